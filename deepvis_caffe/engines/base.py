@@ -1,0 +1,268 @@
+"""The contract that every engine fulfils: a net with forward, backward and an ascent path.
+
+Two surfaces:
+
+- For people: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
+- For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, in the engine's own arrays
+  on the engine's own device, nothing copied to the host and nothing computed that is not read.
+
+``tests/engines/test_contract.py`` says what is promised and runs over every engine.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.engines.rules import check_mode
+from deepvis_caffe.errors import EngineError, UnknownNameError
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What is known of one layer without running it.
+
+    Attributes
+    ----------
+    name, type, bottoms, tops
+        As in the prototxt.
+    shape
+        Shape of the first top at the declared input size, batch axis first; None where the net has
+        to run to know.
+    receptive_field
+        What one position of the first top sees of the input; None where that is not a window.
+    weights
+        Number of learned values.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    shape: tuple[int, ...] | None
+    receptive_field: ReceptiveField | None
+    weights: int
+
+
+class Net(abc.ABC):
+    """A Caffe model on an engine.
+
+    Parameters
+    ----------
+    model
+        Graph, shapes and weights.
+    preprocessor
+        How a picture becomes the net's input, and back.
+
+    Attributes
+    ----------
+    engine
+        The engine's name, ``"torch"`` or ``"pycaffe"``.
+    ops
+        Array operations of this engine's arrays, for the ascent.
+    """
+
+    engine: ClassVar[str]
+    ops: ArrayOps
+
+    def __init__(self, model: Model, preprocessor: Preprocessor) -> None:
+        self.model = model
+        self.preprocessor = preprocessor
+
+    # -- what the net is ---------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> str:
+        """Where the net computes, for example ``"cpu"`` or ``"cuda:0"``."""
+
+    @cached_property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Every layer in order, input layers included."""
+        fields = receptive_fields(self.model)
+        return tuple(
+            LayerInfo(
+                name=layer.name,
+                type=layer.type,
+                bottoms=tuple(v.blob for v in layer.bottoms),
+                tops=tuple(v.blob for v in layer.tops),
+                shape=self.shapes.get(layer.tops[0]) if layer.tops else None,
+                receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
+                weights=sum(blob.size for blob in self.model.weights.get(layer.name, ())),
+            )
+            for layer in self.model.graph
+        )
+
+    @property
+    def shapes(self) -> Mapping[Value, tuple[int, ...]]:
+        """Shape of every value at the declared input size, as far as known."""
+        return self.model.shapes
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int, ...]]:
+        """Declared shape of every input blob, batch axis first."""
+        return self.model.input_shapes
+
+    def image_input(self) -> str:
+        """The input blob that holds the image: the first one of the net."""
+        return next(iter(self.inputs))
+
+    # -- for people --------------------------------------------------------------------------
+
+    def forward(
+        self, x: Floats | Mapping[str, Floats], blobs: Iterable[str] | None = None
+    ) -> dict[str, Floats]:
+        """Run the net and read blobs.
+
+        Parameters
+        ----------
+        x
+            The net's input, preprocessed: float32 (N, C, H, W), channels as the net wants them.
+            A mapping by blob name where the net has several inputs. N and, where the layers allow
+            it, H and W need not be those of the prototxt.
+        blobs
+            Blobs to read, each as a whole forward pass leaves it; the net's outputs by default.
+            Only the layers that they depend on are computed.
+
+        Returns
+        -------
+        dict
+            A copy of each blob, float32.
+
+        Raises
+        ------
+        EngineError
+            x has a wrong shape or is not finite.
+        UnknownNameError
+            The net has no such blob.
+        """
+        names = list(self.model.graph.outputs if blobs is None else blobs)
+        values = [self.model.graph.final(name) for name in names]
+        arrays = self._forward(self._checked_inputs(x), values)
+        return dict(zip(names, arrays, strict=True))
+
+    def backward(
+        self,
+        name: str,
+        diff: Floats,
+        mode: str = "gradient",
+        blobs: Iterable[str] | None = None,
+    ) -> dict[str, Floats]:
+        """Send a diff down the net, from the forward pass before this call.
+
+        Parameters
+        ----------
+        name
+            Where the pass starts: a layer's own top (below any in-place layer after it), or else a
+            blob's final value.
+        diff
+            float32 of that value's shape. Above it diffs are zero.
+        mode
+            ``"gradient"``, ``"deconv"`` or ``"guided"``; see `deepvis_caffe.engines.rules`.
+        blobs
+            Blobs whose diff to read, the image input by default. A blob that in-place layers write
+            again has the diff of its first version, as Caffe leaves it; a blob that the pass does
+            not reach has zeros.
+
+        Raises
+        ------
+        EngineError
+            No forward pass came before, or `diff` has a wrong shape.
+        UnknownNameError
+            Unknown layer, blob or mode.
+        """
+        check_mode(mode)
+        graph = self.model.graph
+        seed = graph.seed(name)
+        names = [self.image_input()] if blobs is None else list(blobs)
+        for blob in names:
+            graph.final(blob)
+        arrays = self._backward(
+            seed, np.asarray(diff, np.float32), mode, [Value(blob) for blob in names]
+        )
+        return dict(zip(names, arrays, strict=True))
+
+    # -- for the ascent ----------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def evaluate(self, x: Any, name: str) -> Any:
+        """The value at which a backward pass from `name` starts, for images `x`.
+
+        Parameters
+        ----------
+        x
+            The engine's own array, float32 (N, C, H, W): the image input. The net's other inputs,
+            if any, are zero.
+        name
+            As in :meth:`backward`.
+
+        Returns
+        -------
+        array
+            The engine's own, valid until the next call.
+        """
+
+    @abc.abstractmethod
+    def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
+        """The diff of the image input for `diff` at the value last evaluated.
+
+        May be called once after each :meth:`evaluate`.
+
+        Returns
+        -------
+        array
+            The engine's own, (N, C, H, W), valid until the next call.
+        """
+
+    # -- what an engine fills in -------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
+        """Run the layers that `values` need; host copies of them."""
+
+    @abc.abstractmethod
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value]
+    ) -> list[Floats]:
+        """Diffs of `values` for `diff` at `seed`; host copies."""
+
+    def _checked_inputs(self, x: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
+        if not isinstance(x, Mapping):
+            x = {self.image_input(): x}
+        for name in x:
+            if name not in self.inputs:
+                raise UnknownNameError("input", name, self.inputs)
+        missing = [name for name in self.inputs if name not in x]
+        if missing:
+            raise EngineError(
+                f"the net has {len(self.inputs)} inputs and got no value for "
+                f"{', '.join(missing)}; pass a mapping from blob name to array"
+            )
+        checked = {}
+        for name, expected in self.inputs.items():
+            array = np.asarray(x[name], np.float32)
+            if array.ndim != len(expected) or array.shape[1:2] != tuple(expected[1:2]):
+                raise EngineError(
+                    f"input {name!r}: got shape {array.shape}, expected "
+                    f"(N, {', '.join(map(str, expected[1:]))})"
+                )
+            if not np.isfinite(array).all():
+                raise EngineError(
+                    f"input {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN "
+                    "or infinite"
+                )
+            checked[name] = np.ascontiguousarray(array)
+        return checked

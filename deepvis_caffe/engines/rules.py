@@ -1,0 +1,56 @@
+"""Backward rules: ``(dy, x) -> dx`` where a mode differs from a layer's gradient.
+
+The table is silent where the gradient holds. Rules are written in operators that numpy arrays and
+torch tensors share, so both engines run the same lines.
+
+- deconv: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks".
+- guided: Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from deepvis_caffe.errors import UnknownNameError
+from deepvis_caffe.model.graph import Layer
+
+Rule = Callable[[Any, Any], Any]
+
+MODES = ("gradient", "deconv", "guided")
+
+
+def relu_deconv(dy: Any, x: Any) -> Any:
+    """``max(dy, 0)``, whatever the sign of x."""
+    return dy * (dy > 0)
+
+
+def relu_guided(dy: Any, x: Any) -> Any:
+    """``max(dy, 0) * (x > 0)``; x may be the ReLU's input or its output, their signs agree."""
+    return dy * ((dy > 0) & (x > 0))
+
+
+def pass_through(dy: Any, x: Any) -> Any:
+    """The diff unchanged."""
+    return dy
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    ("ReLU", "deconv"): relu_deconv,
+    ("ReLU", "guided"): relu_guided,
+    ("LRN", "deconv"): pass_through,  # only where lrn_param.deconv_ignore is true
+}
+
+
+def check_mode(mode: str) -> str:
+    """`mode` itself; `UnknownNameError` where it is none of `MODES`."""
+    if mode not in MODES:
+        raise UnknownNameError("backward mode", mode, MODES)
+    return mode
+
+
+def rule_for(layer: Layer, mode: str) -> Rule | None:
+    """The rule that replaces `layer`'s gradient in `mode`, or None where the gradient holds."""
+    if layer.type == "LRN" and not layer.param.lrn_param.deconv_ignore:
+        return None
+    return RULES.get((layer.type, mode))

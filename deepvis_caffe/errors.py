@@ -1,0 +1,76 @@
+"""What can go wrong, each with a message that says what, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeepVisError(Exception):
+    """Base of every error that deepvis_caffe raises on purpose; the command line prints it plainly."""
+
+
+class SettingsError(DeepVisError):
+    """A setting or flag is unknown, or its value does not fit."""
+
+
+class ModelError(DeepVisError):
+    """The prototxt cannot be read, or describes a net that cannot be built."""
+
+
+class WeightsError(DeepVisError):
+    """The weights file cannot be read, or does not belong to the net."""
+
+
+class ImageError(DeepVisError):
+    """An image or mean cannot be read or written, or does not fit the net's input."""
+
+
+class EngineError(DeepVisError):
+    """An engine is missing, or cannot run what was asked of it."""
+
+
+class FetchError(DeepVisError):
+    """A download failed, or what came does not match its checksum."""
+
+
+class UnknownNameError(DeepVisError, KeyError):
+    """A name that the model, a table or the settings do not hold.
+
+    Parameters
+    ----------
+    kind
+        What the name was meant to be, for example ``"layer"``.
+    name
+        The name that was given.
+    known
+        The names that exist, in the order in which to list them.
+    where
+        Where they were looked up, for example the prototxt's path.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        place = f" in {where}" if where else ""
+        super().__init__(f"no {kind} named {name!r}{place}{did_you_mean(name, self.known)}")
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
+    """The end of an error message: the nearest known names, then a list of what is known.
+
+    Returns
+    -------
+    str
+        Starts with ``"; "`` or is empty where nothing is known.
+    """
+    names = list(known)
+    if not names:
+        return ""
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ";"
+    listed = ", ".join(names[:most])
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return f"{hint} known: {listed}{more}"

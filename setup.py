@@ -1,0 +1,57 @@
+"""Packaging: metadata, extras, the `deepvis` command, and the data that ships in the wheel."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "torch": ["torch>=2.1"],
+    "dev": [
+        "hypothesis>=6",
+        "import-linter>=2",
+        "mypy>=1.10",
+        "pytest>=8",
+        "pytest-timeout>=2",
+        "ruff>=0.6",
+        "types-protobuf",
+    ],
+}
+
+setup(
+    name="deepvis_caffe",
+    version="0.1.0",
+    description="See what every unit of a Caffe model computes",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["deepvis_caffe", "deepvis_caffe.*"]),
+        "deepvis_caffe.prototxt",
+        "deepvis_caffe.weights",
+    ],
+    package_dir={
+        "deepvis_caffe.prototxt": "prototxt",
+        "deepvis_caffe.weights": "weights",
+    },
+    package_data={
+        "deepvis_caffe": ["py.typed"],
+        "deepvis_caffe.model": ["schema.proto"],
+        "deepvis_caffe.prototxt": ["*.prototxt"],
+        "deepvis_caffe.weights": ["*.txt", "*.json"],
+    },
+    install_requires=[
+        "h5py>=3",
+        "jinja2>=3",
+        "numpy>=1.24",
+        "opencv-python>=4.5",
+        "protobuf>=3.20.2",
+        "pydantic>=2",
+        "rich>=13",
+        "scikit-image>=0.20",
+        "scipy>=1.10",
+        "typer>=0.12",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli.main:main"]},
+)
