@@ -12,6 +12,7 @@ EXTRAS = {
         "mypy>=1.10",
         "pytest>=8",
         "pytest-timeout>=2",
+        "pytest-xdist>=3",
         "ruff>=0.6",
         "types-protobuf",
     ],
