@@ -1,0 +1,155 @@
+"""Where built wheels are kept, and the key that says when one can be used again.
+
+``<cache>/pycaffe/`` holds ``<key>/`` with one wheel each, ``build/<key>/`` while a build is under
+way (an interrupted build goes on from there), ``logs/<key>.log`` and the downloaded sdist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sources
+import toolchain
+from common import say
+from cuda import Cuda
+
+__all__ = ["build_inputs", "cache_folder", "find_wheel", "key_of", "locked", "store"]
+
+HERE = Path(__file__).resolve().parent
+# The files of this folder that decide what is in a wheel.
+SHAPING = ("CMakeLists.txt", "compiling.py", "sources.py", "wheels.py")
+
+
+def cache_folder() -> Path:
+    """Return the folder for everything that is kept between builds.
+
+    Returns
+    -------
+    Path
+        ``pycaffe`` in ``$DEEPVIS_CACHE``, else in the user's cache folder for deepvis_caffe.
+    """
+    root = os.environ.get("DEEPVIS_CACHE")
+    if root:
+        return Path(root).expanduser().resolve() / "pycaffe"
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser().resolve() / "deepvis_caffe" / "pycaffe"
+
+
+def build_inputs(cuda: Cuda | None) -> dict[str, object]:
+    """List everything that a wheel's content depends on.
+
+    Parameters
+    ----------
+    cuda : Cuda or None
+        The toolkit to build with, None for a CPU-only build.
+
+    Returns
+    -------
+    dict
+        Plain values, by name.
+    """
+    return {
+        "sdist": sources.SDIST_SHA256,
+        "recipe": {name: sources.sha256_of(HERE / name) for name in SHAPING},
+        "abi": sysconfig.get_config_var("SOABI"),
+        "platform": sysconfig.get_platform(),
+        "libc": "-".join(platform.libc_ver()),
+        "numpy": importlib.metadata.version("numpy").split(".")[0],
+        "libraries": toolchain.libraries(),
+        "cuda": f"{cuda.version} for {cuda.architectures}" if cuda else "none",
+    }
+
+
+def key_of(inputs: dict[str, object]) -> str:
+    """Return the key of a build.
+
+    Parameters
+    ----------
+    inputs : dict
+        What `build_inputs` returned.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits of a SHA-256.
+    """
+    text = json.dumps(inputs, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_wheel(folder: Path) -> Path | None:
+    """Find the wheel in a key's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<cache>/pycaffe/<key>``.
+
+    Returns
+    -------
+    Path or None
+        None where there is none, or where it is damaged.
+    """
+    for wheel in sorted(folder.glob("*.whl")):
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if archive.testzip() is None:
+                    return wheel
+        except (OSError, zipfile.BadZipFile):
+            pass
+        say(f"{wheel} is damaged and will be built again.")
+    return None
+
+
+def store(wheel: Path, folder: Path) -> Path:
+    """Move a finished wheel to its place; it appears there whole or not at all.
+
+    Parameters
+    ----------
+    wheel : Path
+        The wheel, on the same file system.
+    folder : Path
+        ``<cache>/pycaffe/<key>``.
+
+    Returns
+    -------
+    Path
+        The wheel's new path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return wheel.replace(folder / wheel.name)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, so that two builds of one key do not work in one folder.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file. The system drops the lock when the process ends, however it ends.
+
+    Yields
+    ------
+    None
+        While the lock is held.
+    """
+    import fcntl  # not on every system, and `build.py` says so better than an ImportError
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("Another build of the same wheel is under way: waiting for it.")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
