@@ -1,0 +1,180 @@
+"""Pictures: file -> array, array -> file, resizing, and sample photographs.
+
+Every picture is a numpy array (H, W, 3), RGB, uint8, unless a function says otherwise. OpenCV is
+imported on first use; its BGR order never leaves this file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ImageError, UnknownNameError
+
+Picture = NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+_SAMPLES = {
+    "astronaut": "astronaut.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "rocket": "rocket.jpg",
+}
+
+
+def read_image(source: str | os.PathLike[str] | bytes) -> Picture:
+    """Read a picture of any kind that OpenCV decodes.
+
+    Parameters
+    ----------
+    source
+        A path, or the bytes of an image file.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3), RGB, uint8. Gray pictures have three equal channels, alpha is dropped, 16-bit
+        pictures keep their upper 8 bits, and the EXIF orientation is applied.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, it cannot be read, or its content is not a picture.
+    """
+    import cv2
+
+    if isinstance(source, bytes):
+        where, content = f"{len(source)} bytes", source
+    else:
+        where = str(source)
+        try:
+            content = Path(source).read_bytes()
+        except FileNotFoundError:
+            raise ImageError(f"no image at {where}: there is no such file") from None
+        except OSError as error:
+            raise ImageError(f"cannot read the image {where}: {error.strerror}") from error
+    if not content:
+        raise ImageError(f"cannot read the image {where}: it is empty")
+    try:
+        # IMREAD_COLOR is what turns gray, alpha, 16-bit and EXIF orientation into plain BGR.
+        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"cannot read the image {where}: {error.err}") from error
+    if bgr is None:
+        raise ImageError(
+            f"cannot read the image {where}: it starts with {content[:8]!r}, which is damaged or "
+            "in a format that OpenCV does not know; PNG and JPEG always work"
+        )
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95) -> Path:
+    """Write a picture whole or not at all; folders above it are made.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png``, ``.jpg`` or ``.jpeg``.
+    image
+        (H, W, 3) RGB or (H, W) gray, uint8.
+    quality
+        JPEG quality, 0 to 100.
+
+    Raises
+    ------
+    ImageError
+        Another ending, shape or type, or the folder cannot be written.
+    """
+    import cv2
+
+    path, image = Path(path), np.asarray(image)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ImageError(f"cannot write {path}: its name must end in {', '.join(SUFFIXES)}")
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
+        raise ImageError(
+            f"cannot write {path}: got {image.dtype} of shape {image.shape}, expected uint8 of "
+            "shape (H, W, 3) or (H, W)"
+        )
+    if not image.size:
+        raise ImageError(f"cannot write {path}: a picture of shape {image.shape} has no pixels")
+    bgr = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
+    _, content = cv2.imencode(path.suffix.lower(), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.tobytes())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        Path(name).replace(path)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def resize_image(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize to exactly (height, width), without aliasing.
+
+    An axis that shrinks is averaged over the area of each new pixel; an axis that grows is
+    interpolated linearly.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, channels), uint8 or float32.
+    """
+    import cv2
+
+    if image.ndim == 3 and image.shape[2] > 4:  # more than OpenCV resizes at once
+        groups = (image[..., first : first + 4] for first in range(0, image.shape[2], 4))
+        return np.concatenate([resize_image(group, height, width) for group in groups], axis=2)
+    rows, columns = image.shape[:2]
+    small = (min(columns, width), min(rows, height))
+    if small != (columns, rows):
+        image = _keep_axes(image, cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+    if small != (width, height):
+        image = _keep_axes(image, cv2.resize(image, (width, height)))
+    return image
+
+
+def sample_images() -> tuple[str, ...]:
+    """Names of the photographs that are at hand without a network."""
+    return tuple(_SAMPLES)
+
+
+def sample_image(name: str = "chelsea") -> Picture:
+    """A photograph from scikit-image's own files, for trying things out.
+
+    Parameters
+    ----------
+    name
+        One of :func:`sample_images`; ``"chelsea"`` is a cat.
+    """
+    if name not in _SAMPLES:
+        raise UnknownNameError("sample image", name, _SAMPLES)
+    found = importlib.util.find_spec("skimage")  # found, not imported: that takes a second
+    if found is None or found.origin is None:
+        raise ImageError("sample images come with scikit-image: pip install scikit-image")
+    return read_image(Path(found.origin).parent / "data" / _SAMPLES[name])
+
+
+def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+    """Give back the channel axis that cv2.resize drops where it has length 1."""
+    return after[..., np.newaxis] if after.ndim < before.ndim else after
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,125 @@
+"""The mean that Caffe subtracts: ``(values | file, input shape) -> (C, 1, 1) or (C, H, W)``.
+
+Channels are in the net's own order (BGR for most), as Caffe's users write them. A mean image is
+often larger than the input, because training crops at random: then its centre is taken, at offset
+``(size - crop) // 2``, as Caffe does at test time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.model.schema_pb2 import BlobProto
+
+Mean = NDArray[np.float32]
+MeanSpec = float | Sequence[float] | NDArray[Any] | str | os.PathLike[str] | None
+
+
+def read_mean(spec: MeanSpec, shape: tuple[int, int, int]) -> Mean:
+    """The mean for an input of one size.
+
+    Parameters
+    ----------
+    spec
+        None (no mean); one value; one value a channel; an array; or the path of a ``.npy`` or
+        ``.binaryproto`` file, of shape (C,), (C, H', W') or (1, C, H', W').
+    shape
+        (C, H, W) of the net's input.
+
+    Returns
+    -------
+    ndarray
+        float32, (C, 1, 1) or (C, H, W).
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read, has another channel count, is smaller than the input, or holds
+        values that are not finite.
+    """
+    return crop_mean(load_mean(spec, shape[0]), *shape[1:])
+
+
+def load_mean(spec: MeanSpec, channels: int) -> Mean:
+    """The mean in its own size, (C, 1, 1) or (C, H', W'); see :func:`read_mean`."""
+    if spec is None:
+        return np.zeros((channels, 1, 1), np.float32)
+    if isinstance(spec, str | os.PathLike):
+        where, mean = f"the mean file {spec}", _read_file(Path(spec))
+    else:
+        where, mean = "the mean", np.asarray(spec)
+    if mean.dtype.kind not in "fiu":
+        raise ImageError(f"{where}: expected numbers, got {mean.dtype} values")
+    mean = mean.astype(np.float32)
+    bad = int((~np.isfinite(mean)).sum())
+    if bad:
+        raise ImageError(f"{where} holds {bad} values that are NaN or infinite")
+    got = mean.shape
+    if mean.ndim == 4 and got[0] == 1:
+        mean = mean[0]  # a binaryproto is a blob of batch 1
+    if mean.ndim == 2 and channels == 1:
+        mean = mean[np.newaxis]
+    if mean.ndim == 0 or mean.shape == (1,):
+        return np.full((channels, 1, 1), mean.item(), np.float32)
+    if mean.ndim == 1:
+        mean = mean[:, np.newaxis, np.newaxis]
+    if mean.ndim != 3 or mean.shape[0] != channels:
+        swapped = len(got) == 3 and got[2] == channels
+        raise ImageError(
+            f"{where} has shape {got}; the net's input has {channels} channels, so expected "
+            f"({channels},) or ({channels}, height, width)"
+            + ("; channels come first: mean.transpose(2, 0, 1) puts them there" if swapped else "")
+        )
+    return mean
+
+
+def crop_mean(mean: Mean, height: int, width: int) -> Mean:
+    """The centre of a mean image; a mean of one value a channel is returned as it is."""
+    rows, columns = mean.shape[1:]
+    if (rows, columns) == (1, 1):
+        return mean
+    if rows < height or columns < width:
+        raise ImageError(
+            f"the mean image is {rows} x {columns} pixels (height x width), smaller than the net's "
+            f"input of {height} x {width}; give a larger mean image, or its per-channel values: "
+            f"({', '.join(f'{value:.4g}' for value in mean.mean(axis=(1, 2)))})"
+        )
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return mean[:, top : top + height, left : left + width]
+
+
+def _read_file(path: Path) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix == ".binaryproto":
+            return _read_blob(path)
+    except FileNotFoundError:
+        raise ImageError(f"no mean file at {path}: there is no such file") from None
+    except OSError as error:
+        raise ImageError(f"cannot read the mean file {path}: {error}") from error
+    except (ValueError, EOFError, DecodeError) as error:
+        raise ImageError(
+            f"the mean file {path} is damaged, or not a {path.suffix} file: {error}"
+        ) from error
+    raise ImageError(
+        f"the mean file {path} ends in {path.suffix or 'no suffix'}, expected .npy or .binaryproto"
+    )
+
+
+def _read_blob(path: Path) -> NDArray[Any]:
+    blob = BlobProto()
+    blob.ParseFromString(path.read_bytes())
+    data = np.array(blob.double_data or blob.data, np.float32)
+    legacy = (blob.num, blob.channels, blob.height, blob.width)
+    if not data.size:
+        raise ValueError("it holds no values")
+    return data.reshape(tuple(blob.shape.dim) if blob.HasField("shape") else legacy)

@@ -1,0 +1,240 @@
+"""Preprocessing: ``picture (H, W, 3) RGB uint8 -> x (C, H, W) float32``, and back for showing.
+
+The order is that of Caffe's own Transformer (``python/caffe/io.py``): fit the size, channels
+first, swap channels, times ``raw_scale``, minus mean, times ``input_scale``; a picture counts as
+[0, 1] before ``raw_scale``. Unlike Caffe's, shrinking averages over areas, so it does not alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
+
+Floats = NDArray[np.float32]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """How a picture becomes a net's input.
+
+    Parameters
+    ----------
+    shape
+        (C, H, W) of the input.
+    mean
+        What to subtract, in the net's channel order, after `raw_scale`; see
+        `deepvis_caffe.model.mean.read_mean`. As an attribute it is an array that broadcasts to
+        (C, H, W).
+    channel_swap
+        Which picture channel each input channel takes: (2, 1, 0) makes RGB into BGR. By default
+        that for 3 channels, and none otherwise.
+    raw_scale
+        Value of a white pixel before the mean is subtracted: 255 for most nets, 1 for some.
+    input_scale
+        Factor after the mean is subtracted, for example 0.017 or 1/128.
+    resize
+        ``"crop"`` takes the largest centred region of the input's aspect ratio; ``"stretch"``
+        takes the whole picture and distorts it.
+
+    Raises
+    ------
+    ImageError
+        A parameter that does not fit, or a mean that does not.
+    """
+
+    shape: tuple[int, int, int]
+    mean: MeanSpec = None
+    channel_swap: Sequence[int] | None = None
+    raw_scale: float = 255.0
+    input_scale: float = 1.0
+    resize: Literal["crop", "stretch"] = "crop"
+    full_mean: Mean = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ImageError(
+                f"a picture needs an input of shape (channels, height, width), got {self.shape}"
+            )
+        channels, height, width = self.shape
+        for name in ("raw_scale", "input_scale"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise ImageError(f"{name} must be a positive number, got {value}")
+        if self.resize not in ("crop", "stretch"):
+            raise ImageError(f"resize must be 'crop' or 'stretch', got {self.resize!r}")
+        swap = self.channel_swap
+        if swap is None:
+            swap = (2, 1, 0) if channels == 3 else range(channels)
+        if sorted(swap) != list(range(channels)):
+            raise ImageError(
+                f"channel_swap must name each of the input's {channels} channels once, for example "
+                f"{tuple(reversed(range(channels)))}, got {tuple(swap)}"
+            )
+        full_mean = load_mean(self.mean, channels)
+        object.__setattr__(self, "channel_swap", tuple(swap))
+        object.__setattr__(self, "full_mean", full_mean)
+        object.__setattr__(self, "mean", crop_mean(full_mean, height, width))
+
+    def for_shape(self, height: int, width: int) -> Preprocessor:
+        """The same preprocessing for another input size; a mean image is cropped anew."""
+        return replace(self, shape=(self.shape[0], height, width), mean=self.full_mean)
+
+    # -- picture to input --------------------------------------------------------------------
+
+    def __call__(self, image: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:
+        """Make a picture, or each of several, the net's input.
+
+        Parameters
+        ----------
+        image
+            (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA, or (H, W, C) for an input of C
+            channels, of any size: uint8, uint16, or floats in [0, 1]. Or a sequence of such.
+
+        Returns
+        -------
+        ndarray
+            float32, (C, H, W); for a sequence (N, C, H, W).
+
+        Raises
+        ------
+        ImageError
+            The picture has no pixels, values outside its type's range, or a number of channels
+            that cannot be made the net's.
+        """
+        if not isinstance(image, np.ndarray) or image.ndim > 3:
+            return np.stack([self(one) for one in image])
+        _, height, width = self.shape
+        unit = self._fit_channels(_unit_range(image))
+        if self.resize == "crop":
+            unit = _centre_of_aspect(unit, height, width)
+        unit = resize_image(unit, height, width)
+        raw = unit.transpose(2, 0, 1)[list(self._swap)] * np.float32(self.raw_scale)
+        return np.ascontiguousarray((raw - self._mean) * np.float32(self.input_scale))
+
+    # -- input to picture --------------------------------------------------------------------
+
+    def show(self, x: Floats) -> Picture:
+        """The picture that an input stands for: the inverse of :meth:`__call__`.
+
+        Parameters
+        ----------
+        x
+            (..., C, H, W), the net's input.
+
+        Returns
+        -------
+        ndarray
+            (..., H, W, 3), RGB, uint8. A gray input has three equal channels; of an input of more
+            than 3 channels the first three are shown, of one of 2 the first.
+        """
+        x = self._checked(x)
+        return self._as_picture((x / self.input_scale + self._mean) / self.raw_scale)
+
+    def show_symmetric(self, x: Floats) -> Picture:
+        """An input or diff scaled about 0, so that 0 is mid-gray (DVT's ``best_X``).
+
+        The largest magnitude, over all channels of one image, becomes black or white. Shapes as in
+        :meth:`show`; all zeros are all gray.
+        """
+        x = self._checked(x)
+        largest = np.abs(x).max(axis=(-3, -2, -1), keepdims=True)
+        return self._as_picture(0.5 + 0.5 * x / np.where(largest > 0, largest, 1))
+
+    # -- the box of pictures, in the net's units ---------------------------------------------
+
+    @cached_property
+    def low(self) -> Floats:
+        """The input of a black picture, broadcasts to (C, H, W)."""
+        return -self._mean * np.float32(self.input_scale)
+
+    @cached_property
+    def high(self) -> Floats:
+        """The input of a white picture, broadcasts to (C, H, W)."""
+        return (np.float32(self.raw_scale) - self._mean) * np.float32(self.input_scale)
+
+    @property
+    def pixel_scale(self) -> float:
+        """How far one 8-bit gray level moves the input."""
+        return self.raw_scale * self.input_scale / 255
+
+    # -- parts -------------------------------------------------------------------------------
+
+    @property
+    def _mean(self) -> Mean:
+        assert isinstance(self.mean, np.ndarray)
+        return self.mean
+
+    @property
+    def _swap(self) -> tuple[int, ...]:
+        assert isinstance(self.channel_swap, tuple)
+        return self.channel_swap
+
+    def _fit_channels(self, image: Floats) -> Floats:
+        """(H, W) or (H, W, any) -> (H, W, C)."""
+        if image.ndim == 2:
+            image = image[..., np.newaxis]
+        wanted, got = self.shape[0], image.shape[2]
+        if got == 4 and wanted in (1, 3):
+            image, got = image[..., :3], 3
+        if got == wanted:
+            return image
+        if (got, wanted) == (1, 3):
+            return np.repeat(image, 3, axis=2)
+        if (got, wanted) == (3, 1):
+            return image @ LUMA[:, np.newaxis]
+        raise ImageError(
+            f"the net's input has {wanted} channels and the picture has {got}; give an array of "
+            f"shape (height, width, {wanted})"
+        )
+
+    def _checked(self, x: Floats) -> Floats:
+        x = np.asarray(x, np.float32)
+        fits = x.ndim >= 3 and x.shape[-3] == self.shape[0]
+        if not fits or self._mean.shape[1:] not in ((1, 1), x.shape[-2:]):
+            raise ImageError(
+                f"got shape {x.shape}, expected (..., {', '.join(map(str, self.shape))}); for "
+                "another input size use for_shape(height, width)"
+            )
+        return x
+
+    def _as_picture(self, unit: NDArray[np.floating[Any]]) -> Picture:
+        """(..., C, H, W) in [0, 1] and the net's channel order -> (..., H, W, 3) uint8."""
+        channels = np.argsort(self._swap)[:3] if self.shape[0] >= 3 else [0, 0, 0]
+        rgb = np.moveaxis(unit[..., channels, :, :], -3, -1)
+        return np.rint(np.clip(np.nan_to_num(rgb), 0, 1) * 255).astype(np.uint8)
+
+
+def _unit_range(image: NDArray[Any]) -> Floats:
+    """Pixels of any accepted type as float32 in [0, 1]."""
+    if image.ndim < 2 or not image.size:
+        raise ImageError(f"a picture of shape {image.shape} has no pixels; expected (H, W, 3)")
+    if image.dtype in (np.uint8, np.uint16):
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    if image.dtype.kind == "f":
+        if not (image.min() >= 0 and image.max() <= 1):  # NaN fails both
+            raise ImageError(
+                f"a picture of floats must lie in [0, 1], got {image.min():.4g} to "
+                f"{image.max():.4g}; divide by 255, or convert it to uint8"
+            )
+        return image.astype(np.float32)
+    raise ImageError(f"a picture must be uint8, uint16 or floats in [0, 1], got {image.dtype}")
+
+
+def _centre_of_aspect(image: Floats, height: int, width: int) -> Floats:
+    """The largest centred region with the aspect ratio height : width, to the nearest pixel."""
+    rows, columns = image.shape[:2]
+    keep_rows = min(rows, max(1, round(columns * height / width)))
+    keep_columns = min(columns, max(1, round(rows * width / height)))
+    top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
+    return image[top : top + keep_rows, left : left + keep_columns]
