@@ -1,4 +1,4 @@
-"""Interleaved timing: every case once a round, so that a slow spell of the machine hits them all."""
+"""Timing, each case once a round, so that a slow spell of the machine hits them all."""
 
 from __future__ import annotations
 

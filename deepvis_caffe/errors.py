@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class DeepVisError(Exception):
-    """Base of every error that deepvis_caffe raises on purpose; the command line prints it plainly."""
+    """Base of every error raised on purpose; the command line prints it plainly."""
 
 
 class SettingsError(DeepVisError):

@@ -234,9 +234,7 @@ class Net(abc.ABC):
         """Run the layers that `values` need; host copies of them."""
 
     @abc.abstractmethod
-    def _backward(
-        self, seed: Value, diff: Floats, mode: str, values: list[Value]
-    ) -> list[Floats]:
+    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
         """Diffs of `values` for `diff` at `seed`; host copies."""
 
     def _checked_inputs(self, x: Floats | Mapping[str, Floats]) -> dict[str, Floats]:

@@ -170,9 +170,7 @@ class Graph:
             "layer or blob", name, [*self.by_name, *self.blobs], f"net {self.name!r}"
         )
 
-    def ancestors(
-        self, targets: Iterable[Value], have: Iterable[Value] = ()
-    ) -> tuple[Layer, ...]:
+    def ancestors(self, targets: Iterable[Value], have: Iterable[Value] = ()) -> tuple[Layer, ...]:
         """The layers that must run to get `targets`, in order, where `have` is there already."""
         known = set(have)
         wanted = [value for value in targets if value not in known]
