@@ -105,7 +105,8 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     if not image.size:
         raise ImageError(f"cannot write {path}: a picture of shape {image.shape} has no pixels")
     bgr = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
-    _, content = cv2.imencode(path.suffix.lower(), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, content = cv2.imencode(path.suffix.lower(), bgr, options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

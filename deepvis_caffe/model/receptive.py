@@ -1,0 +1,331 @@
+"""Receptive fields: ``model -> {value: what one position of it sees of the image input}``.
+
+Rows and columns are followed apart. A :class:`_Span` says which input rows a position sees, as a
+line in the position: ``first + i * stride .. last + i * stride``. Each layer type maps the span of
+its bottom to that of its top; branches join into the hull of their spans. Where all positions see
+the same rows (behind an inner product, a global pool, a normalisation over space) the stride is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+from typing import TYPE_CHECKING, NamedTuple
+
+from deepvis_caffe.model.geometry import Window, convolution_window, pooling_window
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
+
+if TYPE_CHECKING:
+    from deepvis_caffe.model.model import Model
+
+Number = int | Fraction
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The window of the image input that one position of a value depends on.
+
+    Position (i, j) sees input rows ``floor(offset[0] + i * stride[0])`` and the ``size[0] - 1``
+    after it, and columns likewise. That is exact inside the image; near its borders, and behind a
+    `Deconvolution`, the window may hold a few pixels more than are seen, never fewer.
+
+    Attributes
+    ----------
+    size
+        (height, width) in input pixels.
+    stride
+        (rows, columns) between neighbours; 0 where all positions see the same window, a fraction
+        behind a `Deconvolution`.
+    offset
+        (row, column) at which the window of position (0, 0) starts; negative inside the padding.
+    input_size
+        (height, width) of the image input.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[Number, Number]
+    offset: tuple[Number, Number]
+    input_size: tuple[int, int]
+
+    def box(self, y: int, x: int) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what position (y, x) sees, ends excluded, not clipped."""
+        top = floor(self.offset[0] + y * self.stride[0])
+        left = floor(self.offset[1] + x * self.stride[1])
+        return top, left, top + self.size[0], left + self.size[1]
+
+    def window(self, y: int, x: int) -> tuple[slice, slice]:
+        """Rows and columns of the input that position (y, x) sees, clipped to the input."""
+        top, left, bottom, right = self.box(y, x)
+        height, width = self.input_size
+        return (
+            slice(max(top, 0), max(min(bottom, height), 0)),
+            slice(max(left, 0), max(min(right, width), 0)),
+        )
+
+
+def receptive_fields(model: Model) -> dict[Value, ReceptiveField]:
+    """The receptive field of every value on the net's first input.
+
+    Returns
+    -------
+    dict
+        Without the values that do not depend on that input, those behind layers of unknown types,
+        and empty where the input is not (N, C, H, W).
+    """
+    image, shape = next(iter(model.input_shapes.items()))
+    if len(shape) != 4:
+        return {}
+    size = (shape[2], shape[3])
+    # None: known not to depend on the image. Absent: not known.
+    fields: dict[Value, _Field | None] = {}
+    for layer in model.graph:
+        known = all(value in fields and value in model.shapes for value in layer.bottoms)
+        if layer.type == "Input":
+            fields |= {top: _IDENTITY if top.blob == image else None for top in layer.tops}
+        elif layer.type in _RULES and known:
+            # Crop reads its second bottom's size, not its values.
+            bottoms = layer.bottoms[:1] if layer.type == "Crop" else layer.bottoms
+            rule = _RULES[layer.type]
+            seen = [
+                rule(_Step(layer.param, model.shapes[value], size), field)
+                for value in bottoms
+                if (field := fields[value]) is not None
+            ]
+            for top in layer.tops:
+                if top in model.shapes:
+                    fields[top] = _join(seen, _Step(layer.param, model.shapes[top], size))
+    return {value: _public(field, size) for value, field in fields.items() if field is not None}
+
+
+# -- spans -----------------------------------------------------------------------------------
+
+
+class _Span(NamedTuple):
+    """Position i sees input rows ``first + i * stride`` to ``last + i * stride``, both included."""
+
+    first: Number
+    last: Number
+    stride: Number
+
+    def under(self, extent: int, stride: int, pad: int) -> _Span:
+        """Seen through a window of `extent` positions that starts at ``i * stride - pad``."""
+        first = self.first - pad * self.stride
+        last = self.last + (extent - 1 - pad) * self.stride
+        return _Span(first, last, self.stride * stride)
+
+    def over(self, extent: int, stride: int, pad: int) -> _Span:
+        """Seen through the transpose of that: position y reads (y + pad - u) / stride."""
+        step = Fraction(self.stride) / stride
+        return _Span(self.first + (pad - extent + 1) * step, self.last + pad * step, step)
+
+    def shifted(self, positions: int) -> _Span:
+        """Position i is what ``i + positions`` was."""
+        shift = positions * self.stride
+        return _Span(self.first + shift, self.last + shift, self.stride)
+
+    def everything(self, positions: int, limit: int) -> _Span:
+        """What `positions` positions see together, clipped to an input of `limit` rows."""
+        last = self.last + (positions - 1) * self.stride
+        return _Span(max(self.first, 0), min(last, limit - 1), 0)
+
+
+_Field = tuple[_Span, _Span]
+_IDENTITY: _Field = (_Span(0, 0, 1), _Span(0, 0, 1))
+
+
+class _Step(NamedTuple):
+    """A layer's parameters, the shape of the value at hand, and (height, width) of the input."""
+
+    param: LayerParameter
+    shape: Shape
+    size: tuple[int, int]
+
+    def whole(self, field: _Field, axes: Iterable[int] = (2, 3)) -> _Field:
+        """`field` with everything seen along `axes`; a value that is not (N, C, H, W) keeps it."""
+        if len(self.shape) != 4:
+            return field
+        rows, columns = (
+            span.everything(self.shape[axis], limit) if axis in axes else span
+            for axis, span, limit in zip((2, 3), field, self.size, strict=True)
+        )
+        return rows, columns
+
+
+def _join(fields: Sequence[_Field], top: _Step) -> _Field | None:
+    """The hull of what several bottoms see at the same position of a top."""
+    if not fields:
+        return None
+    if any(len({span.stride for span in axis}) > 1 for axis in zip(*fields, strict=True)):
+        fields = [top.whole(field) for field in fields]
+    rows, columns = (
+        _Span(min(s.first for s in axis), max(s.last for s in axis), axis[0].stride)
+        for axis in zip(*fields, strict=True)
+    )
+    return rows, columns
+
+
+def _public(field: _Field, size: tuple[int, int]) -> ReceptiveField:
+    rows, columns = field
+    return ReceptiveField(
+        size=(ceil(rows.last - rows.first) + 1, ceil(columns.last - columns.first) + 1),
+        stride=(_plain(rows.stride), _plain(columns.stride)),
+        offset=(_plain(rows.first), _plain(columns.first)),
+        input_size=size,
+    )
+
+
+def _plain(number: Number) -> Number:
+    return int(number) if number == int(number) else number
+
+
+# -- rules, (step at a bottom, its field) -> field of the top --------------------------------
+
+_Rule = Callable[[_Step, _Field], _Field]
+
+
+def _pointwise(step: _Step, field: _Field) -> _Field:
+    return field
+
+
+def _everything(step: _Step, field: _Field) -> _Field:
+    return step.whole(field)
+
+
+def _along(axis: Callable[[LayerParameter], int]) -> _Rule:
+    """A layer that mixes or moves positions along one axis, and is pointwise along the others."""
+
+    def rule(step: _Step, field: _Field) -> _Field:
+        return step.whole(field, [axis(step.param) % len(step.shape)])
+
+    return rule
+
+
+def _unless(pointwise: Callable[[LayerParameter], bool]) -> _Rule:
+    """A layer that sees everything unless its parameters make it pointwise."""
+    return lambda step, field: field if pointwise(step.param) else step.whole(field)
+
+
+def _convolution(step: _Step, field: _Field) -> _Field:
+    window = _image_window(step)
+    return _under(window, field) if window else step.whole(field)
+
+
+def _deconvolution(step: _Step, field: _Field) -> _Field:
+    window = _image_window(step)
+    if not window:
+        return step.whole(field)
+    rows, columns = (
+        span.over(*geometry)
+        for span, *geometry in zip(field, window.extent, window.stride, window.pad, strict=True)
+    )
+    return rows, columns
+
+
+def _image_window(step: _Step) -> Window | None:
+    """A (de)convolution's window, None where it does not slide over rows and columns."""
+    options = step.param.convolution_param
+    over_images = len(step.shape) == 4 and options.axis in (1, -3)
+    return convolution_window(options, 2) if over_images else None
+
+
+def _pooling(step: _Step, field: _Field) -> _Field:
+    options = step.param.pooling_param
+    if options.global_pooling:
+        return step.whole(field)
+    return _under(pooling_window(options, step.shape[2:]), field)
+
+
+def _under(window: Window, field: _Field) -> _Field:
+    rows, columns = (
+        span.under(*geometry)
+        for span, *geometry in zip(field, window.extent, window.stride, window.pad, strict=True)
+    )
+    return rows, columns
+
+
+def _lrn(step: _Step, field: _Field) -> _Field:
+    p = step.param.lrn_param
+    if p.norm_region == LRNParameter.ACROSS_CHANNELS:
+        return field
+    around = Window((p.local_size,) * 2, (1, 1), ((p.local_size - 1) // 2,) * 2, (1, 1))
+    return _under(around, field)
+
+
+def _crop(step: _Step, field: _Field) -> _Field:
+    options, axes = step.param.crop_param, len(step.shape)
+    first = options.axis % axes
+    offsets = list(options.offset) or [0]
+    if len(offsets) == 1:  # one offset holds for every cropped axis
+        offsets *= axes - first
+    rows, columns = ([0] * first + offsets)[2:] if axes == 4 else (0, 0)
+    return field[0].shifted(rows), field[1].shifted(columns)
+
+
+def _argmax(step: _Step, field: _Field) -> _Field:
+    options = step.param.argmax_param
+    axes = [options.axis % len(step.shape)] if options.HasField("axis") else (2, 3)
+    return step.whole(field, axes)
+
+
+def _permute(step: _Step, field: _Field) -> _Field:
+    given = list(step.param.permute_param.order)
+    order = given + [axis for axis in range(len(step.shape)) if axis not in given]
+    return field if order[2:] == [2, 3] else step.whole(field)
+
+
+_RULES: dict[str, _Rule] = {
+    "AbsVal": _pointwise,
+    "ArgMax": _argmax,
+    "BNLL": _pointwise,
+    "BatchNorm": _unless(
+        lambda p: (
+            p.batch_norm_param.use_global_stats
+            or not p.batch_norm_param.HasField("use_global_stats")
+        )
+    ),
+    "Bias": _pointwise,
+    "Concat": _along(
+        lambda p: (
+            p.concat_param.concat_dim
+            if p.concat_param.HasField("concat_dim")
+            else p.concat_param.axis
+        )
+    ),
+    "Convolution": _convolution,
+    "Crop": _crop,
+    "Deconvolution": _deconvolution,
+    "Dropout": _pointwise,
+    "DummyData": _pointwise,
+    "ELU": _pointwise,
+    "Eltwise": _pointwise,
+    "Exp": _pointwise,
+    "Flatten": _everything,
+    "InnerProduct": _everything,
+    "LRN": _lrn,
+    "Log": _pointwise,
+    "MVN": _everything,
+    "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
+    "PReLU": _pointwise,
+    "Permute": _permute,
+    "Pooling": _pooling,
+    "Power": _pointwise,
+    "ReLU": _pointwise,
+    "Reduction": _everything,
+    "Reshape": _everything,
+    "Scale": _pointwise,
+    "Sigmoid": _pointwise,
+    "Slice": _along(
+        lambda p: (
+            p.slice_param.slice_dim if p.slice_param.HasField("slice_dim") else p.slice_param.axis
+        )
+    ),
+    "Softmax": _along(lambda p: p.softmax_param.axis),
+    "Split": _pointwise,
+    "TanH": _pointwise,
+    "Threshold": _pointwise,
+    "Tile": _along(lambda p: p.tile_param.axis),
+}
