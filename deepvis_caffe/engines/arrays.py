@@ -1,0 +1,147 @@
+"""Array operations of an engine's own arrays: one ascent loop for numpy and for torch.
+
+Operators are written in what numpy arrays and torch tensors share (``*``, ``@``, ``abs``,
+``.sum(axis=...)``, ``.argmax(axis=...)``) and in functions of their namespace, ``ops.xp``, that
+both name alike: ``amax``, ``clip``, ``isfinite``, ``sqrt``, ``where``, ``zeros_like``. This module
+adds the few operations that differ. torch is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from deepvis_caffe.errors import UnknownNameError
+
+
+class ArrayOps(abc.ABC):
+    """What an engine's arrays can do, beside the functions of their namespace.
+
+    Attributes
+    ----------
+    xp
+        The namespace, ``numpy`` or ``torch``.
+    on_host
+        Whether arrays lie in the host's memory, so that reading one waits for nothing.
+    """
+
+    xp: ModuleType
+    on_host: bool
+
+    @abc.abstractmethod
+    def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
+        """A copy of a host array, of type `dtype`, as the engine's own array on its device."""
+
+    @abc.abstractmethod
+    def numpy(self, array: Any) -> NDArray[Any]:
+        """A copy of the engine's own array on the host."""
+
+    @abc.abstractmethod
+    def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
+        """The `q`-th percentile of each row, linearly interpolated as ``numpy.percentile`` does.
+
+        Parameters
+        ----------
+        rows
+            The engine's own array, (N, M).
+        q
+            In 0 to 100: one for all rows, or a host array (N,) with one for each.
+
+        Returns
+        -------
+        array
+            The engine's own, (N,), of the type of `rows`.
+        """
+
+
+class NumpyOps(ArrayOps):
+    """Operations of numpy arrays; the pycaffe engine's."""
+
+    xp = np
+    on_host = True
+
+    def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """A C-contiguous copy of type `dtype`."""
+        return np.array(array, dtype, order="C")
+
+    def numpy(self, array: Any) -> NDArray[Any]:
+        """A copy."""
+        return np.array(array)
+
+    def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
+        """Each row's percentile, by numpy's own (a partition, not a sort)."""
+        qs = np.broadcast_to(q, len(rows))
+        found = [np.percentile(row, one) for row, one in zip(rows, qs, strict=True)]
+        return np.array(found, rows.dtype)
+
+
+class TorchOps(ArrayOps):
+    """Operations of torch tensors on one device; the torch engine's.
+
+    Parameters
+    ----------
+    device
+        As torch names it, for example ``"cpu"`` or ``"cuda:0"``.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self.on_host = device == "cpu"
+
+    @cached_property
+    def xp(self) -> ModuleType:  # type: ignore[override]
+        """The ``torch`` module."""
+        import torch
+
+        return torch
+
+    def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
+        """A contiguous tensor on the device, of the torch type that `dtype` names."""
+        return self.xp.from_numpy(np.array(array, dtype, order="C")).to(self.device)
+
+    def numpy(self, array: Any) -> NDArray[Any]:
+        """A copy on the host; this waits for the device."""
+        return np.array(array.detach().cpu().numpy())
+
+    def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
+        """Each row's percentile; unlike ``torch.quantile`` of rows of any length."""
+        if self.on_host:  # numpy's partition of the same memory is six times faster than a sort
+            return self.xp.from_numpy(NumpyOps().percentile(rows.numpy(), q))
+        last = rows.shape[1] - 1
+        at = np.broadcast_to(np.asarray(q, np.float64), len(rows)) / 100 * last
+        below = np.floor(at)
+        ranks = self.asarray(np.stack([below, np.minimum(below + 1, last)], axis=1), np.int64)
+        low, high = rows.sort(dim=1).values.gather(1, ranks).unbind(1)
+        return low + (high - low) * self.asarray(at - below)
+
+
+_OPS: dict[str, Callable[[str], ArrayOps]] = {
+    "torch": TorchOps,
+    "pycaffe": lambda device: NumpyOps(),  # Caffe's blobs are read on the host in GPU mode too
+}
+
+
+def ops_for(engine: str, device: str = "cpu") -> ArrayOps:
+    """The array operations of an engine.
+
+    Parameters
+    ----------
+    engine
+        ``"torch"`` or ``"pycaffe"``.
+    device
+        Where that engine computes.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such engine.
+    """
+    if engine not in _OPS:
+        raise UnknownNameError("engine", engine, _OPS)
+    return _OPS[engine](device)

@@ -1,0 +1,88 @@
+"""Array operations of both kinds of arrays against numpy's own."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps, ops_for
+from deepvis_caffe.errors import UnknownNameError
+
+torch = pytest.importorskip("torch")
+
+
+class DeviceOps(TorchOps):
+    """TorchOps as on a device whose memory numpy cannot share."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu")
+        self.on_host = False
+
+
+ALL = [NumpyOps(), TorchOps(), DeviceOps()]
+
+
+@pytest.fixture(params=ALL, ids=["numpy", "torch", "device"])
+def ops(request: pytest.FixtureRequest) -> ArrayOps:
+    return request.param
+
+
+def test_a_host_array_comes_back_as_it_went(ops: ArrayOps) -> None:
+    array = np.arange(24, dtype=np.float64).reshape(2, 3, 4)[:, ::-1]
+    back = ops.numpy(ops.asarray(array))
+    assert back.dtype == np.float32
+    np.testing.assert_array_equal(back, array)
+    assert ops.numpy(ops.asarray([1, 2], np.int64)).dtype == np.int64
+
+
+def test_asarray_and_numpy_copy(ops: ArrayOps) -> None:
+    host = np.zeros(3, np.float32)
+    native = ops.asarray(host)
+    read = ops.numpy(native)
+    native += 1
+    assert host.tolist() == read.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("ops", ALL, ids=["numpy", "torch", "device"])
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 5),
+    length=st.integers(1, 300),
+    shared=st.booleans(),
+)
+@settings(deadline=None, derandomize=True, max_examples=40)
+def test_percentile_is_numpys(
+    ops: ArrayOps, seed: int, rows: int, length: int, shared: bool
+) -> None:
+    rng = np.random.RandomState(seed)
+    data = rng.normal(0, 100, (rows, length)).astype(np.float32)
+    q = float(rng.uniform(0, 100)) if shared else rng.choice([0, 20, 37.5, 50, 90, 100], rows)
+    expected = [
+        np.percentile(row.astype(np.float64), one)
+        for row, one in zip(data, np.broadcast_to(q, rows), strict=True)
+    ]
+    got = ops.numpy(ops.percentile(ops.asarray(data), q))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_percentile_of_more_values_than_torch_quantile_takes() -> None:
+    ops = TorchOps()
+    data = np.random.RandomState(0).uniform(0, 1, (1, 17_000_000)).astype(np.float32)
+    with pytest.raises(RuntimeError, match="too large"):
+        torch.quantile(torch.from_numpy(data), 0.9, dim=1)
+    got = ops.numpy(ops.percentile(ops.asarray(data), 90))
+    np.testing.assert_allclose(got, np.percentile(data[0].astype(np.float64), 90), rtol=1e-6)
+
+
+def test_percentile_at_a_rank_is_that_value(ops: ArrayOps) -> None:
+    # 5 values: the 50th percentile is the third, exactly
+    rows = ops.asarray([[5, 1, 4, 2, 3], [10, 50, 20, 40, 30]])
+    assert ops.numpy(ops.percentile(rows, 50)).tolist() == [3, 30]
+    assert ops.numpy(ops.percentile(rows, np.array([0, 100]))).tolist() == [1, 50]
+
+
+def test_each_engine_has_its_arrays() -> None:
+    assert ops_for("pycaffe", "cuda").xp is np
+    assert ops_for("torch", "cpu").xp is torch
+    with pytest.raises(UnknownNameError, match="did you mean 'torch'"):
+        ops_for("troch")
