@@ -1,0 +1,85 @@
+"""See what every unit of a Caffe model computes.
+
+>>> import deepvis_caffe as dv
+>>> net = dv.load_net("deploy.prototxt", "weights.caffemodel", mean=(104, 117, 123))
+>>> runs = dv.optimize(net, layer="fc8", units=[130], seeds=range(9))
+
+The names below are imported on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.load import load_net as load_net
+    from deepvis_caffe.errors import DeepVisError as DeepVisError
+    from deepvis_caffe.errors import EngineError as EngineError
+    from deepvis_caffe.errors import FetchError as FetchError
+    from deepvis_caffe.errors import ImageError as ImageError
+    from deepvis_caffe.errors import ModelError as ModelError
+    from deepvis_caffe.errors import SettingsError as SettingsError
+    from deepvis_caffe.errors import UnknownNameError as UnknownNameError
+    from deepvis_caffe.errors import WeightsError as WeightsError
+    from deepvis_caffe.gallery.store import ResultStore as ResultStore
+    from deepvis_caffe.image import read_image as read_image
+    from deepvis_caffe.image import sample_image as sample_image
+    from deepvis_caffe.image import write_image as write_image
+    from deepvis_caffe.model.model import load_model as load_model
+    from deepvis_caffe.optimize import AscentParams as AscentParams
+    from deepvis_caffe.optimize import AscentResult as AscentResult
+    from deepvis_caffe.optimize import optimize as optimize
+    from deepvis_caffe.settings import Settings as Settings
+    from deepvis_caffe.settings import load_settings as load_settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_net": "engines.load",
+    "DeepVisError": "errors",
+    "EngineError": "errors",
+    "FetchError": "errors",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "SettingsError": "errors",
+    "UnknownNameError": "errors",
+    "WeightsError": "errors",
+    "ResultStore": "gallery.store",
+    "read_image": "image",
+    "sample_image": "image",
+    "write_image": "image",
+    "load_model": "model.model",
+    "AscentParams": "optimize",
+    "AscentResult": "optimize",
+    "optimize": "optimize",
+    "Settings": "settings",
+    "load_settings": "settings",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+class _Package(ModuleType):
+    """This package: importing its subpackage `optimize` does not hide the function `optimize`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

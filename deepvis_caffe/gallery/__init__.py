@@ -1,0 +1,1 @@
+"""Results on disk, and the pictures made of them."""

@@ -1,0 +1,247 @@
+"""Results on disk, in the layout of the Deep Visualization Toolbox (DVT).
+
+::
+
+    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>_best_X.png     zero is mid-gray
+    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>_best_Xpm.png   plus mean
+    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>.json           how it came about
+    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_montage.jpg and .json
+    <folder>/regularized_opt/<layer>/whole_layer.jpg and .json
+
+A record is written after its pictures, and each file whole or not at all: so what has a record is
+finished. A record's `recipe` is everything that decides the pixels, and a picture counts as made
+already only where the recipe is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.gallery.montage import montage, sprite
+from deepvis_caffe.image import Picture, read_image, resize_image, write_image
+
+Record = dict[str, Any]
+Box = tuple[int, int, int, int]
+
+KINDS = ("best_X", "best_Xpm")
+SMALLEST_CELL = 96
+
+
+def folder_name(layer: str) -> str:
+    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name."""
+    return re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
+
+
+def write_record(path: Path, record: Record) -> Path:
+    """Write JSON whole or not at all; NaN and infinity become null."""
+    text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def read_record(path: Path) -> Record | None:
+    """A record, or None where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+class ResultStore:
+    """Pictures that an ascent found, with their records.
+
+    Parameters
+    ----------
+    folder
+        The results folder; made when something is written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    # -- where things are --------------------------------------------------------------------
+
+    def layer_folder(self, layer: str) -> Path:
+        """Where the results of a layer are."""
+        return self.folder / "regularized_opt" / folder_name(layer)
+
+    def picture(self, layer: str, unit: int, seed: int, kind: str = "best_Xpm") -> Path:
+        """One run's picture, `kind` one of `KINDS`."""
+        return self._stem(layer, unit, f"{seed}_{kind}.png")
+
+    def record(self, layer: str, unit: int, seed: int) -> Path:
+        """One run's record."""
+        return self._stem(layer, unit, f"{seed}.json")
+
+    def montage(self, layer: str, unit: int) -> Path:
+        """The picture of all seeds of a unit; its record has the same name and ends in .json."""
+        return self._stem(layer, unit, "montage.jpg")
+
+    def whole_layer(self, layer: str) -> Path:
+        """The picture of all units of a layer."""
+        return self.layer_folder(layer) / "whole_layer.jpg"
+
+    # -- what is there -----------------------------------------------------------------------
+
+    def has_run(self, layer: str, unit: int, seed: int, recipe: Record) -> bool:
+        """Whether the pictures of one run are there, made by this recipe."""
+        pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
+        made = _recipe(self.record(layer, unit, seed)) == _finite(recipe)
+        return made and all(path.is_file() for path in pictures)
+
+    def finished(self, layer: str, unit: int, seeds: Iterable[int], recipe: Record) -> bool:
+        """Whether a unit's montage and the pictures of all its seeds are there, by this recipe."""
+        path = self.montage(layer, unit)
+        record = read_record(path.with_suffix(".json")) or {}
+        seeds = list(seeds)
+        return (
+            path.is_file()
+            and record.get("seeds") == seeds
+            and record.get("recipe") == _finite(recipe)
+            and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)
+        )
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write_run(
+        self, pictures: Mapping[str, Picture], layer: str, unit: int, seed: int, record: Record
+    ) -> Path:
+        """Write one run's pictures, then its record.
+
+        Parameters
+        ----------
+        pictures
+            By kind, each of `KINDS`.
+        record
+            Holds ``"recipe"``; layer, unit and seed are added.
+
+        Raises
+        ------
+        ImageError
+            The folder cannot be written, or holds the results of another layer whose name gives
+            the same folder.
+        """
+        self._check_owner(self.record(layer, unit, seed), layer)
+        for kind in KINDS:
+            write_image(self.picture(layer, unit, seed, kind), pictures[kind])
+        named = {"layer": layer, "unit": unit, "seed": seed, **record}
+        return write_record(self.record(layer, unit, seed), named)
+
+    def write_montage(
+        self,
+        layer: str,
+        unit: int,
+        seeds: Sequence[int],
+        record: Record,
+        window: Box | None = None,
+    ) -> Path:
+        """Write a unit's montage from the pictures of its seeds, which must be there.
+
+        Parameters
+        ----------
+        record
+            Holds ``"recipe"``; layer, unit and seeds are added.
+        window
+            Rows and columns (top, left, bottom, right) to show of each picture: what the unit
+            sees. All of it by default.
+
+        Raises
+        ------
+        ImageError
+            The montage that is there was made by somebody else: we do not write over it.
+        """
+        path = self.montage(layer, unit)
+        if path.exists() and read_record(path.with_suffix(".json")) is None:
+            raise ImageError(
+                f"{path} is there without a record of ours, so it was made by another program; "
+                "choose another results folder (--results), or move it away"
+            )
+        self._check_owner(path.with_suffix(".json"), layer)
+        cells = [self._cell(self.picture(layer, unit, seed), window) for seed in seeds]
+        write_image(path, montage(cells))
+        named = {"layer": layer, "unit": unit, "seeds": list(seeds), "window": window, **record}
+        write_record(path.with_suffix(".json"), named)
+        return path
+
+    def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
+        """Write the picture of a layer from the first seed of each unit that is finished.
+
+        Parameters
+        ----------
+        count
+            Number of units in the layer.
+        recipe
+            Units made by another recipe are left out.
+
+        Returns
+        -------
+        Path or None
+            None where no unit is finished.
+        """
+        cells = {}
+        for path in sorted(self.layer_folder(layer).glob("*_montage.json")):
+            record = read_record(path) or {}
+            if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
+                unit, seed, window = record["unit"], record["seeds"][0], record["window"]
+                cells[unit] = self._cell(self.picture(layer, unit, seed), window)
+        if not cells:
+            return None
+        # Windows at the border are smaller; one sprite has one size.
+        height, width = (max(cell.shape[axis] for cell in cells.values()) for axis in (0, 1))
+        cells = {unit: resize_image(cell, height, width) for unit, cell in cells.items()}
+        path = write_image(self.whole_layer(layer), sprite(cells, count))
+        units = sorted(cells)
+        about = {"layer": layer, "count": count, "units": units, "recipe": recipe}
+        write_record(path.with_suffix(".json"), about)
+        return path
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _stem(self, layer: str, unit: int, ending: str) -> Path:
+        return self.layer_folder(layer) / f"{folder_name(layer)}_{unit:04d}_{ending}"
+
+    def _check_owner(self, path: Path, layer: str) -> None:
+        owner = (read_record(path) or {}).get("layer", layer)
+        if owner != layer:
+            raise ImageError(
+                f"{path} belongs to layer {owner!r}, and layer {layer!r} has the same folder name; "
+                "choose another results folder (--results)"
+            )
+
+    @staticmethod
+    def _cell(path: Path, window: Sequence[int] | None) -> Picture:
+        """What a montage shows of a picture: its window, large enough to be seen."""
+        picture = read_image(path)
+        if window is not None:
+            top, left, bottom, right = window
+            picture = picture[top:bottom, left:right]
+        grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
+        return resize_image(picture, picture.shape[0] * grow, picture.shape[1] * grow)
+
+
+def _recipe(path: Path) -> Any:
+    return (read_record(path) or {}).get("recipe")
+
+
+def _finite(value: Any) -> Any:
+    """`value` as JSON gives it back: lists for tuples, None for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,71 @@
+"""Settings of the Deep Visualization Toolbox (DVT): ``{its names: values} -> {our names: values}``.
+
+A `settings_local.py` that was written for DVT loads as it is. What has no meaning here (window
+panes, fonts, sleeps, the path of its patched Caffe) is named once in a warning and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PREFIX = "caffevis_"
+
+RENAMED = {
+    "caffevis_deploy_prototxt": "prototxt",
+    "caffevis_network_weights": "weights",
+    "caffevis_data_mean": "mean",
+    "caffevis_labels": "labels",
+    "caffevis_unit_jpg_dir": "results",
+}
+SWITCHES = ("caffevis_mode_gpu", "caffevis_gpu_id", "static_file_stretch_mode")
+
+
+def is_dvt(names: Mapping[str, Any]) -> bool:
+    """Whether a settings file was written for DVT."""
+    return any(name.startswith(PREFIX) for name in names)
+
+
+def translate(
+    names: Mapping[str, Any], known: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Turn DVT's names into ours.
+
+    Parameters
+    ----------
+    names
+        What the file assigns. Our own names may stand beside DVT's, and win over them.
+    known
+        Our own names.
+    folder
+        What ``%DVT_ROOT%`` stands for: the folder of the settings file, as in DVT.
+
+    Returns
+    -------
+    values
+        By our names.
+    unused
+        Names that mean nothing here, in the file's order.
+    """
+    values: dict[str, Any] = {
+        ours: _rooted(names[theirs], folder) for theirs, ours in RENAMED.items() if theirs in names
+    }
+    if "caffevis_mode_gpu" in names:
+        values["device"] = _device(bool(names["caffevis_mode_gpu"]), names.get("caffevis_gpu_id"))
+    if "static_file_stretch_mode" in names:
+        values["resize"] = "stretch" if names["static_file_stretch_mode"] else "crop"
+    values |= {name: value for name, value in names.items() if name in known}
+    used = {*RENAMED, *SWITCHES, *known}
+    return values, [name for name in names if name not in used]
+
+
+def _device(gpu: bool, index: int | None) -> str:
+    if not gpu:
+        return "cpu"
+    # True was DVT's default, so without a number it asks for a GPU only where there is one.
+    return "auto" if index is None else f"cuda:{index}"
+
+
+def _rooted(value: Any, folder: Path) -> Any:
+    return value.replace("%DVT_ROOT%", str(folder)) if isinstance(value, str) else value

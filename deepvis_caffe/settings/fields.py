@@ -1,0 +1,173 @@
+"""The settings themselves: names, types, defaults, and what each one means.
+
+The command line makes a flag of each field, and `settings_local.py.template` shows each one, so a
+field's description here is what a user reads in both places. Every field takes a string too, as a
+flag gives it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
+
+from deepvis_caffe.errors import SettingsError, did_you_mean
+
+MODEL, OPTIMIZER = "Model", "Optimizer"
+
+
+def _parse_numbers(value: Any) -> Any:
+    """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(float(part) for part in value.strip(" ()[]").split(",") if part.strip())
+    except ValueError:
+        return value
+
+
+def _parse_shapes(value: Any) -> Any:
+    """``"data:1,3,227,227;info:1,8"`` as a mapping; without names as one shape."""
+    if not isinstance(value, str) or ":" not in value:
+        return _parse_numbers(value)
+    named = (part.partition(":") for part in value.split(";") if part.strip())
+    return {blob.strip(): _parse_numbers(shape) for blob, _, shape in named}
+
+
+def _parse_path(value: Any) -> Any:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+Location = Annotated[Path, BeforeValidator(_parse_path)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
+Shape = tuple[Annotated[int, Field(ge=1)], ...]
+Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
+Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_numbers)]
+
+
+def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
+    extra: JsonDict = {"group": group}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+class BadSettingError(SettingsError):
+    """One setting is unknown, or its value does not fit.
+
+    Attributes
+    ----------
+    name
+        The setting, so that whoever knows where it was written can say so.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class Settings(BaseModel):
+    """What to run and how, checked once and never changed after.
+
+    Parameters
+    ----------
+    **values
+        Any of the fields below.
+
+    Raises
+    ------
+    SettingsError
+        An unknown name (the message holds the nearest known one) or a value that does not fit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prototxt: Location | None = _setting(
+        MODEL, None, "The net's prototxt: a deploy or train_val file of any Caffe generation."
+    )
+    weights: Location | None = _setting(
+        MODEL, None, "The net's weights: .caffemodel or .caffemodel.h5."
+    )
+    engine: Literal["auto", "pycaffe", "torch"] = _setting(
+        MODEL, "auto", "Who computes: pycaffe, torch, or auto (pycaffe where it can be imported)."
+    )
+    device: str = _setting(
+        MODEL,
+        "auto",
+        "Where: auto (a GPU where the engine finds one), cpu, cuda, or cuda:1 and so on.",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+    )
+    mean: Mean | None = _setting(
+        MODEL,
+        None,
+        "What was subtracted from each image in training: a value per channel in the net's own "
+        "channel order (BGR for most), a .npy or .binaryproto file, or none.",
+    )
+    channel_swap: Integers | None = _setting(
+        MODEL,
+        None,
+        "Order in which the net takes an image's R, G, B: 2,1,0 is BGR; none means BGR for three "
+        "channels and no change otherwise.",
+    )
+    raw_scale: float = _setting(
+        MODEL, 255.0, "White before the mean is subtracted: 255, or 1 for nets fed 0 to 1.", gt=0
+    )
+    input_scale: float = _setting(
+        MODEL, 1.0, "Factor after the mean is subtracted: `scale` in transform_param.", gt=0
+    )
+    input_shape: Shapes | None = _setting(
+        MODEL,
+        None,
+        "Input shape where the prototxt gives none or another is wanted: N,C,H,W, or one for each "
+        "input blob (as a flag: data:1,3,227,227;other:1,8).",
+    )
+    resize: Literal["crop", "stretch"] = _setting(
+        MODEL, "crop", "How an image comes to the input's size: crop its middle, or stretch it."
+    )
+    labels: Location | None = _setting(
+        MODEL, None, "Text file with the name of each class, a line each, in the net's order."
+    )
+    results: Location = _setting(
+        MODEL, Path("results"), "Folder that results are written to and shown from."
+    )
+    preset: int = _setting(
+        OPTIMIZER, 3, "Which of the paper's four regularizations (Table 1) to use.", ge=1, le=4
+    )
+    seeds: int = _setting(
+        OPTIMIZER, 9, "Pictures of each unit, each from another random start.", ge=1, le=100
+    )
+    iterations: int | None = _setting(
+        OPTIMIZER, None, "Steps of each run; none leaves the choice to the rate or preset.", ge=1
+    )
+    rate: float | Literal["auto", "paper"] = _setting(
+        OPTIMIZER,
+        "auto",
+        "Learning rate: auto (adapts to net and layer), paper (the preset's own), or a number.",
+    )
+    batch_size: int | None = _setting(
+        OPTIMIZER, None, "Images that run side by side; none leaves the choice to us.", ge=1
+    )
+
+    def __init__(self, **values: Any) -> None:
+        fields = type(self).model_fields
+        for name in values:
+            if name not in fields:
+                hint = did_you_mean(name, fields)
+                raise BadSettingError(name, f"no setting named {name!r}{hint}")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = error.errors()
+            name = str(problems[0]["loc"][0])
+            reasons = dict.fromkeys(p["msg"] for p in problems if p["loc"][0] == name)
+            raise BadSettingError(
+                name,
+                f"{name} cannot be {values[name]!r}: {', or '.join(reasons).lower()}. "
+                f"What it is: {fields[name].description}",
+            ) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        """Let a flag say `none`."""
+        return None if isinstance(value, str) and value.lower() in ("", "none") else value

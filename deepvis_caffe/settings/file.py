@@ -1,0 +1,142 @@
+"""The settings file: a Python module, as Caffe's users know it, run in a namespace of its own.
+
+Names that the file assigns are settings; names that begin with an underscore, imported modules and
+functions are the file's own business.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import runpy
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings.dvt import PREFIX, is_dvt, translate
+from deepvis_caffe.settings.fields import BadSettingError, Settings
+
+FILE_NAME = "settings_local.py"
+VARIABLE = "DEEPVIS_SETTINGS"
+
+log = logging.getLogger(__name__)
+
+
+def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
+    """The settings file to read: `path`, else ``$DEEPVIS_SETTINGS``, else ./settings_local.py.
+
+    Returns
+    -------
+    Path or None
+        Absolute; None where nothing is named and the current folder has no such file.
+
+    Raises
+    ------
+    SettingsError
+        The file that is named does not exist.
+    """
+    named = path or os.environ.get(VARIABLE)
+    found = Path(named or FILE_NAME).expanduser().absolute()
+    if found.is_file():
+        return found
+    if named is None:
+        return None
+    source = "--settings" if path else f"${VARIABLE}"
+    raise SettingsError(f"no settings file at {found} (named by {source})")
+
+
+def load_settings(
+    path: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read the settings file and put `overrides` over it.
+
+    Parameters
+    ----------
+    path
+        The file; found as :func:`find_settings_file` says where None. Relative paths in it start
+        at its folder.
+    overrides
+        Settings that win over the file's, by name. Relative paths here start at the current folder.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing or fails, or a setting is unknown or does not fit: with file and line,
+        or with the flag.
+    """
+    found = find_settings_file(path)
+    settings = Settings() if found is None else _read(found)
+    if not overrides:
+        return settings
+    try:
+        flags = Settings(**overrides)
+    except BadSettingError as error:
+        raise SettingsError(f"--{error.name.replace('_', '-')}: {error}") from None
+    return settings.model_copy(update={name: getattr(flags, name) for name in overrides})
+
+
+def _read(path: Path) -> Settings:
+    names = _run(path)
+    if is_dvt(names):
+        names, unused = translate(names, Settings.model_fields, path.parent)
+        if unused:
+            log.warning(
+                "%s was written for the Deep Visualization Toolbox; these of its settings are not "
+                "used here: %s",
+                path,
+                ", ".join(unused),
+            )
+    try:
+        settings = Settings(**names)
+    except BadSettingError as error:
+        line = _line_of(path, error.name)
+        hint = (
+            ""
+            if error.name in Settings.model_fields
+            else " (names that begin with an underscore are your own)"
+        )
+        raise SettingsError(f"{path}{f':{line}' if line else ''}: {error}{hint}") from None
+    paths = {name: value for name, value in settings if isinstance(value, Path)}
+    return settings.model_copy(
+        update={
+            name: path.parent / value
+            for name, value in paths.items()
+            if name in settings.model_fields_set
+        }
+    )
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """Run the file; the names that it leaves."""
+    try:
+        names = runpy.run_path(str(path))
+    except SyntaxError as error:
+        old = "; Python 2's print needs brackets here" if "print" in (error.text or "") else ""
+        raise SettingsError(f"{error.filename}:{error.lineno}: {error.msg}{old}") from error
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+        place = f"{path}:{line}" if line else str(path)
+        raise SettingsError(f"{place}: {type(error).__name__}: {error}") from error
+    return {name: value for name, value in names.items() if _is_setting(name, value)}
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    if name.startswith("_") or isinstance(value, ModuleType) or type(value).__module__ == "__future__":
+        return False
+    return not callable(value) or name.startswith(PREFIX)
+
+
+def _line_of(path: Path, name: str) -> int | None:
+    """The line on which the file assigns `name` last."""
+    tree = ast.parse(path.read_bytes())
+    lines = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
+    ]
+    return max(lines, default=None)
