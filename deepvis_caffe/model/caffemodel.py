@@ -1,0 +1,228 @@
+"""Weights files: ``path -> {layer name: (array, ...)}``, and back.
+
+Reads ``.caffemodel`` of generations V0, V1 and V2, in single or double precision, with the legacy
+4-D shapes or today's; and Caffe's HDF5 form, ``.caffemodel.h5``.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import WeightsError
+from deepvis_caffe.model.sniff import sniff
+from deepvis_caffe.model.wire import WireError, encode_varint, fields, header, signed, varint
+
+Blobs = tuple[NDArray[np.float32], ...]
+
+# Field numbers of the schema: where a NetParameter's layers are, and their names and blobs.
+_LAYERS = {2: "V1", 100: "V2"}
+_NAME = {"V0": 1, "V1": 4, "V2": 1}
+_BLOBS = {"V0": 50, "V1": 6, "V2": 7}
+_V0_LAYER = 1
+_NUM, _CHANNELS, _HEIGHT, _WIDTH, _DATA, _SHAPE, _DOUBLE_DATA = 1, 2, 3, 4, 5, 7, 8
+
+
+def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
+    """Read the weights of every layer that has some.
+
+    Parameters
+    ----------
+    path
+        A ``.caffemodel``, or its HDF5 form.
+
+    Returns
+    -------
+    dict
+        float32 arrays by layer name, in Caffe's order (weights, then bias). Shapes are as in the
+        file: old files hold 4 axes, ``(1, 1, 1, N)`` for a bias. Where a name comes twice the
+        later layer counts, as in Caffe.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, truncated, or something else.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+            if head.startswith(b"\x89HDF"):
+                return _read_hdf5(path)
+            found = sniff(head)
+            if found:
+                raise WeightsError(f"{path} is no caffemodel: it is {found}")
+            return _read_binary(
+                path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            )
+    except OSError as error:
+        reason = error.strerror or error
+        raise WeightsError(f"cannot read the caffemodel {path}: {reason}") from error
+
+
+def write_caffemodel(
+    path: str | Path, name: str, layers: Mapping[str, tuple[str, Sequence[NDArray[np.float32]]]]
+) -> None:
+    """Write a ``.caffemodel`` of generation V2, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to write or replace.
+    name
+        The net's name.
+    layers
+        By layer name, in order: type and blobs. Arrays are written as float32.
+    """
+    path = Path(path)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write_field(file, 1, [name.encode()])
+            for layer, (kind, blobs) in layers.items():
+                parts: list[bytes | memoryview] = []
+                _add_field(parts, 1, [layer.encode()])
+                _add_field(parts, 2, [kind.encode()])
+                for blob in blobs:
+                    _add_field(parts, 7, _encode_blob(np.asarray(blob)))
+                _write_field(file, 100, parts)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
+    layers: dict[str, Blobs] = {}
+    count = 0
+    try:
+        for number, value, _ in fields(buffer):
+            if number in _LAYERS and isinstance(value, memoryview):
+                count += 1
+                name, blobs = _read_layer(path, value, _LAYERS[number])
+                if blobs:
+                    layers[name] = blobs
+    except (WireError, UnicodeDecodeError) as error:
+        if not count:
+            raise WeightsError(
+                f"{path} is no caffemodel, or its download broke off at once: {error}"
+            ) from None
+        last = f", the last one {list(layers)[-1]!r}" if layers else ""
+        raise WeightsError(
+            f"{path} is truncated or damaged: {error}. Of its {len(buffer)} bytes, "
+            f"{len(layers)} layers with weights could be read{last}; get the file again"
+        ) from None
+    if not layers:
+        raise WeightsError(f"{path} holds no weights: it has {count} layers, none with blobs")
+    return layers
+
+
+def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[str, Blobs]:
+    name, blobs = "", []
+    for number, value, _ in fields(buffer):
+        if not isinstance(value, memoryview):
+            continue
+        if number == _NAME[generation]:
+            name = bytes(value).decode()
+        elif number == _BLOBS[generation]:
+            blobs.append(value)
+        elif generation == "V1" and number == _V0_LAYER:
+            return _read_layer(path, value, "V0")
+    return name, tuple(
+        _read_blob(f"{path}: layer {name!r}, blob {i}", b) for i, b in enumerate(blobs)
+    )
+
+
+def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
+    legacy = {_NUM: 0, _CHANNELS: 0, _HEIGHT: 0, _WIDTH: 0}
+    is_legacy, shape = False, None
+    data: list[NDArray[np.floating]] = []
+    for number, value, _ in fields(buffer):
+        if isinstance(value, int):
+            if number in legacy:
+                is_legacy, legacy[number] = True, signed(value)
+        elif number in (_DATA, _DOUBLE_DATA):
+            # Packed, or one number a field as the first Caffes wrote.
+            kind = "<f4" if number == _DATA else "<f8"
+            if len(value) % np.dtype(kind).itemsize:
+                raise WireError(f"{where} has half a number", 0)
+            data.append(np.frombuffer(value, kind))
+        elif number == _SHAPE:
+            shape = _read_shape(value)
+    if is_legacy:
+        shape = tuple(legacy.values())
+    values = np.concatenate(data, dtype=np.float32) if data else np.empty(0, np.float32)
+    if shape is None:
+        shape = (values.size,)
+    if math.prod(shape) != values.size:
+        raise WeightsError(
+            f"{where}: its shape {shape} needs {math.prod(shape)} values, it has {values.size}"
+        )
+    return values.reshape(shape)
+
+
+def _read_shape(buffer: memoryview) -> tuple[int, ...]:
+    dims: list[int] = []
+    for number, value, _ in fields(buffer):
+        if number == 1 and isinstance(value, int):
+            dims.append(value)
+        elif number == 1 and isinstance(value, memoryview):
+            position = 0
+            while position < len(value):
+                dim, position = varint(value, position)
+                dims.append(dim)
+    return tuple(dims)
+
+
+def _read_hdf5(path: Path) -> dict[str, Blobs]:
+    import h5py  # only where such a file is read
+
+    layers: dict[str, dict[int, NDArray[np.float32]]] = {}
+
+    def visit(name: str, item: object) -> None:
+        layer, _, index = name.rpartition("/")  # layer names hold slashes themselves
+        if isinstance(item, h5py.Dataset) and index.isdigit():
+            layers.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
+
+    with h5py.File(path, "r") as file:
+        if not isinstance(file.get("data"), h5py.Group):
+            raise WeightsError(
+                f"{path} is an HDF5 file, but not Caffe's: it has no group `data`, only "
+                f"{', '.join(list(file)[:5]) or 'nothing'}"
+            )
+        file["data"].visititems(visit)
+    if not layers:
+        raise WeightsError(f"{path} holds no weights: no datasets `data/<layer>/<number>`")
+    return {name: tuple(blobs[i] for i in sorted(blobs)) for name, blobs in layers.items()}
+
+
+def _encode_blob(blob: NDArray[np.float32]) -> list[bytes | memoryview]:
+    shape: list[bytes | memoryview] = []
+    _add_field(shape, 1, [b"".join(encode_varint(dim) for dim in blob.shape)])
+    parts: list[bytes | memoryview] = []
+    _add_field(parts, _SHAPE, shape)
+    data = np.ascontiguousarray(blob, "<f4").reshape(-1)
+    _add_field(parts, _DATA, [memoryview(data).cast("B")] if data.size else [])
+    return parts
+
+
+def _add_field(
+    parts: list[bytes | memoryview], number: int, content: Sequence[bytes | memoryview]
+) -> None:
+    parts.append(header(number, sum(len(part) for part in content)))
+    parts.extend(content)
+
+
+def _write_field(file: BinaryIO, number: int, content: Iterable[bytes | memoryview]) -> None:
+    parts: list[bytes | memoryview] = []
+    _add_field(parts, number, list(content))
+    file.writelines(parts)

@@ -1,0 +1,192 @@
+"""From a net as written to a net as run: ``NetParameter -> NetParameter``.
+
+A deploy file passes nearly unchanged. A train_val file loses what only training needs: the other
+phase's layers, data layers (they become inputs), labels, losses and accuracies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from deepvis_caffe.errors import ModelError, UnknownNameError
+from deepvis_caffe.model.inputs import is_loss, labels, to_input
+from deepvis_caffe.model.schema_pb2 import (
+    TEST,
+    ConvolutionParameter,
+    LayerParameter,
+    NetParameter,
+    NetState,
+    NetStateRule,
+)
+
+HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
+PROBABILITIES = "prob"
+
+_ENGINES = (
+    *("convolution_param", "pooling_param", "lrn_param", "relu_param"),
+    *("sigmoid_param", "softmax_param", "tanh_param"),
+)
+_FILLERS = {
+    "convolution_param": ("weight_filler", "bias_filler"),
+    "inner_product_param": ("weight_filler", "bias_filler"),
+    "scale_param": ("filler", "bias_filler"),
+    "bias_param": ("filler",),
+    "prelu_param": ("filler",),
+    "norm_param": ("scale_filler",),
+}
+
+
+def deploy(
+    net: NetParameter,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    stages: Sequence[str] = (),
+) -> NetParameter:
+    """The TEST phase of a net, fed by the user and ending in its activations.
+
+    - ``include`` and ``exclude`` rules are applied for phase TEST, level 0 and the stages of the
+      file and of `stages`.
+    - Data layers become ``Input`` layers, of batch 1 where the file tells the image's size; their
+      labels go, with everything that labels feed.
+    - The last SoftmaxWithLoss or SigmoidCrossEntropyLoss becomes a Softmax or Sigmoid named
+      ``prob``, where the net has no ``prob`` of its own; one with a second top always becomes a
+      layer, of that top. Other losses, accuracies and file outputs go.
+    - What only steers training goes too: fillers (they cost Caffe seconds, and weights come from a
+      file), loss weights, ``propagate_down``, and ``engine: CUDNN``, which stops a Caffe built
+      without cuDNN.
+
+    Parameters
+    ----------
+    net
+        In V2 form, as `deepvis_caffe.model.prototxt.read_prototxt` gives it. Not changed.
+    input_shapes
+        Shape by input blob, batch axis first: (N, C, H, W) for images. Needed where the file does
+        not tell, and takes precedence where it does.
+    stages
+        Stages to set beside those in the file's ``state``.
+
+    Raises
+    ------
+    ModelError
+        The shape of an input is unknown, a layer has no type or both kinds of rules, or nothing is
+        left of the net.
+    UnknownNameError
+        `input_shapes` names a blob that is no input.
+    """
+    shapes = {name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()}
+    state = NetState(phase=TEST, stage=[*net.state.stage, *stages])
+    included = [layer for layer in net.layer if _included(layer, state)]
+    dropped = labels(included) - set(shapes)
+    kept = _without(dropped, [to_input(_stripped(layer), shapes) for layer in included])
+    if all(layer.type == "Input" for layer in kept):
+        raise ModelError(
+            f"net {net.name!r}: in phase TEST no layer is left that does not need labels"
+        )
+    _check_inputs(net.name, kept, shapes)
+    return NetParameter(name=net.name, layer=kept)
+
+
+def _included(layer: LayerParameter, state: NetState) -> bool:
+    if layer.include and layer.exclude:
+        raise ModelError(
+            f"layer {layer.name!r} has include and exclude rules; Caffe takes one kind only"
+        )
+    if layer.include:
+        return any(_meets(state, rule) for rule in layer.include)
+    return not any(_meets(state, rule) for rule in layer.exclude)
+
+
+def _meets(state: NetState, rule: NetStateRule) -> bool:
+    stages = set(state.stage)
+    return (
+        (not rule.HasField("phase") or rule.phase == state.phase)
+        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        and (not rule.HasField("max_level") or state.level <= rule.max_level)
+        and stages.issuperset(rule.stage)
+        and stages.isdisjoint(rule.not_stage)
+    )
+
+
+def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParameter]:
+    """The layers without losses, without `dropped` blobs, and without all that reads either."""
+    last = next((layer for layer in reversed(layers) if layer.type in HEADS), None)
+    names = {layer.name for layer in layers} | {blob for layer in layers for blob in layer.top}
+    written: set[str] = set()
+    kept = []
+    for layer in layers:
+        if layer.type in HEADS:
+            name = PROBABILITIES if layer is last and PROBABILITIES not in names else layer.name
+            _to_head(layer, name)
+        if layer.type == "Input":
+            _drop_tops(layer, dropped)
+        is_sink = is_loss(layer) or not (layer.top or layer.type == "Silence")
+        is_label = not layer.bottom and dropped.issuperset(layer.top)
+        if not (is_sink or is_label) and written.issuperset(layer.bottom):
+            written.update(set(layer.top) - dropped)
+            kept.append(layer)
+    return kept
+
+
+def _to_head(layer: LayerParameter, name: str) -> None:
+    """Turn a loss that contains a Softmax or Sigmoid into it, where it has a name or a blob."""
+    if len(layer.top) < 2 and name == layer.name:
+        return
+    top = layer.top[1] if len(layer.top) == 2 else name
+    layer.name, layer.type = name, HEADS[layer.type]
+    del layer.bottom[1:]
+    del layer.top[:]
+    layer.top.append(top)
+
+
+def _drop_tops(layer: LayerParameter, dropped: set[str]) -> None:
+    kept = [i for i, blob in enumerate(layer.top) if blob not in dropped]
+    tops = [layer.top[i] for i in kept]
+    shapes = [layer.input_param.shape[i] for i in kept]
+    layer.ClearField("top")
+    layer.ClearField("input_param")
+    layer.top.extend(tops)
+    layer.input_param.shape.extend(shapes)
+
+
+def _check_inputs(
+    net: str, layers: list[LayerParameter], given: Mapping[str, Sequence[int]]
+) -> None:
+    inputs = {
+        blob: tuple(shape.dim)
+        for layer in layers
+        if layer.type == "Input"
+        for blob, shape in zip(layer.top, layer.input_param.shape, strict=True)
+    }
+    for name in given:
+        if name not in inputs:
+            raise UnknownNameError("input", name, inputs, f"net {net!r}")
+    unknown = [blob for blob, shape in inputs.items() if not shape]
+    if unknown:
+        example = ", ".join(f"{blob!r}: (1, 3, 224, 224)" for blob in unknown)
+        raise ModelError(
+            f"net {net!r}: the file does not tell the shape of input {', '.join(unknown)}; "
+            f"give it (batch, channels, height, width), for example input_shapes={{{example}}}"
+        )
+    for blob, shape in inputs.items():
+        if min(shape) < 1:
+            raise ModelError(f"net {net!r}: input {blob!r} has shape {shape}; sizes are 1 or more")
+
+
+def _stripped(layer: LayerParameter) -> LayerParameter:
+    """A copy without what only steers training."""
+    if not layer.type:
+        raise ModelError(f"layer {layer.name!r} has no type")
+    copy = LayerParameter()
+    copy.CopyFrom(layer)
+    for name in ("include", "exclude", "phase", "loss_weight", "propagate_down", "blobs"):
+        copy.ClearField(name)
+    for member, fillers in _FILLERS.items():
+        if copy.HasField(member):
+            for name in fillers:
+                getattr(copy, member).ClearField(name)
+    for member in _ENGINES:
+        if copy.HasField(member):
+            options = getattr(copy, member)
+            if options.engine == ConvolutionParameter.CUDNN:
+                options.ClearField("engine")
+    return copy

@@ -1,0 +1,126 @@
+"""The sliding windows of convolution and pooling: kernel, stride, pad and dilation per axis.
+
+Caffe says each of them in two ways (``kernel_size`` once or once per axis, or ``kernel_h`` and
+``kernel_w``). Here they become one :class:`Window`, which the shape rules, the engines and the
+receptive fields all read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepvis_caffe.errors import ModelError
+from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, PoolingParameter
+
+
+@dataclass(frozen=True)
+class Window:
+    """One number per spatial axis (height, width for images), in pixels of the layer's bottom.
+
+    Attributes
+    ----------
+    kernel, stride, pad, dilation
+        For a deconvolution these count pixels of the top, as in Caffe.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Pixels that the kernel spans, its holes included."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+
+def convolution_window(param: ConvolutionParameter, axes: int) -> Window:
+    """The window of a Convolution or Deconvolution over `axes` spatial axes.
+
+    Raises
+    ------
+    ModelError
+        The fields contradict each other, do not fit the number of axes, or are zero.
+    """
+    kernel = _per_axis(param, "kernel", "kernel_size", axes, default=None)
+    stride = _per_axis(param, "stride", "stride", axes, default=1)
+    pad = _per_axis(param, "pad", "pad", axes, default=0)
+    dilation = _spread("dilation", list(param.dilation), axes, default=1)
+    return Window(
+        _positive("kernel_size", kernel),
+        _positive("stride", stride),
+        pad,
+        _positive("dilation", dilation),
+    )
+
+
+def pooling_window(param: PoolingParameter, size: Sequence[int]) -> Window:
+    """The window of a Pooling layer over a bottom of height and width `size`.
+
+    Raises
+    ------
+    ModelError
+        No kernel, or fields that contradict each other.
+    """
+    has = param.HasField
+    both_kernels = has("kernel_h") and has("kernel_w")
+    any_kernel = has("kernel_size") or has("kernel_h") or has("kernel_w")
+    if param.global_pooling and any_kernel:
+        raise ModelError("global_pooling takes no kernel size; remove one of the two")
+    if not param.global_pooling and has("kernel_size") == both_kernels:
+        raise ModelError("needs either kernel_size or both kernel_h and kernel_w")
+    for name in ("pad", "stride"):
+        either = has(f"{name}_h") or has(f"{name}_w")
+        both = has(f"{name}_h") and has(f"{name}_w")
+        if either and (has(name) or not both):
+            raise ModelError(f"needs either {name} or both {name}_h and {name}_w")
+
+    if param.global_pooling:
+        kernel = tuple(size)
+    elif has("kernel_size"):
+        kernel = (param.kernel_size,) * 2
+    else:
+        kernel = (param.kernel_h, param.kernel_w)
+    pad = (param.pad_h, param.pad_w) if has("pad_h") else (param.pad,) * 2
+    stride = (param.stride_h, param.stride_w) if has("stride_h") else (param.stride,) * 2
+    if param.global_pooling and (pad, stride) != ((0, 0), (1, 1)):
+        raise ModelError("global_pooling needs pad 0 and stride 1")
+    if pad != (0, 0) and param.pool == PoolingParameter.STOCHASTIC:
+        raise ModelError("padding works with MAX and AVE pooling only")
+    window = Window(_positive("kernel_size", kernel), _positive("stride", stride), pad, (1, 1))
+    if any(p >= k for p, k in zip(pad, kernel, strict=True) if p):
+        raise ModelError(f"pad {pad} must be smaller than the kernel {kernel}")
+    return window
+
+
+def _per_axis(
+    param: ConvolutionParameter, stem: str, repeated: str, axes: int, default: int | None
+) -> tuple[int, ...]:
+    listed = list(getattr(param, repeated))
+    if not (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
+        return _spread(repeated, listed, axes, default)
+    if axes != 2:
+        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, there are {axes}")
+    if listed:
+        raise ModelError(f"needs either {repeated} or {stem}_h and {stem}_w, not both")
+    return getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
+
+
+def _spread(name: str, listed: list[int], axes: int, default: int | None) -> tuple[int, ...]:
+    if not listed and default is not None:
+        listed = [default]
+    if len(listed) == 1:
+        return tuple(listed) * axes
+    if len(listed) != axes or not listed:
+        raise ModelError(
+            f"{name} must be given once, or once per spatial axis ({axes}); "
+            f"it is given {len(listed)} times"
+        )
+    return tuple(listed)
+
+
+def _positive(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if any(number < 1 for number in numbers):
+        raise ModelError(f"{name} {numbers} must be positive")
+    return numbers

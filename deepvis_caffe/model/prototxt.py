@@ -1,0 +1,144 @@
+"""Read a prototxt of any generation: ``path -> NetParameter`` in today's form (V2)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor
+
+from deepvis_caffe.errors import ModelError, did_you_mean
+from deepvis_caffe.model.schema_pb2 import NetParameter, V1LayerParameter
+from deepvis_caffe.model.sniff import sniff
+from deepvis_caffe.model.upgrade import upgrade
+
+log = logging.getLogger(__name__)
+
+
+def read_prototxt(source: str | Path) -> NetParameter:
+    """Read a net's description and bring it to V2 form.
+
+    Parameters
+    ----------
+    source
+        Path of a prototxt, of generation V0, V1 or V2; deploy or train_val.
+
+    Returns
+    -------
+    NetParameter
+        Only ``layer`` fields, and ``Input`` layers in place of ``input:`` fields. Both phases and
+        all losses are still there; see `deepvis_caffe.model.deploy.deploy`.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, is no prototxt, or mixes generations.
+    """
+    try:
+        return upgrade(parse_prototxt(source))
+    except ModelError as error:
+        if str(source) in str(error):
+            raise
+        raise ModelError(f"{source}: {error}") from None
+
+
+def parse_prototxt(source: str | Path) -> NetParameter:
+    """Read a prototxt just as it is written, in whichever generation.
+
+    Fields that the schema does not know (custom layers' parameters) are skipped, and listed in one
+    warning of this module's logger.
+    """
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the prototxt {path}: {error.strerror}") from error
+    found = sniff(data[:4096])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # comments in other encodings; names are ASCII
+    if found is None or "\0" in text:
+        raise ModelError(
+            f"{path} is a binary file, not a prototxt; was the caffemodel given in its place?"
+        )
+    net = NetParameter()
+    try:
+        text_format.Parse(text, net, allow_unknown_field=True)
+    except text_format.ParseError as error:
+        raise ModelError(_explain(path, text, error, found)) from error
+    if not (net.layer or net.layers):
+        raise ModelError(f"{path} describes no layers: it is {found}")
+    skipped = sorted(set(_unknown_fields(text)))
+    if skipped:
+        names = ", ".join(f"{name} (line {line})" for line, name in skipped[:10])
+        more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        log.warning("%s: fields that are not stock Caffe's are ignored: %s%s", path, names, more)
+    return net
+
+
+def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -> str:
+    line = error.GetLine()
+    what = re.sub(r"^\d+(:\d+)?\s*:\s*", "", str(error)).replace('"deepvis_caffe.', '"')
+    where = f"{path}, line {line}" if line else str(path)
+    if found not in ("a prototxt (text)", "a text file"):
+        return f"{where}: cannot read this prototxt: it is {found}"
+    unknown = re.search(r'V1LayerParameter\.LayerType" has no value named (\w+)', what)
+    if unknown:
+        kind = unknown.group(1)
+        known = did_you_mean(kind, V1LayerParameter.LayerType.keys(), most=50)
+        return (
+            f"{where}: layer {_enclosing_layer(text, line or 1)!r}: {kind} is not a layer type of "
+            'the old `layers { type: NAME }` form; write it as `layer { type: "Name" }`'
+            f"{known}"
+        )
+    shown = text.splitlines()[line - 1].strip() if line else ""
+    return f"{where}: cannot read this prototxt: {what}" + (f"\n    {shown}" if shown else "")
+
+
+def _enclosing_layer(text: str, line: int) -> str:
+    """Name of the layer that holds a line, as far as the layout of the text tells."""
+    starts = [m.start() for m in re.finditer(r"^\s*layers?\s*\{", text, re.MULTILINE)]
+    position = sum(len(row) for row in text.splitlines(keepends=True)[:line])
+    begin = max((start for start in starts if start < position), default=0)
+    end = min((start for start in starts if start >= position), default=len(text))
+    name = re.search(r"\bname\s*:\s*[\"']([^\"']*)", text[begin:end])
+    return name.group(1) if name else "?"
+
+
+def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each field that the schema lacks; not of the fields inside it."""
+    stack: list[Descriptor | None] = [NetParameter.DESCRIPTOR]
+    pending: Descriptor | None = None
+    value = False  # the next token is a scalar field's value
+    for line, token in _tokens(text):
+        if token in "{<":
+            stack.append(pending)
+            value = False
+        elif token in "}>":
+            stack.pop()
+        elif token == ":":
+            value = True
+        elif value:
+            value = token == "["  # a list's members are values, up to its end
+        elif token[0].isalpha() and token != "]":
+            here = stack[-1]
+            field = here.fields_by_name.get(token) if here else None
+            pending = field.message_type if field else None
+            if here and not field:
+                yield line, token
+
+
+_TOKEN = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|\[[^\]]*\]|[\w.+-]+|\S|\n")
+
+
+def _tokens(text: str) -> Iterator[tuple[int, str]]:
+    line = 1
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if not token.startswith("#") and token not in "\n,;":
+            yield line, token
+        line += token.count("\n")

@@ -1,0 +1,99 @@
+"""Shapes of all blobs and weights of a net, known without running it.
+
+``infer(graph, input shapes) -> Shapes``. What cannot be computed is said in words, with the layer,
+before Caffe gets to see the net and aborts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deepvis_caffe.errors import ModelError, UnknownNameError
+from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.shapes import layout, pointwise, windows  # noqa: F401 (fill the registry)
+from deepvis_caffe.model.shapes.registry import RULES, Outcome, Shape, count
+
+INT_MAX = 2**31 - 1
+
+__all__ = ["RULES", "Shapes", "infer"]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes at one input size.
+
+    Attributes
+    ----------
+    values
+        Shape of every blob version that can be known.
+    weights
+        Shapes of every layer's weights, in Caffe's order; layers without weights are absent.
+    """
+
+    values: Mapping[Value, Shape]
+    weights: Mapping[str, tuple[Shape, ...]]
+
+
+def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Shapes:
+    """Shapes of all values and weights of `graph`.
+
+    Parameters
+    ----------
+    graph
+        A deploy net.
+    input_shapes
+        Shape by input blob, batch axis first; where absent, what the Input layers declare.
+
+    Returns
+    -------
+    Shapes
+        Without the tops of layers whose type has no rule (a Python layer, say), and without
+        everything that depends on them.
+
+    Raises
+    ------
+    ModelError
+        A layer cannot work on its bottoms: layer, type, shapes and what is wrong.
+    UnknownNameError
+        `input_shapes` names no input.
+    """
+    given = {name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()}
+    for name in given:
+        if name not in graph.inputs:
+            raise UnknownNameError("input", name, graph.inputs, f"net {graph.name!r}")
+    values: dict[Value, Shape] = {}
+    weights: dict[str, tuple[Shape, ...]] = {}
+    for layer in graph:
+        if layer.type not in RULES or any(v not in values for v in layer.bottoms):
+            continue
+        bottoms = [values[v] for v in layer.bottoms]
+        try:
+            outcome = RULES[layer.type](layer.param, bottoms)
+            _check_sizes(layer, outcome)
+        except ModelError as error:
+            came = ", ".join(
+                f"{v.blob} {shape}" for v, shape in zip(layer.bottoms, bottoms, strict=True)
+            )
+            raise ModelError(
+                f"layer {layer.name!r} ({layer.type}): {error}"
+                + (f" (its bottoms: {came})" if came else "")
+            ) from None
+        values.update(zip(layer.tops, outcome.tops, strict=True))
+        if layer.type == "Input":
+            values.update((v, given[v.blob]) for v in layer.tops if v.blob in given)
+        if outcome.weights:
+            weights[layer.name] = tuple(outcome.weights)
+    return Shapes(values, weights)
+
+
+def _check_sizes(layer: Layer, outcome: Outcome) -> None:
+    """Caffe's own limits on blobs, and on the number of ``param`` fields."""
+    for shape in (*outcome.tops, *outcome.weights):
+        if min(shape, default=1) < 0 or len(shape) > 32 or count(shape) > INT_MAX:
+            raise ModelError(f"a blob of shape {shape} is not possible in Caffe")
+    if len(layer.param.param) > len(outcome.weights):
+        raise ModelError(
+            f"has {len(layer.param.param)} param fields, but only "
+            f"{len(outcome.weights)} weight blobs; remove the others"
+        )

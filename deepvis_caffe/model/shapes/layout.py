@@ -1,0 +1,165 @@
+"""Shape rules of the layers that move values about: concatenate, slice, reshape, reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.shapes.registry import (
+    Outcome,
+    Shape,
+    canonical_axis,
+    count,
+    require,
+    rule,
+)
+
+
+@rule("Concat", bottoms=(1, None))
+def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Bottoms agree on every axis but one, along which they are laid end to end."""
+    options, first = param.concat_param, bottoms[0]
+    axis = _old_or_new_axis(options, "concat_dim", first)
+    for shape in bottoms[1:]:
+        require(
+            len(shape) == len(first)
+            and shape[:axis] + shape[axis + 1 :] == first[:axis] + first[axis + 1 :],
+            f"its bottoms must agree on every axis but {axis}",
+        )
+    return Outcome([_replaced(first, axis, sum(shape[axis] for shape in bottoms))])
+
+
+@rule("Slice", tops=(1, None))
+def slice_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """One axis cut at `slice_point`, or into equal parts."""
+    options, (shape,), tops = param.slice_param, bottoms, len(param.top)
+    axis = _old_or_new_axis(options, "slice_dim", shape)
+    size = shape[axis]
+    if options.slice_point:
+        points = list(options.slice_point)
+        require(len(points) == tops - 1, f"{tops} tops need {tops - 1} slice points")
+        cuts = [0, *points, size]
+        require(
+            all(a < b for a, b in pairwise(cuts)),
+            f"slice points {points} must increase and lie within axis {axis}, of size {size}",
+        )
+    else:
+        require(size % tops == 0, f"axis {axis}, of size {size}, has no {tops} equal parts")
+        cuts = list(range(0, size + 1, size // tops)) if size else [0] * (tops + 1)
+    return Outcome([_replaced(shape, axis, b - a) for a, b in pairwise(cuts)])
+
+
+@rule("Split", tops=(1, None), in_place=False)
+def split(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Every top is the bottom."""
+    return Outcome([bottoms[0]] * len(param.top))
+
+
+@rule("Silence", bottoms=(1, None), tops=(0, 0))
+def silence(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """No tops."""
+    return Outcome([])
+
+
+@rule("Flatten", in_place=False)
+def flatten(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Axes from `axis` to `end_axis`, that one included, become one."""
+    (shape,) = bottoms
+    start = canonical_axis(shape, param.flatten_param.axis)
+    end = canonical_axis(shape, param.flatten_param.end_axis, "end_axis") + 1
+    require(start <= end, f"axis {start} lies behind end_axis {end - 1}")
+    return Outcome([(*shape[:start], count(shape[start:end]), *shape[end:])])
+
+
+@rule("Reshape", in_place=False)
+def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Axes from `axis`, `num_axes` of them, become `shape`: 0 copies an axis, -1 takes the rest."""
+    (shape,) = bottoms
+    options = param.reshape_param
+    # A negative axis counts gaps between axes, so -1 is behind the last one.
+    start = options.axis if options.axis >= 0 else len(shape) + options.axis + 1
+    require(0 <= start <= len(shape), f"axis {options.axis} is out of range")
+    require(options.num_axes >= -1, f"num_axes must be -1 or more, got {options.num_axes}")
+    end = len(shape) if options.num_axes == -1 else start + options.num_axes
+    require(end <= len(shape), f"axis {start} and {options.num_axes} axes run past its bottom")
+    new = list(options.shape.dim)
+    require(min(new, default=0) >= -1, f"dim must be -1 or more, got {new}")
+    require(new.count(-1) <= 1, f"at most one dim may be -1, got {new}")
+    for position, dim in enumerate(new):
+        if dim == 0:
+            require(
+                start + position < len(shape),
+                f"dim {position} is 0, but its bottom has no axis {start + position} to copy",
+            )
+            new[position] = shape[start + position]
+    top = [*shape[:start], *new, *shape[end:]]
+    if -1 in top:
+        rest = -count(top)
+        require(
+            rest > 0 and count(shape) % rest == 0,
+            f"its bottom's {count(shape)} values cannot be divided by {rest}",
+        )
+        top[top.index(-1)] = count(shape) // rest
+    require(
+        count(top) == count(shape),
+        f"its bottom has {count(shape)} values, its top {tuple(top)} would have {count(top)}",
+    )
+    return Outcome([tuple(top)])
+
+
+@rule("Permute")
+def permute(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Axes in the order given, those not named behind them."""
+    return Outcome([tuple(bottoms[0][axis] for axis in permuted_axes(param, len(bottoms[0])))])
+
+
+def permuted_axes(param: LayerParameter, axes: int) -> tuple[int, ...]:
+    """Which bottom axis each top axis of a Permute layer shows."""
+    order = list(param.permute_param.order)
+    require(max(order, default=0) < axes, f"order {order} names an axis its bottom does not have")
+    require(len(set(order)) == len(order), f"order {order} names an axis twice")
+    return (*order, *(axis for axis in range(axes) if axis not in order))
+
+
+@rule("Reduction")
+def reduction(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Axes from `axis` on become one number."""
+    return Outcome([bottoms[0][: canonical_axis(bottoms[0], param.reduction_param.axis)]])
+
+
+@rule("Tile")
+def tile(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """One axis repeated."""
+    (shape,) = bottoms
+    axis = canonical_axis(shape, param.tile_param.axis)
+    require(param.tile_param.tiles > 0, "tiles must be given and positive")
+    return Outcome([_replaced(shape, axis, shape[axis] * param.tile_param.tiles)])
+
+
+@rule("ArgMax")
+def argmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """With an axis, that axis becomes `top_k`; without, (N, 1 or 2, `top_k`) and trailing ones."""
+    options, (shape,) = param.argmax_param, bottoms
+    require(options.top_k >= 1, "top_k must be 1 or more")
+    if options.HasField("axis"):
+        axis = canonical_axis(shape, options.axis)
+        size, top = shape[axis], _replaced(shape, axis, options.top_k)
+    else:
+        require(len(shape) > 0, "takes a bottom of 1 or more axes")
+        size = count(shape[1:])
+        top = (shape[0], 1 + options.out_max_val, options.top_k) + (1,) * (len(shape) - 3)
+    require(options.top_k <= size, f"top_k {options.top_k} is more than the {size} candidates")
+    return Outcome([top])
+
+
+def _replaced(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def _old_or_new_axis(options: object, old: str, shape: Shape) -> int:
+    """The axis of a Concat or Slice: `axis`, or the older unsigned field of the name `old`."""
+    has = options.HasField  # type: ignore[attr-defined]
+    require(not (has("axis") and has(old)), f"takes either axis or {old}, not both")
+    name = old if has(old) else "axis"
+    return canonical_axis(shape, getattr(options, name), name)

@@ -1,0 +1,166 @@
+"""Shape rules of the layers that keep their bottom's shape, inner products, and sources of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepvis_caffe.model.schema_pb2 import BlobShape, EltwiseParameter, LayerParameter
+from deepvis_caffe.model.shapes.registry import (
+    Outcome,
+    Shape,
+    canonical_axis,
+    count,
+    legacy,
+    require,
+    rule,
+)
+
+
+@rule(
+    *("AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log"),
+    *("Power", "ReLU", "Sigmoid", "TanH", "Threshold"),
+)
+def neuron(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    for kind, options in (("Exp", param.exp_param), ("Log", param.log_param)):
+        usable = options.base == -1 or (options.base > 0 and options.base != 1)
+        require(
+            param.type != kind or usable,
+            f"base must be positive and not 1, or -1 for e; got {options.base}",
+        )
+    return Outcome([bottoms[0]])
+
+
+@rule("Softmax")
+def softmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape, which must have the axis."""
+    canonical_axis(bottoms[0], param.softmax_param.axis)
+    return Outcome([bottoms[0]])
+
+
+@rule("MVN")
+def mvn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Caffe gives the top 4 axes whatever the bottom has."""
+    return Outcome([legacy(bottoms[0])])
+
+
+@rule("PReLU")
+def prelu(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """One slope per channel, or one in all."""
+    (shape,) = bottoms
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    return Outcome([shape], [() if param.prelu_param.channel_shared else shape[1:2]])
+
+
+@rule("Normalize")
+def normalize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """One scale per channel, or one in all."""
+    (shape,) = bottoms
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    legacy(shape)
+    return Outcome([shape], [() if param.norm_param.channel_shared else shape[1:2]])
+
+
+@rule("BatchNorm")
+def batch_norm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Weights are the sums of means and variances, and the factor that both are divided by."""
+    (shape,) = bottoms
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    return Outcome([shape], [shape[1:2], shape[1:2], (1,)])
+
+
+@rule("Scale", bottoms=(1, 2))
+def scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The factor is a weight, or the second bottom; the optional bias is always a weight."""
+    options = param.scale_param
+    along = _operand(bottoms, options.axis, options.num_axes)
+    weights = [along] if len(bottoms) == 1 else []
+    return Outcome([bottoms[0]], weights + [along] * options.bias_term)
+
+
+@rule("Bias", bottoms=(1, 2))
+def bias(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The summand is a weight, or the second bottom."""
+    along = _operand(bottoms, param.bias_param.axis, param.bias_param.num_axes)
+    return Outcome([bottoms[0]], [along] if len(bottoms) == 1 else [])
+
+
+def _operand(bottoms: Sequence[Shape], axis: int, num_axes: int) -> Shape:
+    """Shape of what a Scale or Bias lays along its first bottom."""
+    shape = bottoms[0]
+    if len(bottoms) == 2 and not bottoms[1]:
+        return ()  # a scalar fits anywhere, whatever the axis says
+    start = canonical_axis(shape, axis)
+    if len(bottoms) == 2:
+        num_axes = len(bottoms[1])
+    require(num_axes >= -1, f"num_axes must be -1 or more, got {num_axes}")
+    end = len(shape) if num_axes == -1 else start + num_axes
+    require(
+        end <= len(shape), f"axis {start} and {num_axes} axes run past its bottom's {len(shape)}"
+    )
+    if len(bottoms) == 2:
+        require(
+            bottoms[1] == shape[start:end],
+            f"the second bottom {bottoms[1]} does not fit axes {start} to {end - 1} of the first",
+        )
+    return shape[start:end]
+
+
+@rule("Eltwise", bottoms=(2, None))
+def eltwise(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Bottoms of one shape; coefficients for SUM only."""
+    options = param.eltwise_param
+    require(
+        len(options.coeff) in (0, len(bottoms)),
+        f"takes one coeff per bottom, got {len(options.coeff)} for {len(bottoms)} bottoms",
+    )
+    require(
+        not options.coeff or options.operation != EltwiseParameter.PROD,
+        "takes coeff for SUM, not for PROD",
+    )
+    require(all(shape == bottoms[0] for shape in bottoms), "its bottoms must have one shape")
+    return Outcome([bottoms[0]])
+
+
+@rule("InnerProduct")
+def inner_product(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Axes from `axis` on become one of `num_output`; weights (output, input), or transposed."""
+    (shape,) = bottoms
+    options = param.inner_product_param
+    axis = canonical_axis(shape, options.axis)
+    inputs, outputs = count(shape[axis:]), options.num_output
+    require(outputs > 0, "num_output must be given and positive")
+    weight = (inputs, outputs) if options.transpose else (outputs, inputs)
+    return Outcome([(*shape[:axis], outputs)], [weight, (outputs,)][: 1 + options.bias_term])
+
+
+@rule("Input", bottoms=(0, 0), tops=(1, None))
+def input_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The shapes that the prototxt declares: one for all tops, or one for each."""
+    return Outcome(_declared(param.input_param.shape, len(param.top)))
+
+
+@rule("DummyData", bottoms=(0, 0), tops=(1, None))
+def dummy_data(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As for Input, or in the legacy form of four numbers."""
+    options, tops = param.dummy_data_param, len(param.top)
+    fillers = len(options.data_filler)
+    require(fillers in (0, 1, tops), f"takes no data_filler, one, or one per top; got {fillers}")
+    legacy_form = [options.num, options.channels, options.height, options.width]
+    if not any(legacy_form):
+        return Outcome(_declared(options.shape, tops))
+    require(not options.shape, "takes shape, or num, channels, height and width; not both")
+    require(
+        all(len(numbers) in (1, tops) for numbers in legacy_form),
+        "needs num, channels, height and width, each once or once per top",
+    )
+    return Outcome([tuple(n[0] if len(n) == 1 else n[i] for n in legacy_form) for i in range(tops)])
+
+
+def _declared(shapes: Sequence[BlobShape], tops: int) -> list[Shape]:
+    require(
+        len(shapes) in (1, tops),
+        f"needs one shape, or one for each of its {tops} tops; got {len(shapes)}",
+    )
+    dims = [tuple(shape.dim) for shape in shapes]
+    return dims * tops if len(dims) == 1 else dims

@@ -1,0 +1,132 @@
+"""Shape rules of the layers that slide a window, or need images: convolution, pooling, LRN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from deepvis_caffe.model.geometry import Window, convolution_window, pooling_window
+from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
+from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, require, rule
+
+
+@rule("Convolution", "Deconvolution", bottoms=(1, None), tops=(1, None))
+def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Round down: ``(size + 2 pad - extent) // stride + 1``; Deconvolution is its inverse.
+
+    Weights are (output, input / group, *kernel), for a Deconvolution (input, output / group,
+    *kernel), and an optional bias (output,).
+    """
+    conv = param.convolution_param
+    first = bottoms[0]
+    axis = canonical_axis(first, conv.axis)
+    channels, size = first[axis], first[axis + 1 :]
+    window = convolution_window(conv, len(size))
+    group, outputs = conv.group, conv.num_output
+    require(len(bottoms) == len(param.top), "needs one top for each bottom")
+    require(all(shape == first for shape in bottoms), "all bottoms must have one shape")
+    require(outputs > 0, "num_output must be given and positive")
+    require(
+        group > 0 and channels % group == 0,
+        f"its bottom's {channels} channels cannot be split into {group} groups",
+    )
+    require(outputs % group == 0, f"num_output {outputs} cannot be split into {group} groups")
+    if param.type == "Deconvolution":
+        out = _deconvolved(size, window)
+        weight = (channels, outputs // group, *window.kernel)
+    else:
+        out = _convolved(size, window)
+        weight = (outputs, channels // group, *window.kernel)
+    top = (*first[:axis], outputs, *out)
+    return Outcome([top] * len(bottoms), [weight, (outputs,)] if conv.bias_term else [weight])
+
+
+def _convolved(size: Shape, window: Window) -> Shape:
+    padded = tuple(s + 2 * p for s, p in zip(size, window.pad, strict=True))
+    require(
+        all(e <= s for e, s in zip(window.extent, padded, strict=True)),
+        f"the kernel spans {window.extent} pixels, its padded bottom has only {padded}",
+    )
+    return tuple(
+        (s - e) // stride + 1
+        for s, e, stride in zip(padded, window.extent, window.stride, strict=True)
+    )
+
+
+def _deconvolved(size: Shape, window: Window) -> Shape:
+    out = tuple(
+        stride * (s - 1) + e - 2 * p
+        for s, e, p, stride in zip(size, window.extent, window.pad, window.stride, strict=True)
+    )
+    require(all(s > 0 for s in out), f"the padding leaves nothing: its top would be {out} pixels")
+    return out
+
+
+@rule("Pooling", tops=(1, 2))
+def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Round up, then drop a last window that would start in the padding.
+
+    A second top, for MAX only, holds the position of each maximum.
+    """
+    pool, (shape,) = param.pooling_param, bottoms
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    require(
+        len(param.top) == 1 or pool.pool == PoolingParameter.MAX,
+        "only MAX pooling has a second top",
+    )
+    window = pooling_window(pool, shape[2:])
+    top = shape[:2] + pooled_size(shape[2:], window, pool.ceil_mode)
+    require(
+        min(top[2:]) > 0,
+        f"the kernel {window.kernel} is too large for a bottom of {shape[2:]} pixels",
+    )
+    return Outcome([top] * len(param.top))
+
+
+def pooled_size(size: Sequence[int], window: Window, ceil: bool) -> Shape:
+    """Height and width of a pooling layer's top; `ceil` is Caffe's rounding, false some forks'."""
+    rounded = math.ceil if ceil else math.floor
+    out = [
+        rounded((s + 2 * p - k) / stride) + 1
+        for s, p, k, stride in zip(size, window.pad, window.kernel, window.stride, strict=True)
+    ]
+    if any(window.pad):
+        # Caffe clips both axes once either is padded.
+        out = [
+            o - 1 if (o - 1) * stride >= s + p else o
+            for o, s, p, stride in zip(out, size, window.pad, window.stride, strict=True)
+        ]
+    return tuple(out)
+
+
+@rule("LRN")
+def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape; windows of odd size over images only."""
+    (shape,) = bottoms
+    size = param.lrn_param.local_size
+    require(size % 2 == 1, f"local_size must be odd, got {size}")
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    return Outcome([shape])
+
+
+@rule("Crop", bottoms=(2, 2))
+def crop(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The first bottom cut to the second's size, from `axis` on."""
+    shape, like = bottoms
+    offset = list(param.crop_param.offset)
+    start = canonical_axis(shape, param.crop_param.axis)
+    cropped = len(shape) - start
+    require(
+        len(offset) in (0, 1, cropped),
+        f"takes one offset, or one for each of the {cropped} axes it crops, got {len(offset)}",
+    )
+    require(len(like) >= len(shape), "the second bottom has fewer axes than the first")
+    if len(offset) < 2:
+        offset = (offset or [0]) * cropped
+    for axis, begin in enumerate(offset, start):
+        require(
+            begin + like[axis] <= shape[axis],
+            f"axis {axis} cannot be cropped to {like[axis]} from offset {begin}: "
+            f"it has only {shape[axis]}",
+        )
+    return Outcome([shape[:start] + like[start : len(shape)]])

@@ -1,0 +1,166 @@
+"""Give each layer its weights: ``(graph, shapes, arrays by layer name) -> checked arrays``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import WeightsError
+from deepvis_caffe.model.graph import Graph, Layer
+from deepvis_caffe.model.schema_pb2 import ParamSpec
+from deepvis_caffe.model.shapes import Shapes
+
+Array = NDArray[np.float32]
+
+
+def match_weights(
+    graph: Graph,
+    shapes: Shapes,
+    found: Mapping[str, Sequence[Array]],
+    source: str,
+) -> dict[str, tuple[Array, ...]]:
+    """Match weights to layers by name, as Caffe does, and check them.
+
+    Parameters
+    ----------
+    graph, shapes
+        The net.
+    found
+        Arrays by layer name, as read. Legacy shapes with leading ones, ``(1, 1, 1, N)``, are
+        brought to today's.
+    source
+        Where they come from, for messages.
+
+    Returns
+    -------
+    dict
+        float32 arrays of the expected shapes, for every layer with weights. Parameters that
+        layers share by name are one array. Layers that the net does not have are left out.
+
+    Raises
+    ------
+    WeightsError
+        No layer in common, layers missing, a wrong number of blobs, a wrong shape, or values that
+        are NaN or infinite.
+    """
+    needed = [layer for layer in graph if layer.name in shapes.weights]
+    present = [layer for layer in graph if layer.name in found]
+    if needed and not present:
+        raise WeightsError(
+            f"{source} does not belong to net {graph.name!r}: no layer name in common. The net's "
+            f"layers with weights: {_listed([layer.name for layer in needed])}; the file's: "
+            f"{_listed(list(found))}"
+        )
+    matched: dict[str, list[Array | None]] = {
+        layer.name: _checked(layer, shapes.weights.get(layer.name), found[layer.name], source)
+        for layer in present
+    }
+    for layer in needed:
+        matched.setdefault(layer.name, [None] * len(shapes.weights[layer.name]))
+    _share(graph, shapes, matched, source)
+    missing = [name for name, blobs in matched.items() if any(blob is None for blob in blobs)]
+    if missing:
+        raise WeightsError(
+            f"{source} lacks weights of {len(missing)} of the net's {len(needed)} layers with "
+            f"weights: {_listed(missing)}. Layers are matched by name; the file has besides: "
+            f"{_listed([name for name in found if name not in graph.by_name]) or 'nothing'}"
+        )
+    return {
+        layer.name: tuple(blob for blob in matched[layer.name] if blob is not None)
+        for layer in graph
+        if layer.name in matched
+    }
+
+
+def _checked(
+    layer: Layer,
+    expected: tuple[tuple[int, ...], ...] | None,
+    blobs: Sequence[Array],
+    source: str,
+) -> list[Array | None]:
+    where = f"layer {layer.name!r} ({layer.type}) in {source}"
+    arrays: list[Array | None] = [np.ascontiguousarray(blob, np.float32) for blob in blobs]
+    if expected is not None:
+        # A file may leave out blobs that the layer shares with another.
+        if len(arrays) > len(expected) or (
+            len(arrays) < len(expected) and not any(p.name for p in layer.param.param)
+        ):
+            raise WeightsError(
+                f"{where}: expected {len(expected)} weight blobs "
+                f"({', '.join(map(str, expected)) or 'none'}), got {len(arrays)} "
+                f"({', '.join(str(np.shape(blob)) for blob in blobs)})"
+            )
+        arrays = [
+            _fitted(blob, shape, f"{where}: {blob_name(layer.type, i)}")
+            for i, (blob, shape) in enumerate(zip(arrays, expected, strict=False))
+        ] + [None] * (len(expected) - len(arrays))
+    for i, blob in enumerate(arrays):
+        if blob is not None and not np.isfinite(blob.sum(dtype=np.float64)):
+            bad = int((~np.isfinite(blob)).sum())
+            raise WeightsError(
+                f"{where}: {blob_name(layer.type, i)} has {bad} values of {blob.size} that are NaN "
+                "or infinite; the training diverged, or the file is damaged"
+            )
+    return arrays
+
+
+def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | None:
+    """`blob` in the expected shape, where it has it, or is its legacy form."""
+    if blob is None or blob.shape == shape:
+        return blob
+    if blob.ndim == 4 and len(shape) < 4 and blob.shape == (1,) * (4 - len(shape)) + shape:
+        return blob.reshape(shape)
+    raise WeightsError(
+        f"{where}: expected shape {shape} as the prototxt says, got {blob.shape}; the prototxt and "
+        "the weights are not of the same net, or its input size or num_output was changed"
+    )
+
+
+def _share(
+    graph: Graph, shapes: Shapes, matched: dict[str, list[Array | None]], source: str
+) -> None:
+    """Make parameters of one name one array: the last in the net that the file has, as Caffe's."""
+    members: dict[str, list[tuple[Layer, int]]] = {}
+    for layer in graph:
+        if layer.name in matched:
+            for i, spec in enumerate(layer.param.param[: len(matched[layer.name])]):
+                if spec.name:
+                    members.setdefault(spec.name, []).append((layer, i))
+    for name, places in members.items():
+        owner, first = places[0]
+        arrays = [matched[layer.name][i] for layer, i in places]
+        shared = next((a for a in reversed(arrays) if a is not None), None)
+        for layer, i in places:
+            mine = shapes.weights.get(layer.name, ())[i : i + 1]
+            theirs = shapes.weights.get(owner.name, ())[first : first + 1]
+            shape = mine[0] if mine else None
+            permissive = layer.param.param[i].share_mode == ParamSpec.PERMISSIVE
+            same = mine == theirs or (
+                permissive and np.prod(mine[0] if mine else 0) == np.prod(theirs[0])
+            )
+            if mine and theirs and not same:
+                raise WeightsError(
+                    f"layers {owner.name!r} and {layer.name!r} share parameter {name!r}, but need "
+                    f"it in shapes {theirs[0]} and {mine[0]} ({source})"
+                )
+            if shared is not None:
+                matched[layer.name][i] = shared if shape is None else shared.reshape(shape)
+
+
+def blob_name(kind: str, index: int) -> str:
+    """What a layer's weight blob is called in words, for messages and listings."""
+    names = {
+        "BatchNorm": ("mean", "variance", "scale factor"),
+        "Scale": ("scale", "bias"),
+        "Bias": ("bias",),
+        "PReLU": ("slope",),
+        "Normalize": ("scale",),
+    }.get(kind, ("weights", "bias"))
+    return names[index] if index < len(names) else f"blob {index}"
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
