@@ -1,0 +1,67 @@
+"""Convolution and its transpose: ``(x, ...) -> (y, ...)``, one top for each bottom.
+
+Groups; rectangular kernels, strides, paddings and dilations; one to three spatial axes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepvis_caffe.engines.torch.registry import Run, Setup, register
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.geometry import convolution_window
+
+_CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
+_TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+
+
+@register("Convolution")
+def convolution(setup: Setup) -> Run:
+    """Cross-correlation, as Caffe and torch both mean it: (N, C, ...) -> (N, O, ...)."""
+    weight, bias, axes = _filters(setup)
+    param = setup.layer.param.convolution_param
+    window = convolution_window(param, axes)
+    options = (bias, window.stride, window.pad, window.dilation, param.group)
+    convolve = _CONVOLVE[axes - 1]
+    return _each(lambda x: convolve(x, weight, *options), param.axis)
+
+
+@register("Deconvolution")
+def deconvolution(setup: Setup) -> Run:
+    """The gradient of a convolution as a forward pass; its weights are (C, O / group, ...)."""
+    weight, bias, axes = _filters(setup)
+    param = setup.layer.param.convolution_param
+    window = convolution_window(param, axes)
+    no_extra = (0,) * axes
+    options = (bias, window.stride, window.pad, no_extra, param.group, window.dilation)
+    transpose = _TRANSPOSE[axes - 1]
+    return _each(lambda x: transpose(x, weight, *options), param.axis)
+
+
+def _filters(setup: Setup) -> tuple[Tensor, Tensor | None, int]:
+    """Weight in the device's memory format, bias or None, number of spatial axes."""
+    weight = setup.weights[0]
+    axes = weight.ndim - 2
+    if not 1 <= axes <= 3:
+        raise EngineError(
+            f"layer {setup.layer.name!r} ({setup.layer.type}): {axes} spatial axes; the torch "
+            "engine convolves over one, two or three"
+        )
+    if axes == 2:
+        weight = weight.contiguous(memory_format=setup.memory_format)
+    has_bias = setup.layer.param.convolution_param.bias_term
+    return weight, setup.weights[1] if has_bias else None, axes
+
+
+def _each(run: Run, axis: int) -> Run:
+    """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
+
+    def folded(x: Tensor) -> Tensor:
+        channels = axis % x.ndim
+        if channels == 1:
+            return run(x)
+        y = run(x.reshape(-1, *x.shape[channels:]))
+        return y.reshape(*x.shape[:channels], *y.shape[1:])
+
+    return lambda *bottoms: tuple(folded(x) for x in bottoms)

@@ -1,0 +1,156 @@
+"""The torch engine's net: forward, backward and the ascent path, on CPU or CUDA.
+
+Only the layers that are asked for run. Weights never require a gradient, so a backward pass
+computes diffs of blobs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepvis_caffe.engines.arrays import ops_for
+from deepvis_caffe.engines.base import Floats, Net
+from deepvis_caffe.engines.rules import check_mode
+from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
+from deepvis_caffe.engines.torch.program import Program
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.preprocess import Preprocessor
+
+
+class TorchNet(Net):
+    """A Caffe model on PyTorch.
+
+    Parameters
+    ----------
+    model
+        Graph, shapes and weights.
+    preprocessor
+        How a picture becomes the net's input, and back.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    EngineError
+        The model has layers of unknown types, or there is no such device.
+    """
+
+    engine = "torch"
+
+    def __init__(self, model: Model, preprocessor: Preprocessor, device: str = "auto") -> None:
+        super().__init__(model, preprocessor)
+        self._device = choose_device(device)
+        self._program = Program(model, self._device)
+        self.ops = ops_for("torch", str(self._device))
+        self._values: dict[Value, Tensor] = {}
+        self._ascent: tuple[Tensor, Tensor] | None = None
+        self._checked: set[tuple[object, ...]] = set()
+
+    @property
+    def device(self) -> str:
+        """``"cpu"``, or ``"cuda:0"`` and so on."""
+        return str(self._device)
+
+    # -- for people: everything computed is kept, and recorded for any number of backward passes --
+
+    def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
+        self._values = {}  # the last pass's memory is free for this one
+        self._values = {
+            Value(name): self._laid_out(torch.tensor(array, device=self._device)).requires_grad_()
+            for name, array in inputs.items()
+        }
+        return [_host(tensor) for tensor in self._need(values)]
+
+    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+        if not self._values:
+            raise EngineError("backward needs a forward pass before it: call forward first")
+        top, *bottoms = self._need([seed, *values])
+        if diff.shape != tuple(top.shape):
+            raise EngineError(
+                f"the diff for {seed.blob!r} has shape {diff.shape}, expected {tuple(top.shape)}"
+            )
+        dy = torch.tensor(diff, device=self._device)
+        return [_host(dx) for dx in self._diffs(top, bottoms, dy, mode)]
+
+    def _need(self, values: Iterable[Value]) -> list[Tensor]:
+        """Those values of the current pass, computing only what is not there yet.
+
+        Operations are recorded always: it costs a hundredth of the time, the values are kept
+        anyhow, and no backward pass has to run the net a second time.
+        """
+        values = list(values)
+        for layer in self.model.graph.ancestors(values, have=self._values):
+            bottoms = [self._values[value] for value in layer.bottoms]
+            self._program.check(layer, bottoms)
+            with full_precision():
+                tops = self._program(layer, bottoms)
+            if not bottoms:  # a source's diff can be asked for like an input's
+                tops = tuple(top.detach().requires_grad_() for top in tops)
+            self._values.update(zip(layer.tops, tops, strict=True))
+        return [self._values[value] for value in values]
+
+    def _diffs(self, top: Tensor, bottoms: list[Tensor], dy: Tensor, mode: str) -> list[Tensor]:
+        """Diffs of `bottoms`, zero where `top` does not depend on them by a gradient."""
+        reached = [x for x in bottoms if x.requires_grad] if top.requires_grad else []
+        found: Mapping[int, Tensor | None] = {id(top): dy}
+        if reached:
+            self._program.mode = mode
+            with full_precision():
+                diffs = torch.autograd.grad(top, reached, dy, retain_graph=True, allow_unused=True)
+            found = {**found, **{id(x): dx for x, dx in zip(reached, diffs, strict=True)}}
+        return [torch.zeros_like(x) if (dx := found.get(id(x))) is None else dx for x in bottoms]
+
+    # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
+
+    def evaluate(self, x: Tensor, name: str) -> Tensor:
+        """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
+        self._ascent = None
+        target = self.model.graph.seed(name)
+        leaf = self._laid_out(x.detach()).requires_grad_()
+        values = {Value(self.image_input()): leaf}
+        for blob, shape in self.inputs.items():
+            other = torch.zeros((len(x), *shape[1:]), device=self._device)
+            values.setdefault(Value(blob), other)
+        layers = self.model.graph.ancestors([target], have=values)
+        readers: dict[Value, int] = {
+            value: layer.index for layer in layers for value in layer.bottoms
+        }
+        known = (target, *x.shape) in self._checked
+        with full_precision():
+            for layer in layers:
+                bottoms = [values[value] for value in layer.bottoms]
+                if not known:
+                    self._program.check(layer, bottoms)
+                values.update(zip(layer.tops, self._program(layer, bottoms), strict=True))
+                for value in layer.bottoms:
+                    if readers[value] == layer.index and value != target:
+                        values.pop(value, None)
+        self._checked.add((target, *x.shape))
+        self._ascent = (leaf, values[target])
+        return values[target].detach()
+
+    def input_gradient(self, diff: Tensor, mode: str = "gradient") -> Tensor:
+        """The diff of the image input; see `Net.input_gradient`. It frees the pass."""
+        if self._ascent is None:
+            raise EngineError("input_gradient may be called once after each evaluate")
+        leaf, top = self._ascent
+        self._ascent = None
+        self._program.mode = check_mode(mode)
+        if not top.requires_grad:
+            return torch.zeros_like(leaf, memory_format=torch.contiguous_format)
+        with full_precision():
+            (dx,) = torch.autograd.grad(top, leaf, diff, allow_unused=True)
+        return torch.zeros_like(leaf) if dx is None else dx.contiguous()
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=memory_format(self._device)) if x.ndim == 4 else x
+
+
+def _host(tensor: Tensor) -> Floats:
+    return np.array(tensor.detach().cpu().numpy(), np.float32, order="C")

@@ -1,0 +1,96 @@
+"""A model's layers, built for a device and ready to run: ``(layer, bottoms) -> tops``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepvis_caffe.engines.rules import Rule, rule_for
+from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry)
+from deepvis_caffe.engines.torch.device import memory_format
+from deepvis_caffe.engines.torch.registry import Run, Setup, build, check_types
+from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.shapes import RULES
+
+
+class Program:
+    """The layers of a model with their weights on a device.
+
+    Parameters
+    ----------
+    model
+        Graph and weights; the weights are copied.
+    device
+        Where the layers run.
+
+    Attributes
+    ----------
+    mode
+        The backward mode of the pass that runs now; layers with a rule read it in their backward.
+
+    Raises
+    ------
+    EngineError
+        Layers of unknown types, all of them named at once.
+    """
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        check_types(model.graph)
+        self.device = device
+        self.mode = "gradient"
+        self._weight_shapes = {
+            name: [tuple(blob.shape) for blob in blobs] for name, blobs in model.weights.items()
+        }
+        self._runs = [self._build(layer, model) for layer in model.graph]
+
+    def __call__(self, layer: Layer, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run one layer.
+
+        Raises
+        ------
+        EngineError
+            The layer cannot run on these bottoms: its name and type, their shapes, and why.
+        """
+        try:
+            tops = self._runs[layer.index](*bottoms)
+        except RuntimeError as error:  # torch's own, running out of memory included
+            raise EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}") from error
+        return tops if isinstance(tops, tuple) else (tops,)
+
+    def check(self, layer: Layer, bottoms: Sequence[Tensor]) -> None:
+        """`EngineError` in words where a layer does not fit bottoms of these shapes."""
+        shapes = _shapes(bottoms)
+        try:
+            outcome = RULES[layer.type](layer.param, shapes) if layer.type in RULES else None
+        except ModelError as error:
+            raise EngineError(f"{_describe(layer, shapes)}: {error}") from error
+        have = self._weight_shapes.get(layer.name, [])
+        if outcome and list(outcome.weights) != have:
+            raise EngineError(
+                f"{_describe(layer, shapes)}: at this size it needs weights of shape "
+                f"{', '.join(map(str, outcome.weights))}, it has {', '.join(map(str, have))}; an "
+                "input of another size than the net was trained on does not fit through it"
+            )
+
+    def _build(self, layer: Layer, model: Model) -> Run:
+        def rule() -> Rule | None:
+            return rule_for(layer, self.mode)
+
+        weights = tuple(
+            torch.tensor(blob, device=self.device) for blob in model.weights.get(layer.name, ())
+        )
+        return build(Setup(layer, weights, self.device, memory_format(self.device), rule))
+
+
+def _shapes(bottoms: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(x.shape) for x in bottoms]
+
+
+def _describe(layer: Layer, shapes: Sequence[tuple[int, ...]]) -> str:
+    pairs = zip(layer.bottoms, shapes, strict=True)
+    came = ", ".join(f"{value.blob} {shape}" for value, shape in pairs)
+    return f"layer {layer.name!r} ({layer.type}) cannot run on {came or 'no bottoms'}"
