@@ -6,10 +6,12 @@ phase's layers, data layers (they become inputs), labels, losses and accuracies.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
-from deepvis_caffe.model.inputs import is_loss, labels, to_input
+from deepvis_caffe.model.inputs import WEIGHTED, is_loss, labels, to_input
 from deepvis_caffe.model.schema_pb2 import (
     TEST,
     ConvolutionParameter,
@@ -18,6 +20,8 @@ from deepvis_caffe.model.schema_pb2 import (
     NetState,
     NetStateRule,
 )
+
+log = logging.getLogger(__name__)
 
 HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 PROBABILITIES = "prob"
@@ -51,6 +55,7 @@ def deploy(
     - The last SoftmaxWithLoss or SigmoidCrossEntropyLoss becomes a Softmax or Sigmoid named
       ``prob``, where the net has no ``prob`` of its own; one with a second top always becomes a
       layer, of that top. Other losses, accuracies and file outputs go.
+    - A second layer of one name gets a name of its own, unless it may have weights.
     - What only steers training goes too: fillers (they cost Caffe seconds, and weights come from a
       file), loss weights, ``propagate_down``, and ``engine: CUDNN``, which stops a Caffe built
       without cuDNN.
@@ -83,6 +88,7 @@ def deploy(
             f"net {net.name!r}: in phase TEST no layer is left that does not need labels"
         )
     _check_inputs(net.name, kept, shapes)
+    _rename_duplicates(kept)
     return NetParameter(name=net.name, layer=kept)
 
 
@@ -146,6 +152,19 @@ def _drop_tops(layer: LayerParameter, dropped: set[str]) -> None:
     layer.ClearField("input_param")
     layer.top.extend(tops)
     layer.input_param.shape.extend(shapes)
+
+
+def _rename_duplicates(layers: list[LayerParameter]) -> None:
+    """Give layers of one name names of their own, as far as no weights are looked up by it."""
+    names: set[str] = set()
+    for layer in layers:
+        name = layer.name
+        if layer.type not in WEIGHTED:
+            copies = (f"{name}#{i}" for i in count(2))
+            layer.name = next(n for n in chain([name], copies) if n not in names)
+            if layer.name != name:
+                log.warning("two layers are named %r; the later one is now %r", name, layer.name)
+        names.add(layer.name)
 
 
 def _check_inputs(

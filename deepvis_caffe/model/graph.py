@@ -71,9 +71,10 @@ class Graph:
         ------
         ModelError
             A bottom that no earlier layer writes, a top written twice without being read in place,
-            or two layers of one name.
+            a blob written in place that another layer reads before, or two layers of one name.
         """
         version: dict[str, int] = {}
+        readers: dict[Value, list[str]] = {}
         layers: list[Layer] = []
         names: dict[str, int] = {}
         for index, param in enumerate(params):
@@ -89,12 +90,22 @@ class Graph:
                     unknown = UnknownNameError("blob", blob, version, f"the bottoms of {where}")
                     raise ModelError(str(unknown))
             bottoms = tuple(Value(blob, version[blob]) for blob in param.bottom)
+            for value in bottoms:
+                readers.setdefault(value, []).append(param.name)
             tops = []
-            for blob in param.top:
-                if blob in version and blob not in param.bottom:
+            for position, blob in enumerate(param.top):
+                if blob in version and list(param.bottom[position : position + 1]) != [blob]:
                     raise ModelError(
                         f"{where}: its top {blob!r} is already written by an earlier layer and is "
-                        "not among its bottoms; only an in-place layer may write a blob again"
+                        "not the bottom at its place; only an in-place layer may write a blob again"
+                    )
+                if blob in version and len(readers[bottoms[position]]) > 1:
+                    # Caffe splits a blob of several readers, and then its in-place layer is none.
+                    raise ModelError(
+                        f"{where}: it overwrites {blob!r} in place, which is read "
+                        f"{len(readers[bottoms[position]])} times up to here, by "
+                        f"{', '.join(readers[bottoms[position]])}; Caffe refuses that, so give "
+                        "its top a name of its own"
                     )
                 version[blob] = version[blob] + 1 if blob in version else 0
                 tops.append(Value(blob, version[blob]))

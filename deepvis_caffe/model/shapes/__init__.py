@@ -70,7 +70,7 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
         bottoms = [values[v] for v in layer.bottoms]
         try:
             outcome = RULES[layer.type](layer.param, bottoms)
-            _check_sizes(layer, outcome)
+            _check(layer, bottoms, outcome)
         except ModelError as error:
             came = ", ".join(
                 f"{v.blob} {shape}" for v, shape in zip(layer.bottoms, bottoms, strict=True)
@@ -87,11 +87,15 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
     return Shapes(values, weights)
 
 
-def _check_sizes(layer: Layer, outcome: Outcome) -> None:
-    """Caffe's own limits on blobs, and on the number of ``param`` fields."""
+def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
+    """Caffe's own limits on blobs and on ``param`` fields; in-place layers keep the shape."""
     for shape in (*outcome.tops, *outcome.weights):
         if min(shape, default=1) < 0 or len(shape) > 32 or count(shape) > INT_MAX:
             raise ModelError(f"a blob of shape {shape} is not possible in Caffe")
+    for top, shape in zip(layer.tops, outcome.tops, strict=True):
+        for bottom, before in zip(layer.bottoms, bottoms, strict=True):
+            if top.blob == bottom.blob and shape != before:
+                raise ModelError(f"cannot work in place: it turns {before} into {shape}")
     if len(layer.param.param) > len(outcome.weights):
         raise ModelError(
             f"has {len(layer.param.param)} param fields, but only "
