@@ -1,0 +1,270 @@
+"""The pycaffe engine's net: Caffe's layers, run in the segments that are needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepvis_caffe.engines.arrays import NumpyOps
+from deepvis_caffe.engines.base import Floats, Net
+from deepvis_caffe.engines.pycaffe.library import (
+    check_types,
+    choose_device,
+    enter_device,
+    import_caffe,
+)
+from deepvis_caffe.engines.pycaffe.surgery import NO_GRADIENT, TAP, write_net
+from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
+from deepvis_caffe.engines.rules import check_mode, rule_for
+from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.model.graph import Graph, Value
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.shapes import RULES, infer
+
+
+class PycaffeNet(Net):
+    """A model on a stock `caffe.Net`.
+
+    Any layer that the installed Caffe has works, Python layers too. No weight gradients are
+    computed, and the prototxt needs no ``force_backward``.
+
+    Parameters
+    ----------
+    model
+        Graph, shapes and weights.
+    preprocessor
+        How a picture becomes the net's input, and back.
+    device
+        ``"auto"`` (a GPU where this Caffe can use one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    EngineError
+        Caffe is missing, lacks one of the net's layer types, or cannot use the device; or the
+        weights do not fit a layer of a type that only Caffe knows.
+    """
+
+    engine: ClassVar[str] = "pycaffe"
+
+    def __init__(self, model: Model, preprocessor: Preprocessor, device: str = "auto") -> None:
+        super().__init__(model, preprocessor)
+        self.ops = NumpyOps()
+        self._caffe = import_caffe()
+        self._device = choose_device(device)
+        check_types(self._caffe, (layer for layer in model.graph if layer.tops))
+        enter_device(self._caffe, self._device)
+        self._net, self._ids = self._build()
+        self._blobs = list(self._net._blobs)
+        self._wiring = self._read_wiring()
+        self._set_weights()
+        self._shapes = {v: tuple(self._blobs[i].shape) for v, i in self._ids.items()}
+        self._inputs: Mapping[str, Floats] | None = None  # of the last forward
+        self._set: Mapping[str, Floats] | None = None  # what the input blobs hold
+        self._done: set[int] = set()  # layers that have run on it
+        self._evaluated: Value | None = None  # what input_gradient starts from
+        self._checked: set[tuple[Any, ...]] = set()
+
+    @property
+    def device(self) -> str:
+        """Where Caffe computes, ``"cpu"`` or ``"cuda:<index>"``."""
+        return self._device
+
+    @property
+    def shapes(self) -> Mapping[Value, tuple[int, ...]]:
+        """Shape of every value at the declared input size, as Caffe has it."""
+        return self._shapes
+
+    # -- building ----------------------------------------------------------------------------
+
+    def _build(self) -> tuple[Any, dict[Value, int]]:
+        from caffe.proto import caffe_pb2
+
+        written = write_net(self.model, caffe_pb2)
+        with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
+            path = Path(folder) / "net.prototxt"
+            path.write_text(written.text, encoding="utf-8")
+            net = self._caffe.Net(str(path), self._caffe.TEST)
+        ids = {name: number for number, name in enumerate(net._blob_names)}
+        return net, {value: ids[name] for value, name in written.blobs.items() if name in ids}
+
+    def _read_wiring(self) -> Wiring:
+        types = {layer.name: layer.type for layer in self.model.graph}
+        nodes = []
+        for index, name in enumerate(self._net._layer_names):
+            kind = types.get(name, "Split")
+            if name.endswith(TAP):
+                continue
+            nodes.append(
+                Node(
+                    index,
+                    name,
+                    tuple(self._net._bottom_ids(index)),
+                    tuple(self._net._top_ids(index)),
+                    differentiable=kind not in NO_GRADIENT,
+                    # Crop leaves its second bottom's diff alone; of other types we do not know.
+                    complete=kind == "Split" or (kind in RULES and kind != "Crop"),
+                )
+            )
+        return Wiring(tuple(nodes))
+
+    def _set_weights(self) -> None:
+        for name, layer in zip(self._net._layer_names, self._net.layers, strict=True):
+            ours = self.model.weights.get(name, ())
+            theirs = list(layer.blobs)
+            if name.endswith(TAP):
+                continue
+            shapes = [tuple(blob.shape) for blob in theirs]
+            if [int(np.prod(shape)) for shape in shapes] != [blob.size for blob in ours]:
+                raise EngineError(
+                    f"layer {name!r} ({layer.type}): Caffe expects weights of shapes {shapes}, got "
+                    f"{[blob.shape for blob in ours]} from {self.model.caffemodel or 'the caller'}"
+                )
+            for blob, array in zip(theirs, ours, strict=True):
+                blob.data[...] = array.reshape(tuple(blob.shape))
+
+    # -- forward -----------------------------------------------------------------------------
+
+    def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
+        self._inputs = {name: array.copy() for name, array in inputs.items()}
+        self._start(self._inputs)
+        self._run(values)
+        return [np.array(self._blob(value).data) for value in values]
+
+    def evaluate(self, x: Floats, name: str) -> Floats:
+        """The value at which a backward pass from `name` starts; see `Net.evaluate`.
+
+        Returns
+        -------
+        ndarray
+            Caffe's own memory: it changes at the next call.
+        """
+        seed = self.model.graph.seed(name)
+        zeros = {
+            blob: np.zeros((len(x), *shape[1:]), np.float32) for blob, shape in self.inputs.items()
+        }
+        self._start({**zeros, self.image_input(): x})
+        self._run([seed])
+        self._evaluated = seed
+        return self._blob(seed).data
+
+    def _start(self, inputs: Mapping[str, Floats]) -> None:
+        """Set the inputs; nothing has run on them yet."""
+        enter_device(self._caffe, self._device)
+        for name, array in inputs.items():
+            blob = self._blob(Value(name))
+            if tuple(blob.shape) != array.shape:
+                blob.reshape(*array.shape)  # the layers follow: each reshapes as it runs
+            blob.data[...] = array
+        self._done = {self._wiring.writer[self._ids[Value(name)]].index for name in inputs}
+        self._set, self._evaluated = inputs, None
+
+    def _run(self, values: list[Value]) -> None:
+        """Run the layers that `values` need and that have not run on these inputs."""
+        self._check_sizes(values)
+        nodes = self._wiring.ascent([self._ids[value] for value in values], self._done)
+        for first, last in segments(nodes):
+            self._net._forward(first, last)
+        self._done.update(node.index for node in nodes)
+
+    def _check_sizes(self, values: list[Value]) -> None:
+        """Refuse what Caffe would abort on: layers that cannot work on inputs of this size."""
+        sizes = {name: tuple(self._blob(Value(name)).shape) for name in self.inputs}
+        key = (*sizes.items(), *values)
+        if sizes == self.inputs or key in self._checked:
+            return
+        where = "the net cannot run on inputs of shape " + ", ".join(
+            f"{shape} ({name!r})" for name, shape in sizes.items()
+        )
+        layers = self.model.graph.ancestors([*values, *map(Value, sizes)])
+        try:
+            needed = infer(Graph(self.model.graph.name, layers), sizes).weights
+        except ModelError as error:
+            raise EngineError(f"{where}: {error}") from error
+        for name, need in needed.items():
+            have = tuple(array.shape for array in self.model.weights[name])
+            if need != have:
+                raise EngineError(
+                    f"{where}: layer {name!r} ({self.model.graph.layer(name).type}) would need "
+                    f"weights of shapes {need}, and has {have}"
+                )
+        self._checked.add(key)
+
+    def _blob(self, value: Value) -> Any:
+        return self._blobs[self._ids[value]]
+
+    # -- backward ----------------------------------------------------------------------------
+
+    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+        if self._inputs is None:
+            raise EngineError("backward needs a forward pass before it: call forward first")
+        enter_device(self._caffe, self._device)
+        if self._set is not self._inputs:  # an ascent came between
+            self._start(self._inputs)
+        self._run([seed, *values])
+        reached = self._descend(seed, diff, mode, values)
+        blobs = [(self._blob(value), self._ids[value] in reached) for value in values]
+        return [
+            np.array(blob.diff) if hit else np.zeros(tuple(blob.shape), np.float32)
+            for blob, hit in blobs
+        ]
+
+    def input_gradient(self, diff: Floats, mode: str = "gradient") -> Floats:
+        """The diff of the image input for `diff` at the value last evaluated.
+
+        Returns
+        -------
+        ndarray
+            Caffe's own memory: it changes at the next call.
+        """
+        check_mode(mode)
+        if self._evaluated is None:
+            raise EngineError("input_gradient follows one call of evaluate; call evaluate first")
+        enter_device(self._caffe, self._device)
+        image = Value(self.image_input())
+        if self._ids[image] not in self._descend(self._evaluated, diff, mode, [image]):
+            self._blob(image).diff[...] = 0
+        self._evaluated = None
+        return self._blob(image).diff
+
+    def _descend(
+        self, seed: Value, diff: Floats, mode: str, targets: list[Value]
+    ) -> frozenset[int]:
+        """Run backward from `seed` to `targets`, a mode's rules in place of layers' own gradients.
+
+        Returns
+        -------
+        frozenset
+            Numbers of the blobs that now have a diff.
+        """
+        blob = self._blob(seed)
+        if diff.shape != tuple(blob.shape):
+            raise EngineError(
+                f"a diff for {seed.blob!r} has that blob's shape, {tuple(blob.shape)}; got "
+                f"{diff.shape}"
+            )
+        descent = self._wiring.descent(self._ids[seed], {self._ids[v] for v in targets})
+        for number in descent.zeros:
+            self._blobs[number].diff[...] = 0
+        blob.diff[...] = diff
+        pending: list[Node] = []
+        for node in descent.nodes:
+            layer = self.model.graph.by_name.get(node.name)
+            rule = layer and rule_for(layer, mode)
+            if not rule:
+                pending.append(node)
+                continue
+            self._run_backward(pending)
+            pending = []
+            top, bottom = self._blobs[node.tops[0]], self._blobs[node.bottoms[0]]
+            bottom.diff[...] = rule(top.diff, bottom.data)
+        self._run_backward(pending)
+        return descent.reached
+
+    def _run_backward(self, nodes: list[Node]) -> None:
+        for first, last in segments(nodes):
+            self._net._backward(first, last)

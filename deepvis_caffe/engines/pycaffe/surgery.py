@@ -1,0 +1,164 @@
+"""The net that Caffe is given: ``Model -> prototxt text``, with the same values and gradients.
+
+Stock Caffe runs backward only where something is to be learned and a loss hangs above, and an
+in-place layer overwrites what it read. So the copy differs from the user's net in this:
+
+- every writing of a blob has a name of its own: no layer works in place, so a value below a ReLU
+  can be read, and gradients that need it are right (Caffe's own in-place Power and AbsVal are not);
+- after each layer without bottoms stands a learnable Bias of one zero, which makes Caffe carry
+  gradients down to the inputs; every other parameter has ``lr_mult: 0``, so no weight gradient is
+  computed, as ``force_backward`` would;
+- what nothing reads has ``loss_weight: 1``, so that Caffe skips no layer; layers without tops,
+  which compute nothing that can be read, are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.model import Model
+
+TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
+
+NO_GRADIENT = frozenset(
+    {
+        *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
+        *("PriorBox", "Proposal", "Threshold"),
+    }
+)
+
+# Bottoms that hold indices or flags: Caffe aborts where it is asked for their gradient.
+INDEX_BOTTOMS = {"BatchReindex": 1, "Filter": -1, "LSTM": 1, "LSTMUnit": 2, "RNN": 1}
+
+
+@dataclass(frozen=True)
+class CaffeNetText:
+    """What to give to Caffe.
+
+    Attributes
+    ----------
+    text
+        The prototxt.
+    blobs
+        The blob's name in it, for every value of the model's graph.
+    """
+
+    text: str
+    blobs: Mapping[Value, str]
+
+
+def write_net(model: Model, pb: Any) -> CaffeNetText:
+    """Write the copy of a model's net that this Caffe runs.
+
+    Parameters
+    ----------
+    model
+        The model. Where its file holds parameters that only this Caffe's schema knows (a fork's
+        layers), they are read from there.
+    pb
+        This Caffe's ``caffe.proto.caffe_pb2``.
+
+    Raises
+    ------
+    EngineError
+        This Caffe cannot read the model's file.
+    """
+    blobs = _own_names(model.graph)
+    originals = _original_layers(model, pb)
+    read = {value for layer in model.graph if layer.tops for value in layer.bottoms}
+    net = pb.NetParameter(name=model.graph.name)
+    for layer in model.graph:
+        if not layer.tops:
+            continue
+        param = net.layer.add()
+        param.ParseFromString(layer.param.SerializeToString())
+        if layer.name in originals:
+            foreign = originals[layer.name]
+            _strip_known(foreign, layer.param.DESCRIPTOR)
+            param.MergeFrom(foreign)
+        param.bottom[:] = [blobs[value] for value in layer.bottoms]
+        param.top[:] = [blobs[value] for value in layer.tops]
+        _ask_for_gradients(param, layer, read)
+        _freeze(param, model, layer)
+        if not layer.bottoms:
+            net.layer.extend(_tap(pb, blobs[value]) for value in layer.tops)
+    return CaffeNetText(text_format.MessageToString(net), blobs)
+
+
+def _own_names(graph: Graph) -> dict[Value, str]:
+    names: dict[Value, str] = {}
+    taken = set(graph.blobs)
+    for value in graph.producer:
+        name = value.blob
+        if value.version:
+            name = f"{value.blob}#{value.version}"
+            while name in taken:
+                name += "#"
+        taken.add(name)
+        names[value] = name
+    return names
+
+
+def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
+    """The file's TEST layers as this Caffe reads them, by name; none in the older generations."""
+    if model.prototxt is None:
+        return {}
+    net = pb.NetParameter()
+    try:
+        text = model.prototxt.read_text(encoding="utf-8-sig", errors="replace")
+        text_format.Parse(text, net, allow_unknown_field=True)
+    except text_format.ParseError as error:
+        raise EngineError(f"{model.prototxt}: this Caffe cannot read it: {error}") from error
+    return {
+        layer.name: layer
+        for layer in net.layer
+        if not any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include)
+    }
+
+
+def _strip_known(message: Message, schema: Descriptor | None) -> None:
+    """Leave only the fields, at every depth, that our own schema lacks."""
+    for field, value in message.ListFields():
+        known = schema.fields_by_name.get(field.name) if schema else None
+        if known is not None and isinstance(value, Message):
+            _strip_known(value, known.message_type)
+        elif known is not None:
+            message.ClearField(field.name)
+
+
+def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
+    param.ClearField("loss_weight")
+    if any(value not in read for value in layer.tops):
+        param.loss_weight.extend(float(value not in read) for value in layer.tops)
+    param.ClearField("propagate_down")
+    if layer.type in INDEX_BOTTOMS:
+        without = INDEX_BOTTOMS[layer.type] % len(layer.bottoms)
+        param.propagate_down.extend(i != without for i in range(len(layer.bottoms)))
+
+
+def _freeze(param: Any, model: Model, layer: Layer) -> None:
+    """``lr_mult: 0`` on every parameter; names stay, since layers share weights through them."""
+    count = len(model.weights.get(layer.name, ()))
+    del param.param[count:]
+    while len(param.param) < count:
+        param.param.add()
+    for spec in param.param:
+        spec.lr_mult = 0
+        spec.ClearField("decay_mult")  # shared parameters must agree on it
+
+
+def _tap(pb: Any, blob: str) -> Any:
+    """A scalar Bias, in place: layers that never run, but make Caffe carry gradients to `blob`."""
+    tap = pb.LayerParameter(name=blob + TAP, type="Bias", bottom=[blob], top=[blob])
+    tap.bias_param.num_axes = 0
+    tap.bias_param.axis = 0
+    tap.param.add(lr_mult=1)
+    return tap

@@ -1,0 +1,30 @@
+"""Fixtures of the whole suite: real pycaffe, and each engine in turn."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import pytest
+
+os.environ.update(GLOG_minloglevel="3")  # before the first import of caffe, wherever it happens
+
+
+@pytest.fixture(scope="session")
+def caffe() -> Any:
+    """Real pycaffe; where it cannot be imported the test is skipped, or fails if it is required."""
+    try:
+        return importlib.import_module("caffe")
+    except ImportError as error:
+        if os.environ.get("DEEPVIS_REQUIRE_PYCAFFE") == "1":
+            pytest.fail(f"pycaffe is required here and cannot be imported: {error}", pytrace=False)
+        pytest.skip(f"needs real pycaffe: {error}")
+
+
+@pytest.fixture(params=["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine's name in turn, as `load_net` takes it."""
+    if request.param == "pycaffe":
+        request.getfixturevalue("caffe")
+    return request.param

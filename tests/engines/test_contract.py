@@ -1,0 +1,336 @@
+"""What every engine promises (`deepvis_caffe/engines/base.py`), on nets small enough to draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_nets import arrays, conv, layer, load_text, net_text, noise, relative_error, relu
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import EngineError, UnknownNameError
+
+# One channel of 1 x 2 pixels, doubled, less 1, then a ReLU in place, then negated:
+#   x = [2 -1]  ->  conv1 = [3 -3]  ->  relu1 = [3 0]  ->  conv2 = [-3 0]
+DOUBLE = net_text(
+    conv("conv1", "data", 1), relu("relu1", "conv1"), conv("conv2", "conv1", 1), data=(1, 1, 1, 2)
+)
+DOUBLE_WEIGHTS = arrays(conv1=([[[[2]]]], [-1]), conv2=([[[[-1]]]], [0]))
+X = np.array([[[[2, -1]]]], np.float32)
+
+# Two branches of one blob, and their sum: mid = 2 x, left = 3 mid, right = 5 mid, total = 16 x
+FORK = net_text(
+    conv("mid", "data", 1),
+    conv("left", "mid", 1),
+    conv("right", "mid", 1),
+    layer("total", "Eltwise", "left right"),
+    data=(1, 1, 1, 1),
+)
+FORK_WEIGHTS = {
+    name: arrays(w=([[[[factor]]]], [0]))["w"]
+    for name, factor in {"mid": 2, "left": 3, "right": 5}.items()
+}
+
+SMOOTH = net_text(
+    conv("conv1", "data", 4, 3, "pad: 1"),
+    layer("sigmoid1", "Sigmoid", "conv1"),
+    layer(
+        "pool1", "Pooling", "sigmoid1", "", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }"
+    ),
+    conv("conv2", "pool1", 5, 3),
+    layer("tanh2", "TanH", "conv2", "conv2"),
+    layer("fc", "InnerProduct", "conv2", "", "inner_product_param { num_output: 6 }"),
+    layer("prob", "Softmax", "fc"),
+    data=(1, 2, 9, 13),
+)
+
+
+@pytest.fixture
+def double(engine: str, tmp_path: Path) -> Net:
+    return load_text(engine, tmp_path, DOUBLE, DOUBLE_WEIGHTS)
+
+
+@pytest.fixture
+def fork(engine: str, tmp_path: Path) -> Net:
+    return load_text(engine, tmp_path, FORK, FORK_WEIGHTS)
+
+
+@pytest.fixture
+def smooth(engine: str, tmp_path: Path) -> Net:
+    return load_text(engine, tmp_path, SMOOTH)
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, 1, 1, -1)
+
+
+# -- what the net is -----------------------------------------------------------------------------
+
+
+def test_net_says_what_it_is(smooth: Net, engine: str) -> None:
+    assert smooth.engine == engine
+    assert smooth.device == "cpu"
+    assert dict(smooth.inputs) == {"data": (1, 2, 9, 13)}
+    described = {info.name: (info.type, info.shape, info.weights) for info in smooth.layers}
+    assert described["conv1"] == ("Convolution", (1, 4, 9, 13), 4 * 2 * 9 + 4)
+    assert described["pool1"] == ("Pooling", (1, 4, 4, 6), 0)
+    assert described["fc"] == ("InnerProduct", (1, 6), 6 * 5 * 2 * 4 + 6)
+
+
+# -- forward -------------------------------------------------------------------------------------
+
+
+def test_forward_gives_the_outputs_by_default(double: Net) -> None:
+    acts = double.forward(X)
+    assert list(acts) == ["conv2"]
+    np.testing.assert_array_equal(acts["conv2"], row(-3, 0))
+
+
+def test_forward_reads_blobs_as_a_whole_pass_leaves_them(double: Net) -> None:
+    acts = double.forward(X, blobs=["conv2", "conv1", "data"])
+    assert list(acts) == ["conv2", "conv1", "data"]
+    np.testing.assert_array_equal(acts["conv1"], row(3, 0))  # after the ReLU in place
+    np.testing.assert_array_equal(acts["data"], X)
+    assert all(array.dtype == np.float32 for array in acts.values())
+
+
+def test_batch_equals_single_images(smooth: Net) -> None:
+    x = noise(3, 2, 9, 13)
+    together = smooth.forward(x, blobs=["conv1", "fc", "prob"])
+    for i in range(3):
+        for blob, alone in smooth.forward(x[i : i + 1], blobs=["conv1", "fc", "prob"]).items():
+            assert relative_error(alone[0], together[blob][i]) < 1e-6
+
+
+def test_batch_and_size_change_between_calls(double: Net) -> None:
+    for shape in [(1, 1, 1, 2), (4, 1, 3, 5), (2, 1, 6, 2), (1, 1, 1, 2)]:
+        x = noise(*shape)
+        acts = double.forward(x)["conv2"]
+        assert acts.shape == shape
+        np.testing.assert_allclose(acts, -np.maximum(2 * x - 1, 0), rtol=1e-6)
+        back = double.backward("conv2", np.ones(shape, np.float32))["data"]
+        np.testing.assert_array_equal(back, np.where(2 * x - 1 > 0, -2, 0))
+
+
+def test_several_inputs(engine: str, tmp_path: Path) -> None:
+    text = net_text(layer("sum", "Eltwise", "a b"), a=(1, 1, 2, 3), b=(1, 1, 2, 3))
+    net = load_text(engine, tmp_path, text, {})
+    a, b = noise(2, 1, 2, 3, seed=1), noise(2, 1, 2, 3, seed=2)
+    np.testing.assert_allclose(net.forward({"a": a, "b": b})["sum"], a + b, rtol=1e-6)
+    diffs = net.backward("sum", a, blobs=["a", "b"])
+    np.testing.assert_array_equal(diffs["a"], a)
+    np.testing.assert_array_equal(diffs["b"], a)
+    with pytest.raises(EngineError, match="no value for b"):
+        net.forward(a)
+    # The ascent moves the first input; the others are zero.
+    np.testing.assert_array_equal(net.ops.numpy(net.evaluate(net.ops.asarray(a), "sum")), a)
+
+
+# -- backward ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("gradient", [-2, 0]),  # the ReLU passes where its input is positive
+        ("deconv", [0, 0]),  # and here where the diff is: conv2 made it -1
+        ("guided", [0, 0]),
+    ],
+)
+def test_modes_from_above_the_relu(double: Net, mode: str, expected: list[float]) -> None:
+    double.forward(X)
+    diff = double.backward("conv2", row(1, 1), mode)["data"]
+    np.testing.assert_array_equal(diff, row(*expected))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("gradient", [2 * -3, 0]),
+        ("deconv", [0, 2 * 5]),  # whatever the sign of the ReLU's input
+        ("guided", [0, 0]),
+    ],
+)
+def test_modes_at_the_relu(double: Net, mode: str, expected: list[float]) -> None:
+    double.forward(X)
+    diff = double.backward("relu1", row(-3, 5), mode)["data"]
+    np.testing.assert_array_equal(diff, row(*expected))
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+def test_seeding_a_layer_starts_below_its_relu(double: Net, mode: str) -> None:
+    double.forward(X)
+    diff = double.backward("conv1", row(-3, 5), mode)["data"]
+    np.testing.assert_array_equal(diff, row(2 * -3, 2 * 5))  # the dead unit has a gradient too
+
+
+def test_diff_of_a_blob_is_that_of_its_first_version(double: Net) -> None:
+    double.forward(X)
+    diffs = double.backward("conv2", row(7, 7), blobs=["conv2", "conv1", "data"])
+    np.testing.assert_array_equal(diffs["conv2"], row(7, 7))
+    np.testing.assert_array_equal(diffs["conv1"], row(-7, 0))  # below the ReLU
+    np.testing.assert_array_equal(diffs["data"], row(-14, 0))
+
+
+def test_diffs_above_the_seed_are_zero(double: Net) -> None:
+    double.forward(X)
+    double.backward("conv2", row(7, 7), blobs=["conv2"])
+    diffs = double.backward("conv1", row(1, 1), blobs=["conv2", "conv1"])
+    np.testing.assert_array_equal(diffs["conv2"], row(0, 0))
+    np.testing.assert_array_equal(diffs["conv1"], row(1, 1))
+
+
+def test_branches_add_up(fork: Net) -> None:
+    fork.forward(row(1))
+    diffs = fork.backward("total", row(1), blobs=["left", "right", "mid", "data"])
+    assert {blob: diff.item() for blob, diff in diffs.items()} == {
+        "left": 1,
+        "right": 1,
+        "mid": 8,
+        "data": 16,
+    }
+
+
+@pytest.mark.parametrize(("seed", "factor"), [("left", 6), ("right", 10)])
+def test_other_branch_stays_out(fork: Net, seed: str, factor: float) -> None:
+    fork.forward(row(1))
+    fork.backward("total", row(100))  # leaves diffs in both branches
+    diffs = fork.backward(seed, row(1), blobs=["left", "right", "data"])
+    other = "right" if seed == "left" else "left"
+    assert (diffs[seed].item(), diffs[other].item(), diffs["data"].item()) == (1, 0, factor)
+
+
+def test_one_forward_serves_many_backwards(double: Net) -> None:
+    double.forward(X)
+    for _ in range(2):
+        np.testing.assert_array_equal(double.backward("conv1", row(1, 1))["data"], row(2, 2))
+        np.testing.assert_array_equal(double.backward("conv2", row(1, 1))["data"], row(-2, 0))
+        np.testing.assert_array_equal(
+            double.backward("relu1", row(1, 1), "deconv")["data"], row(2, 2)
+        )
+
+
+def test_backward_from_above_what_forward_read(double: Net) -> None:
+    double.forward(X, blobs=["data"])
+    np.testing.assert_array_equal(double.backward("conv2", row(1, 1))["data"], row(-2, 0))
+
+
+def test_backward_goes_from_any_blob_to_any_below(smooth: Net) -> None:
+    smooth.forward(noise(2, 2, 9, 13))
+    seed = noise(2, 6, seed=3)
+    whole = smooth.backward("fc", seed, blobs=["conv2", "pool1", "data"])
+    # conv2 is written again in place by tanh2: its diff is below, where seeding conv2 starts.
+    halves = smooth.backward("conv2", whole["conv2"], blobs=["pool1", "data"])
+    assert relative_error(halves["pool1"], whole["pool1"]) < 1e-6
+    assert relative_error(halves["data"], whole["data"]) < 1e-6
+    only = smooth.backward("fc", seed, blobs=["pool1"])
+    np.testing.assert_array_equal(only["pool1"], whole["pool1"])
+
+
+def test_backward_agrees_with_finite_differences(smooth: Net) -> None:
+    x, toward, h = 64 * noise(1, 2, 9, 13), 64 * noise(1, 2, 9, 13, seed=2), 1e-2
+    seed = noise(1, 6, seed=3)
+
+    def value(x: np.ndarray) -> float:
+        return float((smooth.forward(x, blobs=["prob"])["prob"].astype(np.float64) * seed).sum())
+
+    slope = (value(x + h * toward) - value(x - h * toward)) / (2 * h)
+    smooth.forward(x)
+    gradient = smooth.backward("prob", seed)["data"]
+    assert float((gradient * toward).sum()) == pytest.approx(slope, rel=5e-3)
+
+
+# -- the ascent's path ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["conv1", "sigmoid1", "pool1", "conv2", "tanh2", "fc", "prob"])
+@pytest.mark.parametrize("mode", ["gradient", "deconv"])
+def test_ascent_path_equals_forward_and_backward(smooth: Net, name: str, mode: str) -> None:
+    x = noise(3, 2, 9, 13)
+    value = smooth.ops.numpy(smooth.evaluate(smooth.ops.asarray(x), name))
+    diff = noise(*value.shape, seed=4)
+    dx = smooth.ops.numpy(smooth.input_gradient(smooth.ops.asarray(diff), mode))
+    final = smooth.forward(x, blobs=[smooth.model.graph.seed(name).blob])
+    if name != "conv2":  # whose final value is above its TanH
+        assert relative_error(value, next(iter(final.values()))) < 1e-6
+    assert relative_error(dx, smooth.backward(name, diff, mode)["data"]) < 1e-6
+
+
+def test_ascent_path_starts_below_the_relu(double: Net) -> None:
+    value = double.evaluate(double.ops.asarray(X), "conv1")
+    np.testing.assert_array_equal(double.ops.numpy(value), row(3, -3))
+    dx = double.input_gradient(double.ops.asarray(row(1, 1)))
+    np.testing.assert_array_equal(double.ops.numpy(dx), row(2, 2))
+
+
+def test_backward_belongs_to_its_forward(double: Net) -> None:
+    double.forward(X)
+    double.evaluate(double.ops.asarray(np.concatenate([-X, -X])), "conv2")
+    np.testing.assert_array_equal(double.backward("conv2", row(1, 1))["data"], row(-2, 0))
+
+
+# -- what callers hold ---------------------------------------------------------------------------
+
+
+def test_results_are_copies(double: Net) -> None:
+    x = X.copy()
+    first = double.forward(x, blobs=["data", "conv1", "conv2"])
+    kept = {blob: array.copy() for blob, array in first.items()}
+    seed = row(1, 1)
+    diffs = double.backward("conv2", seed, blobs=["data", "conv2"])
+    kept_diffs = {blob: array.copy() for blob, array in diffs.items()}
+    double.forward(x + 5, blobs=["conv1"])
+    double.backward("conv2", row(9, 9))
+    for blob in kept:
+        np.testing.assert_array_equal(first[blob], kept[blob])
+    for blob in kept_diffs:
+        np.testing.assert_array_equal(diffs[blob], kept_diffs[blob])
+    for array in (*first.values(), *diffs.values()):
+        array.fill(77)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(seed, row(1, 1))
+    np.testing.assert_array_equal(double.forward(x)["conv2"], row(-3, 0))
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def test_backward_needs_a_forward(double: Net) -> None:
+    with pytest.raises(EngineError, match="forward"):
+        double.backward("conv2", row(1, 1))
+
+
+def test_wrong_shapes_are_named(double: Net) -> None:
+    with pytest.raises(EngineError, match=r"input 'data'.*\(1, 3, 1, 2\).*\(N, 1, 1, 2\)"):
+        double.forward(noise(1, 3, 1, 2))
+    double.forward(X)
+    with pytest.raises(EngineError, match=r"'conv2'.*\(1, 1, 1, 3\)|\(1, 1, 1, 3\).*'conv2'"):
+        double.backward("conv2", row(1, 1, 1))
+
+
+def test_values_that_are_not_finite_are_refused(double: Net) -> None:
+    with pytest.raises(EngineError, match=r"1 value.* NaN"):
+        double.forward(row(1, np.nan))
+
+
+def test_unknown_names_come_with_the_nearest(double: Net) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'conv1'"):
+        double.forward(X, blobs=["con1"])
+    double.forward(X)
+    with pytest.raises(UnknownNameError, match="did you mean 'relu1'"):
+        double.backward("relu", row(1, 1))
+    with pytest.raises(UnknownNameError, match="deconv"):
+        double.backward("conv1", row(1, 1), "decon")
+    with pytest.raises(UnknownNameError, match="data"):
+        double.backward("conv1", row(1, 1), blobs=["dat"])
+    with pytest.raises(UnknownNameError, match="conv1"):
+        double.evaluate(double.ops.asarray(X), "con1")
+
+
+def test_size_that_a_layer_cannot_take(smooth: Net) -> None:
+    x = noise(1, 2, 9, 13)
+    before = smooth.forward(x)["prob"]
+    with pytest.raises(EngineError, match=r"'fc' \(InnerProduct\)"):
+        smooth.forward(noise(1, 2, 15, 13))
+    np.testing.assert_array_equal(smooth.forward(x)["prob"], before)  # and the net still works
