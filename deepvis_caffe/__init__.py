@@ -63,7 +63,7 @@ __all__ = ["__version__", *_HOMES]
 
 
 class _Package(ModuleType):
-    """This package: importing its subpackage `optimize` does not hide the function `optimize`."""
+    """A package whose subpackage `optimize`, once imported, does not hide its function."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

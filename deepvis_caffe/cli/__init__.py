@@ -1,0 +1,1 @@
+"""The `deepvis` command, one file a subcommand. Only this package prints."""

@@ -116,6 +116,16 @@ class ResultStore:
             and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)
         )
 
+    def cell(self, layer: str, unit: int, seed: int) -> Picture:
+        """What a montage shows of one run: what the unit sees, large enough to be seen itself."""
+        picture = read_image(self.picture(layer, unit, seed))
+        window = (read_record(self.record(layer, unit, seed)) or {}).get("window")
+        if window is not None:
+            top, left, bottom, right = window
+            picture = picture[top:bottom, left:right]
+        grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
+        return resize_image(picture, picture.shape[0] * grow, picture.shape[1] * grow)
+
     # -- writing -----------------------------------------------------------------------------
 
     def write_run(
@@ -128,7 +138,8 @@ class ResultStore:
         pictures
             By kind, each of `KINDS`.
         record
-            Holds ``"recipe"``; layer, unit and seed are added.
+            Holds ``"recipe"``, and may hold ``"window"``: rows and columns (top, left, bottom,
+            right) of what the unit sees. Layer, unit and seed are added.
 
         Raises
         ------
@@ -148,7 +159,6 @@ class ResultStore:
         unit: int,
         seeds: Sequence[int],
         record: Record,
-        window: Box | None = None,
     ) -> Path:
         """Write a unit's montage from the pictures of its seeds, which must be there.
 
@@ -156,9 +166,6 @@ class ResultStore:
         ----------
         record
             Holds ``"recipe"``; layer, unit and seeds are added.
-        window
-            Rows and columns (top, left, bottom, right) to show of each picture: what the unit
-            sees. All of it by default.
 
         Raises
         ------
@@ -172,9 +179,8 @@ class ResultStore:
                 "choose another results folder (--results), or move it away"
             )
         self._check_owner(path.with_suffix(".json"), layer)
-        cells = [self._cell(self.picture(layer, unit, seed), window) for seed in seeds]
-        write_image(path, montage(cells))
-        named = {"layer": layer, "unit": unit, "seeds": list(seeds), "window": window, **record}
+        write_image(path, montage([self.cell(layer, unit, seed) for seed in seeds]))
+        named = {"layer": layer, "unit": unit, "seeds": list(seeds), **record}
         write_record(path.with_suffix(".json"), named)
         return path
 
@@ -197,8 +203,7 @@ class ResultStore:
         for path in sorted(self.layer_folder(layer).glob("*_montage.json")):
             record = read_record(path) or {}
             if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
-                unit, seed, window = record["unit"], record["seeds"][0], record["window"]
-                cells[unit] = self._cell(self.picture(layer, unit, seed), window)
+                cells[record["unit"]] = self.cell(layer, record["unit"], record["seeds"][0])
         if not cells:
             return None
         # Windows at the border are smaller; one sprite has one size.
@@ -222,16 +227,6 @@ class ResultStore:
                 f"{path} belongs to layer {owner!r}, and layer {layer!r} has the same folder name; "
                 "choose another results folder (--results)"
             )
-
-    @staticmethod
-    def _cell(path: Path, window: Sequence[int] | None) -> Picture:
-        """What a montage shows of a picture: its window, large enough to be seen."""
-        picture = read_image(path)
-        if window is not None:
-            top, left, bottom, right = window
-            picture = picture[top:bottom, left:right]
-        grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
-        return resize_image(picture, picture.shape[0] * grow, picture.shape[1] * grow)
 
 
 def _recipe(path: Path) -> Any:

@@ -126,7 +126,8 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _is_setting(name: str, value: Any) -> bool:
-    if name.startswith("_") or isinstance(value, ModuleType) or type(value).__module__ == "__future__":
+    imported = isinstance(value, ModuleType) or type(value).__module__ == "__future__"
+    if name.startswith("_") or imported:
         return False
     return not callable(value) or name.startswith(PREFIX)
 

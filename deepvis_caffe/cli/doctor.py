@@ -1,0 +1,216 @@
+"""``deepvis doctor``: is everything there that the rest needs, and if not, how to mend it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import typer
+
+from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.settings import Settings, find_settings_file
+from deepvis_caffe.settings.fields import MODEL
+from deepvis_caffe.settings.file import FILE_NAME, VARIABLE
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+
+NO_SETTINGS = (
+    f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one from the "
+    f"template: cp settings_local.py.template {FILE_NAME}, and edit it; or for a model that is "
+    "ready to run: deepvis fetch squeezenet --write-settings"
+)
+COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
+
+
+class Check(NamedTuple):
+    """One line of the doctor's report."""
+
+    status: Literal["ok", "warn", "fail"]
+    what: str
+    message: str
+
+
+@with_settings(MODEL, load=False)
+def doctor(read: Callable[[], Settings], path: Path | None) -> None:
+    """Check settings, model and engines; say how to mend them.
+
+    The exit code is 1 if something fails.
+    """
+    failed = False
+    for check in checks(read, path):
+        failed |= check.status == "fail"
+        typer.secho(f"{check.status:5}", fg=COLOURS[check.status], nl=False)
+        typer.echo(f"{check.what:10}{check.message}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
+    """Every check in order; those of the model only where settings name one."""
+    try:
+        settings, found = read(), find_settings_file(path)
+    except DeepVisError as error:
+        yield Check("fail", "settings", str(error))
+        settings, found = Settings(), None
+    else:
+        if found is not None:
+            yield Check("ok", "settings", str(found))
+        elif settings.prototxt is None:
+            yield Check("warn", "settings", NO_SETTINGS)
+        else:
+            yield Check("ok", "settings", "no file; taken from the flags")
+    yield from check_engines(settings)
+    yield from check_model(settings)
+    yield check_results(settings.results)
+    yield check_camera()
+
+
+def check_engines(settings: Settings) -> Iterator[Check]:
+    """Which engines can be imported, and which of them, on what, will be used."""
+    from deepvis_caffe.engines.load import choose_engine
+    from deepvis_caffe.engines.pycaffe.library import import_caffe
+
+    try:
+        import_caffe()
+        yield Check("ok", "pycaffe", "can be imported")
+    except DeepVisError as error:
+        status: Literal["warn", "fail"] = "fail" if settings.engine == "pycaffe" else "warn"
+        yield Check(status, "pycaffe", str(error))
+    if find_spec("torch"):
+        import torch
+
+        gpu = f"GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no GPU"
+        yield Check("ok", "torch", f"{torch.__version__}, {gpu}")
+    else:
+        status = "fail" if settings.engine == "torch" else "warn"
+        yield Check(status, "torch", "is not installed: pip install 'deepvis_caffe[torch]'")
+    try:
+        chosen = choose_engine(settings.engine)
+        yield Check("ok", "engine", f"{settings.engine} is {chosen}; device {settings.device}")
+    except DeepVisError as error:
+        yield Check("fail", "engine", str(error))
+
+
+def check_model(settings: Settings) -> Iterator[Check]:
+    """Prototxt, weights, mean and labels: each by itself, then together in one forward pass."""
+    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.model.prototxt import read_prototxt
+
+    if settings.prototxt is None:
+        yield Check("warn", "prototxt", "none is set, so there is no model to check")
+        return
+    try:
+        layers = read_prototxt(settings.prototxt).layer
+        yield Check("ok", "prototxt", f"{settings.prototxt}: {len(layers)} layers")
+    except DeepVisError as error:
+        yield Check("fail", "prototxt", str(error))
+        return
+    if settings.weights is None:
+        yield Check("warn", "weights", "none are set")
+    try:
+        net = load_net(settings)
+    except DeepVisError as error:
+        yield Check("fail", _culprit(error), str(error))
+        return
+    for name, shape in net.inputs.items():
+        yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}")
+    if settings.weights is not None:
+        count = sum(layer.weights for layer in net.layers)
+        yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
+    yield _check_mean(net, settings)
+    yield _check_forward(net)
+    yield _check_labels(net, settings)
+
+
+def _culprit(error: DeepVisError) -> str:
+    """The setting that an error of `load_net` is about."""
+    names = {"WeightsError": "weights", "ImageError": "mean", "EngineError": "engine"}
+    return names.get(type(error).__name__, "prototxt")
+
+
+def _check_mean(net: Net, settings: Settings) -> Check:
+    p = net.preprocessor
+    values = ", ".join(f"{value:.6g}" for value in -p.low.mean(axis=(1, 2)) / p.input_scale)
+    if settings.mean is None and net.preprocessor.shape[0] == 3:
+        return Check(
+            "warn",
+            "mean",
+            "none is set; most nets for colour pictures were trained with one, ImageNet's is "
+            "(104, 117, 123)",
+        )
+    return Check("ok", "mean", f"{values} on average, in the net's channel order")
+
+
+def _check_forward(net: Net) -> Check:
+    import time
+
+    import numpy as np
+
+    inputs = {name: np.zeros((1, *shape[1:]), np.float32) for name, shape in net.inputs.items()}
+    begun = time.perf_counter()
+    try:
+        outputs = net.forward(inputs)
+    except DeepVisError as error:
+        return Check("fail", "forward", str(error))
+    took = f"{1000 * (time.perf_counter() - begun):.0f} ms on {net.engine}, {net.device}"
+    bad = [name for name, values in outputs.items() if not np.isfinite(values).all()]
+    if bad:
+        return Check("fail", "forward", f"NaN or infinity in {', '.join(bad)} for a gray image")
+    return Check("ok", "forward", f"one image in {took}; outputs {', '.join(outputs)}")
+
+
+def _check_labels(net: Net, settings: Settings) -> Check:
+    from deepvis_caffe.model.labels import read_labels
+
+    if settings.labels is None:
+        return Check("ok", "labels", "none are set; units go by their numbers")
+    try:
+        labels = read_labels(settings.labels)
+    except DeepVisError as error:
+        return Check("fail", "labels", str(error))
+    sizes = [layer.shape[1] for layer in net.layers if layer.shape and len(layer.shape) > 1]
+    if len(labels) not in sizes:
+        return Check(
+            "warn",
+            "labels",
+            f"{settings.labels} has {len(labels)} names, and no layer has as many units; the last "
+            f"has {sizes[-1] if sizes else 'none'}",
+        )
+    return Check("ok", "labels", f"{settings.labels}: {len(labels)} names")
+
+
+def check_results(folder: Path) -> Check:
+    """Whether results can be written; makes nothing that stays."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Check("ok", "results", f"{folder.absolute()} can be written")
+    except OSError as error:
+        return Check(
+            "fail",
+            "results",
+            f"{folder.absolute()} cannot be written ({error.strerror}); set `results` to another "
+            "folder",
+        )
+
+
+def check_camera() -> Check:
+    """Whether camera 0 opens."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV says its own piece otherwise
+    import cv2
+
+    camera = cv2.VideoCapture(0)
+    try:
+        if camera.isOpened():
+            return Check("ok", "camera", "number 0 opens")
+    finally:
+        camera.release()
+    return Check("warn", "camera", "number 0 does not open; image files work without one")

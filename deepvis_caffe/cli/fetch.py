@@ -1,0 +1,74 @@
+"""``deepvis fetch MODEL``: weights by name, and the settings that go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings.file import FILE_NAME
+
+if TYPE_CHECKING:
+    from deepvis_caffe.fetch import KnownModel
+
+
+def fetch(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Which; without it all are listed.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the weights go; a cache folder by default.")
+    ] = None,
+    write_settings: Annotated[
+        bool, typer.Option("--write-settings", help=f"Write ./{FILE_NAME} if there is none.")
+    ] = False,
+) -> None:
+    """Get a known model's weights, and the settings to go with them."""
+    from deepvis_caffe import fetch as fetching
+
+    models = fetching.known_models()
+    if model is None:
+        for name, row in models.items():
+            typer.echo(f"{name:16}{row.title}")
+        return
+    with progress_bar(f"fetching {model}", "bytes") as report:
+        path = fetching.fetch(model, folder, progress=report)
+    text = settings_text(models[model], path)
+    typer.secho(f"weights: {path}\n", err=True)
+    if not write_settings:
+        typer.secho(f"put these lines into {FILE_NAME}:\n", err=True)
+        typer.echo(text, nl=False)
+    elif write_new(Path(FILE_NAME), text):
+        typer.secho(f"wrote {FILE_NAME}; try: deepvis info", err=True)
+    else:
+        typer.secho(
+            f"{FILE_NAME} is there already and stays as it is; its lines would be:\n", err=True
+        )
+        typer.echo(text, nl=False)
+
+
+def settings_text(model: KnownModel, weights: Path) -> str:
+    """The lines of a settings file for a fetched model."""
+    lines = [
+        f"# {model.title}",
+        f"prototxt = {str(model.prototxt)!r}",
+        f"weights = {str(weights.absolute())!r}",
+        f"mean = {model.mean!r}",
+        f"labels = {str(model.labels)!r}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_new(path: Path, text: str) -> bool:
+    """Write a file where there is none; whether it was written."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise SettingsError(f"cannot write {path.absolute()}: {error.strerror}") from error
+    return True

@@ -1,0 +1,86 @@
+"""A flag for each setting, made from the settings: ``batch_size`` is ``--batch-size``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepvis_caffe.settings import Settings, load_settings
+
+Command = Callable[..., None]
+
+
+def flag(name: str) -> str:
+    """The flag of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def with_settings(*groups: str, load: bool = True) -> Callable[[Command], Command]:
+    """Give a command the flags of these groups of settings, and the settings that result.
+
+    Parameters
+    ----------
+    groups
+        `deepvis_caffe.settings.fields.MODEL` and so on.
+    load
+        Whether the settings are read before the command runs.
+
+    Returns
+    -------
+    callable
+        A decorator. The command's first parameter receives the `Settings`, or without `load` a
+        function that reads them and the file named by ``--settings``; its other parameters are its
+        own arguments and flags.
+    """
+    fields = {
+        name: field
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in groups
+    }
+    added = [_option("settings", Path, "The settings file.", "Settings", "FILE", "-s")]
+    for name, field in fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        default = "none" if field.default is None else str(field.default)
+        help_ = f"{field.description} (Default: {default}.)"
+        added.append(_option(name, str, help_, f"{extra['group']} settings", "VALUE"))
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            path = given.pop("settings")
+            flags = {name: given.pop(name) for name in fields}
+            overrides = {name: value for name, value in flags.items() if value is not None}
+            read = functools.partial(load_settings, path, overrides)
+            command(*((read(),) if load else (read, path)), **given)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[
+            1 if load else 2 :
+        ]
+        kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
+        # Typer reads types from here, where a wrapper would show those of the command.
+        run.__annotations__ = {p.name: p.annotation for p in [*kept, *added]}
+        del run.__wrapped__
+        return run
+
+    return decorate
+
+
+def _option(
+    name: str, type_: type, help_: str, panel: str, metavar: str, *short: str
+) -> inspect.Parameter:
+    option = typer.Option(
+        flag(name), *short, help=help_, rich_help_panel=panel, metavar=metavar, show_default=False
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[type_ | None, option],
+    )

@@ -1,0 +1,99 @@
+"""``deepvis info``: every layer of the net, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import LayerInfo, Net
+
+
+@with_settings(MODEL)
+def info(
+    settings: Settings,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+) -> None:
+    """List every layer: type, output, receptive field, weights.
+
+    Says, too, which engine runs the net, and where.
+    """
+    from deepvis_caffe.engines.load import load_net
+
+    net = load_net(settings)
+    if as_json:
+        typer.echo(json.dumps(as_record(net), indent=1))
+    else:
+        _print_table(net)
+
+
+def as_record(net: Net) -> dict[str, Any]:
+    """What `deepvis info --json` writes: plain lists, numbers and strings."""
+    return {
+        "net": net.model.graph.name,
+        "engine": net.engine,
+        "device": net.device,
+        "inputs": {name: list(shape) for name, shape in net.inputs.items()},
+        "weights": sum(layer.weights for layer in net.layers),
+        "layers": [_layer_record(layer) for layer in net.layers],
+    }
+
+
+def _layer_record(layer: LayerInfo) -> dict[str, Any]:
+    field = layer.receptive_field
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "bottoms": list(layer.bottoms),
+        "tops": list(layer.tops),
+        "shape": None if layer.shape is None else list(layer.shape),
+        "receptive_field": None
+        if field is None
+        else {
+            "size": list(field.size),
+            "stride": [float(step) for step in field.stride],
+            "offset": [float(start) for start in field.offset],
+        },
+        "weights": layer.weights,
+    }
+
+
+def _print_table(net: Net) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    record = as_record(net)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("layer", "type", "output", "receptive field", "stride"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    for layer in record["layers"]:
+        field = layer["receptive_field"] or {"size": [], "stride": []}
+        table.add_row(
+            layer["name"],
+            layer["type"],
+            _times(layer["shape"][1:] or [1]) if layer["shape"] else "?",
+            _times(field["size"]),
+            _times(field["stride"]),
+            f"{layer['weights']:,}" if layer["weights"] else "",
+        )
+    inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in record["inputs"].items())
+    # Wide enough for long names also where stdout is a file or a pipe.
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table, markup=False)
+    console.print(
+        f"\n{record['net'] or 'net'}: {len(record['layers'])} layers, {record['weights']:,} "
+        f"weights; input {inputs}; engine {record['engine']} on {record['device']}",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _times(sizes: list[int]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)

@@ -1,0 +1,86 @@
+"""The `deepvis` command: its subcommands, and how errors look.
+
+What goes wrong on purpose is one plain message and exit code 2, an interrupt one word and exit
+code 130. Subcommands import what they need when they run, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deepvis_caffe import __version__
+from deepvis_caffe.cli.backward import backward
+from deepvis_caffe.cli.demo import demo
+from deepvis_caffe.cli.doctor import doctor
+from deepvis_caffe.cli.fetch import fetch
+from deepvis_caffe.cli.info import info
+from deepvis_caffe.cli.optimize import optimize
+from deepvis_caffe.errors import DeepVisError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """A group of commands whose errors are plain."""
+
+    def __init__(self, **parts: Any) -> None:
+        # Boxes are worth rich's import time for the many flags of a command, not for this list.
+        super().__init__(**{**parts, "rich_markup_mode": None})
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; say what went wrong, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except DeepVisError as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.secho(f"deepvis: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="deepvis",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepvis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def deepvis(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """See what every unit of a Caffe model computes."""
+    logging.basicConfig(
+        format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
+    )
+
+
+for command in (doctor, info, backward, optimize, fetch, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """The entry point of the `deepvis` command."""
+    app(sys.argv[1:], prog_name="deepvis")

@@ -1,0 +1,221 @@
+"""A layer's pictures, from net to files: ``(net, store, layer, units) -> montages on disk``.
+
+Every batch is written as soon as it has run, and what is on disk already is not run again. So the
+work can be interrupted at any moment and taken up by the same call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
+from deepvis_caffe.model.labels import Labels, label_of
+from deepvis_caffe.model.receptive import receptive_fields
+from deepvis_caffe.optimize import AscentParams, AscentResult, Position, optimize
+from deepvis_caffe.optimize.objective import check_units, resolve_position
+from deepvis_caffe.optimize.run import default_batch_size, unit_shape
+
+Progress = Callable[[int, int], None]
+Batch = tuple[list[int], list[int]]  # units and seeds, all combinations
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit's pictures.
+
+    Attributes
+    ----------
+    unit, label
+        Which, and its name where the layer is labelled.
+    montage
+        The picture of all its seeds.
+    value
+        The highest activation found (the lowest where the ascent went down), as it was run or read
+        from the records; None where no activation was finite.
+    met_top
+        For how many seeds the unit became the highest of its layer.
+    """
+
+    unit: int
+    label: str | None
+    montage: Path
+    value: float | None
+    met_top: int
+
+
+def make_layer(
+    net: Net,
+    store: ResultStore,
+    layer: str,
+    units: Sequence[int],
+    seeds: Sequence[int],
+    params: AscentParams,
+    position: Position = "center",
+    labels: Labels = (),
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> list[Unit]:
+    """Find and write the pictures of some units of a layer, with their montages.
+
+    Parameters
+    ----------
+    net, layer, units, seeds, position, batch_size
+        As for `optimize`.
+    store
+        Where results go, and which of them are there.
+    params
+        What the ascent does, see `deepvis_caffe.optimize.ascent_params`.
+    labels
+        Names of the units of the layers that have as many.
+    progress
+        Called with the image steps that are done and that there are to do.
+
+    Returns
+    -------
+    list of Unit
+        In the order of `units`.
+    """
+    shape = unit_shape(net, layer)
+    units, count = check_units(units, shape, layer), (shape or (1,))[0]
+    made_by = recipe(net, params, position)
+    window = seen_window(net, layer, shape, position)
+    missing = {
+        unit: [seed for seed in seeds if not store.has_run(layer, unit, seed, made_by)]
+        for unit in units
+    }
+    total, done = params.iterations * sum(map(len, missing.values())), 0
+
+    def about(unit: int) -> Record:
+        return {
+            "label": label_of(labels, unit, count),
+            "model": model_names(net),
+            "window": window,
+            "recipe": made_by,
+        }
+
+    def finish(some: Sequence[int]) -> None:
+        for unit in some:
+            has_all = all(store.has_run(layer, unit, seed, made_by) for seed in seeds)
+            if has_all and not store.finished(layer, unit, seeds, made_by):
+                store.write_montage(layer, unit, seeds, about(unit))
+
+    finish(units)
+    for some, their_seeds in batches(missing, batch_size or default_batch_size(net)):
+        results = optimize(
+            net,
+            layer,
+            some,
+            their_seeds,
+            preset=params,
+            position=position,
+            batch_size=len(some) * len(their_seeds),
+            progress=progress and partial(_shifted, progress, done, total),
+        )
+        done += params.iterations * len(results)
+        for result in results:
+            _write(store, result, about(result.unit))
+        finish(some)
+    store.write_whole_layer(layer, count, made_by)
+    return [
+        _summary(store, layer, unit, seeds, label_of(labels, unit, count), params.push)
+        for unit in units
+    ]
+
+
+def recipe(net: Net, params: AscentParams, position: Position) -> Record:
+    """Everything that decides the pixels, but for layer, unit and seed."""
+    return {
+        "net": fingerprint(net),
+        "params": params.record(),
+        "position": position if isinstance(position, str) else [*position],
+    }
+
+
+def fingerprint(net: Net) -> str:
+    """A digest of the net's layers, weights and preprocessing."""
+    digest = hashlib.blake2b(digest_size=16)
+    # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
+    digest.update(net.model.params.SerializeToString(deterministic=True))
+    for name, blobs in sorted(net.model.weights.items()):
+        digest.update(name.encode())
+        for blob in blobs:
+            digest.update(blob.tobytes())
+    p = net.preprocessor
+    digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
+    digest.update(p.low.tobytes())
+    return digest.hexdigest()
+
+
+def model_names(net: Net) -> dict[str, str | None]:
+    """The names of the net and of its files."""
+    files = {"prototxt": net.model.prototxt, "weights": net.model.caffemodel}
+    names = {kind: None if path is None else path.name for kind, path in files.items()}
+    return {"name": net.model.graph.name, **names}
+
+
+def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position) -> Box | None:
+    """What one unit sees of the image, (top, left, bottom, right); None where that is unknown."""
+    where = resolve_position(position, shape, layer)
+    field = receptive_fields(net.model).get(net.model.graph.seed(layer))
+    if field is None or where is None or len(where) != 2:
+        return None
+    rows, columns = field.window(*where)
+    return rows.start, columns.start, rows.stop, columns.stop
+
+
+def batches(missing: Mapping[int, Sequence[int]], most: int) -> Iterator[Batch]:
+    """Cut what is missing into batches of at most `most` images, each units times seeds.
+
+    Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
+    spread evenly.
+
+    Parameters
+    ----------
+    missing
+        Seeds by unit.
+    """
+    for seeds, group in groupby(missing, key=lambda unit: tuple(missing[unit])):
+        units = list(group)
+        if not seeds:
+            continue
+        for some_units in _evenly(units, max(1, most // len(seeds))):
+            for some_seeds in _evenly(seeds, most):
+                yield some_units, some_seeds
+
+
+def _evenly(items: Sequence[int], most: int) -> list[list[int]]:
+    """Pieces of nearly equal length, at most `most`: 9 in pieces of at most 8 are 5 and 4."""
+    pieces = math.ceil(len(items) / most)
+    length = math.ceil(len(items) / pieces)
+    return [list(items[first : first + length]) for first in range(0, len(items), length)]
+
+
+def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
+
+
+def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
+    pictures = {"best_X": result.symmetric_picture(), "best_Xpm": result.picture()}
+    record = {**result.record(), **about}
+    store.write_run(pictures, result.layer, result.unit, result.seed, record)
+
+
+def _summary(
+    store: ResultStore, layer: str, unit: int, seeds: Sequence[int], label: str | None, push: int
+) -> Unit:
+    records = [read_record(store.record(layer, unit, seed)) or {} for seed in seeds]
+    values = [record["best_value"] for record in records if record.get("best_value") is not None]
+    return Unit(
+        unit=unit,
+        label=label,
+        montage=store.montage(layer, unit),
+        value=push * max(push * value for value in values) if values else None,
+        met_top=sum(record.get("met_top_iteration") is not None for record in records),
+    )
