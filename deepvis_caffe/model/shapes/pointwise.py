@@ -17,7 +17,7 @@ from deepvis_caffe.model.shapes.registry import (
 
 
 @rule(
-    *("AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log"),
+    *("BNLL", "Dropout", "ELU", "Exp", "Log"),
     *("Power", "ReLU", "Sigmoid", "TanH", "Threshold"),
 )
 def neuron(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
@@ -28,6 +28,12 @@ def neuron(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
             param.type != kind or usable,
             f"base must be positive and not 1, or -1 for e; got {options.base}",
         )
+    return Outcome([bottoms[0]])
+
+
+@rule("AbsVal", in_place=False)
+def absolute(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
     return Outcome([bottoms[0]])
 
 
