@@ -1,12 +1,16 @@
-"""Fixtures of the whole suite: real pycaffe, and each engine in turn."""
+"""Fixtures of the whole suite: real pycaffe, each engine in turn, real weights."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from deepvis_caffe.errors import FetchError
+from deepvis_caffe.fetch import fetch
 
 os.environ.update(GLOG_minloglevel="3")  # before the first import of caffe, wherever it happens
 
@@ -28,3 +32,12 @@ def engine(request: pytest.FixtureRequest) -> str:
     if request.param == "pycaffe":
         request.getfixturevalue("caffe")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def squeezenet_weights() -> Path:
+    """SqueezeNet's real weights, as `deepvis fetch squeezenet` gets them; skipped offline."""
+    try:
+        return fetch("squeezenet")
+    except FetchError as error:
+        pytest.skip(f"needs SqueezeNet's weights: {error}")
