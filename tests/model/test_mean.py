@@ -66,6 +66,13 @@ def test_binaryproto(tmp_path, legacy):
     np.testing.assert_array_equal(read_mean(path, SHAPE), CENTRE)
 
 
+def test_binaryproto_in_double_precision(tmp_path):
+    blob = BlobProto(double_data=IMAGE.ravel())
+    blob.shape.dim.extend(IMAGE.shape)
+    (tmp_path / "mean.binaryproto").write_bytes(blob.SerializeToString())
+    np.testing.assert_array_equal(read_mean(tmp_path / "mean.binaryproto", SHAPE), CENTRE)
+
+
 @pytest.mark.pycaffe
 def test_binaryproto_that_real_caffe_wrote(caffe, tmp_path):
     blob = caffe.io.array_to_blobproto(IMAGE[np.newaxis])

@@ -164,9 +164,9 @@ NETS = {
     ),
     "moved": (
         [
-            conv("c1", "data", 4, 3),
+            conv("c1", "data", 4, 3, "stride: 2"),
             layer("cut", "Slice", "c1", "s1 s2", "slice_param { axis: 1 slice_point: 1 }"),
-            conv("small", "data", 1, 7, "pad: 1"),
+            conv("small", "data", 1, 9, "stride: 2"),
             layer("crop", "Crop", "s2 small", "crop", "crop_param { axis: 2 offset: 2 offset: 1 }"),
             layer("turned", "Permute", "crop", "turned", "permute_param { order: 0 order: 1 }"),
         ],
@@ -310,6 +310,17 @@ def test_what_does_not_see_the_image_and_what_is_unknown_is_absent():
     fields = fields_of(text)
     assert set(fields) == {"data", "a", "sum"}
     assert fields["sum"] == fields["a"]
+
+
+def test_what_sees_everything_sees_no_padding():
+    fc = "inner_product_param { num_output: 2 }"
+    text = net_text(
+        conv("a", "data", 2, 5, "pad: 3"),
+        layer("fc", "InnerProduct", "a", "fc", fc),
+        data=(1, 1, 8, 9),
+    )
+    field = fields_of(text)["fc"]
+    assert (field.size, field.offset, field.stride) == ((8, 9), (0, 0), (0, 0))
 
 
 def test_branches_of_unequal_stride_see_everything():
