@@ -1,0 +1,121 @@
+"""The parameters of one ascent: how strongly each operator pulls, how fast, how long."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from deepvis_caffe.errors import SettingsError, UnknownNameError
+from deepvis_caffe.optimize.rates import GrayLevels, Rate
+from deepvis_caffe.optimize.start import check_start
+
+PERCENTILES = (
+    "value_percentile",
+    "norm_percentile",
+    "benefit_percentile",
+    "contribution_percentile",
+)
+
+
+@dataclass(frozen=True)
+class AscentParams:
+    """What an ascent does at each step, and for how many steps.
+
+    Parameters
+    ----------
+    decay
+        Fraction of x that is taken away at every step, in [0, 1).
+    blur_width
+        Standard deviation of the gaussian blur, in pixels; 0 for none.
+    blur_every
+        Blur at steps 0, n, 2n, ...; 0 for never.
+    value_percentile
+        Values of smaller magnitude than this percentile of the image's become 0; in [0, 100).
+    norm_percentile
+        Pixels of smaller norm over channels become 0.
+    benefit_percentile
+        Pixels with a smaller ``-sum(x * g)`` over channels become 0.
+    contribution_percentile
+        Pixels with a smaller ``|sum(x * g)|`` over channels become 0.
+    rate
+        The learning rate's rule; see `deepvis_caffe.optimize.rates`.
+    iterations
+        Number of forward passes; one fewer updates, the last pass is only looked at.
+    start
+        The first image; see `deepvis_caffe.optimize.start`.
+    push
+        1 to raise the activation, -1 to lower it.
+
+    Raises
+    ------
+    SettingsError
+        A value out of its range.
+    """
+
+    decay: float = 0.0
+    blur_width: float = 0.0
+    blur_every: int = 0
+    value_percentile: float = 0.0
+    norm_percentile: float = 0.0
+    benefit_percentile: float = 0.0
+    contribution_percentile: float = 0.0
+    rate: Rate = GrayLevels()
+    iterations: int = 500
+    start: str = "noise"
+    push: int = 1
+
+    def __post_init__(self) -> None:
+        self._expect("decay", 0 <= self.decay < 1, "a fraction, at least 0 and less than 1")
+        self._expect(
+            "blur_width", 0 <= self.blur_width < math.inf, "a number of pixels, 0 for no blur"
+        )
+        self._expect(
+            "blur_every",
+            _whole(self.blur_every) and self.blur_every >= 0,
+            "a whole number of steps, 0 for no blur",
+        )
+        for name in PERCENTILES:
+            fits = 0 <= getattr(self, name) < 100
+            self._expect(name, fits, "a percentile, at least 0 (none) and less than 100 (all)")
+        self._expect("rate", callable(self.rate), "a rate, for example Constant(100)")
+        self._expect(
+            "iterations",
+            _whole(self.iterations) and self.iterations >= 1,
+            "a whole number of steps, at least 1",
+        )
+        self._expect("push", self.push in (1, -1), "1 (raise the activation) or -1 (lower it)")
+        check_start(self.start)
+
+    @property
+    def blurs(self) -> bool:
+        """Whether there is any blur."""
+        return self.blur_width > 0 and self.blur_every > 0
+
+    def but(self, **changes: Any) -> AscentParams:
+        """These parameters with some changed.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no parameter of that name.
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise UnknownNameError("ascent parameter", name, known)
+        return replace(self, **changes)
+
+    def record(self) -> dict[str, Any]:
+        """The parameters in JSON's types, the rate by its type's name and its own parameters."""
+        values = asdict(self)
+        own = values["rate"] if is_dataclass(self.rate) else {}
+        return {**values, "rate": {"type": type(self.rate).__name__, **own}}
+
+    def _expect(self, name: str, fits: bool, what: str) -> None:
+        if not fits:
+            raise SettingsError(f"{name} must be {what}; got {getattr(self, name)!r}")
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)

@@ -1,0 +1,46 @@
+"""The paper's four sets of parameters (Table 1), with the rates and step counts of its toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.optimize.params import AscentParams
+from deepvis_caffe.optimize.rates import Constant, Progress
+
+PRESETS: Mapping[int, AscentParams] = MappingProxyType(
+    {
+        1: AscentParams(
+            blur_width=0.5,
+            blur_every=4,
+            norm_percentile=50,
+            iterations=500,
+            rate=Progress(max_lr=100, desired=2),
+        ),
+        2: AscentParams(decay=0.3, norm_percentile=20, iterations=750, rate=Constant(100)),
+        3: AscentParams(
+            decay=0.0001, blur_width=1.0, blur_every=4, iterations=1000, rate=Constant(100)
+        ),
+        4: AscentParams(
+            blur_width=0.5,
+            blur_every=4,
+            contribution_percentile=90,
+            iterations=1000,
+            rate=Progress(max_lr=1e8, desired=2),
+        ),
+    }
+)
+
+
+def preset(number: int) -> AscentParams:
+    """The paper's parameters of that number, 1 to 4, with its own learning rate.
+
+    Raises
+    ------
+    SettingsError
+        There is no such preset.
+    """
+    if number not in PRESETS:
+        raise SettingsError(f"there is no preset {number!r}; the paper has 1, 2, 3 and 4")
+    return PRESETS[number]

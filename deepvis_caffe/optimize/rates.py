@@ -1,0 +1,117 @@
+"""Learning rates: ``slope -> lr``, one rate an image.
+
+`Constant`, `Progress` and `Progress01` are the Deep Visualization Toolbox's policies, in its units.
+`GrayLevels` is the default: it needs no tuning to the net or the layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+from deepvis_caffe.errors import SettingsError
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """What a rate may look at: one step's gradient and activation, of each image.
+
+    Attributes
+    ----------
+    gradient
+        (N, C, H, W), the gradient of ``push * activation``.
+    square
+        (N,) float64, the gradient's squared norm ``|g|^2``, whatever its magnitude.
+    activation
+        (N,) float64.
+    pixel_scale
+        How far one 8-bit gray level moves the input.
+    xp
+        The arrays' namespace, numpy or torch.
+    """
+
+    gradient: Any
+    square: Any
+    activation: Any
+    pixel_scale: float
+    xp: ModuleType
+
+
+class Rate(Protocol):
+    """Anything that maps a :class:`Slope` to learning rates: ``x += rate(slope) * gradient``."""
+
+    def __call__(self, slope: Slope) -> Any:
+        """The learning rates, (N,) float64."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same `lr` at every step."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        _expect_positive(self, lr=self.lr)
+
+    def __call__(self, slope: Slope) -> Any:
+        """The learning rates, (N,)."""
+        return slope.xp.full_like(slope.square, self.lr)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``min(max_lr, desired / |g|^2)``: to first order the activation rises by `desired` a step."""
+
+    max_lr: float
+    desired: float
+
+    def __post_init__(self) -> None:
+        _expect_positive(self, max_lr=self.max_lr, desired=self.desired)
+
+    def __call__(self, slope: Slope) -> Any:
+        """The learning rates, (N,)."""
+        return (self.desired / slope.square).clip(max=self.max_lr)
+
+
+@dataclass(frozen=True)
+class Progress01:
+    """``min(max_lr, min(early, late * (1 - a)) / |g|^2)``, for units that live in [0, 1].
+
+    The desired progress tapers off as the activation a comes near 1; beyond 1 it is negative.
+    """
+
+    max_lr: float
+    early: float
+    late: float
+
+    def __post_init__(self) -> None:
+        _expect_positive(self, max_lr=self.max_lr, early=self.early, late=self.late)
+
+    def __call__(self, slope: Slope) -> Any:
+        """The learning rates, (N,)."""
+        desired = (self.late * (1 - slope.activation)).clip(max=self.early)
+        return (desired / slope.square).clip(max=self.max_lr)
+
+
+@dataclass(frozen=True)
+class GrayLevels:
+    """A step of `levels` 8-bit gray levels (root mean square over the pixels that the unit sees)."""
+
+    levels: float = 1.0
+
+    def __post_init__(self) -> None:
+        _expect_positive(self, levels=self.levels)
+
+    def __call__(self, slope: Slope) -> Any:
+        """The learning rates, (N,)."""
+        seen = (slope.gradient != 0).sum(axis=(1, 2, 3))
+        return self.levels * slope.pixel_scale * slope.xp.sqrt(seen / slope.square)
+
+
+def _expect_positive(rate: Any, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise SettingsError(
+                f"{name} of {type(rate).__name__} must be a positive number; got {value!r}"
+            )

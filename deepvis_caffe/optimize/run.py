@@ -1,0 +1,203 @@
+"""The optimizer's front door: ``(net, layer, units, seeds) -> results``, in batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import deepvis_caffe
+from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.optimize.ascent import ascend
+from deepvis_caffe.optimize.objective import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimize.params import AscentParams
+from deepvis_caffe.optimize.presets import preset as preset_params
+from deepvis_caffe.optimize.rates import Constant, GrayLevels, Rate
+from deepvis_caffe.optimize.record import Track
+from deepvis_caffe.optimize.result import AscentResult
+from deepvis_caffe.optimize.start import first_images
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+
+BATCH_ON_HOST, BATCH_ON_DEVICE = 8, 32
+
+
+def optimize(
+    net: Net,
+    layer: str,
+    units: int | Iterable[int],
+    seeds: int | Iterable[int] = (0,),
+    preset: int | AscentParams = 3,
+    position: Position = "center",
+    iterations: int | None = None,
+    rate: Rate | float | str = "auto",
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+    **changes: Any,
+) -> list[AscentResult]:
+    """Find images that excite units: regularized gradient ascent from random starts.
+
+    Parameters
+    ----------
+    net
+        From `load_net`.
+    layer
+        A layer's name: its own top, before any in-place layer after it, so that ``conv1`` is seen
+        below its ReLU. Or a blob's name.
+    units
+        Channels of that layer.
+    seeds
+        Each starts another image of every unit.
+    preset
+        1 to 4, the paper's sets of regularizers; or parameters of your own.
+    position
+        Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the whole channel, whose
+        sum is raised. A layer without maps takes "center" and "all" alike.
+    iterations
+        Number of steps; by default the preset's.
+    rate
+        ``"auto"`` fits the steps to the net and layer, see `GrayLevels`; ``"paper"`` is the
+        preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
+        both words mean the rate that they hold.
+    batch_size
+        The most images at a time. Results do not depend on it.
+    progress
+        Called after every step with the image steps that are done and that there are in all.
+    cancel
+        Asked after every step; where it says True the images at work end as they are, and those
+        not begun are left out.
+    **changes
+        Fields of `AscentParams` to set in place of the preset's, for example ``blur_width=0.5``,
+        ``start="mean"`` or ``push=-1``.
+
+    Returns
+    -------
+    list of AscentResult
+        For each unit in turn, one a seed.
+
+    Raises
+    ------
+    UnknownNameError
+        Unknown layer, start or parameter.
+    SettingsError
+        A unit or position that the layer does not have, or a parameter out of its range.
+    """
+    params = ascent_params(preset, rate, iterations, **changes)
+    shape = unit_shape(net, layer)
+    chosen = check_units([units] if isinstance(units, int) else list(units), shape, layer)
+    where = resolve_position(position, shape, layer)
+    pairs = list(product(chosen, [seeds] if isinstance(seeds, int) else list(seeds)))
+    total, done = params.iterations * len(pairs), 0
+    cancelled = False
+    results: list[AscentResult] = []
+
+    for batch in split(pairs, batch_size or default_batch_size(net)):
+        begun = done
+
+        def after_step(t: int, begun: int = begun, size: int = len(batch)) -> bool:
+            nonlocal done, cancelled
+            done = begun + (t + 1) * size
+            if progress:
+                progress(done, total)
+            cancelled = bool(cancel and cancel())
+            return not cancelled
+
+        objective = Objective(net.ops, [unit for unit, _ in batch], shape, where, params.push)
+        start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
+        tracks = ascend(net, layer, objective, start, params, after_step)
+        done = begun + params.iterations * len(batch)  # where every image ended early
+        for (unit, seed), track in zip(batch, tracks, strict=True):
+            results.append(_result(net, layer, unit, seed, position, params, track))
+        if cancelled:
+            break
+    return results
+
+
+def ascent_params(
+    preset: int | AscentParams = 3,
+    rate: Rate | float | str = "auto",
+    iterations: int | None = None,
+    **changes: Any,
+) -> AscentParams:
+    """The parameters that `optimize` runs with, for the same arguments."""
+    params = preset if isinstance(preset, AscentParams) else preset_params(preset)
+    if iterations is not None:
+        changes["iterations"] = iterations
+    if isinstance(rate, str):
+        if rate not in ("auto", "paper"):
+            raise SettingsError(
+                f"rate must be 'auto', 'paper', a number or a rate such as Progress(100, 2); "
+                f"got {rate!r}"
+            )
+        if rate == "auto" and not isinstance(preset, AscentParams):
+            changes["rate"] = GrayLevels()
+    else:
+        changes["rate"] = Constant(rate) if isinstance(rate, int | float) else rate
+    return params.but(**changes)
+
+
+def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
+    """The shape of what `layer` gives for one image, channels first.
+
+    Raises
+    ------
+    EngineError
+        The layer's first axis does not count images.
+    """
+    value = net.model.graph.seed(layer)
+    shape = net.shapes.get(value)
+    images = net.inputs[net.image_input()][0]
+    if shape is None:  # a layer of a type whose shape only the engine knows
+        x = first_images("mean", [0], net.preprocessor)
+        shape, images = tuple(net.evaluate(net.ops.asarray(x), layer).shape), 1
+    if not shape or shape[0] != images:
+        raise EngineError(
+            f"layer {layer!r} has shape {tuple(shape)} for {images} images: its first axis does "
+            "not count images, so it has no units to optimize"
+        )
+    return tuple(shape[1:])
+
+
+def default_batch_size(net: Net) -> int:
+    """How many images to optimize at a time."""
+    return BATCH_ON_HOST if net.device == "cpu" else BATCH_ON_DEVICE
+
+
+def split(pairs: Sequence[tuple[int, int]], most: int) -> list[Sequence[tuple[int, int]]]:
+    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 5 and 4."""
+    if most < 1:
+        raise SettingsError(f"batch_size must be at least 1; got {most}")
+    count = math.ceil(len(pairs) / most)
+    edges = [len(pairs) * i // count for i in range(count + 1)] if count else []
+    return [pairs[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _result(
+    net: Net,
+    layer: str,
+    unit: int,
+    seed: int,
+    position: Position,
+    params: AscentParams,
+    track: Track,
+) -> AscentResult:
+    best = track.best_iteration
+    return AscentResult(
+        layer=layer,
+        unit=unit,
+        seed=seed,
+        position=position if isinstance(position, str) else tuple(position),
+        image=track.image,
+        objective=track.objective,
+        best_iteration=best,
+        best_value=float("nan") if best is None else float(track.objective[best]),
+        met_top=track.met_top,
+        stop=track.stop,
+        params=params,
+        engine=net.engine,
+        version=deepvis_caffe.__version__,
+        preprocessor=net.preprocessor,
+    )
