@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
@@ -60,7 +60,7 @@ class AscentParams:
     norm_percentile: float = 0.0
     benefit_percentile: float = 0.0
     contribution_percentile: float = 0.0
-    rate: Rate = GrayLevels()
+    rate: Rate = field(default_factory=GrayLevels)
     iterations: int = 500
     start: str = "noise"
     push: int = 1
@@ -100,7 +100,7 @@ class AscentParams:
         UnknownNameError
             There is no parameter of that name.
         """
-        known = [field.name for field in fields(self)]
+        known = [one.name for one in fields(self)]
         for name in changes:
             if name not in known:
                 raise UnknownNameError("ascent parameter", name, known)
@@ -109,7 +109,7 @@ class AscentParams:
     def record(self) -> dict[str, Any]:
         """The parameters in JSON's types, the rate by its type's name and its own parameters."""
         values = asdict(self)
-        own = values["rate"] if is_dataclass(self.rate) else {}
+        own: dict[str, Any] = values["rate"] if is_dataclass(self.rate) else {}
         return {**values, "rate": {"type": type(self.rate).__name__, **own}}
 
     def _expect(self, name: str, fits: bool, what: str) -> None:

@@ -88,7 +88,7 @@ class Record:
         self._best_x, self._top_x = x, x
 
     def see(self, t: int, x: Any, activation: Any, on_top: Any) -> None:
-        """Remember what step `t` found: x (N, C, H, W), its activations (N,), and whether on top."""
+        """Remember step `t`: x (N, C, H, W), the activations (N,), and which are on top (N,)."""
         where = self._ops.xp.where
         self._end(~self._ops.xp.isfinite(activation), _NOT_FINITE)
         running = self._stop == _RUNNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import deepvis_caffe
@@ -172,7 +172,7 @@ def split(pairs: Sequence[tuple[int, int]], most: int) -> list[Sequence[tuple[in
         raise SettingsError(f"batch_size must be at least 1; got {most}")
     count = math.ceil(len(pairs) / most)
     edges = [len(pairs) * i // count for i in range(count + 1)] if count else []
-    return [pairs[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [pairs[a:b] for a, b in pairwise(edges)]
 
 
 def _result(
