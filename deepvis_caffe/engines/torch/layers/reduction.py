@@ -55,6 +55,6 @@ def argmax(setup: Setup) -> Run:
 
 def _largest(x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
     """The k largest along an axis and their indices, later ones first among equals."""
-    values, index = x.flip(axis).sort(axis, descending=True, stable=True)
+    values, index = x.flip(axis).sort(dim=axis, descending=True, stable=True)
     index = x.shape[axis] - 1 - index
     return values.narrow(axis, 0, k), index.narrow(axis, 0, k).to(x.dtype)
