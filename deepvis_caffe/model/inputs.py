@@ -76,26 +76,28 @@ def _image_shape(layer: LayerParameter) -> tuple[int, ...]:
 
 
 def labels(layers: Sequence[LayerParameter]) -> set[str]:
-    """The blobs that hold labels, among those that sources of data fill.
+    """The blobs that only training needs, among those that sources of data fill.
 
-    A label reaches a loss and no layer with weights. This finds sliced labels, and labels that
-    come before the prediction among a loss's bottoms.
+    A label reaches no layer with weights, and either it reaches a loss, or nothing reads it but
+    Silence layers. This finds sliced labels, and labels that come before the prediction among a
+    loss's bottoms.
     """
-    reaches_weights: set[str] = set()
-    reaches_loss: set[str] = set()
+    weighted: set[str] = set()  # blobs that reach a layer with weights
+    lossy: set[str] = set()  # blobs that reach a loss
+    read: set[str] = set()  # blobs that reach any layer but Silence
     for layer in reversed(layers):
-        # An in-place layer's top is its bottom: once found, a blob stays found.
-        weighted = layer.type in WEIGHTED or not reaches_weights.isdisjoint(layer.top)
-        lossy = is_loss(layer) or any(layer.loss_weight) or not reaches_loss.isdisjoint(layer.top)
-        if weighted:
-            reaches_weights.update(layer.bottom)
-        if lossy:
-            reaches_loss.update(layer.bottom)
-    sources = {
-        blob
-        for layer in layers
-        if is_data(layer) or layer.type in ("Input", "DummyData")
-        for blob in layer.top
-    }
-    images = {layer.top[0] for layer in layers if is_data(layer) and _image_shape(layer)}
-    return (sources & reaches_loss) - reaches_weights - images
+        if layer.type in WEIGHTED or not weighted.isdisjoint(layer.top):
+            weighted.update(layer.bottom)
+        if is_loss(layer) or any(layer.loss_weight) or not lossy.isdisjoint(layer.top):
+            lossy.update(layer.bottom)
+        if layer.type != "Silence":
+            read.update(layer.bottom)
+    found: set[str] = set()
+    for layer in layers:
+        if is_data(layer) or layer.type == "Input":
+            # The file tells the shape of images, never that of labels.
+            images = layer.top[:1] if is_data(layer) and _image_shape(layer) else ()
+            found.update(set(layer.top) - set(images) - (read - lossy))
+        elif layer.type == "DummyData":
+            found.update(lossy.intersection(layer.top))
+    return found - weighted
