@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ def memory_format(device: torch.device) -> torch.memory_format:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """CUDA multiplies in float32, not in TF32, whose 10 bits are not enough to agree with Caffe."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     try:
         for backend in backends:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.registry import Run, Setup
+from deepvis_caffe.engines.torch.registry import Setup
 
 
 class Explicit(Protocol):
@@ -22,8 +22,9 @@ class Explicit(Protocol):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The top, and what :meth:`backward` and the rules need: first what has the sign of x."""
 
-    def backward(self, dy: Tensor, *saved: Tensor) -> Tensor:
-        """The gradient of the bottom for that of the top."""
+    @property
+    def backward(self) -> Callable[..., Tensor]:
+        """``(dy, *saved) -> dx``, the gradient of the bottom for that of the top."""
 
 
 class _Node(torch.autograd.Function):
@@ -42,6 +43,6 @@ class _Node(torch.autograd.Function):
         return dx, None, None
 
 
-def explicit(layer: Explicit, setup: Setup) -> Run:
+def explicit(layer: Explicit, setup: Setup) -> Callable[[Tensor], Tensor]:
     """`layer` as a function for autograd."""
     return lambda x: _Node.apply(x, layer, setup.rule)

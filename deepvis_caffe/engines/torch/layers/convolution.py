@@ -5,6 +5,8 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,7 +56,7 @@ def _filters(setup: Setup) -> tuple[Tensor, Tensor | None, int]:
     return weight, setup.weights[1] if has_bias else None, axes
 
 
-def _each(run: Run, axis: int) -> Run:
+def _each(run: Callable[[Tensor], Tensor], axis: int) -> Run:
     """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
 
     def folded(x: Tensor) -> Tensor:

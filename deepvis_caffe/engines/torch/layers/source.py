@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.layers.shape import top_shapes
 from deepvis_caffe.engines.torch.registry import Run, Setup, register
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.schema_pb2 import DummyDataParameter, FillerParameter
+from deepvis_caffe.model.schema_pb2 import FillerParameter
 
 
 @register("Input")
@@ -25,25 +26,14 @@ def input_(setup: Setup) -> Run:
 @register("DummyData")
 def dummy_data(setup: Setup) -> Run:
     """Constant or random blobs. Random ones are drawn once, from the layer's position as seed."""
-    param = setup.layer.param.dummy_data_param
+    fillers = list(setup.layer.param.dummy_data_param.data_filler) or [FillerParameter()]
+    shapes = top_shapes(setup)
+    if len(fillers) == 1:  # given once for all tops
+        fillers *= len(shapes)
     rng = np.random.default_rng(setup.layer.index)
-    tops = []
-    for i in range(len(setup.layer.tops)):
-        filler = _nth(param.data_filler, i) if param.data_filler else FillerParameter()
-        array = _fill(filler, _shape(param, i), rng, setup)
-        tops.append(torch.from_numpy(array.astype(np.float32)).to(setup.device))
-    return lambda: tuple(tops)
-
-
-def _nth(values: object, i: int) -> object:
-    """Caffe's repeated fields are given once for all tops, or once for each."""
-    return values[0] if len(values) == 1 else values[i]
-
-
-def _shape(param: DummyDataParameter, i: int) -> tuple[int, ...]:
-    if param.shape:
-        return tuple(_nth(param.shape, i).dim)
-    return tuple(_nth(sizes, i) for sizes in (param.num, param.channels, param.height, param.width))
+    arrays = [_fill(*each, rng, setup) for each in zip(fillers, shapes, strict=True)]
+    tops = tuple(torch.tensor(a, dtype=torch.float32, device=setup.device) for a in arrays)
+    return lambda: tops
 
 
 def _fill(
