@@ -162,7 +162,7 @@ def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
         shape = tuple(legacy.values())
     values = np.concatenate(data, dtype=np.float32) if data else np.empty(0, np.float32)
     if shape is None:
-        shape = (values.size,)
+        shape = () if values.size == 1 else (values.size,)  # Caffe writes none for a scalar
     if math.prod(shape) != values.size:
         raise WeightsError(
             f"{where}: its shape {shape} needs {math.prod(shape)} values, it has {values.size}"
