@@ -81,7 +81,7 @@ def _checked(
     source: str,
 ) -> list[Array | None]:
     where = f"layer {layer.name!r} ({layer.type}) in {source}"
-    arrays: list[Array | None] = [np.ascontiguousarray(blob, np.float32) for blob in blobs]
+    arrays: list[Array | None] = [np.asarray(blob, np.float32, order="C") for blob in blobs]
     if expected is not None:
         # A file may leave out blobs that the layer shares with another.
         if len(arrays) > len(expected) or (
