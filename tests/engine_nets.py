@@ -77,7 +77,7 @@ def arrays(**weights: Sequence[Any]) -> dict[str, tuple[np.ndarray, ...]]:
 
 def noise(*shape: int, seed: int = 1) -> np.ndarray:
     """Standard normal float32."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape), np.float32)
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:

@@ -4,7 +4,7 @@ Stock Caffe runs backward only where something is to be learned and a loss hangs
 in-place layer overwrites what it read. So the copy differs from the user's net in this:
 
 - every writing of a blob has a name of its own: no layer works in place, so a value below a ReLU
-  can be read, and gradients that need it are right (Caffe's own in-place Power and AbsVal are not);
+  can be read, and gradients that need it are right (those of Caffe's in-place Power are not);
 - after each layer without bottoms stands a learnable Bias of one zero, which makes Caffe carry
   gradients down to the inputs; every other parameter has ``lr_mult: 0``, so no weight gradient is
   computed, as ``force_backward`` would;
