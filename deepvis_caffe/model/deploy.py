@@ -117,7 +117,7 @@ def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParam
     """The layers without losses, without `dropped` blobs, and without all that reads either."""
     last = next((layer for layer in reversed(layers) if layer.type in HEADS), None)
     names = {layer.name for layer in layers} | {blob for layer in layers for blob in layer.top}
-    written: set[str] = set()
+    gone = set(dropped)
     kept = []
     for layer in layers:
         if layer.type in HEADS:
@@ -127,8 +127,9 @@ def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParam
             _drop_tops(layer, dropped)
         is_sink = is_loss(layer) or not (layer.top or layer.type == "Silence")
         is_label = not layer.bottom and dropped.issuperset(layer.top)
-        if not (is_sink or is_label) and written.issuperset(layer.bottom):
-            written.update(set(layer.top) - dropped)
+        if is_sink or is_label or not gone.isdisjoint(layer.bottom):
+            gone.update(layer.top)
+        else:
             kept.append(layer)
     return kept
 

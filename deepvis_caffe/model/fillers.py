@@ -44,7 +44,9 @@ def random_weights(
         blobs = _draw(layer, shapes.weights.get(layer.name, ()), graph, rng)
         for i, spec in enumerate(layer.param.param[: len(blobs)]):
             if spec.name:
-                blobs[i] = shared.setdefault(spec.name, blobs[i]).reshape(blobs[i].shape)
+                first = shared.setdefault(spec.name, blobs[i])
+                same = first.shape == blobs[i].shape
+                blobs[i] = first if same else first.reshape(blobs[i].shape)
         if blobs:
             weights[layer.name] = tuple(blobs)
     return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -129,24 +130,30 @@ def _share(
                 if spec.name:
                     members.setdefault(spec.name, []).append((layer, i))
     for name, places in members.items():
-        owner, first = places[0]
         arrays = [matched[layer.name][i] for layer, i in places]
-        shared = next((a for a in reversed(arrays) if a is not None), None)
+        shared = next((array for array in reversed(arrays) if array is not None), None)
+        owner, first = places[0]
+        theirs = _shape(shapes, owner, first)
         for layer, i in places:
-            mine = shapes.weights.get(layer.name, ())[i : i + 1]
-            theirs = shapes.weights.get(owner.name, ())[first : first + 1]
-            shape = mine[0] if mine else None
+            mine = _shape(shapes, layer, i)
             permissive = layer.param.param[i].share_mode == ParamSpec.PERMISSIVE
-            same = mine == theirs or (
-                permissive and np.prod(mine[0] if mine else 0) == np.prod(theirs[0])
-            )
-            if mine and theirs and not same:
+            if mine is None or theirs is None:
+                fits = True
+            else:
+                fits = math.prod(mine) == math.prod(theirs) if permissive else mine == theirs
+            if not fits:
                 raise WeightsError(
                     f"layers {owner.name!r} and {layer.name!r} share parameter {name!r}, but need "
-                    f"it in shapes {theirs[0]} and {mine[0]} ({source})"
+                    f"it in shapes {theirs} and {mine} ({source})"
                 )
             if shared is not None:
-                matched[layer.name][i] = shared if shape is None else shared.reshape(shape)
+                reshape = mine is not None and mine != shared.shape
+                matched[layer.name][i] = shared.reshape(mine) if reshape else shared
+
+
+def _shape(shapes: Shapes, layer: Layer, index: int) -> tuple[int, ...] | None:
+    known = shapes.weights.get(layer.name)
+    return known[index] if known else None
 
 
 def blob_name(kind: str, index: int) -> str:

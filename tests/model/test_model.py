@@ -1,0 +1,144 @@
+"""Loading whole models: real Caffe says what a net holds, hand-made files what goes wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from deepvis_caffe.errors import ModelError, UnknownNameError, WeightsError
+from deepvis_caffe.model.caffemodel import write_caffemodel
+from deepvis_caffe.model.deploy import deploy
+from deepvis_caffe.model.fillers import random_weights
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.model import load_model
+from deepvis_caffe.model.prototxt import read_prototxt
+from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.resources import resource
+
+CONV = """
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 4 kernel_size: 3 stride: 2 } }
+"""
+FC = """
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+        inner_product_param { num_output: 5 } }
+"""
+INPUT = 'input: "data" input_shape { dim: 2 dim: 1 dim: 9 dim: 9 }'
+WEIGHTS = {
+    "conv": [np.ones((4, 1, 3, 3), np.float32), np.zeros(4, np.float32)],
+    "fc": [np.ones((5, 64), np.float32), np.zeros(5, np.float32)],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text: str):
+        path = tmp_path / "net.prototxt"
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def test_a_model_from_files(write, tmp_path):
+    path, file = write(INPUT + CONV + FC), tmp_path / "net.caffemodel"
+    write_caffemodel(file, "net", {name: ("Any", blobs) for name, blobs in WEIGHTS.items()})
+    model = load_model(str(path), str(file))
+    assert [layer.name for layer in model.graph] == ["input", "conv", "fc"]
+    assert model.input_shapes == {"data": (2, 1, 9, 9)}
+    assert model.shapes == {
+        Value("data"): (2, 1, 9, 9),
+        Value("conv"): (2, 4, 4, 4),
+        Value("fc"): (2, 5),
+    }
+    np.testing.assert_array_equal(model.weights["fc"][0], WEIGHTS["fc"][0])
+    assert (model.prototxt, model.caffemodel, model.generation) == (path, file, "V2")
+    assert model.unknown_types == ()
+
+
+def test_a_model_from_memory_at_another_size(write):
+    model = load_model(write(INPUT + CONV), {"conv": WEIGHTS["conv"]}, {"data": (1, 1, 7, 11)})
+    assert model.shapes[Value("conv")] == (1, 4, 3, 5)
+    assert model.caffemodel is None
+    same = load_model(model.params, model.weights)
+    assert same.shapes == model.shapes
+    assert same.prototxt is None
+
+
+def test_another_input_size_keeps_the_weights(write):
+    model = load_model(write(INPUT + CONV), {"conv": WEIGHTS["conv"]})
+    wider = model.with_input_shapes({"data": (5, 1, 9, 13)})
+    assert wider.input_shapes == {"data": (5, 1, 9, 13)}
+    assert wider.shapes[Value("conv")] == (5, 4, 4, 6)
+    assert wider.weights is model.weights
+    assert model.shapes[Value("conv")] == (2, 4, 4, 4)
+
+
+def test_an_inner_product_fixes_the_input_size(write):
+    model = load_model(write(INPUT + CONV + FC), WEIGHTS)
+    assert model.with_input_shapes({"data": (7, 1, 9, 9)}).shapes[Value("fc")] == (7, 5)
+    with pytest.raises(
+        ModelError,
+        match=r"layer 'fc' \(InnerProduct\) has weights \(\(5, 64\), \(5,\)\), and would need "
+        r"\(\(5, 96\), \(5,\)\) for inputs of data \(2, 1, 9, 13\); this net works at data "
+        r"\(2, 1, 9, 9\) only",
+    ):
+        model.with_input_shapes({"data": (2, 1, 9, 13)})
+    with pytest.raises(UnknownNameError, match="no input named 'image'"):
+        model.with_input_shapes({"image": (2, 1, 9, 13)})
+
+
+def test_custom_layers_are_named(write):
+    text = INPUT + CONV + 'layer { name: "p" type: "Python" bottom: "conv" top: "p" }'
+    model = load_model(write(text), {"conv": WEIGHTS["conv"]})
+    assert model.unknown_types == ("Python",)
+    assert Value("p") not in model.shapes
+
+
+def test_none_for_nets_without_weights_only(write):
+    relu = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    assert load_model(write(INPUT + relu), None).weights == {}
+    with pytest.raises(WeightsError, match=r"has 1 layers with weights \(conv, ...\), and no weig"):
+        load_model(write(INPUT + CONV), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (INPUT + FC, r"net\.prototxt: no blob named 'conv' in the bottoms of layer 'fc'"),
+        (INPUT + CONV.replace("3", "30"), r"net\.prototxt: layer 'conv' \(Convolution\): the kern"),
+        ('input: "data"' + CONV, r"net\.prototxt: net '': the file does not tell the shape of inp"),
+        ("layers { type: RELU }" + CONV, r"net\.prototxt: the net mixes 1 `layer` with 1 `layers`"),
+    ],
+)
+def test_a_wrong_net_is_refused_with_its_file(write, text, message):
+    with pytest.raises(ModelError, match=message):
+        load_model(write(text), WEIGHTS)
+
+
+def test_weights_of_another_net_are_refused_with_their_file(write, tmp_path):
+    file = tmp_path / "other.caffemodel"
+    write_caffemodel(file, "net", {"ip": ("Any", WEIGHTS["fc"])})
+    with pytest.raises(WeightsError, match=r"other\.caffemodel does not belong to net ''"):
+        load_model(write(INPUT + CONV), file)
+
+
+@pytest.mark.pycaffe
+@pytest.mark.parametrize(
+    "name", ["lenet", "squeezenet_v1.1", "bvlc_googlenet", "resnet50", "nin_imagenet"]
+)
+def test_shipped_nets_have_caffes_shapes(caffe, name, tmp_path):
+    params = deploy(read_prototxt(resource("prototxt", f"{name}.prototxt")))
+    params.layer[0].input_param.shape[0].dim[0] = 1  # Caffe sets up a batch of 1 quickly
+    path = tmp_path / "net.prototxt"
+    path.write_text(text_format.MessageToString(params))
+    net = caffe.Net(str(path), caffe.TEST)
+    held = {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
+    model = load_model(path, held)  # fails where a shape differs
+    for blob, value in model.graph.blobs.items():
+        assert model.shapes[value] == net.blobs[blob].data.shape, blob
+    drawn = random_weights(infer(model.graph), model.graph, np.random.default_rng(0))
+    assert {name: [blob.shape for blob in blobs] for name, blobs in drawn.items()} == {
+        name: [blob.shape for blob in blobs] for name, blobs in held.items()
+    }
