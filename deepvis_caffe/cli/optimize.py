@@ -96,7 +96,12 @@ def optimize(
         )
     for unit in made:
         typer.echo(describe(unit, settings.seeds))
-    typer.echo(f"{len(made)} units in {store.layer_folder(layer)}", err=True)
+    new, runs = sum(unit.new for unit in made), len(made) * settings.seeds
+    typer.echo(
+        f"{len(made)} units, {settings.seeds} seeds each, in {store.layer_folder(layer)}; "
+        f"{new} runs made now, {runs - new} were there",
+        err=True,
+    )
 
 
 def describe(unit: Unit, seeds: int) -> str:

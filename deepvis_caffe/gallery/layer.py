@@ -7,6 +7,7 @@ work can be interrupted at any moment and taken up by the same call.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.optimize import AscentParams, AscentResult, Position, optimize
 from deepvis_caffe.optimize.objective import check_units, resolve_position
 from deepvis_caffe.optimize.run import default_batch_size, unit_shape
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Batch = tuple[list[int], list[int]]  # units and seeds, all combinations
@@ -41,6 +44,8 @@ class Unit:
         from the records; None where no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
+    new
+        How many of its seeds were run now; the others were there.
     """
 
     unit: int
@@ -48,6 +53,7 @@ class Unit:
     montage: Path
     value: float | None
     met_top: int
+    new: int
 
 
 def make_layer(
@@ -91,6 +97,11 @@ def make_layer(
         for unit in units
     }
     total, done = params.iterations * sum(map(len, missing.values())), 0
+    old = sum(
+        store.record(layer, unit, seed).exists() for unit, many in missing.items() for seed in many
+    )
+    if old:
+        log.warning("%s: %d runs by other parameters are being replaced", layer, old)
 
     def about(unit: int) -> Record:
         return {
@@ -124,7 +135,7 @@ def make_layer(
         finish(some)
     store.write_whole_layer(layer, count, made_by)
     return [
-        _summary(store, layer, unit, seeds, label_of(labels, unit, count), params.push)
+        _summary(store, layer, unit, seeds, label_of(labels, unit, count), len(missing[unit]))
         for unit in units
     ]
 
@@ -208,14 +219,16 @@ def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
 
 
 def _summary(
-    store: ResultStore, layer: str, unit: int, seeds: Sequence[int], label: str | None, push: int
+    store: ResultStore, layer: str, unit: int, seeds: Sequence[int], label: str | None, new: int
 ) -> Unit:
     records = [read_record(store.record(layer, unit, seed)) or {} for seed in seeds]
-    values = [record["best_value"] for record in records if record.get("best_value") is not None]
+    push = records[0]["params"]["push"]
+    values = [record["best_value"] for record in records if record["best_value"] is not None]
     return Unit(
         unit=unit,
         label=label,
         montage=store.montage(layer, unit),
         value=push * max(push * value for value in values) if values else None,
-        met_top=sum(record.get("met_top_iteration") is not None for record in records),
+        met_top=sum(record["met_top_iteration"] is not None for record in records),
+        new=new,
     )

@@ -1,0 +1,291 @@
+"""The `deepvis` command end to end on a small model; its files against the library's arrays."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import small_model
+from typer.testing import CliRunner, Result
+
+import deepvis_caffe as dv
+from deepvis_caffe.cli.main import app
+from deepvis_caffe.cli.optimize import optimize
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.image import write_image
+from deepvis_caffe.optimize import AscentParams
+from deepvis_caffe.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and its settings, as the current one."""
+    small_model.write_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def net() -> Net:
+    return dv.load_net("small.prototxt", "small.caffemodel", engine="torch", mean=small_model.MEAN)
+
+
+@pytest.fixture
+def photo(folder: Path) -> np.ndarray:
+    """24 x 32, twice the net's input."""
+    picture = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+    write_image(folder / "photo.png", picture)
+    return picture
+
+
+def _deepvis(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def _read(path: str | Path) -> np.ndarray:
+    return cv2.imread(str(path))[..., ::-1]
+
+
+# -- info ----------------------------------------------------------------------------------------
+
+
+def test_info_as_json() -> None:
+    record = json.loads(_deepvis("info", "--json").stdout)
+    assert (record["net"], record["engine"]) == ("Small", "torch")
+    assert record["inputs"] == {"data": [1, 3, 12, 16]}
+    assert record["weights"] == 5 * 27 + 5 + 4 * 175 + 4
+    _, conv, relu, fc, prob = record["layers"]
+    assert conv == {
+        "name": "conv/1",
+        "type": "Convolution",
+        "bottoms": ["data"],
+        "tops": ["conv/1"],
+        "shape": [1, 5, 5, 7],  # (12 - 3) // 2 + 1, (16 - 3) // 2 + 1
+        "receptive_field": {"size": [3, 3], "stride": [2, 2], "offset": [0, 0]},
+        "weights": 140,
+    }
+    assert (relu["type"], fc["shape"], prob["weights"]) == ("ReLU", [1, 4], 0)
+
+
+def test_info_as_a_table() -> None:
+    lines = _deepvis("info").stdout.splitlines()
+    (conv,) = [line for line in lines if line.startswith("conv/1")]
+    assert conv.split() == ["conv/1", "Convolution", *"5x5x7", *"3x3", *"2x2", "140"]
+    assert "5 layers, 844 weights; input data 1 x 3 x 12 x 16; engine torch on cpu" in lines[-1]
+
+
+# -- backward --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> None:
+    output = _deepvis(
+        "backward", "photo.png", "--layer", "conv/1", "--unit", "2", "--mode", mode
+    ).stdout
+    x = net.preprocessor(photo)[None]
+    values = net.forward(x, ["conv/1"])["conv/1"]  # above its ReLU, as DVT reads it
+    diff = np.zeros_like(values)
+    diff[0, 2] = values[0, 2]
+    arrived = net.backward("conv/1", diff, mode)["data"][0][::-1].transpose(1, 2, 0)
+    expected = 127.5 + 127.5 * arrived / abs(arrived).max()
+    np.testing.assert_allclose(_read("backward.png"), expected, atol=0.6)
+    assert f"conv/1 unit 2: activation {values[0, 2].max():.5g}" in output
+
+
+def test_backward_from_one_position(net: Net, photo: np.ndarray) -> None:
+    arguments = "backward photo.png --layer conv/1 --unit 4 --mode gradient --position 1,2 -o o.png"
+    _deepvis(*arguments.split())
+    # The gradient of one position of a convolution is its kernel, where the position looks.
+    kernel = small_model.weights()["conv/1"][0][4]
+    arrived = np.zeros(small_model.INPUT, np.float32)
+    arrived[:, 2:5, 4:7] = kernel
+    expected = 127.5 + 127.5 * arrived[::-1].transpose(1, 2, 0) / abs(kernel).max()
+    np.testing.assert_allclose(_read("o.png"), expected, atol=0.6)
+
+
+def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
+    net: Net, photo: np.ndarray
+) -> None:
+    arguments = "backward photo.png --layer fc --unit 1 --view norm --overlay over.png"
+    lines = _deepvis(*arguments.split()).stdout.splitlines()
+    x = net.preprocessor(photo)[None]
+    scores = net.forward(x, ["prob"])["prob"][0]
+    order = np.argsort(-scores)
+    told = [line.split(maxsplit=1) for line in lines[1:5]]
+    assert [name for _, name in told] == [small_model.LABELS[unit] for unit in order]
+    np.testing.assert_allclose([float(s) for s, _ in told], scores[order], atol=1e-4)
+    shown = net.preprocessor.show(x[0]).astype(int)
+    changed = np.abs(_read("over.png") - shown).max(axis=2)
+    assert changed.min() <= 1, "the coldest pixel is the photo's own"
+    assert changed.max() > 20
+
+
+def test_backward_of_a_sample_photograph(folder: Path) -> None:
+    _deepvis("backward", "coffee", "--layer", "fc", "--unit", "0", "-o", "c.png")
+    assert _read("c.png").std() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("gone.png --layer fc --unit 0", "no image at gone.png"),
+        ("photo.png --layer fcc --unit 0", "no layer or blob named 'fcc' in net 'Small'; did you"),
+        ("photo.png --layer fc --unit 4", "layer 'fc' has no unit 4; it has 4, numbered 0 to 3"),
+        ("photo.png --layer fc --unit 0 --mode decon", "did you mean 'deconv'"),
+        ("photo.png --layer fc --unit 0 --view rwa", "no view named 'rwa'"),
+        ("photo.png --layer conv/1 --unit 0 --position 9,9", "position (9, 9) is not in layer"),
+    ],
+)
+def test_backward_errors(photo: np.ndarray, arguments: str, message: str) -> None:
+    assert message in _deepvis("backward", *arguments.split(), code=2).stderr
+
+
+# -- optimize --------------------------------------------------------------------------------------
+
+SHORT = ("--iterations", "5", "--seeds", "2")
+
+
+def test_optimize_writes_what_the_library_finds(net: Net) -> None:
+    result = _deepvis("optimize", "fc", "--units", "3,0-1", *SHORT, "--preset", "1")
+    runs = dv.optimize(net, "fc", [0, 1, 3], range(2), preset=1, iterations=5)
+    for run in runs:
+        stem = f"out/regularized_opt/fc/fc_{run.unit:04d}_{run.seed}"
+        np.testing.assert_array_equal(_read(f"{stem}_best_Xpm.png"), run.picture())
+        np.testing.assert_array_equal(_read(f"{stem}_best_X.png"), run.symmetric_picture())
+    best = {u: max(r.best_value for r in runs if r.unit == u) for u in (3, 0, 1)}
+    for line, (unit, label) in zip(
+        result.stdout.splitlines(), ((3, "dog"), (0, "ant"), (1, "bee")), strict=True
+    ):
+        assert line.startswith(f"{unit:5d}  {label}: activation {best[unit]:.5g}")
+        assert line.endswith(f"out/regularized_opt/fc/fc_{unit:04d}_montage.jpg")
+    assert "3 units, 2 seeds each" in result.stderr
+    assert "6 runs made now, 0 were there" in result.stderr
+
+
+def test_optimize_again_makes_what_is_missing() -> None:
+    _deepvis("optimize", "fc", "--units", "0-1", *SHORT)
+    again = _deepvis("optimize", "fc", "--units", "0-2", *SHORT)
+    assert "2 runs made now, 4 were there" in again.stderr
+
+
+def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
+    given = {
+        "decay": 0.25,
+        "blur_width": 0.75,
+        "blur_every": 2,
+        "value_percentile": 5.0,
+        "norm_percentile": 10.0,
+        "benefit_percentile": 15.0,
+        "contribution_percentile": 20.0,
+    }
+    flags = [
+        text
+        for name, value in given.items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    more = ["--push", "down", "--start", "uniform", "--rate", "2.5", "--position", "1,2"]
+    _deepvis("optimize", "conv/1", "--units", "2", *SHORT, *flags, *more, "-o", "elsewhere")
+    path = "elsewhere/regularized_opt/conv_1/conv_1_0002_0.json"
+    record = json.loads(Path(path).read_text())
+    assert record["layer"] == "conv/1"
+    assert record["position"] == [1, 2]
+    rate = {"type": "Constant", "lr": 2.5}
+    expected = {**given, "push": -1, "start": "uniform", "rate": rate, "iterations": 5}
+    assert record["params"] == expected
+    assert set(expected) == {field.name for field in fields(AscentParams)}
+
+
+def test_every_setting_is_a_flag_of_optimize() -> None:
+    assert set(Settings.model_fields) <= set(inspect.signature(optimize).parameters)
+
+
+def test_the_papers_rate_is_one_flag_away() -> None:
+    _deepvis("optimize", "fc", "--units", "0", *SHORT, "--rate", "paper", "--preset", "4")
+    record = json.loads(Path("out/regularized_opt/fc/fc_0000_0.json").read_text())
+    assert record["params"]["rate"] == {"type": "Progress", "max_lr": 1e8, "desired": 2}
+    assert record["params"]["contribution_percentile"] == 90
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("fcc", "no layer or blob named 'fcc' in net 'Small'; did you mean 'fc'"),
+        ("fc --units 4", "--units: '4' is not within the layer's 4 units"),
+        ("fc --start nosie", "did you mean 'noise'"),
+        ("fc --decay 1.5", "decay must be a fraction"),
+        ("fc --preset 5", "--preset: preset cannot be '5'"),
+        ("fc --weights gone.caffemodel", "gone.caffemodel"),
+        ("fc --mean 1,2", "mean"),
+    ],
+)
+def test_optimize_errors(arguments: str, message: str) -> None:
+    result = _deepvis("optimize", *arguments.split(), *SHORT, code=2)
+    assert result.stderr.startswith("deepvis: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# -- the command itself ----------------------------------------------------------------------------
+
+
+def test_flags_win_over_the_settings_file(folder: Path) -> None:
+    (folder / "other.py").write_text("prototxt = 'gone.prototxt'\nengine = 'torch'\n")
+    files = ("--prototxt", "small.prototxt", "--weights", "small.caffemodel")
+    record = json.loads(_deepvis("info", "--json", "-s", "other.py", *files).stdout)
+    assert record["weights"] == 844
+    assert "gone.prototxt" in _deepvis("info", "-s", "other.py", code=2).stderr
+
+
+def test_an_unknown_flag_or_command_names_the_nearest() -> None:
+    assert "--batch-size" in _deepvis("optimize", "fc", "--bacth-size", "3", code=2).stderr
+    assert "optimize" in _deepvis("optimise", "fc", code=2).stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = CliRunner().invoke(app, ["--debug", "info", "--prototxt", "gone.prototxt"])
+    assert isinstance(result.exception, dv.ModelError)
+
+
+def test_help_lists_every_command_and_flag() -> None:
+    text = _deepvis("--help").stdout
+    for command in ("doctor", "info", "backward", "optimize", "fetch", "demo"):
+        assert command in text
+    flags = _deepvis("optimize", "--help").stdout
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in flags
+
+
+def test_an_interrupt_is_one_word_and_keeps_what_is_finished(folder: Path) -> None:
+    """Ctrl-C while a long run is going on, then the same command, shortened to a few units."""
+    command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()"]
+    arguments = ["optimize", "fc", "--iterations", "200", "--seeds", "2", "--batch-size", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    first = folder / "out/regularized_opt/fc/fc_0000_0.json"
+    deadline = time.monotonic() + 60
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "deepvis: interrupted; what is finished is kept"
+    assert not list(folder.rglob(".*.part")), "half a file was left"
+    finished = len(list(folder.rglob("fc_*_?.json")))
+    assert finished >= 1
+    again = _deepvis(*arguments)
+    assert f"{8 - finished} runs made now, {finished} were there" in again.stderr

@@ -1,0 +1,97 @@
+"""`deepvis doctor` on a sound model and on one that is broken in one place at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_model
+from typer.testing import CliRunner
+
+from deepvis_caffe.cli.doctor import check_results
+from deepvis_caffe.cli.main import app
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    small_model.write_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
+    return tmp_path
+
+
+def _doctor(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit code, and each check's status and message."""
+    result = CliRunner().invoke(app, ["doctor", *arguments])
+    assert "Traceback" not in result.output
+    lines = (line.split(maxsplit=2) for line in result.stdout.splitlines())
+    return result.exit_code, {what: (status, message) for status, what, message in lines}
+
+
+def test_all_is_well(folder: Path) -> None:
+    code, checks = _doctor()
+    assert code == 0
+    checks.pop("camera")
+    checks.pop("pycaffe")
+    assert {status for status, _ in checks.values()} == {"ok"}
+    assert str(folder / "settings_local.py") in checks["settings"][1]
+    assert "844 values" in checks["weights"][1]
+    assert "100, 110, 120" in checks["mean"][1]
+    assert "4 names" in checks["labels"][1]
+    assert checks["input"][1] == "data 1 x 3 x 12 x 16"
+    assert not (folder / "out").exists(), "the check of the results folder left something"
+
+
+def test_without_settings(folder: Path) -> None:
+    (folder / "settings_local.py").unlink()
+    code, checks = _doctor()
+    assert code == 0
+    status, message = checks["settings"]
+    assert status == "warn"
+    assert "cp settings_local.py.template settings_local.py" in message
+    assert "deepvis fetch squeezenet --write-settings" in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "what", "status", "message"),
+    [
+        ("wieghts = 'x'", "settings", "fail", "did you mean 'weights'"),
+        ("prototxt = 'gone.prototxt'", "prototxt", "fail", "gone.prototxt"),
+        ("weights = 'gone.caffemodel'", "weights", "fail", "gone.caffemodel"),
+        ("weights = 'other.caffemodel'", "weights", "fail", "other.caffemodel"),
+        ("mean = 'gone.npy'", "mean", "fail", "gone.npy"),
+        ("mean = (1, 2)", "mean", "fail", "mean"),
+        ("mean = None", "mean", "warn", "none is set"),
+        ("labels = 'gone.txt'", "labels", "fail", "gone.txt"),
+        ("labels = 'settings_local.py'", "labels", "warn", "no layer has as many units"),
+        ("labels = None", "labels", "ok", "none are set"),
+    ],
+)
+def test_one_thing_is_wrong(folder: Path, lines: str, what: str, status: str, message: str) -> None:
+    with (folder / "settings_local.py").open("a") as file:
+        file.write(lines + "\n")
+    layers = {"somebody": ("Convolution", (np.ones((1, 1, 1, 1), np.float32),))}
+    small_model.write_caffemodel(folder / "other.caffemodel", "Other", layers)
+    code, checks = _doctor()
+    assert code == (1 if status == "fail" else 0)
+    assert checks[what][0] == status
+    assert message in checks[what][1]
+
+
+def test_weights_that_overflow_are_seen_in_the_forward_pass(folder: Path) -> None:
+    layers = {
+        name: ("Convolution", tuple(np.full_like(blob, 3e38) for blob in blobs))
+        for name, blobs in small_model.weights().items()
+    }
+    small_model.write_caffemodel(folder / "small.caffemodel", "Small", layers)
+    code, checks = _doctor()
+    assert code == 1
+    assert checks["forward"][0] == "fail"
+    assert "NaN or infinity in prob" in checks["forward"][1]
+
+
+def test_a_results_folder_that_cannot_be_made(folder: Path) -> None:
+    check = check_results(folder / "small.prototxt" / "results")
+    assert check.status == "fail"
+    assert "set `results` to another folder" in check.message

@@ -1,0 +1,110 @@
+"""`deepvis fetch` and `deepvis demo` with a small model in the place of a real one."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import small_model
+from typer.testing import CliRunner, Result
+
+from deepvis_caffe import fetch as fetching
+from deepvis_caffe.cli import demo
+from deepvis_caffe.cli.demo import Part
+from deepvis_caffe.cli.main import app
+from deepvis_caffe.resources import resource
+from deepvis_caffe.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetching.KnownModel:
+    """The one known model; fetching it copies a file."""
+    source = tmp_path / "source"
+    source.mkdir()
+    small_model.write_model(source)
+    row = fetching.KnownModel(
+        name="squeezenet",
+        title="A small model",
+        licence="none",
+        prototxt=source / "small.prototxt",
+        weights="small.caffemodel",
+        labels=source / "labels.txt",
+        mean=small_model.MEAN,
+    )
+
+    def fetch(name: str, folder: Path | None = None, progress: object = None) -> Path:
+        assert name == row.name
+        target = folder or tmp_path / "cache"
+        target.mkdir(exist_ok=True)
+        return Path(shutil.copy(source / row.weights, target))
+
+    monkeypatch.setattr(fetching, "known_models", lambda: {row.name: row})
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.chdir(tmp_path)
+    return row
+
+
+def _deepvis(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_fetch_alone_lists_what_is_known() -> None:
+    assert _deepvis("fetch").stdout.split(maxsplit=1) == ["squeezenet", "A small model\n"]
+
+
+def test_fetch_prints_settings_that_load(tmp_path: Path, model: fetching.KnownModel) -> None:
+    text = _deepvis("fetch", "squeezenet", "--folder", "here").stdout
+    (tmp_path / "pasted.py").write_text(text)
+    assert load_settings("pasted.py") == Settings(
+        prototxt=model.prototxt,
+        weights=tmp_path / "here" / "small.caffemodel",
+        mean=small_model.MEAN,
+        labels=model.labels,
+    )
+    assert not Path("settings_local.py").exists()
+
+
+def test_fetch_writes_settings_only_where_there_are_none() -> None:
+    _deepvis("fetch", "squeezenet", "--write-settings")
+    assert runpy.run_path("settings_local.py")["mean"] == small_model.MEAN
+    assert '"weights": 844' in _deepvis("info", "--json", "--engine", "torch").stdout
+    Path("settings_local.py").write_text("seeds = 1\n")
+    result = _deepvis("fetch", "squeezenet", "--write-settings")
+    assert "stays as it is" in result.stderr
+    assert "weights = " in result.stdout
+    assert Path("settings_local.py").read_text() == "seeds = 1\n"
+
+
+def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = (Part("fc", (1, 3), 4), Part("conv/1", (0,), 4))
+    monkeypatch.setattr(demo, "PARTS", parts)
+    text = _deepvis("demo", "--engine", "torch", "-o", "pictures").stdout
+    for name in ("demo_fc.png", "demo_conv_1.png"):
+        assert f"pictures/{name}" in text
+        assert Path("pictures", name).is_file()
+    made = cv2.imread("pictures/demo_fc.png")[..., ::-1]
+    # two cells of 72 x 96 (12 x 16, six times) beside each other, 6 pixels of white between
+    single = cv2.imread("pictures/regularized_opt/fc/fc_0001_0_best_Xpm.png")[..., ::-1]
+    np.testing.assert_array_equal(made[6, 6], single[0, 0])
+    np.testing.assert_array_equal(made[6 + 71, 6 + 95], single[-1, -1])
+    assert (made[:6] == 255).all()
+    assert made[6 + 72 :, 6 : 6 + 96].min() < 100, "there is no caption"
+
+
+def test_the_demos_units_are_those_that_it_names() -> None:
+    names = resource("weights", "imagenet_labels.txt").read_text().splitlines()
+    classes = next(part for part in demo.PARTS if part.layer == "pool10")
+    assert [names[unit].split(",")[0] for unit in classes.units] == [
+        "flamingo",
+        "tiger",
+        "ladybug",
+        "zebra",
+        "strawberry",
+        "volcano",
+    ]

@@ -1,0 +1,73 @@
+"""Montages against matrices drawn by hand, and against how DVT cuts a sprite apart."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.gallery.montage import captioned, montage, sprite, square_side
+
+
+def _flat(level: int, height: int = 1, width: int = 2) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def test_a_montage_drawn_by_hand() -> None:
+    made = montage([_flat(10), _flat(20), _flat(30)], padding=1, fill=7)
+    expected = [
+        [7, 7, 7, 7, 7, 7, 7],
+        [7, 10, 10, 7, 20, 20, 7],
+        [7, 7, 7, 7, 7, 7, 7],
+        [7, 30, 30, 7, 7, 7, 7],
+        [7, 7, 7, 7, 7, 7, 7],
+    ]
+    np.testing.assert_array_equal(made[..., 0], expected)
+    np.testing.assert_array_equal(made[..., 0], made[..., 2])
+
+
+def test_columns_leave_no_empty_row() -> None:
+    made = montage([_flat(10), _flat(20), _flat(30)], columns=3, padding=0)
+    np.testing.assert_array_equal(made[..., 0], [[10, 10, 20, 20, 30, 30]])
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (1000, 32)])
+def test_the_smallest_square_grid(count: int, side: int) -> None:
+    assert square_side(count) == side
+
+
+def test_a_sprite_gives_every_unit_where_dvt_looks_for_it() -> None:
+    cells = {unit: _flat(unit, 4, 5) for unit in (0, 7, 9)}
+    made = sprite(cells, count=10)
+    rows = int(np.ceil(np.sqrt(10)))  # DVT: a square of tiles, row by row, no padding
+    height, width = made.shape[0] // rows, made.shape[1] // rows
+    tiles = made.reshape(rows, height, rows, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+    for unit in range(10):
+        assert (tiles[unit] == (unit if unit in cells else 128)).all(), unit
+
+
+def test_a_large_sprite_has_smaller_cells_of_the_same_colour() -> None:
+    made = sprite({0: _flat(50, 100, 50), 99: _flat(60, 100, 50)}, count=100, largest=400)
+    assert made.shape == (400, 200, 3)  # 10 x 10 cells of 40 x 20
+    assert (made[:40, :20] == 50).all()
+    assert (made[-40:, -20:] == 60).all()
+
+
+def test_pictures_of_two_sizes_are_named() -> None:
+    with pytest.raises(ImageError, match=r"number 1 has shape \(2, 2, 3\), expected \(1, 2, 3\)"):
+        montage([_flat(1), _flat(2, 2, 2)])
+    with pytest.raises(ImageError, match="at least one"):
+        montage([])
+
+
+def test_a_caption_is_below_the_picture_and_within_its_width() -> None:
+    picture = _flat(90, 30, 80)
+    made = captioned(picture, "a very long caption that does not fit, Größe")
+    np.testing.assert_array_equal(made[:30], picture)
+    strip = made[30:]
+    assert strip.min() < 60, "there is no ink"
+    assert (strip[:, -2:] == 255).all(), "the text runs out of the picture"
+    short = captioned(picture, "A")[30:]
+    (width, _), _ = cv2.getTextSize("A", cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    assert np.flatnonzero((short < 255).any(axis=(0, 2))).max() <= 2 + width

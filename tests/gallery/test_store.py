@@ -1,0 +1,186 @@
+"""The results store: DVT's paths, whole files, and what counts as finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.gallery.store import ResultStore, folder_name, read_record, write_record
+
+RECIPE = {"params": {"decay": 0.1, "where": (3, 4)}}
+
+
+def _picture(level: int) -> np.ndarray:
+    return np.full((100, 120, 3), level, np.uint8)
+
+
+def _write(
+    store: ResultStore,
+    layer: str = "fc",
+    unit: int = 3,
+    seed: int = 0,
+    level: int = 50,
+    recipe: dict = RECIPE,
+    **more: object,
+) -> None:
+    pictures = {"best_X": _picture(level), "best_Xpm": _picture(level + 1)}
+    store.write_run(pictures, layer, unit, seed, {"recipe": recipe, **more})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "out")
+
+
+def test_the_layout_is_dvts(store: ResultStore) -> None:
+    _write(store, "conv1", 7, 2)
+    store.write_montage("conv1", 7, [2], {"recipe": RECIPE})
+    store.write_whole_layer("conv1", 96, RECIPE)
+    found = {str(p.relative_to(store.folder)) for p in store.folder.rglob("*") if p.is_file()}
+    assert found == {
+        "regularized_opt/conv1/conv1_0007_montage.jpg",
+        "regularized_opt/conv1/conv1_0007_montage.json",
+        "regularized_opt/conv1/conv1_0007_2_best_X.png",
+        "regularized_opt/conv1/conv1_0007_2_best_Xpm.png",
+        "regularized_opt/conv1/conv1_0007_2.json",
+        "regularized_opt/conv1/whole_layer.jpg",
+        "regularized_opt/conv1/whole_layer.json",
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer", "folder"),
+    [("fire5/concat", "fire5_concat"), ("../x", "__x"), ("a b:c", "a_b_c"), ("fc-8.1", "fc-8.1")],
+)
+def test_layer_names_become_safe_folders(layer: str, folder: str) -> None:
+    assert folder_name(layer) == folder
+
+
+def test_the_record_keeps_the_true_name(store: ResultStore) -> None:
+    _write(store, "fire5/concat")
+    record = json.loads(store.record("fire5/concat", 3, 0).read_text())
+    assert (record["layer"], record["unit"], record["seed"]) == ("fire5/concat", 3, 0)
+
+
+def test_two_layers_of_one_folder_do_not_mix(store: ResultStore) -> None:
+    _write(store, "a/b")
+    with pytest.raises(ImageError, match=r"belongs to layer 'a/b', and layer 'a_b' has the same"):
+        _write(store, "a_b")
+
+
+def test_finished_means_every_picture_by_the_same_recipe(store: ResultStore) -> None:
+    _write(store, seed=0)
+    assert store.has_run("fc", 3, 0, RECIPE)
+    assert not store.has_run("fc", 3, 1, RECIPE)
+    assert not store.has_run("fc", 3, 0, {"params": {"decay": 0.2, "where": (3, 4)}})
+    assert not store.finished("fc", 3, [0], RECIPE), "there is no montage yet"
+    _write(store, seed=1)
+    store.write_montage("fc", 3, [0, 1], {"recipe": RECIPE})
+    assert store.finished("fc", 3, [0, 1], RECIPE)
+    assert not store.finished("fc", 3, [0], RECIPE), "the montage shows other seeds"
+    store.picture("fc", 3, 1, "best_X").unlink()
+    assert not store.finished("fc", 3, [0, 1], RECIPE)
+
+
+def test_a_damaged_record_counts_as_none(store: ResultStore) -> None:
+    _write(store)
+    store.record("fc", 3, 0).write_text('{"recipe":')
+    assert not store.has_run("fc", 3, 0, RECIPE)
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(store, level=50)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    before = {p: p.read_bytes() for p in store.folder.rglob("*") if p.is_file()}
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _write(store, level=90)
+    with pytest.raises(KeyboardInterrupt):
+        write_record(store.record("fc", 3, 0), {"new": 1})
+    with pytest.raises(KeyboardInterrupt):
+        store.write_montage("fc", 3, [0], {"recipe": {}})
+    after = {p: p.read_bytes() for p in store.folder.rglob("*") if p in before}
+    assert after == before
+
+
+def test_pictures_cut_off_before_their_record_are_not_finished(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"params": {"decay": 0.9}}
+    _write(store, level=50)
+    monkeypatch.setattr("deepvis_caffe.gallery.store.write_record", _stop)
+    with pytest.raises(KeyboardInterrupt):
+        _write(store, level=90, recipe=other)
+    assert not store.has_run("fc", 3, 0, other)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_somebody_elses_montage_stays(store: ResultStore) -> None:
+    _write(store)
+    theirs = store.montage("fc", 3)
+    theirs.write_bytes(b"downloaded")
+    with pytest.raises(ImageError, match="made by another program; choose another results folder"):
+        store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    assert theirs.read_bytes() == b"downloaded"
+
+
+def test_a_montage_shows_what_the_unit_sees(store: ResultStore) -> None:
+    picture = _picture(0)
+    picture[20:70, 30:90] = 200
+    pictures = {"best_X": _picture(0), "best_Xpm": picture}
+    store.write_run(pictures, "conv", 0, 0, {"recipe": RECIPE, "window": (20, 30, 70, 90)})
+    assert (store.cell("conv", 0, 0) == 200).all()
+    path = store.write_montage("conv", 0, [0], {"recipe": RECIPE})
+    made = cv2.imread(str(path))  # 60 wide is enlarged to 120, 1 pixel of padding around
+    assert made.shape == (2 * 50 + 2, 2 * 60 + 2, 3)
+    assert np.abs(made[10:-10, 10:-10].astype(int) - 200).max() <= 3
+
+
+def test_the_whole_layer_has_each_units_first_seed_in_its_place(store: ResultStore) -> None:
+    for unit, level in ((0, 40), (4, 200)):
+        _write(store, unit=unit, seed=0, level=level - 1)
+        _write(store, unit=unit, seed=1, level=100)
+        store.write_montage("fc", unit, [0, 1], {"recipe": RECIPE})
+    _write(store, unit=2, recipe={})
+    store.write_montage("fc", 2, [0], {"recipe": {}})  # by another recipe: not shown
+    path = store.write_whole_layer("fc", 5, RECIPE)
+    assert path == store.whole_layer("fc")
+    made = cv2.imread(str(path)).astype(int)
+    assert made.shape == (300, 360, 3)  # 3 x 3 cells
+    middles = made[50::100, 60::120, 0]
+    np.testing.assert_allclose(middles, [[40, 128, 128], [128, 200, 128], [128, 128, 128]], atol=3)
+    assert read_record(path.with_suffix(".json"))["units"] == [0, 4]
+
+
+def test_nothing_finished_makes_no_whole_layer(store: ResultStore) -> None:
+    assert store.write_whole_layer("fc", 5, RECIPE) is None
+    assert not store.folder.exists()
+
+
+def test_records_are_plain_json(tmp_path: Path) -> None:
+    path = write_record(tmp_path / "a" / "r.json", {"x": (1, float("nan")), "y": float("inf")})
+    assert json.loads(path.read_text(), parse_constant=_refuse) == {"x": [1, None], "y": None}
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageError, match=r"cannot write .*r\.json"):
+        write_record(tmp_path / "file" / "r.json", {})

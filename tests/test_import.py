@@ -1,0 +1,60 @@
+"""Importing the package and asking for help cost next to nothing; the public names are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import deepvis_caffe as dv
+
+HEAVY = {"torch", "cv2", "caffe", "skimage", "scipy", "h5py"}
+
+
+def _imported_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running `code`."""
+    code += "\nimport sys; sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_importing_the_package_imports_no_other_package() -> None:
+    known = set(sys.stdlib_module_names) | {"deepvis_caffe", "sitecustomize"}
+    found = _imported_by("import deepvis_caffe") - _imported_by("")
+    assert found <= known, found - known
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["optimize", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"from deepvis_caffe.cli.main import app\ntry: app({arguments})\nexcept SystemExit: pass"
+    found = _imported_by(code)
+    assert "typer" in found
+    assert not found & (HEAVY | {"numpy", "google"})
+
+
+def test_every_public_name_is_what_its_home_defines() -> None:
+    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.errors import DeepVisError
+    from deepvis_caffe.model.model import load_model
+    from deepvis_caffe.optimize import AscentResult, optimize
+    from deepvis_caffe.settings import Settings
+
+    assert dv.load_net is load_net
+    assert dv.load_model is load_model
+    assert dv.Settings is Settings
+    assert dv.DeepVisError is DeepVisError
+    assert dv.AscentResult is AscentResult
+    assert dv.optimize is optimize
+    assert {name for name in dv.__all__ if getattr(dv, name) is None} == set()
+    assert set(dv.__all__) <= set(dir(dv))
+
+
+def test_the_subpackage_never_hides_the_function() -> None:
+    code = "import deepvis_caffe.optimize.params, deepvis_caffe as dv; assert callable(dv.optimize)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'load_nett'"):
+        _ = dv.load_nett

@@ -1,0 +1,244 @@
+"""Settings: found, read, checked, overridden; and those of the Deep Visualization Toolbox."""
+
+from __future__ import annotations
+
+import logging
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings import Settings, find_settings_file, load_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
+
+
+def _file(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def _error(text: str, path: str = "settings_local.py") -> str:
+    _file(Path(path), text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    return str(caught.value)
+
+
+# -- which file ----------------------------------------------------------------------------------
+
+
+def test_a_flag_wins_over_the_variable_over_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_settings_file() is None
+    assert load_settings() == Settings()
+    here = _file(tmp_path / "settings_local.py", "seeds = 1")
+    assert find_settings_file() == here
+    monkeypatch.setenv("DEEPVIS_SETTINGS", str(_file(tmp_path / "b.py", "seeds = 2")))
+    assert load_settings().seeds == 2
+    assert load_settings(_file(tmp_path / "c.py", "seeds = 3")).seeds == 3
+
+
+def test_a_named_file_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        SettingsError, match=r"no settings file at .*gone\.py \(named by --settings"
+    ):
+        load_settings("gone.py")
+    monkeypatch.setenv("DEEPVIS_SETTINGS", "gone.py")
+    with pytest.raises(SettingsError, match=r"named by \$DEEPVIS_SETTINGS"):
+        load_settings()
+
+
+# -- what is in it -------------------------------------------------------------------------------
+
+
+def test_paths_start_at_the_folder_of_what_names_them(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path / "models/mine.py",
+        "import os\n"
+        "_here = os.path.dirname(os.path.abspath(__file__))\n"
+        "prototxt = 'net.prototxt'\n"
+        "weights = os.path.join(_here, 'w.caffemodel')\n"
+        "mean = 'mean.npy'\n",
+    )
+    settings = load_settings(path, {"labels": "labels.txt"})
+    assert settings.prototxt == tmp_path / "models/net.prototxt"
+    assert settings.weights == tmp_path / "models/w.caffemodel"
+    assert settings.mean == tmp_path / "models/mean.npy"
+    assert settings.labels == Path("labels.txt")  # a flag's: from the current folder
+    assert settings.results == Path("results")  # nobody named it
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"mean": "104,117,123"}, {"mean": (104.0, 117.0, 123.0)}),
+        ({"mean": "(0.5)"}, {"mean": (0.5,)}),
+        ({"mean": "none"}, {"mean": None}),
+        ({"mean": "ilsvrc_2012_mean.npy"}, {"mean": Path("ilsvrc_2012_mean.npy")}),
+        ({"channel_swap": "2,1,0"}, {"channel_swap": (2, 1, 0)}),
+        ({"input_shape": "1,3,8,9"}, {"input_shape": (1, 3, 8, 9)}),
+        (
+            {"input_shape": "data:1,3,8,9; info:1,8"},
+            {"input_shape": {"data": (1, 3, 8, 9), "info": (1, 8)}},
+        ),
+        ({"rate": "paper"}, {"rate": "paper"}),
+        ({"rate": "12.5"}, {"rate": 12.5}),
+        ({"iterations": "30", "batch_size": "none"}, {"iterations": 30, "batch_size": None}),
+        ({"raw_scale": "1", "device": "cuda:1"}, {"raw_scale": 1.0, "device": "cuda:1"}),
+    ],
+)
+def test_flags_are_read_as_text(flags: dict[str, str], expected: dict[str, object]) -> None:
+    _file(Path("settings_local.py"), "mean = (1, 2, 3)\nbatch_size = 4\nrate = 1\n")
+    settings = load_settings(None, flags)
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_overrides_leave_the_rest_of_the_file_alone() -> None:
+    _file(Path("settings_local.py"), "mean = (1, 2, 3)\npreset = 1\n")
+    settings = load_settings(None, {"preset": "4"})
+    assert (settings.mean, settings.preset) == ((1, 2, 3), 4)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Settings().preset = 2  # type: ignore[misc]
+
+
+# -- what is wrong with it -----------------------------------------------------------------------
+
+
+def test_an_unknown_name_has_a_line_and_the_nearest_known_one() -> None:
+    message = _error("preset = 1\n\nwieghts = 'a.caffemodel'\n")
+    assert "settings_local.py:3: no setting named 'wieghts'; did you mean 'weights'?" in message
+    assert "underscore" in message
+    with pytest.raises(SettingsError, match="did you mean 'batch_size'"):
+        Settings(batchsize=3)
+
+
+def test_a_bad_value_has_a_line_and_what_fits() -> None:
+    message = _error("mean = None\nengine = 'cafe'\n")
+    assert "settings_local.py:2: engine cannot be 'cafe'" in message
+    assert "'auto', 'pycaffe' or 'torch'" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("preset", "5"),
+        ("seeds", "0"),
+        ("device", "gpu"),
+        ("raw_scale", "-1"),
+        ("rate", "fast"),
+        ("channel_swap", "2,1,x"),
+        ("input_shape", "1,0,3"),
+        ("results", "none"),
+    ],
+)
+def test_a_bad_flag_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--{name.replace('_', '-')}: {name} cannot be"):
+        load_settings(None, {name: value})
+
+
+def test_errors_of_the_file_itself_have_a_line() -> None:
+    assert "settings_local.py:2: ZeroDivisionError" in _error("preset = 1\nseeds = 1 / 0\n")
+    assert "settings_local.py:2: NameError" in _error("def _f():\n    return nothing\n_f()\n")
+    assert re.search(r"settings_local.py:1: .*Python 2", _error("print 'hello'\n"))
+    assert "SystemExit" in _error("import sys\nsys.exit(3)\n")
+
+
+# -- a file written for the Deep Visualization Toolbox ---------------------------------------------
+
+DVT = """
+import os
+from os.path import join
+base_folder = '%DVT_ROOT%/'
+caffevis_caffe_root = '/opt/caffe'
+caffevis_deploy_prototxt = base_folder + 'models/a.prototxt'
+caffevis_network_weights = join(base_folder, 'models', 'a.caffemodel')
+caffevis_data_mean = (104, 117, 123)
+caffevis_labels = '%DVT_ROOT%/models/labels.txt'
+caffevis_unit_jpg_dir = '%DVT_ROOT%/models/unit_jpg_vis'
+caffevis_label_layers = ('fc8', 'prob')
+def caffevis_layer_pretty_name_fn(name):
+    return name.replace('pool', 'p')
+caffevis_mode_gpu = False
+window_panes = (('input', (0, 0, 300, 300)),)
+"""
+
+
+def test_a_dvt_file_loads_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _file(tmp_path / "settings_local.py", DVT)
+    with caplog.at_level(logging.WARNING):
+        settings = load_settings()
+    assert settings == Settings(
+        prototxt=tmp_path / "models/a.prototxt",
+        weights=tmp_path / "models/a.caffemodel",
+        mean=(104, 117, 123),
+        labels=tmp_path / "models/labels.txt",
+        results=tmp_path / "models/unit_jpg_vis",
+        device="cpu",
+    )
+    (warning,) = caplog.messages
+    assert warning.endswith(
+        "not used here: base_folder, caffevis_caffe_root, caffevis_label_layers, "
+        "caffevis_layer_pretty_name_fn, window_panes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("caffevis_mode_gpu = True", {"device": "auto"}),
+        ("caffevis_mode_gpu = True\ncaffevis_gpu_id = 2", {"device": "cuda:2"}),
+        ("caffevis_data_mean = 'mean.npy'", {"mean": "HERE/mean.npy"}),
+        ("caffevis_data_mean = None", {"mean": None}),
+        (
+            "caffevis_labels = ''\nstatic_file_stretch_mode = True",
+            {"labels": None, "resize": "stretch"},
+        ),
+        ("caffevis_labels = 'a'\nlabels = 'b'", {"labels": "HERE/b"}),  # ours wins
+    ],
+)
+def test_dvt_names(tmp_path: Path, lines: str, expected: dict[str, object]) -> None:
+    _file(tmp_path / "settings_local.py", lines)
+    settings = load_settings()
+    for name, value in expected.items():
+        if isinstance(value, str) and value.startswith("HERE"):
+            value = Path(value.replace("HERE", str(tmp_path)))
+        assert getattr(settings, name) == value
+
+
+# -- the template --------------------------------------------------------------------------------
+
+
+def test_the_template_shows_every_setting_with_a_comment_and_its_default() -> None:
+    template = ROOT / "settings_local.py.template"
+    names = {k: v for k, v in runpy.run_path(str(template)).items() if not k.startswith("_")}
+    assert set(names) == set(Settings.model_fields)
+    shown = Settings(**names)
+    examples = {"prototxt", "weights", "mean"}
+    for name in set(names) - examples:
+        assert getattr(shown, name) == getattr(Settings(), name), name
+    lines = template.read_text().splitlines()
+    for name in names:
+        (index,) = [i for i, line in enumerate(lines) if line.startswith(f"{name} =")]
+        assert lines[index - 1].startswith("# "), name
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
