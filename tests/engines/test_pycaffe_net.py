@@ -1,0 +1,347 @@
+"""The pycaffe engine against the stock `caffe.Net` that a user would build by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_nets import arrays, conv, layer, load_text, net_text, noise, relative_error, relu
+from google.protobuf import text_format
+
+from deepvis_caffe.engines.load import choose_engine, load_net
+from deepvis_caffe.engines.pycaffe.library import choose_device, import_caffe
+from deepvis_caffe.engines.pycaffe.surgery import write_net
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.model import load_model
+from deepvis_caffe.settings import Settings
+
+pytestmark = pytest.mark.pycaffe
+
+BRANCHED = net_text(
+    conv("conv1", "data", 4, 3, "pad: 1"),
+    layer("bn1", "BatchNorm", "conv1", "conv1"),
+    layer("scale1", "Scale", "conv1", "conv1", "scale_param { bias_term: true }"),
+    relu("relu1", "conv1"),
+    layer("pool1", "Pooling", "conv1", "", "pooling_param { kernel_size: 3 stride: 2 }"),
+    conv("left", "pool1", 4, 3, "pad: 1"),
+    relu("relu_left", "left"),
+    layer("sum", "Eltwise", "pool1 left"),
+    layer("fc", "InnerProduct", "sum", "", "inner_product_param { num_output: 5 }"),
+    layer("drop", "Dropout", "fc", "fc"),
+    layer("prob", "Softmax", "fc"),
+    data=(2, 3, 8, 9),
+)
+
+
+def stock_net(caffe: Any, folder: Path, text: str, weights: Any) -> Any:
+    """What a user does by hand: ``force_backward`` in the prototxt, weights set."""
+    path = folder / "stock.prototxt"
+    path.write_text(text + "\nforce_backward: true\n")
+    net = caffe.Net(str(path), caffe.TEST)
+    for name, blobs in weights.items():
+        for blob, array in zip(net.params[name], blobs, strict=True):
+            blob.data[...] = array
+    return net
+
+
+def test_equals_force_backward_to_the_last_bit(caffe: Any, tmp_path: Path) -> None:
+    ours = load_text("pycaffe", tmp_path, BRANCHED)
+    stock = stock_net(caffe, tmp_path, BRANCHED, ours.model.weights)
+    x, diff = 64 * noise(2, 3, 8, 9), noise(2, 5, seed=2)
+    stock.blobs["data"].data[...] = x
+    stock.forward()
+    acts = ours.forward(x, blobs=["conv1", "sum", "fc", "prob"])
+    for blob, array in acts.items():
+        np.testing.assert_array_equal(array, stock.blobs[blob].data)
+    stock.blobs["prob"].diff[...] = diff
+    stock.backward()
+    diffs = ours.backward("prob", diff, blobs=["data", "conv1", "pool1", "left", "fc"])
+    for blob, array in diffs.items():
+        np.testing.assert_array_equal(array, stock.blobs[blob].diff)
+    assert diffs["data"].any()
+
+
+def test_computes_no_weight_gradients(caffe: Any, tmp_path: Path) -> None:
+    net = load_text("pycaffe", tmp_path, BRANCHED)
+    net.forward(64 * noise(2, 3, 8, 9))
+    net.backward("prob", noise(2, 5))
+    stock = stock_net(caffe, tmp_path, BRANCHED, net.model.weights)
+    stock.blobs["data"].data[...] = 64 * noise(2, 3, 8, 9)
+    stock.forward()
+    stock.blobs["prob"].diff[...] = noise(2, 5)
+    stock.backward()
+    for name in net.model.weights:
+        if name != "bn1":
+            assert stock.params[name][0].diff.any()  # by hand they are computed
+        assert not any(blob.diff.any() for blob in net._net.params[name])
+
+
+def test_in_place_power_has_its_true_gradient(caffe: Any, tmp_path: Path) -> None:
+    """Caffe's own, in place, uses the values that it has overwritten."""
+    text = net_text(
+        layer("square", "Power", "data", "data", "power_param { power: 2 }"), data=(1, 1, 2, 3)
+    )
+    net = load_text("pycaffe", tmp_path, text, {})
+    x = noise(1, 1, 2, 3)
+    net.forward(x)
+    dx = net.backward("square", np.ones_like(x))["data"]
+    np.testing.assert_allclose(dx, 2 * x, rtol=1e-6)
+    stock = stock_net(caffe, tmp_path, text, {})
+    stock.blobs["data"].data[...] = x
+    stock.forward()
+    stock.blobs["data"].diff[...] = 1
+    stock.backward()
+    assert not np.allclose(stock.blobs["data"].diff, 2 * x)
+
+
+def test_runs_only_the_layers_that_are_read(caffe: Any, tmp_path: Path) -> None:
+    net = load_text("pycaffe", tmp_path, BRANCHED)
+    net.forward(64 * noise(2, 3, 8, 9), blobs=["pool1"])
+    assert not net._blob(Value("fc")).data.any()
+    net.backward("left", noise(*net.shapes[Value("left")]))  # goes up no further than left
+    assert net._blob(Value("left")).data.any()
+    assert not net._blob(Value("fc")).data.any()
+
+
+def test_smaller_inputs_run_as_far_as_the_layers_allow(caffe: Any, tmp_path: Path) -> None:
+    """A window of the image is enough for a convolution; the InnerProduct above is left alone."""
+    net = load_text("pycaffe", tmp_path, BRANCHED)
+    x = 64 * noise(1, 3, 8, 9)
+    whole = net.forward(np.concatenate([x, x]), blobs=["conv1"])["conv1"]
+    part = net.forward(x[:, :, :5, :6], blobs=["conv1"])["conv1"]
+    assert relative_error(part[0, :, :4, :5], whole[0, :, :4, :5]) < 1e-5
+    with pytest.raises(EngineError, match=r"'fc' \(InnerProduct\)"):
+        net.backward("fc", noise(1, 5))
+
+
+def test_arg_max_ends_the_gradient(caffe: Any, tmp_path: Path) -> None:
+    text = net_text(
+        conv("conv1", "data", 3),
+        layer("best", "ArgMax", "conv1", "", "argmax_param { axis: 1 }"),
+        layer("float", "Power", "best", "", "power_param { scale: 2 }"),
+        layer("smooth", "Sigmoid", "conv1"),
+        data=(1, 2, 3, 4),
+    )
+    net = load_text("pycaffe", tmp_path, text)
+    best = net.forward(noise(1, 2, 3, 4))["float"]
+    diffs = net.backward("float", np.ones_like(best), blobs=["best", "data"])
+    np.testing.assert_array_equal(diffs["best"], 2 * np.ones_like(best))
+    assert not diffs["data"].any()
+    assert net.backward("smooth", noise(1, 3, 3, 4))["data"].any()  # the other branch has one
+
+
+def test_shared_weights(caffe: Any, tmp_path: Path) -> None:
+    shared = (
+        'param { name: "w" lr_mult: 1 } param { name: "b" lr_mult: 2 decay_mult: 0 } '
+        "convolution_param { num_output: 2 kernel_size: 1 }"
+    )
+    text = net_text(
+        layer("a", "Convolution", "data", "", shared),
+        layer("b", "Convolution", "a", "", shared),
+        data=(1, 2, 1, 1),
+    )
+    w = np.array([[0, 2], [3, 0]]).reshape(2, 2, 1, 1)  # y = (2 x1, 3 x0); twice: (6 x0, 6 x1)
+    net = load_text("pycaffe", tmp_path, text, arrays(a=(w, [0, 0])))
+    x = noise(1, 2, 1, 1)
+    np.testing.assert_allclose(net.forward(x)["b"], 6 * x, rtol=1e-6)
+    np.testing.assert_allclose(net.backward("b", x)["data"], 6 * x, rtol=1e-6)
+
+
+# -- any layer that the user's Caffe has ---------------------------------------------------------
+
+
+@pytest.fixture
+def python_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_layers.py").write_text(
+        textwrap.dedent("""
+        import caffe
+
+        class Triple(caffe.Layer):
+            def setup(self, bottom, top):
+                self.factor = float(self.param_str)
+            def reshape(self, bottom, top):
+                top[0].reshape(*bottom[0].shape)
+            def forward(self, bottom, top):
+                top[0].data[...] = self.factor * bottom[0].data
+            def backward(self, top, propagate_down, bottom):
+                bottom[0].diff[...] = self.factor * top[0].diff
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+PYTHON = 'python_param { module: "my_layers" layer: "%s" param_str: "3" }'
+
+
+def test_python_layers(caffe: Any, tmp_path: Path, python_layers: None) -> None:
+    text = net_text(
+        conv("conv1", "data", 1),
+        layer("triple", "Python", "conv1", "", PYTHON % "Triple"),
+        layer("half", "Power", "triple", "", "power_param { scale: 0.5 }"),
+        data=(1, 1, 2, 3),
+    )
+    net = load_text("pycaffe", tmp_path, text, arrays(conv1=([[[[2]]]], [0])))
+    x = noise(2, 1, 2, 3)
+    np.testing.assert_allclose(net.forward(x)["half"], 3 * x, rtol=1e-6)
+    np.testing.assert_allclose(net.backward("half", x)["data"], 3 * x, rtol=1e-6)
+    shapes = {info.name: info.shape for info in net.layers}
+    assert shapes["triple"] == shapes["half"] == (1, 1, 2, 3)  # no rule tells: Caffe does
+
+
+@pytest.mark.parametrize(
+    ("module", "message"), [("my_layers", "no class 'Tripel'"), ("not_there", "PYTHONPATH")]
+)
+def test_python_layer_that_is_not_there(
+    caffe: Any, tmp_path: Path, python_layers: None, module: str, message: str
+) -> None:
+    params = (PYTHON % "Tripel").replace("my_layers", module)
+    text = net_text(layer("x", "Python", "data", "", params), data=(1, 1, 2, 3))
+    with pytest.raises(EngineError, match=message):
+        load_text("pycaffe", tmp_path, text, {})
+
+
+def test_parameters_of_a_forks_layers_survive(caffe: Any, tmp_path: Path) -> None:
+    """`hardsigmoid_param` is in this Caffe's schema and not in ours."""
+    params = "hardsigmoid_param { alpha: 0.5 beta: 0.25 }"
+    text = net_text(layer("x", "HardSigmoid", "data", "", params), data=(1, 1, 1, 4))
+    net = load_text("pycaffe", tmp_path, text, {})
+    x = np.array([[[[-9, 0, 0.5, 9]]]], np.float32)
+    np.testing.assert_allclose(net.forward(x)["x"], [[[[0, 0.25, 0.5, 1]]]])
+
+
+def test_layer_types_that_this_caffe_lacks(caffe: Any, tmp_path: Path) -> None:
+    text = net_text(
+        layer("a", "Swish", "data"),
+        layer("b", "ReLU", "a"),
+        layer("c", "Mish", "b"),
+        data=(1, 1, 2, 2),
+    )
+    with pytest.raises(EngineError, match=r"'a' \(Swish\), 'c' \(Mish\).*Convolution"):
+        load_text("pycaffe", tmp_path, text, {})
+
+
+def test_weights_that_do_not_fit_a_custom_layer(caffe: Any, tmp_path: Path) -> None:
+    text = net_text(
+        layer("x", "Python", "data", "", PYTHON % "Triple").replace("Python", "BatchNormKyle"),
+        data=(1, 2, 2, 2),
+    )
+    with pytest.raises(EngineError, match=r"'x' .*weights of shapes"):
+        load_text("pycaffe", tmp_path, text, arrays(x=([1, 2, 3],)))
+
+
+# -- files as they come --------------------------------------------------------------------------
+
+
+def test_train_val_file_of_the_first_generation(caffe: Any, tmp_path: Path) -> None:
+    text = """
+    name: "old"
+    layers { layer { name: "data" type: "data" source: "db" cropsize: 6 batchsize: 64 }
+             top: "data" top: "label" }
+    layers { layer { name: "conv1" type: "conv" num_output: 2 kernelsize: 3
+                     blobs_lr: 1. blobs_lr: 2. }
+             bottom: "data" top: "conv1" }
+    layers { layer { name: "relu1" type: "relu" } bottom: "conv1" top: "conv1" }
+    layers { layer { name: "fc" type: "innerproduct" num_output: 3 } bottom: "conv1" top: "fc" }
+    layers { layer { name: "loss" type: "softmax_loss" } bottom: "fc" bottom: "label" }
+    """
+    nets = [load_text(engine, tmp_path, text) for engine in ("torch", "pycaffe")]
+    assert dict(nets[1].inputs) == {"data": (1, 3, 6, 6)}
+    x = 64 * noise(1, 3, 6, 6)
+    ours, theirs = (net.forward(x)["prob"] for net in nets)
+    assert relative_error(ours, theirs) < 1e-5
+    ours, theirs = (net.backward("fc", noise(1, 3), "guided")["data"] for net in nets)
+    assert relative_error(ours, theirs) < 1e-5
+
+
+def test_cudnn_and_loss_weights_do_not_stop_it(caffe: Any, tmp_path: Path) -> None:
+    convolution = "convolution_param { num_output: 1 kernel_size: 1 engine: CUDNN }"
+    params = f"loss_weight: 3 propagate_down: false {convolution}"
+    text = net_text(
+        layer("conv1", "Convolution", "data", "", params),
+        layer("prob", "Softmax", "conv1", "", "softmax_param { engine: CUDNN }"),
+        data=(1, 1, 2, 2),
+    )
+    net = load_text("pycaffe", tmp_path, text)
+    net.forward(64 * noise(1, 1, 2, 2))
+    assert net.backward("conv1", noise(1, 1, 2, 2))["data"].any()
+
+
+def test_written_net_is_the_users_net(caffe: Any, tmp_path: Path) -> None:
+    """Names of layers stay, so weights and errors speak of them; blobs get one writer each."""
+    from caffe.proto import caffe_pb2
+
+    path = tmp_path / "net.prototxt"
+    path.write_text(net_text(relu("relu1", "data"), relu("relu2", "data"), data=(1, 1, 2, 2)))
+    written = write_net(load_model(path, None), caffe_pb2)
+    net = caffe_pb2.NetParameter()
+    text_format.Parse(written.text, net)
+    named = [(layer.name, list(layer.bottom), list(layer.top)) for layer in net.layer]
+    assert named == [
+        ("data", [], ["data"]),
+        ("data (gradient tap)", ["data"], ["data"]),
+        ("relu1", ["data"], ["data#1"]),
+        ("relu2", ["data#1"], ["data#2"]),
+    ]
+
+
+# -- the library ---------------------------------------------------------------------------------
+
+
+def test_auto_takes_pycaffe(caffe: Any) -> None:
+    assert choose_engine("auto") == "pycaffe"
+
+
+def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepvis_caffe.engines.pycaffe.library.GPU_FILES", ())
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    with pytest.raises(EngineError, match="cannot use 'cuda:3'"):
+        choose_device("cuda:3")
+    with pytest.raises(EngineError, match="no device named 'gpu'"):
+        choose_device("gpu")
+
+
+def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(BRANCHED)
+    code = """
+    import sys
+    sys.path.insert(0, "tests")
+    from pathlib import Path
+    from engine_nets import load_net, noise, weights_for
+    path = Path(sys.argv[1])
+    net = load_net(path, weights_for(path), "pycaffe")
+    net.forward(noise(2, 3, 8, 9))
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "GLOG_minloglevel"}
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), tmp_path / "net.prototxt"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_settings_say_it_all(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(net_text(relu("relu1", "data"), data=(1, 3, 8, 8)))
+    settings = Settings(
+        prototxt=path, engine=engine, mean="1,2,3", raw_scale=1, input_shape="2,3,5,7", device="cpu"
+    )
+    net = load_net(settings)
+    assert net.engine == engine
+    assert dict(net.inputs) == {"data": (2, 3, 5, 7)}
+    white = net.preprocessor(np.full((5, 7, 3), 255, np.uint8))
+    np.testing.assert_allclose(white[:, 0, 0], [0, -1, -2])
+
+
+def test_imported_caffe_is_caffe(caffe: Any) -> None:
+    assert import_caffe() is caffe
