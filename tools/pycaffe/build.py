@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import cache
 import compiling
@@ -191,11 +190,6 @@ def run(options: argparse.Namespace) -> None:
     say(f"pycaffe: {wheel} ({time.monotonic() - started:.0f} s; {checked})")
 
 
-def stop(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM like Ctrl-C, so that the compilers are stopped too."""
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program.
 
@@ -209,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, 1 where the build cannot go on, 130 where it was interrupted.
     """
-    signal.signal(signal.SIGTERM, stop)
+    # SIGTERM like Ctrl-C, so that the compilers are stopped too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(parse(arguments))
     except BuildError as error:

@@ -26,7 +26,14 @@ __all__ = ["build_inputs", "cache_folder", "find_wheel", "key_of", "locked", "st
 
 HERE = Path(__file__).resolve().parent
 # The files of this folder that decide what is in a wheel.
-SHAPING = ("CMakeLists.txt", "compiling.py", "sources.py", "wheels.py")
+SHAPING = (
+    "CMakeLists.txt",
+    "compiling.py",
+    "cuda_device_properties.hpp",
+    "cuda_proposal_backward.hpp",
+    "sources.py",
+    "wheels.py",
+)
 
 
 def cache_folder() -> Path:

@@ -135,18 +135,24 @@ def requirements() -> list[Requirement]:
         ),
         Requirement("OpenBLAS", "libopenblas-dev", headers=("cblas.h",), libraries=("openblas",)),
     ]
-    # A Python built from source (pyenv, conda, python.org) has its headers; Debian's has not.
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    # A Python from elsewhere (pyenv, conda, python.org) brings its headers; Debian's does not.
     if sys.base_prefix == "/usr":
+        header = str(python_header())
         needed.append(
-            Requirement("Python's headers", f"python{python_version()}-dev", headers=(str(header),))
-        )
-    elif not header.exists():
-        raise BuildError(
-            f"{header} is missing: this Python ({sys.executable}) came without its headers.\n"
-            "Use one that has them (pyenv's or the distribution's own)."
+            Requirement("Python's headers", f"python{python_version()}-dev", headers=(header,))
         )
     return needed
+
+
+def python_header() -> Path:
+    """Return where the running Python's own C header belongs.
+
+    Returns
+    -------
+    Path
+        ``Python.h``, which need not exist.
+    """
+    return Path(sysconfig.get_paths()["include"]) / "Python.h"
 
 
 def apt_packages() -> list[str]:
@@ -260,6 +266,11 @@ def check() -> None:
     if not sys.platform.startswith("linux"):
         raise BuildError(f"pycaffe is built on Linux only, and this is {sys.platform}.")
     missing = [requirement for requirement in requirements() if not requirement.present()]
+    if not missing and not python_header().exists():
+        raise BuildError(
+            f"{python_header()} is missing: this Python ({sys.executable}) came without its C "
+            "headers. Make the virtual environment with one that has them."
+        )
     if not missing:
         return
     lines = ["pycaffe cannot be built yet. Missing: " + ", ".join(r.what for r in missing) + "."]
