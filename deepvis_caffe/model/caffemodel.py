@@ -211,7 +211,7 @@ def _encode_blob(blob: NDArray[np.float32]) -> list[bytes | memoryview]:
     parts: list[bytes | memoryview] = []
     _add_field(parts, _SHAPE, shape)
     data = np.ascontiguousarray(blob, "<f4").reshape(-1)
-    _add_field(parts, _DATA, [memoryview(data).cast("B")] if data.size else [])
+    _add_field(parts, _DATA, [data.data.cast("B")] if data.size else [])
     return parts
 
 

@@ -23,7 +23,7 @@ from deepvis_caffe.model.weights import match_weights
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two models are equal only if they are one
 class Model:
     """What a net computes, on any engine.
 
@@ -133,15 +133,13 @@ def load_model(
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
+    if weights is None and shapes.weights:
+        raise WeightsError(
+            f"net {graph.name!r} has {len(shapes.weights)} layers with weights "
+            f"({', '.join(list(shapes.weights)[:5])}, ...), and no weights are given"
+        )
     file = Path(weights) if isinstance(weights, str | Path) else None
-    found = read_caffemodel(file) if file else weights
-    if found is None:
-        if shapes.weights:
-            raise WeightsError(
-                f"net {graph.name!r} has {len(shapes.weights)} layers with weights "
-                f"({', '.join(list(shapes.weights)[:5])}, ...), and no weights are given"
-            )
-        found = {}
+    found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights or {}
     return Model(
         graph=graph,
         params=params,

@@ -123,8 +123,8 @@ def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
         elif token == ":":
             value = True
         elif value:
-            value = token == "["  # a list's members are values, up to its end
-        elif token[0].isalpha() and token != "]":
+            value = False  # a list is one token
+        elif token[0].isalpha() or token[0] == "_":
             here = stack[-1]
             field = here.fields_by_name.get(token) if here else None
             pending = field.message_type if field else None

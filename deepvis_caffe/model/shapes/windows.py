@@ -14,6 +14,9 @@ from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, 
 def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Round down: ``(size + 2 pad - extent) // stride + 1``; Deconvolution is its inverse.
 
+    A kernel larger than its padded bottom is refused. C++ rounds -1 / 2 up to 0, so Caffe itself
+    lets some of these pass with a single output that sees half of nothing.
+
     Weights are (output, input / group, *kernel), for a Deconvolution (input, output / group,
     *kernel), and an optional bias (output,).
     """
