@@ -1,0 +1,82 @@
+"""Nets whose activations are one formula, for tests of the loop itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
+from deepvis_caffe.model.preprocess import Preprocessor
+
+Formula = Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
+
+
+class FakeNet:
+    """The part of an engine that the ascent uses, over any formula.
+
+    Parameters
+    ----------
+    formula
+        Maps images (N, C, H, W) to the values (N, units) and to the function from a diff of these
+        to the gradient.
+    units
+        How many there are.
+    shape
+        Of the input, (C, H, W).
+    """
+
+    engine, device = "fake", "cpu"
+
+    def __init__(
+        self,
+        formula: Formula,
+        units: int = 1,
+        shape: tuple[int, int, int] = (3, 8, 7),
+        ops: ArrayOps | None = None,
+        mean: Any = 100,
+        raw_scale: float = 255,
+    ) -> None:
+        self.formula, self.ops = formula, ops or NumpyOps()
+        self.preprocessor = Preprocessor(shape, mean, raw_scale=raw_scale)
+        self.shapes = {"unit": (1, units)}
+        self.inputs = {"data": (1, *shape)}
+        self.model = SimpleNamespace(graph=SimpleNamespace(seed=lambda name: name))
+        self.seen: list[np.ndarray] = []
+
+    def image_input(self) -> str:
+        return "data"
+
+    def evaluate(self, x: Any, name: str) -> Any:
+        images = self.ops.numpy(x)
+        self.seen.append(images)
+        values, self.pull = self.formula(images)
+        return self.ops.asarray(values)
+
+    def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
+        return self.ops.asarray(self.pull(self.ops.numpy(diff)))
+
+
+def linear(weights: np.ndarray) -> Formula:
+    """Unit u of `weights` (U, C, H, W) is its product with the image."""
+
+    def formula(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        return (x[:, None] * weights).sum((2, 3, 4)), lambda diff: (
+            diff[:, :, None, None, None] * weights
+        ).sum(1)
+
+    return formula
+
+
+def bumps(centers: np.ndarray, width: float = 60.0) -> Formula:
+    """Unit u is a gaussian bump around its center (U, C, H, W): smooth, curved, in (0, 1]."""
+
+    def formula(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        away = (x[:, None] - centers) / width
+        height = np.exp(-(away**2).mean((2, 3, 4)))
+        slope = -2 * away / width / away[0, 0].size * height[:, :, None, None, None]
+        return height, lambda diff: (diff[:, :, None, None, None] * slope).sum(1)
+
+    return formula
