@@ -265,9 +265,28 @@ def test_ascent_path_starts_below_the_relu(double: Net) -> None:
 
 
 def test_backward_belongs_to_its_forward(double: Net) -> None:
-    double.forward(X)
-    double.evaluate(double.ops.asarray(np.concatenate([-X, -X])), "conv2")
+    x = X.copy()
+    double.forward(x)
+    x[...] = -X  # the caller's own, to do with as they like
+    double.evaluate(double.ops.asarray(np.concatenate([x, x])), "conv2")
     np.testing.assert_array_equal(double.backward("conv2", row(1, 1))["data"], row(-2, 0))
+
+
+def test_old_diffs_do_not_come_back(engine: str, tmp_path: Path) -> None:
+    """A Crop has no gradient for the blob that gives its size, whatever was there before."""
+    text = net_text(
+        layer("small", "Pooling", "data", "", "pooling_param { kernel_size: 2 stride: 2 }"),
+        layer("crop", "Crop", "data small", "", "crop_param { axis: 2 offset: 1 }"),
+        data=(1, 1, 4, 4),
+    )
+    net = load_text(engine, tmp_path, text, {})
+    net.forward(noise(1, 1, 4, 4))
+    net.backward("small", np.ones((1, 1, 2, 2), np.float32))
+    expected = np.zeros((1, 1, 4, 4))
+    expected[:, :, 1:3, 1:3] = 1
+    diffs = net.backward("crop", np.ones((1, 1, 2, 2), np.float32), blobs=["small", "data"])
+    np.testing.assert_array_equal(diffs["data"], expected)
+    assert not diffs["small"].any()
 
 
 # -- what callers hold ---------------------------------------------------------------------------
