@@ -116,13 +116,13 @@ def _meets(state: NetState, rule: NetStateRule) -> bool:
 def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParameter]:
     """The layers without losses, without `dropped` blobs, and without all that reads either."""
     last = next((layer for layer in reversed(layers) if layer.type in HEADS), None)
-    names = {layer.name for layer in layers} | {blob for layer in layers for blob in layer.top}
+    others = [layer for layer in layers if layer is not last]
+    names = {layer.name for layer in others} | {blob for layer in others for blob in layer.top}
     gone = set(dropped)
     kept = []
     for layer in layers:
         if layer.type in HEADS:
-            name = PROBABILITIES if layer is last and PROBABILITIES not in names else layer.name
-            _to_head(layer, name)
+            _to_head(layer, rename=layer is last and PROBABILITIES not in names)
         if layer.type == "Input":
             _drop_tops(layer, dropped)
         is_sink = is_loss(layer) or not (layer.top or layer.type == "Silence")
@@ -134,15 +134,14 @@ def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParam
     return kept
 
 
-def _to_head(layer: LayerParameter, name: str) -> None:
-    """Turn a loss that contains a Softmax or Sigmoid into it, where it has a name or a blob."""
-    if len(layer.top) < 2 and name == layer.name:
-        return
-    top = layer.top[1] if len(layer.top) == 2 else name
-    layer.name, layer.type = name, HEADS[layer.type]
-    del layer.bottom[1:]
-    del layer.top[:]
-    layer.top.append(top)
+def _to_head(layer: LayerParameter, rename: bool) -> None:
+    """Turn a loss that contains a Softmax or Sigmoid into it, if it is wanted."""
+    probabilities = layer.top[1:2] or [PROBABILITIES]
+    if rename or len(layer.top) == 2:
+        layer.name = PROBABILITIES if rename else layer.name
+        layer.type = HEADS[layer.type]
+        del layer.bottom[1:], layer.top[:]
+        layer.top.extend(probabilities)
 
 
 def _drop_tops(layer: LayerParameter, dropped: set[str]) -> None:

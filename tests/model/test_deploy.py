@@ -241,6 +241,11 @@ def test_a_net_with_its_own_prob_keeps_it():
     ]
 
 
+def test_a_loss_that_is_named_prob_itself_becomes_it():
+    text = TRAIN_VAL.replace('name: "loss"', 'name: "prob"').replace('top: "loss"', "")
+    assert summary(deploy(parsed(text)))[-1] == ("prob", "Softmax", ["fc8"], ["prob"])
+
+
 def test_a_losss_second_top_stays_for_those_who_read_it():
     text = (
         TRAIN_VAL.replace('top: "loss"', 'top: "loss" top: "soft"')
