@@ -127,6 +127,23 @@ def test_several_inputs(engine: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(net.ops.numpy(net.evaluate(net.ops.asarray(a), "sum")), a)
 
 
+def test_a_constant_that_nothing_reads(engine: str, tmp_path: Path) -> None:
+    shape = "shape { dim: 1 dim: 1 dim: 1 dim: 2 } data_filler { value: 3 }"
+    text = net_text(
+        layer("threes", "DummyData", "", "read unread", f"dummy_data_param {{ {shape} }}"),
+        layer("product", "Eltwise", "data read", "", "eltwise_param { operation: PROD }"),
+        data=(1, 1, 1, 2),
+    )
+    net = load_text(engine, tmp_path, text, {})
+    acts = net.forward(X, blobs=["product", "unread"])
+    np.testing.assert_array_equal(acts["product"], 3 * X)
+    np.testing.assert_array_equal(acts["unread"], row(3, 3))
+    diffs = net.backward("product", row(5, 7), blobs=["data", "read", "unread"])
+    np.testing.assert_array_equal(diffs["data"], row(15, 21))
+    np.testing.assert_array_equal(diffs["read"], row(10, -7))
+    assert not diffs["unread"].any()
+
+
 # -- backward ------------------------------------------------------------------------------------
 
 

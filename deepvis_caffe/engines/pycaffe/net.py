@@ -144,10 +144,12 @@ class PycaffeNet(Net):
             Caffe's own memory: it changes at the next call.
         """
         seed = self.model.graph.seed(name)
-        zeros = {
-            blob: np.zeros((len(x), *shape[1:]), np.float32) for blob, shape in self.inputs.items()
+        others = {
+            blob: np.zeros((len(x), *shape[1:]), np.float32)
+            for blob, shape in self.inputs.items()
+            if blob != self.image_input()
         }
-        self._start({**zeros, self.image_input(): x})
+        self._start({self.image_input(): x, **others})
         self._run([seed])
         self._evaluated = seed
         return self._blob(seed).data

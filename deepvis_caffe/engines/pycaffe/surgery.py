@@ -136,7 +136,8 @@ def _strip_known(message: Message, schema: Descriptor | None) -> None:
 
 def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
     param.ClearField("loss_weight")
-    if any(value not in read for value in layer.tops):
+    # A loss counts as a reader: a source would get two, with its tap, and Caffe splits that blob.
+    if layer.bottoms and any(value not in read for value in layer.tops):
         param.loss_weight.extend(float(value not in read) for value in layer.tops)
     param.ClearField("propagate_down")
     if layer.type in INDEX_BOTTOMS:
