@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from engine_nets import arrays, conv, layer, load_text, net_text, noise, relativ
 from google.protobuf import text_format
 
 from deepvis_caffe.engines.load import choose_engine, load_net
-from deepvis_caffe.engines.pycaffe.library import choose_device, import_caffe
+from deepvis_caffe.engines.pycaffe.library import choose_device, enter_device, import_caffe
 from deepvis_caffe.engines.pycaffe.surgery import write_net
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
@@ -236,6 +237,34 @@ def test_weights_that_do_not_fit_a_custom_layer(caffe: Any, tmp_path: Path) -> N
         load_text("pycaffe", tmp_path, text, arrays(x=([1, 2, 3],)))
 
 
+def test_recurrent_layers_have_no_gradient_for_their_flags(caffe: Any, tmp_path: Path) -> None:
+    """Caffe aborts where an LSTM is asked for the gradient of its sequence indicators."""
+    steps, batch, inputs, outputs = 3, 2, 4, 5
+    text = net_text(
+        layer("lstm", "LSTM", "x cont", "lstm", f"recurrent_param {{ num_output: {outputs} }}"),
+        layer("last", "Power", "lstm", "", "power_param { scale: 2 }"),
+        x=(steps, batch, inputs),
+        cont=(steps, batch),
+    )
+    blobs = ((4 * outputs, inputs), (4 * outputs,), (4 * outputs, outputs))
+    weights = arrays(lstm=[noise(*shape, seed=i) for i, shape in enumerate(blobs)])
+    net = load_text("pycaffe", tmp_path, text, weights)
+    x = noise(steps, batch, inputs)
+    cont = np.array([[0, 0], [1, 1], [1, 1]], np.float32)
+    diff = noise(steps, batch, outputs, seed=2)
+
+    def value(x: np.ndarray) -> float:
+        last = net.forward({"x": x, "cont": cont})["last"]
+        return float((last.astype(np.float64) * diff).sum())
+
+    value(x)
+    diffs = net.backward("last", diff, blobs=["x", "cont"])
+    assert not diffs["cont"].any()
+    step = 1e-2 * diffs["x"] / np.abs(diffs["x"]).max()
+    slope = (value(x + step) - value(x - step)) / 2
+    assert float((diffs["x"] * step).sum()) == pytest.approx(slope, rel=1e-2)
+
+
 # -- files as they come --------------------------------------------------------------------------
 
 
@@ -305,6 +334,28 @@ def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) ->
         choose_device("cuda:3")
     with pytest.raises(EngineError, match="no device named 'gpu'"):
         choose_device("gpu")
+
+
+def test_gpu_that_caffe_cannot_use_does_not_end_the_process(
+    caffe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caffe aborts where it is asked for a GPU that it cannot use; a child process is asked."""
+    monkeypatch.setattr("deepvis_caffe.engines.pycaffe.library.GPU_FILES", (__file__,))
+    with pytest.raises(EngineError, match="cannot use 'cuda:99'"):
+        choose_device("cuda:99")
+
+
+def test_device_is_set_in_each_thread() -> None:
+    """Caffe keeps mode and device per thread, so every pass sets them."""
+    calls: list[Any] = []
+    caffe = SimpleNamespace(
+        set_mode_cpu=lambda: calls.append("cpu"),
+        set_mode_gpu=lambda: calls.append("gpu"),
+        set_device=calls.append,
+    )
+    enter_device(caffe, "cuda:1")
+    enter_device(caffe, "cpu")
+    assert calls == [1, "gpu", "cpu"]
 
 
 def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:

@@ -127,7 +127,10 @@ def _gpu_works(index: int) -> bool:
     A Caffe built for the CPU, or a GPU that is not there, ends the process that asks; so a child
     process asks.
     """
-    code = f"import caffe; caffe.set_device({index}); caffe.set_mode_gpu()"
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "  # no core file
+        f"import caffe; caffe.set_device({index}); caffe.set_mode_gpu()"
+    )
     path = os.pathsep.join(entry or "." for entry in sys.path)
     asked = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
