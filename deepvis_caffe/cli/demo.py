@@ -25,8 +25,8 @@ class Part(NamedTuple):
     iterations: int
 
 
-# Classes that a person knows at a glance: flamingo, tiger, ladybug, zebra, strawberry, volcano; then
-# what some convolution units like.
+# Classes that a person knows at a glance: flamingo, tiger, ladybug, zebra, strawberry, volcano.
+# Then some convolution units, each layer's from what it can tell apart: edges and textures, parts.
 PARTS = (
     Part("pool10", (130, 292, 301, 340, 949, 980), 300),
     Part("fire4/expand3x3", (3, 20, 41), 200),

@@ -112,6 +112,20 @@ def test_the_same_call_runs_nothing_again(
     assert [unit.new for unit in made] == [0, 0]
 
 
+def test_a_montage_that_is_missing_is_made_without_a_run(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    make_layer(torch_net, store, "fc", [0], [0, 1, 2], PARAMS)
+    before = store.montage("fc", 0).read_bytes()
+    store.montage("fc", 0).unlink()
+    monkeypatch.setattr(type(torch_net), "evaluate", None)
+    make_layer(torch_net, store, "fc", [0], [0, 1, 2], PARAMS)
+    assert store.montage("fc", 0).read_bytes() == before
+    make_layer(torch_net, store, "fc", [0], [1], PARAMS)  # fewer seeds: another montage
+    assert cv2.imread(str(store.montage("fc", 0))).shape == (72 + 2, 96 + 2, 3)
+
+
 def test_other_parameters_replace_and_say_so(
     torch_net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
