@@ -44,6 +44,8 @@ def compile_module(source: Path, build: Path, cuda: Cuda | None, jobs: int, log:
     """
     build.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
+    # Settings may have changed since an earlier try; what is compiled with the same ones stays.
+    (build / "CMakeCache.txt").unlink(missing_ok=True)
     configure = ["cmake", "-S", str(Path(__file__).resolve().parent), "-B", str(build)]
     configure += ["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Release"]
     configure += [f"-DCAFFE_SOURCE={source}", f"-DPython3_EXECUTABLE={sys.executable}"]

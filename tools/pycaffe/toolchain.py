@@ -280,9 +280,9 @@ def check() -> None:
         lines += [
             f"Boost.Python on this system is for Python {other}; this is Python "
             f"{python_version()} ({sys.executable}).",
-            f"Make the virtual environment with Python {other} instead, or build Boost.Python for "
-            f"Python {python_version()} and put the folder it is installed in into the variable "
-            "CMAKE_PREFIX_PATH.",
+            f"Make the virtual environment with Python {other} instead; or build Boost (python, "
+            f"thread, filesystem) for Python {python_version()}, and name the folder that it is "
+            "installed in in the variable CMAKE_PREFIX_PATH.",
         ]
     if missing:
         packages = " ".join(dict.fromkeys(requirement.package for requirement in missing))
