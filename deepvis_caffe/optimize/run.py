@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import EngineError, SettingsError
@@ -59,7 +63,7 @@ def optimize(
     iterations
         Number of steps; by default the preset's.
     rate
-        ``"auto"`` fits the steps to the net and layer, see `GrayLevels`; ``"paper"`` is the
+        ``"auto"``, `GrayLevels`, steps equally far in every net and layer; ``"paper"`` is the
         preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
         both words mean the rate that they hold.
     batch_size
@@ -87,32 +91,24 @@ def optimize(
     """
     params = ascent_params(preset, rate, iterations, **changes)
     shape = unit_shape(net, layer)
-    chosen = check_units([units] if isinstance(units, int) else list(units), shape, layer)
     where = resolve_position(position, shape, layer)
-    pairs = list(product(chosen, [seeds] if isinstance(seeds, int) else list(seeds)))
-    total, done = params.iterations * len(pairs), 0
-    cancelled = False
+    pairs = list(product(check_units(_listed(units), shape, layer), _checked_seeds(seeds)))
+    if batch_size is None:
+        batch_size = default_batch_size(net)
+    meter = _Meter(params.iterations * len(pairs), progress, cancel)
     results: list[AscentResult] = []
-
-    for batch in split(pairs, batch_size or default_batch_size(net)):
-        begun = done
-
-        def after_step(t: int, begun: int = begun, size: int = len(batch)) -> bool:
-            nonlocal done, cancelled
-            done = begun + (t + 1) * size
-            if progress:
-                progress(done, total)
-            cancelled = bool(cancel and cancel())
-            return not cancelled
-
+    for batch in split(pairs, batch_size):
+        end = meter.done + params.iterations * len(batch)
         objective = Objective(net.ops, [unit for unit, _ in batch], shape, where, params.push)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
-        tracks = ascend(net, layer, objective, start, params, after_step)
-        done = begun + params.iterations * len(batch)  # where every image ended early
-        for (unit, seed), track in zip(batch, tracks, strict=True):
-            results.append(_result(net, layer, unit, seed, position, params, track))
-        if cancelled:
+        tracks = ascend(net, layer, objective, start, params, partial(meter.step, len(batch)))
+        results += [
+            _result(net, layer, unit, seed, position, params, track)
+            for (unit, seed), track in zip(batch, tracks, strict=True)
+        ]
+        if meter.cancelled:
             break
+        meter.skip_to(end)
     return results
 
 
@@ -173,6 +169,43 @@ def split(pairs: Sequence[tuple[int, int]], most: int) -> list[Sequence[tuple[in
     count = math.ceil(len(pairs) / most)
     edges = [len(pairs) * i // count for i in range(count + 1)] if count else []
     return [pairs[a:b] for a, b in pairwise(edges)]
+
+
+@dataclass
+class _Meter:
+    """Counts image steps, reports them, and asks whether to go on."""
+
+    total: int
+    progress: Callable[[int, int], None] | None
+    cancel: Callable[[], bool] | None
+    done: int = 0
+    cancelled: bool = False
+
+    def step(self, images: int, t: int) -> bool:
+        self.skip_to(self.done + images)
+        self.cancelled = bool(self.cancel and self.cancel())
+        return not self.cancelled
+
+    def skip_to(self, done: int) -> None:
+        """Where every image of a batch has ended early, its other steps count as done."""
+        if done > self.done:
+            self.done = done
+            if self.progress:
+                self.progress(done, self.total)
+
+
+def _listed(items: int | Iterable[int]) -> list[int]:
+    return [int(items)] if isinstance(items, int | np.integer) else list(items)
+
+
+def _checked_seeds(seeds: int | Iterable[int]) -> list[int]:
+    listed = _listed(seeds)
+    for seed in listed:
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+            raise SettingsError(
+                f"a seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}"
+            )
+    return [int(seed) for seed in listed]
 
 
 def _result(
