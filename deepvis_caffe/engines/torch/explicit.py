@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.registry import Setup
+from deepvis_caffe.engines.torch.registry import RuleNow, Setup
 
 
 class Explicit(Protocol):
@@ -29,7 +29,7 @@ class Explicit(Protocol):
 
 class _Node(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Explicit, rule: Callable[[], Any]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Explicit, rule: RuleNow) -> Tensor:
         y, saved = layer.forward(x)
         ctx.save_for_backward(*saved)
         ctx.layer, ctx.rule = layer, rule

@@ -16,6 +16,7 @@ from deepvis_caffe.engines.arrays import ops_for
 from deepvis_caffe.engines.base import Floats, Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
+from deepvis_caffe.engines.torch.plan import Step, make_plan
 from deepvis_caffe.engines.torch.program import Program
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
@@ -50,7 +51,8 @@ class TorchNet(Net):
         self.ops = ops_for("torch", str(self._device))
         self._values: dict[Value, Tensor] = {}
         self._ascent: tuple[Tensor, Tensor] | None = None
-        self._checked: set[tuple[object, ...]] = set()
+        self._plans: dict[Value, tuple[Step, ...]] = {}
+        self._fitting: set[tuple[Value, torch.Size]] = set()
 
     @property
     def device(self) -> str:
@@ -110,28 +112,27 @@ class TorchNet(Net):
 
     def evaluate(self, x: Tensor, name: str) -> Tensor:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
-        self._ascent = None
+        self._ascent = None  # the last pass's memory is free for this one
         target = self.model.graph.seed(name)
+        image = Value(self.image_input())
         leaf = self._laid_out(x.detach()).requires_grad_()
-        values = {Value(self.image_input()): leaf}
+        values = {image: leaf}
         for blob, shape in self.inputs.items():
-            other = torch.zeros((len(x), *shape[1:]), device=self._device)
-            values.setdefault(Value(blob), other)
-        layers = self.model.graph.ancestors([target], have=values)
-        readers: dict[Value, int] = {
-            value: layer.index for layer in layers for value in layer.bottoms
-        }
-        known = (target, *x.shape) in self._checked
+            if blob != image.blob:
+                values[Value(blob)] = torch.zeros((len(x), *shape[1:]), device=self._device)
+        if target not in self._plans:
+            self._plans[target] = make_plan(self.model.graph, self._program, target, values)
+        fits = (target, x.shape) in self._fitting
         with full_precision():
-            for layer in layers:
-                bottoms = [values[value] for value in layer.bottoms]
-                if not known:
-                    self._program.check(layer, bottoms)
-                values.update(zip(layer.tops, self._program(layer, bottoms), strict=True))
-                for value in layer.bottoms:
-                    if readers[value] == layer.index and value != target:
-                        values.pop(value, None)
-        self._checked.add((target, *x.shape))
+            for step in self._plans[target]:
+                bottoms = [values[value] for value in step.bottoms]
+                if not fits:
+                    self._program.check(step.layer, bottoms)
+                tops = self._program(step.layer, bottoms, step.run)
+                values.update(zip(step.tops, tops, strict=True))
+                for value in step.done:
+                    del values[value]
+        self._fitting.add((target, x.shape))
         self._ascent = (leaf, values[target])
         return values[target].detach()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from deepvis_caffe.engines.rules import Rule, rule_for
-from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry)
 from deepvis_caffe.engines.torch.device import memory_format
+from deepvis_caffe.engines.torch.layers.convolution import Convolution
 from deepvis_caffe.engines.torch.registry import Run, Setup, build, check_types
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model.graph import Layer
@@ -23,7 +24,7 @@ class Program:
     Parameters
     ----------
     model
-        Graph and weights; the weights are copied.
+        Graph and weights. On a CPU the weights' memory is shared with the model.
     device
         Where the layers run.
 
@@ -45,21 +46,38 @@ class Program:
         self._weight_shapes = {
             name: [tuple(blob.shape) for blob in blobs] for name, blobs in model.weights.items()
         }
+        self._rules = [functools.partial(self._rule, layer) for layer in model.graph]
         self._runs = [self._build(layer, model) for layer in model.graph]
 
-    def __call__(self, layer: Layer, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Run one layer.
+    def __call__(
+        self, layer: Layer, bottoms: Sequence[Tensor], run: Run | None = None
+    ) -> tuple[Tensor, ...]:
+        """The tops of a layer, by its own function or by another one, as of a plan's step.
 
         Raises
         ------
         EngineError
-            The layer cannot run on these bottoms: its name and type, their shapes, and why.
+            It cannot run on these bottoms: the layer's name and type, their shapes, and why.
         """
+        run = run or self._runs[layer.index]
         try:
-            tops = self._runs[layer.index](*bottoms)
+            tops = run(*bottoms)
         except RuntimeError as error:  # torch's own, running out of memory included
             raise EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}") from error
         return tops if isinstance(tops, tuple) else (tops,)
+
+    def run_of(self, layer: Layer) -> Run:
+        """The function of a layer."""
+        return self._runs[layer.index]
+
+    def with_relu(self, layer: Layer, relu: Layer) -> Run | None:
+        """A layer and the ReLU that reads it as one function, or None where there is none."""
+        run = self._runs[layer.index]
+        if not isinstance(run, Convolution) or len(layer.tops) > 1:
+            return None
+        if relu.type != "ReLU" or relu.param.relu_param.negative_slope:
+            return None
+        return run.with_relu(self._rules[relu.index])
 
     def check(self, layer: Layer, bottoms: Sequence[Tensor]) -> None:
         """`EngineError` in words where a layer does not fit bottoms of these shapes."""
@@ -76,13 +94,13 @@ class Program:
                 "input of another size than the net was trained on does not fit through it"
             )
 
-    def _build(self, layer: Layer, model: Model) -> Run:
-        def rule() -> Rule | None:
-            return rule_for(layer, self.mode)
+    def _rule(self, layer: Layer) -> Rule | None:
+        return rule_for(layer, self.mode)
 
-        weights = tuple(
-            torch.tensor(blob, device=self.device) for blob in model.weights.get(layer.name, ())
-        )
+    def _build(self, layer: Layer, model: Model) -> Run:
+        blobs = model.weights.get(layer.name, ())
+        weights = tuple(torch.from_numpy(blob).to(self.device) for blob in blobs)
+        rule = self._rules[layer.index]
         return build(Setup(layer, weights, self.device, memory_format(self.device), rule))
 
 

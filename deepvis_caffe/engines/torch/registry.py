@@ -20,6 +20,7 @@ from deepvis_caffe.errors import EngineError, did_you_mean
 from deepvis_caffe.model.graph import Layer
 
 Run = Callable[..., Tensor | tuple[Tensor, ...]]
+RuleNow = Callable[[], Rule | None]
 Builder = Callable[["Setup"], Run]
 
 _BUILDERS: dict[str, Builder] = {}
@@ -53,7 +54,7 @@ class Setup:
     weights: tuple[Tensor, ...] = ()
     device: torch.device | str = "cpu"
     memory_format: torch.memory_format = torch.contiguous_format
-    rule: Callable[[], Rule | None] = _gradient
+    rule: RuleNow = _gradient
 
 
 def register(*types: str) -> Callable[[Builder], Builder]:

@@ -41,9 +41,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     plain = Program.__call__
 
-    def counted(self, layer, bottoms):
+    def counted(self, layer, bottoms, run=None):
         names.append(layer.name)
-        return plain(self, layer, bottoms)
+        return plain(self, layer, bottoms, run)
 
     monkeypatch.setattr(Program, "__call__", counted)
     return names

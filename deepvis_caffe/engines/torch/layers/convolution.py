@@ -5,12 +5,14 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.registry import Run, Setup, register
+from deepvis_caffe.engines.torch.kernels import Convolution2d
+from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.geometry import convolution_window
 
@@ -19,14 +21,27 @@ _TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 @register("Convolution")
-def convolution(setup: Setup) -> Run:
+class Convolution:
     """Cross-correlation, as Caffe and torch both mean it: (N, C, ...) -> (N, O, ...)."""
-    weight, bias, axes = _filters(setup)
-    param = setup.layer.param.convolution_param
-    window = convolution_window(param, axes)
-    options = (bias, window.stride, window.pad, window.dilation, param.group)
-    convolve = _CONVOLVE[axes - 1]
-    return _each(lambda x: convolve(x, weight, *options), param.axis)
+
+    def __init__(self, setup: Setup) -> None:
+        weight, bias, axes = _filters(setup)
+        param = setup.layer.param.convolution_param
+        window = convolution_window(param, axes)
+        self.axis = param.axis
+        self.images = Convolution2d(weight, bias, window, param.group) if axes == 2 else None
+        options = (bias, window.stride, window.pad, window.dilation, param.group)
+        self._plain = lambda x: _CONVOLVE[axes - 1](x, weight, *options)
+
+    def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        """One top for each bottom."""
+        return _each(self.images or self._plain, self.axis, bottoms)
+
+    def with_relu(self, rule: RuleNow) -> Run | None:
+        """One function for this layer and a ReLU after it; None but for images."""
+        if self.images is None or self.axis != 1:
+            return None
+        return functools.partial(self.images, relu_rule=rule)
 
 
 @register("Deconvolution")
@@ -38,7 +53,7 @@ def deconvolution(setup: Setup) -> Run:
     no_extra = (0,) * axes
     options = (bias, window.stride, window.pad, no_extra, param.group, window.dilation)
     transpose = _TRANSPOSE[axes - 1]
-    return _each(lambda x: transpose(x, weight, *options), param.axis)
+    return lambda *bottoms: _each(lambda x: transpose(x, weight, *options), param.axis, bottoms)
 
 
 def _filters(setup: Setup) -> tuple[Tensor, Tensor | None, int]:
@@ -56,7 +71,9 @@ def _filters(setup: Setup) -> tuple[Tensor, Tensor | None, int]:
     return weight, setup.weights[1] if has_bias else None, axes
 
 
-def _each(run: Callable[[Tensor], Tensor], axis: int) -> Run:
+def _each(
+    run: Callable[[Tensor], Tensor], axis: int, bottoms: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
 
     def folded(x: Tensor) -> Tensor:
@@ -66,4 +83,4 @@ def _each(run: Callable[[Tensor], Tensor], axis: int) -> Run:
         y = run(x.reshape(-1, *x.shape[channels:]))
         return y.reshape(*x.shape[:channels], *y.shape[1:])
 
-    return lambda *bottoms: tuple(folded(x) for x in bottoms)
+    return tuple(folded(x) for x in bottoms)

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.explicit import explicit
+from deepvis_caffe.engines.torch.onednn import PackedLinear, usable
 from deepvis_caffe.engines.torch.registry import Run, Setup, register
+
+
+class Linear:
+    """A matrix product and its gradient.
+
+    Of one row a product reads every weight once whichever way they lie. For more rows packed
+    weights are twice as fast on a CPU, and worth the memory of their copies.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+        self._down = PackedLinear(weight.T, None)
+        self._up = PackedLinear(weight, bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``y = x w^T + b``, (N, I) -> (N, O)."""
+        packed = usable(x) and len(x) > 1
+        return self._up(x) if packed else F.linear(x, self.weight, self.bias), ()
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """``dx = dy w``."""
+        packed = usable(dy) and len(dy) > 1
+        return self._down(dy) if packed else dy @ self.weight
 
 
 @register("InnerProduct")
@@ -13,8 +40,14 @@ def inner_product(setup: Setup) -> Run:
     """All axes from `axis` on, flattened in (C, H, W) order, times the weights, plus the bias."""
     param = setup.layer.param.inner_product_param
     weight = setup.weights[0].T if param.transpose else setup.weights[0]
-    bias = setup.weights[1] if param.bias_term else None
-    return lambda x: F.linear(x.flatten(param.axis), weight, bias)
+    linear = explicit(Linear(weight, setup.weights[1] if param.bias_term else None), setup)
+
+    def run(x: Tensor) -> Tensor:
+        axis = param.axis % x.ndim
+        rows = x.reshape(math.prod(x.shape[:axis]), -1)
+        return linear(rows).reshape(*x.shape[:axis], -1)
+
+    return run
 
 
 @register("Embed")

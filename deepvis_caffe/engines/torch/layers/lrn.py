@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepvis_caffe.engines.torch.explicit import explicit
+from deepvis_caffe.engines.torch.kernels import Correlate
 from deepvis_caffe.engines.torch.registry import Run, Setup, register
 from deepvis_caffe.model.schema_pb2 import LRNParameter
 
@@ -32,13 +33,20 @@ class LRN:
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """``y = x * scale^-beta, scale = k + alpha m(x^2)``."""
         scale = self.mean(x * x).mul_(self.alpha).add_(self.k)
-        return x * scale**-self.beta, (x, scale)
+        power = _power(scale, -self.beta)
+        return x * power, (x, scale, power)
 
-    def backward(self, dy: Tensor, x: Tensor, scale: Tensor) -> Tensor:
+    def backward(self, dy: Tensor, x: Tensor, scale: Tensor, power: Tensor) -> Tensor:
         """``dx = dy * scale^-beta - 2 alpha beta x m(dy * y / scale)``."""
-        direct = dy * scale**-self.beta
-        around = self.mean(direct * x / scale)
-        return torch.addcmul(direct, x, around, value=-2 * self.alpha * self.beta)
+        direct = dy * power
+        around = self.mean((direct * x).div_(scale))
+        return direct.addcmul_(x, around, value=-2 * self.alpha * self.beta)
+
+
+def _power(scale: Tensor, exponent: float) -> Tensor:
+    if exponent == -0.75:  # as in every net of note; roots are far faster than powers
+        return (scale * scale.sqrt()).rsqrt_()
+    return scale**exponent
 
 
 @register("LRN")
@@ -63,12 +71,12 @@ class _Channels:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._bands: dict[int, Tensor] = {}
+        self._bands: dict[int, Correlate] = {}
 
     def __call__(self, z: Tensor) -> Tensor:
         channels = z.shape[1]
         if channels not in self._bands:
             position = torch.arange(channels, device=z.device)
             near = (position[:, None] - position).abs() <= (self.size - 1) // 2
-            self._bands[channels] = near.to(z.dtype)[:, :, None, None] / self.size
-        return F.conv2d(z, self._bands[channels])
+            self._bands[channels] = Correlate(near.to(z.dtype)[:, :, None, None] / self.size, None)
+        return self._bands[channels](z)
