@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 SHAPING = (
     "CMakeLists.txt",
     "compiling.py",
+    "cuda_cpu_layers.cpp",
     "cuda_device_properties.hpp",
     "cuda_proposal_backward.hpp",
     "sources.py",

@@ -70,7 +70,7 @@ def find_cuda(wanted: str) -> Cuda | None:
     if nvcc is None or release is None:
         problem = "nvcc was not found on PATH, in $CUDA_HOME/bin or in /usr/local/cuda/bin"
     elif output_of([nvcc, "-x", "cu", "-E", "-"], stdin=PROBE) is None:
-        problem = f"the toolkit of {nvcc} lacks the headers of cuBLAS or cuRAND"
+        problem = f"{nvcc} cannot compile with the headers of cuBLAS and cuRAND"
     else:
         return Cuda(nvcc, release[1], architectures(gpus or ""))
     if wanted == "on":
