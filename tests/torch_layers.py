@@ -18,15 +18,20 @@ Array = np.ndarray
 
 
 def built(
-    kind: str, params: str = "", weights: Sequence[Array] = (), bottoms: int = 1, tops: int = 1
+    kind: str,
+    params: str = "",
+    weights: Sequence[Array] = (),
+    bottoms: int = 1,
+    tops: int = 1,
+    dtype: torch.dtype = torch.float64,
 ) -> Run:
-    """The function of one layer, weights in float64."""
+    """The function of one layer."""
     sources = [layer(f"x{i}", "Input", "") for i in range(bottoms)]
     names = " ".join(f"x{i}" for i in range(bottoms))
     text = "\n".join([*sources, layer("l", kind, names, " ".join("abcdef"[:tops]), params)])
     net = text_format.Parse(text, NetParameter())
     tested = Graph.from_layers("test", net.layer).layer("l")
-    return build(Setup(tested, tuple(torch.tensor(w, dtype=torch.float64) for w in weights)))
+    return build(Setup(tested, tuple(torch.tensor(w, dtype=dtype) for w in weights)))
 
 
 def run(function: Run, *bottoms: Array) -> Array:

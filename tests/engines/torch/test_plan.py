@@ -1,0 +1,77 @@
+"""Plans of the ascent: what is fused and what is let go, and that neither changes a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_nets import conv, layer, load_text, net_text, noise, relu
+
+from deepvis_caffe.engines.torch.plan import make_plan
+from deepvis_caffe.model.graph import Value
+
+# data -> a -> relu -> b -> leaky (slope) -> out
+#                 \--> c ---------------------> out
+NET = net_text(
+    conv("a", "data", 3, 3, "pad: 1"),
+    relu("relu_a", "a"),
+    conv("b", "a", 2),
+    layer("leaky", "ReLU", "b", "b", "relu_param { negative_slope: 0.5 }"),
+    conv("c", "a", 2),
+    layer("relu_c", "ReLU", "c", "relu_c"),
+    layer("out", "Eltwise", "b c relu_c"),
+    data=(1, 2, 4, 5),
+)
+
+
+@pytest.fixture
+def net(tmp_path: Path):
+    return load_text("torch", tmp_path, NET)
+
+
+def steps(net, name: str):
+    target = net.model.graph.seed(name)
+    return make_plan(net.model.graph, net._program, target, [Value("data")])
+
+
+def test_a_convolution_that_only_its_relu_reads_is_one_step_with_it(net):
+    assert [(step.layer.name, [*step.tops]) for step in steps(net, "out")] == [
+        ("a", [Value("a", 1)]),  # with relu_a
+        ("b", [Value("b", 0)]),  # the leaky ReLU is a layer of its own
+        ("leaky", [Value("b", 1)]),
+        ("c", [Value("c", 0)]),  # read by out, too
+        ("relu_c", [Value("relu_c", 0)]),
+        ("out", [Value("out", 0)]),
+    ]
+
+
+def test_the_target_itself_is_not_fused(net):
+    assert [step.tops for step in steps(net, "a")] == [(Value("a", 0),)]
+    assert [step.tops for step in steps(net, "relu_a")] == [(Value("a", 1),)]
+
+
+def test_values_are_let_go_by_their_last_reader(net):
+    done = {step.layer.name: set(step.done) for step in steps(net, "out")}
+    assert done == {
+        "a": {Value("data")},
+        "b": set(),
+        "leaky": {Value("b", 0)},
+        "c": {Value("a", 1)},
+        "relu_c": set(),
+        "out": {Value("b", 1), Value("c", 0), Value("relu_c", 0)},
+    }
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+@pytest.mark.parametrize("name", ["a", "relu_a", "b", "leaky", "relu_c", "out"])
+def test_the_ascent_equals_forward_and_backward(net, name, mode):
+    x = noise(3, 2, 4, 5)
+    value = net.model.graph.seed(name)
+    net.forward(x, [])
+    dy = noise(3, *net.shapes[value][1:], seed=4)
+    dx = net.backward(name, dy, mode)["data"]
+    top = net.evaluate(torch.tensor(x), name)
+    np.testing.assert_allclose(top, net._values[value].detach(), atol=1e-6)
+    np.testing.assert_allclose(net.input_gradient(torch.tensor(dy), mode), dx, atol=1e-5)
