@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimize.params import AscentParams
-from deepvis_caffe.optimize.rates import Constant, Progress
+from deepvis_caffe.optimize.rates import Constant, GrayLevels, Progress
 
 PRESETS: Mapping[int, AscentParams] = MappingProxyType(
     {
@@ -30,6 +30,12 @@ PRESETS: Mapping[int, AscentParams] = MappingProxyType(
             rate=Progress(max_lr=1e8, desired=2),
         ),
     }
+)
+
+# Chosen by looking at SqueezeNet's pictures. Preset 2 takes away 0.3 of the picture at every step,
+# and needs longer steps for the same contrast; preset 1 has the least to hold it back.
+GRAY_LEVELS: Mapping[int, GrayLevels] = MappingProxyType(
+    {1: GrayLevels(2), 2: GrayLevels(15), 3: GrayLevels(4), 4: GrayLevels(8)}
 )
 
 

@@ -16,8 +16,9 @@ from deepvis_caffe.errors import EngineError, SettingsError
 from deepvis_caffe.optimize.ascent import ascend
 from deepvis_caffe.optimize.objective import Objective, Position, check_units, resolve_position
 from deepvis_caffe.optimize.params import AscentParams
+from deepvis_caffe.optimize.presets import GRAY_LEVELS
 from deepvis_caffe.optimize.presets import preset as preset_params
-from deepvis_caffe.optimize.rates import Constant, GrayLevels, Rate
+from deepvis_caffe.optimize.rates import Constant, Rate
 from deepvis_caffe.optimize.record import Track
 from deepvis_caffe.optimize.result import AscentResult
 from deepvis_caffe.optimize.start import first_images
@@ -63,7 +64,7 @@ def optimize(
     iterations
         Number of steps; by default the preset's.
     rate
-        ``"auto"``, `GrayLevels`, steps equally far in every net and layer; ``"paper"`` is the
+        ``"auto"``, `GrayLevels`, steps as far in every net and layer; ``"paper"`` is the
         preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
         both words mean the rate that they hold.
     batch_size
@@ -129,7 +130,7 @@ def ascent_params(
                 f"got {rate!r}"
             )
         if rate == "auto" and not isinstance(preset, AscentParams):
-            changes["rate"] = GrayLevels()
+            changes["rate"] = GRAY_LEVELS[preset]
     else:
         changes["rate"] = Constant(rate) if isinstance(rate, int | float) else rate
     return params.but(**changes)

@@ -140,18 +140,18 @@ def test_a_net_that_is_never_finite_has_no_best() -> None:
 
 
 def test_met_top_is_the_first_image_at_which_the_unit_leads(ops: ArrayOps) -> None:
-    # unit 0 is constantly 300 - 0.0 * x; unit 1 gains 168 a step and leads from step 2 on
+    # units 0 and 2 are constantly 300 and 400; unit 1 gains 168 a step: 0, 168, 336, 504
     def formula(x: np.ndarray) -> Any:
         rising, pull = linear(np.ones((1, *SHAPE)))(x)
-        values = np.concatenate([np.full_like(rising, 300), rising], axis=1)
-        return values, lambda diff: pull(diff[:, 1:])
+        values = np.concatenate([0 * rising + 300, rising, 0 * rising + 400], axis=1)
+        return values, lambda diff: pull(diff[:, 1:2])
 
-    net = FakeNet(formula, 2, SHAPE, ops)
+    net = FakeNet(formula, 3, SHAPE, ops)
     run = one(net, 1, iterations=6)
     assert run.met_top is not None
-    assert run.met_top.iteration == 2
-    assert (run.met_top.image == 2).all()
-    assert one(net, 1, iterations=2).met_top is None
+    assert run.met_top.iteration == 3
+    assert (run.met_top.image == 3).all()
+    assert one(net, 1, iterations=3).met_top is None
 
 
 # -- maps ----------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_presets_are_the_papers_table() -> None:
 
 
 def test_rates_by_word_number_and_object() -> None:
-    assert ascent_params(1).rate == GrayLevels()
+    assert all(isinstance(ascent_params(number).rate, GrayLevels) for number in (1, 2, 3, 4))
     assert ascent_params(1, 30).rate == Constant(30)
     assert ascent_params(1, Progress(1, 2)).rate == Progress(1, 2)
     own = AscentParams(rate=Constant(7), decay=0.5)
