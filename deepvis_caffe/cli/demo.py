@@ -25,12 +25,12 @@ class Part(NamedTuple):
     iterations: int
 
 
-# Classes that a person knows at a glance: flamingo, tiger, ladybug, zebra, strawberry, volcano.
-# Then some convolution units, each layer's from what it can tell apart: edges and textures, parts.
+# Classes that a person knows at a glance: flamingo, tiger, ladybug, zebra, peacock, volcano. Then
+# some convolution units: of a low layer, which see textures and spots; of a high one, parts.
 PARTS = (
-    Part("pool10", (130, 292, 301, 340, 949, 980), 300),
-    Part("fire4/expand3x3", (3, 20, 41), 200),
-    Part("fire8/expand3x3", (7, 60, 101), 200),
+    Part("pool10", (130, 292, 301, 340, 84, 980), 300),
+    Part("fire4/expand3x3", (8, 12, 60), 150),
+    Part("fire7/expand3x3", (0, 26, 38), 150),
 )
 
 

@@ -75,6 +75,24 @@ def sprite(pictures: Mapping[int, Picture], count: int, largest: int = 4096) -> 
     return _grid(cells, side, side, cell, 0, GRAY)
 
 
+def vivid(picture: Picture, percentile: float = 99.5) -> Picture:
+    """Stretch the contrast about mid-gray, until all but the farthest values fill the range.
+
+    A few extreme pixels take most of the range of a picture that is scaled by its largest value;
+    this leaves them clipped and the rest plain to see.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3), zero is mid-gray, as ``best_X`` is.
+    percentile
+        Which distance from gray becomes black or white.
+    """
+    centred = picture.astype(np.float32) - 127.5
+    reach = max(float(np.percentile(np.abs(centred), percentile)), 0.5)
+    return np.rint(np.clip(127.5 + centred * (127.5 / reach), 0, 255)).astype(np.uint8)
+
+
 def captioned(picture: Picture, text: str, fill: int = 255) -> Picture:
     """A picture with one line of text in a strip below it, cut where it does not fit."""
     import cv2

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.montage import montage, sprite
+from deepvis_caffe.gallery.montage import montage, sprite, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 
 Record = dict[str, Any]
@@ -120,14 +120,18 @@ class ResultStore:
         )
 
     def cell(self, layer: str, unit: int, seed: int) -> Picture:
-        """What a montage shows of one run: what the unit sees, large enough to be seen itself."""
-        picture = read_image(self.picture(layer, unit, seed))
+        """What a montage shows of one run: ``best_X``, plain to see.
+
+        Cut to what the unit sees, its contrast stretched, and enlarged where it is small.
+        """
+        picture = read_image(self.picture(layer, unit, seed, "best_X"))
         window = (read_record(self.record(layer, unit, seed)) or {}).get("window")
         if window is not None:
             top, left, bottom, right = window
             picture = picture[top:bottom, left:right]
         grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
-        return resize_image(picture, picture.shape[0] * grow, picture.shape[1] * grow)
+        height, width = picture.shape[0] * grow, picture.shape[1] * grow
+        return resize_image(vivid(picture), height, width)
 
     # -- writing -----------------------------------------------------------------------------
 

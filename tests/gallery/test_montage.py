@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.montage import captioned, montage, sprite, square_side
+from deepvis_caffe.gallery.montage import captioned, montage, sprite, square_side, vivid
 
 
 def _flat(level: int, height: int = 1, width: int = 2) -> np.ndarray:
@@ -59,6 +59,15 @@ def test_pictures_of_two_sizes_are_named() -> None:
         montage([_flat(1), _flat(2, 2, 2)])
     with pytest.raises(ImageError, match="at least one"):
         montage([])
+
+
+def test_vivid_clips_the_farthest_and_stretches_the_rest_about_gray() -> None:
+    levels = np.full((10, 10, 3), 128, np.uint8)
+    levels[0, 0], levels[0, 1], levels[0, 2] = 255, 138, 117  # 127.5 is zero: +127.5, +10.5, -10.5
+    made = vivid(levels, percentile=98.5)  # all but one and a half of a hundred: 10.5 is the reach
+    np.testing.assert_array_equal(made[0, :3, 0], [255, 255, 0])
+    assert made[5, 5, 0] == round(127.5 + 0.5 * 127.5 / 10.5)
+    assert (vivid(np.full((2, 2, 3), 128, np.uint8)) <= 255).all()
 
 
 def test_a_caption_is_below_the_picture_and_within_its_width() -> None:
