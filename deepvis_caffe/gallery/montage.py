@@ -52,8 +52,8 @@ def montage(
     return _grid(cells, rows, columns or side, pictures[0].shape[:2], padding, fill)
 
 
-def sprite(pictures: Mapping[int, Picture], count: int, largest: int = 4096) -> Picture:
-    """One small picture for each unit of a layer, at the unit's place in a square grid.
+def sprite(pictures: Mapping[int, Picture], count: int) -> Picture:
+    """One picture for each unit of a layer, at the unit's place in a square grid.
 
     DVT's ``whole_layer.jpg``: it finds unit k at row k // side, column k % side, so there is no
     padding, and units without a picture leave their cell gray.
@@ -64,15 +64,16 @@ def sprite(pictures: Mapping[int, Picture], count: int, largest: int = 4096) -> 
         By unit, at least one.
     count
         Number of units in the layer.
-    largest
-        Cells shrink until the whole is no larger than this, to no less than 16 pixels a cell.
     """
     side = square_side(count)
-    height, width = next(iter(pictures.values())).shape[:2]
-    shrink = min(1.0, max(16, largest // side) / max(height, width))
-    cell = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    cells = {unit: resize_image(picture, *cell) for unit, picture in pictures.items()}
-    return _grid(cells, side, side, cell, 0, GRAY)
+    return _grid(pictures, side, side, next(iter(pictures.values())).shape[:2], 0, GRAY)
+
+
+def shrunk(picture: Picture, most: int) -> Picture:
+    """A picture whose longer side is at most `most` pixels."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, most / max(height, width))
+    return resize_image(picture, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
 def vivid(picture: Picture, percentile: float = 99.5) -> Picture:

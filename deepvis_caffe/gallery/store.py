@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.montage import montage, sprite, vivid
+from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 
 Record = dict[str, Any]
@@ -33,6 +33,7 @@ Box = tuple[int, int, int, int]
 
 KINDS = ("best_X", "best_Xpm")
 SMALLEST_CELL = 96
+LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
 
 
 def folder_name(layer: str) -> str:
@@ -207,10 +208,12 @@ class ResultStore:
             None where no unit is finished.
         """
         cells = {}
+        most = max(16, LARGEST_LAYER // square_side(count))
         for path in sorted(self.layer_folder(layer).glob("*_montage.json")):
             record = read_record(path) or {}
             if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
-                cells[record["unit"]] = self.cell(layer, record["unit"], record["seeds"][0])
+                unit, seed = record["unit"], record["seeds"][0]
+                cells[unit] = shrunk(self.cell(layer, unit, seed), most)
         if not cells:
             return None
         # Windows at the border are smaller; one sprite has one size.

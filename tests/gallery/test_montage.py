@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.montage import captioned, montage, sprite, square_side, vivid
+from deepvis_caffe.gallery.montage import captioned, montage, shrunk, sprite, square_side, vivid
 
 
 def _flat(level: int, height: int = 1, width: int = 2) -> np.ndarray:
@@ -47,11 +47,12 @@ def test_a_sprite_gives_every_unit_where_dvt_looks_for_it() -> None:
         assert (tiles[unit] == (unit if unit in cells else 128)).all(), unit
 
 
-def test_a_large_sprite_has_smaller_cells_of_the_same_colour() -> None:
-    made = sprite({0: _flat(50, 100, 50), 99: _flat(60, 100, 50)}, count=100, largest=400)
-    assert made.shape == (400, 200, 3)  # 10 x 10 cells of 40 x 20
-    assert (made[:40, :20] == 50).all()
-    assert (made[-40:, -20:] == 60).all()
+def test_shrinking_averages_and_never_enlarges() -> None:
+    stripes = np.tile(np.array([0, 100], np.uint8)[None, :, None], (20, 20, 3))  # 20 x 40
+    made = shrunk(stripes, 20)
+    assert made.shape == (10, 20, 3)
+    assert (made == 50).all()
+    np.testing.assert_array_equal(shrunk(stripes, 100), stripes)
 
 
 def test_pictures_of_two_sizes_are_named() -> None:

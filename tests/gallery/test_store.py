@@ -169,6 +169,16 @@ def test_the_whole_layer_has_each_units_first_seed_in_its_place(store: ResultSto
     assert read_record(path.with_suffix(".json"))["units"] == [0, 4]
 
 
+def test_a_large_layer_has_small_cells(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepvis_caffe.gallery.store.LARGEST_LAYER", 90)
+    _write(store, unit=8, level=200)
+    store.write_montage("fc", 8, [0], {"recipe": RECIPE})
+    made = cv2.imread(str(store.write_whole_layer("fc", 9, RECIPE))).astype(int)
+    assert made.shape == (3 * 25, 3 * 30, 3)  # 100 x 120, shrunk to 30 wide
+    assert (made[::25, ::30] == 128).sum() == 8 * 3
+    assert made[-5, -5].min() > 250
+
+
 def test_nothing_finished_makes_no_whole_layer(store: ResultStore) -> None:
     assert store.write_whole_layer("fc", 5, RECIPE) is None
     assert not store.folder.exists()
