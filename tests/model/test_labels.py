@@ -12,10 +12,8 @@ from deepvis_caffe.model.labels import label_of, read_labels
 
 def test_one_name_a_line_synset_ids_and_empty_lines_dropped(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
-    path.write_bytes(
-        b"\xef\xbb\xbfn01440764 tench, Tinca tinca\r\n\r\n n2 goldfish \ncaf\xc3\xa9\n"
-    )
-    assert read_labels(path) == ("tench, Tinca tinca", "n2 goldfish", "café")
+    path.write_bytes(b"\xef\xbb\xbfn01440764 tench, fish\r\n\r\nn2 goldfish \ncaf\xc3\xa9\n")
+    assert read_labels(path) == ("tench, fish", "n2 goldfish", "café")
 
 
 def test_labels_belong_to_layers_with_as_many_units() -> None:
@@ -25,7 +23,7 @@ def test_labels_belong_to_layers_with_as_many_units() -> None:
 
 
 def test_what_is_no_label_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot read the labels .*: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot read the labels .*: No such file"):
         read_labels(tmp_path / "gone.txt")
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(SettingsError, match="hold no names"):
