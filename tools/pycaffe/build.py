@@ -111,7 +111,7 @@ def build(options: argparse.Namespace, toolkit: cuda.Cuda | None, key: str) -> P
             shutil.rmtree(work, ignore_errors=True)
         sdist = sources.fetch(root, options.sdist)
         kind = f"CUDA {toolkit.version} ({toolkit.architectures})" if toolkit else "CPU only"
-        say(f"Compiling Caffe, {kind}, {options.jobs} jobs in {work}")
+        say(f"Compiling Caffe, {kind}, {options.jobs} files at a time, in {work}")
         say("This takes minutes, once. Interrupt it at will: the next run goes on from there.")
         sources.unpack(sdist, work / "source")
         log = root / "logs" / f"{key}.log"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import sources
 import toolchain
-from common import say
+from common import BuildError, say
 from cuda import Cuda
 
 __all__ = ["build_inputs", "cache_folder", "find_wheel", "key_of", "locked", "store"]
@@ -64,14 +64,23 @@ def build_inputs(cuda: Cuda | None) -> dict[str, object]:
     -------
     dict
         Plain values, by name.
+
+    Raises
+    ------
+    BuildError
+        If numpy is not installed.
     """
+    try:
+        numpy = importlib.metadata.version("numpy")
+    except importlib.metadata.PackageNotFoundError:
+        raise BuildError("The key needs numpy, whose version is a part of it.") from None
     return {
         "sdist": sources.SDIST_SHA256,
         "recipe": {name: sources.sha256_of(HERE / name) for name in SHAPING},
         "abi": sysconfig.get_config_var("SOABI"),
         "platform": sysconfig.get_platform(),
         "libc": "-".join(platform.libc_ver()),
-        "numpy": importlib.metadata.version("numpy").split(".")[0],
+        "numpy": numpy.split(".")[0],
         "libraries": toolchain.libraries(),
         "cuda": f"{cuda.version} for {cuda.architectures}" if cuda else "none",
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import BuildError, output_of, say
+from common import BuildError, output_of
 
 __all__ = ["CHOICES", "Cuda", "find_cuda"]
 
@@ -75,7 +76,7 @@ def find_cuda(wanted: str) -> Cuda | None:
         return Cuda(nvcc, release[1], architectures(gpus or ""))
     if wanted == "on":
         raise BuildError(f"--cuda on: {problem}. Install a CUDA toolkit, or use --cuda off.")
-    say(f"There is a GPU, but {problem}: building for the CPU.")
+    print(f"There is a GPU, but {problem}: building for the CPU.", file=sys.stderr, flush=True)
     return None
 
 
