@@ -39,7 +39,7 @@ def make_plan(
     """The steps from the values in `have` to `target`.
 
     A convolution that only a ReLU reads becomes one step with it: nobody sees the value between
-    them, except where that is the target.
+    them. Of the target there are no readers here, so it is never hidden so.
     """
     layers = graph.ancestors([target], have)
     readers: dict[Value, list[Layer]] = {}
@@ -52,7 +52,7 @@ def make_plan(
         if layer in fused:
             continue
         run, tops = program.run_of(layer), layer.tops
-        after = readers.get(tops[0], []) if tops[0] != target else []
+        after = readers.get(tops[0], [])
         with_relu = program.with_relu(layer, after[0]) if len(after) == 1 else None
         if with_relu:
             run, tops = with_relu, after[0].tops

@@ -140,6 +140,10 @@ def test_scale_and_bias_lie_along_axes(axis, shape, against):
     agrees(built("Bias", bias, bottoms=2), X + wide_b, X, b)
 
 
+def test_a_scalar_scales_a_scalar():
+    agrees(built("Scale", bottoms=2), np.array(6.0), np.array(2.0), np.array(3.0))
+
+
 def test_batch_norm_divides_its_stored_sums_by_their_count():
     mean, variance = RNG.standard_normal(3), RNG.uniform(0.5, 2, 3)
     expected = (X - mean.reshape(-1, 1, 1)) / np.sqrt(variance.reshape(-1, 1, 1) + 0.125)

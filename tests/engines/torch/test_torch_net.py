@@ -161,6 +161,22 @@ def test_a_source_has_a_diff(tmp_path: Path) -> None:
     np.testing.assert_array_equal(diffs["dummy"], [[3, 30]])
 
 
+def test_layers_that_only_hand_on_have_diffs_of_their_own(tmp_path: Path) -> None:
+    text = net_text(
+        layer("flat", "Flatten", "data", "flat", "flatten_param { axis: 1 end_axis: 1 }"),
+        layer("drop", "Dropout", "data"),
+        layer("same", "Reshape", "data", "same", "reshape_param { shape { dim: 0 dim: 0 } }"),
+        layer("split", "Split", "data", "twin"),
+        layer("sum", "Eltwise", "data flat drop same twin", "sum",
+              "eltwise_param { coeff: 1 coeff: 2 coeff: 3 coeff: 4 coeff: 5 }"),
+        data=(1, 1),
+    )  # fmt: skip
+    net = load_text("torch", tmp_path, text)
+    net.forward(np.ones((1, 1)))
+    diffs = net.backward("sum", np.ones((1, 1)), blobs=["data", "flat", "drop", "same", "twin"])
+    assert [diff.item() for diff in diffs.values()] == [15, 2, 3, 4, 5]
+
+
 def test_no_diff_gets_through_a_layer_without_a_gradient(tmp_path: Path) -> None:
     text = net_text(layer("which", "ArgMax", "data"), data=(1, 3))
     net = load_text("torch", tmp_path, text)
