@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.device import memory_format
 from deepvis_caffe.engines.torch.onednn import PackedConvolution, usable
 from deepvis_caffe.engines.torch.registry import RuleNow
 from deepvis_caffe.model.geometry import Window
@@ -113,7 +114,7 @@ def _turned(weight: Tensor, group: int) -> Tensor:
     outputs, channels, height, width = weight.shape
     split = weight.reshape(group, outputs // group, channels, height, width)
     turned = split.transpose(1, 2).reshape(group * channels, outputs // group, height, width)
-    return turned.flip(2, 3).contiguous(memory_format=torch.channels_last)
+    return turned.flip(2, 3).contiguous(memory_format=memory_format(weight.device))
 
 
 class _ByPhases:
@@ -133,7 +134,7 @@ class _ByPhases:
         split = whole.reshape(outputs, channels, taps[0], rows, taps[1], columns).flip(2, 4)
         phases = split.permute(1, 3, 5, 0, 2, 4).reshape(-1, outputs, *taps)
         self.correlate = Correlate(
-            phases.contiguous(memory_format=torch.channels_last),
+            phases.contiguous(memory_format=memory_format(weight.device)),
             None,
             pad=(taps[0] - 1, taps[1] - 1),
         )

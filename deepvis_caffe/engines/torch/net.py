@@ -6,9 +6,8 @@ computes diffs of blobs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,8 +82,8 @@ class TorchNet(Net):
     def _need(self, values: Iterable[Value]) -> list[Tensor]:
         """Those values of the current pass, computing only what is not there yet.
 
-        Operations are recorded always: it costs a hundredth of the time, the values are kept
-        anyhow, and no backward pass has to run the net a second time.
+        Operations are recorded always: that takes no time that could be measured, the values are
+        kept anyhow, and no backward pass has to run the net a second time.
         """
         values = list(values)
         for layer in self.model.graph.ancestors(values, have=self._values):
@@ -99,14 +98,26 @@ class TorchNet(Net):
 
     def _diffs(self, top: Tensor, bottoms: list[Tensor], dy: Tensor, mode: str) -> list[Tensor]:
         """Diffs of `bottoms`, zero where `top` does not depend on them by a gradient."""
+        found: dict[int, Tensor | None] = {id(top): dy}
         reached = [x for x in bottoms if x.requires_grad] if top.requires_grad else []
-        found: Mapping[int, Tensor | None] = {id(top): dy}
         if reached:
-            self._program.mode = mode
-            with full_precision():
-                diffs = torch.autograd.grad(top, reached, dy, retain_graph=True, allow_unused=True)
-            found = {**found, **{id(x): dx for x, dx in zip(reached, diffs, strict=True)}}
+            diffs = self._gradients(top, reached, dy, mode, keep=True)
+            found |= {id(x): dx for x, dx in zip(reached, diffs, strict=True)}
         return [torch.zeros_like(x) if (dx := found.get(id(x))) is None else dx for x in bottoms]
+
+    def _gradients(
+        self, top: Tensor, bottoms: list[Tensor], dy: Tensor, mode: str, keep: bool
+    ) -> tuple[Tensor | None, ...]:
+        """The backward pass; `keep` what another one from the same forward pass needs."""
+        self._program.mode = mode
+        try:
+            with full_precision():
+                return torch.autograd.grad(top, bottoms, dy, retain_graph=keep, allow_unused=True)
+        except RuntimeError as error:  # torch's own, running out of memory included
+            raise EngineError(
+                f"the backward pass from a value of shape {tuple(top.shape)}, for a diff of "
+                f"{tuple(dy.shape)}, failed: {error}"
+            ) from error
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
 
@@ -142,16 +153,17 @@ class TorchNet(Net):
             raise EngineError("input_gradient may be called once after each evaluate")
         leaf, top = self._ascent
         self._ascent = None
-        self._program.mode = check_mode(mode)
-        if not top.requires_grad:
-            return torch.zeros_like(leaf, memory_format=torch.contiguous_format)
-        with full_precision():
-            (dx,) = torch.autograd.grad(top, leaf, diff, allow_unused=True)
-        return torch.zeros_like(leaf) if dx is None else dx.contiguous()
+        check_mode(mode)
+        dx = None
+        if top.requires_grad:
+            (dx,) = self._gradients(top, [leaf], diff, mode, keep=False)
+        return (torch.zeros_like(leaf) if dx is None else dx).contiguous()
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=memory_format(self._device)) if x.ndim == 4 else x
 
 
 def _host(tensor: Tensor) -> Floats:
-    return np.array(tensor.detach().cpu().numpy(), np.float32, order="C")
+    copy = torch.empty(tensor.shape)
+    copy.copy_(tensor.detach())
+    return copy.numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,7 +63,7 @@ class Program:
         run = run or self._runs[layer.index]
         try:
             tops = run(*bottoms)
-        except RuntimeError as error:  # torch's own, running out of memory included
+        except (RuntimeError, IndexError) as error:  # torch's, running out of memory included
             raise EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}") from error
         return tops if isinstance(tops, tuple) else (tops,)
 
@@ -99,7 +100,9 @@ class Program:
 
     def _build(self, layer: Layer, model: Model) -> Run:
         blobs = model.weights.get(layer.name, ())
-        weights = tuple(torch.from_numpy(blob).to(self.device) for blob in blobs)
+        # Torch shares memory only with arrays that it may write to.
+        writeable = [np.require(blob, np.float32, ["C", "W"]) for blob in blobs]
+        weights = tuple(torch.from_numpy(blob).to(self.device) for blob in writeable)
         rule = self._rules[layer.index]
         return build(Setup(layer, weights, self.device, memory_format(self.device), rule))
 

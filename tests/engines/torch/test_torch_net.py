@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,27 @@ def test_input_gradient_once_after_each_evaluate(chain: Net) -> None:
     chain.input_gradient(top)
     with pytest.raises(EngineError, match="once after each evaluate"):
         chain.input_gradient(top)
+
+
+def test_a_diff_of_another_shape(chain: Net) -> None:
+    chain.evaluate(torch.zeros(1, 3, 2, 2), "conv2")
+    with pytest.raises(EngineError, match=r"of shape \(1, 2, 2, 2\), for a diff of \(1, 2, 3, 3\)"):
+        chain.input_gradient(torch.zeros(1, 2, 3, 3))
+    chain.forward(np.zeros((1, 3, 2, 2)))
+    with pytest.raises(EngineError, match=r"\(1, 2, 3, 3\), expected \(1, 2, 2, 2\)"):
+        chain.backward("conv2", np.zeros((1, 2, 3, 3)))
+
+
+def test_weights_that_are_read_only(tmp_path: Path) -> None:
+    frozen = {name: tuple(blob.copy() for blob in blobs) for name, blobs in WEIGHTS.items()}
+    for blob in [blob for blobs in frozen.values() for blob in blobs]:
+        blob.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = load_text("torch", tmp_path, CHAIN, frozen)
+    x = noise(1, 3, 2, 2)
+    hidden = np.maximum(up(x, W1, B1), 0)
+    np.testing.assert_allclose(net.forward(x, ["conv1"])["conv1"], hidden, atol=1e-6)
 
 
 def test_a_second_builder_for_a_type_is_refused() -> None:
