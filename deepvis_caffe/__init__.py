@@ -9,9 +9,7 @@ The names below are imported on first use, so that importing the package costs n
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,9 +27,9 @@ if TYPE_CHECKING:
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
     from deepvis_caffe.model.model import load_model as load_model
-    from deepvis_caffe.optimize import AscentParams as AscentParams
-    from deepvis_caffe.optimize import AscentResult as AscentResult
-    from deepvis_caffe.optimize import optimize as optimize
+    from deepvis_caffe.optimizer import AscentParams as AscentParams
+    from deepvis_caffe.optimizer import AscentResult as AscentResult
+    from deepvis_caffe.optimizer import optimize as optimize
     from deepvis_caffe.settings import Settings as Settings
     from deepvis_caffe.settings import load_settings as load_settings
 
@@ -52,25 +50,14 @@ _HOMES = {
     "sample_image": "image",
     "write_image": "image",
     "load_model": "model.model",
-    "AscentParams": "optimize",
-    "AscentResult": "optimize",
-    "optimize": "optimize",
+    "AscentParams": "optimizer",
+    "AscentResult": "optimizer",
+    "optimize": "optimizer",
     "Settings": "settings",
     "load_settings": "settings",
 }
 
 __all__ = ["__version__", *_HOMES]
-
-
-class _Package(ModuleType):
-    """A package whose subpackage `optimize`, once imported, does not hide its function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """One ascent, slowly: numpy, scipy and a loop over images, written from the paper alone.
 
-``ascend(value_and_gradient, x, ...)`` shares no line with `deepvis_caffe.optimize`. It runs in
+``ascend(value_and_gradient, x, ...)`` shares no line with `deepvis_caffe.optimizer`. It runs in
 float64 and takes one image (C, H, W) at a time.
 """
 

@@ -92,7 +92,7 @@ def unit_diff(
     """
     import numpy as np
 
-    from deepvis_caffe.optimize.objective import check_units, resolve_position
+    from deepvis_caffe.optimizer.objective import check_units, resolve_position
 
     blob = net.model.graph.seed(layer).blob
     values = net.forward(x, blobs=[blob])[blob]

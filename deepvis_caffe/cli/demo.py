@@ -65,7 +65,7 @@ def make_part(net: Net, store: ResultStore, part: Part, labels: Labels) -> Path:
     from deepvis_caffe.gallery.montage import captioned, montage
     from deepvis_caffe.gallery.store import folder_name
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.optimize import ascent_params
+    from deepvis_caffe.optimizer import ascent_params
 
     params = ascent_params(iterations=part.iterations)
     with progress_bar(f"{part.layer}, units {part.units}", "image steps") as report:

@@ -66,8 +66,8 @@ def optimize(
     from deepvis_caffe.gallery.layer import make_layer
     from deepvis_caffe.gallery.store import ResultStore
     from deepvis_caffe.model.labels import read_labels
-    from deepvis_caffe.optimize import ascent_params
-    from deepvis_caffe.optimize.run import unit_shape
+    from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.run import unit_shape
 
     params = ascent_params(
         settings.preset,

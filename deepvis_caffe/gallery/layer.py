@@ -19,9 +19,9 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
-from deepvis_caffe.optimize import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimize.objective import check_units, resolve_position
-from deepvis_caffe.optimize.run import default_batch_size, unit_shape
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
+from deepvis_caffe.optimizer.objective import check_units, resolve_position
+from deepvis_caffe.optimizer.run import default_batch_size, unit_shape
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def make_layer(
     store
         Where results go, and which of them are there.
     params
-        What the ascent does, see `deepvis_caffe.optimize.ascent_params`.
+        What the ascent does, see `deepvis_caffe.optimizer.ascent_params`.
     labels
         Names of the units of the layers that have as many.
     progress

@@ -23,7 +23,7 @@ from deepvis_caffe.cli.main import app
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import write_image
-from deepvis_caffe.optimize import AscentParams
+from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.settings import Settings
 
 

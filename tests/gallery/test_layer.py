@@ -17,7 +17,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.gallery.layer import batches, fingerprint, make_layer
 from deepvis_caffe.gallery.store import ResultStore
-from deepvis_caffe.optimize import AscentParams, ascent_params, optimize
+from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 
 PARAMS = ascent_params(preset=3, iterations=6)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.optimize.objective import Position
-from deepvis_caffe.optimize.params import AscentParams
-from deepvis_caffe.optimize.record import Floats, MetTop, Stop
+from deepvis_caffe.optimizer.objective import Position
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.record import Floats, MetTop, Stop
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,15 +13,15 @@ import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import EngineError, SettingsError
-from deepvis_caffe.optimize.ascent import ascend
-from deepvis_caffe.optimize.objective import Objective, Position, check_units, resolve_position
-from deepvis_caffe.optimize.params import AscentParams
-from deepvis_caffe.optimize.presets import GRAY_LEVELS
-from deepvis_caffe.optimize.presets import preset as preset_params
-from deepvis_caffe.optimize.rates import Constant, Rate
-from deepvis_caffe.optimize.record import Track
-from deepvis_caffe.optimize.result import AscentResult
-from deepvis_caffe.optimize.start import first_images
+from deepvis_caffe.optimizer.ascent import ascend
+from deepvis_caffe.optimizer.objective import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.presets import GRAY_LEVELS
+from deepvis_caffe.optimizer.presets import preset as preset_params
+from deepvis_caffe.optimizer.rates import Constant, Rate
+from deepvis_caffe.optimizer.record import Track
+from deepvis_caffe.optimizer.result import AscentResult
+from deepvis_caffe.optimizer.start import first_images
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.optimize.objective import Objective
-from deepvis_caffe.optimize.operators import regularizer
-from deepvis_caffe.optimize.params import AscentParams
-from deepvis_caffe.optimize.rates import Slope
-from deepvis_caffe.optimize.record import Floats, Record, Track
+from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.operators import regularizer
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.rates import Slope
+from deepvis_caffe.optimizer.record import Floats, Record, Track
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net

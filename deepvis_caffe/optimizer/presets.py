@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimize.params import AscentParams
-from deepvis_caffe.optimize.rates import Constant, GrayLevels, Progress
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress
 
 PRESETS: Mapping[int, AscentParams] = MappingProxyType(
     {

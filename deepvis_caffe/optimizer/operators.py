@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.optimize.params import AscentParams
+from deepvis_caffe.optimizer.params import AscentParams
 
 BAND = 32  # rows; measured best at 227 pixels for numpy and for torch
 

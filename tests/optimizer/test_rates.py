@@ -9,8 +9,8 @@ import pytest
 
 from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimize.ascent import slope_of
-from deepvis_caffe.optimize.rates import Constant, GrayLevels, Progress, Progress01, Slope
+from deepvis_caffe.optimizer.ascent import slope_of
+from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Slope
 
 # |g|^2 = 4 * 4 = 16 and 4 * 0.25 = 1; the second image's gradient is 0 on half its pixels
 GRADIENTS = np.array([[[[2, -2], [2, -2]]], [[[0.5, 0], [0.5, 0]]]], np.float32)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
-from deepvis_caffe.optimize import (
+from deepvis_caffe.optimizer import (
     AscentParams,
     AscentResult,
     Constant,

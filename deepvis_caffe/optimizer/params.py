@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
-from deepvis_caffe.optimize.rates import GrayLevels, Rate
-from deepvis_caffe.optimize.start import check_start
+from deepvis_caffe.optimizer.rates import GrayLevels, Rate
+from deepvis_caffe.optimizer.start import check_start
 
 PERCENTILES = (
     "value_percentile",
@@ -39,11 +39,11 @@ class AscentParams:
     contribution_percentile
         Pixels with a smaller ``|sum(x * g)|`` over channels become 0.
     rate
-        The learning rate's rule; see `deepvis_caffe.optimize.rates`.
+        The learning rate's rule; see `deepvis_caffe.optimizer.rates`.
     iterations
         Number of forward passes; one fewer updates, the last pass is only looked at.
     start
-        The first image; see `deepvis_caffe.optimize.start`.
+        The first image; see `deepvis_caffe.optimizer.start`.
     push
         1 to raise the activation, -1 to lower it.
 

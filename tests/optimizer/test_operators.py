@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
-from deepvis_caffe.optimize import operators
-from deepvis_caffe.optimize.operators import Operator
-from deepvis_caffe.optimize.params import AscentParams
+from deepvis_caffe.optimizer import operators
+from deepvis_caffe.optimizer.operators import Operator
+from deepvis_caffe.optimizer.params import AscentParams
 
 OPS = {"numpy": NumpyOps(), "torch": TorchOps()}
 

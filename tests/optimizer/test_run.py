@@ -15,7 +15,7 @@ import deepvis_caffe
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.image import read_image
-from deepvis_caffe.optimize import (
+from deepvis_caffe.optimizer import (
     AscentParams,
     Constant,
     GrayLevels,

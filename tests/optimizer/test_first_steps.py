@@ -12,7 +12,7 @@ from scipy.signal import convolve, correlate
 from slow_ascent import RATES, Run, climb
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.optimize import AscentResult, Constant, Progress, Progress01, optimize
+from deepvis_caffe.optimizer import AscentResult, Constant, Progress, Progress01, optimize
 
 STEPS = 30
 HEIGHT, WIDTH, UNITS = 18, 15, 6
