@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +272,13 @@ def test_weights_that_are_read_only(tmp_path: Path) -> None:
     x = noise(1, 3, 2, 2)
     hidden = np.maximum(up(x, W1, B1), 0)
     np.testing.assert_allclose(net.forward(x, ["conv1"])["conv1"], hidden, atol=1e-6)
+
+
+def test_without_torch_the_error_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; import deepvis_caffe.engines.torch"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "EngineError: the torch engine needs PyTorch" in ended.stderr
+    assert "pip install 'deepvis_caffe[torch]'" in ended.stderr
 
 
 def test_a_second_builder_for_a_type_is_refused() -> None:
