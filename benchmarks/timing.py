@@ -1,34 +1,63 @@
-"""Timing, each case once a round, so that a slow spell of the machine hits them all."""
+"""Interleaved timing: every case once a round, so that a slow spell of the machine hits them all.
+
+Each contestant has a process of its own, for the threads that a library leaves spinning after its
+work would slow the next one down.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.cases import Case, make_cases
+
+Figures = Mapping[tuple[str, str], list[float]]
+
+_cases: dict[str, Case] = {}  # of a worker
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to time: a call, and how many image-steps one call does."""
-
-    call: Callable[[], object]
-    images: int
-
-
-def interleave(cases: Mapping[str, Case], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds per image of each case, a figure a round, after one round of warm-up."""
-    figures: dict[str, list[float]] = {name: [] for name in cases}
-    for round_ in range(rounds + 1):
-        for name, case in cases.items():
-            start = time.perf_counter()
-            case.call()
-            elapsed = 1000 * (time.perf_counter() - start) / case.images
-            if round_:
-                figures[name].append(elapsed)
+def interleave(prototxt: Path, layer: str, contestants: Sequence[str], rounds: int) -> Figures:
+    """Milliseconds per image by (contestant, case), a figure a round, after a round of warm-up."""
+    figures: dict[tuple[str, str], list[float]] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        workers = {
+            who: stack.enter_context(
+                ProcessPoolExecutor(1, spawn, _prepare, (prototxt, layer, who))
+            )
+            for who in contestants
+        }
+        names = {who: worker.submit(_names).result() for who, worker in workers.items()}
+        for round_ in range(rounds + 1):
+            for name in dict.fromkeys(name for mine in names.values() for name in mine):
+                for who, worker in workers.items():
+                    if name in names[who]:
+                        figure = worker.submit(_time, name).result()
+                        if round_:
+                            figures.setdefault((who, name), []).append(figure)
     return figures
 
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """The median over rounds of how many times `fast` is faster than `slow`."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def _prepare(prototxt: Path, layer: str, who: str) -> None:
+    _cases.update(make_cases(prototxt, layer, who))
+
+
+def _names() -> list[str]:
+    return list(_cases)
+
+
+def _time(name: str) -> float:
+    case = _cases[name]
+    start = time.perf_counter()
+    case.call()
+    return 1000 * (time.perf_counter() - start) / case.images

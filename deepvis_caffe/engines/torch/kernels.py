@@ -23,6 +23,7 @@ from deepvis_caffe.model.geometry import Window
 Size = tuple[int, ...]
 # With fewer input channels than this, most lanes of oneDNN's strided backward idle.
 _FEW_CHANNELS = 8
+_FEW_LIVE = 16  # leave the others out where at most one channel in this many has a diff
 
 
 class Correlate:
@@ -74,12 +75,17 @@ class Convolution2d:
         self.forward = Correlate(weight, bias, window.stride, window.pad, window.dilation, group)
         self._backward: Callable[[Tensor, Size], Tensor] | None = None
 
-    def __call__(self, x: Tensor, relu_rule: RuleNow | None = None) -> Tensor:
-        """The top, after its ReLU if that layer's rule is given."""
-        return _Node.apply(x, self, relu_rule)
+    def __call__(self, x: Tensor, relu_rule: RuleNow | None = None, few: bool = False) -> Tensor:
+        """The top, after its ReLU if that layer's rule is given.
 
-    def backward(self, dy: Tensor, size: Size) -> Tensor:
-        """The diff of a bottom of height and width `size`."""
+        `few` says to look, in the backward pass, whether only few channels of the top have a diff.
+        """
+        return _Node.apply(x, self, relu_rule, few)
+
+    def backward(self, dy: Tensor, size: Size, channels: Tensor | None = None) -> Tensor:
+        """The diff of a bottom of height and width `size`; `dy` may be of some channels only."""
+        if channels is not None:
+            return self._transposed(dy, size, self.weight[channels])
         if self._backward is None:  # filters of the backward pass take memory: when first needed
             self._backward = self._make_backward()
         return self._backward(dy, size)
@@ -95,9 +101,9 @@ class Convolution2d:
         few = self.weight.shape[1] < _FEW_CHANNELS
         if few and window.dilation == one and self.group == 1:
             return _ByPhases(self.weight, window)
-        return self._transposed
+        return lambda dy, size: self._transposed(dy, size, self.weight)
 
-    def _transposed(self, dy: Tensor, size: Size) -> Tensor:
+    def _transposed(self, dy: Tensor, size: Size, weight: Tensor) -> Tensor:
         window = self.window
         # Rows and columns at the end that no window reaches.
         rest = [
@@ -105,8 +111,19 @@ class Convolution2d:
             for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
         ]
         return F.conv_transpose2d(
-            dy, self.weight, None, window.stride, window.pad, rest, self.group, window.dilation
+            dy, weight, None, window.stride, window.pad, rest, self.group, window.dilation
         )
+
+    def live_channels(self, dy: Tensor) -> Tensor | None:
+        """The channels with a diff, where they are so few that the others are better left out.
+
+        An ascent climbs one unit an image: of the 1000 channels below a pooling, one has a diff.
+        On a GPU, looking would wait for the device, and cost more than it saves.
+        """
+        if self.group > 1 or dy.device.type != "cpu":
+            return None
+        channels = dy.abs().amax((0, 2, 3)).nonzero()[:, 0]
+        return channels if _FEW_LIVE * len(channels) <= dy.shape[1] else None
 
 
 def _turned(weight: Tensor, group: int) -> Tensor:
@@ -152,17 +169,23 @@ class _ByPhases:
 
 class _Node(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Convolution2d, relu_rule: RuleNow | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, layer: Convolution2d, relu_rule: RuleNow | None, few: bool
+    ) -> Tensor:
         y = layer.forward(x, rectify=relu_rule is not None)
-        ctx.layer, ctx.relu_rule, ctx.size = layer, relu_rule, tuple(x.shape[2:])
+        ctx.layer, ctx.relu_rule, ctx.size, ctx.few = layer, relu_rule, tuple(x.shape[2:]), few
         if relu_rule is not None:
             ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        channels = ctx.layer.live_channels(dy) if ctx.few else None
+        if channels is not None:
+            dy = dy[:, channels]
         if ctx.relu_rule is not None:
             (y,) = ctx.saved_tensors
+            y = y if channels is None else y[:, channels]
             rule = ctx.relu_rule()
             dy = torch.ops.aten.threshold_backward(dy, y, 0) if rule is None else rule(dy, y)
-        return ctx.layer.backward(dy, ctx.size), None, None
+        return ctx.layer.backward(dy, ctx.size, channels), None, None, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from deepvis_caffe.engines.torch.program import Program
@@ -12,7 +12,7 @@ from deepvis_caffe.model.graph import Graph, Layer, Value
 
 @dataclass(frozen=True)
 class Step:
-    """A layer to run, or a convolution with the ReLU that follows it.
+    """A layer to run, or two that follow each other.
 
     Attributes
     ----------
@@ -38,27 +38,42 @@ def make_plan(
 ) -> tuple[Step, ...]:
     """The steps from the values in `have` to `target`.
 
-    A convolution that only a ReLU reads becomes one step with it: nobody sees the value between
-    them. Of the target there are no readers here, so it is never hidden so.
+    Two layers become one step where that is faster and nobody else reads the value between them.
+    Of the target there are no readers here, so it is never hidden so. The last convolution is told
+    that few channels of its top may have a diff: an ascent climbs one unit an image.
     """
     layers = graph.ancestors([target], have)
+    last = max((layer.index for layer in layers if layer.type == "Convolution"), default=None)
+    pairs = _pairs(layers, program, last)
+    joined = {after for after, _ in pairs.values()}
+    steps: list[Step] = []
+    for layer in layers:
+        if layer in pairs:
+            after, run = pairs[layer]
+            steps.append(Step(layer, run, layer.bottoms, after.tops))
+        elif layer not in joined:
+            run = program.run_of(layer, few=layer.index == last)
+            steps.append(Step(layer, run, layer.bottoms, layer.tops))
+    return _with_ends(steps, target)
+
+
+def _pairs(
+    layers: Sequence[Layer], program: Program, last: int | None
+) -> dict[Layer, tuple[Layer, Run]]:
+    """Each layer that is run together with the next one, that one, and how."""
     readers: dict[Value, list[Layer]] = {}
     for layer in layers:
         for value in layer.bottoms:
             readers.setdefault(value, []).append(layer)
-    steps: list[Step] = []
-    fused: set[Layer] = set()
-    for layer in layers:
-        if layer in fused:
-            continue
-        run, tops = program.run_of(layer), layer.tops
-        after = readers.get(tops[0], [])
-        with_relu = program.with_relu(layer, after[0]) if len(after) == 1 else None
-        if with_relu:
-            run, tops = with_relu, after[0].tops
-            fused.add(after[0])
-        steps.append(Step(layer, run, layer.bottoms, tops))
-    return _with_ends(steps, target)
+    pairs: dict[Layer, tuple[Layer, Run]] = {}
+    for kind in ("ReLU", "Convolution"):  # a ReLU goes with its pooling rather: that saves more
+        for layer in layers:
+            after = readers.get(layer.tops[0], []) if layer.type == kind else []
+            if len(after) == 1 and after[0] not in pairs:
+                run = program.together(layer, after[0], few=layer.index == last)
+                if run:
+                    pairs[layer] = (after[0], run)
+    return pairs
 
 
 def _with_ends(steps: list[Step], target: Value) -> tuple[Step, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepvis_caffe.engines.rules import Rule, rule_for
 from deepvis_caffe.engines.torch.device import memory_format
 from deepvis_caffe.engines.torch.layers.convolution import Convolution
+from deepvis_caffe.engines.torch.layers.pooling import Pooling
 from deepvis_caffe.engines.torch.registry import Run, Setup, build, check_types
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model.graph import Layer
@@ -67,18 +68,21 @@ class Program:
             raise EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}") from error
         return tops if isinstance(tops, tuple) else (tops,)
 
-    def run_of(self, layer: Layer) -> Run:
-        """The function of a layer."""
-        return self._runs[layer.index]
-
-    def with_relu(self, layer: Layer, relu: Layer) -> Run | None:
-        """A layer and the ReLU that reads it as one function, or None where there is none."""
+    def run_of(self, layer: Layer, few: bool = False) -> Run:
+        """The function of a layer; `few` where perhaps few channels of its top have a diff."""
         run = self._runs[layer.index]
-        if not isinstance(run, Convolution) or len(layer.tops) > 1:
+        return (few and isinstance(run, Convolution) and run.on_images(few=True)) or run
+
+    def together(self, layer: Layer, after: Layer, few: bool = False) -> Run | None:
+        """A layer and the one that reads it as one function, or None where there is none."""
+        if max(len(layer.tops), len(after.tops)) > 1:
             return None
-        if relu.type != "ReLU" or relu.param.relu_param.negative_slope:
-            return None
-        return run.with_relu(self._rules[relu.index])
+        first, second = self._runs[layer.index], self._runs[after.index]
+        if isinstance(first, Convolution) and _plain_relu(after):
+            return first.on_images(self._rules[after.index], few)
+        if isinstance(second, Pooling) and _plain_relu(layer):
+            return second.with_relu(self._rules[layer.index])
+        return None
 
     def check(self, layer: Layer, bottoms: Sequence[Tensor]) -> None:
         """`EngineError` in words where a layer does not fit bottoms of these shapes."""
@@ -105,6 +109,10 @@ class Program:
         weights = tuple(torch.from_numpy(blob).to(self.device) for blob in writeable)
         rule = self._rules[layer.index]
         return build(Setup(layer, weights, self.device, memory_format(self.device), rule))
+
+
+def _plain_relu(layer: Layer) -> bool:
+    return layer.type == "ReLU" and not layer.param.relu_param.negative_slope
 
 
 def _shapes(bottoms: Sequence[Tensor]) -> list[tuple[int, ...]]:

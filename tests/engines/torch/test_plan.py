@@ -25,6 +25,18 @@ NET = net_text(
     data=(1, 2, 4, 5),
 )
 
+# a -> relu -> pool (overlapping windows) -> b (many channels) -> relu -> pool_b (padded) -> sum
+#                                             one of them has a diff where one unit is climbed
+POOLED = net_text(
+    conv("a", "data", 6, 3, "pad: 1"),
+    relu("relu_a", "a"),
+    layer("pool", "Pooling", "a", "pool", "pooling_param { kernel_size: 3 stride: 2 }"),
+    conv("b", "pool", 40, 2),
+    relu("relu_b", "b"),
+    layer("pool_b", "Pooling", "b", "pool_b", "pooling_param { kernel_size: 2 stride: 1 pad: 1 }"),
+    data=(1, 2, 9, 10),
+)
+
 
 @pytest.fixture
 def net(tmp_path: Path):
@@ -62,6 +74,30 @@ def test_values_are_let_go_by_their_last_reader(net):
         "relu_c": set(),
         "out": {Value("b", 1), Value("c", 0), Value("relu_c", 0)},
     }
+
+
+def test_a_relu_goes_with_the_pooling_that_reads_it_unless_windows_reach_over_the_end(tmp_path):
+    net = load_text("torch", tmp_path, POOLED)
+    assert [(step.layer.name, [*step.tops]) for step in steps(net, "pool_b")] == [
+        ("a", [Value("a", 0)]),
+        ("relu_a", [Value("pool", 0)]),  # with pool
+        ("b", [Value("b", 1)]),  # with relu_b
+        ("pool_b", [Value("pool_b", 0)]),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+@pytest.mark.parametrize("units", [[3, 3, 3], [5, 0, 5], range(3)])
+@pytest.mark.parametrize("name", ["pool", "b", "relu_b", "pool_b"])
+def test_climbing_a_unit_equals_forward_and_backward(tmp_path, name, units, mode):
+    net = load_text("torch", tmp_path, POOLED)
+    x = noise(3, 2, 9, 10)
+    net.forward(x, [])
+    dy = np.zeros((3, *net.shapes[net.model.graph.seed(name)][1:]), np.float32)
+    dy[range(3), units] = noise(3, *dy.shape[2:], seed=4)
+    dx = net.backward(name, dy, mode)["data"]
+    net.evaluate(torch.tensor(x), name)
+    np.testing.assert_allclose(net.input_gradient(torch.tensor(dy), mode), dx, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])

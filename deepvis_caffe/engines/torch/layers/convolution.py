@@ -37,11 +37,14 @@ class Convolution:
         """One top for each bottom."""
         return _each(self.images or self._plain, self.axis, bottoms)
 
-    def with_relu(self, rule: RuleNow) -> Run | None:
-        """One function for this layer and a ReLU after it; None but for images."""
+    def on_images(self, relu_rule: RuleNow | None = None, few: bool = False) -> Run | None:
+        """The one convolution over images that this layer is, or None.
+
+        With a ReLU after it, and prepared for a diff of few channels; see `Convolution2d`.
+        """
         if self.images is None or self.axis != 1:
             return None
-        return functools.partial(self.images, relu_rule=rule)
+        return functools.partial(self.images, relu_rule=relu_rule, few=few)
 
 
 @register("Deconvolution")

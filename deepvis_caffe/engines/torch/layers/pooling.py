@@ -8,16 +8,16 @@ lies wholly outside the image; elsewhere the image is padded here first.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.registry import Setup, register
+from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.geometry import pooling_window
+from deepvis_caffe.model.geometry import Window, pooling_window
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size
 
@@ -77,6 +77,19 @@ class Pooling:
         rows, columns = (_Axis(*numbers) for numbers in zip(*geometry, strict=True))
         return self._maximum(x, rows, columns) if self.maximum else self._average(x, rows, columns)
 
+    def with_relu(self, rule: RuleNow) -> Run | None:
+        """One function for a ReLU and this layer after it; None where it would differ.
+
+        That is where windows reach over the image's end, and may hold no pixel at all.
+        """
+        p = self.param
+        if not self.maximum or self.with_mask or p.global_pooling or p.pad or p.pad_h or p.pad_w:
+            return None
+        window = pooling_window(p, (1, 1))
+        if any(s > k for s, k in zip(window.stride, window.kernel, strict=True)):
+            return None
+        return lambda x: _RectifiedMaximum.apply(x, window, p.ceil_mode, rule)
+
     def _maximum(self, x: Tensor, rows: _Axis, columns: _Axis) -> Tensor | tuple[Tensor, ...]:
         # On equal values both Caffe and torch take, and send the gradient to, the first in the
         # window, row by row.
@@ -101,6 +114,32 @@ class Pooling:
         total = F.avg_pool2d(_padded(x, rows, columns, 0.0), kernel, stride, divisor_override=1)
         area = np.outer(rows.lengths(), columns.lengths())
         return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
+
+
+class _RectifiedMaximum(torch.autograd.Function):
+    """``max(pool(x), 0)``, which is what pooling ``max(x, 0)`` gives, too.
+
+    This order sets the ReLU's zeros in the few values behind the pooling, not in the many before.
+    A mode's rule sees the diff where its ReLU stands: between the pooling and x.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Window, ceil_mode: bool, rule: RuleNow) -> Tensor:
+        options = (window.kernel, window.stride, (0, 0), (1, 1), ceil_mode)
+        y, index = torch.ops.aten.max_pool2d_with_indices(x, *options)
+        y = y.clamp_(min=0)
+        ctx.save_for_backward(x, y, index)
+        ctx.options, ctx.rule = options, rule
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        x, y, index = ctx.saved_tensors
+        rule = ctx.rule()
+        if rule is None:
+            dy = torch.ops.aten.threshold_backward(dy, y, 0)
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *ctx.options, index)
+        return (dx if rule is None else rule(dx, x)), None, None, None
 
 
 def _pairs(rows: _Axis, columns: _Axis) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,0 +1,83 @@
+"""What is timed: forward, gradient and ascent step of each engine, and the toolbox's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import deepvis_caffe as dv
+from benchmarks.dvt_way import ascend, force_backward_net
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.model.deploy import deploy
+from deepvis_caffe.model.fillers import random_weights
+from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.prototxt import read_prototxt
+from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.optimizer.start import first_images
+
+MEAN = (104, 117, 123)
+WORKS = ("forward", "forward + gradient", "ascent step")
+BATCHES = (1, 8)
+STEPS = 8  # of one timed ascent: two of them blur, as one in four does
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time: a call, and how many image-steps one call does."""
+
+    call: Callable[[], object]
+    images: int
+
+
+def make_cases(prototxt: Path, layer: str, who: str) -> dict[str, Case]:
+    """The cases of one contestant: ``"torch"``, ``"pycaffe"`` or ``"dvt"``.
+
+    Weights are random: their values do not change the work.
+    """
+    params = deploy(read_prototxt(prototxt))
+    graph = Graph.from_layers(params.name, params.layer)
+    weights = random_weights(infer(graph), graph, np.random.default_rng(0))
+    engine = "torch" if who == "torch" else "pycaffe"
+    net = dv.load_net(prototxt, weights, engine=engine, mean=MEAN, device="cpu")
+    unit = _active_unit(net, layer)
+    if who == "dvt":
+        stock = force_backward_net(prototxt, weights)
+        mean = np.array(MEAN, float)[:, None, None]
+        return {
+            "ascent step/1": Case(lambda: ascend(stock, layer, unit, mean, 0, STEPS), STEPS),
+        }
+    return {
+        f"{work}/{batch}": Case(call, batch * (STEPS if work == "ascent step" else 1))
+        for batch in BATCHES
+        for work, call in zip(WORKS, _calls(net, layer, unit, batch), strict=True)
+    }
+
+
+def _active_unit(net: Net, layer: str) -> int:
+    """A unit that noise excites: one behind a ReLU that noise leaves dead would end its ascent."""
+    value = net.evaluate(net.ops.asarray(first_images("noise", range(8), net.preprocessor)), layer)
+    return int(net.ops.numpy(value).reshape(8, value.shape[1], -1).max(axis=2).min(axis=0).argmax())
+
+
+def _calls(net: Net, layer: str, unit: int, batch: int) -> tuple[Callable[[], object], ...]:
+    _, channels, height, width = next(iter(net.inputs.values()))
+    host = np.random.default_rng(0).normal(0, 50, (batch, channels, height, width))
+    x = net.ops.asarray(host)
+    one_hot = np.zeros((batch, *net.shapes[net.model.graph.seed(layer)][1:]), np.float32)
+    one_hot[:, unit] = 1
+    diff = net.ops.asarray(one_hot)
+
+    def gradient() -> object:
+        net.evaluate(x, layer)
+        return net.input_gradient(diff)
+
+    return (
+        lambda: net.forward(host, ["prob"]),
+        gradient,
+        lambda: dv.optimize(
+            net, layer, units=[unit], seeds=range(batch), preset=3, rate="paper", iterations=STEPS
+        ),
+    )
