@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
 
 from deepvis_caffe.errors import ModelError, did_you_mean
-from deepvis_caffe.model.schema_pb2 import NetParameter, V1LayerParameter
+from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, NetParameter, V1LayerParameter
 from deepvis_caffe.model.sniff import sniff
 from deepvis_caffe.model.upgrade import upgrade
 
@@ -65,6 +66,9 @@ def parse_prototxt(source: str | Path) -> NetParameter:
         raise ModelError(
             f"{path} is a binary file, not a prototxt; was the caffemodel given in its place?"
         )
+    text, engines = without_foreign_engines(text)
+    if engines:
+        _warn_once(f"{path}: engines of Caffe's forks, left to the default: {', '.join(engines)}")
     net = NetParameter()
     try:
         text_format.Parse(text, net, allow_unknown_field=True)
@@ -76,8 +80,45 @@ def parse_prototxt(source: str | Path) -> NetParameter:
     if skipped:
         names = ", ".join(f"{name} (line {line})" for line, name in skipped[:10])
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        log.warning("%s: fields that are not stock Caffe's are ignored: %s%s", path, names, more)
+        _warn_once(f"{path}: fields that are not stock Caffe's are ignored: {names}{more}")
     return net
+
+
+def without_foreign_engines(text: str) -> tuple[str, list[str]]:
+    """Take out ``engine: MKL2017`` and its like, which stop a parser that does not know the word.
+
+    An engine says who computes a layer, not what it computes.
+
+    Returns
+    -------
+    str
+        The prototxt without them, its lines where they were.
+    list of str
+        The engines taken out, each once.
+    """
+    found: dict[str, None] = {}
+
+    def drop(match: re.Match[str]) -> str:
+        name = (match["engine"] or "").strip("\"'")
+        if not name or name in _STOCK_ENGINES:
+            return match.group()
+        found[name] = None
+        return "\n" * match.group().count("\n")
+
+    return _ENGINE.sub(drop, text), list(found)
+
+
+_STOCK_ENGINES = ConvolutionParameter.Engine.keys()
+_ENGINE = re.compile(  # comments and strings come first, so nothing inside them is taken for one
+    r"#[^\n]*|(?<![\w.])engine\s*:\s*(?P<engine>[A-Za-z_]\w*|\"[^\"\n]*\"|'[^'\n]*')[ \t]*[,;]?"
+    r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
+)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Warn of a file that is read several times once only."""
+    log.warning("%s", message)
 
 
 def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -> str:

@@ -12,7 +12,12 @@ from typing import Literal
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError
-from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter, V1LayerParameter
+from deepvis_caffe.model.schema_pb2 import (
+    LayerParameter,
+    NetParameter,
+    PoolingParameter,
+    V1LayerParameter,
+)
 from deepvis_caffe.model.upgrade_v0 import upgrade_v0
 
 Generation = Literal["V0", "V1", "V2"]
@@ -103,6 +108,10 @@ def upgrade(net: NetParameter) -> NetParameter:
     upgraded.ClearField("layers")
     _upgrade_inputs(upgraded)
     for layer in upgraded.layer:
+        pooling = layer.pooling_param
+        if pooling.HasField("round_mode"):  # of Caffe after 1.0; forks before it had ceil_mode
+            pooling.ceil_mode = pooling.round_mode == PoolingParameter.CEIL
+            pooling.ClearField("round_mode")
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             # Early BatchNorm layers declared their statistics as three parameters.
             layer.ClearField("param")

@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import arrays, conv, layer, load_text, net_text, noise, relative_error, relu
+from engine_nets import (
+    arrays,
+    conv,
+    layer,
+    load_text,
+    net_text,
+    noise,
+    relative_error,
+    relu,
+    weights_for,
+)
 from google.protobuf import text_format
 
 from deepvis_caffe.engines.load import choose_engine, load_net
@@ -396,3 +406,63 @@ def test_settings_say_it_all(engine: str, tmp_path: Path) -> None:
 
 def test_imported_caffe_is_caffe(caffe: Any) -> None:
     assert import_caffe() is caffe
+
+
+FORKED = net_text(
+    conv("conv", "data", 2, 1, "engine: MKL2017"),
+    layer("p", "Pooling", "conv", "", "pooling_param { kernel_size: 2 stride: 2 ROUND }"),
+    data=(1, 1, 5, 5),
+)
+
+
+def test_words_of_other_caffes(caffe: Any, tmp_path: Path) -> None:
+    """What one Caffe calls ``round_mode: FLOOR`` and ``engine: MKL2017``, another runs as well."""
+    x = noise(1, 1, 5, 5)
+    for word, size in (("round_mode: FLOOR", 2), ("round_mode: CEIL", 3), ("", 3)):
+        net = load_text("pycaffe", tmp_path, FORKED.replace("ROUND", word))
+        conv_, pool = net.forward(x, blobs=["conv", "p"]).values()
+        assert pool.shape == (1, 2, size, size)
+        assert pool[0, 0, 1, 1] == conv_[0, 0, 2:4, 2:4].max()
+
+
+def test_rounding_is_written_in_the_words_of_the_caffe_at_hand(caffe: Any, tmp_path: Path) -> None:
+    """Field 13 is a bool in forks, where 1 rounds up, and an enum in later Caffe, where 0 does."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(FORKED.replace("engine: MKL2017", "").replace("ROUND", "round_mode: FLOOR"))
+    model = load_model(path, weights_for(path, 0))
+    for field, expected in (("ceil_mode", "ceil_mode: false"), ("round_mode", "round_mode: FLOOR")):
+        assert expected in write_net(model, caffe_schema(field)).text
+    with pytest.raises(EngineError, match="'p'.*rounds its size down"):
+        write_net(model, caffe_schema(None))
+
+
+def caffe_schema(rounding: str | None) -> Any:
+    """Caffe's schema with field 13 of PoolingParameter as later Caffe, a fork, or 1.0 has it."""
+    from caffe.proto import caffe_pb2
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto()
+    caffe_pb2.DESCRIPTOR.CopyToProto(file)
+    pooling = next(m for m in file.message_type if m.name == "PoolingParameter")
+    kept = [field for field in pooling.field if field.number != 13]
+    del pooling.field[:]
+    pooling.field.extend(kept)
+    if rounding == "ceil_mode":
+        pooling.field.add(name=rounding, number=13, type="TYPE_BOOL", label="LABEL_OPTIONAL")
+    if rounding == "round_mode":
+        pooling.enum_type.add(name="RoundMode", value=[{"name": "CEIL"}, {"name": "FLOOR"}])
+        pooling.enum_type[-1].value[0].number, pooling.enum_type[-1].value[1].number = 0, 1
+        pooling.field.add(
+            name=rounding,
+            number=13,
+            type="TYPE_ENUM",
+            type_name=".caffe.PoolingParameter.RoundMode",
+            label="LABEL_OPTIONAL",
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))
+        for name in ("NetParameter", "LayerParameter")
+    }
+    return SimpleNamespace(**found, TRAIN=caffe_pb2.TRAIN)

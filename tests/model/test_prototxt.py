@@ -130,3 +130,51 @@ def test_numbers_as_caffe_writes_them(write):
     )
     param = net.layer[0].power_param
     np.testing.assert_allclose([param.power, param.shift, param.scale], [2, -0.001, 0.5], 1e-7)
+
+
+MKL = """\
+input: "data"  # engine: MKL2017 stands in comments, too
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" engine: "MKLDNN:CPU"
+  convolution_param { num_output: 2 kernel_size: 1 engine: MKL2017 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv"
+  relu_param { engine:
+    "MKLDNN"; negative_slope: 0.5 } }
+layer { name: "engine: MKLDNN" type: "TanH" bottom: "conv" top: "t" tanh_param { engine: CAFFE } }
+layer { name: "pool" type: "Pooling" bottom: "t" top: "pool" shiny: 1 }
+"""
+
+
+def test_engines_of_forks_are_the_default_one(write, caplog):
+    path = write(MKL)
+    net = read_prototxt(path)
+    read_prototxt(path)
+    expected = text_format.Parse(
+        """
+        layer { name: "input" type: "Input" top: "data" }
+        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+                convolution_param { num_output: 2 kernel_size: 1 } }
+        layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv"
+                relu_param { negative_slope: 0.5 } }
+        layer { name: "engine: MKLDNN" type: "TanH" bottom: "conv" top: "t"
+                tanh_param { engine: CAFFE } }
+        layer { name: "pool" type: "Pooling" bottom: "t" top: "pool" }
+        """,
+        NetParameter(),
+    )
+    assert net == expected
+    engines, fields = (record.getMessage() for record in caplog.records)  # once, read twice or not
+    assert engines.endswith("MKLDNN:CPU, MKL2017, MKLDNN")
+    assert fields.endswith("shiny (line 8)")
+
+
+@pytest.mark.parametrize(
+    ("written", "ceil"), [("round_mode: FLOOR", False), ("round_mode: CEIL", True)]
+)
+def test_the_rounding_of_later_caffe(write, written, ceil):
+    """Caffe after 1.0 has ``round_mode`` where forks had ``ceil_mode``."""
+    head = 'input: "data" layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param {'
+    theirs = read_prototxt(write(f"{head} kernel_size: 2 stride: 2 {written} }} }}"))
+    ours = read_prototxt(
+        write(f"{head} kernel_size: 2 stride: 2 ceil_mode: {str(ceil).lower()} }} }}")
+    )
+    assert theirs == ours

@@ -25,6 +25,7 @@ from google.protobuf.message import Message
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.prototxt import without_foreign_engines
 
 TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
 
@@ -84,6 +85,8 @@ def write_net(model: Model, pb: Any) -> CaffeNetText:
             foreign = originals[layer.name]
             _strip_known(foreign, layer.param.DESCRIPTOR)
             param.MergeFrom(foreign)
+        if layer.type == "Pooling":
+            _set_rounding(param.pooling_param, layer)
         param.bottom[:] = [blobs[value] for value in layer.bottoms]
         param.top[:] = [blobs[value] for value in layer.tops]
         _ask_for_gradients(param, layer, read)
@@ -114,7 +117,7 @@ def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
     net = pb.NetParameter()
     try:
         text = model.prototxt.read_text(encoding="utf-8-sig", errors="replace")
-        text_format.Parse(text, net, allow_unknown_field=True)
+        text_format.Parse(without_foreign_engines(text)[0], net, allow_unknown_field=True)
     except text_format.ParseError as error:
         raise EngineError(f"{model.prototxt}: this Caffe cannot read it: {error}") from error
     return {
@@ -132,6 +135,21 @@ def _strip_known(message: Message, schema: Descriptor | None) -> None:
             _strip_known(value, known.message_type)
         elif known is not None:
             message.ClearField(field.name)
+
+
+def _set_rounding(pooling: Any, layer: Layer) -> None:
+    """Say how the size is rounded in this Caffe's own words: 13 is a bool in some, an enum in one."""
+    ceil = layer.param.pooling_param.ceil_mode
+    known = pooling.DESCRIPTOR.fields_by_name
+    if "round_mode" in known:
+        pooling.round_mode = pooling.CEIL if ceil else pooling.FLOOR
+    elif "ceil_mode" in known:
+        pooling.ceil_mode = ceil
+    elif not ceil:
+        raise EngineError(
+            f"layer {layer.name!r} (Pooling) rounds its size down, and this Caffe can only round "
+            "up; use the Caffe that the net was made with, or engine='torch'"
+        )
 
 
 def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
