@@ -34,6 +34,9 @@ def optimize(
     push: Annotated[str, typer.Option(help="up, or down for images that inhibit.")] = "up",
     start: Annotated[str, typer.Option(help="First image: noise, uniform or mean.")] = "noise",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over what other parameters made.")
+    ] = False,
     decay: Annotated[float | None, _regularizer("Part of the image taken away a step.")] = None,
     blur_width: Annotated[float | None, _regularizer("Gaussian blur's sigma, pixels.")] = None,
     blur_every: Annotated[int | None, _regularizer("Steps between blurs, 0 for none.")] = None,
@@ -51,7 +54,8 @@ def optimize(
     """Find images that excite the units of a layer.
 
     Pictures that are there already, made by the same parameters, are not made again: give the same
-    command to go on after an interruption.
+    command to go on after an interruption. What other parameters made is kept, unless --overwrite
+    says otherwise.
     """
     changes = {
         "decay": decay,
@@ -93,6 +97,7 @@ def optimize(
             labels,
             settings.batch_size,
             report,
+            overwrite,
         )
     for unit in made:
         typer.echo(describe(unit, settings.seeds))

@@ -7,8 +7,6 @@ work can be interrupted at any moment and taken up by the same call.
 from __future__ import annotations
 
 import hashlib
-import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +19,7 @@ from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
 from deepvis_caffe.optimizer.objective import check_units, resolve_position
-from deepvis_caffe.optimizer.run import default_batch_size, unit_shape
-
-log = logging.getLogger(__name__)
+from deepvis_caffe.optimizer.run import default_batch_size, split, unit_shape
 
 Progress = Callable[[int, int], None]
 Batch = tuple[list[int], list[int]]  # units and seeds, all combinations
@@ -67,6 +63,7 @@ def make_layer(
     labels: Labels = (),
     batch_size: int | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> list[Unit]:
     """Find and write the pictures of some units of a layer, with their montages.
 
@@ -82,26 +79,29 @@ def make_layer(
         Names of the units of the layers that have as many.
     progress
         Called with the image steps that are done and that there are to do.
+    overwrite
+        Whether what other parameters made may be lost.
 
     Returns
     -------
     list of Unit
         In the order of `units`.
+
+    Raises
+    ------
+    ImageError, SettingsError
+        Before any step: something is there that must not be lost, see `ResultStore.claim`.
     """
     shape = unit_shape(net, layer)
     units, count = check_units(units, shape, layer), (shape or (1,))[0]
     made_by = recipe(net, params, position)
     window = seen_window(net, layer, shape, position)
+    store.claim(layer, units, seeds, made_by, overwrite)
     missing = {
         unit: [seed for seed in seeds if not store.has_run(layer, unit, seed, made_by)]
         for unit in units
     }
     total, done = params.iterations * sum(map(len, missing.values())), 0
-    old = sum(
-        store.record(layer, unit, seed).exists() for unit, many in missing.items() for seed in many
-    )
-    if old:
-        log.warning("%s: %d runs by other parameters are being replaced", layer, old)
 
     def about(unit: int) -> Record:
         return {
@@ -196,16 +196,9 @@ def batches(missing: Mapping[int, Sequence[int]], most: int) -> Iterator[Batch]:
         units = list(group)
         if not seeds:
             continue
-        for some_units in _evenly(units, max(1, most // len(seeds))):
-            for some_seeds in _evenly(seeds, most):
-                yield some_units, some_seeds
-
-
-def _evenly(items: Sequence[int], most: int) -> list[list[int]]:
-    """Pieces of nearly equal length, at most `most`: 9 in pieces of at most 8 are 5 and 4."""
-    pieces = math.ceil(len(items) / most)
-    length = math.ceil(len(items) / pieces)
-    return [list(items[first : first + length]) for first in range(0, len(items), length)]
+        for some_units in split(units, max(1, most // len(seeds))):
+            for some_seeds in split(seeds, most):
+                yield list(some_units), list(some_seeds)
 
 
 def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:

@@ -10,7 +10,8 @@
 
 A record is written after its pictures, and each file whole or not at all: so what has a record is
 finished. A record's `recipe` is everything that decides the pixels, and a picture counts as made
-already only where the recipe is the same.
+already only where the recipe is the same. Nothing is written over that was made by another program,
+and what another recipe made only where that is asked for.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 
@@ -129,12 +131,62 @@ class ResultStore:
         window = (read_record(self.record(layer, unit, seed)) or {}).get("window")
         if window is not None:
             top, left, bottom, right = window
-            picture = picture[top:bottom, left:right]
+            seen = picture[top:bottom, left:right]
+            picture = seen if seen.size else picture  # a unit may see nothing but padding
         grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
         height, width = picture.shape[0] * grow, picture.shape[1] * grow
         return resize_image(vivid(picture), height, width)
 
     # -- writing -----------------------------------------------------------------------------
+
+    def claim(
+        self,
+        layer: str,
+        units: Sequence[int],
+        seeds: Sequence[int],
+        recipe: Record,
+        overwrite: bool = False,
+    ) -> None:
+        """Make sure, before any work, that the results of these units may and can be written.
+
+        Parameters
+        ----------
+        recipe
+            Of what is going to be written.
+        overwrite
+            Whether results of another recipe may be lost.
+
+        Raises
+        ------
+        ImageError
+            A picture was made by another program or belongs to another layer, or the folder cannot
+            be written.
+        SettingsError
+            A result was made by another recipe, and `overwrite` is not set.
+        """
+        pictures = [self.whole_layer(layer), *(self.montage(layer, unit) for unit in units)]
+        for path in pictures:
+            self._check_owner(path, layer)
+        runs = [self.record(layer, unit, seed) for unit in units for seed in seeds]
+        for path in runs:
+            self._check_layer(path, layer)
+        for path in (*runs, *(path.with_suffix(".json") for path in pictures)):
+            old = _recipe(path)
+            if old is not None and old != _finite(recipe) and not overwrite:
+                raise SettingsError(
+                    f"{path.parent} holds results of layer {layer!r} by other parameters "
+                    f"({path.name}: {_differences(old, _finite(recipe))}); choose another results "
+                    "folder (--results), or give --overwrite to lose them"
+                )
+        folder = self.layer_folder(layer)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ImageError(
+                f"cannot write to {folder}: {error.strerror}; choose another results folder "
+                "(--results)"
+            ) from error
 
     def write_run(
         self, pictures: Mapping[str, Picture], layer: str, unit: int, seed: int, record: Record
@@ -155,7 +207,7 @@ class ResultStore:
             The folder cannot be written, or holds the results of another layer whose name gives
             the same folder.
         """
-        self._check_owner(self.record(layer, unit, seed), layer)
+        self._check_layer(self.record(layer, unit, seed), layer)
         for kind in KINDS:
             write_image(self.picture(layer, unit, seed, kind), pictures[kind])
         named = {"layer": layer, "unit": unit, "seed": seed, **record}
@@ -181,16 +233,10 @@ class ResultStore:
             The montage that is there was made by somebody else: we do not write over it.
         """
         path = self.montage(layer, unit)
-        if path.exists() and read_record(path.with_suffix(".json")) is None:
-            raise ImageError(
-                f"{path} is there without a record of ours, so it was made by another program; "
-                "choose another results folder (--results), or move it away"
-            )
-        self._check_owner(path.with_suffix(".json"), layer)
-        write_image(path, montage([self.cell(layer, unit, seed) for seed in seeds]))
+        self._check_owner(path, layer)
+        picture = montage([self.cell(layer, unit, seed) for seed in seeds])
         named = {"layer": layer, "unit": unit, "seeds": list(seeds), **record}
-        write_record(path.with_suffix(".json"), named)
-        return path
+        return _write_owned(path, picture, named)
 
     def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
         """Write the picture of a layer from the first seed of each unit that is finished.
@@ -206,11 +252,18 @@ class ResultStore:
         -------
         Path or None
             None where no unit is finished.
+
+        Raises
+        ------
+        ImageError
+            The picture that is there was made by somebody else.
         """
+        path = self.whole_layer(layer)
+        self._check_owner(path, layer)
         cells = {}
         most = max(16, LARGEST_LAYER // square_side(count))
-        for path in sorted(self.layer_folder(layer).glob("*_montage.json")):
-            record = read_record(path) or {}
+        for montage_record in sorted(self.layer_folder(layer).glob("*_montage.json")):
+            record = read_record(montage_record) or {}
             if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
                 unit, seed = record["unit"], record["seeds"][0]
                 cells[unit] = shrunk(self.cell(layer, unit, seed), most)
@@ -219,18 +272,24 @@ class ResultStore:
         # Windows at the border are smaller; one sprite has one size.
         height, width = (max(cell.shape[axis] for cell in cells.values()) for axis in (0, 1))
         cells = {unit: resize_image(cell, height, width) for unit, cell in cells.items()}
-        path = write_image(self.whole_layer(layer), sprite(cells, count))
-        units = sorted(cells)
-        about = {"layer": layer, "count": count, "units": units, "recipe": recipe}
-        write_record(path.with_suffix(".json"), about)
-        return path
+        about = {"layer": layer, "count": count, "units": sorted(cells), "recipe": recipe}
+        return _write_owned(path, sprite(cells, count), about)
 
     # -- parts -------------------------------------------------------------------------------
 
     def _stem(self, layer: str, unit: int, ending: str) -> Path:
         return self.layer_folder(layer) / f"{folder_name(layer)}_{unit:04d}_{ending}"
 
-    def _check_owner(self, path: Path, layer: str) -> None:
+    def _check_owner(self, picture: Path, layer: str) -> None:
+        record = picture.with_suffix(".json")
+        if picture.exists() and read_record(record) is None:
+            raise ImageError(
+                f"{picture} is there without a record of ours, so it was made by another program; "
+                "choose another results folder (--results), or move it away"
+            )
+        self._check_layer(record, layer)
+
+    def _check_layer(self, path: Path, layer: str) -> None:
         owner = (read_record(path) or {}).get("layer", layer)
         if owner != layer:
             raise ImageError(
@@ -239,8 +298,28 @@ class ResultStore:
             )
 
 
+def _write_owned(path: Path, picture: Picture, record: Record) -> Path:
+    about = path.with_suffix(".json")
+    # Cut off between the two, the picture is known as ours, and as unfinished.
+    write_record(about, {**record, "recipe": None})
+    write_image(path, picture)
+    write_record(about, record)
+    return path
+
+
 def _recipe(path: Path) -> Any:
     return (read_record(path) or {}).get("recipe")
+
+
+def _differences(old: Record, new: Record) -> str:
+    before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
+    return ", ".join(
+        "another net or preprocessing"
+        if name == "net"
+        else f"{name} {before.get(name)}, now {now.get(name)}"
+        for name in {**before, **now}
+        if name != "params" and before.get(name) != now.get(name)
+    )
 
 
 def _finite(value: Any) -> Any:

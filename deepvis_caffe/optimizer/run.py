@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from deepvis_caffe.optimizer.start import first_images
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+
+T = TypeVar("T")
 
 BATCH_ON_HOST, BATCH_ON_DEVICE = 8, 32
 
@@ -163,13 +165,13 @@ def default_batch_size(net: Net) -> int:
     return BATCH_ON_HOST if net.device == "cpu" else BATCH_ON_DEVICE
 
 
-def split(pairs: Sequence[tuple[int, int]], most: int) -> list[Sequence[tuple[int, int]]]:
-    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 5 and 4."""
+def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
+    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 4 and 5."""
     if most < 1:
         raise SettingsError(f"batch_size must be at least 1; got {most}")
-    count = math.ceil(len(pairs) / most)
-    edges = [len(pairs) * i // count for i in range(count + 1)] if count else []
-    return [pairs[a:b] for a, b in pairwise(edges)]
+    count = math.ceil(len(items) / most)
+    edges = [len(items) * i // count for i in range(count + 1)] if count else []
+    return [items[a:b] for a, b in pairwise(edges)]
 
 
 @dataclass

@@ -181,6 +181,18 @@ def test_optimize_again_makes_what_is_missing() -> None:
     assert "2 runs made now, 4 were there" in again.stderr
 
 
+def test_optimize_keeps_what_other_parameters_made() -> None:
+    _deepvis("optimize", "fc", "--units", "1", *SHORT)
+    path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
+    before = path.read_bytes()
+    said = _deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", code=2).stderr
+    assert "push 1, now -1" in said
+    assert "--overwrite" in said
+    assert path.read_bytes() == before
+    _deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", "--overwrite")
+    assert path.read_bytes() != before
+
+
 def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
     given = {
         "decay": 0.25,

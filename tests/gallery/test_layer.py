@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import small_model
+from engine_nets import conv, load_text, net_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
+from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.gallery.layer import batches, fingerprint, make_layer
+from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.store import ResultStore
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 
@@ -81,7 +84,9 @@ def test_what_is_told_of_each_unit(torch_net: Net, tmp_path: Path) -> None:
     for unit, (first, second) in zip(made, (runs[:2], runs[2:]), strict=True):
         assert unit.value == pytest.approx(max(first.best_value, second.best_value))
         assert unit.met_top == sum(run.met_top is not None for run in (first, second))
-    down = make_layer(torch_net, store, "fc", [3], [0], PARAMS.but(push=-1))
+    down = make_layer(
+        torch_net, ResultStore(tmp_path / "down"), "fc", [3], [0], PARAMS.but(push=-1)
+    )
     assert down[0].value < made[0].value
 
 
@@ -92,11 +97,11 @@ def test_a_convolution_units_montage_is_its_receptive_field(torch_net: Net, tmp_
     window = json.loads(store.montage("conv/1", 1).with_suffix(".json").read_text())["window"]
     assert window == [4, 6, 7, 9]
     seen = _read(store.picture("conv/1", 1, 0, "best_X"))[4:7, 6:9] - 127.5
-    vivid = np.clip(127.5 + 127.5 * seen / np.percentile(abs(seen), 99.5), 0, 255)
+    stretched = np.clip(127.5 + 127.5 * seen / np.percentile(abs(seen), 99.5), 0, 255)
     cell = store.cell("conv/1", 1, 0)
     assert cell.shape == (96, 96, 3)
-    np.testing.assert_allclose(cell[0, 0], vivid[0, 0], atol=0.6)
-    np.testing.assert_allclose(cell[-1, -1], vivid[-1, -1], atol=0.6)
+    np.testing.assert_allclose(cell[0, 0], stretched[0, 0], atol=0.6)
+    np.testing.assert_allclose(cell[-1, -1], stretched[-1, -1], atol=0.6)
 
 
 def test_the_same_call_runs_nothing_again(
@@ -127,14 +132,33 @@ def test_a_montage_that_is_missing_is_made_without_a_run(
     assert cv2.imread(str(store.montage("fc", 0))).shape == (72 + 2, 96 + 2, 3)
 
 
-def test_other_parameters_replace_and_say_so(
-    torch_net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_what_other_parameters_made_is_lost_only_on_request(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ResultStore(tmp_path)
     make_layer(torch_net, store, "fc", [0], [0], PARAMS)
     before = _files(store)
-    make_layer(torch_net, store, "fc", [0], [0], PARAMS.but(decay=0.5))
-    assert "fc: 1 runs by other parameters are being replaced" in caplog.text
+    other = PARAMS.but(decay=0.5, push=-1)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(torch_net), "evaluate", None)
+        with pytest.raises(SettingsError) as caught:
+            make_layer(torch_net, store, "fc", [0], [0], other)
+    for part in ("regularized_opt/fc holds", "decay 0.0001, now 0.5", "push 1, now -1"):
+        assert part in str(caught.value)
+    assert "iterations" not in str(caught.value)
+    with pytest.raises(SettingsError, match=r"whole_layer\.json: another net or preprocessing"):
+        make_layer(
+            load_net(
+                torch_net.model.prototxt, torch_net.model.caffemodel, engine="torch", mean=(1, 2, 3)
+            ),
+            store,
+            "fc",
+            [1],
+            [0],
+            PARAMS,
+        )
+    assert _files(store) == before
+    make_layer(torch_net, store, "fc", [0], [0], other, overwrite=True)
     changed = {name for name, content in _files(store).items() if content != before[name]}
     assert "regularized_opt/fc/fc_0000_0_best_Xpm.png" in changed
 
@@ -184,9 +208,9 @@ def test_batches_hold_everything_that_is_missing_once(
     assert sorted(pairs) == sorted((u, s) for u, seeds in missing.items() for s in seeds)
 
 
-def test_nine_seeds_in_batches_of_eight_are_five_and_four() -> None:
-    assert list(batches({7: list(range(9))}, 8)) == [([7], [0, 1, 2, 3, 4]), ([7], [5, 6, 7, 8])]
-    assert list(batches({1: [0], 2: [0], 3: [0]}, 2)) == [([1, 2], [0]), ([3], [0])]
+def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
+    assert list(batches({7: list(range(9))}, 8)) == [([7], [0, 1, 2, 3]), ([7], [4, 5, 6, 7, 8])]
+    assert list(batches({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
 
 
 def test_the_fingerprint_knows_net_weights_and_preprocessing(folder: Path, tmp_path: Path) -> None:
@@ -210,3 +234,39 @@ def test_parameters_of_ones_own(torch_net: Net, tmp_path: Path) -> None:
     record = json.loads(store.record("fc", 0, 0).read_text())
     assert len(record["objective"]) == 3
     assert record["params"]["start"] == "mean"
+
+
+@pytest.mark.parametrize("theirs", ["whole_layer.jpg", "fc_0002_montage.jpg"])
+def test_another_programs_pictures_stop_everything_before_the_first_step(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    store = ResultStore(tmp_path)
+    path = store.layer_folder("fc") / theirs
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"downloaded")
+    monkeypatch.setattr(type(torch_net), "evaluate", None)
+    monkeypatch.setattr(type(torch_net), "input_gradient", None)
+    with pytest.raises(ImageError, match="made by another program"):
+        make_layer(torch_net, store, "fc", [0, 2], [0], PARAMS)
+    assert _files(store) == {f"regularized_opt/fc/{theirs}": b"downloaded"}
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(type(torch_net), "evaluate", None)
+    with pytest.raises(ImageError, match=r"cannot write to .*regularized_opt/fc: Not a directory"):
+        make_layer(torch_net, ResultStore(tmp_path / "file"), "fc", [0], [0], PARAMS)
+
+
+def test_a_unit_that_sees_only_padding_shows_the_whole_picture(tmp_path: Path) -> None:
+    text = net_text(conv("c", "data", 2, 1, "pad: 1"), data=(1, 3, 8, 8))
+    net = load_text("torch", tmp_path, text)
+    store = ResultStore(tmp_path / "out")
+    (made,) = make_layer(net, store, "c", [1], [0], PARAMS, position=(0, 0))
+    picture = _read(store.picture("c", 1, 0, "best_X"))
+    cell = store.cell("c", 1, 0)
+    assert cell.shape == (96, 96, 3)
+    np.testing.assert_allclose(cell[6::12, 6::12], vivid(picture), atol=40)  # enlarged 12 times
+    assert made.new == 1

@@ -138,6 +138,30 @@ def test_somebody_elses_montage_stays(store: ResultStore) -> None:
     assert theirs.read_bytes() == b"downloaded"
 
 
+def test_somebody_elses_whole_layer_stays(store: ResultStore) -> None:
+    _write(store)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    theirs = store.whole_layer("fc")
+    theirs.write_bytes(b"downloaded")
+    with pytest.raises(ImageError, match="made by another program; choose another results folder"):
+        store.write_whole_layer("fc", 5, RECIPE)
+    assert theirs.read_bytes() == b"downloaded"
+
+
+def test_a_montage_cut_off_before_its_record_is_ours_and_unfinished(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("deepvis_caffe.gallery.store.write_image", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    store.montage("fc", 3).write_bytes(b"just written")
+    assert not store.finished("fc", 3, [0], RECIPE)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    assert store.finished("fc", 3, [0], RECIPE)
+
+
 def test_a_montage_shows_what_the_unit_sees(store: ResultStore) -> None:
     picture = _picture(0)
     picture[20:70, 30:60], picture[20:70, 60:90] = 30, 225  # as far from gray as each other
