@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
 from deepvis_caffe.settings.file import FILE_NAME, VARIABLE
@@ -123,7 +123,7 @@ def check_model(settings: Settings) -> Iterator[Check]:
     if settings.weights is not None:
         count = sum(layer.weights for layer in net.layers)
         yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
-    yield _check_mean(net, settings)
+    yield _check_mean(net)
     yield _check_forward(net)
     yield _check_labels(net, settings)
 
@@ -134,10 +134,13 @@ def _culprit(error: DeepVisError) -> str:
     return names.get(type(error).__name__, "prototxt")
 
 
-def _check_mean(net: Net, settings: Settings) -> Check:
-    p = net.preprocessor
+def _check_mean(net: Net) -> Check:
+    try:
+        p = net.preprocessor
+    except ImageError as error:
+        return Check("warn", "mean", str(error))
     values = ", ".join(f"{value:.6g}" for value in -p.low.mean(axis=(1, 2)) / p.input_scale)
-    if settings.mean is None and net.preprocessor.shape[0] == 3:
+    if p.shape[0] == 3 and not p.low.any():
         return Check(
             "warn",
             "mean",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.engines.rules import check_mode
-from deepvis_caffe.errors import EngineError, UnknownNameError
+from deepvis_caffe.errors import EngineError, ImageError, UnknownNameError
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -65,7 +65,7 @@ class Net(abc.ABC):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back.
+        How a picture becomes the net's input, and back; None where that holds no pictures.
 
     Attributes
     ----------
@@ -78,9 +78,9 @@ class Net(abc.ABC):
     engine: ClassVar[str]
     ops: ArrayOps
 
-    def __init__(self, model: Model, preprocessor: Preprocessor) -> None:
+    def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
         self.model = model
-        self.preprocessor = preprocessor
+        self._preprocessor = preprocessor
 
     # -- what the net is ---------------------------------------------------------------------
 
@@ -119,6 +119,24 @@ class Net(abc.ABC):
     def image_input(self) -> str:
         """The input blob that holds the image: the first one of the net."""
         return next(iter(self.inputs))
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """How a picture becomes the net's input, and back.
+
+        Raises
+        ------
+        ImageError
+            The input holds no pictures.
+        """
+        if self._preprocessor is None:
+            name = self.image_input()
+            raise ImageError(
+                f"the first input, {name!r}, has shape {tuple(self.inputs[name])}; it must be "
+                "(N, C, H, W) to hold pictures. Layers can be listed, and forward and backward "
+                "take arrays of that shape"
+            )
+        return self._preprocessor
 
     # -- for people --------------------------------------------------------------------------
 
@@ -252,7 +270,8 @@ class Net(abc.ABC):
         checked = {}
         for name, expected in self.inputs.items():
             array = np.asarray(x[name], np.float32)
-            if array.ndim != len(expected) or array.shape[1:2] != tuple(expected[1:2]):
+            fits = array.ndim == len(expected) and array.shape[1:2] == tuple(expected[1:2])
+            if not fits or array.size == 0:  # Caffe divides by the number of images
                 raise EngineError(
                     f"input {name!r}: got shape {array.shape}, expected "
                     f"(N, {', '.join(map(str, expected[1:]))})"

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "pycaffe", "torch"]
 
+WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
+
 
 def load_net(
     prototxt: str | Path | Settings,
@@ -30,8 +32,8 @@ def load_net(
     *,
     mean: MeanSpec = None,
     channel_swap: Sequence[int] | None = None,
-    raw_scale: float = 255.0,
-    input_scale: float = 1.0,
+    raw_scale: float = WHITE,
+    input_scale: float | None = None,
     resize: Literal["crop", "stretch"] = "crop",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     device: str = "auto",
@@ -49,7 +51,11 @@ def load_net(
         ``"pycaffe"``, ``"torch"``, or ``"auto"``: pycaffe where it can be imported, torch where it
         cannot.
     mean, channel_swap, raw_scale, input_scale, resize
-        How a picture becomes the net's input; see `Preprocessor`.
+        How a picture becomes the net's input; see `Preprocessor`. A mean or scale that is not
+        given is the one in the ``transform_param`` of a train_val file's own data layer, if it has
+        one and `raw_scale` is 255, as in Caffe's data layers; ``mean=0`` and ``input_scale=1`` say
+        that there is none. A ``mean_file`` is looked for in the prototxt's folder. An input of more
+        than 4 axes holds no pictures; such a net runs on arrays alone.
     input_shapes
         Shape by input blob, batch axis first, where the file does not tell or another is wanted.
     device
@@ -66,12 +72,15 @@ def load_net(
         return _load_from(prototxt)
     chosen = choose_engine(engine)
     model = load_model(prototxt, weights, input_shapes)
-    preprocessor = Preprocessor(
-        shape=_image_shape(model),
+    if raw_scale == WHITE:
+        mean, input_scale = _with_trained(model, mean, input_scale)
+    shape = _image_shape(model)
+    preprocessor = shape and Preprocessor(
+        shape=shape,
         mean=mean,
         channel_swap=channel_swap,
         raw_scale=raw_scale,
-        input_scale=input_scale,
+        input_scale=1.0 if input_scale is None else input_scale,
         resize=resize,
     )
     if chosen == "pycaffe":
@@ -126,7 +135,7 @@ def _load_from(settings: Settings) -> Net:
         mean=settings.mean,
         channel_swap=settings.channel_swap,
         raw_scale=settings.raw_scale,
-        input_scale=settings.input_scale,
+        input_scale=settings.input_scale if "input_scale" in settings.model_fields_set else None,
         resize=settings.resize,
         input_shapes=shapes,
         device=settings.device,
@@ -141,12 +150,44 @@ def _first_input(prototxt: Path) -> str:
     raise ModelError(f"{prototxt} has no input, so the input_shape in the settings fits none")
 
 
-def _image_shape(model: Model) -> tuple[int, int, int]:
-    """(C, H, W) of the first input; what it lacks of these axes has size 1."""
-    name, shape = next(iter(model.input_shapes.items()))
+def _with_trained(
+    model: Model, mean: MeanSpec, scale: float | None
+) -> tuple[MeanSpec, float | None]:
+    """Mean and scale, each from the net's own data layer where it is not given."""
+    transform = next(layer for layer in model.graph if layer.type == "Input").param.transform_param
+    if scale is None and transform.HasField("scale"):
+        scale = transform.scale
+        log.info("%s: input_scale is %g, as in its transform_param", model.prototxt, scale)
+    if mean is None and transform.mean_value:
+        mean = tuple(transform.mean_value)
+        log.info("%s: the mean is %s, as in its transform_param", model.prototxt, mean)
+    elif mean is None and transform.mean_file:
+        mean = _mean_file(model.prototxt, transform.mean_file)
+    return mean, scale
+
+
+def _mean_file(prototxt: Path | None, written: str) -> Path | None:
+    """The mean file that a prototxt names, as written from its folder, or in its folder."""
+    folder = prototxt.parent if prototxt else Path()
+    for path in (folder / written, folder / Path(written).name):
+        if path.is_file():
+            log.info("%s: the mean is %s, as in its transform_param", prototxt, path)
+            return path
+    log.warning(
+        "%s was trained with the mean file %s, which is not there; no mean is subtracted. Copy it "
+        "to %s, or write in your settings: mean = %r",
+        prototxt,
+        written,
+        folder,
+        f"/path/to/{Path(written).name}",
+    )
+    return None
+
+
+def _image_shape(model: Model) -> tuple[int, int, int] | None:
+    """(C, H, W) of the first input; what it lacks of these axes has size 1. None for a volume."""
+    shape = model.input_shapes[next(iter(model.input_shapes))]
     if len(shape) > 4:
-        raise ModelError(
-            f"the first input, {name!r}, has shape {shape}; it must be (N, C, H, W) to hold images"
-        )
+        return None
     _, channels, height, width = (*shape, 1, 1, 1)[:4]
     return channels, height, width

@@ -33,6 +33,7 @@ def to_input(layer: LayerParameter, shapes: Mapping[str, Sequence[int]]) -> Laye
 
     A shape is the one in `shapes`, or else what the file declares: that of an Input layer, a crop
     size, an image size; batches of 1 where it came from a data layer. An unknown shape is empty.
+    A data layer's ``transform_param`` stays: it says how pictures were prepared.
     """
     tops = len(layer.top)
     if layer.type == "Input":
@@ -50,6 +51,8 @@ def to_input(layer: LayerParameter, shapes: Mapping[str, Sequence[int]]) -> Laye
     else:
         return layer
     new = LayerParameter(name=layer.name, type="Input", top=layer.top)
+    if layer.HasField("transform_param"):
+        new.transform_param.CopyFrom(layer.transform_param)
     for blob, shape in zip(layer.top, declared, strict=True):
         new.input_param.shape.add(dim=shapes.get(blob, shape))
     return new

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from deepvis_caffe.engines import load
 from deepvis_caffe.engines.load import choose_engine, load_net
 from deepvis_caffe.engines.pycaffe.library import import_caffe
-from deepvis_caffe.errors import EngineError, ModelError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
+from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.settings import Settings
 
 
@@ -39,7 +42,8 @@ def test_forced_pycaffe_that_is_missing(no_caffe: None) -> None:
 def test_another_module_called_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of that name on the path is enough to be imported."""
     (tmp_path / "caffe").mkdir()
-    monkeypatch.delitem(sys.modules, "caffe", raising=False)
+    monkeypatch.setitem(sys.modules, "caffe", None)  # so that what is there now comes back
+    monkeypatch.delitem(sys.modules, "caffe")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(EngineError, match=r"is not Caffe: it has no Net"):
         import_caffe()
@@ -55,12 +59,110 @@ def test_settings_without_a_prototxt() -> None:
         load_net(Settings())
 
 
-def test_first_input_that_holds_no_images(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])
+def test_volumes_run_as_arrays(engine: str, tmp_path: Path) -> None:
+    """A net over video clips, (N, C, D, H, W): all but pictures works."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(1, 2, 2, 3, 3)).astype(np.float32)
     path = tmp_path / "net.prototxt"
     path.write_text(
         'layer { name: "data" type: "Input" top: "data" '
-        "input_param { shape { dim: 1 dim: 2 dim: 3 dim: 4 dim: 5 } } } "
-        'layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'
+        "input_param { shape { dim: [1, 2, 3, 4, 5] } } } "
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param '
+        "{ num_output: 1 kernel_size: [2, 3, 3] bias_term: false } }"
     )
-    with pytest.raises(ModelError, match=r"'data'.*\(1, 2, 3, 4, 5\).*\(N, C, H, W\)"):
-        load_net(path, None, "torch")
+    net = load_net(path, {"c": [weights]}, engine, mean=(1, 2), device="cpu")
+    assert net.layers[1].shape == (1, 1, 2, 2, 3)
+    x = rng.normal(size=(1, 2, 3, 4, 5)).astype(np.float32)
+    c = net.forward(x)["c"]
+    np.testing.assert_allclose(c[0, 0, 1, 0, 2], (weights[0] * x[0, :, 1:, 0:3, 2:]).sum(), 1e-4)
+    diff = np.zeros_like(c)
+    diff[0, 0, 1, 0, 2] = 1
+    expected = np.zeros_like(x)
+    expected[0, :, 1:, 0:3, 2:] = weights[0]
+    np.testing.assert_allclose(net.backward("c", diff)["data"], expected, 1e-6)
+    evaluated = net.evaluate(net.ops.asarray(x), "c")
+    np.testing.assert_allclose(net.ops.numpy(evaluated), c, 1e-5)
+    np.testing.assert_allclose(
+        net.ops.numpy(net.input_gradient(net.ops.asarray(diff))), expected, 1e-6
+    )
+    with pytest.raises(ImageError, match=r"'data'.*\(1, 2, 3, 4, 5\).*\(N, C, H, W\)"):
+        _ = net.preprocessor
+
+
+@pytest.mark.parametrize("engine", ["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])
+def test_no_image_at_all(engine: str, tmp_path: Path) -> None:
+    """Caffe divides by the number of images, and ends the process."""
+    net = load_net(write_trained(tmp_path, ""), WEIGHTS, engine, device="cpu")
+    with pytest.raises(EngineError, match=r"got shape \(0, 3, 2, 2\)"):
+        net.forward(np.zeros((0, 3, 2, 2), np.float32))
+
+
+WEIGHTS = {"c": [np.ones((1, 3, 1, 1), np.float32)]}
+WHITE = np.full((2, 2, 3), 255, np.uint8)
+MEANS = "mean_value: 10 mean_value: 20 mean_value: 30"
+
+
+def write_trained(folder: Path, transform: str, old: str = "") -> Path:
+    """A train_val file; its pictures were prepared as `transform`, or V1's `old`, says."""
+    path = folder / "train_val.prototxt"
+    if old:
+        text = f'layers {{ name: "d" type: DATA top: "data" data_param {{ {old} }} }} layers {{ '
+        kind = "CONVOLUTION"
+    else:
+        text = (
+            'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN } '
+            "transform_param { crop_size: 2 scale: 9 mean_value: 99 } } "
+            'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TEST } '
+            f"transform_param {{ crop_size: 2 {transform} }} }} layer {{ "
+        )
+        kind = '"Convolution"'
+    path.write_text(
+        f'{text} name: "c" type: {kind} bottom: "data" top: "c" '
+        "convolution_param { num_output: 1 kernel_size: 1 bias_term: false } }"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("transform", "options", "expected"),
+    [
+        ("", {}, [255, 255, 255]),
+        (f"scale: 0.5 {MEANS}", {}, [122.5, 117.5, 112.5]),
+        ("scale: 0.5 mean_value: 55", {}, [100, 100, 100]),
+        (f"scale: 0.5 {MEANS}", {"mean": 0}, [127.5, 127.5, 127.5]),
+        (f"scale: 0.5 {MEANS}", {"input_scale": 1}, [245, 235, 225]),
+        (f"scale: 0.5 {MEANS}", {"raw_scale": 1}, [1, 1, 1]),
+        ("mean_file: 'elsewhere/mean.npy'", {}, [254, 253, 252]),
+    ],
+)
+def test_pictures_are_prepared_as_in_training(
+    tmp_path: Path, transform: str, options: dict[str, Any], expected: list[float]
+) -> None:
+    """White minus the mean, times the scale, as Caffe's data layers; the caller's own goes first."""
+    np.save(tmp_path / "mean.npy", np.float32([1, 2, 3]))
+    net = load_net(write_trained(tmp_path, transform), WEIGHTS, "torch", device="cpu", **options)
+    np.testing.assert_allclose(net.preprocessor(WHITE)[:, 0, 0], expected, 1e-6)
+
+
+def test_the_mean_of_an_old_file_and_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    np.save(tmp_path / "sub/mean.npy", np.float32([1, 2, 3]))
+    path = write_trained(tmp_path, "", "crop_size: 2 scale: 0.5 mean_file: 'sub/mean.npy'")
+    write_caffemodel(tmp_path / "w.caffemodel", "n", {"c": ("Convolution", WEIGHTS["c"])})
+    given: dict[str, Any] = {"prototxt": path, "weights": tmp_path / "w.caffemodel"}
+    for more, expected in (
+        ({}, [127, 126.5, 126]),
+        ({"mean": (55,)}, [100, 100, 100]),
+        ({"input_scale": 1}, [254, 253, 252]),
+    ):
+        net = load_net(Settings(**given, **more, engine="torch", device="cpu"))
+        np.testing.assert_allclose(net.preprocessor(WHITE)[:, 0, 0], expected, 1e-6)
+
+
+def test_a_mean_file_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_trained(tmp_path, "mean_file: '/data/ilsvrc12/imagenet_mean.binaryproto'")
+    net = load_net(path, WEIGHTS, "torch", device="cpu")
+    assert (net.preprocessor(WHITE) == 255).all()
+    assert "/data/ilsvrc12/imagenet_mean.binaryproto" in caplog.text
+    assert "mean = '/path/to/imagenet_mean.binaryproto'" in caplog.text

@@ -50,6 +50,7 @@ name: "tiny"
 layer {
   name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 3 dim: 227 dim: 227 } }
+  transform_param { mirror: false crop_size: 227 mean_file: "mean.binaryproto" }
 }
 layer {
   name: "conv1" type: "Convolution" bottom: "data" top: "conv1"

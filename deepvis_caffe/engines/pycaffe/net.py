@@ -38,7 +38,7 @@ class PycaffeNet(Net):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back.
+        How a picture becomes the net's input, and back; None where that holds no pictures.
     device
         ``"auto"`` (a GPU where this Caffe can use one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
@@ -51,7 +51,9 @@ class PycaffeNet(Net):
 
     engine: ClassVar[str] = "pycaffe"
 
-    def __init__(self, model: Model, preprocessor: Preprocessor, device: str = "auto") -> None:
+    def __init__(
+        self, model: Model, preprocessor: Preprocessor | None, device: str = "auto"
+    ) -> None:
         super().__init__(model, preprocessor)
         self.ops = NumpyOps()
         self._caffe = import_caffe()

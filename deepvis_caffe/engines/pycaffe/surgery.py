@@ -138,7 +138,7 @@ def _strip_known(message: Message, schema: Descriptor | None) -> None:
 
 
 def _set_rounding(pooling: Any, layer: Layer) -> None:
-    """Say how the size is rounded in this Caffe's own words: 13 is a bool in some, an enum in one."""
+    """Say how sizes are rounded in this Caffe's own words; field 13 is a bool or an enum."""
     ceil = layer.param.pooling_param.ceil_mode
     known = pooling.DESCRIPTOR.fields_by_name
     if "round_mode" in known:

@@ -15,6 +15,7 @@ from deepvis_caffe.engines.arrays import ops_for
 from deepvis_caffe.engines.base import Floats, Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
+from deepvis_caffe.engines.torch.memory import keep_freed_memory
 from deepvis_caffe.engines.torch.plan import Step, make_plan
 from deepvis_caffe.engines.torch.program import Program
 from deepvis_caffe.errors import EngineError
@@ -31,7 +32,7 @@ class TorchNet(Net):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back.
+        How a picture becomes the net's input, and back; None where that holds no pictures.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
@@ -43,9 +44,13 @@ class TorchNet(Net):
 
     engine = "torch"
 
-    def __init__(self, model: Model, preprocessor: Preprocessor, device: str = "auto") -> None:
+    def __init__(
+        self, model: Model, preprocessor: Preprocessor | None, device: str = "auto"
+    ) -> None:
         super().__init__(model, preprocessor)
         self._device = choose_device(device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._program = Program(model, self._device)
         self.ops = ops_for("torch", str(self._device))
         self._values: dict[Value, Tensor] = {}
