@@ -66,7 +66,7 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
     str
         Starts with ``"; "`` or is empty where nothing is known.
     """
-    names = list(known)
+    names = list(dict.fromkeys(known))  # a layer and its blob often share a name
     if not names:
         return ""
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)

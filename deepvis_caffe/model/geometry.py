@@ -86,8 +86,6 @@ def pooling_window(param: PoolingParameter, size: Sequence[int]) -> Window:
     stride = (param.stride_h, param.stride_w) if has("stride_h") else (param.stride,) * 2
     if param.global_pooling and (pad, stride) != ((0, 0), (1, 1)):
         raise ModelError("global_pooling needs pad 0 and stride 1")
-    if pad != (0, 0) and param.pool == PoolingParameter.STOCHASTIC:
-        raise ModelError("padding works with MAX and AVE pooling only")
     window = Window(_positive("kernel_size", kernel), _positive("stride", stride), pad, (1, 1))
     if any(p >= k for p, k in zip(pad, kernel, strict=True) if p):
         raise ModelError(f"pad {pad} must be smaller than the kernel {kernel}")

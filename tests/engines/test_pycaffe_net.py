@@ -436,6 +436,18 @@ def test_rounding_is_written_in_the_words_of_the_caffe_at_hand(caffe: Any, tmp_p
         write_net(model, caffe_schema(None))
 
 
+def test_layers_that_only_caffe_knows_do_not_end_the_process(caffe: Any, tmp_path: Path) -> None:
+    text = net_text(
+        layer("x", "SPP", "data", "", "spp_param { pyramid_height: 20 }"), data=(1, 1, 4, 4)
+    )
+    with pytest.raises(EngineError, match=r"cannot build this net: (Check failed|.*\d)"):
+        load_text("pycaffe", tmp_path, text, {})
+    net = load_text("pycaffe", tmp_path, text.replace("20", "2"), {})
+    x = noise(1, 1, 4, 4)
+    quarters = [x[0, 0, i : i + 2, j : j + 2].max() for i in (0, 2) for j in (0, 2)]
+    np.testing.assert_array_equal(net.forward(x)["x"], [[x.max(), *quarters]])
+
+
 def caffe_schema(rounding: str | None) -> Any:
     """Caffe's schema with field 13 of PoolingParameter as later Caffe, a fork, or 1.0 has it."""
     from caffe.proto import caffe_pb2

@@ -100,3 +100,9 @@ def test_unknown_names_come_with_the_nearest_known_one():
         graph(BRANCHES).final("somme")
     with pytest.raises(UnknownNameError, match=r"no layer or blob named 'rely1'.*'relu1'"):
         graph(BRANCHES).seed("rely1")
+
+
+def test_a_name_of_both_a_layer_and_its_blob_is_listed_once():
+    with pytest.raises(UnknownNameError, match=r"did you mean 'left'\? known") as caught:
+        graph(BRANCHES).seed("lef")
+    assert str(caught.value).count("right") == 1

@@ -114,6 +114,9 @@ ACCEPTED = [
     X + layer("Silence", tops=""),
     layer("DummyData", "dummy_data_param { shape { dim: 2 dim: 3 } }", "", "y v"),
     layer("DummyData", "dummy_data_param { num: 2 channels: 3 channels: 4 height: 1 width: 1 }", "", "y v"),
+    layer("DummyData", "dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }", ""),
+    X + layer("Embed", "embed_param { input_dim: 4 num_output: 5 }"),
+    FLAT + layer("Embed", "embed_param { input_dim: 4 num_output: 5 bias_term: false }"),
 ]  # fmt: skip
 
 REFUSED = [
@@ -140,7 +143,7 @@ REFUSED = [
     (X + pool("kernel_size: 2 global_pooling: true"), "global_pooling takes no kernel size"),
     (X + pool("global_pooling: true stride: 2"), "global_pooling needs pad 0 and stride 1"),
     (X + pool("kernel_size: 2 pad: 2"), r"pad \(2, 2\) must be smaller than the kernel"),
-    (X + pool("kernel_size: 2 pad: 1 pool: STOCHASTIC"), "padding works with MAX and AVE"),
+    (X + pool("kernel_size: 2 pad: 1 pool: STOCHASTIC"), "STOCHASTIC pooling draws its results"),
     (X + pool("kernel_size: 20"), r"kernel \(20, 20\) is too large"),
     (X + pool("kernel_size: 2 pool: AVE", tops="y mask"), "only MAX pooling has a second top"),
     (FLAT + pool("kernel_size: 1"), "takes a bottom of 4 axes, got 2"),
@@ -190,6 +193,8 @@ REFUSED = [
     (X + layer("ArgMax", "argmax_param { axis: 1 top_k: 7 }"), "top_k 7 is more than the 6 candidates"),
     (X + layer("ArgMax", "argmax_param { top_k: 379 }"), "top_k 379 is more than the 378 candidates"),
     (X + layer("InnerProduct", "inner_product_param { num_output: 3 axis: 7 }"), "axis 7 is out of range"),
+    (layer("DummyData", "dummy_data_param { shape { dim: 2 } data_filler { type: 'unifrom' } }", ""), "unknown type 'unifrom'; did you mean 'uniform'"),
+    (X + layer("Embed", "embed_param { num_output: 5 }"), "input_dim and num_output must be given"),
     (X + layer("Silence"), r"takes 0 top blob\(s\), got 1"),
     (layer("DummyData", "dummy_data_param { num: 1 }", ""), "each once or once per top"),
     (layer("DummyData", "", ""), r"needs one shape, or one for each of its 1 tops; got 0"),
@@ -198,6 +203,7 @@ REFUSED = [
 
 # Nets that this Caffe runs, to no good, and other Caffes refuse.
 WRONG = [
+    (X + pool("kernel_size: 2 pool: STOCHASTIC"), "STOCHASTIC pooling draws its results"),
     (X + blob("z", 2, 6, 9, 8) + layer("Eltwise", bottoms="x z"), "must have one shape"),
     (X + blob("z", 9) + layer("Scale", bottoms="x z"), r"\(9,\) does not fit axes 1 to 1"),
     (X + conv("num_output: 4 kernel_size: 8 stride: 2"), r"only \(9, 7\)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -120,6 +121,30 @@ def enter_device(caffe: Any, device: str) -> None:
         caffe.set_mode_gpu()
 
 
+def check_builds(prototxt: Path) -> None:
+    """Let a child process build a net first: where Caffe aborts, it ends that one.
+
+    Raises
+    ------
+    EngineError
+        Caffe cannot build it, and what Caffe said last.
+    """
+    ended = _run_apart(f"caffe.set_mode_cpu(); caffe.Net({str(prototxt)!r}, caffe.TEST)")
+    if ended.returncode:
+        raise EngineError(
+            f"Caffe cannot build this net: {_last_words(ended.stderr)}. It has layers of types "
+            "whose rules only Caffe knows; check their parameters"
+        )
+
+
+def _last_words(log: str) -> str:
+    """What Caffe logged as it aborted, or the exception that a Python layer raised."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    # F0102 03:04:05.678 4321 file.cpp:12] Check failed: ...
+    fatal = [line.split("] ", 1)[-1] for line in lines if re.match(r"F\d{4,8} ", line)]
+    return (fatal or lines or ["it ended without a word"])[-1]
+
+
 @cache
 def _gpu_works(index: int) -> bool:
     """Whether Caffe can be put on that GPU.
@@ -127,17 +152,21 @@ def _gpu_works(index: int) -> bool:
     A Caffe built for the CPU, or a GPU that is not there, ends the process that asks; so a child
     process asks.
     """
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "  # no core file
-        f"import caffe; caffe.set_device({index}); caffe.set_mode_gpu()"
-    )
+    ended = _run_apart(f"caffe.set_device({index}); caffe.set_mode_gpu()")
+    if ended.returncode:
+        log.info("Caffe cannot use GPU %d: %s", index, _last_words(ended.stderr))
+    return ended.returncode == 0
+
+
+def _run_apart(code: str) -> subprocess.CompletedProcess[str]:
+    """Run what may end the process, with `caffe` imported, in a child that leaves no core file."""
+    first = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); import caffe; "
     path = os.pathsep.join(entry or "." for entry in sys.path)
-    asked = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", first + code],
         capture_output=True,
+        text=True,
+        errors="replace",
         env={**os.environ, "PYTHONPATH": path},
         check=False,
     )
-    if asked.returncode:
-        log.info("Caffe cannot use GPU %d", index)
-    return asked.returncode == 0

@@ -12,6 +12,7 @@ import numpy as np
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.engines.base import Floats, Net
 from deepvis_caffe.engines.pycaffe.library import (
+    check_builds,
     check_types,
     choose_device,
     enter_device,
@@ -90,6 +91,8 @@ class PycaffeNet(Net):
         with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
             path = Path(folder) / "net.prototxt"
             path.write_text(written.text, encoding="utf-8")
+            if self.model.unknown_types:  # the shape rules foresee other layers' aborts
+                check_builds(path)
             net = self._caffe.Net(str(path), self._caffe.TEST)
         ids = {name: number for number, name in enumerate(net._blob_names)}
         return net, {value: ids[name] for value, name in written.blobs.items() if name in ids}

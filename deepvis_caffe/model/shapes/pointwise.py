@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepvis_caffe.errors import did_you_mean
 from deepvis_caffe.model.schema_pb2 import BlobShape, EltwiseParameter, LayerParameter
 from deepvis_caffe.model.shapes.registry import (
     Outcome,
@@ -13,6 +14,11 @@ from deepvis_caffe.model.shapes.registry import (
     legacy,
     require,
     rule,
+)
+
+FILLERS = (
+    *("bilinear", "constant", "gaussian", "msra"),
+    *("positive_unitball", "uniform", "xavier"),
 )
 
 
@@ -140,6 +146,16 @@ def inner_product(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([(*shape[:axis], outputs)], [weight, (outputs,)][: 1 + options.bias_term])
 
 
+@rule("Embed")
+def embed(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Each number of the bottom picks a row of the weights, (input_dim, num_output)."""
+    options = param.embed_param
+    inputs, outputs = options.input_dim, options.num_output
+    require(inputs > 0 and outputs > 0, "input_dim and num_output must be given and positive")
+    weights: list[Shape] = [(inputs, outputs), (outputs,)]
+    return Outcome([(*bottoms[0], outputs)], weights[: 1 + options.bias_term])
+
+
 @rule("Input", bottoms=(0, 0), tops=(1, None))
 def input_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The shapes that the prototxt declares: one for all tops, or one for each."""
@@ -150,8 +166,16 @@ def input_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def dummy_data(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """As for Input, or in the legacy form of four numbers."""
     options, tops = param.dummy_data_param, len(param.top)
-    fillers = len(options.data_filler)
-    require(fillers in (0, 1, tops), f"takes no data_filler, one, or one per top; got {fillers}")
+    fillers = [filler.type for filler in options.data_filler]
+    require(
+        len(fillers) in (0, 1, tops),
+        f"takes no data_filler, one, or one per top; got {len(fillers)}",
+    )
+    for kind in fillers:
+        require(
+            kind in FILLERS,
+            f"has a data_filler of unknown type {kind!r}{did_you_mean(kind, FILLERS)}",
+        )
     legacy_form = [options.num, options.channels, options.height, options.width]
     if not any(legacy_form):
         return Outcome(_declared(options.shape, tops))

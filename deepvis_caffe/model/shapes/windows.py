@@ -77,6 +77,10 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         len(param.top) == 1 or pool.pool == PoolingParameter.MAX,
         "only MAX pooling has a second top",
     )
+    require(
+        pool.pool != PoolingParameter.STOCHASTIC,
+        "STOCHASTIC pooling draws its results, and Caffe has it on GPUs only; use MAX or AVE",
+    )
     window = pooling_window(pool, shape[2:])
     top = shape[:2] + pooled_size(shape[2:], window, pool.ceil_mode)
     require(
