@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from engine_nets import layer, net_text
+from google.protobuf import text_format
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
+from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.schema_pb2 import NetParameter
 
 Formula = Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
 
@@ -23,7 +28,7 @@ class FakeNet:
         Maps images (N, C, H, W) to the values (N, units) and to the function from a diff of these
         to the gradient.
     units
-        How many there are.
+        How many there are; or the shape of the values of one image.
     shape
         Of the input, (C, H, W).
     """
@@ -33,7 +38,7 @@ class FakeNet:
     def __init__(
         self,
         formula: Formula,
-        units: int = 1,
+        units: int | tuple[int, ...] = 1,
         shape: tuple[int, int, int] = (3, 8, 7),
         ops: ArrayOps | None = None,
         mean: Any = 100,
@@ -41,9 +46,10 @@ class FakeNet:
     ) -> None:
         self.formula, self.ops = formula, ops or NumpyOps()
         self.preprocessor = Preprocessor(shape, mean, raw_scale=raw_scale)
-        self.shapes = {"unit": (1, units)}
         self.inputs = {"data": (1, *shape)}
-        self.model = SimpleNamespace(graph=SimpleNamespace(seed=lambda name: name))
+        self.model = SimpleNamespace(
+            graph=_graph(self.inputs["data"], (units,) if isinstance(units, int) else units)
+        )
         self.seen: list[np.ndarray] = []
 
     def image_input(self) -> str:
@@ -57,6 +63,18 @@ class FakeNet:
 
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
         return self.ops.asarray(self.pull(self.ops.numpy(diff)))
+
+
+def _graph(data: tuple[int, ...], values: tuple[int, ...]) -> Graph:
+    """A graph in which "unit" has values of that shape; its formula is not run."""
+    flat = f"inner_product_param {{ num_output: {math.prod(values)} }}"
+    dims = " ".join(f"dim: {size}" for size in (0, *values))
+    text = net_text(
+        layer("flat", "InnerProduct", "data", "", flat),
+        layer("unit", "Reshape", "flat", "", f"reshape_param {{ shape {{ {dims} }} }}"),
+        data=data,
+    )
+    return Graph.from_layers("fake", text_format.Parse(text, NetParameter()).layer)
 
 
 def linear(weights: np.ndarray) -> Formula:

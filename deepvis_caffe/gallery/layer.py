@@ -18,8 +18,8 @@ from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimizer.objective import check_units, resolve_position
-from deepvis_caffe.optimizer.run import default_batch_size, split, unit_shape
+from deepvis_caffe.optimizer.objective import check_units, plain_position, resolve_position
+from deepvis_caffe.optimizer.run import resolve_batch_size, split, unit_shape
 
 Progress = Callable[[int, int], None]
 Batch = tuple[list[int], list[int]]  # units and seeds, all combinations
@@ -118,7 +118,7 @@ def make_layer(
                 store.write_montage(layer, unit, seeds, about(unit))
 
     finish(units)
-    for some, their_seeds in batches(missing, batch_size or default_batch_size(net)):
+    for some, their_seeds in batches(missing, resolve_batch_size(net, layer, batch_size)):
         results = optimize(
             net,
             layer,
@@ -145,7 +145,7 @@ def recipe(net: Net, params: AscentParams, position: Position) -> Record:
     return {
         "net": fingerprint(net),
         "params": params.record(),
-        "position": position if isinstance(position, str) else [*position],
+        "position": plain_position(position),
     }
 
 

@@ -98,23 +98,32 @@ def resolve_position(
         Another word, a wrong number of indices, or an index outside the map.
     """
     extent = tuple(shape[1:])
+    position = plain_position(position)
     if position == "all":
         return None
     if position == "center":
         return tuple(size // 2 for size in extent)
-    if isinstance(position, str) or not all(_is_index(index) for index in position):
-        raise SettingsError(
-            f"position must be 'center', 'all', or whole numbers (y, x); got {position!r}"
-        )
     if len(position) != len(extent) or not all(
         0 <= index < size for index, size in zip(position, extent, strict=True)
     ):
         map_of = f"a map of {' x '.join(map(str, extent))}" if extent else "no map, only channels"
         raise SettingsError(
-            f"position {tuple(position)} is not in layer {layer!r}, which has {map_of}; give one "
+            f"position {position} is not in layer {layer!r}, which has {map_of}; give one "
             f"index from 0 for each of its {len(extent)} axes, or 'center' or 'all'"
         )
-    return tuple(int(index) for index in position)
+    return position
+
+
+def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, ...]:
+    """A position in Python's own types; `SettingsError` where it is none."""
+    if isinstance(position, str):
+        if position in ("center", "all"):
+            return position
+    elif all(_is_index(index) for index in position):
+        return tuple(int(index) for index in position)
+    raise SettingsError(
+        f"position must be 'center', 'all', or whole numbers (y, x); got {position!r}"
+    )
 
 
 def check_units(units: Sequence[int], shape: tuple[int, ...], layer: str) -> list[int]:

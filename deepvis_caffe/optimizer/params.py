@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.optimizer.rates import GrayLevels, Rate
@@ -110,7 +113,9 @@ class AscentParams:
         """The parameters in JSON's types, the rate by its type's name and its own parameters."""
         values = asdict(self)
         own: dict[str, Any] = values["rate"] if is_dataclass(self.rate) else {}
-        return {**values, "rate": {"type": type(self.rate).__name__, **own}}
+        rate = {name: _plain(value) for name, value in own.items()}
+        plain = {name: _plain(value) for name, value in values.items()}
+        return {**plain, "rate": {"type": type(self.rate).__name__, **rate}}
 
     def _expect(self, name: str, fits: bool, what: str) -> None:
         if not fits:
@@ -118,4 +123,8 @@ class AscentParams:
 
 
 def _whole(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -34,6 +34,8 @@ PRESETS: Mapping[int, AscentParams] = MappingProxyType(
 
 # Chosen by looking at SqueezeNet's pictures. Preset 2 takes away 0.3 of the picture at every step,
 # and needs longer steps for the same contrast; preset 1 has the least to hold it back.
+# Steps enough for plain pictures at these rates.
+GRAY_LEVEL_STEPS = 300
 GRAY_LEVELS: Mapping[int, GrayLevels] = MappingProxyType(
     {1: GrayLevels(2), 2: GrayLevels(15), 3: GrayLevels(4), 4: GrayLevels(8)}
 )

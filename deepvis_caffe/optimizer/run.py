@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 import deepvis_caffe
-from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.errors import EngineError, ModelError, SettingsError
+from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.optimizer.ascent import ascend
-from deepvis_caffe.optimizer.objective import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimizer.objective import (
+    Objective,
+    Position,
+    check_units,
+    plain_position,
+    resolve_position,
+)
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.presets import GRAY_LEVELS
+from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.record import Track
@@ -25,6 +35,8 @@ from deepvis_caffe.optimizer.start import first_images
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -64,13 +76,14 @@ def optimize(
         Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the whole channel, whose
         sum is raised. A layer without maps takes "center" and "all" alike.
     iterations
-        Number of steps; by default the preset's.
+        Number of steps; by default 300 where `rate` is "auto", and else the preset's.
     rate
         ``"auto"``, `GrayLevels`, steps as far in every net and layer; ``"paper"`` is the
         preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
         both words mean the rate that they hold.
     batch_size
-        The most images at a time. Results do not depend on it.
+        The most images at a time. Results do not depend on it: a net that does not keep the images
+        of a batch apart runs them one by one.
     progress
         Called after every step with the image steps that are done and that there are in all.
     cancel
@@ -94,10 +107,11 @@ def optimize(
     """
     params = ascent_params(preset, rate, iterations, **changes)
     shape = unit_shape(net, layer)
+    position = plain_position(position)
     where = resolve_position(position, shape, layer)
-    pairs = list(product(check_units(_listed(units), shape, layer), _checked_seeds(seeds)))
-    if batch_size is None:
-        batch_size = default_batch_size(net)
+    chosen = check_units(_listed("units", units), shape, layer)
+    pairs = list(product(chosen, _checked_seeds(seeds)))
+    batch_size = resolve_batch_size(net, layer, batch_size)
     meter = _Meter(params.iterations * len(pairs), progress, cancel)
     results: list[AscentResult] = []
     for batch in split(pairs, batch_size):
@@ -125,6 +139,8 @@ def ascent_params(
     params = preset if isinstance(preset, AscentParams) else preset_params(preset)
     if iterations is not None:
         changes["iterations"] = iterations
+    elif rate == "auto" and not isinstance(preset, AscentParams):
+        changes["iterations"] = GRAY_LEVEL_STEPS
     if isinstance(rate, str):
         if rate not in ("auto", "paper"):
             raise SettingsError(
@@ -134,7 +150,7 @@ def ascent_params(
         if rate == "auto" and not isinstance(preset, AscentParams):
             changes["rate"] = GRAY_LEVELS[preset]
     else:
-        changes["rate"] = Constant(rate) if isinstance(rate, int | float) else rate
+        changes["rate"] = Constant(float(rate)) if isinstance(rate, numbers.Real) else rate
     return params.but(**changes)
 
 
@@ -144,25 +160,59 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     Raises
     ------
     EngineError
-        The layer's first axis does not count images.
+        The layer's first axis does not count images, or the net cannot run a single image.
     """
-    value = net.model.graph.seed(layer)
-    shape = net.shapes.get(value)
-    images = net.inputs[net.image_input()][0]
+    try:
+        shape = _shape_of(net, layer, 1)
+    except ModelError as error:
+        raise EngineError(f"the net cannot run one image by itself: {error}") from error
     if shape is None:  # a layer of a type whose shape only the engine knows
         x = first_images("mean", [0], net.preprocessor)
-        shape, images = tuple(net.evaluate(net.ops.asarray(x), layer).shape), 1
-    if not shape or shape[0] != images:
+        shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
+    if shape[:1] != (1,):
         raise EngineError(
-            f"layer {layer!r} has shape {tuple(shape)} for {images} images: its first axis does "
-            "not count images, so it has no units to optimize"
+            f"layer {layer!r} has shape {shape} for one image: its first axis does not count "
+            "images, so it has no units to optimize"
         )
-    return tuple(shape[1:])
+    return shape[1:]
 
 
-def default_batch_size(net: Net) -> int:
-    """How many images to optimize at a time."""
-    return BATCH_ON_HOST if net.device == "cpu" else BATCH_ON_DEVICE
+def resolve_batch_size(net: Net, layer: str, wanted: int | None = None) -> int:
+    """How many images to optimize at a time; 1 where the net does not keep them apart."""
+    size = wanted or (BATCH_ON_HOST if net.device == "cpu" else BATCH_ON_DEVICE)
+    mixed = _what_mixes(net, layer) if size > 1 else None
+    if mixed is None:
+        return size if wanted is None else wanted
+    log.warning("images run one at a time, since the net mixes those of a batch: %s", mixed)
+    return 1
+
+
+def _what_mixes(net: Net, layer: str) -> str | None:
+    """How an image's values at a layer come to depend on the other images of its batch."""
+    for below in _below(net, layer):
+        norm = below.param.batch_norm_param
+        # Unset it means the stored statistics: deploy nets run in Caffe's TEST phase.
+        if norm.HasField("use_global_stats") and not norm.use_global_stats:
+            return f"{below.type} {below.name!r} says use_global_stats: false"
+    try:
+        one, two = _shape_of(net, layer, 1), _shape_of(net, layer, 2)
+    except ModelError as error:
+        return str(error)
+    if one is None or two is None or two == (2, *one[1:]):
+        return None
+    return f"{layer!r} has shape {one} for one image and {two} for two"
+
+
+def _below(net: Net, layer: str) -> Graph:
+    """What has to run to get a layer's values."""
+    graph = net.model.graph
+    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
+
+
+def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
+    below = _below(net, layer)
+    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
+    return infer(below, inputs).values.get(net.model.graph.seed(layer))
 
 
 def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
@@ -197,12 +247,14 @@ class _Meter:
                 self.progress(done, self.total)
 
 
-def _listed(items: int | Iterable[int]) -> list[int]:
+def _listed(name: str, items: int | Iterable[int]) -> list[int]:
+    if isinstance(items, str):  # it would go by its digits
+        raise SettingsError(f"{name} must be a number or a list of numbers; got {items!r}")
     return [int(items)] if isinstance(items, int | np.integer) else list(items)
 
 
 def _checked_seeds(seeds: int | Iterable[int]) -> list[int]:
-    listed = _listed(seeds)
+    listed = _listed("seeds", seeds)
     for seed in listed:
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
             raise SettingsError(
@@ -225,7 +277,7 @@ def _result(
         layer=layer,
         unit=unit,
         seed=seed,
-        position=position if isinstance(position, str) else tuple(position),
+        position=position,
         image=track.image,
         objective=track.objective,
         best_iteration=best,

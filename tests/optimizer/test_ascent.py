@@ -168,9 +168,7 @@ def maps(x: np.ndarray) -> Any:
 
 @pytest.fixture
 def map_net(ops: ArrayOps) -> FakeNet:
-    net = FakeNet(maps, 2, (1, 5, 4), ops)
-    net.shapes = {"unit": (1, 2, 5, 4)}
-    return net
+    return FakeNet(maps, (2, 5, 4), (1, 5, 4), ops)
 
 
 @pytest.mark.parametrize(("position", "place"), [("center", (2, 2)), ((0, 3), (0, 3))])
@@ -214,8 +212,7 @@ def test_blobs_of_one_to_five_axes(
             lambda diff: (diff * weights).reshape(len(x), -1).sum(1).reshape(x.shape),
         )
 
-    net = FakeNet(formula, shape=(1, 1, 1), ops=ops)
-    net.shapes = {"unit": (1, *shape)}
+    net = FakeNet(formula, shape, (1, 1, 1), ops)
     params = AscentParams(iterations=2, rate=Constant(1), start="mean")
     run = optimize(net, "unit", unit, preset=params, position=position)[0]
     assert run.image.item() == weights[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,71 @@ def test_numbers_of_numpy_are_numbers(net: FakeNet) -> None:
     assert json.dumps(runs[0].record()["unit"]) == "1"
 
 
+def test_numpy_numbers_are_parameters_too(net: FakeNet) -> None:
+    changes = {"decay": np.float32(0.25), "blur_every": np.int16(2), "push": np.int64(-1)}
+    given = {"iterations": np.int64(3), "rate": np.float32(3), **changes}
+    run = optimize(net, "unit", 1, **given)[0]  # type: ignore[arg-type]
+    record = json.loads(json.dumps(run.record()))["params"]
+    assert (record["iterations"], record["rate"]) == (3, {"type": "Constant", "lr": 3})
+    assert [record[name] for name in changes] == [0.25, 2, -1]
+
+
+def test_positions_of_numpy(small: Net) -> None:
+    runs = optimize(small, "conv1", 0, position=np.array([3, 4]), iterations=3)
+    plain = optimize(small, "conv1", 0, position=(3, 4), iterations=3)
+    np.testing.assert_array_equal(runs[0].image, plain[0].image)
+    assert json.loads(json.dumps(runs[0].record()["position"])) == [3, 4]
+
+
+# -- layers that mix the images of a batch -------------------------------------------------------
+
+MIXING = net_text(
+    conv("conv1", "data", 4, 3),
+    layer("norm", "BatchNorm", "conv1", "", "batch_norm_param { use_global_stats: false }"),
+    layer("row", "Reshape", "conv1", "", "reshape_param { shape { dim: 1 dim: -1 } }"),
+    layer("fc", "InnerProduct", "row", "", "inner_product_param { num_output: 3 }"),
+    data=(1, 3, 9, 8),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("norm", "BatchNorm 'norm' says use_global_stats: false"),
+        ("row", r"'row' has shape \(1, 168\) for one image and \(1, 336\) for two"),
+        ("fc", r"'fc' has shape \(1, 3\) for one image and \(1, 3\) for two"),
+    ],
+)
+def test_images_that_would_mix_run_one_at_a_time(
+    engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, why: str
+) -> None:
+    net = load_text(engine, tmp_path, MIXING)
+    together = optimize(net, name, [2, 0], seeds=[4, 5], iterations=4)
+    (warning,) = caplog.messages
+    assert re.search(f"one at a time.*{why}", warning)
+    caplog.clear()
+    for run in together:
+        (alone,) = optimize(net, name, run.unit, run.seed, iterations=4, batch_size=1)
+        np.testing.assert_array_equal(run.image, alone.image)
+        np.testing.assert_array_equal(run.objective, alone.objective)
+    assert not caplog.messages
+    assert optimize(net, "conv1", 0, [1, 2], iterations=2)  # keeps them apart
+    assert not caplog.messages
+
+
+def test_a_net_made_for_one_batch_size_says_so(tmp_path: Path) -> None:
+    text = net_text(
+        layer("rows", "Reshape", "data", "", "reshape_param { shape { dim: 4 dim: -1 } }"),
+        layer("all", "Reshape", "data", "", "reshape_param { shape { dim: 4 dim: 48 } }"),
+        data=(4, 3, 4, 4),
+    )
+    net = load_text("torch", tmp_path, text)
+    with pytest.raises(EngineError, match=r"'rows' has shape \(4, 12\) for one image"):
+        optimize(net, "rows", 0)
+    with pytest.raises(EngineError, match=r"the net cannot run one image by itself: .*'all'"):
+        optimize(net, "all", 0)
+
+
 def test_cancelling_keeps_what_there_is(net: FakeNet) -> None:
     asked: list[int] = []
 
@@ -183,7 +249,14 @@ def test_presets_are_the_papers_table() -> None:
         Constant(100),
         Progress(1e8, 2),
     ]
-    assert [ascent_params(n).iterations for n in (1, 2, 3, 4)] == [500, 750, 1000, 1000]
+    assert [ascent_params(n, "paper").iterations for n in (1, 2, 3, 4)] == [500, 750, 1000, 1000]
+
+
+def test_the_automatic_rate_takes_fewer_steps_than_the_paper() -> None:
+    assert [ascent_params(n).iterations for n in (1, 2, 3, 4)] == [300] * 4
+    assert ascent_params(3, iterations=7).iterations == 7
+    assert ascent_params(3, Constant(2)).iterations == 1000
+    assert ascent_params(AscentParams(iterations=40)).iterations == 40
 
 
 def test_rates_by_word_number_and_object() -> None:
@@ -242,6 +315,8 @@ def test_bad_layers_units_and_positions(small: Net) -> None:
         optimize(small, "flat", 0)
     with pytest.raises(SettingsError, match="batch_size must be at least 1; got 0"):
         optimize(small, "fc", 0, batch_size=0)
+    with pytest.raises(SettingsError, match=r"units must be a number or a list of.*got '130'"):
+        optimize(small, "fc", "130")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a seed must be a whole number from 0"):
         optimize(small, "fc", 0, seeds=[-1])
 
