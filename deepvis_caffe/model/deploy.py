@@ -81,7 +81,7 @@ def deploy(
     shapes = {name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()}
     state = NetState(phase=TEST, stage=[*net.state.stage, *stages])
     included = [layer for layer in net.layer if _included(layer, state)]
-    dropped = labels(included) - set(shapes)
+    dropped = labels(included, trains=any(map(is_loss, net.layer))) - set(shapes)
     kept = _without(dropped, [to_input(_stripped(layer), shapes) for layer in included])
     if all(layer.type == "Input" for layer in kept):
         raise ModelError(
@@ -181,10 +181,12 @@ def _check_inputs(
             raise UnknownNameError("input", name, inputs, f"net {net!r}")
     unknown = [blob for blob, shape in inputs.items() if not shape]
     if unknown:
-        example = ", ".join(f"{blob!r}: (1, 3, 224, 224)" for blob in unknown)
+        in_code = ", ".join(f"{blob!r}: (1, 3, 224, 224)" for blob in unknown)
+        as_flag = ";".join(f"{blob}:1,3,224,224" for blob in unknown)
         raise ModelError(
             f"net {net!r}: the file does not tell the shape of input {', '.join(unknown)}; "
-            f"give it (batch, channels, height, width), for example input_shapes={{{example}}}"
+            "give it (batch, channels, height, width), for example as the setting input_shape = "
+            f"{{{in_code}}}, as the flag --input-shape '{as_flag}', or in Python as input_shapes"
         )
     for blob, shape in inputs.items():
         if min(shape) < 1:

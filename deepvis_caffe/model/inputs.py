@@ -54,7 +54,13 @@ def to_input(layer: LayerParameter, shapes: Mapping[str, Sequence[int]]) -> Laye
     if layer.HasField("transform_param"):
         new.transform_param.CopyFrom(layer.transform_param)
     for blob, shape in zip(layer.top, declared, strict=True):
-        new.input_param.shape.add(dim=shapes.get(blob, shape))
+        given = tuple(shapes.get(blob, shape))
+        if shape and len(given) != len(shape):
+            raise ModelError(
+                f"input {blob!r} has {len(shape)} axes, as in {shape}, and the shape {given} that "
+                f"is given for it has {len(given)}; the first one is the batch, 1 for one image"
+            )
+        new.input_param.shape.add(dim=given)
     return new
 
 
@@ -78,12 +84,13 @@ def _image_shape(layer: LayerParameter) -> tuple[int, ...]:
     return (1, channels, height, width) if height and width else ()
 
 
-def labels(layers: Sequence[LayerParameter]) -> set[str]:
+def labels(layers: Sequence[LayerParameter], trains: bool) -> set[str]:
     """The blobs that only training needs, among those that sources of data fill.
 
     A label reaches no layer with weights, and either it reaches a loss, or nothing reads it but
     Silence layers. This finds sliced labels, and labels that come before the prediction among a
-    loss's bottoms.
+    loss's bottoms. Where the file `trains` nothing, in no phase, every Input is meant: one that
+    nothing reads is more likely a misspelt bottom.
     """
     weighted: set[str] = set()  # blobs that reach a layer with weights
     lossy: set[str] = set()  # blobs that reach a loss
@@ -97,7 +104,7 @@ def labels(layers: Sequence[LayerParameter]) -> set[str]:
             read.update(layer.bottom)
     found: set[str] = set()
     for layer in layers:
-        if is_data(layer) or layer.type == "Input":
+        if is_data(layer) or (layer.type == "Input" and trains):
             # The file tells the shape of images, never that of labels.
             images = layer.top[:1] if is_data(layer) and _image_shape(layer) else ()
             found.update(set(layer.top) - set(images) - (read - lossy))

@@ -7,6 +7,7 @@ often larger than the input, because training crops at random: then its centre i
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.model.schema_pb2 import BlobProto
+
+NPY_MAGIC = b"\x93NUMPY"
 
 Mean = NDArray[np.float32]
 MeanSpec = float | Sequence[float] | NDArray[Any] | str | os.PathLike[str] | None
@@ -97,29 +100,27 @@ def crop_mean(mean: Mean, height: int, width: int) -> Mean:
 
 
 def _read_file(path: Path) -> NDArray[Any]:
+    """Read what the file is, whatever its name: numpy's files say so in their first bytes."""
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        if path.suffix == ".binaryproto":
-            return _read_blob(path)
+        data = path.read_bytes()
+        if data.startswith(NPY_MAGIC):
+            return np.load(io.BytesIO(data), allow_pickle=False)
+        return _read_blob(data)
     except FileNotFoundError:
         raise ImageError(f"no mean file at {path}: there is no such file") from None
     except OSError as error:
         raise ImageError(f"cannot read the mean file {path}: {error}") from error
     except (ValueError, EOFError, DecodeError) as error:
         raise ImageError(
-            f"the mean file {path} is damaged, or not a {path.suffix} file: {error}"
+            f"the mean file {path} is damaged, or neither a .npy nor a .binaryproto file: {error}"
         ) from error
-    raise ImageError(
-        f"the mean file {path} ends in {path.suffix or 'no suffix'}, expected .npy or .binaryproto"
-    )
 
 
-def _read_blob(path: Path) -> NDArray[Any]:
+def _read_blob(data: bytes) -> NDArray[Any]:
     blob = BlobProto()
-    blob.ParseFromString(path.read_bytes())
-    data = np.array(blob.double_data or blob.data, np.float32)
+    blob.ParseFromString(data)
+    values = np.array(blob.double_data or blob.data, np.float32)
     legacy = (blob.num, blob.channels, blob.height, blob.width)
-    if not data.size:
+    if not values.size:
         raise ValueError("it holds no values")
-    return data.reshape(tuple(blob.shape.dim) if blob.HasField("shape") else legacy)
+    return values.reshape(tuple(blob.shape.dim) if blob.HasField("shape") else legacy)

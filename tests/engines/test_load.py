@@ -139,7 +139,7 @@ def write_trained(folder: Path, transform: str, old: str = "") -> Path:
 def test_pictures_are_prepared_as_in_training(
     tmp_path: Path, transform: str, options: dict[str, Any], expected: list[float]
 ) -> None:
-    """White minus the mean, times the scale, as Caffe's data layers; the caller's own goes first."""
+    """White minus the mean, times the scale, as Caffe's data layers; the caller's own win."""
     np.save(tmp_path / "mean.npy", np.float32([1, 2, 3]))
     net = load_net(write_trained(tmp_path, transform), WEIGHTS, "torch", device="cpu", **options)
     np.testing.assert_allclose(net.preprocessor(WHITE)[:, 0, 0], expected, 1e-6)

@@ -7,6 +7,7 @@ from google.protobuf import text_format
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.deploy import deploy
+from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.schema_pb2 import NetParameter
 
 # The shape of the reference CaffeNet's train_val file, cut to one layer of each kind.
@@ -151,7 +152,8 @@ def test_a_shape_that_the_file_does_not_tell_is_asked_for(data):
     text += 'layer { name: "l" type: "EuclideanLoss" bottom: "fc" bottom: "label" top: "l" }'
     with pytest.raises(
         ModelError,
-        match=r"does not tell the shape of input data; .* input_shapes=\{'data': \(1, 3, 224, 224",
+        match=r"does not tell the shape of input data; .* input_shape = \{'data': \(1, 3, 224, 224"
+        r"\)\}, as the flag --input-shape 'data:1,3,224,224', or in Python as input_shapes",
     ):
         deploy(parsed(text))
     net = deploy(parsed(text), {"data": (2, 3, 4, 4)})
@@ -362,3 +364,15 @@ def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_
 def test_what_cannot_be_deployed_says_why(text, given, message):
     with pytest.raises((ModelError, UnknownNameError), match=message):
         deploy(parsed(text), given)
+
+
+def test_an_input_that_nothing_reads_is_no_label_without_a_loss():
+    """The bottom is misspelt: `data` must still be there for the message that names it."""
+    net = deploy(parsed(INPUT + FC.replace('bottom: "data"', 'bottom: "dat"')))
+    with pytest.raises(ModelError, match=r"no blob named 'dat' .*did you mean 'data'"):
+        Graph.from_layers(net.name, net.layer)
+
+
+def test_a_shape_with_another_number_of_axes():
+    with pytest.raises(ModelError, match=r"'data' has 2 axes.*\(9,\).* has 1; .* the batch"):
+        deploy(parsed(INPUT + FC), {"data": (9,)})
