@@ -15,9 +15,6 @@ from deepvis_caffe.settings.fields import MODEL
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Floats, Net
     from deepvis_caffe.image import Picture
-    from deepvis_caffe.model.labels import Labels
-
-TOP = 5
 
 
 @with_settings(MODEL)
@@ -53,74 +50,39 @@ def backward(
     from deepvis_caffe.gallery.views import heat, show_diff
     from deepvis_caffe.gallery.views import overlay as lay_over
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.model.labels import read_labels
+    from deepvis_caffe.model.labels import class_blob, read_labels, top_classes
+    from deepvis_caffe.optimizer.unit_diff import unit_diff
 
     net = load_net(settings)
     labels = read_labels(settings.labels) if settings.labels else ()
     x = net.preprocessor(_read(image))[None]
-    diff, strongest = unit_diff(net, x, layer, unit, mode, position)
+    zeros = zero_inputs(net)
+    if zeros:
+        typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
+    blob = net.model.graph.seed(layer).blob
+    blobs = dict.fromkeys([blob, *net.model.graph.outputs])
+    values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
+    diff, strongest = unit_diff(net, values[blob], layer, unit, mode, parse_position(position))
     write_image(out, show_diff(diff, net.preprocessor, view))
     if overlay:
         write_image(overlay, lay_over(net.preprocessor.show(x[0]), heat(diff)))
     typer.echo(f"{layer} unit {unit}: activation {strongest:.5g}")
     if not diff.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
-    for line in top_classes(net, x, labels):
-        typer.echo(line)
+    outputs = {name: values[name].shape for name in net.model.graph.outputs}
+    if scored := class_blob(outputs, labels):
+        typer.echo(f"{scored}:")
+        for score, name in top_classes(values[scored], labels):
+            typer.echo(f"{score:9.4f}  {name}")
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
 
 
-def unit_diff(
-    net: Net, x: Floats, layer: str, unit: int, mode: str, position: str = "all"
-) -> tuple[Floats, float]:
-    """The diff of the image input for one unit of one image.
-
-    Parameters
-    ----------
-    x
-        (1, C, H, W), preprocessed.
-    position
-        ``"all"`` starts from the unit's activations, all places of its map at once, as the Deep
-        Visualization Toolbox does; ``"center"`` or ``"y,x"`` from 1 at one place.
-
-    Returns
-    -------
-    diff
-        (C, H, W).
-    activation
-        The largest on the unit's map, or that of the one place.
-    """
+def zero_inputs(net: Net) -> dict[str, Floats]:
+    """Zeros for every input of the net but the image."""
     import numpy as np
 
-    from deepvis_caffe.optimizer.objective import check_units, resolve_position
-
-    blob = net.model.graph.seed(layer).blob
-    values = net.forward(x, blobs=[blob])[blob]
-    check_units([unit], values.shape[1:], layer)
-    where = resolve_position(parse_position(position), values.shape[1:], layer)
-    diff = np.zeros_like(values)
-    if where is None:
-        diff[0, unit] = values[0, unit]
-        activation = float(values[0, unit].max())
-    else:
-        diff[(0, unit, *where)] = 1
-        activation = float(values[(0, unit, *where)])
-    return net.backward(layer, diff, mode)[net.image_input()][0], activation
-
-
-def top_classes(net: Net, x: Floats, labels: Labels) -> list[str]:
-    """The net's first output where it is one number a class: a line for each of the largest."""
-    from deepvis_caffe.model.labels import label_of
-
-    blob = net.model.graph.outputs[0]
-    scores = net.forward(x, blobs=[blob])[blob][0]
-    if scores.shape[:1] != (scores.size,):  # maps, or nothing that counts images
-        return []
-    scores = scores.reshape(-1)
-    return [
-        f"{scores[unit]:9.4f}  {label_of(labels, unit, scores.size) or f'unit {unit}'}"
-        for unit in (-scores).argsort(kind="stable")[:TOP]
-    ]
+    others = (name for name in net.inputs if name != net.image_input())
+    return {name: np.zeros((1, *net.inputs[name][1:]), np.float32) for name in others}
 
 
 def _read(image: str) -> Picture:

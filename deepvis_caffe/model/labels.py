@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deepvis_caffe.errors import SettingsError
 
@@ -35,6 +40,52 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     if not names:
         raise SettingsError(f"the labels {path} hold no names")
     return names
+
+
+def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> str | None:
+    """Which of a net's outputs holds the score of each class.
+
+    Parameters
+    ----------
+    outputs
+        The shape of each for one image, batch axis first, in the net's order.
+
+    Returns
+    -------
+    str or None
+        Of the outputs that are one number a unit, ``prob`` where there is one: auxiliary heads
+        come beside it. Else the last with as many units as labels, or else the last.
+    """
+    vectors = {
+        name: shape[1]
+        for name, shape in outputs.items()
+        if len(shape) > 1 and math.prod(shape) == shape[1]
+    }
+    labelled = [name for name, count in vectors.items() if count == len(labels)]
+    preferred = [*vectors, *labelled, *(["prob"] if "prob" in vectors else [])]
+    return preferred[-1] if preferred else None
+
+
+def top_classes(
+    scores: NDArray[np.float32], labels: Labels, most: int = 5
+) -> list[tuple[float, str]]:
+    """The highest scores with the names of their classes, highest first.
+
+    Parameters
+    ----------
+    scores
+        (1, classes), or with axes of size 1 after them.
+    """
+    flat = scores.reshape(-1)
+    return [
+        (float(flat[unit]), label_of(labels, int(unit), flat.size) or f"unit {unit}")
+        for unit in (-flat).argsort(kind="stable")[:most]
+    ]
+
+
+def labels_fit(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> bool:
+    """Whether a layer of one of these shapes, batch axis first, has as many units as labels."""
+    return any(shape is not None and shape[1:2] == (len(labels),) for shape in shapes)
 
 
 def label_of(labels: Labels, unit: int, count: int) -> str | None:

@@ -23,6 +23,7 @@ from deepvis_caffe.cli.main import app
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import write_image
+from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.settings import Settings
 
@@ -124,13 +125,82 @@ def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
     x = net.preprocessor(photo)[None]
     scores = net.forward(x, ["prob"])["prob"][0]
     order = np.argsort(-scores)
-    told = [line.split(maxsplit=1) for line in lines[1:5]]
+    assert lines[1] == "prob:"
+    told = [line.split(maxsplit=1) for line in lines[2:6]]
     assert [name for _, name in told] == [small_model.LABELS[unit] for unit in order]
     np.testing.assert_allclose([float(s) for s, _ in told], scores[order], atol=1e-4)
     shown = net.preprocessor.show(x[0]).astype(int)
     changed = np.abs(_read("over.png") - shown).max(axis=2)
     assert changed.min() <= 1, "the coldest pixel is the photo's own"
     assert changed.max() > 20
+
+
+HEADS = """
+layer { name: "aux" type: "InnerProduct" bottom: "conv/1" top: "aux"
+        inner_product_param { num_output: 4 } }
+layer { name: "mean" type: "Reduction" bottom: "conv/1" top: "mean"
+        reduction_param { operation: MEAN axis: 1 } }
+"""
+QUIET = 'layer { name: "hush" type: "Silence" bottom: "prob" }'
+SECOND = """
+layer { name: "info" type: "Input" top: "info"
+        input_param { shape { dim: 1 dim: 5 dim: 5 dim: 7 } } }
+layer { name: "sum" type: "Eltwise" bottom: "conv/1" bottom: "info" top: "sum" }
+"""
+
+
+def _grow(folder: Path, more: str) -> None:
+    (folder / "small.prototxt").write_text(small_model.PROTOTXT + more)
+    weights = {**small_model.weights(), "aux": small_model.weights()["fc"]}
+    layers = {name: ("InnerProduct", blobs) for name, blobs in weights.items()}
+    write_caffemodel(folder / "small.caffemodel", "Small", layers)
+
+
+def test_backward_names_the_blob_of_its_classes_and_prefers_prob(
+    folder: Path, net: Net, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = net.forward(net.preprocessor(photo)[None], ["prob"])["prob"][0]
+    _grow(folder, HEADS)
+    passes: list[object] = []
+    forward = type(net).forward
+    monkeypatch.setattr(
+        type(net), "forward", lambda *given, **more: passes.append(given) or forward(*given, **more)
+    )
+    lines = _deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
+    assert lines[1] == "prob:"
+    assert float(lines[2].split()[0]) == pytest.approx(scores.max(), abs=1e-4)
+    assert len(passes) == 1
+
+
+def test_backward_of_a_layer_of_one_number_an_image(
+    folder: Path, net: Net, photo: np.ndarray
+) -> None:
+    values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
+    _grow(folder, HEADS)
+    arguments = "backward photo.png --layer mean --unit 0 --mode gradient"
+    lines = _deepvis(*arguments.split()).stdout.splitlines()
+    assert lines[0] == f"mean unit 0: activation {values.mean():.5g}"
+    diff = (values > 0).astype(np.float32)  # a mean's gradient is flat
+    net.forward(net.preprocessor(photo)[None])
+    arrived = net.backward("relu1", diff)["data"][0][::-1].transpose(1, 2, 0)
+    expected = 127.5 + 127.5 * arrived / abs(arrived).max()
+    np.testing.assert_allclose(_read("backward.png"), expected, atol=0.6)
+
+
+def test_backward_of_a_net_without_outputs(folder: Path, photo: np.ndarray) -> None:
+    _grow(folder, QUIET)
+    lines = _deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
+    assert len(lines) == 1
+
+
+def test_backward_with_zeros_for_the_other_inputs(
+    folder: Path, net: Net, photo: np.ndarray
+) -> None:
+    values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
+    _grow(folder, SECOND)
+    result = _deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2")
+    assert "the net's other inputs are zero: info" in result.stderr
+    assert f"sum unit 2: activation {values[0, 2].max():.5g}" in result.stdout
 
 
 def test_backward_of_a_sample_photograph(folder: Path) -> None:
