@@ -97,10 +97,10 @@ class Record:
         better = running & (self._push * activation > self._best)
         self._best = where(better, self._push * activation, self._best)
         self._best_step = where(better, t, self._best_step)
-        self._best_x = where(better[:, None, None, None], x, self._best_x)
+        self._best_x = self._replace(better, x, self._best_x)
         reached = running & on_top & (self._top_step < 0)
         self._top_step = where(reached, t, self._top_step)
-        self._top_x = where(reached[:, None, None, None], x, self._top_x)
+        self._top_x = self._replace(reached, x, self._top_x)
 
     def feel(self, steepest: Any) -> None:
         """End the images whose gradient is all 0 or not finite; `steepest` is its maximum (N,)."""
@@ -133,6 +133,12 @@ class Record:
             )
             for i in range(len(stop))
         ]
+
+    def _replace(self, which: Any, x: Any, kept: Any) -> Any:
+        """`kept` with the images of `x` that `which` (N,) names."""
+        if self._ops.on_host and not which.any():
+            return kept  # looking is free on the host, and most steps have nothing to copy
+        return self._ops.xp.where(which[:, None, None, None], x, kept)
 
     def _end(self, which: Any, reason: int) -> None:
         running = self._stop == _RUNNING
