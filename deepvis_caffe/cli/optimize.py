@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,8 +70,9 @@ def optimize(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.gallery.layer import make_layer
     from deepvis_caffe.gallery.store import ResultStore
-    from deepvis_caffe.model.labels import read_labels
+    from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.relus import below_relus
     from deepvis_caffe.optimizer.run import unit_shape
 
     params = ascent_params(
@@ -83,14 +85,21 @@ def optimize(
     )
     labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
+    if labels and not labels_fit(labels, net.shapes.values()):
+        typer.echo(
+            f"no layer has as many units as {settings.labels} has names ({len(labels)}): they are "
+            "left out",
+            err=True,
+        )
     store = ResultStore(out or settings.results)
-    count = (unit_shape(net, layer) or (1,))[0]
+    chosen = parse_units(units, (unit_shape(net, layer) or (1,))[0])
+    typer.echo(plan(layer, len(chosen), settings.seeds, params.iterations), err=True)
     with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
         made = make_layer(
             net,
             store,
             layer,
-            parse_units(units, count),
+            chosen,
             range(settings.seeds),
             params,
             parse_position(position),
@@ -101,12 +110,31 @@ def optimize(
         )
     for unit in made:
         typer.echo(describe(unit, settings.seeds))
+    off = sum(unit.no_gradient for unit in made)
+    if off:
+        typer.echo(off_note(off, len(made) * settings.seeds, below_relus(net, layer)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * settings.seeds
     typer.echo(
         f"{len(made)} units, {settings.seeds} seeds each, in {store.layer_folder(layer)}; "
         f"{new} runs made now, {runs - new} were there",
         err=True,
     )
+
+
+def plan(layer: str, units: int, seeds: int, steps: int) -> str:
+    """One line about what is going to be done."""
+    return (
+        f"{layer}: {units:,} units x {seeds} seeds x {steps} steps = {units * seeds * steps:,} "
+        "image steps, less what is there already"
+    )
+
+
+def off_note(off: int, runs: int, below: Sequence[str]) -> str:
+    """What to do about runs without a gradient."""
+    note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
+    if not below:
+        return note
+    return f"{note} behind a ReLU; climb below it instead: {', '.join(below)}"
 
 
 def describe(unit: Unit, seeds: int) -> str:

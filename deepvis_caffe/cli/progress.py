@@ -1,16 +1,22 @@
-"""A progress bar with the time left, on stderr; silent where stderr is not a terminal."""
+"""How far long work is, on stderr: a bar on a terminal, and elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+
+import typer
 
 Progress = Callable[[int, int | None], None]
+
+FIRST_LINE_AFTER, LINE_EVERY = 2.0, 10.0  # seconds
 
 
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
-    """Show a bar while the block runs.
+    """Show how far the block is while it runs.
 
     Yields
     ------
@@ -29,6 +35,9 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield plain_lines(what, unit)
+        return
     with Bar(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,7 +49,32 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def plain_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """A report that writes a line to stderr soon, and then every ten seconds.
+
+    Parameters
+    ----------
+    clock
+        Seconds, from any start.
+    """
+    begun = clock()
+    due = begun + FIRST_LINE_AFTER
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal due
+        now = clock()
+        if now < due:
+            return
+        due = now + LINE_EVERY
+        line = f"{what}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}"
+        if total and done:
+            left = timedelta(seconds=round((now - begun) * (total - done) / done))
+            line += f", about {left} left"
+        typer.echo(line, err=True)
+
+    return report

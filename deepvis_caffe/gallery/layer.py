@@ -40,6 +40,8 @@ class Unit:
         from the records; None where no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
+    no_gradient
+        How many seeds ended at a gradient of exactly 0.
     new
         How many of its seeds were run now; the others were there.
     """
@@ -49,6 +51,7 @@ class Unit:
     montage: Path
     value: float | None
     met_top: int
+    no_gradient: int
     new: int
 
 
@@ -223,5 +226,6 @@ def _summary(
         montage=store.montage(layer, unit),
         value=push * max(push * value for value in values) if values else None,
         met_top=sum(record["met_top_iteration"] is not None for record in records),
+        no_gradient=sum(record["stop"] == "zero gradient" for record in records),
         new=new,
     )

@@ -243,12 +243,31 @@ def test_optimize_writes_what_the_library_finds(net: Net) -> None:
         assert line.endswith(f"out/regularized_opt/fc/fc_{unit:04d}_montage.jpg")
     assert "3 units, 2 seeds each" in result.stderr
     assert "6 runs made now, 0 were there" in result.stderr
+    assert "fc: 3 units x 2 seeds x 5 steps = 30 image steps" in result.stderr
 
 
 def test_optimize_again_makes_what_is_missing() -> None:
     _deepvis("optimize", "fc", "--units", "0-1", *SHORT)
     again = _deepvis("optimize", "fc", "--units", "0-2", *SHORT)
     assert "2 runs made now, 4 were there" in again.stderr
+
+
+def test_optimize_tells_of_units_that_are_off_and_where_to_climb_instead(folder: Path) -> None:
+    weights = small_model.weights()
+    weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
+    layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
+    write_caffemodel(folder / "small.caffemodel", "Small", layers)
+    said = _deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
+    assert "4 of 4 runs ended at a gradient of exactly 0" in said
+    assert "climb below it instead: conv/1" in said
+    assert "gradient of exactly" not in _deepvis("optimize", "conv/1", *SHORT).stderr
+
+
+def test_optimize_says_that_the_labels_fit_no_layer(folder: Path) -> None:
+    (folder / "labels.txt").write_text("one\ntwo\n")
+    result = _deepvis("optimize", "fc", "--units", "1", *SHORT)
+    assert result.stderr.count("labels.txt has names (2)") == 1
+    assert result.stdout.startswith("    1: activation")
 
 
 def test_optimize_keeps_what_other_parameters_made() -> None:
@@ -365,7 +384,8 @@ def test_an_interrupt_is_one_word_and_keeps_what_is_finished(folder: Path) -> No
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.strip() == "deepvis: interrupted; what is finished is kept"
+    assert said.splitlines()[-1] == "deepvis: interrupted; what is finished is kept"
+    assert "Traceback" not in said
     assert not list(folder.rglob(".*.part")), "half a file was left"
     finished = len(list(folder.rglob("fc_*_?.json")))
     assert finished >= 1

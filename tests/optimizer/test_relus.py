@@ -1,0 +1,43 @@
+"""Where to climb instead of above a ReLU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from engine_nets import conv, layer, load_text, net_text, relu
+
+from deepvis_caffe.optimizer.relus import below_relus
+
+#  data - conv1 (relu) - pool1 -+- left (relu) ----+- cat - pool2 - fc - prob
+#                               +- right - leaky --+
+NET = net_text(
+    conv("conv1", "data", 2, 3),
+    relu("relu1", "conv1"),
+    layer("pool1", "Pooling", "conv1", "", "pooling_param { kernel_size: 2 stride: 2 }"),
+    conv("left", "pool1", 2),
+    relu("relu2", "left"),
+    conv("right", "pool1", 2),
+    layer("leaky", "ReLU", "right", "leaky", "relu_param { negative_slope: 0.1 }"),
+    layer("cat", "Concat", "left leaky"),
+    layer("pool2", "Pooling", "cat", "", "pooling_param { pool: AVE global_pooling: true }"),
+    layer("fc", "InnerProduct", "pool2", "", "inner_product_param { num_output: 3 }"),
+    layer("prob", "Softmax", "fc"),
+    data=(1, 3, 10, 10),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("conv1", []),  # the layer's own top
+        ("relu1", ["conv1"]),
+        ("pool1", ["conv1"]),
+        ("leaky", []),
+        ("cat", ["left"]),
+        ("pool2", ["left"]),
+        ("prob", []),  # weights are in between
+    ],
+)
+def test_the_layers_below_the_relus(tmp_path: Path, name: str, expected: list[str]) -> None:
+    assert below_relus(load_text("torch", tmp_path, NET), name) == expected
