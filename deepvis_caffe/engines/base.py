@@ -12,6 +12,7 @@ Two surfaces:
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,36 @@ class LayerInfo:
     weights: int
 
 
+def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[LayerInfo, ...]:
+    """Every layer of a model in order, input layers included; it need not have its weights.
+
+    Parameters
+    ----------
+    model
+        Layers and weights.
+    shapes
+        Shape of every value, as far as known: the model's own, or an engine's.
+    """
+    fields = receptive_fields(model)
+    return tuple(
+        LayerInfo(
+            name=layer.name,
+            type=layer.type,
+            bottoms=tuple(v.blob for v in layer.bottoms),
+            tops=tuple(v.blob for v in layer.tops),
+            shape=shapes.get(layer.tops[0]) if layer.tops else None,
+            receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
+            weights=_count_weights(model, layer.name),
+        )
+        for layer in model.graph
+    )
+
+
+def _count_weights(model: Model, layer: str) -> int:
+    known = model.weight_shapes.get(layer, [blob.shape for blob in model.weights.get(layer, ())])
+    return sum(map(math.prod, known))
+
+
 class Net(abc.ABC):
     """A Caffe model on an engine.
 
@@ -79,6 +110,7 @@ class Net(abc.ABC):
     ops: ArrayOps
 
     def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
+        model.check_weights()
         self.model = model
         self._preprocessor = preprocessor
 
@@ -92,19 +124,7 @@ class Net(abc.ABC):
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
         """Every layer in order, input layers included."""
-        fields = receptive_fields(self.model)
-        return tuple(
-            LayerInfo(
-                name=layer.name,
-                type=layer.type,
-                bottoms=tuple(v.blob for v in layer.bottoms),
-                tops=tuple(v.blob for v in layer.tops),
-                shape=self.shapes.get(layer.tops[0]) if layer.tops else None,
-                receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
-                weights=sum(blob.size for blob in self.model.weights.get(layer.name, ())),
-            )
-            for layer in self.model.graph
-        )
+        return layer_infos(self.model, self.shapes)
 
     @property
     def shapes(self) -> Mapping[Value, tuple[int, ...]]:

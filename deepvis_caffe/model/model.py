@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +39,9 @@ class Model:
         Shape of every value at that input size, as far as known; see `unknown_types`.
     weights
         float32 arrays by layer name, in Caffe's order. Arrays shared by layers are one object.
+        Empty for a net that was read without its weights, see `check_weights`.
+    weight_shapes
+        What the layers of known types need, likewise.
     prototxt, caffemodel
         The files, None where the model came from memory.
     generation
@@ -51,6 +53,7 @@ class Model:
     input_shapes: Mapping[str, tuple[int, ...]]
     shapes: Mapping[Value, tuple[int, ...]] = field(repr=False)
     weights: Weights = field(repr=False)
+    weight_shapes: Mapping[str, Sequence[tuple[int, ...]]] = field(repr=False)
     prototxt: Path | None = None
     caffemodel: Path | None = None
     generation: Generation = "V2"
@@ -60,41 +63,21 @@ class Model:
         """Layer types without a shape rule: custom layers, which only their own Caffe runs."""
         return tuple(sorted({layer.type for layer in self.graph} - set(RULES)))
 
-    def with_input_shapes(self, input_shapes: Mapping[str, Sequence[int]]) -> Model:
-        """The same model for inputs of another size; inputs that are not named keep theirs.
-
-        Raises
-        ------
-        ModelError
-            A layer cannot work at that size, or its weights belong to another one: an
-            InnerProduct fixes the size of what it reads.
-        UnknownNameError
-            `input_shapes` names no input.
-        """
-        params = deploy(self.params, input_shapes)
-        graph = Graph.from_layers(params.name, params.layer)
-        shapes = infer(graph)
-        for name, expected in shapes.weights.items():
-            got = tuple(blob.shape for blob in self.weights[name])
-            if got != expected:
-                raise ModelError(
-                    f"layer {name!r} ({graph.layer(name).type}) has weights {got}, and would need "
-                    f"{expected} for inputs of {_sizes(graph, shapes.values)}; this net works at "
-                    f"{_sizes(self.graph, self.shapes)} only"
-                )
-        return dataclasses.replace(
-            self,
-            graph=graph,
-            params=params,
-            input_shapes=_inputs(graph, shapes.values),
-            shapes=shapes.values,
-        )
+    def check_weights(self) -> None:
+        """Raise `WeightsError` where a net that has weights was read without them."""
+        if self.weight_shapes and not self.weights:
+            raise WeightsError(
+                f"net {self.graph.name!r} has {len(self.weight_shapes)} layers with weights "
+                f"({', '.join(list(self.weight_shapes)[:5])}, ...), and no weights are given"
+            )
 
 
 def load_model(
     prototxt: str | Path | NetParameter,
     weights: str | Path | Weights | None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    need_weights: bool = True,
 ) -> Model:
     """Read a net and its weights, and check that they belong together.
 
@@ -108,6 +91,9 @@ def load_model(
     input_shapes
         Shape by input blob, batch axis first: (N, C, H, W) for images. Takes precedence over the
         file's, and is needed where that does not tell.
+    need_weights
+        Whether `weights` of None is an error for a net that has any. Without them a model has its
+        layers and shapes, and no engine runs it.
 
     Raises
     ------
@@ -133,28 +119,25 @@ def load_model(
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
-    if weights is None and shapes.weights:
-        raise WeightsError(
-            f"net {graph.name!r} has {len(shapes.weights)} layers with weights "
-            f"({', '.join(list(shapes.weights)[:5])}, ...), and no weights are given"
-        )
     file = Path(weights) if isinstance(weights, str | Path) else None
-    found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights or {}
-    return Model(
+    found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights
+    model = Model(
         graph=graph,
         params=params,
         input_shapes=_inputs(graph, shapes.values),
         shapes=shapes.values,
-        weights=match_weights(graph, shapes, found, str(file or "the given weights")),
+        weights={}
+        if found is None
+        else match_weights(graph, shapes, found, str(file or "the given weights")),
+        weight_shapes=shapes.weights,
         prototxt=path,
         caffemodel=file,
         generation=generation(written),
     )
+    if need_weights:
+        model.check_weights()
+    return model
 
 
 def _inputs(graph: Graph, shapes: Mapping[Value, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {name: shapes[Value(name)] for name in graph.inputs}
-
-
-def _sizes(graph: Graph, shapes: Mapping[Value, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in _inputs(graph, shapes).items())

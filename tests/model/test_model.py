@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from deepvis_caffe.errors import ModelError, UnknownNameError, WeightsError
+from deepvis_caffe.engines.torch import TorchNet
+from deepvis_caffe.errors import ModelError, WeightsError
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.fillers import random_weights
@@ -66,29 +67,6 @@ def test_a_model_from_memory_at_another_size(write):
     assert same.prototxt is None
 
 
-def test_another_input_size_keeps_the_weights(write):
-    model = load_model(write(INPUT + CONV), {"conv": WEIGHTS["conv"]})
-    wider = model.with_input_shapes({"data": (5, 1, 9, 13)})
-    assert wider.input_shapes == {"data": (5, 1, 9, 13)}
-    assert wider.shapes[Value("conv")] == (5, 4, 4, 6)
-    assert wider.weights is model.weights
-    assert model.shapes[Value("conv")] == (2, 4, 4, 4)
-
-
-def test_an_inner_product_fixes_the_input_size(write):
-    model = load_model(write(INPUT + CONV + FC), WEIGHTS)
-    assert model.with_input_shapes({"data": (7, 1, 9, 9)}).shapes[Value("fc")] == (7, 5)
-    with pytest.raises(
-        ModelError,
-        match=r"layer 'fc' \(InnerProduct\) has weights \(\(5, 64\), \(5,\)\), and would need "
-        r"\(\(5, 96\), \(5,\)\) for inputs of data \(2, 1, 9, 13\); this net works at data "
-        r"\(2, 1, 9, 9\) only",
-    ):
-        model.with_input_shapes({"data": (2, 1, 9, 13)})
-    with pytest.raises(UnknownNameError, match="no input named 'image'"):
-        model.with_input_shapes({"image": (2, 1, 9, 13)})
-
-
 def test_custom_layers_are_named(write):
     text = INPUT + CONV + 'layer { name: "p" type: "Python" bottom: "conv" top: "p" }'
     model = load_model(write(text), {"conv": WEIGHTS["conv"]})
@@ -101,6 +79,14 @@ def test_none_for_nets_without_weights_only(write):
     assert load_model(write(INPUT + relu), None).weights == {}
     with pytest.raises(WeightsError, match=r"has 1 layers with weights \(conv, ...\), and no weig"):
         load_model(write(INPUT + CONV), None)
+
+
+def test_a_net_read_without_its_weights_has_layers_and_shapes(write):
+    model = load_model(write(INPUT + CONV + FC), None, need_weights=False)
+    assert model.shapes[Value("fc")] == (2, 5)
+    assert model.weight_shapes == {"conv": ((4, 1, 3, 3), (4,)), "fc": ((5, 64), (5,))}
+    with pytest.raises(WeightsError, match=r"has 2 layers with weights \(conv, fc, ...\)"):
+        TorchNet(model, None, "cpu")
 
 
 @pytest.mark.parametrize(
