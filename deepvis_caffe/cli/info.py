@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,8 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import LayerInfo, Net
+    from deepvis_caffe.engines.base import LayerInfo
+    from deepvis_caffe.model.model import Model
 
 
 @with_settings(MODEL)
@@ -22,26 +24,36 @@ def info(
 ) -> None:
     """List every layer: type, output, receptive field, weights.
 
-    Says, too, which engine runs the net, and where.
+    Says, too, which engine runs the net, and where; none does without its weights.
     """
-    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.engines.base import layer_infos
+    from deepvis_caffe.engines.load import load_layers, load_net
 
-    net = load_net(settings)
-    if as_json:
-        typer.echo(json.dumps(as_record(net), indent=1))
+    if settings.weights is None and (model := load_layers(settings)).weight_shapes:
+        record = as_record(model, layer_infos(model, model.shapes))
     else:
-        _print_table(net)
+        net = load_net(settings)
+        record = as_record(net.model, net.layers, net.engine, net.device)
+    if as_json:
+        typer.echo(json.dumps(record, indent=1))
+    else:
+        _print_table(record)
 
 
-def as_record(net: Net) -> dict[str, Any]:
+def as_record(
+    model: Model,
+    layers: Sequence[LayerInfo],
+    engine: str | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
     """What `deepvis info --json` writes: plain lists, numbers and strings."""
     return {
-        "net": net.model.graph.name,
-        "engine": net.engine,
-        "device": net.device,
-        "inputs": {name: list(shape) for name, shape in net.inputs.items()},
-        "weights": sum(layer.weights for layer in net.layers),
-        "layers": [_layer_record(layer) for layer in net.layers],
+        "net": model.graph.name,
+        "engine": engine,
+        "device": device,
+        "inputs": {name: list(shape) for name, shape in model.input_shapes.items()},
+        "weights": sum(layer.weights for layer in layers),
+        "layers": [_layer_record(layer) for layer in layers],
     }
 
 
@@ -64,11 +76,10 @@ def _layer_record(layer: LayerInfo) -> dict[str, Any]:
     }
 
 
-def _print_table(net: Net) -> None:
+def _print_table(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    record = as_record(net)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("layer", "type", "output", "receptive field", "stride"):
         table.add_column(column, no_wrap=True)
@@ -84,12 +95,13 @@ def _print_table(net: Net) -> None:
             f"{layer['weights']:,}" if layer["weights"] else "",
         )
     inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in record["inputs"].items())
+    runs = f"engine {record['engine']} on {record['device']}" if record["engine"] else "no weights"
     # Wide enough for long names also where stdout is a file or a pipe.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table, markup=False)
     console.print(
         f"\n{record['net'] or 'net'}: {len(record['layers'])} layers, {record['weights']:,} "
-        f"weights; input {inputs}; engine {record['engine']} on {record['device']}",
+        f"weights; input {inputs}; {runs}",
         markup=False,
         highlight=False,
     )

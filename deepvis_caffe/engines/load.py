@@ -120,16 +120,9 @@ def choose_engine(engine: str) -> str:
 
 
 def _load_from(settings: Settings) -> Net:
-    if settings.prototxt is None:
-        raise SettingsError(
-            "the settings name no prototxt: set `prototxt` (and `weights`) in settings_local.py, "
-            "or give --prototxt"
-        )
-    shapes = settings.input_shape
-    if shapes is not None and not isinstance(shapes, Mapping):
-        shapes = {_first_input(settings.prototxt): shapes}
+    prototxt = _prototxt(settings)
     return load_net(
-        settings.prototxt,
+        prototxt,
         settings.weights,
         settings.engine,
         mean=settings.mean,
@@ -137,9 +130,32 @@ def _load_from(settings: Settings) -> Net:
         raw_scale=settings.raw_scale,
         input_scale=settings.input_scale if "input_scale" in settings.model_fields_set else None,
         resize=settings.resize,
-        input_shapes=shapes,
+        input_shapes=_input_shapes(prototxt, settings),
         device=settings.device,
     )
+
+
+def load_layers(settings: Settings) -> Model:
+    """The model that the settings name, without its weights: for what can be known of it alone."""
+    prototxt = _prototxt(settings)
+    shapes = _input_shapes(prototxt, settings)
+    return load_model(prototxt, None, shapes, need_weights=False)
+
+
+def _prototxt(settings: Settings) -> Path:
+    if settings.prototxt is None:
+        raise SettingsError(
+            "the settings name no prototxt: set `prototxt` (and `weights`) in settings_local.py, "
+            "or give --prototxt"
+        )
+    return settings.prototxt
+
+
+def _input_shapes(prototxt: Path, settings: Settings) -> Mapping[str, Sequence[int]] | None:
+    shapes = settings.input_shape
+    if shapes is not None and not isinstance(shapes, Mapping):
+        return {_first_input(prototxt): shapes}
+    return shapes
 
 
 def _first_input(prototxt: Path) -> str:
