@@ -126,6 +126,33 @@ def test_an_unknown_name_has_a_line_and_the_nearest_known_one() -> None:
         Settings(batchsize=3)
 
 
+def test_helper_names_are_ignored_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "import os\nhere = os.path.dirname(__file__)\nbase = here\nweights = here + '/a.h5'\n"
+    assert load_settings(_file(tmp_path / "s.py", text)).weights == tmp_path / "a.h5"
+    (warning,) = caplog.messages
+    assert warning.endswith("s.py: these names are no settings and are ignored: here, base")
+
+
+@pytest.mark.parametrize("slip", ["iteration", "prototext", "seed", "label", "batchsize"])
+def test_slips_of_the_pen_stay_errors(slip: str) -> None:
+    assert f"no setting named '{slip}'; did you mean" in _error(f"{slip} = 1\n")
+
+
+@pytest.mark.parametrize("text", ["0-4", "1,2", "3.5", "many"])
+def test_a_count_is_one_whole_number(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be '.*': it should be one whole number") as e:
+        load_settings(None, {"seeds": text})
+    assert "Value error" not in str(e.value)
+
+
+def test_a_bad_device_is_told_the_choices() -> None:
+    with pytest.raises(SettingsError, match=r"should be auto, cpu, cuda, or a numbered one") as e:
+        load_settings(None, {"device": "gpu"})
+    assert "\\d" not in str(e.value)
+
+
 def test_a_bad_value_has_a_line_and_what_fits() -> None:
     message = _error("mean = None\nengine = 'cafe'\n")
     assert "settings_local.py:2: engine cannot be 'cafe'" in message

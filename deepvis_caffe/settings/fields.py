@@ -7,10 +7,19 @@ flag gives it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
@@ -36,11 +45,26 @@ def _parse_shapes(value: Any) -> Any:
     return {blob.strip(): _parse_numbers(shape) for blob, _, shape in named}
 
 
+def _parse_count(value: Any) -> Any:
+    # Pydantic strips leading zeros, and reads "0-4" as -4.
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value.strip()):
+        raise ValueError("it should be one whole number, a count and not a list or range")
+    return value
+
+
+def _check_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("it should be auto, cpu, cuda, or a numbered one as in cuda:1")
+    return value
+
+
 def _parse_path(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
+Count = Annotated[int, BeforeValidator(_parse_count)]
+Device = Annotated[str, AfterValidator(_check_device)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
@@ -91,11 +115,10 @@ class Settings(BaseModel):
     engine: Literal["auto", "pycaffe", "torch"] = _setting(
         MODEL, "auto", "Who computes: pycaffe, torch, or auto (pycaffe where it can be imported)."
     )
-    device: str = _setting(
+    device: Device = _setting(
         MODEL,
         "auto",
         "Where: auto (a GPU where the engine finds one), cpu, cuda, or cuda:1 and so on.",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
     )
     mean: Mean | None = _setting(
         MODEL,
@@ -130,21 +153,24 @@ class Settings(BaseModel):
     results: Location = _setting(
         MODEL, Path("results"), "Folder that results are written to and shown from."
     )
-    preset: int = _setting(
+    preset: Count = _setting(
         OPTIMIZER, 3, "Which of the paper's four regularizations (Table 1) to use.", ge=1, le=4
     )
-    seeds: int = _setting(
+    seeds: Count = _setting(
         OPTIMIZER, 9, "Pictures of each unit, each from another random start.", ge=1, le=100
     )
-    iterations: int | None = _setting(
-        OPTIMIZER, None, "Steps of each run; none leaves the choice to the rate or preset.", ge=1
+    iterations: Count | None = _setting(
+        OPTIMIZER,
+        None,
+        "Steps of each run; none is 300 with the automatic rate, and else the preset's own.",
+        ge=1,
     )
     rate: float | Literal["auto", "paper"] = _setting(
         OPTIMIZER,
         "auto",
         "Learning rate: auto (adapts to net and layer), paper (the preset's own), or a number.",
     )
-    batch_size: int | None = _setting(
+    batch_size: Count | None = _setting(
         OPTIMIZER, None, "Images that run side by side; none leaves the choice to us.", ge=1
     )
 
@@ -159,7 +185,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = error.errors()
             name = str(problems[0]["loc"][0])
-            reasons = dict.fromkeys(p["msg"] for p in problems if p["loc"][0] == name)
+            reasons = dict.fromkeys(
+                p["msg"].removeprefix("Value error, ") for p in problems if p["loc"][0] == name
+            )
             raise BadSettingError(
                 name,
                 f"{name} cannot be {values[name]!r}: {', or '.join(reasons).lower()}. "

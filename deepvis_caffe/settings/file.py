@@ -1,12 +1,14 @@
 """The settings file: a Python module, as Caffe's users know it, run in a namespace of its own.
 
 Names that the file assigns are settings; names that begin with an underscore, imported modules and
-functions are the file's own business.
+functions are the file's own business. Other names are ignored with a warning, unless they are
+nearly a setting's.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
 import logging
 import os
 import runpy
@@ -90,8 +92,11 @@ def _read(path: Path) -> Settings:
                 path,
                 ", ".join(unused),
             )
+    ignored = [name for name in names if not _is_meant(name)]
+    if ignored:
+        log.warning("%s: these names are no settings and are ignored: %s", path, ", ".join(ignored))
     try:
-        settings = Settings(**names)
+        settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
         line = _line_of(path, error.name)
         hint = (
@@ -130,6 +135,11 @@ def _is_setting(name: str, value: Any) -> bool:
     if name.startswith("_") or imported:
         return False
     return not callable(value) or name.startswith(PREFIX)
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name is a setting's, or so near to one that it must be a slip of the pen."""
+    return bool(difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.7))
 
 
 def _line_of(path: Path, name: str) -> int | None:
