@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deepvis_caffe.model.geometry import Window, convolution_window, pooling_window
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
+from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.model import Model
@@ -272,9 +273,8 @@ def _argmax(step: _Step, field: _Field) -> _Field:
 
 
 def _permute(step: _Step, field: _Field) -> _Field:
-    given = list(step.param.permute_param.order)
-    order = given + [axis for axis in range(len(step.shape)) if axis not in given]
-    return field if order[2:] == [2, 3] else step.whole(field)
+    order = permuted_axes(step.param, len(step.shape))
+    return field if order[2:] == (2, 3) else step.whole(field)
 
 
 _RULES: dict[str, _Rule] = {
@@ -288,13 +288,7 @@ _RULES: dict[str, _Rule] = {
         )
     ),
     "Bias": _pointwise,
-    "Concat": _along(
-        lambda p: (
-            p.concat_param.concat_dim
-            if p.concat_param.HasField("concat_dim")
-            else p.concat_param.axis
-        )
-    ),
+    "Concat": _along(joined_axis),
     "Convolution": _convolution,
     "Crop": _crop,
     "Deconvolution": _deconvolution,
@@ -318,11 +312,7 @@ _RULES: dict[str, _Rule] = {
     "Reshape": _everything,
     "Scale": _pointwise,
     "Sigmoid": _pointwise,
-    "Slice": _along(
-        lambda p: (
-            p.slice_param.slice_dim if p.slice_param.HasField("slice_dim") else p.slice_param.axis
-        )
-    ),
+    "Slice": _along(joined_axis),
     "Softmax": _along(lambda p: p.softmax_param.axis),
     "Split": _pointwise,
     "TanH": _pointwise,

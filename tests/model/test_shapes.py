@@ -163,7 +163,7 @@ REFUSED = [
     (X + blob("z", 2, 6, 9) + layer("Concat", bottoms="x z"), "must agree on every axis but 1"),
     (X + blob("z", 2, 6, 8, 7) + layer("Concat", bottoms="x z"), "must agree on every axis but 1"),
     (X + layer("Concat", "concat_param { axis: 1 concat_dim: 1 }"), "either axis or concat_dim"),
-    (X + layer("Concat", "concat_param { concat_dim: 4 }"), "concat_dim 4 is out of range"),
+    (X + layer("Concat", "concat_param { concat_dim: 4 }"), "axis 4 is out of range"),
     (X + layer("Slice", tops="a b c d"), "axis 1, of size 6, has no 4 equal parts"),
     (X + layer("Slice", "slice_param { slice_point: 3 }", tops="a b c"), "3 tops need 2 slice points"),
     (X + layer("Slice", "slice_param { slice_point: 3 slice_point: 3 }", tops="a b c"), "must increase"),

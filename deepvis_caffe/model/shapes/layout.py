@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.schema_pb2 import ConcatParameter, LayerParameter, SliceParameter
 from deepvis_caffe.model.shapes.registry import (
     Outcome,
     Shape,
@@ -19,8 +19,8 @@ from deepvis_caffe.model.shapes.registry import (
 @rule("Concat", bottoms=(1, None))
 def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Bottoms agree on every axis but one, along which they are laid end to end."""
-    options, first = param.concat_param, bottoms[0]
-    axis = _old_or_new_axis(options, "concat_dim", first)
+    first = bottoms[0]
+    axis = canonical_axis(first, joined_axis(param))
     for shape in bottoms[1:]:
         require(
             len(shape) == len(first)
@@ -34,7 +34,7 @@ def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def slice_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """One axis cut at `slice_point`, or into equal parts."""
     options, (shape,), tops = param.slice_param, bottoms, len(param.top)
-    axis = _old_or_new_axis(options, "slice_dim", shape)
+    axis = canonical_axis(shape, joined_axis(param))
     size = shape[axis]
     if options.slice_point:
         points = list(options.slice_point)
@@ -157,9 +157,14 @@ def _replaced(shape: Shape, axis: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-def _old_or_new_axis(options: object, old: str, shape: Shape) -> int:
-    """The axis of a Concat or Slice: `axis`, or the older unsigned field of the name `old`."""
-    has = options.HasField  # type: ignore[attr-defined]
-    require(not (has("axis") and has(old)), f"takes either axis or {old}, not both")
-    name = old if has(old) else "axis"
-    return canonical_axis(shape, getattr(options, name), name)
+def joined_axis(param: LayerParameter) -> int:
+    """The axis of a Concat or Slice as written: `axis`, or the older unsigned ``.._dim``."""
+    options: ConcatParameter | SliceParameter
+    options, old = (
+        (param.concat_param, "concat_dim")
+        if param.type == "Concat"
+        else (param.slice_param, "slice_dim")
+    )
+    has_old = options.HasField(old)
+    require(not (options.HasField("axis") and has_old), f"takes either axis or {old}, not both")
+    return getattr(options, old if has_old else "axis")

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from deepvis_caffe.engines.torch.registry import Run, Setup, register
 from deepvis_caffe.model.schema_pb2 import EltwiseParameter
+from deepvis_caffe.model.shapes.layout import joined_axis
 
 
 @register("Concat")
 def concat(setup: Setup) -> Run:
     """Blobs joined along an axis; `concat_dim` is the axis's older name."""
-    param = setup.layer.param.concat_param
-    axis = param.concat_dim if param.HasField("concat_dim") else param.axis
+    axis = joined_axis(setup.layer.param)
     return lambda *bottoms: torch.cat(bottoms, axis)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepvis_caffe.engines.torch.registry import Run, Setup, register
 from deepvis_caffe.model.shapes import RULES
-from deepvis_caffe.model.shapes.layout import permuted_axes
+from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
 
 
 def top_shapes(setup: Setup, *bottoms: Tensor) -> list[tuple[int, ...]]:
@@ -40,8 +40,7 @@ def permute(setup: Setup) -> Run:
 @register("Slice")
 def slice_(setup: Setup) -> Run:
     """A blob cut along an axis at the slice points, or into equal parts."""
-    param = setup.layer.param.slice_param
-    axis = param.slice_dim if param.HasField("slice_dim") else param.axis
+    axis = joined_axis(setup.layer.param)
     return lambda x: x.split([shape[axis] for shape in top_shapes(setup, x)], axis)
 
 
