@@ -7,23 +7,25 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from deepvis_caffe.cli.fetch import write_new
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
 from deepvis_caffe.settings.file import FILE_NAME, VARIABLE
+from deepvis_caffe.settings.template import template_text
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 NO_SETTINGS = (
-    f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one from the "
-    f"template: cp settings_local.py.template {FILE_NAME}, and edit it; or for a model that is "
-    "ready to run: deepvis fetch squeezenet --write-settings"
+    f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one to edit: deepvis "
+    "doctor --write-settings; or for a model that is ready to run: deepvis fetch squeezenet "
+    "--write-settings"
 )
 COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
@@ -37,11 +39,22 @@ class Check(NamedTuple):
 
 
 @with_settings(MODEL, load=False)
-def doctor(read: Callable[[], Settings], path: Path | None) -> None:
+def doctor(
+    read: Callable[[], Settings],
+    path: Path | None,
+    write_settings: Annotated[
+        bool, typer.Option("--write-settings", help=f"Write ./{FILE_NAME}, to edit, and stop.")
+    ] = False,
+) -> None:
     """Check settings, model and engines; say how to mend them.
 
     The exit code is 1 if something fails.
     """
+    if write_settings:
+        if not write_new(Path(FILE_NAME), template_text()):
+            raise SettingsError(f"{Path(FILE_NAME).absolute()} is there already and stays as it is")
+        typer.echo(f"wrote {FILE_NAME}; edit it, then try: deepvis doctor", err=True)
+        return
     failed = False
     for check in checks(read, path):
         failed |= check.status == "fail"

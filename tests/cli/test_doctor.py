@@ -49,7 +49,7 @@ def test_without_settings(folder: Path) -> None:
     assert code == 0
     status, message = checks["settings"]
     assert status == "warn"
-    assert "cp settings_local.py.template settings_local.py" in message
+    assert "deepvis doctor --write-settings" in message
     assert "deepvis fetch squeezenet --write-settings" in message
 
 
@@ -95,3 +95,16 @@ def test_a_results_folder_that_cannot_be_made(folder: Path) -> None:
     check = check_results(folder / "small.prototxt" / "results")
     assert check.status == "fail"
     assert "set `results` to another folder" in check.message
+
+
+def test_settings_to_start_from_are_the_template_and_replace_nothing(folder: Path) -> None:
+    template = Path(__file__).parents[2] / "settings_local.py.template"
+    path = folder / "settings_local.py"
+    before = path.read_text()
+    refused = CliRunner().invoke(app, ["doctor", "--write-settings"])
+    assert refused.exit_code == 2
+    assert "is there already" in refused.stderr
+    assert path.read_text() == before
+    path.unlink()
+    assert CliRunner().invoke(app, ["doctor", "--write-settings"]).exit_code == 0
+    assert path.read_text() == template.read_text()
