@@ -182,7 +182,7 @@ def _check_forward(net: Net) -> Check:
 
 
 def _check_labels(net: Net, settings: Settings) -> Check:
-    from deepvis_caffe.model.labels import read_labels
+    from deepvis_caffe.model.labels import labels_fit, read_labels
 
     if settings.labels is None:
         return Check("ok", "labels", "none are set; units go by their numbers")
@@ -190,13 +190,11 @@ def _check_labels(net: Net, settings: Settings) -> Check:
         labels = read_labels(settings.labels)
     except DeepVisError as error:
         return Check("fail", "labels", str(error))
-    sizes = [layer.shape[1] for layer in net.layers if layer.shape and len(layer.shape) > 1]
-    if len(labels) not in sizes:
+    if not labels_fit(labels, net.shapes.values()):
         return Check(
             "warn",
             "labels",
-            f"{settings.labels} has {len(labels)} names, and no layer has as many units; the last "
-            f"has {sizes[-1] if sizes else 'none'}",
+            f"{settings.labels} has {len(labels)} names, and no layer has as many units",
         )
     return Check("ok", "labels", f"{settings.labels}: {len(labels)} names")
 
