@@ -157,6 +157,7 @@ def fingerprint(net: Net) -> str:
     digest = hashlib.blake2b(digest_size=16)
     # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
     digest.update(net.model.params.SerializeToString(deterministic=True))
+    digest.update(net.model.foreign.encode())
     for name, blobs in sorted(net.model.weights.items()):
         digest.update(name.encode())
         for blob in blobs:

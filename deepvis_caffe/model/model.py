@@ -13,7 +13,7 @@ from deepvis_caffe.errors import ModelError, WeightsError
 from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.graph import Graph, Value
-from deepvis_caffe.model.prototxt import parse_prototxt
+from deepvis_caffe.model.prototxt import foreign_words, parse_prototxt
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES, infer
 from deepvis_caffe.model.upgrade import Generation, generation, upgrade
@@ -46,6 +46,8 @@ class Model:
         The files, None where the model came from memory.
     generation
         How the prototxt is written.
+    foreign
+        The words of a prototxt that has parameters which stock Caffe does not have, else empty.
     """
 
     graph: Graph
@@ -57,6 +59,7 @@ class Model:
     prototxt: Path | None = None
     caffemodel: Path | None = None
     generation: Generation = "V2"
+    foreign: str = field(default="", repr=False)
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
@@ -133,6 +136,7 @@ def load_model(
         prototxt=path,
         caffemodel=file,
         generation=generation(written),
+        foreign=foreign_words(path) if path else "",
     )
     if need_weights:
         model.check_weights()

@@ -121,6 +121,15 @@ def _warn_once(message: str) -> None:
     log.warning("%s", message)
 
 
+def foreign_words(source: str | Path) -> str:
+    """The prototxt's words, no comments nor layout, if it has fields that stock Caffe lacks.
+
+    A message of the schema lacks these fields, so it alone does not tell two such nets apart.
+    """
+    text = Path(source).read_bytes().decode("utf-8-sig", errors="replace")
+    return " ".join(word for _, word in _tokens(text)) if any(_unknown_fields(text)) else ""
+
+
 def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -> str:
     line = error.GetLine()
     what = re.sub(r"^\d+(:\d+)?\s*:\s*", "", str(error)).replace('"deepvis_caffe.', '"')
