@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, UnknownNameError
+from deepvis_caffe.files import whole_file
 
 Picture = NDArray[np.uint8]
 
@@ -109,18 +109,10 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     _, content = cv2.imencode(path.suffix.lower(), bgr, options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with whole_file(path) as part:
+            part.write_bytes(content.tobytes())
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.tobytes())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        Path(name).replace(path)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
     return path
 
 
@@ -173,9 +165,3 @@ def sample_image(name: str = "chelsea") -> Picture:
 def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
     """Give back the channel axis that cv2.resize drops where it has length 1."""
     return after[..., np.newaxis] if after.ndim < before.ndim else after
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

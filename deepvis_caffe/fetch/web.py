@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
 from deepvis_caffe.errors import FetchError
+from deepvis_caffe.files import whole_file
 
 Progress = Callable[[int, int | None], None]
 
@@ -44,20 +43,11 @@ def download(
     FetchError
         No connection, an answer other than the file, a file cut short, or another checksum.
     """
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        partial = Path(file.name)
-    try:
+    with whole_file(path) as partial:
         _copy(url, partial, progress)
         verify(partial, digest, f"what {url} sent")
         if check:
             check(partial)
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
     return path
 
 

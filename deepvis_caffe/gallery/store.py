@@ -22,11 +22,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.files import whole_file
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 
@@ -46,16 +46,12 @@ def folder_name(layer: str) -> str:
 def write_record(path: Path, record: Record) -> Path:
     """Write JSON whole or not at all; NaN and infinity become null."""
     text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with whole_file(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return path
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import WeightsError
+from deepvis_caffe.files import whole_file
 from deepvis_caffe.model.sniff import sniff
 from deepvis_caffe.model.wire import WireError, encode_varint, fields, header, signed, varint
 
@@ -83,22 +82,15 @@ def write_caffemodel(
         By layer name, in order: type and blobs. Arrays are written as float32.
     """
     path = Path(path)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write_field(file, 1, [name.encode()])
-            for layer, (kind, blobs) in layers.items():
-                parts: list[bytes | memoryview] = []
-                _add_field(parts, 1, [layer.encode()])
-                _add_field(parts, 2, [kind.encode()])
-                for blob in blobs:
-                    _add_field(parts, 7, _encode_blob(np.asarray(blob)))
-                _write_field(file, 100, parts)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial, partial.open("wb") as file:
+        _write_field(file, 1, [name.encode()])
+        for layer, (kind, blobs) in layers.items():
+            parts: list[bytes | memoryview] = []
+            _add_field(parts, 1, [layer.encode()])
+            _add_field(parts, 2, [kind.encode()])
+            for blob in blobs:
+                _add_field(parts, 7, _encode_blob(np.asarray(blob)))
+            _write_field(file, 100, parts)
 
 
 def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
