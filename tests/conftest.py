@@ -36,8 +36,13 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def squeezenet_weights() -> Path:
-    """SqueezeNet's real weights, as `deepvis fetch squeezenet` gets them; skipped offline."""
+    """SqueezeNet's real weights, as `deepvis fetch squeezenet` gets them; skipped offline.
+
+    Where pycaffe is required, so are they.
+    """
     try:
         return fetch("squeezenet")
     except FetchError as error:
+        if os.environ.get("DEEPVIS_REQUIRE_PYCAFFE") == "1":
+            pytest.fail(f"SqueezeNet's weights are required here: {error}", pytrace=False)
         pytest.skip(f"needs SqueezeNet's weights: {error}")

@@ -128,7 +128,7 @@ def _load_from(settings: Settings) -> Net:
         mean=settings.mean,
         channel_swap=settings.channel_swap,
         raw_scale=settings.raw_scale,
-        input_scale=settings.input_scale if "input_scale" in settings.model_fields_set else None,
+        input_scale=settings.input_scale,
         resize=settings.resize,
         input_shapes=_input_shapes(prototxt, settings),
         device=settings.device,

@@ -124,7 +124,8 @@ class Settings(BaseModel):
         MODEL,
         None,
         "What was subtracted from each image in training: a value per channel in the net's own "
-        "channel order (BGR for most), a .npy or .binaryproto file, or none.",
+        "channel order (BGR for most), a .npy or .binaryproto file, or none, which means what a "
+        "train_val file names in its transform_param.",
     )
     channel_swap: Integers | None = _setting(
         MODEL,
@@ -135,8 +136,12 @@ class Settings(BaseModel):
     raw_scale: float = _setting(
         MODEL, 255.0, "White before the mean is subtracted: 255, or 1 for nets fed 0 to 1.", gt=0
     )
-    input_scale: float = _setting(
-        MODEL, 1.0, "Factor after the mean is subtracted: `scale` in transform_param.", gt=0
+    input_scale: float | None = _setting(
+        MODEL,
+        None,
+        "Factor after the mean is subtracted; none means the `scale` that a train_val file names "
+        "in its transform_param, or 1.",
+        gt=0,
     )
     input_shape: Shapes | None = _setting(
         MODEL,

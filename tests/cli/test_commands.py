@@ -372,7 +372,7 @@ def test_help_lists_every_command_and_flag() -> None:
 def test_an_interrupt_is_one_word_and_keeps_what_is_finished(folder: Path) -> None:
     """Ctrl-C while a long run is going on, then the same command, shortened to a few units."""
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()"]
-    arguments = ["optimize", "fc", "--iterations", "200", "--seeds", "2", "--batch-size", "1"]
+    arguments = ["optimize", "fc", "--iterations", "2000", "--seeds", "2", "--batch-size", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, *arguments], stderr=subprocess.PIPE, text=True, env=environment
