@@ -19,9 +19,9 @@ MODES = ("gradient", "deconv", "guided")
 
 def main() -> None:
     """Write them all."""
-    shutil.copy(DEMO / "demo_pool10.png", IMAGES / "classes.png")
-    layers = [dv.read_image(path) for path in sorted(DEMO.glob("demo_fire*.png"))]
-    dv.write_image(IMAGES / "units.png", montage(layers, columns=2, padding=0, fill=255))
+    IMAGES.mkdir(exist_ok=True)
+    for path in DEMO.glob("demo_*.png"):
+        shutil.copy(path, IMAGES)
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
 
 

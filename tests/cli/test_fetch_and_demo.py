@@ -104,7 +104,7 @@ def test_the_demos_units_are_those_that_it_names() -> None:
     assert [names[unit].split(",")[0] for unit in classes.units] == [
         "flamingo",
         "tiger",
-        "ladybug",
+        "tabby",
         "zebra",
         "peacock",
         "volcano",
