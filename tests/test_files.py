@@ -10,9 +10,14 @@ from deepvis_caffe.files import whole_file
 def test_an_error_in_the_middle_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as part:
-        part.write_text("ha")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with whole_file(path) as part:
+            part.write_text("ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
