@@ -59,7 +59,6 @@ def test_settings_without_a_prototxt() -> None:
         load_net(Settings())
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])
 def test_volumes_run_as_arrays(engine: str, tmp_path: Path) -> None:
     """A net over video clips, (N, C, D, H, W): all but pictures works."""
     rng = np.random.default_rng(0)
@@ -90,7 +89,6 @@ def test_volumes_run_as_arrays(engine: str, tmp_path: Path) -> None:
         _ = net.preprocessor
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])
 def test_no_image_at_all(engine: str, tmp_path: Path) -> None:
     """Caffe divides by the number of images, and ends the process."""
     net = load_net(write_trained(tmp_path, ""), WEIGHTS, engine, device="cpu")
