@@ -48,20 +48,27 @@ class FakeNet:
         self.preprocessor = Preprocessor(shape, mean, raw_scale=raw_scale)
         self.inputs = {"data": (1, *shape)}
         self.model = SimpleNamespace(
-            graph=_graph(self.inputs["data"], (units,) if isinstance(units, int) else units)
+            input_shapes=self.inputs,
+            shapes={},
+            graph=_graph(self.inputs["data"], (units,) if isinstance(units, int) else units),
         )
         self.seen: list[np.ndarray] = []
 
     def image_input(self) -> str:
         return "data"
 
-    def evaluate(self, x: Any, name: str) -> Any:
+    def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
         images = self.ops.numpy(x)
         self.seen.append(images)
         values, self.pull = self.formula(images)
-        return self.ops.asarray(values)
+        self.part = (slice(None), slice(None) if channels is None else channels)
+        self.whole = np.zeros_like(values)
+        return self.ops.asarray(values[self.part] if values.ndim > 1 else values)
 
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
+        if self.whole.ndim > 1:
+            self.whole[self.part] = self.ops.numpy(diff)
+            return self.ops.asarray(self.pull(self.whole))
         return self.ops.asarray(self.pull(self.ops.numpy(diff)))
 
 

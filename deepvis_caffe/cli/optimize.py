@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,22 @@ import typer
 
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
-from deepvis_caffe.cli.values import parse_position, parse_push, parse_units
+from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
+from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
     from deepvis_caffe.gallery.layer import Unit
+    from deepvis_caffe.gallery.store import ResultStore
+    from deepvis_caffe.model.labels import Labels
+    from deepvis_caffe.optimizer import AscentParams, Position
+    from deepvis_caffe.optimizer.run import Crop
+    from deepvis_caffe.optimizer.targets import Target
 
+# Layers whose units nobody else has: others hand the same ones on, rectified, pooled or joined.
+LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
 REGULARIZERS = "Regularizers, in place of the preset's"
 
 
@@ -27,13 +37,30 @@ def _regularizer(help_: str) -> Any:
 @with_settings(MODEL, OPTIMIZER)
 def optimize(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The units' layer, or blob.")],
-    units: Annotated[str, typer.Option(help="130,366 or 0-99 or all.")] = "all",
+    layer: Annotated[
+        str | None, typer.Argument(metavar="[LAYER]", help="The units' layer, or blob.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Several layers, in place of LAYER: a,b,c, or all with weights."),
+    ] = None,
+    units: Annotated[
+        str, typer.Option(help="130,366 or 0-99 or all; 130+366 is their sum; layer, all at once.")
+    ] = "all",
+    direction: Annotated[
+        Path | None,
+        typer.Option(help="In place of units: a .npy file, one number a channel, or rows of them."),
+    ] = None,
     position: Annotated[
         str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
     ] = "center",
     push: Annotated[str, typer.Option(help="up, or down for images that inhibit.")] = "up",
-    start: Annotated[str, typer.Option(help="First image: noise, uniform or mean.")] = "noise",
+    start: Annotated[
+        str, typer.Option(help="First image: noise, uniform, mean, or a picture's path.")
+    ] = "noise",
+    crop: Annotated[
+        str, typer.Option(help="auto: only the window that a unit sees; off: whole images.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over what other parameters made.")
@@ -68,12 +95,9 @@ def optimize(
         "contribution_percentile": contribution_percentile,
     }
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.layer import make_layer
     from deepvis_caffe.gallery.store import ResultStore
     from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
-    from deepvis_caffe.optimizer.relus import below_relus
-    from deepvis_caffe.optimizer.run import unit_shape
 
     params = ascent_params(
         settings.preset,
@@ -91,31 +115,90 @@ def optimize(
             "left out",
             err=True,
         )
-    store = ResultStore(out or settings.results)
-    chosen = parse_units(units, (unit_shape(net, layer) or (1,))[0])
-    typer.echo(plan(layer, len(chosen), settings.seeds, params.iterations), err=True)
+    work = Work(
+        net=net,
+        store=ResultStore(out or settings.results),
+        seeds=range(settings.seeds),
+        params=params,
+        position=parse_position(position),
+        labels=labels,
+        batch_size=settings.batch_size,
+        crop=parse_crop(crop),
+        overwrite=overwrite,
+    )
+    chosen = chosen_layers(net, layer, layers)
+    for number, name in enumerate(chosen, 1):
+        which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""
+        optimize_layer(work, name, units, direction, which)
+
+
+def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
+    """The layers that a command names: one, several, or all that have weights."""
+    if (layer is None) == (layers is None):
+        raise SettingsError("name one LAYER, or several with --layers a,b,c or --layers all")
+    if layer is not None:
+        return [layer]
+    assert layers is not None
+    if layers.strip().lower() != "all":
+        names = [name.strip() for name in layers.split(",")]
+        for name in names:
+            net.model.graph.seed(name)  # unknown ones are said before any work
+        return names
+    return [one.name for one in net.layers if one.weights and one.type in LEARNED]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the layers of one command share; see `make_layer`."""
+
+    net: Net
+    store: ResultStore
+    seeds: Sequence[int]
+    params: AscentParams
+    position: Position
+    labels: Labels
+    batch_size: int | None
+    crop: Crop
+    overwrite: bool
+
+
+def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, which: str) -> None:
+    """Make one layer's pictures and say what came of it."""
+    from deepvis_caffe.gallery.layer import make_layer
+    from deepvis_caffe.optimizer.batching import unit_shape
+    from deepvis_caffe.optimizer.relus import below_relus
+    from deepvis_caffe.optimizer.targets import read_directions
+
+    net, store, seeds = work.net, work.store, len(work.seeds)
+    targets: Sequence[Target] = (
+        read_directions(direction)
+        if direction
+        else parse_units(units, (unit_shape(net, layer) or (1,))[0])
+    )
+    typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
     with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
         made = make_layer(
             net,
             store,
             layer,
-            chosen,
-            range(settings.seeds),
-            params,
-            parse_position(position),
-            labels,
-            settings.batch_size,
+            targets,
+            work.seeds,
+            work.params,
+            work.position,
+            work.labels,
+            work.batch_size,
+            work.crop,
             report,
-            overwrite,
+            work.overwrite,
         )
     for unit in made:
-        typer.echo(describe(unit, settings.seeds))
+        typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * settings.seeds, below_relus(net, layer)), err=True)
-    new, runs = sum(unit.new for unit in made), len(made) * settings.seeds
+        typer.echo(off_note(off, len(made) * seeds, below_relus(net, layer)), err=True)
+    new, runs = sum(unit.new for unit in made), len(made) * seeds
     typer.echo(
-        f"{len(made)} units, {settings.seeds} seeds each, in {store.layer_folder(layer)}; "
+        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer)}; "
         f"{new} runs made now, {runs - new} were there",
         err=True,
     )
@@ -139,7 +222,7 @@ def off_note(off: int, runs: int, below: Sequence[str]) -> str:
 
 def describe(unit: Unit, seeds: int) -> str:
     """One line about a unit's pictures."""
-    name = f"{unit.unit:5d}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
+    name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
     if unit.value is None:
         return f"{name}: no finite activation; see the records beside {unit.montage}"
     top = f", highest of its layer for {unit.met_top} of {seeds} seeds" if unit.met_top else ""

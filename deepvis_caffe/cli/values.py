@@ -7,13 +7,14 @@ from typing import Literal
 from deepvis_caffe.errors import SettingsError
 
 
-def parse_units(text: str, count: int) -> list[int]:
-    """Units, in the order given and each once.
+def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["layer"]]:
+    """Units, and what else can be climbed, in the order given and each once.
 
     Parameters
     ----------
     text
-        Numbers and ranges with both ends, ``130,366`` or ``0-99``, or ``all``.
+        Numbers and ranges with both ends, ``130,366`` or ``0-99``, or ``all``; sums of units,
+        ``130+366``; ``layer`` for the whole layer at once.
     count
         Number of units in the layer.
 
@@ -22,26 +23,36 @@ def parse_units(text: str, count: int) -> list[int]:
     SettingsError
         Something else, or a unit that the layer does not have.
     """
-    if text.strip().lower() == "all":
+    word = text.strip().lower()
+    if word == "all":
         return list(range(count))
-    units: list[int] = []
+    if word == "layer":
+        return ["layer"]
+    found: list[int | tuple[int, ...] | Literal["layer"]] = []
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        try:
-            start = int(first)
-            stop = int(last) if dash else start
-        except ValueError:
-            raise SettingsError(
-                f"--units: {part.strip()!r} is neither a unit nor a range; write 130,366 or 0-99 "
-                "or all"
-            ) from None
-        if not 0 <= start <= stop < count:
-            raise SettingsError(
-                f"--units: {part.strip()!r} is not within the layer's {count} units, which are "
-                f"numbered 0 to {count - 1}"
-            )
-        units += range(start, stop + 1)
-    return list(dict.fromkeys(units))
+        if "+" in part:
+            found.append(tuple(_range(one, count)[0] for one in part.split("+")))
+        else:
+            found += _range(part, count)
+    return list(dict.fromkeys(found))
+
+
+def _range(text: str, count: int) -> list[int]:
+    first, dash, last = text.partition("-")
+    try:
+        start = int(first)
+        stop = int(last) if dash else start
+    except ValueError:
+        raise SettingsError(
+            f"--units: {text.strip()!r} is neither a unit nor a range; write 130,366 or 0-99 or "
+            "all; 130+366 for a sum of units; layer for the whole layer at once"
+        ) from None
+    if not 0 <= start <= stop < count:
+        raise SettingsError(
+            f"--units: {text.strip()!r} is not within the layer's {count} units, which are "
+            f"numbered 0 to {count - 1}"
+        )
+    return list(range(start, stop + 1))
 
 
 def parse_position(text: str) -> Literal["center", "all"] | tuple[int, ...]:
@@ -64,3 +75,12 @@ def parse_push(text: str) -> int:
     if text not in pushes:
         raise SettingsError(f"--push: got {text!r}, expected up or down")
     return pushes[text]
+
+
+def parse_crop(text: str) -> Literal["auto", "off"]:
+    """``auto`` or ``off``."""
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    raise SettingsError(f"--crop: got {text!r}, expected auto or off")

@@ -9,6 +9,7 @@ adds the few operations that differ. torch is imported when it is first used.
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable
 from functools import cached_property
 from types import ModuleType
@@ -41,6 +42,13 @@ class ArrayOps(abc.ABC):
     @abc.abstractmethod
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy of the engine's own array on the host."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that are free where the arrays lie; None where the system does not tell."""
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):  # Windows, macOS
+            return None
 
     @abc.abstractmethod
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
@@ -100,6 +108,14 @@ class TorchOps(ArrayOps):
         import torch
 
         return torch
+
+    def free_memory(self) -> int | None:
+        """The device's, what torch holds unused included."""
+        if self.on_host:
+            return super().free_memory()
+        cuda = self.xp.cuda
+        kept = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
+        return int(cuda.mem_get_info(self.device)[0] + kept)
 
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
         """A contiguous tensor on the device, of the torch type that `dtype` names."""

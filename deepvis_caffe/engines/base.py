@@ -236,7 +236,7 @@ class Net(abc.ABC):
     # -- for the ascent ----------------------------------------------------------------------
 
     @abc.abstractmethod
-    def evaluate(self, x: Any, name: str) -> Any:
+    def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
         """The value at which a backward pass from `name` starts, for images `x`.
 
         Parameters
@@ -246,16 +246,18 @@ class Net(abc.ABC):
             if any, are zero.
         name
             As in :meth:`backward`.
+        channels
+            The channels (axis 1) that are wanted; None for all of them.
 
         Returns
         -------
         array
-            The engine's own, valid until the next call.
+            The engine's own, valid until the next call; of `channels` only where they are given.
         """
 
     @abc.abstractmethod
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
-        """The diff of the image input for `diff` at the value last evaluated.
+        """The diff of the image input for `diff` at what :meth:`evaluate` gave last.
 
         May be called once after each :meth:`evaluate`.
 

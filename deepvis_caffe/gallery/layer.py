@@ -7,7 +7,7 @@ work can be interrupted at any moment and taken up by the same call.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -18,11 +18,14 @@ from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimizer.objective import check_units, plain_position, resolve_position
-from deepvis_caffe.optimizer.run import resolve_batch_size, split, unit_shape
+from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
+from deepvis_caffe.optimizer.objective import plain_position, resolve_position
+from deepvis_caffe.optimizer.run import Crop, unit_window
+from deepvis_caffe.optimizer.start import start_digest
+from deepvis_caffe.optimizer.targets import Target, UnitName, check_targets, name_of
 
 Progress = Callable[[int, int], None]
-Batch = tuple[list[int], list[int]]  # units and seeds, all combinations
+Batch = tuple[list[UnitName], list[int]]  # units and seeds, all combinations
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Unit:
         How many of its seeds were run now; the others were there.
     """
 
-    unit: int
+    unit: UnitName
     label: str | None
     montage: Path
     value: float | None
@@ -59,12 +62,13 @@ def make_layer(
     net: Net,
     store: ResultStore,
     layer: str,
-    units: Sequence[int],
+    units: Sequence[Target],
     seeds: Sequence[int],
     params: AscentParams,
     position: Position = "center",
     labels: Labels = (),
     batch_size: int | None = None,
+    crop: Crop = "auto",
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> list[Unit]:
@@ -72,7 +76,7 @@ def make_layer(
 
     Parameters
     ----------
-    net, layer, units, seeds, position, batch_size
+    net, layer, units, seeds, position, batch_size, crop
         As for `optimize`.
     store
         Where results go, and which of them are there.
@@ -96,40 +100,45 @@ def make_layer(
         Before any step: something is there that must not be lost, see `ResultStore.claim`.
     """
     shape = unit_shape(net, layer)
-    units, count = check_units(units, shape, layer), (shape or (1,))[0]
-    made_by = recipe(net, params, position)
-    window = seen_window(net, layer, shape, position)
-    store.claim(layer, units, seeds, made_by, overwrite)
+    targets = {name_of(target): target for target in check_targets(units, shape, layer)}
+    count = (shape or (1,))[0]
+    made_by = recipe(net, params, position, crop)
+    sees = seen_window(net, layer, shape, position)
+    store.claim(layer, list(targets), seeds, made_by, overwrite)
     missing = {
-        unit: [seed for seed in seeds if not store.has_run(layer, unit, seed, made_by)]
-        for unit in units
+        name: [seed for seed in seeds if not store.has_run(layer, name, seed, made_by)]
+        for name in targets
     }
     total, done = params.iterations * sum(map(len, missing.values())), 0
 
-    def about(unit: int) -> Record:
+    def about(name: UnitName) -> Record:
         return {
-            "label": label_of(labels, unit, count),
+            "label": _label(labels, targets[name], count),
             "model": model_names(net),
-            "window": window,
+            "sees": sees,
             "recipe": made_by,
         }
 
-    def finish(some: Sequence[int]) -> None:
-        for unit in some:
-            has_all = all(store.has_run(layer, unit, seed, made_by) for seed in seeds)
-            if has_all and not store.finished(layer, unit, seeds, made_by):
-                store.write_montage(layer, unit, seeds, about(unit))
+    def finish(some: Iterable[UnitName]) -> None:
+        for name in some:
+            has_all = all(store.has_run(layer, name, seed, made_by) for seed in seeds)
+            if has_all and not store.finished(layer, name, seeds, made_by):
+                store.write_montage(layer, name, seeds, about(name))
 
-    finish(units)
-    for some, their_seeds in batches(missing, resolve_batch_size(net, layer, batch_size)):
+    finish(targets)
+    runs = sum(map(len, missing.values()))
+    window = unit_window(net, layer, resolve_position(position, shape, layer), crop)
+    most = resolve_batch_size(net, layer, batch_size, runs, window) if runs else 1
+    for some, their_seeds in batches(missing, most):
         results = optimize(
             net,
             layer,
-            some,
+            [targets[name] for name in some],
             their_seeds,
             preset=params,
             position=position,
             batch_size=len(some) * len(their_seeds),
+            crop=crop,
             progress=progress and partial(_shifted, progress, done, total),
         )
         done += params.iterations * len(results)
@@ -138,17 +147,19 @@ def make_layer(
         finish(some)
     store.write_whole_layer(layer, count, made_by)
     return [
-        _summary(store, layer, unit, seeds, label_of(labels, unit, count), len(missing[unit]))
-        for unit in units
+        _summary(store, layer, name, seeds, _label(labels, target, count), len(missing[name]))
+        for name, target in targets.items()
     ]
 
 
-def recipe(net: Net, params: AscentParams, position: Position) -> Record:
+def recipe(net: Net, params: AscentParams, position: Position, crop: Crop = "auto") -> Record:
     """Everything that decides the pixels, but for layer, unit and seed."""
     return {
         "net": fingerprint(net),
         "params": params.record(),
         "position": plain_position(position),
+        "crop": crop,
+        **({"start": digest} if (digest := start_digest(params.start)) else {}),
     }
 
 
@@ -185,7 +196,7 @@ def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position
     return rows.start, columns.start, rows.stop, columns.stop
 
 
-def batches(missing: Mapping[int, Sequence[int]], most: int) -> Iterator[Batch]:
+def batches(missing: Mapping[UnitName, Sequence[int]], most: int) -> Iterator[Batch]:
     """Cut what is missing into batches of at most `most` images, each units times seeds.
 
     Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
@@ -205,6 +216,17 @@ def batches(missing: Mapping[int, Sequence[int]], most: int) -> Iterator[Batch]:
                 yield list(some_units), list(some_seeds)
 
 
+def _label(labels: Labels, target: Target, count: int) -> str | None:
+    """A unit's label; of a sum of units theirs."""
+    members = target if isinstance(target, tuple) else (target,)
+    found = [label_of(labels, unit, count) for unit in members if isinstance(unit, int)]
+    return (
+        " + ".join(label.split(",")[0] for label in found if label)
+        if len(found) > 1
+        else (found[0] if found else None)
+    )
+
+
 def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
     progress(before + done, total)
 
@@ -216,7 +238,12 @@ def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
 
 
 def _summary(
-    store: ResultStore, layer: str, unit: int, seeds: Sequence[int], label: str | None, new: int
+    store: ResultStore,
+    layer: str,
+    unit: UnitName,
+    seeds: Sequence[int],
+    label: str | None,
+    new: int,
 ) -> Unit:
     records = [read_record(store.record(layer, unit, seed)) or {} for seed in seeds]
     push = records[0]["params"]["push"]

@@ -29,6 +29,7 @@ from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
+from deepvis_caffe.optimizer.targets import UnitName
 
 Record = dict[str, Any]
 Box = tuple[int, int, int, int]
@@ -82,15 +83,15 @@ class ResultStore:
         """Where the results of a layer are."""
         return self.folder / "regularized_opt" / folder_name(layer)
 
-    def picture(self, layer: str, unit: int, seed: int, kind: str = "best_Xpm") -> Path:
+    def picture(self, layer: str, unit: UnitName, seed: int, kind: str = "best_Xpm") -> Path:
         """One run's picture, `kind` one of `KINDS`."""
         return self._stem(layer, unit, f"{seed}_{kind}.png")
 
-    def record(self, layer: str, unit: int, seed: int) -> Path:
+    def record(self, layer: str, unit: UnitName, seed: int) -> Path:
         """One run's record."""
         return self._stem(layer, unit, f"{seed}.json")
 
-    def montage(self, layer: str, unit: int) -> Path:
+    def montage(self, layer: str, unit: UnitName) -> Path:
         """The picture of all seeds of a unit; its record has the same name and ends in .json."""
         return self._stem(layer, unit, "montage.jpg")
 
@@ -100,13 +101,13 @@ class ResultStore:
 
     # -- what is there -----------------------------------------------------------------------
 
-    def has_run(self, layer: str, unit: int, seed: int, recipe: Record) -> bool:
+    def has_run(self, layer: str, unit: UnitName, seed: int, recipe: Record) -> bool:
         """Whether the pictures of one run are there, made by this recipe."""
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
         made = _recipe(self.record(layer, unit, seed)) == _finite(recipe)
         return made and all(path.is_file() for path in pictures)
 
-    def finished(self, layer: str, unit: int, seeds: Iterable[int], recipe: Record) -> bool:
+    def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
         """Whether a unit's montage and the pictures of all its seeds are there, by this recipe."""
         path = self.montage(layer, unit)
         record = read_record(path.with_suffix(".json")) or {}
@@ -118,16 +119,17 @@ class ResultStore:
             and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)
         )
 
-    def cell(self, layer: str, unit: int, seed: int) -> Picture:
+    def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
         """What a montage shows of one run: ``best_X``, plain to see.
 
         Cut to what the unit sees, its contrast stretched, and enlarged where it is small.
         """
         picture = read_image(self.picture(layer, unit, seed, "best_X"))
-        window = (read_record(self.record(layer, unit, seed)) or {}).get("window")
-        if window is not None:
-            top, left, bottom, right = window
-            seen = picture[top:bottom, left:right]
+        record = read_record(self.record(layer, unit, seed)) or {}
+        if record.get("sees") is not None:
+            top, left, bottom, right = record["sees"]
+            rows, columns = (record.get("window") or (0, 0))[:2]
+            seen = picture[top - rows : bottom - rows, left - columns : right - columns]
             picture = seen if seen.size else picture  # a unit may see nothing but padding
         grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
         height, width = picture.shape[0] * grow, picture.shape[1] * grow
@@ -138,7 +140,7 @@ class ResultStore:
     def claim(
         self,
         layer: str,
-        units: Sequence[int],
+        units: Sequence[UnitName],
         seeds: Sequence[int],
         recipe: Record,
         overwrite: bool = False,
@@ -185,7 +187,7 @@ class ResultStore:
             ) from error
 
     def write_run(
-        self, pictures: Mapping[str, Picture], layer: str, unit: int, seed: int, record: Record
+        self, pictures: Mapping[str, Picture], layer: str, unit: UnitName, seed: int, record: Record
     ) -> Path:
         """Write one run's pictures, then its record.
 
@@ -194,8 +196,9 @@ class ResultStore:
         pictures
             By kind, each of `KINDS`.
         record
-            Holds ``"recipe"``, and may hold ``"window"``: rows and columns (top, left, bottom,
-            right) of what the unit sees. Layer, unit and seed are added.
+            Holds ``"recipe"``, and may hold rows and columns (top, left, bottom, right) of the
+            net's input: ``"window"``, what the pictures are of it, and ``"sees"``, what the unit
+            sees of it. Layer, unit and seed are added.
 
         Raises
         ------
@@ -212,7 +215,7 @@ class ResultStore:
     def write_montage(
         self,
         layer: str,
-        unit: int,
+        unit: UnitName,
         seeds: Sequence[int],
         record: Record,
     ) -> Path:
@@ -262,6 +265,8 @@ class ResultStore:
             record = read_record(montage_record) or {}
             if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
                 unit, seed = record["unit"], record["seeds"][0]
+                if not isinstance(unit, int):
+                    continue  # a sum or a direction has no place among the units
                 cells[unit] = shrunk(self.cell(layer, unit, seed), most)
         if not cells:
             return None
@@ -273,8 +278,9 @@ class ResultStore:
 
     # -- parts -------------------------------------------------------------------------------
 
-    def _stem(self, layer: str, unit: int, ending: str) -> Path:
-        return self.layer_folder(layer) / f"{folder_name(layer)}_{unit:04d}_{ending}"
+    def _stem(self, layer: str, unit: UnitName, ending: str) -> Path:
+        name = f"{unit:04d}" if isinstance(unit, int) else unit
+        return self.layer_folder(layer) / f"{folder_name(layer)}_{name}_{ending}"
 
     def _check_owner(self, picture: Path, layer: str) -> None:
         record = picture.with_suffix(".json")

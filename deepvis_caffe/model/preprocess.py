@@ -90,6 +90,13 @@ class Preprocessor:
         """The same preprocessing for another input size; a mean image is cropped anew."""
         return replace(self, shape=(self.shape[0], height, width), mean=self.full_mean)
 
+    def cut(self, rows: slice, columns: slice) -> Preprocessor:
+        """The same preprocessing for a part of the input, a mean image's part included."""
+        _, height, width = self.shape
+        mean = self._mean if self._mean.shape[1:] == (1, 1) else self._mean[:, rows, columns]
+        part = (len(range(height)[rows]), len(range(width)[columns]))
+        return replace(self, shape=(self.shape[0], *part), mean=mean)
+
     # -- picture to input --------------------------------------------------------------------
 
     def __call__(self, image: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:

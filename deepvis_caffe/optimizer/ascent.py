@@ -21,8 +21,9 @@ from deepvis_caffe.optimizer.record import Floats, Record, Track
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.preprocess import Preprocessor
 
-ALL_ENDED_EVERY = 16  # steps between two looks at whether anything still runs: a look waits
+LOOK_EVERY = 16  # steps between two looks at how the images are: on a GPU a look waits
 
 
 def ascend(
@@ -32,6 +33,7 @@ def ascend(
     x: Floats,
     params: AscentParams,
     after_step: Callable[[int], bool] = lambda t: True,
+    preprocessor: Preprocessor | None = None,
 ) -> list[Track]:
     """Climb from a batch of first images, each image by itself.
 
@@ -52,14 +54,16 @@ def ascend(
         Operators, rate and number of steps.
     after_step
         Called with the step's number; the ascent is cancelled where it returns False.
+    preprocessor
+        Of the part of the input that `x` holds; the net's own where that is all of it.
 
     Returns
     -------
     list of Track
         One an image: the best x, the history, and why it ended.
     """
-    ops, xp = net.ops, net.ops.xp
-    low, high = ops.asarray(net.preprocessor.low), ops.asarray(net.preprocessor.high)
+    ops, xp, preprocessor = net.ops, net.ops.xp, preprocessor or net.preprocessor
+    low, high = ops.asarray(preprocessor.low), ops.asarray(preprocessor.high)
     regularize = regularizer(params, ops, *x.shape[2:])
     x = ops.asarray(x)
     record = Record(ops, x, params.iterations, params.push)
@@ -67,21 +71,27 @@ def ascend(
     with np.errstate(all="ignore"):  # images that have ended may go anywhere, to infinity too
         for t in range(params.iterations):
             x = xp.clip(x, low, high)
-            activation, on_top = objective(net.evaluate(x, layer))
+            values = net.evaluate(x, layer, objective.channels)
+            activation, on_top, diff = objective(values)
             record.see(t, x, activation, on_top)
-            gradient = net.input_gradient(objective.diff)
+            gradient = net.input_gradient(diff)
             steepest, square = slope_of(ops, gradient)
             record.feel(steepest)
             if not after_step(t):
                 return record.tracks(cancelled=t < last)
-            if t == last or (t % ALL_ENDED_EVERY == 0 and record.all_ended()):
+            if t == last:
                 break
+            if t % LOOK_EVERY == 0:
+                if record.all_ended():
+                    break
+                if record.all_met_top():  # nothing more to compare with: the others are left out
+                    objective = objective.narrowed()
             lr = params.rate(
                 Slope(
                     gradient=gradient,
                     square=square,
                     activation=xp.asarray(activation, dtype=xp.float64),
-                    pixel_scale=net.preprocessor.pixel_scale,
+                    pixel_scale=preprocessor.pixel_scale,
                     xp=xp,
                 )
             )

@@ -1,4 +1,4 @@
-"""What an ascent raises: one unit's activation in each image, ``values -> activation, diff``."""
+"""What an ascent raises: ``values (N, *shape) -> activation (N,), on top (N,), diff``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.optimizer.targets import LAYER, Direction, Target, weights_of
 
 Position = Literal["center", "all"] | Sequence[int]
 
 
 class Objective:
-    """The activation of image i's unit ``units[i]`` of a layer, and its diff.
+    """What is raised in each image of a batch, and its diff.
 
     Parameters
     ----------
     ops
         Operations of the engine's arrays.
-    units
-        A channel for each image of the batch.
+    targets
+        One for each image; see `deepvis_caffe.optimizer.targets`. ``"layer"`` for all or none.
     shape
         The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
         any number of axes may follow the channels.
@@ -29,54 +30,95 @@ class Objective:
         The position within a channel's map, one index an axis, or None for the whole channel,
         whose activation is the sum over the map.
     push
-        1 or -1, the sign of :attr:`diff`.
+        1 or -1, the sign of the diff.
+    channels
+        The channels that the values hold; None for all of them.
 
     Attributes
     ----------
-    diff
-        (N, *shape), the engine's own: `push` at each image's unit, 0 elsewhere.
+    channels
+        As given.
     """
 
     def __init__(
         self,
         ops: ArrayOps,
-        units: Sequence[int],
+        targets: Sequence[Target],
         shape: tuple[int, ...],
         where: tuple[int, ...] | None,
         push: int = 1,
+        channels: tuple[int, ...] | None = None,
     ) -> None:
-        self._rows = ops.asarray(np.arange(len(units)), np.int64)
-        self._units = ops.asarray(units, np.int64)
+        self._again = (ops, targets, shape, where, push)
+        self._shape, self._where, self._push = shape, where, push
         self._map = tuple(range(2, 1 + len(shape)))
-        self._where = where
-        channels, *extent = shape or (1,)
-        diff = np.zeros((len(units), channels, *extent), np.float32)
-        place = (slice(None),) * len(extent) if where is None else where
-        diff[(np.arange(len(units)), np.asarray(units), *place)] = push
-        self.diff = ops.asarray(diff.reshape(len(units), *shape))
+        self._xp = ops.xp
+        self.channels = channels
+        count, extent = (*shape, 1)[0], shape[1:]
+        if LAYER in targets:
+            if any(target != LAYER for target in targets):
+                raise SettingsError("a batch climbs whole layers or units, not both")
+            mask = np.zeros((1, count, *extent), np.float32)
+            mask[(slice(None), slice(None), *self._place(len(extent)))] = push
+            self._weights, self._diff = None, ops.asarray(mask)
+            return
+        weights = np.stack([weights_of(target, count) for target in targets])
+        named = np.array([not isinstance(target, Direction) for target in targets])
+        self._needed = tuple(int(i) for i in np.flatnonzero(weights.any(axis=0)))
+        if channels is not None:
+            weights = weights[:, channels]
+        self._rows = ops.asarray(np.arange(len(targets)), np.int64)
+        self._weights = ops.asarray(weights)
+        self._members = ops.asarray((weights != 0) & named[:, None], np.bool_)
+        diff = np.zeros((*weights.shape, *extent), np.float32)
+        place = (slice(None), slice(None), *self._place(len(extent)))
+        diff[place] = push * weights[(..., *(None,) * (diff[place].ndim - 2))]
+        self._diff = ops.asarray(diff if shape else diff[:, 0])
 
-    def __call__(self, values: Any) -> tuple[Any, Any]:
-        """Read the units.
+    def __call__(self, values: Any) -> tuple[Any, Any, Any]:
+        """Read what is raised.
 
         Parameters
         ----------
         values
-            The layer's values, (N, *shape).
+            The layer's values, (N, *shape), of the objective's channels.
 
         Returns
         -------
         activation
-            (N,), each image's own unit.
+            (N,), of a sum of units or of a whole channel the sum.
         on_top
-            (N,) bool, whether that unit is the highest of the layer's units, compared at the same
-            position.
+            (N,) bool, whether the highest of the layer's channels, compared at the same position,
+            is the image's own or one of its group; False for directions and layers, and where only
+            some channels are read.
+        diff
+            (N, *shape), of `activation` with the sign of `push`.
         """
+        if self._weights is None:
+            diff = self._diff * values
+            return (
+                (diff * values).reshape(len(values), -1).sum(axis=1) * (0.5 * self._push),
+                (self._xp.zeros_like(values.reshape(len(values), -1)[:, 0]) > 0),
+                diff,
+            )
         values = values.reshape(len(values), 1) if values.ndim == 1 else values
         if self._where is not None:
             scores = values[(slice(None), slice(None), *self._where)]
         else:
             scores = values.sum(axis=self._map) if self._map else values
-        return scores[self._rows, self._units], scores.argmax(axis=1) == self._units
+        # A channel that does not count may be infinite.
+        counted = self._xp.where(self._weights != 0, scores * self._weights, 0)
+        on_top = self._members[self._rows, scores.argmax(axis=1)]
+        return counted.sum(axis=1), on_top & (self.channels is None), self._diff
+
+    def narrowed(self) -> Objective:
+        """The same, reading only the channels that count: then nothing is known to be on top."""
+        if self._weights is None or self.channels is not None or not self._shape:
+            return self
+        return Objective(*self._again, self._needed)
+
+    def _place(self, axes: int) -> tuple[slice | int, ...]:
+        return (slice(None),) * axes if self._where is None else self._where
 
 
 def resolve_position(
@@ -124,18 +166,6 @@ def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, 
     raise SettingsError(
         f"position must be 'center', 'all', or whole numbers (y, x); got {position!r}"
     )
-
-
-def check_units(units: Sequence[int], shape: tuple[int, ...], layer: str) -> list[int]:
-    """`units` as a list; `SettingsError` where the layer has no such channel, or there are none."""
-    channels = shape[0] if shape else 1
-    for unit in units:
-        if not _is_index(unit) or not 0 <= unit < channels:
-            raise SettingsError(
-                f"layer {layer!r} has no unit {unit!r}; it has {channels}, numbered 0 to "
-                f"{channels - 1}"
-            )
-    return [int(unit) for unit in units]
 
 
 def _is_index(number: object) -> bool:

@@ -111,6 +111,10 @@ class Record:
         """Whether no image is running any more; this waits for the device."""
         return not bool((self._stop == _RUNNING).any())
 
+    def all_met_top(self) -> bool:
+        """Whether every image that runs has been on top already; this waits for the device."""
+        return not bool(((self._stop == _RUNNING) & (self._top_step < 0)).any())
+
     def tracks(self, cancelled: bool = False) -> list[Track]:
         """Everything remembered, one track an image, copied to the host."""
         numpy = self._ops.numpy

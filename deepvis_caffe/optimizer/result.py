@@ -9,9 +9,11 @@ from typing import Any
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.window import Box
 from deepvis_caffe.optimizer.objective import Position
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.record import Floats, MetTop, Stop
+from deepvis_caffe.optimizer.targets import UnitName
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +22,19 @@ class AscentResult:
 
     Attributes
     ----------
-    layer, unit, seed, position
+    layer, seed, position
         As they were asked for.
+    unit
+        The channel; of another target its name, see `deepvis_caffe.optimizer.targets.name_of`.
     image
         The best x, (C, H, W) float32: the net's units and channel order, mean subtracted.
+    window
+        The part of the net's input that `image` is, (top, left, bottom, right) in pixels, ends
+        excluded; None where it is all of it.
     objective
         (steps,) float32, the unit's activation at every step; of the whole channel its sum.
-    best_iteration, best_value
-        The step and activation of `image`; the lowest where ``params.push`` is -1. None and NaN
+    best_iteration
+        The step of `image`: of the highest activation, the lowest where ``params.push`` is -1. None
         where no activation was finite; `image` is then the start.
     met_top
         The first x for which the unit was the highest of its layer; None where it never was.
@@ -43,19 +50,25 @@ class AscentResult:
     """
 
     layer: str
-    unit: int
+    unit: UnitName
     seed: int
     position: Position
     image: Floats = field(repr=False)
+    window: Box | None
     objective: Floats = field(repr=False)
     best_iteration: int | None
-    best_value: float
     met_top: MetTop | None
     stop: Stop
     params: AscentParams
     engine: str
     version: str
     preprocessor: Preprocessor = field(repr=False)
+
+    @property
+    def best_value(self) -> float:
+        """The activation of `image`; NaN where none was finite."""
+        best = self.best_iteration
+        return float("nan") if best is None else float(self.objective[best])
 
     def picture(self) -> Picture:
         """The best x plus the mean, (H, W, 3) RGB uint8 (the toolbox's ``best_Xpm``)."""
@@ -72,6 +85,7 @@ class AscentResult:
             "unit": self.unit,
             "seed": self.seed,
             "position": self.position if isinstance(self.position, str) else [*self.position],
+            "window": self.window and [*self.window],
             "best_iteration": self.best_iteration,
             "best_value": self.best_value,
             "met_top_iteration": self.met_top.iteration if self.met_top else None,

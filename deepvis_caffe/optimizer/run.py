@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 import deepvis_caffe
-from deepvis_caffe.errors import EngineError, ModelError, SettingsError
-from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.model.window import Window, window_of
 from deepvis_caffe.optimizer.ascent import ascend
+from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objective import (
     Objective,
     Position,
-    check_units,
     plain_position,
     resolve_position,
 )
@@ -29,30 +26,27 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.record import Track
 from deepvis_caffe.optimizer.result import AscentResult
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.optimizer.targets import LAYER, Direction, check_targets, name_of
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-BATCH_ON_HOST, BATCH_ON_DEVICE = 8, 32
+Crop = Literal["auto", "off"]
 
 
 def optimize(
     net: Net,
     layer: str,
-    units: int | Iterable[int],
+    units: int | str | Direction | Iterable[Any],
     seeds: int | Iterable[int] = (0,),
     preset: int | AscentParams = 3,
     position: Position = "center",
     iterations: int | None = None,
     rate: Rate | float | str = "auto",
     batch_size: int | None = None,
+    crop: Crop = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
     **changes: Any,
@@ -67,7 +61,8 @@ def optimize(
         A layer's name: its own top, before any in-place layer after it, so that ``conv1`` is seen
         below its ReLU. Or a blob's name.
     units
-        Channels of that layer.
+        Channels of that layer; or, in their place, sums of channels, directions and the whole
+        layer, see `deepvis_caffe.optimizer.targets`.
     seeds
         Each starts another image of every unit.
     preset
@@ -82,8 +77,12 @@ def optimize(
         preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
         both words mean the rate that they hold.
     batch_size
-        The most images at a time. Results do not depend on it: a net that does not keep the images
-        of a batch apart runs them one by one.
+        The most images at a time, by default as many as gain from it. Results do not depend on it,
+        but for rounding: a net that does not keep the images of a batch apart runs them one by one.
+    crop
+        ``"auto"`` runs a unit of a convolution on the window that it sees, as part of the same
+        first image and with the same value and gradient as on all of it; ``"off"`` runs, and
+        returns, whole images.
     progress
         Called after every step with the image steps that are done and that there are in all.
     cancel
@@ -109,19 +108,42 @@ def optimize(
     shape = unit_shape(net, layer)
     position = plain_position(position)
     where = resolve_position(position, shape, layer)
-    chosen = check_units(_listed("units", units), shape, layer)
+    chosen = check_targets(_listed("units", units), shape, layer)
     pairs = list(product(chosen, _checked_seeds(seeds)))
-    batch_size = resolve_batch_size(net, layer, batch_size)
+    window = unit_window(net, layer, where, crop)
+    preprocessor = net.preprocessor
+    if window:
+        preprocessor = preprocessor.cut(window.rows, window.columns)
+        shape, where = (shape[0], *window.extent), window.where
+    batch_size = resolve_batch_size(net, layer, batch_size, len(pairs), window)
     meter = _Meter(params.iterations * len(pairs), progress, cancel)
     results: list[AscentResult] = []
     for batch in split(pairs, batch_size):
         end = meter.done + params.iterations * len(batch)
-        objective = Objective(net.ops, [unit for unit, _ in batch], shape, where, params.push)
+        objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.push)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
-        tracks = ascend(net, layer, objective, start, params, partial(meter.step, len(batch)))
+        if window:
+            start = start[:, :, window.rows, window.columns]
+        tick = partial(meter.step, len(batch))
+        tracks = ascend(net, layer, objective, start, params, tick, preprocessor)
         results += [
-            _result(net, layer, unit, seed, position, params, track)
-            for (unit, seed), track in zip(batch, tracks, strict=True)
+            AscentResult(
+                layer=layer,
+                unit=name_of(target),
+                seed=seed,
+                position=position,
+                image=track.image,
+                window=window.box if window else None,
+                objective=track.objective,
+                best_iteration=track.best_iteration,
+                met_top=track.met_top,
+                stop=track.stop,
+                params=params,
+                engine=net.engine,
+                version=deepvis_caffe.__version__,
+                preprocessor=preprocessor,
+            )
+            for (target, seed), track in zip(batch, tracks, strict=True)
         ]
         if meter.cancelled:
             break
@@ -154,74 +176,13 @@ def ascent_params(
     return params.but(**changes)
 
 
-def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
-    """The shape of what `layer` gives for one image, channels first.
-
-    Raises
-    ------
-    EngineError
-        The layer's first axis does not count images, or the net cannot run a single image.
-    """
-    try:
-        shape = _shape_of(net, layer, 1)
-    except ModelError as error:
-        raise EngineError(f"the net cannot run one image by itself: {error}") from error
-    if shape is None:  # a layer of a type whose shape only the engine knows
-        x = first_images("mean", [0], net.preprocessor)
-        shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
-    if shape[:1] != (1,):
-        raise EngineError(
-            f"layer {layer!r} has shape {shape} for one image: its first axis does not count "
-            "images, so it has no units to optimize"
-        )
-    return shape[1:]
-
-
-def resolve_batch_size(net: Net, layer: str, wanted: int | None = None) -> int:
-    """How many images to optimize at a time; 1 where the net does not keep them apart."""
-    size = wanted or (BATCH_ON_HOST if net.device == "cpu" else BATCH_ON_DEVICE)
-    mixed = _what_mixes(net, layer) if size > 1 else None
-    if mixed is None:
-        return size if wanted is None else wanted
-    log.warning("images run one at a time, since the net mixes those of a batch: %s", mixed)
-    return 1
-
-
-def _what_mixes(net: Net, layer: str) -> str | None:
-    """How an image's values at a layer come to depend on the other images of its batch."""
-    for below in _below(net, layer):
-        norm = below.param.batch_norm_param
-        # Unset it means the stored statistics: deploy nets run in Caffe's TEST phase.
-        if norm.HasField("use_global_stats") and not norm.use_global_stats:
-            return f"{below.type} {below.name!r} says use_global_stats: false"
-    try:
-        one, two = _shape_of(net, layer, 1), _shape_of(net, layer, 2)
-    except ModelError as error:
-        return str(error)
-    if one is None or two is None or two == (2, *one[1:]):
-        return None
-    return f"{layer!r} has shape {one} for one image and {two} for two"
-
-
-def _below(net: Net, layer: str) -> Graph:
-    """What has to run to get a layer's values."""
-    graph = net.model.graph
-    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
-
-
-def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
-    below = _below(net, layer)
-    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.seed(layer))
-
-
-def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 4 and 5."""
-    if most < 1:
-        raise SettingsError(f"batch_size must be at least 1; got {most}")
-    count = math.ceil(len(items) / most)
-    edges = [len(items) * i // count for i in range(count + 1)] if count else []
-    return [items[a:b] for a, b in pairwise(edges)]
+def unit_window(
+    net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
+) -> Window | None:
+    """The window of the input that a run is restricted to, or None."""
+    if crop not in get_args(Crop):
+        raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
+    return window_of(net.model, net.model.graph.seed(layer), where) if crop == "auto" else None
 
 
 @dataclass
@@ -247,10 +208,11 @@ class _Meter:
                 self.progress(done, self.total)
 
 
-def _listed(name: str, items: int | Iterable[int]) -> list[int]:
-    if isinstance(items, str):  # it would go by its digits
+def _listed(name: str, items: Any) -> list[Any]:
+    if isinstance(items, str) and items != LAYER:  # it would go by its digits
         raise SettingsError(f"{name} must be a number or a list of numbers; got {items!r}")
-    return [int(items)] if isinstance(items, int | np.integer) else list(items)
+    single = isinstance(items, int | np.integer | str | Direction)
+    return [items] if single else list(items)
 
 
 def _checked_seeds(seeds: int | Iterable[int]) -> list[int]:
@@ -261,31 +223,3 @@ def _checked_seeds(seeds: int | Iterable[int]) -> list[int]:
                 f"a seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}"
             )
     return [int(seed) for seed in listed]
-
-
-def _result(
-    net: Net,
-    layer: str,
-    unit: int,
-    seed: int,
-    position: Position,
-    params: AscentParams,
-    track: Track,
-) -> AscentResult:
-    best = track.best_iteration
-    return AscentResult(
-        layer=layer,
-        unit=unit,
-        seed=seed,
-        position=position,
-        image=track.image,
-        objective=track.objective,
-        best_iteration=best,
-        best_value=float("nan") if best is None else float(track.objective[best]),
-        met_top=track.met_top,
-        stop=track.stop,
-        params=params,
-        engine=net.engine,
-        version=deepvis_caffe.__version__,
-        preprocessor=net.preprocessor,
-    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import UnknownNameError
+from deepvis_caffe.errors import ImageError, UnknownNameError
+from deepvis_caffe.image import read_image
 from deepvis_caffe.model.preprocess import Preprocessor
 
 Floats = NDArray[np.float32]
@@ -41,12 +44,27 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
 
 
 def check_start(name: str) -> None:
-    """`UnknownNameError` where `name` is none of `STARTS`."""
-    if name not in STARTS:
+    """`UnknownNameError` where `name` is none of `STARTS` and no file either."""
+    if name not in STARTS and not Path(name).is_file():
+        looks_like_a_file = bool(Path(name).suffix) or "/" in name
+        if looks_like_a_file:
+            raise ImageError(
+                f"there is no picture {name} to start from; give a picture's path, or one of "
+                f"{', '.join(STARTS)}"
+            )
         raise UnknownNameError("start", name, STARTS)
 
 
+def start_digest(name: str) -> str | None:
+    """A digest of the picture that `name` is the path of; None for a start of `STARTS`."""
+    if name in STARTS:
+        return None
+    return hashlib.blake2b(Path(name).read_bytes(), digest_size=16).hexdigest()
+
+
 def first_images(name: str, seeds: list[int], preprocessor: Preprocessor) -> Floats:
-    """The start called `name` from each seed, (N, C, H, W)."""
+    """The start called `name` from each seed, (N, C, H, W); a picture is the same for all."""
     check_start(name)
+    if name not in STARTS:
+        return np.stack([preprocessor(read_image(Path(name)))] * len(seeds))
     return np.stack([STARTS[name](seed, preprocessor) for seed in seeds])

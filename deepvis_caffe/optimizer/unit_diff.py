@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepvis_caffe.optimizer.objective import (
-    Objective,
-    Position,
-    check_units,
-    resolve_position,
-)
+from deepvis_caffe.optimizer.objective import Objective, Position, resolve_position
 from deepvis_caffe.optimizer.run import unit_shape
+from deepvis_caffe.optimizer.targets import check_units
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Floats, Net
@@ -57,7 +53,8 @@ def unit_diff(
     shape = unit_shape(net, layer)
     units = check_units([unit], shape, layer)
     where = resolve_position(position, shape, layer)
-    one = net.ops.numpy(Objective(net.ops, units, shape, where).diff)
+    _, _, one = Objective(net.ops, units, shape, where)(net.ops.asarray(values))
+    one = net.ops.numpy(one)
     diff = one * values if where is None else one
     arrived = net.backward(layer, diff, mode)[net.image_input()]
     return arrived[0], float(values[one != 0].max())

@@ -94,9 +94,12 @@ def test_a_convolution_units_montage_is_its_receptive_field(torch_net: Net, tmp_
     store = ResultStore(tmp_path)
     make_layer(torch_net, store, "conv/1", [1], [0], PARAMS, position=(2, 3))
     # kernel 3, stride 2, no padding: position (2, 3) sees rows 4 to 6 and columns 6 to 8
-    window = json.loads(store.montage("conv/1", 1).with_suffix(".json").read_text())["window"]
-    assert window == [4, 6, 7, 9]
-    seen = _read(store.picture("conv/1", 1, 0, "best_X"))[4:7, 6:9] - 127.5
+    assert json.loads(store.montage("conv/1", 1).with_suffix(".json").read_text())["sees"] == [
+        *(4, 6, 7, 9)
+    ]
+    assert json.loads(store.record("conv/1", 1, 0).read_text())["window"] == [4, 6, 7, 9]
+    seen = _read(store.picture("conv/1", 1, 0, "best_X")) - 127.5
+    assert seen.shape == (3, 3, 3)
     stretched = np.clip(127.5 + 127.5 * seen / np.percentile(abs(seen), 99.5), 0, 255)
     cell = store.cell("conv/1", 1, 0)
     assert cell.shape == (96, 96, 3)
@@ -268,5 +271,6 @@ def test_a_unit_that_sees_only_padding_shows_the_whole_picture(tmp_path: Path) -
     picture = _read(store.picture("c", 1, 0, "best_X"))
     cell = store.cell("c", 1, 0)
     assert cell.shape == (96, 96, 3)
-    np.testing.assert_allclose(cell[6::12, 6::12], vivid(picture), atol=40)  # enlarged 12 times
+    assert picture.shape == (1, 1, 3)  # the smallest window there is, at its corner
+    np.testing.assert_array_equal(cell, np.broadcast_to(vivid(picture), cell.shape))
     assert made.new == 1

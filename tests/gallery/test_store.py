@@ -166,7 +166,9 @@ def test_a_montage_shows_what_the_unit_sees(store: ResultStore) -> None:
     picture = _picture(0)
     picture[20:70, 30:60], picture[20:70, 60:90] = 30, 225  # as far from gray as each other
     pictures = {"best_X": picture, "best_Xpm": _picture(0)}
-    store.write_run(pictures, "conv", 0, 0, {"recipe": RECIPE, "window": (20, 30, 70, 90)})
+    # the picture is the input's part from row 100 and column 200 on
+    boxes = {"window": (100, 200, 200, 320), "sees": (120, 230, 170, 290)}
+    store.write_run(pictures, "conv", 0, 0, {"recipe": RECIPE, **boxes})
     cell = store.cell("conv", 0, 0)
     assert (cell[:, :59] == 0).all()
     assert (cell[:, 61:] == 255).all()

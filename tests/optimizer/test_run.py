@@ -102,8 +102,11 @@ def test_uniform_start_covers_all_pixels(net: FakeNet) -> None:
 
 
 def test_batches_are_of_nearly_equal_size(net: FakeNet) -> None:
-    optimize(net, "unit", 0, seeds=range(9), iterations=1)
+    optimize(net, "unit", 0, seeds=range(9), iterations=1, batch_size=8)
     assert [len(seen) for seen in net.seen] == [4, 5]
+    net.seen.clear()
+    optimize(net, "unit", 0, seeds=range(9), iterations=1)
+    assert [len(seen) for seen in net.seen] == [9]
 
 
 def test_progress_counts_image_steps(net: FakeNet) -> None:

@@ -70,6 +70,7 @@ class PycaffeNet(Net):
         self._set: Mapping[str, Floats] | None = None  # what the input blobs hold
         self._done: set[int] = set()  # layers that have run on it
         self._evaluated: Value | None = None  # what input_gradient starts from
+        self._channels: tuple[int, ...] | None = None  # of it
         self._checked: set[tuple[Any, ...]] = set()
 
     @property
@@ -140,7 +141,7 @@ class PycaffeNet(Net):
         self._run(values)
         return [np.array(self._blob(value).data) for value in values]
 
-    def evaluate(self, x: Floats, name: str) -> Floats:
+    def evaluate(self, x: Floats, name: str, channels: tuple[int, ...] | None = None) -> Floats:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`.
 
         Returns
@@ -156,8 +157,9 @@ class PycaffeNet(Net):
         }
         self._start({self.image_input(): x, **others})
         self._run([seed])
-        self._evaluated = seed
-        return self._blob(seed).data
+        self._evaluated, self._channels = seed, channels
+        data = self._blob(seed).data
+        return data if channels is None else data[:, channels]
 
     def _start(self, inputs: Mapping[str, Floats]) -> None:
         """Set the inputs; nothing has run on them yet."""
@@ -232,6 +234,9 @@ class PycaffeNet(Net):
         if self._evaluated is None:
             raise EngineError("input_gradient follows one call of evaluate; call evaluate first")
         enter_device(self._caffe, self._device)
+        if self._channels is not None:
+            some, diff = diff, np.zeros(tuple(self._blob(self._evaluated).shape), np.float32)
+            diff[:, self._channels] = some
         image = Value(self.image_input())
         if self._ids[image] not in self._descend(self._evaluated, diff, mode, [image]):
             self._blob(image).diff[...] = 0

@@ -8,7 +8,7 @@ convolution over few channels (the net's first) takes a quarter to a half of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deepvis_caffe.engines.torch.device import memory_format
 from deepvis_caffe.engines.torch.onednn import PackedConvolution, usable
+from deepvis_caffe.engines.torch.ops import rectified
 from deepvis_caffe.engines.torch.registry import RuleNow
 from deepvis_caffe.model.geometry import Window
 
@@ -75,16 +76,15 @@ class Convolution2d:
         self.forward = Correlate(weight, bias, window.stride, window.pad, window.dilation, group)
         self._backward: Callable[[Tensor, Size], Tensor] | None = None
 
-    def __call__(self, x: Tensor, relu_rule: RuleNow | None = None, few: bool = False) -> Tensor:
-        """The top, after its ReLU if that layer's rule is given.
-
-        `few` says to look, in the backward pass, whether only few channels of the top have a diff.
-        """
-        return _Node.apply(x, self, relu_rule, few)
+    def __call__(self, x: Tensor) -> Tensor:
+        """The top, for autograd."""
+        return _Node.apply(x, self)
 
     def backward(self, dy: Tensor, size: Size, channels: Tensor | None = None) -> Tensor:
         """The diff of a bottom of height and width `size`; `dy` may be of some channels only."""
         if channels is not None:
+            if not len(channels):  # a dead unit's, which torch would not convolve
+                return dy.new_zeros((len(dy), self.weight.shape[1], *size))
             return self._transposed(dy, size, self.weight[channels])
         if self._backward is None:  # filters of the backward pass take memory: when first needed
             self._backward = self._make_backward()
@@ -167,25 +167,48 @@ class _ByPhases:
         return F.pad(dx, (-left, size[1] + left - dx.shape[3], -top, size[0] + top - dx.shape[2]))
 
 
+class ConvolutionOp:
+    """A convolution over images, and its ReLU, for an ascent.
+
+    Parameters
+    ----------
+    layer
+        The convolution.
+    relu_rule
+        The rule of the ReLU behind it; None where there is none.
+    few
+        Whether to look, in the backward pass, for the few channels that have a diff.
+    """
+
+    def __init__(self, layer: Convolution2d, relu_rule: RuleNow | None, few: bool) -> None:
+        self._layer, self._rule, self._few = layer, relu_rule, few
+
+    def forward(self, x: Tensor) -> tuple[tuple[Tensor, ...], Any]:
+        """(N, C, H, W) -> (N, O, OH, OW)."""
+        y = self._layer.forward(x, rectify=self._rule is not None)
+        return (y,), (y if self._rule else None, tuple(x.shape[2:]))
+
+    def backward(
+        self, dys: Sequence[Tensor | None], saved: Any, own: bool
+    ) -> tuple[list[Tensor], bool]:
+        """The diff of x, in memory of its own."""
+        (dy,), (y, size) = dys, saved
+        assert dy is not None
+        channels = self._layer.live_channels(dy) if self._few else None
+        if channels is not None:
+            dy, own = dy[:, channels], True
+            y = None if y is None else y[:, channels]
+        if self._rule is not None:
+            dy = rectified(dy, y, self._rule, own)
+        return [self._layer.backward(dy, size, channels)], True
+
+
 class _Node(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, layer: Convolution2d, relu_rule: RuleNow | None, few: bool
-    ) -> Tensor:
-        y = layer.forward(x, rectify=relu_rule is not None)
-        ctx.layer, ctx.relu_rule, ctx.size, ctx.few = layer, relu_rule, tuple(x.shape[2:]), few
-        if relu_rule is not None:
-            ctx.save_for_backward(y)
-        return y
+    def forward(ctx: Any, x: Tensor, layer: Convolution2d) -> Tensor:
+        ctx.layer, ctx.size = layer, tuple(x.shape[2:])
+        return layer.forward(x)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
-        channels = ctx.layer.live_channels(dy) if ctx.few else None
-        if channels is not None:
-            dy = dy[:, channels]
-        if ctx.relu_rule is not None:
-            (y,) = ctx.saved_tensors
-            y = y if channels is None else y[:, channels]
-            rule = ctx.relu_rule()
-            dy = torch.ops.aten.threshold_backward(dy, y, 0) if rule is None else rule(dy, y)
-        return ctx.layer.backward(dy, ctx.size, channels), None, None, None
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        return ctx.layer.backward(dy, ctx.size), None

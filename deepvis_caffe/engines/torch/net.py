@@ -6,7 +6,8 @@ computes diffs of blobs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from deepvis_caffe.engines.base import Floats, Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
 from deepvis_caffe.engines.torch.memory import keep_freed_memory
+from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Step, make_plan
 from deepvis_caffe.engines.torch.program import Program
 from deepvis_caffe.errors import EngineError
@@ -54,8 +56,8 @@ class TorchNet(Net):
         self._program = Program(model, self._device)
         self.ops = ops_for("torch", str(self._device))
         self._values: dict[Value, Tensor] = {}
-        self._ascent: tuple[Tensor, Tensor] | None = None
-        self._plans: dict[Value, tuple[Step, ...]] = {}
+        self._ascent: Pass | None = None
+        self._plans: dict[tuple[Value, tuple[int, ...] | None], tuple[Step, ...]] = {}
         self._fitting: set[tuple[Value, torch.Size]] = set()
 
     @property
@@ -106,66 +108,65 @@ class TorchNet(Net):
         found: dict[int, Tensor | None] = {id(top): dy}
         reached = [x for x in bottoms if x.requires_grad] if top.requires_grad else []
         if reached:
-            diffs = self._gradients(top, reached, dy, mode, keep=True)
+            self._program.mode = mode
+            with full_precision(), _explained(top, dy):
+                diffs = torch.autograd.grad(top, reached, dy, retain_graph=True, allow_unused=True)
             found |= {id(x): dx for x, dx in zip(reached, diffs, strict=True)}
         return [torch.zeros_like(x) if (dx := found.get(id(x))) is None else dx for x in bottoms]
 
-    def _gradients(
-        self, top: Tensor, bottoms: list[Tensor], dy: Tensor, mode: str, keep: bool
-    ) -> tuple[Tensor | None, ...]:
-        """The backward pass; `keep` what another one from the same forward pass needs."""
-        self._program.mode = mode
-        try:
-            with full_precision():
-                return torch.autograd.grad(top, bottoms, dy, retain_graph=keep, allow_unused=True)
-        except RuntimeError as error:  # torch's own, running out of memory included
-            raise EngineError(
-                f"the backward pass from a value of shape {tuple(top.shape)}, for a diff of "
-                f"{tuple(dy.shape)}, failed: {error}"
-            ) from error
-
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
 
-    def evaluate(self, x: Tensor, name: str) -> Tensor:
+    def evaluate(self, x: Tensor, name: str, channels: tuple[int, ...] | None = None) -> Tensor:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
         self._ascent = None  # the last pass's memory is free for this one
         target = self.model.graph.seed(name)
         image = Value(self.image_input())
-        leaf = self._laid_out(x.detach()).requires_grad_()
-        values = {image: leaf}
+        values = {image: self._laid_out(x.detach())}
         for blob, shape in self.inputs.items():
             if blob != image.blob:
                 values[Value(blob)] = torch.zeros((len(x), *shape[1:]), device=self._device)
-        if target not in self._plans:
-            self._plans[target] = make_plan(self.model.graph, self._program, target, values)
-        fits = (target, x.shape) in self._fitting
+        key = target, channels
+        if key not in self._plans:
+            graph, program = self.model.graph, self._program
+            self._plans[key] = make_plan(graph, program, target, image, values, channels)
+        check = None if (target, x.shape) in self._fitting else self._check
         with full_precision():
-            for step in self._plans[target]:
-                bottoms = [values[value] for value in step.bottoms]
-                if not fits:
-                    self._program.check(step.layer, bottoms)
-                tops = self._program(step.layer, bottoms, step.run)
-                values.update(zip(step.tops, tops, strict=True))
-                for value in step.done:
-                    del values[value]
+            self._ascent = Pass(self._plans[key], values, image, target, check)
         self._fitting.add((target, x.shape))
-        self._ascent = (leaf, values[target])
-        return values[target].detach()
+        return self._ascent.top
 
     def input_gradient(self, diff: Tensor, mode: str = "gradient") -> Tensor:
         """The diff of the image input; see `Net.input_gradient`. It frees the pass."""
         if self._ascent is None:
             raise EngineError("input_gradient may be called once after each evaluate")
-        leaf, top = self._ascent
-        self._ascent = None
-        check_mode(mode)
-        dx = None
-        if top.requires_grad:
-            (dx,) = self._gradients(top, [leaf], diff, mode, keep=False)
-        return (torch.zeros_like(leaf) if dx is None else dx).contiguous()
+        ascent, self._ascent = self._ascent, None
+        self._program.mode = check_mode(mode)
+        if diff.shape != ascent.top.shape:
+            raise EngineError(
+                f"the backward pass from a value of shape {tuple(ascent.top.shape)}, for a diff of "
+                f"{tuple(diff.shape)}, cannot run: they must have one shape"
+            )
+        with full_precision(), _explained(ascent.top, diff):
+            dx = ascent.descend(diff)
+        return (torch.zeros_like(ascent.x) if dx is None else dx).contiguous()
+
+    def _check(self, step: Step, bottoms: Sequence[Tensor]) -> None:
+        self._program.check(step.layer, bottoms)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=memory_format(self._device)) if x.ndim == 4 else x
+
+
+@contextmanager
+def _explained(top: Tensor, dy: Tensor) -> Iterator[None]:
+    """An error of torch's in a backward pass, running out of memory included, in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(
+            f"the backward pass from a value of shape {tuple(top.shape)}, for a diff of "
+            f"{tuple(dy.shape)}, failed: {error}"
+        ) from error
 
 
 def _host(tensor: Tensor) -> Floats:

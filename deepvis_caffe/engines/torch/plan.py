@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deepvis_caffe.engines.torch.ops import Op, Select
 from deepvis_caffe.engines.torch.program import Program
 from deepvis_caffe.engines.torch.registry import Run
 from deepvis_caffe.model.graph import Graph, Layer, Value
+
+# Layers without weights whose every channel comes of the same channel of the one bottom.
+CHANNEL_BY_CHANNEL = (
+    *("AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log"),
+    *("Pooling", "Power", "ReLU", "Sigmoid", "Split", "TanH"),
+)
 
 
 @dataclass(frozen=True)
@@ -18,62 +26,100 @@ class Step:
     ----------
     layer
         What an error names.
-    run
-        The function of the bottoms.
+    op
+        Its two directions.
     bottoms, tops
         The values read and written.
     done
         Values that no later step reads.
+    carries
+        Whether a diff has to go through it to reach the image.
     """
 
     layer: Layer
-    run: Run
+    op: Op
     bottoms: tuple[Value, ...]
     tops: tuple[Value, ...]
     done: tuple[Value, ...] = ()
+    carries: bool = True
 
 
 def make_plan(
-    graph: Graph, program: Program, target: Value, have: Iterable[Value]
+    graph: Graph,
+    program: Program,
+    target: Value,
+    image: Value,
+    have: Iterable[Value],
+    channels: tuple[int, ...] | None = None,
 ) -> tuple[Step, ...]:
-    """The steps from the values in `have` to `target`.
+    """The steps from the values in `have`, of which `image` is climbed, to `target`.
 
     Two layers become one step where that is faster and nobody else reads the value between them.
     Of the target there are no readers here, so it is never hidden so. The last convolution is told
-    that few channels of its top may have a diff: an ascent climbs one unit an image.
+    that few channels of its top may have a diff: an ascent climbs one unit an image. Where only
+    some `channels` of the target are wanted, the last layer with weights computes no others.
     """
     layers = graph.ancestors([target], have)
     last = max((layer.index for layer in layers if layer.type == "Convolution"), default=None)
-    pairs = _pairs(layers, program, last)
+    source = channels and _source_of_channels(graph, layers, target)
+    narrow = source and channels and program.narrowed(source, channels)
+    runs = {source: narrow} if source and narrow else {}
+    pairs = _pairs(layers, program, last, runs)
     joined = {after for after, _ in pairs.values()}
     steps: list[Step] = []
     for layer in layers:
         if layer in pairs:
-            after, run = pairs[layer]
-            steps.append(Step(layer, run, layer.bottoms, after.tops))
+            after, op = pairs[layer]
+            steps.append(Step(layer, op, layer.bottoms, after.tops))
         elif layer not in joined:
-            run = program.run_of(layer, few=layer.index == last)
-            steps.append(Step(layer, run, layer.bottoms, layer.tops))
-    return _with_ends(steps, target)
+            op = program.op(layer, layer.index == last, runs.get(layer))
+            steps.append(Step(layer, op, layer.bottoms, layer.tops))
+    if channels and not narrow:
+        steps.append(Step(graph.producer[target], Select(channels), (target,), (target,)))
+    return _with_ends(_carrying(steps, image), target)
+
+
+def _source_of_channels(graph: Graph, layers: Sequence[Layer], target: Value) -> Layer | None:
+    """The layer that makes the target's channels, which those after it keep apart; or None."""
+    readers = Counter(value for layer in layers for value in layer.bottoms)
+    value, layer = target, graph.producer[target]
+    while layer.type in CHANNEL_BY_CHANNEL and len(layer.bottoms) == len(layer.tops) == 1:
+        value = layer.bottoms[0]
+        layer = graph.producer[value]
+        if readers[value] > 1:
+            return None
+    return layer if layer in layers and len(layer.bottoms) == len(layer.tops) == 1 else None
 
 
 def _pairs(
-    layers: Sequence[Layer], program: Program, last: int | None
-) -> dict[Layer, tuple[Layer, Run]]:
+    layers: Sequence[Layer], program: Program, last: int | None, runs: Mapping[Layer, Run]
+) -> dict[Layer, tuple[Layer, Op]]:
     """Each layer that is run together with the next one, that one, and how."""
     readers: dict[Value, list[Layer]] = {}
     for layer in layers:
         for value in layer.bottoms:
             readers.setdefault(value, []).append(layer)
-    pairs: dict[Layer, tuple[Layer, Run]] = {}
+    pairs: dict[Layer, tuple[Layer, Op]] = {}
     for kind in ("ReLU", "Convolution"):  # a ReLU goes with its pooling rather: that saves more
         for layer in layers:
             after = readers.get(layer.tops[0], []) if layer.type == kind else []
             if len(after) == 1 and after[0] not in pairs:
-                run = program.together(layer, after[0], few=layer.index == last)
-                if run:
-                    pairs[layer] = (after[0], run)
+                few = layer.index == last
+                op = program.together(layer, after[0], few, runs.get(layer))
+                if op:
+                    pairs[layer] = (after[0], op)
     return pairs
+
+
+def _carrying(steps: Sequence[Step], image: Value) -> list[Step]:
+    """The steps, each knowing whether it lies between the image and the target."""
+    reached = {image}
+    found = []
+    for step in steps:
+        carries = not reached.isdisjoint(step.bottoms)
+        found.append(replace(step, carries=carries))
+        reached.update(step.tops if carries else ())
+    return found
 
 
 def _with_ends(steps: list[Step], target: Value) -> tuple[Step, ...]:

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from deepvis_caffe.engines.rules import Rule, rule_for
 from deepvis_caffe.engines.torch.device import memory_format
+from deepvis_caffe.engines.torch.layers.combine import Concat
 from deepvis_caffe.engines.torch.layers.convolution import Convolution
+from deepvis_caffe.engines.torch.layers.dense import InnerProduct
 from deepvis_caffe.engines.torch.layers.pooling import Pooling
+from deepvis_caffe.engines.torch.ops import Op, Recorded
 from deepvis_caffe.engines.torch.registry import Run, Setup, build, check_types
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model.graph import Layer
@@ -51,38 +54,54 @@ class Program:
         self._rules = [functools.partial(self._rule, layer) for layer in model.graph]
         self._runs = [self._build(layer, model) for layer in model.graph]
 
-    def __call__(
-        self, layer: Layer, bottoms: Sequence[Tensor], run: Run | None = None
-    ) -> tuple[Tensor, ...]:
-        """The tops of a layer, by its own function or by another one, as of a plan's step.
+    def __call__(self, layer: Layer, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tops of a layer, recorded by autograd.
 
         Raises
         ------
         EngineError
             It cannot run on these bottoms: the layer's name and type, their shapes, and why.
         """
-        run = run or self._runs[layer.index]
         try:
-            tops = run(*bottoms)
-        except (RuntimeError, IndexError) as error:  # torch's, running out of memory included
-            raise EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}") from error
+            tops = self._runs[layer.index](*bottoms)
+        except (RuntimeError, IndexError) as error:
+            raise cannot_run(layer, bottoms, error) from error
         return tops if isinstance(tops, tuple) else (tops,)
 
-    def run_of(self, layer: Layer, few: bool = False) -> Run:
-        """The function of a layer; `few` where perhaps few channels of its top have a diff."""
-        run = self._runs[layer.index]
-        return (few and isinstance(run, Convolution) and run.on_images(few=True)) or run
+    def op(self, layer: Layer, few: bool = False, run: Run | None = None) -> Op:
+        """A layer for an ascent.
 
-    def together(self, layer: Layer, after: Layer, few: bool = False) -> Run | None:
-        """A layer and the one that reads it as one function, or None where there is none."""
+        Parameters
+        ----------
+        layer
+            The layer.
+        few
+            Whether perhaps few channels of its top have a diff.
+        run
+            What runs it, if not the whole layer; see :meth:`narrowed`.
+        """
+        run = run or self._runs[layer.index]
+        if isinstance(run, Convolution):
+            return run.op(None, few) or Recorded(run)
+        return run if isinstance(run, Concat) else Recorded(run)
+
+    def together(
+        self, layer: Layer, after: Layer, few: bool = False, run: Run | None = None
+    ) -> Op | None:
+        """A layer and the one that reads it as one, or None where there is no such op."""
         if max(len(layer.tops), len(after.tops)) > 1:
             return None
-        first, second = self._runs[layer.index], self._runs[after.index]
+        first, second = run or self._runs[layer.index], self._runs[after.index]
         if isinstance(first, Convolution) and _plain_relu(after):
-            return first.on_images(self._rules[after.index], few)
+            return first.op(self._rules[after.index], few)
         if isinstance(second, Pooling) and _plain_relu(layer):
-            return second.with_relu(self._rules[layer.index])
+            return second.op(self._rules[layer.index])
         return None
+
+    def narrowed(self, layer: Layer, channels: Sequence[int]) -> Run | None:
+        """What computes only some channels of a layer's top; None where nothing does."""
+        run = self._runs[layer.index]
+        return run.narrowed(channels) if isinstance(run, Convolution | InnerProduct) else None
 
     def check(self, layer: Layer, bottoms: Sequence[Tensor]) -> None:
         """`EngineError` in words where a layer does not fit bottoms of these shapes."""
@@ -113,6 +132,11 @@ class Program:
 
 def _plain_relu(layer: Layer) -> bool:
     return layer.type == "ReLU" and not layer.param.relu_param.negative_slope
+
+
+def cannot_run(layer: Layer, bottoms: Sequence[Tensor], error: Exception) -> EngineError:
+    """Torch's error, running out of memory included, with the layer and its bottoms."""
+    return EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}")
 
 
 def _shapes(bottoms: Sequence[Tensor]) -> list[tuple[int, ...]]:

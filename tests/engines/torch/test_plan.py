@@ -45,7 +45,8 @@ def net(tmp_path: Path):
 
 def steps(net, name: str):
     target = net.model.graph.seed(name)
-    return make_plan(net.model.graph, net._program, target, [Value("data")])
+    data = Value("data")
+    return make_plan(net.model.graph, net._program, target, data, [data])
 
 
 def test_a_convolution_that_only_its_relu_reads_is_one_step_with_it(net):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +16,27 @@ from deepvis_caffe.model.shapes.layout import joined_axis
 
 
 @register("Concat")
-def concat(setup: Setup) -> Run:
+class Concat:
     """Blobs joined along an axis; `concat_dim` is the axis's older name."""
-    axis = joined_axis(setup.layer.param)
-    return lambda *bottoms: torch.cat(bottoms, axis)
+
+    def __init__(self, setup: Setup) -> None:
+        self._axis = joined_axis(setup.layer.param)
+
+    def __call__(self, *bottoms: Tensor) -> Tensor:
+        """One blob after the other."""
+        return torch.cat(bottoms, self._axis)
+
+    def forward(self, *bottoms: Tensor) -> tuple[tuple[Tensor, ...], Any]:
+        """The same for an ascent."""
+        return (self(*bottoms),), [x.shape[self._axis] for x in bottoms]
+
+    def backward(
+        self, dys: Sequence[Tensor | None], saved: Any, own: bool
+    ) -> tuple[Sequence[Tensor], bool]:
+        """Each bottom's part of the diff, not copied."""
+        (dy,) = dys
+        assert dy is not None
+        return dy.split(saved, self._axis), own
 
 
 @register("Split")

@@ -5,13 +5,14 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.kernels import Convolution2d
+from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
+from deepvis_caffe.engines.torch.ops import Op
 from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.geometry import convolution_window
@@ -28,7 +29,7 @@ class Convolution:
         weight, bias, axes = _filters(setup)
         param = setup.layer.param.convolution_param
         window = convolution_window(param, axes)
-        self.axis = param.axis
+        self.setup, self.axis, self.bottoms = setup, param.axis, len(setup.layer.bottoms)
         self.images = Convolution2d(weight, bias, window, param.group) if axes == 2 else None
         options = (bias, window.stride, window.pad, window.dilation, param.group)
         self._plain = lambda x: _CONVOLVE[axes - 1](x, weight, *options)
@@ -37,14 +38,18 @@ class Convolution:
         """One top for each bottom."""
         return _each(self.images or self._plain, self.axis, bottoms)
 
-    def on_images(self, relu_rule: RuleNow | None = None, few: bool = False) -> Run | None:
-        """The one convolution over images that this layer is, or None.
-
-        With a ReLU after it, and prepared for a diff of few channels; see `Convolution2d`.
-        """
-        if self.images is None or self.axis != 1:
+    def op(self, relu_rule: RuleNow | None, few: bool) -> Op | None:
+        """The one convolution over images that this layer is, with a ReLU behind it; or None."""
+        if self.images is None or self.axis != 1 or self.bottoms > 1:
             return None
-        return functools.partial(self.images, relu_rule=relu_rule, few=few)
+        return ConvolutionOp(self.images, relu_rule, few)
+
+    def narrowed(self, channels: Sequence[int]) -> Convolution | None:
+        """Only some of its filters, for one bottom of (N, C, ...) and filters that see all of C."""
+        if self.axis != 1 or self.bottoms > 1 or self.setup.layer.param.convolution_param.group > 1:
+            return None
+        weights = tuple(blob[list(channels)] for blob in self.setup.weights)
+        return Convolution(replace(self.setup, weights=weights))
 
 
 @register("Deconvolution")

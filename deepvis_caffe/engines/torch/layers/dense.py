@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,18 +37,28 @@ class Linear:
 
 
 @register("InnerProduct")
-def inner_product(setup: Setup) -> Run:
+class InnerProduct:
     """All axes from `axis` on, flattened in (C, H, W) order, times the weights, plus the bias."""
-    param = setup.layer.param.inner_product_param
-    weight = setup.weights[0].T if param.transpose else setup.weights[0]
-    linear = explicit(Linear(weight, setup.weights[1] if param.bias_term else None), setup)
 
-    def run(x: Tensor) -> Tensor:
-        axis = param.axis % x.ndim
+    def __init__(self, setup: Setup, channels: Sequence[int] | None = None) -> None:
+        param = setup.layer.param.inner_product_param
+        weight = setup.weights[0].T if param.transpose else setup.weights[0]
+        bias = setup.weights[1] if param.bias_term else None
+        if channels is not None:
+            weight = weight[list(channels)]
+            bias = None if bias is None else bias[list(channels)]
+        self._setup, self._axis = setup, param.axis
+        self._linear = explicit(Linear(weight, bias), setup)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., I...) -> (..., O)."""
+        axis = self._axis % x.ndim
         rows = x.reshape(math.prod(x.shape[:axis]), -1)
-        return linear(rows).reshape(*x.shape[:axis], -1)
+        return self._linear(rows).reshape(*x.shape[:axis], -1)
 
-    return run
+    def narrowed(self, channels: Sequence[int]) -> InnerProduct | None:
+        """Only some of its outputs, where they are axis 1 of the top."""
+        return InnerProduct(self._setup, channels) if self._axis == 1 else None
 
 
 @register("Embed")

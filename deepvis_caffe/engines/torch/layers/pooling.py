@@ -8,6 +8,7 @@ lies wholly outside the image; elsewhere the image is padded here first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
+from deepvis_caffe.engines.torch.ops import Op, rectified
+from deepvis_caffe.engines.torch.registry import RuleNow, Setup, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.geometry import Window, pooling_window
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
@@ -77,8 +79,8 @@ class Pooling:
         rows, columns = (_Axis(*numbers) for numbers in zip(*geometry, strict=True))
         return self._maximum(x, rows, columns) if self.maximum else self._average(x, rows, columns)
 
-    def with_relu(self, rule: RuleNow) -> Run | None:
-        """One function for a ReLU and this layer after it; None where it would differ.
+    def op(self, rule: RuleNow) -> Op | None:
+        """A ReLU and this layer after it; None where that would differ from one after the other.
 
         That is where windows reach over the image's end, and may hold no pixel at all.
         """
@@ -88,7 +90,7 @@ class Pooling:
         window = pooling_window(p, (1, 1))
         if any(s > k for s, k in zip(window.stride, window.kernel, strict=True)):
             return None
-        return lambda x: _RectifiedMaximum.apply(x, window, p.ceil_mode, rule)
+        return RectifiedMaximum(window, p.ceil_mode, rule)
 
     def _maximum(self, x: Tensor, rows: _Axis, columns: _Axis) -> Tensor | tuple[Tensor, ...]:
         # On equal values both Caffe and torch take, and send the gradient to, the first in the
@@ -116,30 +118,34 @@ class Pooling:
         return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
 
 
-class _RectifiedMaximum(torch.autograd.Function):
+class RectifiedMaximum:
     """``max(pool(x), 0)``, which is what pooling ``max(x, 0)`` gives, too.
 
     This order sets the ReLU's zeros in the few values behind the pooling, not in the many before.
     A mode's rule sees the diff where its ReLU stands: between the pooling and x.
     """
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Window, ceil_mode: bool, rule: RuleNow) -> Tensor:
-        options = (window.kernel, window.stride, (0, 0), (1, 1), ceil_mode)
-        y, index = torch.ops.aten.max_pool2d_with_indices(x, *options)
-        y = y.clamp_(min=0)
-        ctx.save_for_backward(x, y, index)
-        ctx.options, ctx.rule = options, rule
-        return y
+    def __init__(self, window: Window, ceil_mode: bool, rule: RuleNow) -> None:
+        self._options = (window.kernel, window.stride, (0, 0), (1, 1), ceil_mode)
+        self._rule = rule
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
-        x, y, index = ctx.saved_tensors
-        rule = ctx.rule()
+    def forward(self, x: Tensor) -> tuple[tuple[Tensor, ...], Any]:
+        """(N, C, H, W) -> (N, C, OH, OW)."""
+        y, index = torch.ops.aten.max_pool2d_with_indices(x, *self._options)
+        y = y.clamp_(min=0)
+        return (y,), (x, y, index)
+
+    def backward(
+        self, dys: Sequence[Tensor | None], saved: Any, own: bool
+    ) -> tuple[list[Tensor], bool]:
+        """The diff of x, in memory of its own."""
+        (dy,), (x, y, index) = dys, saved
+        assert dy is not None
+        rule = self._rule()
         if rule is None:
-            dy = torch.ops.aten.threshold_backward(dy, y, 0)
-        dx = torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *ctx.options, index)
-        return (dx if rule is None else rule(dx, x)), None, None, None
+            dy = rectified(dy, y, self._rule, own)
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *self._options, index)
+        return [dx if rule is None else rule(dx, x)], True
 
 
 def _pairs(rows: _Axis, columns: _Axis) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,0 +1,125 @@
+"""Windows of the input: ``(model, value, position) -> the part of an image that it needs``.
+
+A unit of a convolution sees only its receptive field. Run on that part of the image alone, the net
+gives the unit's value and gradient as on the whole image, where
+
+- the window starts at a multiple of every stride on the way, so that each strided layer keeps its
+  grid (rows and columns of padding included), and
+- it ends at the image's end where the unit sees the padding behind it.
+
+Then everything that the unit depends on lies inside the window, at every layer; what the window's
+own edges disturb is what the unit does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import lcm
+
+from deepvis_caffe.errors import ModelError
+from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
+from deepvis_caffe.model.shapes import infer
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the input that gives one unit its value and gradient.
+
+    Attributes
+    ----------
+    box
+        (top, left, bottom, right) in input pixels, ends excluded.
+    where
+        The unit's position in the map that the net gives for this part, (y, x).
+    extent
+        Height and width of that map.
+    """
+
+    box: Box
+    where: tuple[int, int]
+    extent: tuple[int, int]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the image."""
+        return slice(self.box[0], self.box[2])
+
+    @property
+    def columns(self) -> slice:
+        """The columns of the image."""
+        return slice(self.box[1], self.box[3])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.box[2] - self.box[0], self.box[3] - self.box[1]
+
+
+def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window | None:
+    """The smallest window for one position of a value, or None where it needs the whole image.
+
+    Parameters
+    ----------
+    model
+        Layers and shapes; weights are not read.
+    value
+        What is climbed.
+    where
+        (y, x) in its map; None for all of it.
+
+    Returns
+    -------
+    Window or None
+        None also where not every layer on the way is known to slide evenly over the image.
+    """
+    fields = receptive_fields(model)
+    layers = model.graph.ancestors([value])
+    on_the_way = [top for layer in layers for top in layer.tops]
+    if value not in fields or where is None or len(where) != 2:
+        return None
+    if len(model.input_shapes) > 1 and sum(not layer.bottoms for layer in layers) > 1:
+        return None  # another input, whose size would have to follow
+    steps = [fields[top].stride for top in on_the_way if top in fields]
+    if len(steps) < len(on_the_way) or not all(_even(stride) for stride in steps):
+        return None
+    grid = (lcm(*(int(rows) for rows, _ in steps)), lcm(*(int(columns) for _, columns in steps)))
+    field = fields[value]
+    box = _aligned(field, grid, (where[0], where[1]))
+    if box == (0, 0, *field.input_size):
+        return None
+    at = (where[0] - box[0] // int(field.stride[0]), where[1] - box[1] // int(field.stride[1]))
+    extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
+    fits = extent and all(index < size for index, size in zip(at, extent, strict=True))
+    return Window(box, at, extent) if extent and fits else None
+
+
+def _even(stride: tuple[object, object]) -> bool:
+    return all(isinstance(step, int) and step > 0 for step in stride)
+
+
+def _aligned(field: ReceptiveField, grid: tuple[int, int], where: tuple[int, int]) -> Box:
+    rows, columns = field.window(*where)
+    # A unit that sees nothing but padding still needs an image of some size.
+    top = min(rows.start, field.input_size[0] - 1) // grid[0] * grid[0]
+    left = min(columns.start, field.input_size[1] - 1) // grid[1] * grid[1]
+    return top, left, max(rows.stop, top + 1), max(columns.stop, left + 1)
+
+
+def _map_size(
+    model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """The value's height and width for an image of that size; None where it does not fit."""
+    image, (_, channels, *_) = next(iter(model.input_shapes.items()))
+    try:
+        found = infer(Graph(model.graph.name, layers), {image: (1, channels, *size)})
+    except ModelError:
+        return None
+    if any(tuple(need) != tuple(model.weight_shapes[name]) for name, need in found.weights.items()):
+        return None
+    height, width = found.values[value][2:]
+    return height, width

@@ -1,0 +1,169 @@
+"""How many images run side by side: ``(net, layer, window) -> batch size``, and batches of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from deepvis_caffe.errors import EngineError, ModelError, SettingsError
+from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.model.window import Window
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SMALLEST, LARGEST = 8, 256
+SHARE = 0.25  # of the free memory, for all that a step holds
+COPIES = 3  # of every value: itself, its diff, and what the engine works with
+GAIN = 0.95  # a batch twice as large is worth it where an image takes at most this part of the time
+
+
+def resolve_batch_size(
+    net: Net,
+    layer: str,
+    wanted: int | None = None,
+    images: int = LARGEST,
+    window: Window | None = None,
+) -> int:
+    """How many images to optimize at a time.
+
+    Parameters
+    ----------
+    net, layer
+        As for `optimize`.
+    wanted
+        Taken as it is, unless the net mixes the images of a batch.
+    images
+        How many there are to run.
+    window
+        The part of the input that runs; None for all of it.
+
+    Returns
+    -------
+    int
+        1 where the net does not keep the images of a batch apart. Else the size, doubled from 8,
+        up to which an image still gains from more company, measured by a pass or two of each
+        size, and which fits into the free memory.
+    """
+    if wanted is not None and wanted < 1:
+        raise SettingsError(f"batch_size must be at least 1; got {wanted}")
+    if images == 1:
+        return 1
+    mixed = _what_mixes(net, layer) if wanted != 1 else None
+    if mixed is not None:
+        log.warning("images run one at a time, since the net mixes those of a batch: %s", mixed)
+        return 1
+    return wanted or _measured(net, layer, min(images, LARGEST), window)
+
+
+def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
+    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 4 and 5."""
+    count = math.ceil(len(items) / most)
+    edges = [len(items) * i // count for i in range(count + 1)] if count else []
+    return [items[a:b] for a, b in pairwise(edges)]
+
+
+def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
+    """The shape of what `layer` gives for one image, channels first.
+
+    Raises
+    ------
+    EngineError
+        The layer's first axis does not count images, or the net cannot run a single image.
+    """
+    try:
+        shape = _shape_of(net, layer, 1)
+    except ModelError as error:
+        raise EngineError(f"the net cannot run one image by itself: {error}") from error
+    if shape is None:  # a layer of a type whose shape only the engine knows
+        x = np.zeros((1, *net.preprocessor.shape), np.float32)
+        shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
+    if shape[:1] != (1,):
+        raise EngineError(
+            f"layer {layer!r} has shape {shape} for one image: its first axis does not count "
+            "images, so it has no units to optimize"
+        )
+    return shape[1:]
+
+
+def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
+    most = min(images, _fitting(net, layer, window))
+    # One more than half an image over is still one batch: nine seeds are not four and five.
+    size = SMALLEST if most > SMALLEST * 2 else most
+    best = math.inf if size == most else _seconds(net, layer, size, window)
+    while 2 * size <= most:
+        seconds = _seconds(net, layer, 2 * size, window)
+        if seconds > GAIN * best:
+            break
+        size, best = 2 * size, seconds
+    log.info("%s: %d images at a time", layer, size)
+    return size
+
+
+def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
+    """What one image of a batch takes, forward and backward: the better of two passes."""
+    channels, height, width = net.preprocessor.shape
+    height, width = window.size if window else (height, width)
+    x = net.ops.asarray(np.zeros((size, channels, height, width), np.float32))
+    taken = []
+    for _ in range(3):  # the first one lays weights out and finds memory
+        start = time.perf_counter()
+        values = net.evaluate(x, layer)
+        net.ops.numpy(net.input_gradient(values))
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:]) / size
+
+
+def _fitting(net: Net, layer: str, window: Window | None) -> int:
+    """The most images whose values fit into a share of the free memory."""
+    below = _below(net, layer)
+    shapes = {name: tuple(net.inputs[name]) for name in below.inputs}
+    if window:
+        image = net.image_input()
+        shapes[image] = (*shapes[image][:2], *window.size)
+    try:
+        known = infer(below, {name: (1, *shape[1:]) for name, shape in shapes.items()}).values
+    except ModelError:
+        return SMALLEST
+    one = 4 * COPIES * sum(math.prod(shape) for shape in known.values())
+    free = net.ops.free_memory()
+    return max(1, int(SHARE * free / one)) if free and one else SMALLEST
+
+
+def _what_mixes(net: Net, layer: str) -> str | None:
+    """How an image's values at a layer come to depend on the other images of its batch."""
+    for below in _below(net, layer):
+        norm = below.param.batch_norm_param
+        # Unset it means the stored statistics: deploy nets run in Caffe's TEST phase.
+        if norm.HasField("use_global_stats") and not norm.use_global_stats:
+            return f"{below.type} {below.name!r} says use_global_stats: false"
+    try:
+        one, two = _shape_of(net, layer, 1), _shape_of(net, layer, 2)
+    except ModelError as error:
+        return str(error)
+    if one is None or two is None or two == (2, *one[1:]):
+        return None
+    return f"{layer!r} has shape {one} for one image and {two} for two"
+
+
+def _below(net: Net, layer: str) -> Graph:
+    """What has to run to get a layer's values."""
+    graph = net.model.graph
+    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
+
+
+def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
+    below = _below(net, layer)
+    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
+    return infer(below, inputs).values.get(net.model.graph.seed(layer))
