@@ -10,7 +10,7 @@ const KINDS = {
   },
   best_Xpm: {
     title: "With mean",
-    about: "As a photograph would have to look: the mean added (best_Xpm).",
+    about: "As the net is given it, the mean added (best_Xpm).",
   },
   max_im: {
     title: "Top images",

@@ -33,8 +33,10 @@ async function showLightbox(route) {
       make("button", { type: "button", class: "step close", "aria-label": "Close (Esc)",
         title: "Close (Esc)", onclick: closeLightbox }, "×")));
   box.pictures = pictures;
-  if (!box.open) box.showModal();
-  else [...box.querySelectorAll("button")].find((one) => one.title === pressed && !one.disabled)?.focus();
+  if (!box.open) {
+    box.showModal();
+    box.focus(); // not its first link
+  } else [...box.querySelectorAll("button")].find((one) => one.title === pressed && !one.disabled)?.focus();
 }
 
 function runFacts(run) {

@@ -3,8 +3,7 @@
 function unitRecord(runs, made) {
   const known = runs.filter((run) => run.made !== undefined);
   if (known.length === 0) {
-    return make("aside", { class: "record" },
-      make("p", { class: "quiet" }, "There is no record of how these pictures were made."));
+    return make("p", { class: "quiet" }, "There is no record of how these pictures were made.");
   }
   const picture = chart(known);
   const record = make("aside", { class: "record", "aria-label": "How they were made" },

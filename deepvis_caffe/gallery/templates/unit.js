@@ -42,7 +42,7 @@ async function showUnit(route) {
   const kind = optimizedKind(runs);
   const pictures = picturesOf(layer, place, runs, kind);
   root.replaceChildren(head,
-    make("div", { class: "unit-body" },
+    make("div", { class: runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       unitRecord(runs, made)));
   hideNeedless(root);
