@@ -21,9 +21,9 @@ def gallery(
         ),
     ] = None,
 ) -> None:
-    """Write a page over a results folder: open it in a browser, no server is needed.
+    """Write a page to look through results with, in any browser.
 
-    Shows what `deepvis optimize` and the Deep Visualization Toolbox left. The pictures stay where
+    It needs no server and no network. Shows what `deepvis optimize` and the Deep Visualization Toolbox left. The pictures stay where
     they are; give the same command again when there are new ones.
     """
     from deepvis_caffe.gallery.index import read_results

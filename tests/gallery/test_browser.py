@@ -21,6 +21,7 @@ FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # it is small in containers
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -236,6 +237,7 @@ def test_a_units_record(page: Page) -> None:
     path = page.run("document.querySelector('.chart .run[data-seed=\"0\"] path').getAttribute('d')")
     heights = [float(point.split()[1]) for point in path[1:].split("L")]
     low, high = heights[1], heights[2]
+    assert (high, low) == (10, 126), "it fills the chart, from its rules' top to their bottom"
     shares = [(low - height) / (low - high) for height in heights]
     assert shares == pytest.approx([0.3, 0, 1, 0.75], abs=0.01)
 
@@ -273,6 +275,13 @@ def test_deep_links_and_the_back_button(page: Page) -> None:
     page.until(None, HEADING)
     page.driver.forward()
     page.until("Unit 281tabby, tabby cat", HEADING)
+    page.click('.steps [title^="Previous"]')
+    page.until("Unit 130flamingo", HEADING)
+    page.driver.back()  # not to the unit before, but to what is above both
+    page.until(None, HEADING)
+    page.until("#/pool10", HASH)
+    page.driver.forward()
+    page.until("Unit 130flamingo", HEADING)
     page.open("#/no%2Fsuch/3")
     page.until(
         "There is no layer no/such on this page.", "document.querySelector('#notice').textContent"

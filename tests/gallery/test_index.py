@@ -110,6 +110,20 @@ def test_top_images_join_the_layer_of_the_records(tmp_path: Path) -> None:
     assert (second.name, second.units[0].label) == ("pool1", "owl")
 
 
+def test_two_layers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
+    add_run(tmp_path, "a_b", record("a/b", 0, 0))
+    path = add_run(tmp_path, "a_b", record("a_b", 1, 0))
+    add_pictures(tmp_path, "max_im/a_b/a_b_0000.jpg")
+    (tmp_path / "max_im/a_b/a_b_0000.json").write_text('{"layer": "a_b", "unit": 0}')
+    results = read_results(tmp_path)
+    assert [layer.name for layer in results.layers] == ["a/b"]
+    assert [unit.pictures for unit in results.layers[0].units] == [frozenset(), frozenset()]
+    assert results.skipped == (
+        f"{path}: it is about layer 'a_b'",
+        f"{tmp_path}/max_im/a_b: it is of layer 'a_b', and others are of 'a/b'",
+    )
+
+
 def test_layers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("conv10", "conv2", "fc8", "conv2_b"):
         add_pictures(tmp_path, f"max_im/{name}/{name}_0000.jpg")
