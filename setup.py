@@ -14,6 +14,7 @@ EXTRAS = {
         "pytest-timeout>=2",
         "pytest-xdist>=3",
         "ruff>=0.6",
+        "selenium>=4.20",
         "types-protobuf",
     ],
 }
@@ -37,6 +38,7 @@ setup(
     },
     package_data={
         "deepvis_caffe": ["py.typed"],
+        "deepvis_caffe.gallery": ["templates/*"],
         "deepvis_caffe.model": ["schema.proto"],
         "deepvis_caffe.prototxt": ["*.prototxt"],
         "deepvis_caffe.weights": ["*.txt", "*.json"],

@@ -18,6 +18,7 @@ from deepvis_caffe.cli.backward import backward
 from deepvis_caffe.cli.demo import demo
 from deepvis_caffe.cli.doctor import doctor
 from deepvis_caffe.cli.fetch import fetch
+from deepvis_caffe.cli.gallery import gallery
 from deepvis_caffe.cli.info import info
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.errors import DeepVisError
@@ -77,7 +78,7 @@ def deepvis(
     )
 
 
-for command in (doctor, info, backward, optimize, fetch, demo):
+for command in (doctor, info, backward, optimize, gallery, fetch, demo):
     app.command()(command)
 
 

@@ -1,0 +1,43 @@
+"""``deepvis gallery DIR``: a page to look through results with, in any browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepvis_caffe.cli.progress import progress_bar
+
+MOST_SKIPPED = 5  # lines
+
+
+def gallery(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The results folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The page.", show_default="DIR/index.html"
+        ),
+    ] = None,
+) -> None:
+    """Write a page to look through results with, in any browser.
+
+    It needs no server and no network, and shows what `deepvis optimize` and the Deep Visualization
+    Toolbox left. The pictures stay where they are; give the same command again when there are new
+    ones.
+    """
+    from deepvis_caffe.gallery.index import read_results
+    from deepvis_caffe.gallery.page import write_page
+
+    with progress_bar(f"reading {folder}", "files") as report:
+        results = read_results(folder, report)
+    path = write_page(results, out)
+    for line in results.skipped[:MOST_SKIPPED]:
+        typer.echo(f"left out: {line}", err=True)
+    more = len(results.skipped) - MOST_SKIPPED
+    if more > 0:
+        typer.echo(f"left out: {more:,} more; the page lists them all", err=True)
+    units = sum(len(layer.units) for layer in results.layers)
+    typer.echo(f"{units:,} units of {len(results.layers):,} layers; open the page:", err=True)
+    typer.echo(path)

@@ -1,0 +1,163 @@
+"""What a page shows of a record: ``JSON file -> RunRecord``, checked and cut to size.
+
+Records are as untrusted as anything on disk: what does not have the types that our own records
+have counts as damaged. A history is cut to size as it is read, because a results folder may hold a
+hundred thousand of a thousand steps each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.presets import PRESETS
+
+MOST_POINTS = 128  # of a history; a chart has some 300 pixels
+LONGEST_VALUE = 200  # characters of a parameter
+
+Facts = tuple[tuple[str, str], ...]  # names and values to show, in order
+Number = float | None  # None where it was not finite
+
+NOT_REGULARIZERS = ("rate", "iterations", "start", "push")
+
+
+class ModelNames(BaseModel):
+    """The names of the net and of its files."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str | None = None
+    prototxt: str | None = None
+    weights: str | None = None
+
+
+class About(BaseModel):
+    """What every record of a unit says, a montage's too."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    layer: str
+    unit: int
+    label: str | None = None
+    model: ModelNames = ModelNames()
+
+
+class RunRecord(About):
+    """What a record says of one ascent; see `deepvis_caffe.optimizer.AscentResult`.
+
+    Attributes
+    ----------
+    objective
+        The activation at each step that was run.
+    window
+        Rows and columns (top, left, bottom, right) of what the unit sees; None where unknown.
+    """
+
+    seed: int
+    position: str | tuple[int, ...] = "center"
+    best_iteration: int | None
+    best_value: Number
+    met_top_iteration: int | None
+    stop: str
+    params: dict[str, Any]
+    engine: str = ""
+    version: str = ""
+    objective: list[Number]
+    window: tuple[int, int, int, int] | None = None
+
+    @property
+    def push(self) -> int:
+        """1 where the ascent went up, -1 where it went down."""
+        return -1 if self.params.get("push") == -1 else 1
+
+    def facts(self) -> Facts:
+        """How it was made, to be read by people: what many runs have in common."""
+        params = {**self.params, "push": "up" if self.push > 0 else "down"}
+        shown = [
+            ("preset", preset_of(self.params)),
+            *((name.replace("_", " "), plain_value(v)) for name, v in params.items()),
+            ("position", plain_value(self.position)),
+            ("net", self.model.name or ""),
+            ("prototxt", self.model.prototxt or ""),
+            ("weights", self.model.weights or ""),
+            ("engine", self.engine),
+            ("deepvis_caffe", self.version),
+        ]
+        return tuple((name[:LONGEST_VALUE], value) for name, value in shown if value)
+
+
+def read_about(path: Path) -> About:
+    """What a record says of its unit.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or is damaged.
+    """
+    return _read(path, About)
+
+
+def read_run_record(path: Path) -> RunRecord:
+    """The record of one ascent.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or is damaged.
+    """
+    return _read(path, RunRecord)
+
+
+def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]:
+    """The best of each `every` values in turn, the last of fewer; None where none was finite.
+
+    Taking one of so many would show waves that are not there: every blur lowers the activation.
+    """
+    if every == 1:
+        return list(values)
+    groups = (values[first : first + every] for first in range(0, len(values), every))
+    best = max if push > 0 else min
+    return [best((v for v in group if v is not None), default=None) for group in groups]
+
+
+def preset_of(params: Mapping[str, Any]) -> str:
+    """The number of the preset with these regularizers, or nothing."""
+    names = [one.name for one in fields(AscentParams) if one.name not in NOT_REGULARIZERS]
+    for number, preset in PRESETS.items():
+        if all(params.get(name) == getattr(preset, name) for name in names):
+            return str(number)
+    return ""
+
+
+def plain_value(value: Any) -> str:
+    """A parameter's value in words; empty where it is off."""
+    if isinstance(value, Mapping):  # a rate: its type, and its own parameters
+        own = ", ".join(f"{name} {plain_value(v)}" for name, v in value.items() if name != "type")
+        text = f"{value.get('type', '')} ({own})" if own else str(value.get("type", ""))
+    elif isinstance(value, list | tuple):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, float) and math.isfinite(value):
+        text = f"{value:g}" if value else ""
+    else:
+        text = str(value) if value else ""
+    return text[:LONGEST_VALUE]
+
+
+def _read(path: Path, kind: type[Any]) -> Any:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ImageError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+    except RecursionError as error:
+        raise ImageError(f"{path}: it is nested too deeply") from error

@@ -1,0 +1,120 @@
+// The data: the index that is embedded in the page, and the parts that are loaded when needed.
+
+const index = JSON.parse(document.getElementById("index").textContent);
+
+// The kinds of pictures that a unit can have, in the order in which the page offers them.
+const KINDS = {
+  best_X: {
+    title: "About gray",
+    about: "Without the mean: mid-gray is zero, where nothing was changed (best_X).",
+  },
+  best_Xpm: {
+    title: "With mean",
+    about: "As the net is given it, the mean added (best_Xpm).",
+  },
+  max_im: {
+    title: "Top images",
+    about: "Images of a data set to which the unit answered most, cut to what it sees.",
+  },
+  max_deconv: {
+    title: "Deconv",
+    about: "What in those images made the unit answer, by deconvolution.",
+  },
+};
+
+// Make an element. Text goes in as text: names and labels are never read as HTML.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  setAttributes(element, attributes);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null) element.setAttribute(name, value);
+  }
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+// Whether a unit, at its place in its layer, has pictures of a kind. Its montage is about gray.
+function has(layer, place, kind) {
+  const bits = index.bits[kind] | (kind === "best_X" ? index.bits.montage : 0);
+  return (index.layers[layer].has[place] & bits) !== 0;
+}
+
+function hasMontage(layer, place) {
+  return (index.layers[layer].has[place] & index.bits.montage) !== 0;
+}
+
+function labelOf(layer, place) {
+  const labels = index.layers[layer].labels;
+  return labels ? labels[place] : "";
+}
+
+// The first of several names that mean the same: "tabby" of "tabby, tabby cat".
+function shortLabel(layer, place) {
+  return labelOf(layer, place).split(",")[0];
+}
+
+function unitTitle(layer, place) {
+  const label = shortLabel(layer, place);
+  return `unit ${index.layers[layer].units[place]}` + (label ? `, ${label}` : "");
+}
+
+const loading = new Map(); // promises, by the part's address
+const arrived = new Map(); // contents, by "layer.part"
+
+// Every part is a script that calls this.
+globalThis.deepvisPart = (key, content) => arrived.set(key, content);
+
+// The runs of a unit, and how they were made: a promise of {runs, made}.
+function loadRuns(layer, place) {
+  const { parts } = index.layers[layer];
+  if (parts.length === 0) return Promise.resolve({ runs: [], made: [] });
+  const number = Math.floor(place / index.unitsAPart);
+  const address = parts[number];
+  if (!loading.has(address)) {
+    loading.set(address, loadScript(address).then(() => arrived.get(`${layer}.${number}`)));
+  }
+  return loading.get(address).then((part) => ({
+    runs: part.runs[place % index.unitsAPart],
+    made: part.made,
+  }));
+}
+
+// A page opened from disk may not fetch a file, but it may run one.
+function loadScript(address) {
+  return new Promise((resolve, reject) => {
+    const failed = () => {
+      loading.delete(address); // so that the next unit tries again
+      reject(new Error(`${address} is missing. It belongs beside this page; make the page again.`));
+    };
+    document.head.append(make("script", { src: address, onload: resolve, onerror: failed }));
+  });
+}
+
+// The units that fit a search, as [layer, place]: every word is the number of a unit, or part of
+// its label or of its layer's name.
+function findUnits(query) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = [];
+  index.layers.forEach((layer, number) => {
+    const name = layer.name.toLowerCase();
+    layer.units.forEach((unit, place) => {
+      const text = `${layer.labels ? layer.labels[place].toLowerCase() : ""}\n${name}`;
+      const fits = (word) => (/^\d+$/.test(word) ? Number(word) === unit : text.includes(word));
+      if (words.every(fits)) found.push([number, place]);
+    });
+  });
+  return found;
+}
+
+function allUnits(layer) {
+  return index.layers[layer].units.map((_, place) => [layer, place]);
+}

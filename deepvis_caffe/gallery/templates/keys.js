@@ -1,0 +1,78 @@
+// The keys: one table, which the page obeys and the help shows.
+
+// Where a key works: in the list, at a unit, in the lightbox, or while typing a search.
+const KEYS = [
+  { keys: ["/"], in: ["list", "unit"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move among the units", run: moveInGrid },
+  { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // it is a link: the browser does
+  { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "From the search to its first unit", run: () => grid.focus(0) },
+  { keys: ["ArrowLeft", "ArrowRight"], in: ["unit"], says: "Previous or next unit", run: turnUnit },
+  { keys: ["Enter"], in: ["unit"], says: "Enlarge the picture; the first one where none is chosen", run: enlarge },
+  { keys: ["ArrowLeft", "ArrowRight"], in: ["picture"], says: "Previous or next picture", run: (event) => turnPicture(direction(event)) },
+  { keys: ["x"], in: ["list", "unit", "picture"], says: "Another kind of pictures", run: nextKind },
+  { keys: ["w"], in: ["unit", "picture"], says: "What the unit sees, or the whole image", run: () => setOption("whole", !options.whole) },
+  { keys: ["c"], in: ["unit", "picture"], says: "Contrast about gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
+  { keys: ["[", "]"], in: ["list", "unit"], says: "Previous or next layer", run: turnLayer },
+  { keys: ["Escape"], in: ["list", "unit", "picture", "typing"], says: "Close, and back up; end the search", run: goUp },
+  { keys: ["?"], in: ["list", "unit", "picture"], says: "This help", run: () => byId("help").showModal() },
+];
+
+const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc" };
+
+function whereKeysGo() {
+  if (byId("help").open) return "help";
+  if (document.activeElement === byId("query")) return "typing";
+  return current.picture ? "picture" : current.place !== null ? "unit" : "list";
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  const where = whereKeysGo();
+  if (where === "help" || event.target.matches("select")) return; // the browser's own keys
+  const row = KEYS.find((one) => one.keys.includes(event.key) && one.in.includes(where));
+  if (!row?.run || row.run(event) === false) return;
+  event.preventDefault();
+});
+
+function direction(event) {
+  return event.key === "ArrowLeft" || event.key === "ArrowUp" || event.key === "[" ? -1 : 1;
+}
+
+function moveInGrid(event) {
+  const row = event.key === "ArrowUp" || event.key === "ArrowDown";
+  grid.move(direction(event) * (row ? grid.columns : 1));
+}
+
+function turnUnit(event) {
+  const next = neighbourOf(current, direction(event));
+  if (next) turn({ ...current, layer: next[0], place: next[1] });
+}
+
+function enlarge(event) {
+  if (event.target.closest("a, button, summary")) return false; // it has its own Enter
+  document.querySelector("#unit .tile")?.click();
+}
+
+function turnLayer(event) {
+  const next = current.layer + direction(event);
+  if (index.layers[next]) turn({ layer: next });
+}
+
+function goUp() {
+  byId("query").blur();
+  if (current.picture) closeLightbox();
+  else if (current.place !== null) leave({ ...current, place: null });
+  else if (current.query) turn({ layer: current.layer });
+}
+
+function fillHelp() {
+  for (const { keys, says } of KEYS) {
+    const names = keys.map((key) => make("kbd", {}, NAMES[key] ?? key));
+    byId("keys").tBodies[0].append(make("tr", {},
+      make("th", { scope: "row" }, ...names), make("td", {}, says)));
+  }
+  for (const [kind, { title, about }] of Object.entries(KINDS)) {
+    if (!index.layers.some((_, layer) => layerHas(layer, kind))) continue;
+    byId("kinds-help").append(make("dt", {}, title), make("dd", {}, about));
+  }
+}

@@ -1,0 +1,98 @@
+// Pictures: where their files are, and elements that show them, cut to what the unit sees.
+
+const TREES = { max_im: "max_im", max_deconv: "max_deconv" };
+
+// The address of a picture; `what` is "montage", "max_im", "max_deconv", or {seed, kind, ending}.
+function pictureAddress(layer, place, what) {
+  const { folder, units } = index.layers[layer];
+  const unit = String(units[place]).padStart(4, "0");
+  const stem = encodeURIComponent(folder);
+  const tree = TREES[what] ?? "regularized_opt";
+  const last =
+    what === "montage" ? "_montage.jpg"
+    : typeof what === "string" ? ".jpg"
+    : `_${what.seed}_${what.kind}.${what.ending}`;
+  return `${index.base}${tree}/${stem}/${stem}_${unit}${last}`;
+}
+
+function wholeLayerAddress(layer) {
+  const stem = encodeURIComponent(index.layers[layer].folder);
+  return `${index.base}regularized_opt/${stem}/whole_layer.jpg`;
+}
+
+// A frame with a picture in it. `window` is (top, left, bottom, right) in pixels, or null for all.
+function pictureFrame(address, alt, { window = null, kind = "" } = {}) {
+  const image = make("img", { alt, decoding: "async", draggable: "false" });
+  const frame = make("span", { class: `frame ${kind}` }, image);
+  const size = windowSize(window);
+  if (size) {
+    frame.classList.add("cut");
+    frame.style.aspectRatio = `${size.width} / ${size.height}`;
+  }
+  image.addEventListener("load", () => {
+    if (size) cut(image, window, size);
+    frame.classList.add("there");
+  });
+  image.addEventListener("error", () => {
+    frame.classList.add("missing");
+    frame.title = "This picture is missing or damaged.";
+  });
+  image.src = address;
+  return frame;
+}
+
+function windowSize(window) {
+  if (!window) return null;
+  const [top, left, bottom, right] = window;
+  const [width, height] = [right - left, bottom - top];
+  return width > 0 && height > 0 ? { width, height } : null; // a unit may see nothing but padding
+}
+
+// Place the whole image behind the frame so that only the window is seen.
+function cut(image, [top, left], { width, height }) {
+  image.style.width = `${(100 * image.naturalWidth) / width}%`;
+  image.style.left = `${(-100 * left) / width}%`;
+  image.style.top = `${(-100 * top) / height}%`;
+}
+
+// Take the pictures out of an element, so that the browser stops loading them.
+function dropPictures(element) {
+  for (const image of element.querySelectorAll("img")) image.removeAttribute("src");
+}
+
+// Which kind to show of a unit where it has not the one that was chosen.
+function kindFor(layer, place, wanted) {
+  if (has(layer, place, wanted)) return wanted;
+  return Object.keys(KINDS).find((kind) => has(layer, place, kind));
+}
+
+function columnsFor(count) {
+  return Math.ceil(Math.sqrt(count));
+}
+
+// Fill a card's space with a unit's pictures of a kind: one file where there is a montage, and
+// otherwise a picture for each seed, once it is known which there are.
+function fillCard(space, layer, place, kind) {
+  const alt = `${KINDS[kind].title}: ${unitTitle(layer, place)}`;
+  if (kind in TREES) {
+    space.replaceChildren(pictureFrame(pictureAddress(layer, place, kind), alt, { kind }));
+  } else if (kind === "best_X" && hasMontage(layer, place)) {
+    space.replaceChildren(pictureFrame(pictureAddress(layer, place, "montage"), alt, { kind: "montage" }));
+  } else {
+    space.classList.add("mosaic");
+    loadRuns(layer, place).then(({ runs }) => {
+      if (!space.isConnected) return; // it was scrolled away meanwhile
+      const shown = runs.filter((run) => run.pictures[kind]).slice(0, 9);
+      space.style.setProperty("--columns", columnsFor(shown.length));
+      space.replaceChildren(...shown.map((run) => runFrame(layer, place, run, kind)));
+    }, complain);
+  }
+}
+
+// The picture of one run; `whole` where it is not to be cut.
+function runFrame(layer, place, run, kind, whole = false) {
+  const what = { seed: run.seed, kind, ending: run.pictures[kind] };
+  const alt = `${KINDS[kind].title}: ${unitTitle(layer, place)}, seed ${run.seed}`;
+  const window = whole ? null : run.window ?? null;
+  return pictureFrame(pictureAddress(layer, place, what), alt, { window, kind });
+}

@@ -1,0 +1,157 @@
+// One unit: large pictures of all its seeds, and how they came about.
+
+const OPTIMIZED = ["best_X", "best_Xpm"];
+
+// Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}.
+function picturesOf(layer, place, runs, kind) {
+  const shown = runs.filter((run) => run.pictures[kind]).map((run) => ({
+    id: `${kind}.${run.seed}`,
+    title: `seed ${run.seed}`,
+    address: pictureAddress(layer, place, { seed: run.seed, kind, ending: run.pictures[kind] }),
+    frame: () => runFrame(layer, place, run, kind, options.whole),
+    run,
+  }));
+  const single = (id, title) => ({
+    id,
+    title,
+    address: pictureAddress(layer, place, id),
+    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`),
+    run: null,
+  });
+  if (hasMontage(layer, place) && shown.length === 0) shown.push(single("montage", "Montage"));
+  for (const tree of Object.keys(TREES)) {
+    if (has(layer, place, tree)) shown.push(single(tree, KINDS[tree].title));
+  }
+  return shown;
+}
+
+// Which of the two kinds of optimized pictures to show of a unit.
+function optimizedKind(runs) {
+  const there = OPTIMIZED.filter((kind) => runs.some((run) => run.pictures[kind]));
+  return there.includes(options.kind) ? options.kind : there[0] ?? "best_X";
+}
+
+async function showUnit(route) {
+  const root = byId("unit");
+  const { layer, place } = route;
+  const head = unitHead(route);
+  if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
+  root.dataset.unit = `${layer}/${place}`;
+  const { runs, made } = await loadRuns(layer, place);
+  if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
+  const kind = optimizedKind(runs);
+  const pictures = picturesOf(layer, place, runs, kind);
+  root.replaceChildren(head,
+    make("div", { class: runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
+      make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
+      unitRecord(runs, made)));
+  hideNeedless(root);
+}
+
+// What the unit sees may be the whole image: then there is nothing to choose.
+function hideNeedless(root) {
+  const image = root.querySelector(".frame.cut img");
+  const group = root.querySelector('[aria-label="Show"]');
+  image?.addEventListener("load", () => {
+    group.hidden = image.offsetWidth <= image.parentElement.offsetWidth + 1
+      && image.offsetHeight <= image.parentElement.offsetHeight + 1;
+  });
+}
+
+function unitHead(route) {
+  const { layer, place } = route;
+  const { name, units } = index.layers[layer];
+  const label = labelOf(layer, place);
+  const neighbour = (by, text, arrow) => {
+    const next = neighbourOf(route, by);
+    if (!next) return make("span", { class: "step off", "aria-hidden": "true" }, arrow);
+    const to = { ...route, layer: next[0], place: next[1], picture: null };
+    const title = `${text} ${unitTitle(...next)}`;
+    return make("a", { class: "step", href: formatRoute(to), title, "aria-label": title,
+      onclick: (event) => {
+        event.preventDefault();
+        turn(to);
+      } }, arrow);
+  };
+  const up = { layer, query: route.query };
+  return make("header", { class: "heading" },
+    make("div", {},
+      make("p", { class: "crumbs" }, make("a", { href: formatRoute(up), onclick: (event) => {
+        event.preventDefault();
+        leave(up);
+      } }, route.query ? `Search: ${route.query}` : name), route.query ? ` · ${name}` : ""),
+      make("h2", { id: "unit-title", tabindex: "-1" }, `Unit ${units[place]}`,
+        label ? make("span", { class: "label" }, label) : "")),
+    make("nav", { class: "steps", "aria-label": "Units" },
+      neighbour(-1, "Previous:", "←"), neighbour(1, "Next:", "→")));
+}
+
+// The unit before or after this one, in the list that the reader came from.
+function neighbourOf({ layer, place, query }, by) {
+  const items = query ? findUnits(query) : allUnits(layer);
+  const here = items.findIndex(([one, other]) => one === layer && other === place);
+  return here < 0 ? null : items[here + by] ?? null;
+}
+
+function unitSwitches(runs, kind) {
+  const there = OPTIMIZED.filter((one) => runs.some((run) => run.pictures[one]));
+  const bar = make("div", { class: "bar" });
+  if (there.length > 1) {
+    bar.append(choices("Pictures", there.map((one) => [one, KINDS[one].title]), kind,
+      (one) => setOption("kind", one)));
+  }
+  if (there.length && kind === "best_X") {
+    const steps = [1, 2, 4].map((times) => [times, `${times}×`]);
+    bar.append(choices("Contrast", steps, options.contrast, (times) => setOption("contrast", times), true));
+  }
+  if (runs.some((run) => run.window)) {
+    bar.append(choices("Show", [[false, "What it sees"], [true, "Whole image"]], options.whole,
+      (whole) => setOption("whole", whole)));
+  }
+  return bar;
+}
+
+// A row of buttons of which one is chosen.
+function choices(label, values, chosen, choose, named = false) {
+  const buttons = values.map(([value, text]) => make("button", {
+    type: "button", "aria-pressed": String(value === chosen),
+    onclick: () => choose(value),
+  }, text));
+  const group = make("div", { class: "switch", role: "group", "aria-label": label }, ...buttons);
+  return named ? make("div", { class: "named" }, make("span", { "aria-hidden": "true" }, label), group) : group;
+}
+
+function tiles(route, pictures, kind) {
+  const { layer, place } = route;
+  const runs = pictures.filter((one) => one.run);
+  const best = bestRun(runs.map((one) => one.run));
+  const tile = (one) => link({ ...route, picture: one.id },
+    { class: "tile", "data-seed": one.run?.seed ?? null, "data-picture": one.id,
+      onpointerenter: () => mark(one.run?.seed), onpointerleave: () => mark(best?.seed),
+      onfocus: () => mark(one.run?.seed) },
+    one.frame(),
+    make("span", { class: "caption" },
+      make("span", {}, one.title),
+      make("span", { class: "value" }, one.run?.best ? figure(one.run.best[1]) : "")));
+  const seeds = make("div", { class: `tiles ${kind}` }, ...runs.map(tile));
+  seeds.style.setProperty("--columns", columnsFor(runs.length));
+  const singles = pictures.filter((one) => !one.run);
+  return make("div", {},
+    runs.length ? seeds : null,
+    singles.length ? make("div", { class: "singles" }, ...singles.map((one) => make("figure", {},
+      tile(one), KINDS[one.id] ? make("figcaption", {}, KINDS[one.id].about) : ""))) : null);
+}
+
+// Make one seed stand out in the chart and the table.
+function mark(seed) {
+  for (const element of byId("unit").querySelectorAll(".run")) {
+    element.classList.toggle("now", element.dataset.seed === String(seed));
+  }
+}
+
+// The run whose picture the unit answers most; least, where the ascent went down.
+function bestRun(runs) {
+  const known = runs.filter((run) => run.best && run.best[1] !== null);
+  const sign = (run) => (run.down ? -1 : 1);
+  return known.reduce((a, b) => (a && sign(a) * a.best[1] >= sign(a) * b.best[1] ? a : b), null);
+}

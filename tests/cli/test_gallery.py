@@ -1,0 +1,65 @@
+"""`deepvis gallery`: what it writes, says and refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from results_folder import add_pictures, add_run, record
+from typer.testing import CliRunner, Result
+
+from deepvis_caffe.cli.main import app
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    add_run(tmp_path / "out", "fc", record("fc", 3, 0, label="zebra"))
+    add_pictures(tmp_path / "out", "max_im/conv1/conv1_0000.jpg")
+    return tmp_path
+
+
+def _deepvis(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_it_prints_the_page_that_it_wrote() -> None:
+    result = _deepvis("gallery", "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "out/index.html\n"
+    assert result.stderr == "2 units of 2 layers; open the page:\n"
+    assert "zebra" in Path("out/index.html").read_text()
+
+
+@pytest.mark.parametrize("flag", ["--out", "-o"])
+def test_another_place(flag: str) -> None:
+    assert _deepvis("gallery", "out", flag, "web/page.html").stdout == "web/page.html\n"
+    assert Path("web/page.html").is_file()
+    assert not Path("out/index.html").exists()
+
+
+def test_damaged_records_are_counted_and_said() -> None:
+    for seed in range(1, 8):
+        add_run(Path("out"), "fc", record("fc", 3, seed)).write_text("{")
+    result = _deepvis("gallery", "out")
+    assert result.exit_code == 0
+    said = result.stderr.splitlines()
+    assert said[0].startswith("left out: out/regularized_opt/fc/fc_0003_1.json: ")
+    assert said[5:] == [
+        "left out: 2 more; the page lists them all",
+        "2 units of 2 layers; open the page:",
+    ]
+
+
+def test_what_cannot_be_done_is_one_line() -> None:
+    for arguments, text in {
+        ("nowhere",): "cannot read results from nowhere: there is no such folder",
+        ("out/max_im",): "did you mean out?",
+        ("out", "-o", "page.txt"): "must end in .html",
+        ("out", "-o", "out/max_im/conv1/conv1_0000.jpg/x.html"): "Not a directory",
+    }.items():
+        result = _deepvis("gallery", *arguments)
+        assert result.exit_code == 2
+        assert text in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""

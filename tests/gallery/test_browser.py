@@ -1,0 +1,400 @@
+"""The page in a real browser, opened from disk: headless Chromium through its driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from results_folder import PNG, add_pictures, add_run, record
+
+from deepvis_caffe.gallery.index import read_results
+from deepvis_caffe.gallery.page import write_page
+from deepvis_caffe.gallery.store import folder_name
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # it is small in containers
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,900",
+)
+FIRE = "fire4/expand3x3"
+HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Chromium for all tests; without it they are skipped, or fail if it is required."""
+    reason = "needs selenium, chromium and chromedriver (Debian: chromium chromium-driver)"
+    paths = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    try:
+        from selenium import webdriver
+    except ImportError:
+        paths = (None, None)
+    if None in paths:
+        if os.environ.get("DEEPVIS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"a browser is required here: {reason}", pytrace=False)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(paths[1]))
+    yield browser
+    browser.quit()
+
+
+class Page:
+    """The page as a reader has it: keys, clicks, and what can be seen."""
+
+    def __init__(self, driver: Any, path: Path) -> None:
+        self.driver, self.path = driver, path
+
+    def open(self, hash_: str = "") -> Page:
+        self.driver.get("about:blank")
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)  # of what was before
+        self.driver.get(f"file://{quote(str(self.path))}{hash_}")
+        return self
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(f"return {script}", *arguments)
+
+    def until(self, expected: Any, script: str, *arguments: Any) -> None:
+        from selenium.common.exceptions import TimeoutException
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        try:
+            WebDriverWait(self.driver, 20, 0.05).until(
+                lambda _: self.run(script, *arguments) == expected
+            )
+        except TimeoutException:
+            assert self.run(script, *arguments) == expected  # shows both
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver import ActionChains, Keys
+
+        for key in keys:
+            ActionChains(self.driver).send_keys(getattr(Keys, key, key)).perform()
+
+    def click(self, css: str) -> None:
+        self.driver.find_element("css selector", css).click()
+
+    def requests(self) -> list[str]:
+        """Addresses that were asked for since the last call."""
+        events = (json.loads(e["message"])["message"] for e in self.driver.get_log("performance"))
+        return [
+            unquote(event["params"]["request"]["url"])
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    def complaints(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+SHOWN = "[...document.querySelectorAll('#grid li')].map(li => li.querySelector('a').ariaLabel)"
+HEADING = "document.querySelector('#unit:not([hidden]) h2')?.textContent ?? null"
+FOCUS = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
+BOX = "document.querySelector('#lightbox[open] .stage img')?.alt ?? null"
+HASH = "decodeURIComponent(location.hash)"
+LOADED = (
+    "[...document.querySelectorAll('main img')].filter(i => i.naturalWidth === 1).length"
+    " === document.querySelectorAll('main img').length"
+)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six units of one layer, two labelled ones of another; a page elsewhere than its pictures."""
+    folder = tmp_path_factory.mktemp("our results #1")
+    for unit in range(6):
+        for seed in range(4):
+            add_run(folder, folder_name(FIRE), record(FIRE, unit, seed, best_value=unit + seed / 8))
+    for unit, label in ((130, "flamingo"), (281, "tabby, tabby cat")):
+        add_run(folder, "pool10", record("pool10", unit, 0, label=label, window=None))
+        add_pictures(folder, f"max_im/pool10/pool10_{unit:04d}.jpg")
+    damaged = add_run(folder, "pool10", record("pool10", 281, 1))
+    damaged.write_text("{")
+    return write_page(read_results(folder), folder / "web" / "page.html")
+
+
+@pytest.fixture
+def page(driver: Any, ours: Path) -> Page:
+    return Page(driver, ours)
+
+
+def test_the_first_layer_is_shown_and_nothing_outside_is_asked_for(page: Page) -> None:
+    page.open()
+    page.until([f"{FIRE}, unit {unit}" for unit in range(6)], SHOWN)
+    page.until(24, "document.querySelectorAll('#grid img').length")
+    page.until(True, LOADED)
+    asked = page.requests()
+    assert len([address for address in asked if address.endswith("best_X.png")]) == 24
+    folder = page.path.parent.parent
+    assert all(a.startswith((f"file://{folder}/", "data:")) for a in asked), asked
+    assert page.complaints() == []
+    assert (
+        page.run("document.querySelector('#skipped summary').textContent") == "1 file was left out"
+    )
+
+
+def test_search_by_label_and_by_number(page: Page) -> None:
+    page.open()
+    page.press("/", *"tabby")
+    page.until(["pool10, unit 281, tabby"], SHOWN)
+    page.until(f"#/{FIRE}?tabby", HASH)
+    page.press(*["BACKSPACE"] * 5, *"130")
+    page.until(["pool10, unit 130, flamingo"], SHOWN)
+    page.press(*["BACKSPACE"] * 3, *"4 fire4")
+    page.until([f"{FIRE}, unit 4"], SHOWN)
+    page.press(*"xyz")
+    page.until(False, "document.querySelector('#nothing').hidden")
+    page.press("ESCAPE")
+    page.until([f"{FIRE}, unit {unit}" for unit in range(6)], SHOWN)
+    page.until("", "document.querySelector('#query').value")
+
+
+def test_the_keyboard_alone(page: Page) -> None:
+    page.open()
+    page.until(6, f"{SHOWN}.length")
+    page.press("ARROW_DOWN")
+    page.until(f"{FIRE}, unit 0", FOCUS)
+    page.press("ARROW_RIGHT", "ARROW_RIGHT", "ARROW_LEFT")
+    page.until(f"{FIRE}, unit 1", FOCUS)
+    columns = page.run(
+        "[...document.querySelectorAll('#grid li')].filter(li => li.getBoundingClientRect().top"
+        " === document.querySelector('#grid li').getBoundingClientRect().top).length"
+    )
+    page.press("ARROW_LEFT", "ARROW_DOWN")
+    page.until(f"{FIRE}, unit {columns}", FOCUS)
+    page.press("ENTER")
+    page.until(f"Unit {columns}", HEADING)
+    page.press("ARROW_LEFT")
+    page.until(f"Unit {columns - 1}", HEADING)
+    page.until(4, "document.querySelectorAll('#unit .tile').length")
+    page.press("ENTER")
+    page.until(f"About gray: unit {columns - 1}, seed 0", BOX)
+    page.press("ARROW_RIGHT", "ARROW_RIGHT")
+    page.until(f"About gray: unit {columns - 1}, seed 2", BOX)
+    page.press("x")
+    page.until(f"With mean: unit {columns - 1}, seed 2", BOX)
+    page.press("ESCAPE")
+    page.until(None, BOX)
+    page.until(f"Unit {columns - 1}", HEADING)
+    page.press("ESCAPE")
+    page.until(None, HEADING)
+    page.until(f"{FIRE}, unit {columns - 1}", FOCUS)
+    page.press("]")
+    page.until("#/pool10", HASH)
+    page.press("/", *"flam", "ENTER", "ENTER")
+    page.until("Unit 130flamingo", HEADING)
+    page.press("ESCAPE")
+    page.until(["pool10, unit 130, flamingo"], SHOWN)
+
+
+def test_the_help_is_the_table_of_keys(page: Page) -> None:
+    page.open().press("?")
+    page.until(True, "document.querySelector('#help').open")
+    rows = page.run(
+        "[...document.querySelectorAll('#keys tr')].map(tr => [...tr.querySelectorAll('kbd')]"
+        ".map(kbd => kbd.textContent).join(' ') + ': ' + tr.cells[1].textContent)"
+    )
+    assert "/: Search by label, layer or unit number" in rows
+    assert "Esc: Close, and back up; end the search" in rows
+    page.press("ESCAPE")
+    page.until(False, "document.querySelector('#help').open")
+
+
+def test_a_units_record(page: Page) -> None:
+    page.open(f"#/{quote(FIRE, safe='')}/3")
+    page.until(4, "document.querySelectorAll('#unit .chart path').length")
+    rows = page.run(
+        "[...document.querySelectorAll('.runs tbody tr')].map(tr => tr.innerText.split('\\t'))"
+    )
+    assert rows[1] == ["1", "3.125", "2", "from step 1"]
+    assert page.run("document.querySelector('.runs .now').dataset.seed") == "3"
+    page.until(
+        "Seed 1",
+        "document.querySelector('.runs .now').dataset.seed === '1' ? 'Seed 1' : ''"
+        " || (document.querySelector('.tile[data-seed=\"1\"]').focus(), '')",
+    )
+    facts = page.run("document.querySelector('.made dl').innerText.split('\\n')")
+    assert facts[facts.index("rate") + 1] == "GrayLevels (levels 4)"
+    # The line goes through 0.5, -2.5, 7.5 and 5: its heights are as 3 to 0 to 10 to 7.5.
+    path = page.run("document.querySelector('.chart .run[data-seed=\"0\"] path').getAttribute('d')")
+    heights = [float(point.split()[1]) for point in path[1:].split("L")]
+    low, high = heights[1], heights[2]
+    assert (high, low) == (10, 126), "it fills the chart, from its rules' top to their bottom"
+    shares = [(low - height) / (low - high) for height in heights]
+    assert shares == pytest.approx([0.3, 0, 1, 0.75], abs=0.01)
+
+
+def test_pictures_are_cut_to_what_the_unit_sees(page: Page) -> None:
+    page.open(f"#/{quote(FIRE, safe='')}/3")
+    page.until(4, "document.querySelectorAll('#unit .frame.there').length")
+    # The window is 4 high and 6 wide, 2 from the top and 1 from the left, of a picture of 1 pixel.
+    style = "document.querySelector('#unit .frame img').style"
+    assert page.run(f"[{style}.width, {style}.left, {style}.top].map(parseFloat)") == pytest.approx(
+        [100 / 6, -100 / 6, -50], abs=1e-3
+    )
+    frame = page.run("document.querySelector('#unit .frame').getBoundingClientRect().toJSON()")
+    assert frame["width"] / frame["height"] == pytest.approx(6 / 4, rel=0.01)
+    page.press("w")
+    page.until(0, "document.querySelectorAll('#unit .frame.cut').length")
+
+
+def test_deep_links_and_the_back_button(page: Page) -> None:
+    page.open(f"#/{quote(FIRE, safe='')}/2/best_Xpm.3")
+    page.until("With mean: unit 2, seed 3", BOX)
+    page.press("ESCAPE")  # nobody came from above: one level up all the same
+    page.until("Unit 2", HEADING)
+    page.until(None, BOX)
+    page.open("#/pool10")
+    page.until(2, f"{SHOWN}.length")
+    page.click("#grid li:nth-child(2) a")
+    page.until("Unit 281tabby, tabby cat", HEADING)
+    page.click('[data-picture="max_im"]')
+    page.until("Top images: unit 281, tabby", BOX)
+    assert page.run(HASH) == "#/pool10/281/max_im"
+    page.driver.back()
+    page.until(None, BOX)
+    page.driver.back()
+    page.until(None, HEADING)
+    page.driver.forward()
+    page.until("Unit 281tabby, tabby cat", HEADING)
+    page.click('.steps [title^="Previous"]')
+    page.until("Unit 130flamingo", HEADING)
+    page.driver.back()  # not to the unit before, but to what is above both
+    page.until(None, HEADING)
+    page.until("#/pool10", HASH)
+    page.driver.forward()
+    page.until("Unit 130flamingo", HEADING)
+    page.open("#/no%2Fsuch/3")
+    page.until(
+        "There is no layer no/such on this page.", "document.querySelector('#notice').textContent"
+    )
+    page.open("#/pool10/5")
+    page.until(
+        "There are no pictures of unit 5 of pool10 on this page.",
+        "document.querySelector('#notice').textContent",
+    )
+
+
+def test_a_missing_part_is_said(page: Page, tmp_path: Path) -> None:
+    add_run(tmp_path, "fc", record("fc", 0, 0))
+    write_page(read_results(tmp_path))
+    shutil.rmtree(tmp_path / "index_files")
+    Page(page.driver, tmp_path / "index.html").open("#/fc/0")
+    page.until(
+        True, "/index_files.*is missing/.test(document.querySelector('#notice').textContent)"
+    )
+
+
+def test_every_picture_and_control_has_a_name(page: Page) -> None:
+    nameless = (
+        "[...document.querySelectorAll('img, button, a, input, select, svg[role=img]')]"
+        ".filter(e => !(e.alt || e.ariaLabel || e.textContent.trim() || e.labels?.length))"
+        ".map(e => e.outerHTML)"
+    )
+    for hash_ in ("", f"#/{quote(FIRE, safe='')}/2", f"#/{quote(FIRE, safe='')}/2/best_X.0"):
+        page.open(hash_)
+        page.until(True, "document.querySelectorAll('main img').length > 3")
+        assert page.run(nameless) == []
+
+
+def test_hostile_names_are_shown_as_text(driver: Any, tmp_path: Path) -> None:
+    name = f"a/b{HOSTILE}"
+    about = record(name, 0, 0, label=HOSTILE, stop=HOSTILE, engine=HOSTILE)
+    path = add_run(tmp_path, folder_name(name), about)
+    path.with_name(path.name.replace("_0.json", "_1.json")).write_text("{")
+    page = Page(driver, write_page(read_results(tmp_path))).open(f"#/{quote(name, safe='')}/0")
+    page.until(f"Unit 0{HOSTILE}", HEADING)
+    page.until(1, "document.querySelectorAll('#unit .tile').length")
+    page.press("ENTER")
+    page.until(f"About gray: unit 0, {HOSTILE}, seed 0", BOX)
+    page.driver.execute_script("history.back()")
+    assert page.run("window.broken ?? null") is None
+    assert page.run("document.querySelectorAll('script:not([src])').length") == 2
+    assert page.complaints() == []
+
+
+def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
+    for unit in (0, 1):
+        add_pictures(
+            tmp_path,
+            f"regularized_opt/conv1/conv1_{unit:04d}_montage.jpg",
+            f"max_im/conv1/conv1_{unit:04d}.jpg",
+            f"max_deconv/conv1/conv1_{unit:04d}.jpg",
+        )
+    add_pictures(tmp_path, "max_im/fc8/fc8_0007.jpg")
+    page = Page(driver, write_page(read_results(tmp_path))).open()
+    sources = "[...document.querySelectorAll('#grid img')].map(i => i.getAttribute('src'))"
+    optimized = [f"regularized_opt/conv1/conv1_{unit:04d}_montage.jpg" for unit in (0, 1)]
+    page.until(optimized, sources)
+    page.press("x")
+    page.until([f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in (0, 1)], sources)
+    page.press("x")
+    page.until([f"max_deconv/conv1/conv1_{unit:04d}.jpg" for unit in (0, 1)], sources)
+    page.press("ARROW_DOWN", "ENTER")
+    titles = "[...document.querySelectorAll('#unit .caption')].map(c => c.textContent)"
+    page.until(["Montage", "Top images", "Deconv"], titles)
+    page.until(True, LOADED)
+    page.open("#/fc8")
+    page.until(["max_im/fc8/fc8_0007.jpg"], sources)
+    assert page.complaints() == []
+
+
+def test_of_ten_thousand_units_only_those_in_view_are_asked_for(
+    driver: Any, tmp_path: Path
+) -> None:
+    layer = tmp_path / "regularized_opt" / "fc6"
+    layer.mkdir(parents=True)
+    (tmp_path / "picture").write_bytes(PNG)
+    for unit in range(10_000):
+        os.link(tmp_path / "picture", layer / f"fc6_{unit:04d}_montage.jpg")
+    path = write_page(read_results(tmp_path))
+    assert path.stat().st_size < 300_000
+    page = Page(driver, path).open()
+
+    def asked() -> set[int]:
+        pictures = (address for address in page.requests() if "_montage" in address)
+        return {int(address.split("_")[-2]) for address in pictures}
+
+    def in_view() -> set[int]:
+        return set(
+            page.run(
+                "[...document.querySelectorAll('#grid li')].filter(li => {"
+                "const r = li.getBoundingClientRect(); return r.bottom > 0 && r.top < innerHeight;"
+                "}).map(li => Number(li.dataset.place))"
+            )
+        )
+
+    page.until(True, f"{LOADED} && document.querySelectorAll('main img').length > 0")
+    first = asked()
+    assert first >= in_view() >= {0, 1, 2, 3}
+    assert max(first) < 60
+    page.driver.execute_script("scrollTo(0, document.body.scrollHeight / 2)")
+    page.until(True, "Number(document.querySelector('#grid li').dataset.place) > 4000")
+    page.until(True, LOADED)
+    later = asked()
+    assert later >= in_view()
+    assert len(later) < 60
+    assert page.run("document.querySelectorAll('#grid li').length") < 60
+    page.press("/", *"9876")
+    page.until(["fc6, unit 9876"], SHOWN)
+    page.press("ENTER", "ENTER")
+    page.until("Unit 9876", HEADING)
+    assert asked() - {9, 98, 987} == {9876}  # those were found while the number was typed
