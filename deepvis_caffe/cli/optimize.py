@@ -74,9 +74,10 @@ def optimize(
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.relus import below_relus
     from deepvis_caffe.optimizer.run import unit_shape
+    from deepvis_caffe.optimizer.saved import find_preset
 
     params = ascent_params(
-        settings.preset,
+        find_preset(settings.preset, settings.presets_file),
         settings.rate,
         settings.iterations,
         start=start,

@@ -44,6 +44,20 @@ def parse_units(text: str, count: int) -> list[int]:
     return list(dict.fromkeys(units))
 
 
+def parse_numbers(text: str, what: str) -> list[float]:
+    """Numbers of a flag, ``0,0.1,0.5``.
+
+    Parameters
+    ----------
+    what
+        The flag, for the error.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"{what}: got {text!r}, expected numbers as in 0,0.1,0.5") from None
+
+
 def parse_position(text: str) -> Literal["center", "all"] | tuple[int, ...]:
     """``center``, ``all``, or one index an axis: ``y,x``."""
     if text == "center":

@@ -134,7 +134,7 @@ def make_layer(
         )
         done += params.iterations * len(results)
         for result in results:
-            _write(store, result, about(result.unit))
+            write_result(store, result, about(result.unit))
         finish(some)
     store.write_whole_layer(layer, count, made_by)
     return [
@@ -209,7 +209,8 @@ def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> 
     progress(before + done, total)
 
 
-def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
+def write_result(store: ResultStore, result: AscentResult, about: Record) -> None:
+    """Write the pictures of one run, and then its record, to which `about` is added."""
     pictures = {"best_X": result.symmetric_picture(), "best_Xpm": result.picture()}
     record = {**result.record(), **about}
     store.write_run(pictures, result.layer, result.unit, result.seed, record)
