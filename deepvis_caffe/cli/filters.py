@@ -57,14 +57,14 @@ def filters(
         plot,
         write_table,
     )
-    from deepvis_caffe.model.filters import filter_spectra, first_and_last
+    from deepvis_caffe.model.filters import compared_kinds, filter_spectra
 
     paths = image_files(images) if images else None
     net = load_net(settings)
     name = layer or first_convolution(net)
     weights = filters_of(net, name)
     spectra = filter_spectra(weights)
-    first_and_last(spectra, count)  # before any work: there is something to compare
+    compared_kinds(spectra)  # before any work: there is something to compare
     with progress_bar(f"{name} on {net.engine}, {net.device}", "images") as report:
         number = len(paths) if paths else None
         means = mean_activations(net, name, read_all(paths), lambda done: report(done, number))
@@ -95,14 +95,15 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
     """The comparison of the appendix, in words: edges of brightness, then all edges."""
     from scipy.stats import spearmanr
 
-    from deepvis_caffe.model.filters import EDGES, first_and_last
+    from deepvis_caffe.model.filters import EDGES, compared_kinds, first_and_last
 
     kinds = [one.kind for one in spectra]
     yield ", ".join(
         f"{kinds.count(kind)} {kind if kind == 'empty' else f'{kind}s'}"
         for kind in (*EDGES, "blob", "empty")
     )
-    for name, chosen in (("edges", EDGES[:1]), ("edges and colour edges", EDGES)):
+    for chosen in compared_kinds(spectra):
+        name = " and ".join(f"{kind}s" for kind in chosen)
         low, high = first_and_last(spectra, count, chosen)
         ends = [float(means[[one.unit for one in some]].mean()) for some in (low, high)]
         factor = f", a factor of {ends[0] / ends[1]:.3g}" if ends[1] else ""

@@ -18,7 +18,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ModelError, SettingsError, UnknownNameError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.image import Picture
-from deepvis_caffe.model.filters import FilterSpectrum, first_and_last
+from deepvis_caffe.model.filters import FilterSpectrum, compared_kinds, first_and_last
 
 COLOURS = {"edge": "tab:blue", "colour edge": "tab:green", "blob": "tab:orange"}
 COLUMNS = ("unit", "kind", "frequency", "angle", "flat", "gray", "mean_activation")
@@ -149,8 +149,11 @@ def plot(
                 AnnotationBbox(small, (one.frequency, means[one.unit]), frameon=False, pad=0)
             )
     shown = [means[one.unit] for one in spectra if one.kind != "empty" and means[one.unit] > 0]
+    kinds = compared_kinds(spectra)[0]
     floor = min(shown, default=1.0) / 4  # room for what is written below
-    for name, some in zip(("lowest", "highest"), first_and_last(spectra, count), strict=True):
+    for name, some in zip(
+        ("lowest", "highest"), first_and_last(spectra, count, kinds), strict=True
+    ):
         level = float(np.mean([means[one.unit] for one in some]))
         ends = min(one.frequency for one in some), max(one.frequency for one in some)
         reach = max(0.03, (ends[1] - ends[0]) / 2)

@@ -113,6 +113,24 @@ def spectrum_of(filter_: NDArray[np.float32], unit: int = 0, empty: bool = False
     )
 
 
+def compared_kinds(spectra: Sequence[FilterSpectrum]) -> list[tuple[str, ...]]:
+    """Which kinds of filters can be compared: edges of brightness, and all edges.
+
+    Raises
+    ------
+    ModelError
+        Neither: the layer has fewer than two edge filters.
+    """
+    count = {kind: sum(one.kind == kind for one in spectra) for kind in EDGES}
+    choices = [kinds for kinds in (EDGES[:1], EDGES) if sum(count[kind] for kind in kinds) > 1]
+    if not choices:
+        raise ModelError(
+            f"{sum(count.values())} of the layer's {len(spectra)} filters are edge filters; to "
+            "compare low and high frequencies takes two"
+        )
+    return choices
+
+
 def first_and_last(
     spectra: Sequence[FilterSpectrum], count: int = 5, kinds: Collection[str] = ("edge",)
 ) -> tuple[list[FilterSpectrum], list[FilterSpectrum]]:
@@ -126,7 +144,7 @@ def first_and_last(
     Raises
     ------
     ModelError
-        The layer has fewer than two of them.
+        There are fewer than two of them.
     """
     edges = sorted((one for one in spectra if one.kind in kinds), key=lambda one: one.frequency)
     count = min(count, len(edges) // 2)

@@ -104,7 +104,7 @@ def test_a_sweeps_values_and_file_are_ones_own() -> None:
         ("sweep fc --unit 1 --decay 0,a", "--decay: got '0,a', expected numbers"),
         ("sweep fc --unit 1 --decay 2", "decay must be a fraction"),
         ("sweep fc --unit 1 --columns 1", "at least 2 columns"),
-        ("presets fc --unit 1 --presets 1,9", "no preset named '9'; known: 1, 2, 3, 4"),
+        ("presets fc --unit 1 --presets 1,9", "presets.json; known: 1, 2, 3, 4"),
         ("presets fc --unit 1 --presets 1,,2", "expected numbers and names"),
         ("search fc --units 7", "'7' is not within the layer's 4 units"),
         ("search fc --units 1 --keep 3", "--keep TRIAL and --name NAME go together"),

@@ -9,6 +9,7 @@ from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.filters import (
     EDGES,
     FilterSpectrum,
+    compared_kinds,
     filter_spectra,
     first_and_last,
     spectrum_of,
@@ -88,3 +89,11 @@ def test_what_has_no_frequency() -> None:
         filter_spectra(np.ones((4, 3), np.float32))
     with pytest.raises(ModelError, match="takes two"):
         first_and_last([_edge(0, 0.3)])
+
+
+def test_colour_edges_are_compared_where_there_are_no_others() -> None:
+    coloured = [_edge(0, 0.3, "colour edge"), _edge(1, 0.2, "colour edge")]
+    assert compared_kinds(coloured) == [EDGES]
+    assert compared_kinds([*coloured, _edge(2, 0.1), _edge(3, 0.2)]) == [("edge",), EDGES]
+    with pytest.raises(ModelError, match="1 of the layer's 2 filters are edge filters"):
+        compared_kinds([_edge(0, 0.3), _edge(1, 0.2, "blob")])
