@@ -97,7 +97,7 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
 
     from deepvis_caffe.model.filters import EDGES, compared_kinds, first_and_last
 
-    kinds = [one.kind for one in spectra]
+    kinds: list[str] = [one.kind for one in spectra]
     yield ", ".join(
         f"{kinds.count(kind)} {kind if kind == 'empty' else f'{kind}s'}"
         for kind in (*EDGES, "blob", "empty")

@@ -125,11 +125,12 @@ class _Canvas:
     """White paper to put pictures and text on."""
 
     def __init__(self, height: int, width: int) -> None:
-        from PIL import Image, ImageDraw
+        from PIL import Image
+        from PIL import ImageDraw as drawing
 
         self.width = width
         self._image = Image.new("RGB", (width, height), WHITE)
-        self._draw: ImageDraw = ImageDraw.Draw(self._image)
+        self._draw: ImageDraw = drawing.Draw(self._image)
 
     def write(
         self,

@@ -88,9 +88,9 @@ def _row(one: Trial) -> dict[str, Any]:
             "judged": one.judged,
         },
         "shown": {
-            "activation": short(one.activation),
-            "total variation": short(one.variation),
-            **({"judged": short(one.judged)} if one.judged is not None else {}),
+            "a": short(one.activation),
+            "TV": short(one.variation),
+            **({"judge": short(one.judged)} if one.judged is not None else {}),
         },
     }
 

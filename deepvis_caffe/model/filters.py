@@ -122,7 +122,9 @@ def compared_kinds(spectra: Sequence[FilterSpectrum]) -> list[tuple[str, ...]]:
         Neither: the layer has fewer than two edge filters.
     """
     count = {kind: sum(one.kind == kind for one in spectra) for kind in EDGES}
-    choices = [kinds for kinds in (EDGES[:1], EDGES) if sum(count[kind] for kind in kinds) > 1]
+    choices: list[tuple[str, ...]] = [
+        kinds for kinds in (EDGES[:1], EDGES) if sum(count[kind] for kind in kinds) > 1
+    ]
     if not choices:
         raise ModelError(
             f"{sum(count.values())} of the layer's {len(spectra)} filters are edge filters; to "

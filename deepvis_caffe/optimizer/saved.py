@@ -116,7 +116,7 @@ def params_from_record(record: Mapping[str, Any]) -> AscentParams:
     for name in record:
         if name not in kinds:
             raise UnknownNameError("ascent parameter", name, kinds)
-    values = {
+    values: dict[str, Any] = {
         name: _rate(value) if name == "rate" else _typed(name, value, kinds[name])
         for name, value in record.items()
     }

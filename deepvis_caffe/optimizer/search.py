@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def random_params(
     rng: np.random.Generator, iterations: int = GRAY_LEVEL_STEPS, push: int = 1
 ) -> AscentParams:
     """One random combination of the four regularizers and the rate, from `RANGES`."""
-    drawn = {name: one.draw(rng) for name, one in RANGES.items()}
+    drawn: dict[str, Any] = {name: one.draw(rng) for name, one in RANGES.items()}
     every = int(rng.integers(BLUR_EVERY[0], BLUR_EVERY[1] + 1))
     rate = GrayLevels(drawn.pop("levels"))
     every = every if drawn["blur_width"] else 0
