@@ -17,11 +17,11 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, resize_image
 
 if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
 WHITE, BLACK, FAINT = (255, 255, 255), (17, 17, 17), (95, 95, 95)
 MARGIN = 14  # pixels around the figure
+FINE = 4  # times larger text is drawn
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,9 @@ class _Canvas:
 
     def __init__(self, height: int, width: int) -> None:
         from PIL import Image
-        from PIL import ImageDraw as drawing
 
         self.width = width
         self._image = Image.new("RGB", (width, height), WHITE)
-        self._draw: ImageDraw = drawing.Draw(self._image)
 
     def write(
         self,
@@ -143,9 +141,18 @@ class _Canvas:
         centre: bool = False,
     ) -> None:
         """One line of text within `width` pixels, cut where it does not fit."""
+        from PIL import Image
+        from PIL import ImageDraw as drawing
+
         line = cut(plain_text(line), size, width)
+        if not line:
+            return
         left += round((width - text_width(line, size)) / 2) if centre else 0
-        self._draw.text((left, top), line, font=_font(size), fill=ink)
+        # Drawn large and averaged: at its own size Pillow rounds every letter to whole pixels.
+        extent = (text_width(line, size) + 2, round(size * 1.4))
+        large = Image.new("L", (extent[0] * FINE, extent[1] * FINE))
+        drawing.Draw(large).text((0, 0), line, font=_font(size * FINE), fill=255)
+        self._image.paste(ink, (left, top), large.resize(extent, Image.Resampling.BOX))
 
     def paste(
         self, picture: Picture, top: int, left: int, height: int, width: int, cell: int
@@ -172,7 +179,7 @@ def plain_text(text: str) -> str:
 
 def text_width(text: str, size: int) -> int:
     """Pixels that one line takes."""
-    return round(_font(size).getlength(text))
+    return round(_font(size * FINE).getlength(text) / FINE)
 
 
 def cut(text: str, size: int, width: int) -> str:
