@@ -27,8 +27,8 @@ class Axis:
         A field of `AscentParams`; 0 is none.
     strongest
         Where the sweep ends: so strong that the image suffers or the ascent fails.
-    percent
-        Whether its values are shown as percentiles.
+    unit
+        What follows a value where it is shown.
     together
         What has to be set with it.
     """
@@ -36,7 +36,7 @@ class Axis:
     title: str
     parameter: str
     strongest: float
-    percent: bool = False
+    unit: str = ""
     together: Mapping[str, float] = field(default_factory=dict)
 
     def apply(self, params: AscentParams, value: float) -> AscentParams:
@@ -45,7 +45,7 @@ class Axis:
 
     def show(self, value: float) -> str:
         """A value as the figure writes it."""
-        return f"{value:.3g}{'%' if self.percent else ''}"
+        return f"{value:.3g}{self.unit}"
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class SweepRow:
 # The paper's figure names no numbers. These ends were chosen by looking at SqueezeNet's pictures.
 AXES = (
     Axis("L2 decay", "decay", 0.7),
-    Axis("Gaussian blur", "blur_width", 3.5, together={"blur_every": 4}),
-    Axis("Small-norm clipping", "norm_percentile", 98.0, percent=True),
-    Axis("Small-contribution clipping", "contribution_percentile", 99.4, percent=True),
+    Axis("Gaussian blur", "blur_width", 3.5, unit=" px", together={"blur_every": 4}),
+    Axis("Small-norm clipping", "norm_percentile", 98.0, unit="%"),
+    Axis("Small-contribution clipping", "contribution_percentile", 99.4, unit="%"),
 )
 
 

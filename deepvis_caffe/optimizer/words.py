@@ -25,10 +25,12 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
     parts = [
         f"decay {p.decay:g}" if p.decay else "",
         f"blur {p.blur_width:g} px every {p.blur_every}" if p.blurs else "",
-        f"values under {p.value_percentile:g}%" if p.value_percentile else "",
-        f"norms under {p.norm_percentile:g}%" if p.norm_percentile else "",
-        f"benefits under {p.benefit_percentile:g}%" if p.benefit_percentile else "",
-        f"contributions under {p.contribution_percentile:g}%" if p.contribution_percentile else "",
+        f"clips values under {p.value_percentile:g}%" if p.value_percentile else "",
+        f"clips norms under {p.norm_percentile:g}%" if p.norm_percentile else "",
+        f"clips benefits under {p.benefit_percentile:g}%" if p.benefit_percentile else "",
+        f"clips contributions under {p.contribution_percentile:g}%"
+        if p.contribution_percentile
+        else "",
     ]
     parts += [  # what has no words of its own here, by its name
         f"{one.name.replace('_', ' ')} {getattr(p, one.name):g}"

@@ -155,5 +155,5 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
 def test_parameters_in_words() -> None:
     assert in_words(CRISP, rate=True) == ("decay 0.01, blur 0.7 px every 3; 5 gray levels a step")
     assert in_words(AscentParams()) == "no regularization"
-    assert in_words(PRESETS[4]) == "blur 0.5 px every 4, contributions under 90%"
+    assert in_words(PRESETS[4]) == "blur 0.5 px every 4, clips contributions under 90%"
     assert in_words(AscentParams(decay=0.5, push=-1)) == "decay 0.5, push -1"

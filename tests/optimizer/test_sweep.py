@@ -47,8 +47,9 @@ def test_values_of_ones_own() -> None:
 
 
 def test_values_as_a_figure_writes_them() -> None:
-    decay, _, norm, _ = (row.axis for row in sweep(BASE))
-    assert (decay.show(0.25), norm.show(32.7)) == ("0.25", "32.7%")
+    decay, blur, norm, _ = (row.axis for row in sweep(BASE))
+    shown = decay.show(0.25), blur.show(1.5), norm.show(32.7)
+    assert shown == ("0.25", "1.5 px", "32.7%")
 
 
 def test_sweeps_that_cannot_be() -> None:
