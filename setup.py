@@ -6,9 +6,11 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "torch": ["torch>=2.1"],
+    "plots": ["matplotlib>=3.6"],
     "dev": [
         "hypothesis>=6",
         "import-linter>=2",
+        "matplotlib>=3.6",
         "mypy>=1.10",
         "pytest>=8",
         "pytest-timeout>=2",
@@ -38,7 +40,7 @@ setup(
     },
     package_data={
         "deepvis_caffe": ["py.typed"],
-        "deepvis_caffe.gallery": ["templates/*"],
+        "deepvis_caffe.gallery": ["*.j2", "templates/*"],
         "deepvis_caffe.model": ["schema.proto"],
         "deepvis_caffe.prototxt": ["*.prototxt"],
         "deepvis_caffe.weights": ["*.txt", "*.json"],
@@ -48,6 +50,7 @@ setup(
         "jinja2>=3",
         "numpy>=1.24",
         "opencv-python>=4.5",
+        "pillow>=10.1",
         "protobuf>=3.20.2",
         "pydantic>=2",
         "rich>=13",

@@ -42,7 +42,8 @@ def record(layer: str, unit: int, seed: int, **more: Any) -> dict[str, Any]:
         "objective": [0.5, -2.5, 7.5, 5.0],
         "label": None,
         "model": {"name": "Small", "prototxt": "a.prototxt", "weights": "a.caffemodel"},
-        "window": [2, 1, 6, 7],
+        "window": [10, 20, 60, 70],
+        "sees": [12, 21, 16, 27],
         "recipe": {"net": "00"},
         **more,
     }

@@ -216,6 +216,7 @@ def test_a_dvt_file_loads_with_one_warning(
         mean=(104, 117, 123),
         labels=tmp_path / "models/labels.txt",
         results=tmp_path / "models/unit_jpg_vis",
+        presets_file=tmp_path / "presets.json",
         device="cpu",
     )
     (warning,) = caplog.messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,9 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def with_settings(*groups: str, load: bool = True) -> Callable[[Command], Command]:
+def with_settings(
+    *groups: str, load: bool = True, leave_out: Collection[str] = ()
+) -> Callable[[Command], Command]:
     """Give a command the flags of these groups of settings, and the settings that result.
 
     Parameters
@@ -29,6 +31,8 @@ def with_settings(*groups: str, load: bool = True) -> Callable[[Command], Comman
         `deepvis_caffe.settings.fields.MODEL` and so on.
     load
         Whether the settings are read before the command runs.
+    leave_out
+        Settings of these groups that mean nothing to the command.
 
     Returns
     -------
@@ -40,7 +44,9 @@ def with_settings(*groups: str, load: bool = True) -> Callable[[Command], Comman
     fields = {
         name: field
         for name, field in Settings.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in groups
+        if isinstance(field.json_schema_extra, dict)
+        and field.json_schema_extra["group"] in groups
+        and name not in leave_out
     }
     added = [_option("settings", Path, "The settings file.", "Settings", "FILE", "-s")]
     for name, field in fields.items():

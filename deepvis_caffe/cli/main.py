@@ -18,9 +18,14 @@ from deepvis_caffe.cli.backward import backward
 from deepvis_caffe.cli.demo import demo
 from deepvis_caffe.cli.doctor import doctor
 from deepvis_caffe.cli.fetch import fetch
+from deepvis_caffe.cli.filters import filters
 from deepvis_caffe.cli.gallery import gallery
 from deepvis_caffe.cli.info import info
+from deepvis_caffe.cli.layer_figure import layer_figure
 from deepvis_caffe.cli.optimize import optimize
+from deepvis_caffe.cli.presets import presets
+from deepvis_caffe.cli.search import search
+from deepvis_caffe.cli.sweep import sweep
 from deepvis_caffe.errors import DeepVisError
 
 INTERRUPTED = 130
@@ -78,8 +83,22 @@ def deepvis(
     )
 
 
-for command in (doctor, info, backward, optimize, gallery, fetch, demo):
-    app.command()(command)
+COMMANDS = (
+    doctor,
+    info,
+    backward,
+    optimize,
+    gallery,
+    layer_figure,
+    presets,
+    sweep,
+    search,
+    filters,
+    fetch,
+    demo,
+)
+for command in COMMANDS:
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 def main() -> None:

@@ -98,9 +98,10 @@ def optimize(
     from deepvis_caffe.gallery.store import ResultStore
     from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.saved import find_preset
 
     params = ascent_params(
-        settings.preset,
+        find_preset(settings.preset, settings.presets_file),
         settings.rate,
         settings.iterations,
         start=start,

@@ -37,6 +37,15 @@ def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["
     return list(dict.fromkeys(found))
 
 
+def parse_unit_numbers(text: str, count: int) -> list[int]:
+    """As :func:`parse_units`, for commands that take single units only."""
+    found = parse_units(text, count)
+    numbers = [unit for unit in found if isinstance(unit, int)]
+    if len(numbers) < len(found):
+        raise SettingsError(f"--units: {text!r} is not made of single units, as 130,366 or 0-99 is")
+    return numbers
+
+
 def _range(text: str, count: int) -> list[int]:
     first, dash, last = text.partition("-")
     try:
@@ -53,6 +62,20 @@ def _range(text: str, count: int) -> list[int]:
             f"numbered 0 to {count - 1}"
         )
     return list(range(start, stop + 1))
+
+
+def parse_numbers(text: str, what: str) -> list[float]:
+    """Numbers of a flag, ``0,0.1,0.5``.
+
+    Parameters
+    ----------
+    what
+        The flag, for the error.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"{what}: got {text!r}, expected numbers as in 0,0.1,0.5") from None
 
 
 def parse_position(text: str) -> Literal["center", "all"] | tuple[int, ...]:

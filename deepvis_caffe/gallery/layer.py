@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
@@ -25,7 +26,7 @@ from deepvis_caffe.optimizer.start import start_digest
 from deepvis_caffe.optimizer.targets import Target, UnitName, check_targets, name_of
 
 Progress = Callable[[int, int], None]
-Batch = tuple[list[UnitName], list[int]]  # units and seeds, all combinations
+N = TypeVar("N", bound=UnitName)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def make_layer(
         )
         done += params.iterations * len(results)
         for result in results:
-            _write(store, result, about(result.unit))
+            write_result(store, result, about(result.unit))
         finish(some)
     store.write_whole_layer(layer, count, made_by)
     return [
@@ -196,7 +197,7 @@ def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position
     return rows.start, columns.start, rows.stop, columns.stop
 
 
-def batches(missing: Mapping[UnitName, Sequence[int]], most: int) -> Iterator[Batch]:
+def batches(missing: Mapping[N, Sequence[int]], most: int) -> Iterator[tuple[list[N], list[int]]]:
     """Cut what is missing into batches of at most `most` images, each units times seeds.
 
     Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
@@ -231,7 +232,8 @@ def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> 
     progress(before + done, total)
 
 
-def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
+def write_result(store: ResultStore, result: AscentResult, about: Record) -> None:
+    """Write the pictures of one run, and then its record, to which `about` is added."""
     pictures = {"best_X": result.symmetric_picture(), "best_Xpm": result.picture()}
     record = {**result.record(), **about}
     store.write_run(pictures, result.layer, result.unit, result.seed, record)

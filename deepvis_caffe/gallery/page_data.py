@@ -102,7 +102,7 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
             "best": [record.best_iteration, _rounded(record.best_value)],
             "top": record.met_top_iteration,
             "stop": record.stop,
-            "window": record.window,
+            "window": record.seen_part,
             "history": history_json(run),
         }
 

@@ -57,7 +57,9 @@ class RunRecord(About):
     objective
         The activation at each step that was run.
     window
-        Rows and columns (top, left, bottom, right) of what the unit sees; None where unknown.
+        What the pictures are of the net's input, (top, left, bottom, right); None for all of it.
+    sees
+        What the unit sees of it, likewise; None where unknown.
     """
 
     seed: int
@@ -71,6 +73,15 @@ class RunRecord(About):
     version: str = ""
     objective: list[Number]
     window: tuple[int, int, int, int] | None = None
+    sees: tuple[int, int, int, int] | None = None
+
+    @property
+    def seen_part(self) -> tuple[int, int, int, int] | None:
+        """What the unit sees, in the picture's own rows and columns; None for all or unknown."""
+        if self.sees is None or self.sees == self.window:
+            return None
+        (top, left), (a, b, c, d) = (self.window or (0, 0))[:2], self.sees
+        return a - top, b - left, c - top, d - left
 
     @property
     def push(self) -> int:

@@ -119,6 +119,19 @@ class ResultStore:
             and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)
         )
 
+    def runs(self, layer: str) -> dict[int, list[int]]:
+        """The units of a layer that have finished runs, in order, each with its seeds."""
+        found: dict[int, list[int]] = {}
+        stem = re.escape(folder_name(layer))
+        for path in sorted(self.layer_folder(layer).glob("*.json")):
+            named = re.fullmatch(rf"{stem}_(\d{{4,}})_(\d+)\.json", path.name)
+            if named is None or (read_record(path) or {}).get("layer") != layer:
+                continue
+            unit, seed = int(named[1]), int(named[2])
+            if self.picture(layer, unit, seed, "best_X").is_file():
+                found.setdefault(unit, []).append(seed)
+        return {unit: sorted(found[unit]) for unit in sorted(found)}
+
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
         """What a montage shows of one run: ``best_X``, plain to see.
 

@@ -1,15 +1,18 @@
-"""The paper's four sets of parameters (Table 1), with the rates and step counts of its toolbox."""
+"""Sets of parameters by number or name: the paper's four (Table 1), with its toolbox's rates.
+
+A user's own, kept by name in a file, are in `deepvis_caffe.optimizer.saved`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress
 
-PRESETS: Mapping[int, AscentParams] = MappingProxyType(
+PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
     {
         1: AscentParams(
             blur_width=0.5,
@@ -36,19 +39,24 @@ PRESETS: Mapping[int, AscentParams] = MappingProxyType(
 # and needs longer steps for the same contrast; preset 1 has the least to hold it back.
 # Steps enough for plain pictures at these rates.
 GRAY_LEVEL_STEPS = 300
-GRAY_LEVELS: Mapping[int, GrayLevels] = MappingProxyType(
+GRAY_LEVELS: Mapping[int | str, GrayLevels] = MappingProxyType(
     {1: GrayLevels(2), 2: GrayLevels(15), 3: GrayLevels(4), 4: GrayLevels(8)}
 )
 
 
-def preset(number: int) -> AscentParams:
-    """The paper's parameters of that number, 1 to 4, with its own learning rate.
+def preset(which: int | str) -> AscentParams:
+    """The parameters of a built-in preset, with its own learning rate.
+
+    Parameters
+    ----------
+    which
+        1 to 4, the paper's; or the name of another one in `PRESETS`.
 
     Raises
     ------
-    SettingsError
+    UnknownNameError
         There is no such preset.
     """
-    if number not in PRESETS:
-        raise SettingsError(f"there is no preset {number!r}; the paper has 1, 2, 3 and 4")
-    return PRESETS[number]
+    if which not in PRESETS:
+        raise UnknownNameError("preset", str(which), map(str, PRESETS))
+    return PRESETS[which]

@@ -41,7 +41,7 @@ def optimize(
     layer: str,
     units: int | str | Direction | Iterable[Any],
     seeds: int | Iterable[int] = (0,),
-    preset: int | AscentParams = 3,
+    preset: int | str | AscentParams = 3,
     position: Position = "center",
     iterations: int | None = None,
     rate: Rate | float | str = "auto",
@@ -66,7 +66,8 @@ def optimize(
     seeds
         Each starts another image of every unit.
     preset
-        1 to 4, the paper's sets of regularizers; or parameters of your own.
+        1 to 4, the paper's sets of regularizers; the name of another in `PRESETS`; or parameters of
+        your own.
     position
         Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the whole channel, whose
         sum is raised. A layer without maps takes "center" and "all" alike.
@@ -152,16 +153,18 @@ def optimize(
 
 
 def ascent_params(
-    preset: int | AscentParams = 3,
+    preset: int | str | AscentParams = 3,
     rate: Rate | float | str = "auto",
     iterations: int | None = None,
     **changes: Any,
 ) -> AscentParams:
     """The parameters that `optimize` runs with, for the same arguments."""
     params = preset if isinstance(preset, AscentParams) else preset_params(preset)
+    # Parameters of one's own, and presets without a rate in gray levels, hold the rate they want.
+    levels = None if isinstance(preset, AscentParams) else GRAY_LEVELS.get(preset)
     if iterations is not None:
         changes["iterations"] = iterations
-    elif rate == "auto" and not isinstance(preset, AscentParams):
+    elif rate == "auto" and levels:
         changes["iterations"] = GRAY_LEVEL_STEPS
     if isinstance(rate, str):
         if rate not in ("auto", "paper"):
@@ -169,8 +172,8 @@ def ascent_params(
                 f"rate must be 'auto', 'paper', a number or a rate such as Progress(100, 2); "
                 f"got {rate!r}"
             )
-        if rate == "auto" and not isinstance(preset, AscentParams):
-            changes["rate"] = GRAY_LEVELS[preset]
+        if rate == "auto" and levels:
+            changes["rate"] = levels
     else:
         changes["rate"] = Constant(float(rate)) if isinstance(rate, numbers.Real) else rate
     return params.but(**changes)

@@ -26,6 +26,8 @@ from deepvis_caffe.errors import SettingsError, did_you_mean
 
 MODEL, OPTIMIZER = "Model", "Optimizer"
 
+PRESET_NAME = r"[A-Za-z][\w.-]*"
+
 
 def _parse_numbers(value: Any) -> Any:
     """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
@@ -52,6 +54,21 @@ def _parse_count(value: Any) -> Any:
     return value
 
 
+def _parse_preset(value: Any) -> Any:
+    """A number of Table 1, or a name; ``"3"`` is a number."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("it should be 1, 2, 3, 4 or the name of a preset")
+    if isinstance(value, int) and not 1 <= value <= 4:
+        raise ValueError("the paper has 1, 2, 3 and 4; others go by a name")
+    if isinstance(value, str) and not re.fullmatch(PRESET_NAME, value):
+        raise ValueError(
+            "a preset's name is a letter and then letters, digits, dots, dashes and underscores"
+        )
+    return value
+
+
 def _check_device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError("it should be auto, cpu, cuda, or a numbered one as in cuda:1")
@@ -64,6 +81,7 @@ def _parse_path(value: Any) -> Any:
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
 Count = Annotated[int, BeforeValidator(_parse_count)]
+PresetName = Annotated[int | str, BeforeValidator(_parse_preset)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
@@ -158,8 +176,16 @@ class Settings(BaseModel):
     results: Location = _setting(
         MODEL, Path("results"), "Folder that results are written to and shown from."
     )
-    preset: Count = _setting(
-        OPTIMIZER, 3, "Which of the paper's four regularizations (Table 1) to use.", ge=1, le=4
+    preset: PresetName = _setting(
+        OPTIMIZER,
+        3,
+        "Which regularization to use: 1 to 4, the paper's (Table 1), or the name of a preset, as "
+        "`deepvis search` keeps it.",
+    )
+    presets_file: Location = _setting(
+        OPTIMIZER,
+        Path("presets.json"),
+        "Presets of your own, by name; beside the settings file where nothing else is said.",
     )
     seeds: Count = _setting(
         OPTIMIZER, 9, "Pictures of each unit, each from another random start.", ge=1, le=100

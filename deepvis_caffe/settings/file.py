@@ -110,7 +110,7 @@ def _read(path: Path) -> Settings:
         update={
             name: path.parent / value
             for name, value in paths.items()
-            if name in settings.model_fields_set
+            if name in settings.model_fields_set or name == "presets_file"
         }
     )
 

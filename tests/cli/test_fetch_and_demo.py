@@ -66,6 +66,7 @@ def test_fetch_prints_settings_that_load(tmp_path: Path, model: fetching.KnownMo
         weights=tmp_path / "here" / "small.caffemodel",
         mean=small_model.MEAN,
         labels=model.labels,
+        presets_file=tmp_path / "presets.json",
     )
     assert not Path("settings_local.py").exists()
 

@@ -124,7 +124,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(4):
             add_run(folder, folder_name(FIRE), record(FIRE, unit, seed, best_value=unit + seed / 8))
     for unit, label in ((130, "flamingo"), (281, "tabby, tabby cat")):
-        add_run(folder, "pool10", record("pool10", unit, 0, label=label, window=None))
+        add_run(folder, "pool10", record("pool10", unit, 0, label=label, sees=None))
         add_pictures(folder, f"max_im/pool10/pool10_{unit:04d}.jpg")
     damaged = add_run(folder, "pool10", record("pool10", 281, 1))
     damaged.write_text("{")

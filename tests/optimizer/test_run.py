@@ -284,7 +284,6 @@ def test_rates_by_word_number_and_object() -> None:
         ({"iterations": 0}, "iterations must be a whole number of steps, at least 1"),
         ({"push": 2}, "push must be 1"),
         ({"rate": "fast"}, "rate must be 'auto', 'paper', a number"),
-        ({"preset": 5}, "there is no preset 5; the paper has 1, 2, 3 and 4"),
     ],
 )
 def test_a_parameter_out_of_range_is_an_error_in_words(
@@ -297,6 +296,8 @@ def test_a_parameter_out_of_range_is_an_error_in_words(
 def test_an_unknown_name_is_an_error_that_names_the_nearest(net: FakeNet) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'blur_width'"):
         optimize(net, "unit", 0, blur_widht=1)
+    with pytest.raises(UnknownNameError, match="no preset named '5'; known: 1, 2, 3, 4"):
+        optimize(net, "unit", 0, preset=5)
     with pytest.raises(UnknownNameError, match="did you mean 'noise'"):
         optimize(net, "unit", 0, start="nose")
 

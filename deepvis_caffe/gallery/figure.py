@@ -1,0 +1,228 @@
+"""Labelled figures: ``[[cell, ...], ...] -> picture``, as a paper would print them.
+
+Pure functions, but for the font. Text is Pillow's own TrueType face, which every machine has.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Picture, resize_image
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+WHITE, BLACK, FAINT = (255, 255, 255), (17, 17, 17), (95, 95, 95)
+MARGIN = 14  # pixels around the figure
+FINE = 4  # times larger text is drawn
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture and the lines of text under it; the first line is dark, the others are faint."""
+
+    picture: Picture
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells side by side, with a name on their left."""
+
+    cells: Sequence[Cell]
+    title: str = ""
+
+
+def figure(
+    rows: Sequence[Row], cell: int = 160, title: str = "", text: int = 0, gap: int = 6
+) -> Picture:
+    """Lay out rows of labelled pictures.
+
+    Parameters
+    ----------
+    rows
+        At least one, with at least one cell among them; they may differ in length.
+    cell
+        The longer side of every picture, pixels. Pictures keep their shape and stand in the middle
+        of their cell.
+    title
+        A line above everything.
+    text
+        Size of the letters under a picture, pixels; 0 is a size that suits the cell's.
+    gap
+        Pixels between cells.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3), RGB, uint8, black on white.
+
+    Raises
+    ------
+    ImageError
+        There is nothing to show.
+    """
+    every = [one for row in rows for one in row.cells]
+    if not every:
+        raise ImageError("a figure needs at least one picture")
+    text = text or max(10, min(16, round(cell / 11)))
+    height, width = (max(_fit(one.picture, cell)[axis] for one in every) for axis in (0, 1))
+    step = round(text * 1.3)
+    side = _side_width(rows, text)
+    head = MARGIN + (round(text * 2.2) if title else 0)
+    heights = [height + _lines(row) * step + (text // 2 if _lines(row) else 0) for row in rows]
+    columns = max(len(row.cells) for row in rows)
+    canvas = _Canvas(
+        head
+        + sum(heights)
+        + gap * (len(rows) - 1)
+        + MARGIN
+        - (text // 2 if _lines(rows[-1]) else 0),
+        MARGIN + side + columns * width + (columns - 1) * gap + MARGIN,
+    )
+    if title:
+        canvas.write(
+            title, MARGIN, MARGIN - text // 4, round(text * 1.25), BLACK, canvas.width - 2 * MARGIN
+        )
+    top = head
+    for row, row_height in zip(rows, heights, strict=True):
+        if row.title:
+            lines = _wrapped(row.title, text + 1, side - text)
+            first = top + (height - len(lines) * round((text + 1) * 1.3)) // 2
+            for number, line in enumerate(lines):
+                canvas.write(
+                    line, MARGIN, first + number * round((text + 1) * 1.3), text + 1, BLACK, side
+                )
+        for column, one in enumerate(row.cells):
+            left = MARGIN + side + column * (width + gap)
+            canvas.paste(one.picture, top, left, height, width, cell)
+            for number, line in enumerate(one.lines):
+                ink = FAINT if number else BLACK
+                below = top + height + 2 + number * step
+                canvas.write(line, left, below, text, ink, width, centre=True)
+        top += row_height + gap
+    return canvas.picture()
+
+
+def grid(
+    cells: Sequence[Cell], columns: int, cell: int = 96, title: str = "", text: int = 0
+) -> Picture:
+    """The cells of one sequence row by row, `columns` a row; else as `figure`."""
+    if columns < 1:
+        raise ImageError(f"a figure needs at least 1 column; got {columns}")
+    rows = [Row(cells[first : first + columns]) for first in range(0, len(cells), columns)]
+    return figure(rows, cell, title, text)
+
+
+class _Canvas:
+    """White paper to put pictures and text on."""
+
+    def __init__(self, height: int, width: int) -> None:
+        from PIL import Image
+
+        self.width = width
+        self._image = Image.new("RGB", (width, height), WHITE)
+
+    def write(
+        self,
+        line: str,
+        left: int,
+        top: int,
+        size: int,
+        ink: tuple[int, int, int],
+        width: int,
+        centre: bool = False,
+    ) -> None:
+        """One line of text within `width` pixels, cut where it does not fit."""
+        from PIL import Image
+        from PIL import ImageDraw as drawing
+
+        line = cut(plain_text(line), size, width)
+        if not line:
+            return
+        left += round((width - text_width(line, size)) / 2) if centre else 0
+        # Drawn large and averaged: at its own size Pillow rounds every letter to whole pixels.
+        extent = (text_width(line, size) + 2, round(size * 1.4))
+        large = Image.new("L", (extent[0] * FINE, extent[1] * FINE))
+        drawing.Draw(large).text((0, 0), line, font=_font(size * FINE), fill=255)
+        self._image.paste(ink, (left, top), large.resize(extent, Image.Resampling.BOX))
+
+    def paste(
+        self, picture: Picture, top: int, left: int, height: int, width: int, cell: int
+    ) -> None:
+        """A picture in the middle of a place of `height` x `width`."""
+        from PIL import Image
+
+        rows, columns = _fit(picture, cell)
+        small = np.ascontiguousarray(resize_image(picture, rows, columns))
+        corner = (left + (width - columns) // 2, top + (height - rows) // 2)
+        self._image.paste(Image.fromarray(small), corner)
+
+    def picture(self) -> Picture:
+        """What has been drawn."""
+        return np.asarray(self._image).copy()
+
+
+def plain_text(text: str) -> str:
+    """`text` in the letters that the font has: accents fall away, what remains is a ``?``."""
+    text = text.replace("ß", "ss")
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return bare.encode("ascii", "replace").decode()
+
+
+def text_width(text: str, size: int) -> int:
+    """Pixels that one line takes."""
+    return round(_font(size * FINE).getlength(text) / FINE)
+
+
+def cut(text: str, size: int, width: int) -> str:
+    """As much of one line as fits into `width` pixels, with two dots where something is missing."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text.rstrip() + "..", size) > width:
+        text = text[:-1]
+    return text.rstrip() + ".." if text else ""
+
+
+def _fit(picture: Picture, cell: int) -> tuple[int, int]:
+    rows, columns = picture.shape[:2]
+    factor = cell / max(rows, columns)
+    return max(1, round(rows * factor)), max(1, round(columns * factor))
+
+
+def _lines(row: Row) -> int:
+    return max((len(one.lines) for one in row.cells), default=0)
+
+
+def _side_width(rows: Sequence[Row], text: int) -> int:
+    words = [word for row in rows for word in plain_text(row.title).replace("-", "- ").split()]
+    return max((text_width(word, text + 1) for word in words), default=-text) + text
+
+
+def _wrapped(text: str, size: int, width: int) -> list[str]:
+    """The words of a text in lines of at most `width` pixels; a hyphen may end a line."""
+    lines: list[str] = []
+    for word in plain_text(text).replace("-", "-\0 ").split(" "):
+        last = lines[-1] if lines else ""
+        joined = last[:-1] + word if last.endswith("\0") else f"{last} {word}".strip()
+        if lines and text_width(joined.replace("\0", ""), size) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return [line.replace("\0", "") for line in lines]
+
+
+@cache
+def _font(size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font
