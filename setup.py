@@ -6,7 +6,9 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "torch": ["torch>=2.1"],
+    "dask": ["distributed>=2024.1"],
     "dev": [
+        "distributed>=2024.1",
         "hypothesis>=6",
         "import-linter>=2",
         "mypy>=1.10",

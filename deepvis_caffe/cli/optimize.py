@@ -11,10 +11,12 @@ import typer
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_position, parse_push, parse_units
+from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
     from deepvis_caffe.gallery.layer import Unit
 
 REGULARIZERS = "Regularizers, in place of the preset's"
@@ -68,6 +70,7 @@ def optimize(
         "contribution_percentile": contribution_percentile,
     }
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.gallery.elsewhere import net_maker, where_of
     from deepvis_caffe.gallery.layer import make_layer
     from deepvis_caffe.gallery.store import ResultStore
     from deepvis_caffe.model.labels import labels_fit, read_labels
@@ -94,7 +97,8 @@ def optimize(
     store = ResultStore(out or settings.results)
     chosen = parse_units(units, (unit_shape(net, layer) or (1,))[0])
     typer.echo(plan(layer, len(chosen), settings.seeds, params.iterations), err=True)
-    with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
+    where = where_of(settings, net)
+    with progress_bar(f"{layer} on {place(net, where)}", "image steps") as report:
         made = make_layer(
             net,
             store,
@@ -107,6 +111,8 @@ def optimize(
             settings.batch_size,
             report,
             overwrite,
+            where,
+            net_maker(settings, net),
         )
     for unit in made:
         typer.echo(describe(unit, settings.seeds))
@@ -119,6 +125,14 @@ def optimize(
         f"{new} runs made now, {runs - new} were there",
         err=True,
     )
+
+
+def place(net: Net, where: Where) -> str:
+    """What runs the ascents, in words."""
+    if isinstance(where, DaskCluster):
+        return f"{net.engine}, workers of {where.address}"
+    here = f"{net.engine}, {net.device}"
+    return f"{here}, {where.count} processes" if isinstance(where, LocalProcesses) else here
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:

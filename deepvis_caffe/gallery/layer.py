@@ -6,18 +6,20 @@ work can be interrupted at any moment and taken up by the same call.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.gallery.fingerprint import fingerprint
+from deepvis_caffe.gallery.shards import Shard, fair_batch, run_shards
 from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
 from deepvis_caffe.optimizer.objective import check_units, plain_position, resolve_position
 from deepvis_caffe.optimizer.run import resolve_batch_size, split, unit_shape
 
@@ -67,6 +69,8 @@ def make_layer(
     batch_size: int | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    where: Where = Serial(),  # noqa: B008  # frozen
+    make_net: Callable[[], Net] | None = None,
 ) -> list[Unit]:
     """Find and write the pictures of some units of a layer, with their montages.
 
@@ -84,6 +88,9 @@ def make_layer(
         Called with the image steps that are done and that there are to do.
     overwrite
         Whether what other parameters made may be lost.
+    where, make_net
+        Which processes run the ascents, and what makes their net; see
+        `deepvis_caffe.gallery.shards.run_shards`. Files are written by this one alone.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def make_layer(
         unit: [seed for seed in seeds if not store.has_run(layer, unit, seed, made_by)]
         for unit in units
     }
-    total, done = params.iterations * sum(map(len, missing.values())), 0
+    images = sum(map(len, missing.values()))
 
     def about(unit: int) -> Record:
         return {
@@ -121,21 +128,16 @@ def make_layer(
                 store.write_montage(layer, unit, seeds, about(unit))
 
     finish(units)
-    for some, their_seeds in batches(missing, resolve_batch_size(net, layer, batch_size)):
-        results = optimize(
-            net,
-            layer,
-            some,
-            their_seeds,
-            preset=params,
-            position=position,
-            batch_size=len(some) * len(their_seeds),
-            progress=progress and partial(_shifted, progress, done, total),
-        )
-        done += params.iterations * len(results)
-        for result in results:
-            _write(store, result, about(result.unit))
-        finish(some)
+    most = fair_batch(images, resolve_batch_size(net, layer, batch_size), where)
+    shards = [
+        Shard(layer, tuple(some), tuple(their_seeds), params, plain_position(position))
+        for some, their_seeds in batches(missing, most)
+    ]
+    with closing(run_shards(net, shards, where, make_net, progress)) as found:
+        for shard, results in found:
+            for result in results:
+                _write(store, result, about(result.unit))
+            finish(shard.units)
     store.write_whole_layer(layer, count, made_by)
     return [
         _summary(store, layer, unit, seeds, label_of(labels, unit, count), len(missing[unit]))
@@ -150,22 +152,6 @@ def recipe(net: Net, params: AscentParams, position: Position) -> Record:
         "params": params.record(),
         "position": plain_position(position),
     }
-
-
-def fingerprint(net: Net) -> str:
-    """A digest of the net's layers, weights and preprocessing."""
-    digest = hashlib.blake2b(digest_size=16)
-    # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
-    digest.update(net.model.params.SerializeToString(deterministic=True))
-    digest.update(net.model.foreign.encode())
-    for name, blobs in sorted(net.model.weights.items()):
-        digest.update(name.encode())
-        for blob in blobs:
-            digest.update(blob.tobytes())
-    p = net.preprocessor
-    digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
-    digest.update(p.low.tobytes())
-    return digest.hexdigest()
 
 
 def model_names(net: Net) -> dict[str, str | None]:
@@ -203,10 +189,6 @@ def batches(missing: Mapping[int, Sequence[int]], most: int) -> Iterator[Batch]:
         for some_units in split(units, max(1, most // len(seeds))):
             for some_seeds in split(seeds, most):
                 yield list(some_units), list(some_seeds)
-
-
-def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
 
 
 def _write(store: ResultStore, result: AscentResult, about: Record) -> None:
