@@ -110,8 +110,9 @@ def fair_batch(images: int, most: int, where: Where) -> int:
     images
         How many there are to share.
     """
-    workers = where.count if isinstance(where, LocalProcesses) else 1
-    return max(1, min(most, -(-images // workers)))
+    if not isinstance(where, LocalProcesses):
+        return most
+    return max(1, min(most, -(-images // where.count)))
 
 
 def _run(net: Net, shard: Shard, tell: Callable[[Any], None]) -> list[AscentResult]:
