@@ -114,10 +114,17 @@ def beat(state: None, task: tuple[int, Path], tell: Tell) -> int:
     return number
 
 
-def surroundings(state: None, task: int, tell: Tell) -> tuple[dict[str, str], int]:
+def beat_in_silence(state: None, task: tuple[int, Path], tell: Tell) -> int:
+    """As `beat`, and never tells, so that a pipe that is broken is not noticed."""
+    return beat(state, task, lambda message: None)
+
+
+def surroundings(state: None, task: int, tell: Tell) -> tuple[dict[str, str], int, bool]:
+    """Variables, torch's threads, and whether Ctrl-C has been kept out from the beginning."""
     import torch
 
     time.sleep(0.1)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     seen = {name: os.environ[name] for name in names if name in os.environ}
-    return seen, torch.get_num_threads()
+    deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return seen, torch.get_num_threads(), deaf

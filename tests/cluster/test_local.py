@@ -65,10 +65,12 @@ def test_workers_have_their_shares_before_their_first_import() -> None:
     where = LocalProcesses(2, threads=1, gpus=("5", "7"))
     found = [it for _, it in run_tasks(work.no_state, work.surroundings, range(6), where)]
     assert dict(os.environ) == before
-    assert {seen.pop("CUDA_VISIBLE_DEVICES") for seen, _ in found} == {"5", "7"}
-    for seen, threads in found:
+    assert {seen.pop("CUDA_VISIBLE_DEVICES") for seen, _, _ in found} == {"5", "7"}
+    for seen, threads, deaf_to_interrupts in found:
         assert set(seen.values()) == {"1"}
         assert threads == 1
+        assert deaf_to_interrupts
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_how_a_worker_died_is_told() -> None:
@@ -85,7 +87,8 @@ from deepvis_caffe.cluster import LocalProcesses, run_tasks
 if __name__ == "__main__":
     tasks = [(number, Path(sys.argv[1])) for number in range(4)]
     try:
-        for index, result in run_tasks(work.no_state, work.beat, tasks, LocalProcesses(3)):
+        beat = getattr(work, sys.argv[2])
+        for index, result in run_tasks(work.no_state, beat, tasks, LocalProcesses(3)):
             print("got", result, flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
@@ -99,8 +102,9 @@ def test_nothing_is_left_running_and_no_worker_prints(tmp_path: Path, how: str) 
     script.write_text(SCRIPT)
     signs.mkdir()
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    beat = "beat_in_silence" if how == "kill the parent" else "beat"
     process = subprocess.Popen(
-        [sys.executable, str(script), str(signs)],
+        [sys.executable, str(script), str(signs), beat],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

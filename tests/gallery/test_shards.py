@@ -170,7 +170,7 @@ def test_a_workers_net_is_the_same_on_its_own_device(
 def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> None:
     """As people call it: from a script with no `if __name__ == ...` of ours."""
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "optimize"]
-    flags = "--units 1,3 --seeds 2 --iterations 4 --batch-size 2 --workers 2".split()
+    flags = ["--units=1,3", "--seeds=2", "--iterations=4", "--batch-size=2", "--workers=2"]
     file = settings.prototxt.parent / "settings_local.py"  # type: ignore[union-attr]
     ended = subprocess.run(
         [*command, "fc", "-s", str(file), "-o", str(tmp_path), *flags],
