@@ -70,7 +70,9 @@ def test_every_file_is_the_serial_one_byte_for_byte(
         assert make("there", where=LocalProcesses(2), **more) == serial
         assert len(seen) == 6 * 6  # 3 units, seeds in batches of 1 and 2: after every step of each
     else:
-        with LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        with LocalCluster(
+            n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster:
             where = DaskCluster(cluster.scheduler_address)
             assert make("there", where=where, **more) == serial
         assert len(seen) == 6  # after every batch
