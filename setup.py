@@ -7,7 +7,9 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "torch": ["torch>=2.1"],
     "plots": ["matplotlib>=3.6"],
+    "dask": ["distributed>=2024.1"],
     "dev": [
+        "distributed>=2024.1",
         "hypothesis>=6",
         "import-linter>=2",
         "matplotlib>=3.6",

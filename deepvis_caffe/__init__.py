@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.load import load_net as load_net
+    from deepvis_caffe.errors import ClusterError as ClusterError
     from deepvis_caffe.errors import DeepVisError as DeepVisError
     from deepvis_caffe.errors import EngineError as EngineError
     from deepvis_caffe.errors import FetchError as FetchError
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_net": "engines.load",
+    "ClusterError": "errors",
     "DeepVisError": "errors",
     "EngineError": "errors",
     "FetchError": "errors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class DeepVisError(Exception):
@@ -34,6 +35,10 @@ class FetchError(DeepVisError):
     """A download failed, or what came does not match its checksum."""
 
 
+class ClusterError(DeepVisError):
+    """Workers cannot be reached, are of another version, or keep dying."""
+
+
 class UnknownNameError(DeepVisError, KeyError):
     """A name that the model, a table or the settings do not hold.
 
@@ -50,12 +55,15 @@ class UnknownNameError(DeepVisError, KeyError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, tuple(known)
+        self.kind, self.name, self.known, self.where = kind, name, tuple(known), where
         place = f" in {where}" if where else ""
         super().__init__(f"no {kind} named {name!r}{place}{did_you_mean(name, self.known)}")
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:  # from worker processes it comes pickled
+        return type(self), (self.kind, self.name, self.known, self.where), self.__dict__
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:

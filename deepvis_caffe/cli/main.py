@@ -45,7 +45,8 @@ class Commands(TyperGroup):
         except DeepVisError as error:
             if ctx.params.get("debug"):
                 raise
-            typer.secho(f"deepvis: {error}", fg=typer.colors.RED, err=True)
+            said = "\n  ".join([str(error), *getattr(error, "__notes__", ())])
+            typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)

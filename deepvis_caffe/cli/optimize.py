@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
+from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
@@ -95,6 +96,7 @@ def optimize(
         "contribution_percentile": contribution_percentile,
     }
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.gallery.elsewhere import net_maker, where_of
     from deepvis_caffe.gallery.store import ResultStore
     from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
@@ -126,6 +128,8 @@ def optimize(
         batch_size=settings.batch_size,
         crop=parse_crop(crop),
         overwrite=overwrite,
+        where=where_of(settings, net),
+        make_net=net_maker(settings, net),
     )
     chosen = chosen_layers(net, layer, layers)
     for number, name in enumerate(chosen, 1):
@@ -161,6 +165,8 @@ class Work:
     batch_size: int | None
     crop: Crop
     overwrite: bool
+    where: Where
+    make_net: Callable[[], Net]
 
 
 def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, which: str) -> None:
@@ -177,7 +183,7 @@ def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, w
         else parse_units(units, (unit_shape(net, layer) or (1,))[0])
     )
     typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
-    with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
+    with progress_bar(f"{layer} on {place(net, work.where)}", "image steps") as report:
         made = make_layer(
             net,
             store,
@@ -191,6 +197,8 @@ def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, w
             work.crop,
             report,
             work.overwrite,
+            work.where,
+            work.make_net,
         )
     for unit in made:
         typer.echo(describe(unit, seeds))
@@ -203,6 +211,14 @@ def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, w
         f"{new} runs made now, {runs - new} were there",
         err=True,
     )
+
+
+def place(net: Net, where: Where) -> str:
+    """What runs the ascents, in words."""
+    if isinstance(where, DaskCluster):
+        return f"{net.engine}, workers of {where.address}"
+    here = f"{net.engine}, {net.device}"
+    return f"{here}, {where.count} processes" if isinstance(where, LocalProcesses) else here
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:

@@ -6,19 +6,21 @@ work can be interrupted at any moment and taken up by the same call.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
+from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.gallery.fingerprint import fingerprint
+from deepvis_caffe.gallery.shards import Shard, fair_batch, run_shards
 from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.model.receptive import receptive_fields
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objective import plain_position, resolve_position
 from deepvis_caffe.optimizer.run import Crop, unit_window
@@ -72,6 +74,8 @@ def make_layer(
     crop: Crop = "auto",
     progress: Progress | None = None,
     overwrite: bool = False,
+    where: Where = Serial(),  # noqa: B008  # frozen
+    make_net: Callable[[], Net] | None = None,
 ) -> list[Unit]:
     """Find and write the pictures of some units of a layer, with their montages.
 
@@ -89,6 +93,9 @@ def make_layer(
         Called with the image steps that are done and that there are to do.
     overwrite
         Whether what other parameters made may be lost.
+    where, make_net
+        Which processes run the ascents, and what makes their net; see
+        `deepvis_caffe.gallery.shards.run_shards`. Files are written by this one alone.
 
     Returns
     -------
@@ -110,7 +117,7 @@ def make_layer(
         name: [seed for seed in seeds if not store.has_run(layer, name, seed, made_by)]
         for name in targets
     }
-    total, done = params.iterations * sum(map(len, missing.values())), 0
+    images = sum(map(len, missing.values()))
 
     def about(name: UnitName) -> Record:
         return {
@@ -127,25 +134,24 @@ def make_layer(
                 store.write_montage(layer, name, seeds, about(name))
 
     finish(targets)
-    runs = sum(map(len, missing.values()))
     window = unit_window(net, layer, resolve_position(position, shape, layer), crop)
-    most = resolve_batch_size(net, layer, batch_size, runs, window) if runs else 1
-    for some, their_seeds in batches(missing, most):
-        results = optimize(
-            net,
+    most = resolve_batch_size(net, layer, batch_size, images, window) if images else 1
+    shards = [
+        Shard(
             layer,
-            [targets[name] for name in some],
-            their_seeds,
-            preset=params,
-            position=position,
-            batch_size=len(some) * len(their_seeds),
-            crop=crop,
-            progress=progress and partial(_shifted, progress, done, total),
+            tuple(targets[name] for name in some),
+            tuple(their_seeds),
+            params,
+            plain_position(position),
+            crop,
         )
-        done += params.iterations * len(results)
-        for result in results:
-            write_result(store, result, about(result.unit))
-        finish(some)
+        for some, their_seeds in batches(missing, fair_batch(images, most, where))
+    ]
+    with closing(run_shards(net, shards, where, make_net, progress)) as found:
+        for shard, results in found:
+            for result in results:
+                write_result(store, result, about(result.unit))
+            finish(map(name_of, shard.targets))
     store.write_whole_layer(layer, count, made_by)
     return [
         _summary(store, layer, name, seeds, _label(labels, target, count), len(missing[name]))
@@ -162,22 +168,6 @@ def recipe(net: Net, params: AscentParams, position: Position, crop: Crop = "aut
         "crop": crop,
         **({"start": digest} if (digest := start_digest(params.start)) else {}),
     }
-
-
-def fingerprint(net: Net) -> str:
-    """A digest of the net's layers, weights and preprocessing."""
-    digest = hashlib.blake2b(digest_size=16)
-    # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
-    digest.update(net.model.params.SerializeToString(deterministic=True))
-    digest.update(net.model.foreign.encode())
-    for name, blobs in sorted(net.model.weights.items()):
-        digest.update(name.encode())
-        for blob in blobs:
-            digest.update(blob.tobytes())
-    p = net.preprocessor
-    digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
-    digest.update(p.low.tobytes())
-    return digest.hexdigest()
 
 
 def model_names(net: Net) -> dict[str, str | None]:

@@ -26,8 +26,8 @@ from deepvis_caffe.gallery.store import Record, ResultStore, read_record
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, Position, optimize
-from deepvis_caffe.optimizer.targets import UnitName, check_units
 from deepvis_caffe.optimizer.run import resolve_batch_size, unit_shape
+from deepvis_caffe.optimizer.targets import UnitName, check_units
 
 Progress = Callable[[int, int], None]
 

@@ -107,6 +107,9 @@ class BadSettingError(SettingsError):
         self.name = name
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from worker processes it comes pickled
+        return type(self), (self.name, *self.args), self.__dict__
+
 
 class Settings(BaseModel):
     """What to run and how, checked once and never changed after.
@@ -203,6 +206,19 @@ class Settings(BaseModel):
     )
     batch_size: Count | None = _setting(
         OPTIMIZER, None, "Images that run side by side; none leaves the choice to us.", ge=1
+    )
+    workers: Count = _setting(
+        OPTIMIZER,
+        1,
+        "Processes of this machine that share the work; each loads the net, and computes on its "
+        "share of the cores, or on a GPU of its own.",
+        ge=1,
+    )
+    scheduler: str | None = _setting(
+        OPTIMIZER,
+        None,
+        "Address of a Dask scheduler, as in tcp://10.0.0.1:8786, whose workers share the work; "
+        "`workers` does not count then.",
     )
 
     def __init__(self, **values: Any) -> None:

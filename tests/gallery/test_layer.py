@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.gallery.layer import batches, fingerprint, make_layer
+from deepvis_caffe.gallery.fingerprint import fingerprint
+from deepvis_caffe.gallery.layer import batches, make_layer
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.store import ResultStore
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize

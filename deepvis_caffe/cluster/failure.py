@@ -1,0 +1,77 @@
+"""What went wrong elsewhere, in a form that travels: ``exception -> Failure -> exception``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from deepvis_caffe.errors import ClusterError
+
+
+class WorkerTraceback(Exception):
+    """Where in a worker an exception was raised; the cause of that exception here."""
+
+    def __str__(self) -> str:
+        return f"in a worker:\n\n{self.args[0]}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception that a worker caught.
+
+    Attributes
+    ----------
+    error
+        The exception, pickled; one that does not survive that is there as a `ClusterError`.
+    trace
+        Its traceback, as text.
+    """
+
+    error: bytes
+    trace: str
+
+    @classmethod
+    def of(cls, error: Exception, doing: str) -> Failure:
+        """A failure that knows what the worker was doing, and which one it was."""
+        trace = "".join(traceback.format_exception(error))
+        add_note(error, f"{doing}, on {socket.gethostname()} (process {os.getpid()})")
+        return cls(_pickled(error), trace)
+
+    def exception(self) -> Exception:
+        """The exception, to be raised here."""
+        error: Exception = pickle.loads(self.error)
+        error.__cause__ = WorkerTraceback(self.trace)
+        return error
+
+
+def name_task(error: Exception, task: Any) -> None:
+    """Note on an exception which task raised it."""
+    add_note(error, in_task(task))
+
+
+def in_task(task: Any) -> str:
+    """The words for it."""
+    return f"in the task {task}"
+
+
+def add_note(error: Exception, note: str) -> None:
+    """As ``error.add_note`` of Python 3.11."""
+    error.__notes__ = [*getattr(error, "__notes__", ()), note]
+
+
+def _pickled(error: Exception) -> bytes:
+    """`error`, if it can be made again from its pickle: many a class with a constructor cannot."""
+    try:
+        data = pickle.dumps(error)
+        again = pickle.loads(data)
+        if type(again) is type(error) and str(again) == str(error):
+            return data
+    except Exception:  # a foreign __reduce__ may raise anything
+        pass
+    same = ClusterError(f"{type(error).__name__}: {error}")
+    same.__notes__ = getattr(error, "__notes__", [])
+    return pickle.dumps(same)

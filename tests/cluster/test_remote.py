@@ -1,0 +1,153 @@
+"""A Dask cluster that is not as it should be, and what is asked of its workers."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cluster_work as work
+import pytest
+
+import deepvis_caffe
+from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
+from deepvis_caffe.errors import ClusterError
+
+TESTS = Path(__file__).parents[1]
+
+
+def _square(address: str, timeout: float = 10.0) -> list[tuple[int, int]]:
+    where = DaskCluster(address, timeout=timeout)
+    return list(run_tasks(work.no_state, work.square, range(3), where))
+
+
+def test_no_scheduler_at_the_address() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ClusterError, match=f"no Dask scheduler answers at {address}"):
+        _square(address, timeout=0.5)
+    with pytest.raises(ClusterError, match="no Dask scheduler answers at moon://1"):
+        _square("moon://1", timeout=0.5)
+
+
+def test_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install 'deepvis_caffe\[dask\]'"):
+        _square("tcp://127.0.0.1:1")
+
+
+def test_a_cluster_of_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = deepvis_caffe.__version__
+    monkeypatch.setattr(deepvis_caffe, "__version__", "9.8")
+    with pytest.raises(ClusterError, match=f"127.0.0.1:.* has {theirs}, here is 9.8") as caught:
+        _square(address)
+    assert "pip install 'deepvis_caffe[dask,torch]==9.8'" in str(caught.value)
+
+
+class _Client:
+    """A cluster whose scheduler has this version, and whose workers have what they are given."""
+
+    def __init__(self, *workers: object) -> None:
+        self.workers = {f"tcp://w{i}": it for i, it in enumerate(workers)}
+
+    def run_on_scheduler(self, function: Any, name: str) -> Any:
+        return function(name)
+
+    def run(self, function: Any, name: str, on_error: str) -> dict[str, object]:
+        assert on_error == "return"
+        return self.workers
+
+
+def test_one_worker_of_another_version_or_without_the_package() -> None:
+    ours = deepvis_caffe.__version__
+    remote._check_versions(_Client(ours, OSError("it has just left")))
+    with pytest.raises(ClusterError, match=f"tcp://w1 has 0.0.1, here is {ours}"):
+        remote._check_versions(_Client(ours, "0.0.1"))
+    gone = ModuleNotFoundError("No module named 'deepvis_caffe'")
+    with pytest.raises(ClusterError, match=r"tcp://w0 has none \(No module named"):
+        remote._check_versions(_Client(gone, ours))
+
+
+def test_a_worker_that_joins_late_with_another_version() -> None:
+    job = pickle.dumps((work.no_state, work.square))
+    failure = remote._run_task("run", "0.0.1", job, pickle.dumps(3), 1)
+    ours = deepvis_caffe.__version__
+    assert f"a worker has {ours}, here is 0.0.1" in str(failure.exception())
+
+
+def test_a_worker_keeps_one_state_until_its_run_ends() -> None:
+    job = pickle.dumps((work.new_state, work.identity))
+    version, task = deepvis_caffe.__version__, pickle.dumps(0)
+    states = [remote._run_task(run, version, job, task, 1)[1] for run in ("a", "a")]
+    assert states[0] == states[1] == id(remote._kept.state)
+    remote.end_run("other")
+    assert remote._kept.state is not None
+    remote.end_run("a")
+    assert remote._kept.state is None
+    ended = remote._run_task("a", version, job, task, 1)
+    assert isinstance(ended.exception(), remote.RunEndedError)
+    assert remote._kept.state is None
+
+
+@pytest.mark.parametrize(
+    ("advertised", "asked"),
+    [
+        ({}, {}),
+        ({"a": {}, "b": {}}, {}),
+        ({"a": {"GPU": 1}, "b": {"GPU": 1}}, {"GPU": 1}),
+        ({"a": {"memory": 5}, "b": {"GPU": 2}}, {"GPU": 1}),
+        ({"a": {"GPU": 0}}, {}),
+    ],
+)
+def test_a_task_asks_for_a_gpu_where_workers_have_some(
+    advertised: dict[str, dict[str, float]], asked: dict[str, float]
+) -> None:
+    assert remote.needed(advertised) == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "threads"), [(1, "1", 1), (8, "1", 8), (1, "4", 4), (2, None, 2), (2, "x", 2)]
+)
+def test_threads_of_a_worker(given: int, said: str | None, threads: int) -> None:
+    environment = {} if said is None else {"OMP_NUM_THREADS": said}
+    assert remote.threads_of(given, environment) == threads
+
+
+def test_a_scheduler_that_dies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+
+    def start(kind: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard"]
+        return subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    assert scheduler.stderr is not None
+    address = next(
+        found[0] for line in scheduler.stderr if (found := re.search(r"tcp://[\d.:]+", line))
+    )
+    worker = start("worker", address, "--no-nanny")
+    try:
+        tasks = [(number, tmp_path) for number in range(3)]
+        found = run_tasks(work.no_state, work.beat, tasks, DaskCluster(address))
+        assert next(found) == (0, 0)
+        scheduler.kill()
+        with pytest.raises(ClusterError, match=f"the Dask scheduler at {address} has ended"):
+            next(found)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.communicate()
+    assert "Traceback" not in capfd.readouterr().err
