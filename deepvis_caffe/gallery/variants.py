@@ -26,7 +26,9 @@ from deepvis_caffe.gallery.store import Record, ResultStore, read_record
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, Position, optimize
-from deepvis_caffe.optimizer.run import resolve_batch_size, unit_shape
+from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
+from deepvis_caffe.optimizer.objective import resolve_position
+from deepvis_caffe.optimizer.run import unit_window
 from deepvis_caffe.optimizer.targets import UnitName, check_units
 
 Progress = Callable[[int, int], None]
@@ -82,6 +84,8 @@ class Variants:
         )
         done = 0
         for params, seeds_of in missing.items():
+            if not any(seeds_of.values()):
+                continue
             for units, seeds in batches(seeds_of, self._most):
                 results = optimize(
                     self.net,
@@ -168,7 +172,10 @@ class Variants:
 
     @cached_property
     def _most(self) -> int:
-        return resolve_batch_size(self.net, self.layer, self.batch_size)
+        images = len(self.units) * len(self.seeds)
+        where = resolve_position(self.position, self._shape, self.layer)
+        window = unit_window(self.net, self.layer, where)
+        return resolve_batch_size(self.net, self.layer, self.batch_size, images, window)
 
 
 def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:

@@ -82,7 +82,7 @@ def test_every_file_is_the_serial_one_byte_for_byte(
 
 def test_results_are_the_optimizers(net: Net) -> None:
     for shard, results in run_shards(net, SHARDS):
-        runs = dv.optimize(net, "fc", shard.units, shard.seeds, preset=PARAMS)
+        runs = dv.optimize(net, "fc", shard.targets, shard.seeds, preset=PARAMS)
         assert [(it.unit, it.seed) for it in results] == [(it.unit, it.seed) for it in runs]
         for result, run in zip(results, runs, strict=True):
             assert result.image.tobytes() == run.image.tobytes()
