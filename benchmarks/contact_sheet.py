@@ -39,7 +39,8 @@ def main() -> None:
     for who, title in (("auto", "preset 3"), ("best", "best")):
         for layer, units in UNITS:
             folder = FOLDER / layer.replace("/", "_") / who
-            made, _ = pictures_of(net, units, CONTESTANTS[who][1], folder, layer)
+            whole = {**CONTESTANTS[who][1], "crop": "off"}
+            made, _ = pictures_of(net, units, whole, folder, layer)
             cells += [
                 cell(picture, f"{title}: {layer[:5]} {unit}")
                 for picture, unit in zip(made, units, strict=True)
