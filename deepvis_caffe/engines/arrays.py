@@ -2,8 +2,9 @@
 
 Operators are written in what numpy arrays and torch tensors share (``*``, ``@``, ``abs``,
 ``.sum(axis=...)``, ``.argmax(axis=...)``) and in functions of their namespace, ``ops.xp``, that
-both name alike: ``amax``, ``clip``, ``isfinite``, ``sqrt``, ``where``, ``zeros_like``. This module
-adds the few operations that differ. torch is imported when it is first used.
+both name alike: ``amax``, ``clip``, ``fft.rfft2``, ``isfinite``, ``sqrt``, ``where``,
+``zeros_like``. This module adds the few operations that differ. torch is imported when it is first
+used.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from deepvis_caffe.engines.warps import Affines, Back, warp_numpy, warp_torch
 from deepvis_caffe.errors import UnknownNameError
 
 
@@ -67,6 +69,26 @@ class ArrayOps(abc.ABC):
             The engine's own, (N,), of the type of `rows`.
         """
 
+    @abc.abstractmethod
+    def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
+        """Each image through an affine map of its own, bilinearly, 0 where it looks outside.
+
+        Parameters
+        ----------
+        x
+            The engine's own array, float32 (N, C, H, W).
+        affine
+            A host array (N, 2, 3): pixel p = (row, column) of the result shows the image at
+            ``affine[:, :2] @ p + affine[:, 2]``.
+
+        Returns
+        -------
+        seen
+            The engine's own, of the shape of `x`.
+        back
+            The exact adjoint: maps a gradient with respect to `seen` to that with respect to `x`.
+        """
+
 
 class NumpyOps(ArrayOps):
     """Operations of numpy arrays; the pycaffe engine's."""
@@ -87,6 +109,10 @@ class NumpyOps(ArrayOps):
         qs = np.broadcast_to(q, len(rows))
         found = [np.percentile(row, one) for row, one in zip(rows, qs, strict=True)]
         return np.array(found, rows.dtype)
+
+    def warp(self, x: NDArray[Any], affine: Affines) -> tuple[NDArray[Any], Back]:
+        """By a sparse matrix an image."""
+        return warp_numpy(x, affine)
 
 
 class TorchOps(ArrayOps):
@@ -135,6 +161,10 @@ class TorchOps(ArrayOps):
         ranks = self.asarray(np.stack([below, np.minimum(below + 1, last)], axis=1), np.int64)
         low, high = rows.sort(dim=1).values.gather(1, ranks).unbind(1)
         return low + (high - low) * self.asarray(at - below)
+
+    def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
+        """By torch's own bilinear sampling."""
+        return warp_torch(x, affine)
 
 
 _OPS: dict[str, Callable[[str], ArrayOps]] = {

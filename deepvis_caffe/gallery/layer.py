@@ -110,13 +110,15 @@ def make_layer(
     shape = unit_shape(net, layer)
     targets = {name_of(target): target for target in check_targets(units, shape, layer)}
     count = (shape or (1,))[0]
-    made_by = recipe(net, params, position, crop)
+    made_by = recipe(net, params, position, crop, seeds)
     sees = seen_window(net, layer, shape, position)
     store.claim(layer, list(targets), seeds, made_by, overwrite)
     missing = {
         name: [seed for seed in seeds if not store.has_run(layer, name, seed, made_by)]
         for name in targets
     }
+    if params.diversity:  # a unit's images depend on each other: all are made anew, or none
+        missing = {name: list(seeds) if some else [] for name, some in missing.items()}
     images = sum(map(len, missing.values()))
 
     def about(name: UnitName) -> Record:
@@ -145,7 +147,9 @@ def make_layer(
             plain_position(position),
             crop,
         )
-        for some, their_seeds in batches(missing, fair_batch(images, most, where))
+        for some, their_seeds in batches(
+            missing, fair_batch(images, most, where), whole=params.diversity > 0
+        )
     ]
     with closing(run_shards(net, shards, where, make_net, progress)) as found:
         for shard, results in found:
@@ -159,15 +163,22 @@ def make_layer(
     ]
 
 
-def recipe(net: Net, params: AscentParams, position: Position, crop: Crop = "auto") -> Record:
+def recipe(
+    net: Net,
+    params: AscentParams,
+    position: Position,
+    crop: Crop = "auto",
+    seeds: Sequence[int] = (),
+) -> Record:
     """Everything that decides the pixels, but for layer, unit and seed."""
-    return {
+    made_by: Record = {
         "net": fingerprint(net),
         "params": params.record(),
         "position": plain_position(position),
         "crop": crop,
         **({"start": digest} if (digest := start_digest(params.start)) else {}),
     }
+    return {**made_by, "seeds": list(seeds)} if params.diversity else made_by
 
 
 def model_names(net: Net) -> dict[str, str | None]:
@@ -187,7 +198,9 @@ def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position
     return rows.start, columns.start, rows.stop, columns.stop
 
 
-def batches(missing: Mapping[N, Sequence[int]], most: int) -> Iterator[tuple[list[N], list[int]]]:
+def batches(
+    missing: Mapping[N, Sequence[int]], most: int, whole: bool = False
+) -> Iterator[tuple[list[N], list[int]]]:
     """Cut what is missing into batches of at most `most` images, each units times seeds.
 
     Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
@@ -197,13 +210,15 @@ def batches(missing: Mapping[N, Sequence[int]], most: int) -> Iterator[tuple[lis
     ----------
     missing
         Seeds by unit.
+    whole
+        Whether a unit's seeds have to stay together, in a batch of more than `most` if need be.
     """
     for seeds, group in groupby(missing, key=lambda unit: tuple(missing[unit])):
         units = list(group)
         if not seeds:
             continue
         for some_units in split(units, max(1, most // len(seeds))):
-            for some_seeds in split(seeds, most):
+            for some_seeds in [seeds] if whole else split(seeds, most):
                 yield list(some_units), list(some_seeds)
 
 

@@ -2,12 +2,14 @@
 
 Yosinski et al. 2015, "Understanding Neural Networks Through Deep Visualization", section 3, in the
 order of steps of its Deep Visualization Toolbox: climb the gradient of a unit's activation, and
-after every step pull the image a little towards pictures that people can read.
+after every step pull the image a little towards pictures that people can read. What came after the
+paper is in three places, and does nothing unless asked for: what the net is shown
+(`deepvis_caffe.optimizer.views`), where a step goes (`...preconditioner`), and further operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.operators import regularizer
 from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.preconditioner import preconditioner
 from deepvis_caffe.optimizer.rates import Slope
 from deepvis_caffe.optimizer.record import Floats, Record, Track
+from deepvis_caffe.optimizer.views import random_views
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -34,6 +38,7 @@ def ascend(
     params: AscentParams,
     after_step: Callable[[int], bool] = lambda t: True,
     preprocessor: Preprocessor | None = None,
+    runs: Sequence[tuple[int, int]] = (),
 ) -> list[Track]:
     """Climb from a batch of first images, each image by itself.
 
@@ -56,6 +61,9 @@ def ascend(
         Called with the step's number; the ascent is cancelled where it returns False.
     preprocessor
         Of the part of the input that `x` holds; the net's own where that is all of it.
+    runs
+        The (unit, seed) of each image: random views are drawn from the seed, and diversity holds
+        among the images of one unit. By default all of one unit, seeds 0, 1, 2, ...
 
     Returns
     -------
@@ -64,18 +72,24 @@ def ascend(
     """
     ops, xp, preprocessor = net.ops, net.ops.xp, preprocessor or net.preprocessor
     low, high = ops.asarray(preprocessor.low), ops.asarray(preprocessor.high)
-    regularize = regularizer(params, ops, *x.shape[2:])
+    units, seeds = zip(*(runs or [(0, seed) for seed in range(len(x))]), strict=True)
+    height, width = x.shape[2:]
+    view = random_views(params, ops, seeds, height, width)
+    steer = preconditioner(params, ops, preprocessor.channel_swap or (), height, width)
+    regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
     x = ops.asarray(x)
-    record = Record(ops, x, params.iterations, params.push)
+    record = Record(ops, x, params.iterations, params.push, latest=params.moves)
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # images that have ended may go anywhere, to infinity too
         for t in range(params.iterations):
             x = xp.clip(x, low, high)
-            values = net.evaluate(x, layer, objective.channels)
+            seen, back = view(x, t)
+            values = net.evaluate(seen, layer, objective.channels)
             activation, on_top, diff = objective(values)
             record.see(t, x, activation, on_top)
-            gradient = net.input_gradient(diff)
-            steepest, square = slope_of(ops, gradient)
+            gradient = back(net.input_gradient(diff))
+            direction = steer(gradient)
+            steepest, square = slope_of(ops, direction)
             record.feel(steepest)
             if not after_step(t):
                 return record.tracks(cancelled=t < last)
@@ -95,7 +109,7 @@ def ascend(
                     xp=xp,
                 )
             )
-            x = x + xp.asarray(lr, dtype=xp.float32)[:, None, None, None] * gradient
+            x = x + xp.asarray(lr, dtype=xp.float32)[:, None, None, None] * direction
             x = regularize(x, gradient, t)
     return record.tracks()
 

@@ -8,61 +8,20 @@ shape; t is the step, from 0. Each image of the batch is treated as if it were a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.optimizer.blur import Operator, blur, falling_blur
+from deepvis_caffe.optimizer.diversity import diversity
 from deepvis_caffe.optimizer.params import AscentParams
-
-BAND = 32  # rows; measured best at 227 pixels for numpy and for torch
-
-Operator = Callable[[Any, Any, int], Any]
+from deepvis_caffe.optimizer.variation import total_variation
 
 
 def decay(fraction: float) -> Operator:
     """Shrink every value: ``x * (1 - fraction)``, the paper's L2 decay."""
     return lambda x, g, t: x * (1 - fraction)
-
-
-def blur(ops: ArrayOps, height: int, width: int, sigma: float, every: int) -> Operator:
-    """Gaussian blur of each channel, `sigma` pixels wide, at steps divisible by `every`.
-
-    Equal to ``scipy.ndimage.gaussian_filter`` (reflected edges, cut off at 4 sigma), as two matrix
-    products, which every device does fast: ``rows @ x @ columns``.
-    """
-    rows = [(seen, ops.asarray(band)) for seen, band in bands(blur_matrix(height, sigma))]
-    columns = [(seen, ops.asarray(band.T)) for seen, band in bands(blur_matrix(width, sigma))]
-    join = ops.xp.concatenate
-
-    def smooth(x: Any, g: Any, t: int) -> Any:
-        if t % every:
-            return x
-        x = join([band @ x[..., seen, :] for seen, band in rows], axis=2)
-        return join([x[..., seen] @ band for seen, band in columns], axis=3)
-
-    return smooth
-
-
-def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
-    """The (size, size) matrix of scipy's 1-D gaussian filter: its response to each unit vector."""
-    from scipy.ndimage import gaussian_filter1d
-
-    return gaussian_filter1d(np.eye(size), sigma, axis=0)
-
-
-def bands(matrix: NDArray[np.float64]) -> list[tuple[slice, NDArray[np.float64]]]:
-    """The matrix in groups of `BAND` rows, each as (columns it needs, the matrix on those).
-
-    A blur's matrix is 0 away from its diagonal; to leave that out makes it four times faster.
-    """
-    groups = [matrix[first : first + BAND] for first in range(0, len(matrix), BAND)]
-    needed = [np.flatnonzero(group.any(axis=0)) for group in groups]
-    spans = [slice(int(columns[0]), int(columns[-1]) + 1) for columns in needed]
-    return [(span, group[:, span]) for span, group in zip(spans, groups, strict=True)]
 
 
 def clip_small_values(ops: ArrayOps, q: float) -> Operator:
@@ -98,15 +57,35 @@ def clip_small_benefits(ops: ArrayOps, q: float) -> Operator:
     return lambda x, g, t: _keep_pixels(ops, x, -(x * g).sum(axis=1), q)
 
 
-def regularizer(params: AscentParams, ops: ArrayOps, height: int, width: int) -> Operator:
+def regularizer(
+    params: AscentParams,
+    ops: ArrayOps,
+    height: int,
+    width: int,
+    pixel_scale: float = 1.0,
+    units: Sequence[int] = (),
+) -> Operator:
     """The operators that `params` asks for, in the paper's order, as one.
 
-    An operator whose parameter is 0 is left out.
+    An operator whose parameter is 0 is left out. What is not the paper's comes first.
+
+    Parameters
+    ----------
+    params, ops
+        Which operators, on whose arrays.
+    height, width
+        Of the images.
+    pixel_scale
+        How far one 8-bit gray level moves the input.
+    units
+        The unit of each image, among whose images diversity holds.
     """
     p = params
     operators = [
+        diversity(ops, units, height, width, p.diversity, pixel_scale) if p.diversity else None,
+        total_variation(ops, p.total_variation, pixel_scale) if p.total_variation else None,
         decay(p.decay) if p.decay else None,
-        blur(ops, height, width, p.blur_width, p.blur_every) if p.blurs else None,
+        _blur(p, ops, height, width) if p.blurs else None,
         clip_small_values(ops, p.value_percentile) if p.value_percentile else None,
         clip_small_norms(ops, p.norm_percentile) if p.norm_percentile else None,
         clip_small_benefits(ops, p.benefit_percentile) if p.benefit_percentile else None,
@@ -116,6 +95,13 @@ def regularizer(params: AscentParams, ops: ArrayOps, height: int, width: int) ->
     ]
     chosen = [operator for operator in operators if operator is not None]
     return lambda x, g, t: reduce(lambda now, operator: operator(now, g, t), chosen, x)
+
+
+def _blur(p: AscentParams, ops: ArrayOps, height: int, width: int) -> Operator:
+    if p.blur_end is None:
+        return blur(ops, height, width, p.blur_width, p.blur_every)
+    ends = (p.blur_width, p.blur_end)
+    return falling_blur(ops, height, width, ends, p.blur_every, p.iterations)
 
 
 def _keep_pixels(ops: ArrayOps, x: Any, worth: Any, q: float) -> Any:

@@ -20,6 +20,22 @@ PERCENTILES = (
     "contribution_percentile",
 )
 
+EXTRA_RANGES = (
+    ("total_variation", 255, "a number of gray levels"),
+    ("scale", 3, "a part of the size"),
+    ("rotation", 180, "a number of degrees"),
+    ("fourier", 4, "a power of the frequency"),
+    ("decorrelate", 1, "a fraction"),
+    ("diversity", 255, "a number of gray levels"),
+)
+EXTRAS = (
+    *(name for name, _, _ in EXTRA_RANGES),
+    "blur_end",
+    "shift",
+    "octaves",
+    "octave_scale",
+)
+
 
 @dataclass(frozen=True)
 class AscentParams:
@@ -50,6 +66,34 @@ class AscentParams:
     push
         1 to raise the activation, -1 to lower it.
 
+    The rest is not the paper's, and off unless asked for:
+
+    blur_end
+        The blur's width goes evenly from `blur_width` to this over the run, in pixels; None keeps
+        it. Oygard 2015, "Visualizing GoogLeNet classes".
+    total_variation
+        Step against the total variation, in gray levels where a lone pixel sticks out; see
+        `deepvis_caffe.optimizer.operators.smooth_variation`.
+    shift
+        Each step the net is shown the image moved by up to this part of its sides, in [0, 1); see
+        `deepvis_caffe.optimizer.views`.
+    scale
+        ... magnified or shrunk by a random factor of up to ``1 + scale``.
+    rotation
+        ... and turned by up to this many degrees.
+    octaves, octave_scale
+        The run falls into so many equal parts; in the last the net sees the image at its own size,
+        in each one before smaller by another factor `octave_scale`, in [1, 4].
+    fourier
+        Frequency f moves as ``f ** -fourier``; 0 is plain gradient ascent. See
+        `deepvis_caffe.optimizer.preconditioner`.
+    decorrelate
+        How far colours move as they vary together in photographs: 0 each channel by itself, 1 as in
+        photographs, which are nearly gray.
+    diversity
+        Step away from the other images of the same unit, in gray levels; see
+        `deepvis_caffe.optimizer.diversity`.
+
     Raises
     ------
     SettingsError
@@ -67,6 +111,16 @@ class AscentParams:
     iterations: int = 500
     start: str = "noise"
     push: int = 1
+    blur_end: float | None = None
+    total_variation: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    rotation: float = 0.0
+    octaves: int = 1
+    octave_scale: float = 1.4
+    fourier: float = 0.0
+    decorrelate: float = 0.0
+    diversity: float = 0.0
 
     def __post_init__(self) -> None:
         self._expect("decay", 0 <= self.decay < 1, "a fraction, at least 0 and less than 1")
@@ -89,11 +143,34 @@ class AscentParams:
         )
         self._expect("push", self.push in (1, -1), "1 (raise the activation) or -1 (lower it)")
         check_start(self.start)
+        self._check_extras()
+
+    def _check_extras(self) -> None:
+        """Ranges of what is not the paper's."""
+        self._expect(
+            "blur_end",
+            self.blur_end is None or 0 <= self.blur_end < math.inf,
+            "a number of pixels, or None to keep the blur's width",
+        )
+        self._expect("shift", 0 <= self.shift < 1, "a fraction, at least 0 (none) and less than 1")
+        for name, most, of in EXTRA_RANGES:
+            fits = 0 <= getattr(self, name) <= most
+            self._expect(name, fits, f"{of}, at least 0 (none) and at most {most}")
+        fits = _whole(self.octaves) and 1 <= self.octaves <= 16
+        self._expect(
+            "octaves", fits, "a whole number, at least 1 (the image's size alone), at most 16"
+        )
+        self._expect("octave_scale", 1 <= self.octave_scale <= 4, "a factor from 1 to 4")
 
     @property
     def blurs(self) -> bool:
         """Whether there is any blur."""
         return self.blur_width > 0 and self.blur_every > 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the net is shown anything but the image itself."""
+        return any((self.shift, self.scale, self.rotation)) or self.octaves > 1
 
     def but(self, **changes: Any) -> AscentParams:
         """These parameters with some changed.
@@ -110,11 +187,16 @@ class AscentParams:
         return replace(self, **changes)
 
     def record(self) -> dict[str, Any]:
-        """The parameters in JSON's types, the rate by its type's name and its own parameters."""
+        """The parameters in JSON's types, the rate by its type's name and its own parameters.
+
+        What is not the paper's is left out where it is off.
+        """
         values = asdict(self)
         own: dict[str, Any] = values["rate"] if is_dataclass(self.rate) else {}
         rate = {name: _plain(value) for name, value in own.items()}
         plain = {name: _plain(value) for name, value in values.items()}
+        off = {one.name: one.default for one in fields(self) if one.name in EXTRAS}
+        plain = {name: value for name, value in plain.items() if off.get(name, self) != value}
         return {**plain, "rate": {"type": type(self.rate).__name__, **rate}}
 
     def _expect(self, name: str, fits: bool, what: str) -> None:

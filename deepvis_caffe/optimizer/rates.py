@@ -22,7 +22,8 @@ class Slope:
     gradient
         (N, C, H, W), the gradient of ``push * activation``.
     square
-        (N,) float64, the gradient's squared norm ``|g|^2``, whatever its magnitude.
+        (N,) float64, the squared norm ``|g|^2`` of the gradient, or of the direction that a
+        preconditioner made of it, whatever its magnitude.
     activation
         (N,) float64.
     pixel_scale
@@ -39,7 +40,7 @@ class Slope:
 
 
 class Rate(Protocol):
-    """Anything that maps a :class:`Slope` to learning rates: ``x += rate(slope) * gradient``."""
+    """Anything that maps a :class:`Slope` to learning rates: ``x += rate(slope) * direction``."""
 
     def __call__(self, slope: Slope) -> Any:
         """The learning rates, (N,) float64."""
@@ -102,9 +103,10 @@ class GrayLevels:
     it by its area, a saturated softmax by millions, a deep convolution multiplies it. So the step
     is fixed where people see it, in the picture: its root mean square over the values that the unit
     sees at all (those with a gradient, or else a unit with a small receptive field would leap).
-    Every image takes its own rate at every step. Blur and decay then set the contrast that is
-    reached: on SqueezeNet with preset 3, 1 level leaves classes faint, 4 shows them plainly within
-    300 steps, at ``pool10``, ``prob`` and convolutions alike, and 8 covers them with fine noise.
+    Every image takes its own rate at every step; Mordvintsev et al. 2015 normalize gradients too.
+    Blur and decay then set the contrast that is reached: on SqueezeNet with preset 3, 1 level
+    leaves classes faint, 4 shows them plainly within 300 steps, at ``pool10``, ``prob`` and
+    convolutions alike, and 8 covers them with fine noise.
     """
 
     levels: float = 4.0

@@ -74,10 +74,15 @@ class Record:
         The most steps there will be.
     push
         1 where the highest activation is the best, -1 where the lowest is.
+    latest
+        Whether the latest x counts as the best instead: where the net is shown random views of x,
+        an activation says as much about the view as about x.
     """
 
-    def __init__(self, ops: ArrayOps, x: Any, iterations: int, push: int) -> None:
-        self._ops, self._push = ops, push
+    def __init__(
+        self, ops: ArrayOps, x: Any, iterations: int, push: int, latest: bool = False
+    ) -> None:
+        self._ops, self._push, self._latest = ops, push, latest
         count = len(x)
         self._stop = ops.asarray(np.full(count, _RUNNING), np.int64)
         self._steps = ops.asarray(np.zeros(count), np.int64)
@@ -94,7 +99,7 @@ class Record:
         running = self._stop == _RUNNING
         self._history[t] = activation
         self._steps += running
-        better = running & (self._push * activation > self._best)
+        better = running & ((self._push * activation > self._best) | self._latest)
         self._best = where(better, self._push * activation, self._best)
         self._best_step = where(better, t, self._best_step)
         self._best_x = self._replace(better, x, self._best_x)

@@ -72,7 +72,8 @@ def optimize(
         Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the whole channel, whose
         sum is raised. A layer without maps takes "center" and "all" alike.
     iterations
-        Number of steps; by default 300 where `rate` is "auto", and else the preset's.
+        Number of steps; by default 300 for presets 1 to 4 with the "auto" rate, and else the
+        preset's.
     rate
         ``"auto"``, `GrayLevels`, steps as far in every net and layer; ``"paper"`` is the
         preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
@@ -80,6 +81,7 @@ def optimize(
     batch_size
         The most images at a time, by default as many as gain from it. Results do not depend on it,
         but for rounding: a net that does not keep the images of a batch apart runs them one by one.
+        With `diversity` a unit's seeds stay in one batch.
     crop
         ``"auto"`` runs a unit of a convolution on the window that it sees, as part of the same
         first image and with the same value and gradient as on all of it; ``"off"`` runs, and
@@ -103,30 +105,44 @@ def optimize(
     UnknownNameError
         Unknown layer, start or parameter.
     SettingsError
-        A unit or position that the layer does not have, or a parameter out of its range.
+        A unit or position that the layer does not have, a parameter out of its range, or diversity
+        on a net that mixes the images of a batch.
     """
     params = ascent_params(preset, rate, iterations, **changes)
     shape = unit_shape(net, layer)
     position = plain_position(position)
     where = resolve_position(position, shape, layer)
     chosen = check_targets(_listed("units", units), shape, layer)
-    pairs = list(product(chosen, _checked_seeds(seeds)))
+    seeds = _checked_seeds(seeds)
+    pairs, names = list(product(chosen, seeds)), [name_of(target) for target in chosen]
     window = unit_window(net, layer, where, crop)
     preprocessor = net.preprocessor
     if window:
         preprocessor = preprocessor.cut(window.rows, window.columns)
         shape, where = (shape[0], *window.extent), window.where
     batch_size = resolve_batch_size(net, layer, batch_size, len(pairs), window)
+    batches = split(pairs, batch_size)
+    if params.diversity:  # it couples the images of a unit
+        if resolve_batch_size(net, layer, 2, 2, window) == 1:
+            raise SettingsError(
+                "diversity needs a unit's images side by side, and this net mixes those of a "
+                "batch: set diversity to 0"
+            )
+        batches = [
+            list(product(some, seeds))
+            for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
+        ]
     meter = _Meter(params.iterations * len(pairs), progress, cancel)
     results: list[AscentResult] = []
-    for batch in split(pairs, batch_size):
+    for batch in batches:
         end = meter.done + params.iterations * len(batch)
         objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.push)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
         if window:
             start = start[:, :, window.rows, window.columns]
+        runs = [(names.index(name_of(target)), seed) for target, seed in batch]
         tick = partial(meter.step, len(batch))
-        tracks = ascend(net, layer, objective, start, params, tick, preprocessor)
+        tracks = ascend(net, layer, objective, start, params, tick, preprocessor, runs)
         results += [
             AscentResult(
                 layer=layer,

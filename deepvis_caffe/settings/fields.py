@@ -182,8 +182,8 @@ class Settings(BaseModel):
     preset: PresetName = _setting(
         OPTIMIZER,
         3,
-        "Which regularization to use: 1 to 4, the paper's (Table 1), or the name of a preset, as "
-        "`deepvis search` keeps it.",
+        "Which regularization to use: 1 to 4, the paper's (Table 1); best, ours; or the name of a "
+        "preset, as `deepvis search` keeps it.",
     )
     presets_file: Location = _setting(
         OPTIMIZER,
@@ -196,7 +196,8 @@ class Settings(BaseModel):
     iterations: Count | None = _setting(
         OPTIMIZER,
         None,
-        "Steps of each run; none is 300 with the automatic rate, and else the preset's own.",
+        "Steps of each run; none is 300 for presets 1 to 4 with the automatic rate, and else the "
+        "preset's own.",
         ge=1,
     )
     rate: float | Literal["auto", "paper"] = _setting(

@@ -291,6 +291,16 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
         "norm_percentile": 10.0,
         "benefit_percentile": 15.0,
         "contribution_percentile": 20.0,
+        "blur_end": 0.5,
+        "total_variation": 0.1,
+        "shift": 0.1,
+        "scale": 0.2,
+        "rotation": 5.0,
+        "octaves": 2,
+        "octave_scale": 1.5,
+        "fourier": 1.0,
+        "decorrelate": 0.5,
+        "diversity": 1.5,
     }
     flags = [
         text
@@ -320,6 +330,12 @@ def test_the_papers_rate_is_one_flag_away() -> None:
     assert record["params"]["contribution_percentile"] == 90
 
 
+def test_our_preset_goes_by_its_name() -> None:
+    _deepvis("optimize", "fc", "--units", "0", *SHORT, "--preset", "best")
+    record = json.loads(Path("out/regularized_opt/fc/fc_0000_0.json").read_text())
+    assert record["params"] == dv.optimizer.preset("best").but(iterations=5).record()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -328,6 +344,7 @@ def test_the_papers_rate_is_one_flag_away() -> None:
         ("fc --start nosie", "did you mean 'noise'"),
         ("fc --decay 1.5", "decay must be a fraction"),
         ("fc --preset 5", "--preset: preset cannot be '5'"),
+        ("fc --preset bets", "did you mean 'best'"),
         ("fc --weights gone.caffemodel", "gone.caffemodel"),
         ("fc --mean 1,2", "mean"),
     ],

@@ -275,3 +275,26 @@ def test_a_unit_that_sees_only_padding_shows_the_whole_picture(tmp_path: Path) -
     assert picture.shape == (1, 1, 3)  # the smallest window there is, at its corner
     np.testing.assert_array_equal(cell, np.broadcast_to(vivid(picture), cell.shape))
     assert made.new == 1
+
+
+def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
+    torch_net: Net, tmp_path: Path
+) -> None:
+    # pictures depend on the seeds beside them: one that is lost brings all of its unit's again
+    params = PARAMS.but(diversity=5.0)
+    store, whole = ResultStore(tmp_path / "parts"), ResultStore(tmp_path / "whole")
+    made = make_layer(torch_net, whole, "fc", [0, 1], [0, 1, 2], params, batch_size=99)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], params, batch_size=2)
+    assert _files(store) == _files(whole)
+    store.record("fc", 1, 2).unlink()
+    again = make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], params, batch_size=2)
+    assert ([unit.new for unit in made], [unit.new for unit in again]) == ([3, 3], [0, 3])
+    assert _files(store) == _files(whole)
+    with pytest.raises(SettingsError, match=r"seeds \[0, 1, 2\], now \[0, 1\]"):
+        make_layer(torch_net, store, "fc", [0], [0, 1], params)
+
+
+def test_batches_of_whole_units() -> None:
+    missing = {1: [0, 1, 2], 2: [], 3: [0, 1, 2]}
+    assert list(batches(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
+    assert list(batches({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]

@@ -289,7 +289,7 @@ def test_rates_by_word_number_and_object() -> None:
 def test_a_parameter_out_of_range_is_an_error_in_words(
     net: FakeNet, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises((SettingsError, UnknownNameError), match=message):
         optimize(net, "unit", 0, **changes)
 
 

@@ -1,0 +1,77 @@
+"""Bilinear affine warps of a batch, and their exact adjoints: ``(x, affine) -> seen, back``.
+
+The convention is that of ``scipy.ndimage.affine_transform(order=1)``: pixel p = (row, column) of
+the output shows the input at ``affine[:, :2] @ p + affine[:, 2]``. One function for each kind of
+array; `deepvis_caffe.engines.arrays.ArrayOps.warp` picks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affines = NDArray[np.float64]
+Back = Callable[[Any], Any]
+
+
+def warp_numpy(x: NDArray[Any], affine: Affines) -> tuple[NDArray[Any], Back]:
+    """The warp as a sparse matrix an image, whose transpose is the adjoint."""
+    shape = x.shape
+    matrices = [bilinear_matrix(one, shape[2], shape[3]) for one in affine]
+
+    def apply(parts: list[Any], images: NDArray[Any]) -> NDArray[Any]:
+        flat = images.reshape(len(images), shape[1], -1)
+        moved = [(part @ image.T).T for part, image in zip(parts, flat, strict=True)]
+        return np.ascontiguousarray(np.stack(moved).reshape(shape), np.float32)
+
+    return apply(matrices, x), lambda g: apply([matrix.T for matrix in matrices], g)
+
+
+def bilinear_matrix(affine: NDArray[np.float64], height: int, width: int) -> Any:
+    """The sparse (H * W, H * W) matrix of one warp; pixels outside the input count as 0."""
+    from scipy.sparse import csr_array
+
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    y, x = np.einsum("ij,jhw->ihw", affine[:, :2], [rows, columns]) + affine[:, 2, None, None]
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    down, right = y - top, x - left
+    corners = [
+        (top, left, (1 - down) * (1 - right)),
+        (top, left + 1, (1 - down) * right),
+        (top + 1, left, down * (1 - right)),
+        (top + 1, left + 1, down * right),
+    ]
+    inside = [(r >= 0) & (r < height) & (c >= 0) & (c < width) for r, c, _ in corners]
+    target = np.arange(height * width).reshape(height, width)
+    entries = np.concatenate([w[ok] for (_, _, w), ok in zip(corners, inside, strict=True)])
+    to = np.concatenate([target[ok] for ok in inside])
+    source = np.concatenate(
+        [(r * width + c)[ok] for (r, c, _), ok in zip(corners, inside, strict=True)]
+    )
+    size = height * width
+    return csr_array((entries.astype(np.float32), (to, source)), shape=(size, size))
+
+
+def warp_torch(x: Any, affine: Affines) -> tuple[Any, Back]:
+    """The warp as torch's ``grid_sample``, whose adjoint is its gradient."""
+    import torch
+    from torch.nn.functional import grid_sample
+
+    height, width = x.shape[2:]
+    # A pixel's centre c of n is at (2 c + 1) / n - 1 in grid_sample's [-1, 1], column first.
+    to_unit = np.diag([2 / height, 2 / width])
+    edge = np.array([1 / height, 1 / width]) - 1
+    unit = np.einsum("ij,njk->nik", to_unit, affine)
+    unit[:, :, 2] += edge
+    unit = torch.from_numpy(unit[:, ::-1].copy().astype(np.float32)).to(x.device)
+    rows = torch.arange(height, device=x.device, dtype=torch.float32)[:, None, None]
+    columns = torch.arange(width, device=x.device, dtype=torch.float32)[None, :, None]
+    per_row, per_column, origin = (unit[:, None, None, :, k] for k in range(3))
+    grid = rows * per_row + columns * per_column + origin
+    with torch.enable_grad():
+        own = x.detach().requires_grad_()
+        seen = grid_sample(own, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return seen.detach(), lambda g: torch.autograd.grad(seen, own, g)[0]
