@@ -228,11 +228,11 @@ def test_an_interrupted_search_shows_what_is_finished(
 ) -> None:
     evaluate, steps = type(net).evaluate, []
 
-    def stop(self: Net, x: object, name: str) -> object:
+    def stop(self: Net, x: object, name: str, channels: object = None) -> object:
         steps.append(name)
         if len(steps) == 8:  # within the third trial of three steps each
             raise KeyboardInterrupt
-        return evaluate(self, x, name)
+        return evaluate(self, x, name, channels)
 
     search = ("search", "fc", "--units", "1", "--trials", "4", *SHORT)
     with monkeypatch.context() as patch:

@@ -274,6 +274,20 @@ def test_ascent_path_equals_forward_and_backward(smooth: Net, name: str, mode: s
     assert relative_error(dx, smooth.backward(name, diff, mode)["data"]) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["conv1", "sigmoid1", "pool1", "conv2", "tanh2", "fc", "prob"])
+@pytest.mark.parametrize("channels", [(2,), (3, 0)])
+def test_some_channels_are_those_of_all(smooth: Net, name: str, channels: tuple[int, ...]) -> None:
+    x = smooth.ops.asarray(noise(3, 2, 9, 13))
+    whole = smooth.ops.numpy(smooth.evaluate(x, name))
+    diff = np.zeros_like(whole)
+    diff[:, channels] = some = noise(3, len(channels), *whole.shape[2:], seed=4)
+    dx = smooth.ops.numpy(smooth.input_gradient(smooth.ops.asarray(diff)))
+    value = smooth.ops.numpy(smooth.evaluate(x, name, channels))
+    assert relative_error(value, whole[:, channels]) < 1e-6
+    narrow = smooth.ops.numpy(smooth.input_gradient(smooth.ops.asarray(some)))
+    assert relative_error(narrow, dx) < 1e-5
+
+
 def test_ascent_path_starts_below_the_relu(double: Net) -> None:
     value = double.evaluate(double.ops.asarray(X), "conv1")
     np.testing.assert_array_equal(double.ops.numpy(value), row(3, -3))

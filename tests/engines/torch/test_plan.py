@@ -9,6 +9,7 @@ import pytest
 import torch
 from engine_nets import conv, layer, load_text, net_text, noise, relu
 
+from deepvis_caffe.engines.torch.kernels import ConvolutionOp
 from deepvis_caffe.engines.torch.plan import make_plan
 from deepvis_caffe.model.graph import Value
 
@@ -112,3 +113,51 @@ def test_the_ascent_equals_forward_and_backward(net, name, mode):
     top = net.evaluate(torch.tensor(x), name)
     np.testing.assert_allclose(top, net._values[value].detach(), atol=1e-6)
     np.testing.assert_allclose(net.input_gradient(torch.tensor(dy), mode), dx, atol=1e-5)
+
+
+# one blob read by two sums: a diff that autograd hands to both bottoms must not be written to
+SHARED = net_text(
+    conv("a", "data", 3, 3, "pad: 1"),
+    relu("relu_a", "a"),
+    conv("b", "a", 3),
+    relu("relu_b", "b"),
+    layer("sum", "Eltwise", "a b"),
+    layer("joined", "Concat", "sum b"),
+    conv("end", "joined", 2),
+    data=(1, 2, 4, 5),
+)
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+@pytest.mark.parametrize("name", ["sum", "joined", "end"])
+def test_diffs_that_two_values_share(tmp_path, name, mode):
+    net = load_text("torch", tmp_path, SHARED)
+    x = noise(3, 2, 4, 5)
+    net.forward(x, [])
+    dy = noise(3, *net.shapes[net.model.graph.seed(name)][1:], seed=4)
+    dx = net.backward(name, dy, mode)["data"]
+    net.evaluate(torch.tensor(x), name)
+    given = torch.tensor(dy)
+    np.testing.assert_allclose(net.input_gradient(given, mode), dx, atol=1e-5)
+    np.testing.assert_array_equal(given, dy)  # the caller's own
+
+
+def test_a_dead_unit_below_a_pooling_has_a_gradient_of_zero(tmp_path):
+    net = load_text("torch", tmp_path, POOLED)
+    top = net.evaluate(torch.zeros(2, 2, 9, 10), "pool")
+    dx = net.input_gradient(torch.zeros_like(top))
+    assert dx.shape == (2, 2, 9, 10)
+    assert not dx.any()
+
+
+def test_only_the_wanted_channels_of_the_last_weights_are_computed(tmp_path, monkeypatch):
+    net = load_text("torch", tmp_path, POOLED)
+    shapes = []
+    plain = ConvolutionOp.forward
+    monkeypatch.setattr(
+        ConvolutionOp,
+        "forward",
+        lambda self, x: (out := plain(self, x), shapes.append(out[0][0].shape[1]))[0],
+    )
+    net.evaluate(torch.tensor(noise(3, 2, 9, 10)), "pool_b", (5, 7))
+    assert shapes == [6, 2]
