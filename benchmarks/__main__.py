@@ -18,7 +18,6 @@ from rich.table import Table
 
 from benchmarks.cases import BATCHES, WORKS
 from benchmarks.timing import Figures, interleave, median_ratio
-from deepvis_caffe.resources import resource
 
 LAYERS = {"squeezenet_v1.1": "pool10", "bvlc_reference_caffenet": "fc8"}
 
@@ -32,8 +31,7 @@ def main() -> None:
     has_caffe = importlib.util.find_spec("caffe") is not None
     contestants = ["torch", "pycaffe", "dvt"] if has_caffe else ["torch"]
     for name in options.nets.split(","):
-        prototxt = resource("prototxt", f"{name}.prototxt")
-        figures = interleave(prototxt, LAYERS[name], contestants, options.rounds)
+        figures = interleave(name, LAYERS[name], contestants, options.rounds)
         console.print(_table(name, LAYERS[name], figures))
     console.print(f"{os.cpu_count()} cores; milliseconds per image, median of {options.rounds}")
     if not has_caffe:

@@ -14,9 +14,11 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.fillers import random_weights
 from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.model import Weights
 from deepvis_caffe.model.prototxt import read_prototxt
 from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.resources import resource
 
 MEAN = (104, 117, 123)
 WORKS = ("forward", "forward + gradient", "ascent step")
@@ -32,17 +34,20 @@ class Case:
     images: int
 
 
-def make_cases(prototxt: Path, layer: str, who: str) -> dict[str, Case]:
-    """The cases of one contestant: ``"torch"``, ``"pycaffe"`` or ``"dvt"``.
-
-    Weights are random: their values do not change the work.
-    """
+def load(name: str, engine: str) -> tuple[Net, Path, Weights]:
+    """A net of our prototxts with random weights, which do not change the work."""
+    prototxt = resource("prototxt", f"{name}.prototxt")
     params = deploy(read_prototxt(prototxt))
     graph = Graph.from_layers(params.name, params.layer)
     weights = random_weights(infer(graph), graph, np.random.default_rng(0))
-    engine = "torch" if who == "torch" else "pycaffe"
     net = dv.load_net(prototxt, weights, engine=engine, mean=MEAN, device="cpu")
-    unit = _active_unit(net, layer)
+    return net, prototxt, weights
+
+
+def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
+    """The cases of one contestant: ``"torch"``, ``"pycaffe"`` or ``"dvt"``."""
+    net, prototxt, weights = load(name, "torch" if who == "torch" else "pycaffe")
+    unit = active_unit(net, layer)
     if who == "dvt":
         stock = force_backward_net(prototxt, weights)
         mean = np.array(MEAN, float)[:, None, None]
@@ -56,7 +61,7 @@ def make_cases(prototxt: Path, layer: str, who: str) -> dict[str, Case]:
     }
 
 
-def _active_unit(net: Net, layer: str) -> int:
+def active_unit(net: Net, layer: str) -> int:
     """A unit that noise excites: one behind a ReLU that noise leaves dead would end its ascent."""
     value = net.evaluate(net.ops.asarray(first_images("noise", range(8), net.preprocessor)), layer)
     return int(net.ops.numpy(value).reshape(8, value.shape[1], -1).max(axis=2).min(axis=0).argmax())

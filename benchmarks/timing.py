@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 from benchmarks.cases import Case, make_cases
 
@@ -21,15 +20,13 @@ Figures = Mapping[tuple[str, str], list[float]]
 _cases: dict[str, Case] = {}  # of a worker
 
 
-def interleave(prototxt: Path, layer: str, contestants: Sequence[str], rounds: int) -> Figures:
+def interleave(net: str, layer: str, contestants: Sequence[str], rounds: int) -> Figures:
     """Milliseconds per image by (contestant, case), a figure a round, after a round of warm-up."""
     figures: dict[tuple[str, str], list[float]] = {}
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         workers = {
-            who: stack.enter_context(
-                ProcessPoolExecutor(1, spawn, _prepare, (prototxt, layer, who))
-            )
+            who: stack.enter_context(ProcessPoolExecutor(1, spawn, _prepare, (net, layer, who)))
             for who in contestants
         }
         names = {who: worker.submit(_names).result() for who, worker in workers.items()}
@@ -48,8 +45,8 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def _prepare(prototxt: Path, layer: str, who: str) -> None:
-    _cases.update(make_cases(prototxt, layer, who))
+def _prepare(net: str, layer: str, who: str) -> None:
+    _cases.update(make_cases(net, layer, who))
 
 
 def _names() -> list[str]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS
 
 MOST_POINTS = 128  # of a history; a chart has some 300 pixels
@@ -139,12 +137,13 @@ def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]
 
 
 def preset_of(params: Mapping[str, Any]) -> str:
-    """The number of the preset with these regularizers, or nothing."""
-    names = [one.name for one in fields(AscentParams) if one.name not in NOT_REGULARIZERS]
-    for number, preset in PRESETS.items():
-        if all(params.get(name) == getattr(preset, name) for name in names):
-            return str(number)
-    return ""
+    """The name of the preset with these regularizers, or nothing."""
+    wanted = _regularizers(params)
+    return next((str(k) for k, one in PRESETS.items() if _regularizers(one.record()) == wanted), "")
+
+
+def _regularizers(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in NOT_REGULARIZERS}
 
 
 def plain_value(value: Any) -> str:

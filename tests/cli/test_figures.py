@@ -205,7 +205,7 @@ def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.Mo
     assert found["best_value"] == pytest.approx(run.best_value, rel=1e-5)
     unknown = _deepvis("optimize", "fc", "--preset", "crips", code=2).stderr
     assert "did you mean 'crisp'" in unknown
-    assert "1, 2, 3, 4, crisp" in re.sub(r"\s+", " ", unknown)
+    assert "1, 2, 3, 4, best, crisp" in re.sub(r"\s+", " ", unknown)
 
 
 def test_presets_lie_beside_the_settings_wherever_the_command_is_given(
