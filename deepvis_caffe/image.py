@@ -116,6 +116,13 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     return path
 
 
+def encode_png(image: Picture) -> bytes:
+    """A picture, (H, W, 3) RGB uint8, as the bytes of a PNG file."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", image[..., ::-1])[1])  # OpenCV wants BGR
+
+
 def resize_image(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resize to exactly (height, width), without aliasing.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Picture, encode_png
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.window import Box
 from deepvis_caffe.optimizer.objective import Position
@@ -97,11 +97,11 @@ class AscentResult:
         }
 
     def _repr_png_(self) -> bytes:
-        return _png(self.picture())
+        return encode_png(self.picture())
 
     def _repr_html_(self) -> str:
         pictures = "".join(
-            f'<img src="data:image/png;base64,{base64.b64encode(_png(picture)).decode()}">'
+            f'<img src="data:image/png;base64,{base64.b64encode(encode_png(picture)).decode()}">'
             for picture in (self.picture(), self.symmetric_picture())
         )
         best = "none" if self.best_iteration is None else f"step {self.best_iteration}"
@@ -110,9 +110,3 @@ class AscentResult:
             f"(best: {best} of {len(self.objective)}, {self.stop})"
         )
         return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
-
-
-def _png(picture: Picture) -> bytes:
-    import cv2
-
-    return bytes(cv2.imencode(".png", picture[..., ::-1])[1])  # OpenCV wants BGR

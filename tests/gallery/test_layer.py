@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from itertools import product
 from pathlib import Path
 
@@ -196,6 +198,37 @@ def test_an_interrupted_run_is_taken_up_where_it_stopped(
     finished = len(list(broken.folder.rglob("*_best_Xpm.png")))
     assert run(broken) == all_steps - finished * PARAMS.iterations
     assert _files(broken) == _files(whole)
+
+
+@pytest.mark.parametrize("full_after", [0, 1, 4, 11])
+def test_a_full_disk_loses_nothing_that_was_finished(
+    torch_net: Net, tmp_path: Path, full_after: int
+) -> None:
+    whole, broken = ResultStore(tmp_path / "whole"), ResultStore(tmp_path / "broken")
+
+    def run(store: ResultStore) -> None:
+        make_layer(torch_net, store, "fc", [0, 1], [0, 1], PARAMS, batch_size=2)
+
+    run(whole)
+    plain, written = Path.write_bytes, []
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        if len(written) == full_after:
+            plain(path, content[:5])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return plain(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(ImageError, match=r"cannot write .*: No space left on device"):
+            run(broken)
+    kept = {path: path.read_bytes() for path in broken.folder.rglob("*.png")}
+    assert len(kept) == sum(path.name.count(".png") for path in written)
+    run(broken)
+    assert _files(broken) == _files(whole)
+    records = broken.folder.rglob("fc_000?_?.json")
+    assert sum(json.loads(path.read_text())["seed"] in (0, 1) for path in records) == 4
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
