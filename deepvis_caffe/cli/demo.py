@@ -18,19 +18,18 @@ MODEL = "squeezenet"
 
 
 class Part(NamedTuple):
-    """Some units of a layer, and how long to climb."""
+    """Some units of a layer."""
 
     layer: str
     units: tuple[int, ...]
-    iterations: int
 
 
 # Classes that a person knows at a glance: flamingo, tiger, tabby cat, zebra, peacock, volcano. Then
 # some convolution units: of a low layer, which see textures and spots; of a high one, parts.
 PARTS = (
-    Part("pool10", (130, 292, 281, 340, 84, 980), 300),
-    Part("fire4/expand3x3", (8, 12, 60), 150),
-    Part("fire7/expand3x3", (0, 26, 38), 150),
+    Part("pool10", (130, 292, 281, 340, 84, 980)),
+    Part("fire4/expand3x3", (8, 12, 60)),
+    Part("fire7/expand3x3", (0, 26, 38)),
 )
 
 
@@ -67,7 +66,7 @@ def make_part(net: Net, store: ResultStore, part: Part, labels: Labels) -> Path:
     from deepvis_caffe.image import write_image
     from deepvis_caffe.optimizer import ascent_params
 
-    params = ascent_params(iterations=part.iterations)
+    params = ascent_params("best")
     with progress_bar(f"{part.layer}, units {part.units}", "image steps") as report:
         made = make_layer(
             net, store, part.layer, part.units, [0], params, labels=labels, progress=report

@@ -83,7 +83,7 @@ def test_fetch_writes_settings_only_where_there_are_none() -> None:
 
 
 def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = (Part("fc", (1, 3), 4), Part("conv/1", (0,), 4))
+    parts = (Part("fc", (1, 3)), Part("conv/1", (0,)))
     monkeypatch.setattr(demo, "PARTS", parts)
     text = _deepvis("demo", "--engine", "torch", "-o", "pictures").stdout
     for name in ("demo_fc.png", "demo_conv_1.png"):
