@@ -56,7 +56,7 @@ def main() -> None:
                     for _ in range(options.rounds + 1)
                 ][1:]
                 mine, baseline = [row[0][0] for row in rounds], [row[1] for row in rounds]
-                ratio = f"{median_ratio(baseline, mine):.0f}x"
+                ratio = f"{median_ratio(baseline, mine):.3g}x"
                 figures = [f"{statistics.median(figure):.2f}" for figure in (mine, baseline)]
                 table.add_row(net, layer, rounds[0][0][1], *figures, ratio)
     console.print(table)

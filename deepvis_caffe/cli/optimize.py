@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +220,7 @@ def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, w
         else parse_units(units, (unit_shape(net, layer) or (1,))[0])
     )
     typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
+    begun = time.monotonic()
     with progress_bar(f"{layer} on {place(net, work.where)}", "image steps") as report:
         made = make_layer(
             net,
@@ -242,9 +244,10 @@ def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, w
     if off:
         typer.echo(off_note(off, len(made) * seeds, below_relus(net, layer)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
+    rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
         f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer)}; "
-        f"{new} runs made now, {runs - new} were there",
+        f"{new} runs made now, {runs - new} were there{rate}",
         err=True,
     )
 

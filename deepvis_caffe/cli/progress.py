@@ -27,12 +27,19 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
+        ProgressColumn,
+        Task,
         TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class _Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -47,6 +54,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        _Rate(),
         console=console,
         transient=True,
     ) as bar:
@@ -74,7 +82,7 @@ def plain_lines(what: str, unit: str, clock: Callable[[], float] = time.monotoni
         line = f"{what}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}"
         if total and done:
             left = timedelta(seconds=round((now - begun) * (total - done) / done))
-            line += f", about {left} left"
+            line += f", {done / (now - begun):,.0f} a second, about {left} left"
         typer.echo(line, err=True)
 
     return report

@@ -14,9 +14,9 @@ def test_plain_lines_come_every_ten_seconds(capsys: pytest.CaptureFixture[str]) 
         now = 100.0 + second
         report(second * 50, 10_000)
     assert capsys.readouterr().err.splitlines() == [
-        "fc8: 100 of 10,000 image steps, about 0:03:18 left",  # 50 a second
-        "fc8: 600 of 10,000 image steps, about 0:03:08 left",
-        "fc8: 1,100 of 10,000 image steps, about 0:02:58 left",
+        "fc8: 100 of 10,000 image steps, 50 a second, about 0:03:18 left",
+        "fc8: 600 of 10,000 image steps, 50 a second, about 0:03:08 left",
+        "fc8: 1,100 of 10,000 image steps, 50 a second, about 0:02:58 left",
     ]
 
 

@@ -25,6 +25,8 @@ from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
 
+Channels = tuple[int, ...] | None
+
 
 class TorchNet(Net):
     """A Caffe model on PyTorch.
@@ -57,7 +59,7 @@ class TorchNet(Net):
         self.ops = ops_for("torch", str(self._device))
         self._values: dict[Value, Tensor] = {}
         self._ascent: Pass | None = None
-        self._plans: dict[tuple[Value, tuple[int, ...] | None], tuple[Step, ...]] = {}
+        self._plans: dict[tuple[Value, bool], tuple[Channels, tuple[Step, ...]]] = {}
         self._fitting: set[tuple[Value, torch.Size]] = set()
 
     @property
@@ -125,13 +127,14 @@ class TorchNet(Net):
         for blob, shape in self.inputs.items():
             if blob != image.blob:
                 values[Value(blob)] = torch.zeros((len(x), *shape[1:]), device=self._device)
-        key = target, channels
-        if key not in self._plans:
+        part, steps = self._plans.get((target, channels is None), (None, None))
+        if steps is None or part != channels:  # of parts the last one only: they are many
             graph, program = self.model.graph, self._program
-            self._plans[key] = make_plan(graph, program, target, image, values, channels)
+            steps = make_plan(graph, program, target, image, values, channels)
+            self._plans[target, channels is None] = channels, steps
         check = None if (target, x.shape) in self._fitting else self._check
         with full_precision():
-            self._ascent = Pass(self._plans[key], values, image, target, check)
+            self._ascent = Pass(steps, values, image, target, check)
         self._fitting.add((target, x.shape))
         return self._ascent.top
 

@@ -161,3 +161,14 @@ def test_only_the_wanted_channels_of_the_last_weights_are_computed(tmp_path, mon
     )
     net.evaluate(torch.tensor(noise(3, 2, 9, 10)), "pool_b", (5, 7))
     assert shapes == [6, 2]
+
+
+def test_of_plans_for_some_channels_the_last_one_is_kept(tmp_path):
+    net = load_text("torch", tmp_path, POOLED)
+    x = torch.tensor(noise(3, 2, 9, 10))
+    whole = net.evaluate(x, "pool_b").clone()
+    for channels in ((5,), (7, 1), (5,), (30,)):
+        np.testing.assert_allclose(
+            net.evaluate(x, "pool_b", channels), whole[:, list(channels)], rtol=1e-5, atol=1e-6
+        )
+    assert len(net._plans) == 2
