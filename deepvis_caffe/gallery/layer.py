@@ -233,10 +233,6 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     )
 
 
-def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
-
-
 def write_result(store: ResultStore, result: AscentResult, about: Record) -> None:
     """Write the pictures of one run, and then its record, to which `about` is added."""
     pictures = {"best_X": result.symmetric_picture(), "best_Xpm": result.picture()}

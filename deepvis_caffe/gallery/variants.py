@@ -14,18 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.gallery.layer import batches, model_names, recipe, seen_window, write_result
+from deepvis_caffe.gallery.shards import Shard, run_shards
 from deepvis_caffe.gallery.store import Record, ResultStore, read_record
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.optimizer import AscentParams, Position, optimize
+from deepvis_caffe.optimizer import AscentParams, Position
 from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
 from deepvis_caffe.optimizer.objective import resolve_position
 from deepvis_caffe.optimizer.run import unit_window
@@ -79,27 +81,17 @@ class Variants:
         """
         several = list(several)
         missing = {params: self.missing(params) for params in several}
-        total = sum(
-            params.iterations * sum(map(len, seeds.values())) for params, seeds in missing.items()
-        )
-        done = 0
-        for params, seeds_of in missing.items():
-            if not any(seeds_of.values()):
-                continue
-            for units, seeds in batches(seeds_of, self._most):
-                results = optimize(
-                    self.net,
-                    self.layer,
-                    units,
-                    seeds,
-                    preset=params,
-                    position=self.position,
-                    batch_size=len(units) * len(seeds),
-                    progress=progress and partial(_shifted, progress, done, total),
-                )
-                done += params.iterations * len(results)
+        shards = [
+            Shard(self.layer, tuple(units), tuple(seeds), params, self.position)
+            for params, seeds_of in missing.items()
+            if any(seeds_of.values())
+            for units, seeds in batches(seeds_of, self._most, whole=params.diversity > 0)
+        ]
+        with closing(run_shards(self.net, shards, progress=progress)) as found:
+            for shard, results in found:
+                store = self.store(shard.params)
                 for result in results:
-                    write_result(self.store(params), result, self.about(result.unit, params))
+                    write_result(store, result, self.about(result.unit, shard.params))
         return [self.store(params) for params in several]
 
     def store(self, params: AscentParams) -> ResultStore:
@@ -176,10 +168,6 @@ class Variants:
         where = resolve_position(self.position, self._shape, self.layer)
         window = unit_window(self.net, self.layer, where)
         return resolve_batch_size(self.net, self.layer, self.batch_size, images, window)
-
-
-def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
 
 
 def activation(record: Record) -> str:
