@@ -34,6 +34,20 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all; folders above it are made.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

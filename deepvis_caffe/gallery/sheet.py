@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import write_text
 from deepvis_caffe.gallery.figure import Cell, grid
 from deepvis_caffe.gallery.trials import Trial
 from deepvis_caffe.image import Picture, resize_image
@@ -51,12 +51,9 @@ def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Pa
     page = Environment(loader=loader, autoescape=True).get_template("search.html.j2")
     text = page.render(title=title, keep=keep, trials=[_row(one) for one in trials])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            part.write_text(text, encoding="utf-8")
+        return write_text(path, text)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:

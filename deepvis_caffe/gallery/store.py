@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import write_text
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.targets import UnitName
@@ -48,12 +48,9 @@ def write_record(path: Path, record: Record) -> Path:
     """Write JSON whole or not at all; NaN and infinity become null."""
     text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            part.write_text(text, encoding="utf-8")
+        return write_text(path, text)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
 
 
 def read_record(path: Path) -> Record | None:

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import write_text
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
@@ -94,12 +94,9 @@ def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = F
         )
     text = json.dumps({**_read(path), name: params.record()}, indent=1) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            part.write_text(text, encoding="utf-8")
+        return write_text(path, text)
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
-    return path
 
 
 def params_from_record(record: Mapping[str, Any]) -> AscentParams:
