@@ -1,0 +1,64 @@
+"""One picture on its way from a source to the net, and the slot that it travels through."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from deepvis_caffe.image import Picture
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture that a source gave.
+
+    Attributes
+    ----------
+    picture
+        (H, W, 3), RGB, uint8, of any size.
+    number
+        Counts the frames of one viewer: no two have the same.
+    name
+        What it is, for people: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
+    live
+        Whether more of the kind follow by themselves, as from a camera.
+    """
+
+    picture: Picture = field(repr=False)
+    number: int
+    name: str
+    live: bool = False
+
+
+class Newest(Generic[T]):
+    """A slot that holds one thing, the newest: who puts never waits, who takes never lags.
+
+    Any number of threads may put and take.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        """Put the newest in; one that nobody took is gone."""
+        with self._changed:
+            self._item = item
+            self._changed.notify_all()
+
+    def take(self, timeout: float | None = 0.0) -> T | None:
+        """Take what is there out, waiting for it up to `timeout` seconds (None: for ever)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
+            item, self._item = self._item, None
+            return item
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

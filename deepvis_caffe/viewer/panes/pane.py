@@ -1,0 +1,54 @@
+"""What a pane is: three functions over a `View`, none of which changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Literal, NamedTuple
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.view import View
+
+Kind = Literal["layer", "unit", "back", "view", "colormap", "source", "top", "command", "nothing"]
+
+
+class Hit(NamedTuple):
+    """What lies under a place of a pane.
+
+    Attributes
+    ----------
+    kind
+        ``"layer"`` and ``"unit"`` select the one numbered `index`; ``"back"`` and ``"view"`` set the
+        backward pass's mode and view to `value`; ``"command"`` is the action named `value`;
+        ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be pointed at.
+    index, value
+        See there.
+    tip
+        What to say of it beside the mouse: unit, label and activation; may be empty.
+    """
+
+    kind: Kind
+    index: int = 0
+    value: str = ""
+    tip: str = ""
+
+
+class Pane(NamedTuple):
+    """A part of the screen.
+
+    Attributes
+    ----------
+    name
+        What the layout calls it.
+    reads
+        All that its picture depends on, beside its size, in a form that can be compared: while it
+        stays equal, nothing is drawn anew.
+    draw
+        ``(view, height, width) -> picture`` of exactly that size, RGB uint8.
+    hit
+        ``(view, height, width, y, x) -> Hit`` or None: what lies at that pixel of it.
+    """
+
+    name: str
+    reads: Callable[[View], Hashable]
+    draw: Callable[[View, int, int], Picture]
+    hit: Callable[[View, int, int, int, int], Hit | None]

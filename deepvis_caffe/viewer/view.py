@@ -1,0 +1,126 @@
+"""All that a pane may read: the state, and what is known at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.viewer.frame import Frame
+from deepvis_caffe.viewer.request import Result
+from deepvis_caffe.viewer.state import Scene, State
+
+
+@dataclass(frozen=True, eq=False)
+class UnitPictures:
+    """What is known of one unit beside its activation.
+
+    Attributes
+    ----------
+    optimized
+        Its optimised images, each (H, W, 3) RGB uint8; sizes may differ.
+    top, deconv
+        The montage of the images that excite it most, and of their deconv; None where none is
+        there.
+    working
+        The image that is being synthesised now, as it is at this step; None where none is.
+    progress
+        How far that is, 0 to 1.
+    note
+        One line for people where there is nothing to see yet: "waiting for a quiet moment".
+    """
+
+    optimized: tuple[Picture, ...] = ()
+    top: Picture | None = None
+    deconv: Picture | None = None
+    working: Picture | None = None
+    progress: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Hover:
+    """Where the mouse is: pixels of the whole screen."""
+
+    y: int
+    x: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the status line says beside the state.
+
+    Attributes
+    ----------
+    rate
+        Results a second, over the last second.
+    seconds
+        What the last result took in the worker.
+    draw_seconds
+        What the last drawing took.
+    source
+        What the input is: a frame's name, "camera 0 is gone, trying again", ...
+    message
+        The last thing to say: an error of the worker, "saved shot_0001.png"; may be empty.
+    trouble
+        Whether that is an error.
+    recording
+        Whether a video is being recorded.
+    busy
+        Whether the worker computes something that the screen waits for.
+    visitors
+        How many look on through a browser.
+    """
+
+    rate: float = 0.0
+    seconds: float = 0.0
+    draw_seconds: float = 0.0
+    source: str = ""
+    message: str = ""
+    trouble: bool = False
+    recording: bool = False
+    busy: bool = False
+    visitors: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One moment of the viewer, whole: panes draw this and know nothing else.
+
+    Attributes
+    ----------
+    state, scene
+        What is set, and what is looked at.
+    preprocessor
+        Knows the channel order of the input's diff.
+    frame
+        The newest picture from the source; None before the first.
+    result
+        The newest answer of the worker, perhaps to an older request; None before the first.
+    unit
+        Pictures of the selected unit.
+    patterns
+        By unit of the selected layer, its optimised image; units without are left out.
+    patterns_version
+        Grows whenever `patterns` changes.
+    status, hover
+        Beside them.
+    """
+
+    state: State
+    scene: Scene
+    preprocessor: Preprocessor
+    frame: Frame | None = None
+    result: Result | None = None
+    unit: UnitPictures = field(default_factory=UnitPictures)
+    patterns: Mapping[int, Picture] = field(default_factory=dict)
+    patterns_version: int = 0
+    status: Status = field(default_factory=Status)
+    hover: Hover | None = None
+
+    @property
+    def current(self) -> Result | None:
+        """The newest result if it is of the layer that is selected now, else None."""
+        fits = self.result is not None and self.result.request.layer == self.state.layer
+        return self.result if fits else None
