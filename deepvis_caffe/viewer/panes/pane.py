@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.view import View
 
-Kind = Literal["layer", "unit", "back", "view", "colormap", "source", "top", "command", "nothing"]
+Kind = Literal["layer", "unit", "back", "view", "top", "command", "nothing"]
 
 
-class Hit(NamedTuple):
+@dataclass(frozen=True)
+class Hit:
     """What lies under a place of a pane.
 
     Attributes
     ----------
     kind
-        ``"layer"`` and ``"unit"`` select the one numbered `index`; ``"back"`` and ``"view"`` set the
-        backward pass's mode and view to `value`; ``"command"`` is the action named `value`;
+        ``"layer"`` and ``"unit"`` select the one numbered `index`; ``"back"`` and ``"view"`` set
+        the backward pass's mode and view to `value`; ``"command"`` is the action named `value`;
         ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be pointed at.
     index, value
         See there.
