@@ -13,7 +13,6 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Floats, Net
     from deepvis_caffe.image import Picture
 
 
@@ -46,6 +45,7 @@ def backward(
 
     Sends the unit's activation back down to the image and writes a picture of what arrives.
     """
+    from deepvis_caffe.engines.inputs import zero_inputs
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.gallery.views import heat, show_diff
     from deepvis_caffe.gallery.views import overlay as lay_over
@@ -75,14 +75,6 @@ def backward(
         for score, name in top_classes(values[scored], labels):
             typer.echo(f"{score:9.4f}  {name}")
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
-
-
-def zero_inputs(net: Net) -> dict[str, Floats]:
-    """Zeros for every input of the net but the image."""
-    import numpy as np
-
-    others = (name for name in net.inputs if name != net.image_input())
-    return {name: np.zeros((1, *net.inputs[name][1:]), np.float32) for name in others}
 
 
 def _read(image: str) -> Picture:

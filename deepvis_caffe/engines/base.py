@@ -192,6 +192,20 @@ class Net(abc.ABC):
         arrays = self._forward(self._checked_inputs(x), values)
         return dict(zip(names, arrays, strict=True))
 
+    def read(self, blobs: Iterable[str]) -> dict[str, Floats]:
+        """Read more blobs of the last :meth:`forward`, computing only what that left out.
+
+        Raises
+        ------
+        EngineError
+            No forward pass came before.
+        UnknownNameError
+            The net has no such blob.
+        """
+        names = list(blobs)
+        arrays = self._read([self.model.graph.final(name) for name in names])
+        return dict(zip(names, arrays, strict=True))
+
     def backward(
         self,
         name: str,
@@ -272,6 +286,10 @@ class Net(abc.ABC):
     @abc.abstractmethod
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
         """Run the layers that `values` need; host copies of them."""
+
+    @abc.abstractmethod
+    def _read(self, values: list[Value]) -> list[Floats]:
+        """Values of the last forward pass; host copies."""
 
     @abc.abstractmethod
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:

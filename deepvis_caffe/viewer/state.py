@@ -53,6 +53,8 @@ class State:
         Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
     labels, unit_images
         Whether class probabilities and the selected unit's images are shown.
+    synthesis
+        Whether a unit without optimised images gets some while there is nothing else to do.
     frozen
         Whether the input stands still.
     resize
@@ -81,6 +83,7 @@ class State:
     colormap: int = 0
     labels: bool = True
     unit_images: bool = True
+    synthesis: bool = True
     frozen: bool = False
     resize: Literal["crop", "stretch"] = "crop"
     help: bool = False
@@ -127,11 +130,14 @@ def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
     height, width = (max(size, 1) for size in entry.map_size)
     if entry.is_vector or min(height, width) * 8 < max(height, width):
         height = width = 1  # a number, or a line of them, is a square
-    best, count = (math.inf, 1), max(entry.units, 1)
+    count = max(entry.units, 1)
     ideal = math.sqrt(count * aspect * height / width)
-    for columns in {max(1, math.floor(ideal)), max(1, math.ceil(ideal)), 1}:
-        columns = min(columns, count)
+
+    def size(columns: int) -> tuple[float, int, int]:
+        """How large a grid of such cells is, then how many cells it has, then how narrow it is."""
         rows = math.ceil(count / columns)
-        best = min(best, (max(rows * height, columns * width / aspect), columns))
-    columns = best[1]
+        return max(rows * height, columns * width / aspect), rows * columns, -columns
+
+    near = (1, math.floor(ideal), math.ceil(ideal))
+    columns = min((min(max(one, 1), count) for one in near), key=size)
     return math.ceil(count / columns), columns

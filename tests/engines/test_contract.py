@@ -78,6 +78,38 @@ def test_net_says_what_it_is(smooth: Net, engine: str) -> None:
     assert described["fc"] == ("InnerProduct", (1, 6), 6 * 5 * 2 * 4 + 6)
 
 
+# -- reading more of a pass ----------------------------------------------------------------------
+
+
+def test_read_gives_what_forward_left_out(double: Net) -> None:
+    double.forward(X, blobs=["conv1"])
+    later = double.read(["conv2", "conv1"])
+    np.testing.assert_array_equal(later["conv2"], row(-3, 0))
+    np.testing.assert_array_equal(later["conv1"], row(3, 0))
+
+
+def test_read_means_the_last_forward_even_after_an_ascent(double: Net) -> None:
+    double.forward(X, blobs=["data"])
+    double.evaluate(double.ops.asarray(3 * X), "conv2")
+    np.testing.assert_array_equal(double.read(["conv2"])["conv2"], row(-3, 0))
+    double.forward(3 * X, blobs=["data"])  # conv1 = [11 -7], so conv2 = [-11 0]
+    np.testing.assert_array_equal(double.read(["conv2"])["conv2"], row(-11, 0))
+
+
+def test_read_leaves_a_backward_pass_possible(double: Net) -> None:
+    double.forward(X, blobs=["conv1"])
+    double.read(["conv2"])
+    np.testing.assert_array_equal(double.backward("conv2", row(1, 1))["data"], row(-2, 0))
+
+
+def test_read_without_forward_and_of_an_unknown_blob_says_so(double: Net) -> None:
+    with pytest.raises(EngineError, match="forward first"):
+        double.read(["conv1"])
+    double.forward(X)
+    with pytest.raises(UnknownNameError, match="conv9"):
+        double.read(["conv9"])
+
+
 # -- forward -------------------------------------------------------------------------------------
 
 

@@ -138,6 +138,10 @@ class PycaffeNet(Net):
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
         self._inputs = {name: array.copy() for name, array in inputs.items()}
         self._start(self._inputs)
+        return self._read(values)
+
+    def _read(self, values: list[Value]) -> list[Floats]:
+        self._take_up("read")
         self._run(values)
         return [np.array(self._blob(value).data) for value in values]
 
@@ -160,6 +164,14 @@ class PycaffeNet(Net):
         self._evaluated, self._channels = seed, channels
         data = self._blob(seed).data
         return data if channels is None else data[:, channels]
+
+    def _take_up(self, what: str) -> None:
+        """Make the blobs those of the last forward pass again."""
+        if self._inputs is None:
+            raise EngineError(f"{what} needs a forward pass before it: call forward first")
+        enter_device(self._caffe, self._device)
+        if self._set is not self._inputs:  # an ascent came between
+            self._start(self._inputs)
 
     def _start(self, inputs: Mapping[str, Floats]) -> None:
         """Set the inputs; nothing has run on them yet."""
@@ -209,11 +221,7 @@ class PycaffeNet(Net):
     # -- backward ----------------------------------------------------------------------------
 
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
-        if self._inputs is None:
-            raise EngineError("backward needs a forward pass before it: call forward first")
-        enter_device(self._caffe, self._device)
-        if self._set is not self._inputs:  # an ascent came between
-            self._start(self._inputs)
+        self._take_up("backward")
         self._run([seed, *values])
         reached = self._descend(seed, diff, mode, values)
         blobs = [(self._blob(value), self._ids[value] in reached) for value in values]

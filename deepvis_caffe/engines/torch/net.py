@@ -77,6 +77,11 @@ class TorchNet(Net):
         }
         return [_host(tensor) for tensor in self._need(values)]
 
+    def _read(self, values: list[Value]) -> list[Floats]:
+        if not self._values:
+            raise EngineError("read needs a forward pass before it: call forward first")
+        return [_host(tensor) for tensor in self._need(values)]
+
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
         if not self._values:
             raise EngineError("backward needs a forward pass before it: call forward first")

@@ -1,0 +1,257 @@
+"""What can be done in the viewer: one table of actions, each with its keys and what it does.
+
+An action that only sets something is a function ``(state, scene) -> state``. One that does
+something in the world (the next image, a screenshot, the end) has none: the session performs it by
+its name. Keys are the Deep Visualization Toolbox's (DVT) wherever it has the action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from deepvis_caffe.viewer.state import (
+    BACK_VIEWS,
+    BACKS,
+    COLORMAPS,
+    GAMMAS,
+    INDIVIDUALS,
+    ZOOMS,
+    Back,
+    Scene,
+    State,
+    grid_shape,
+)
+
+Change = Callable[[State, Scene], State]
+
+FAST = 5  # cells or layers at once, DVT's caffevis_fast_move_dist
+
+# What `b` goes through; the mode and view that most people want to see of each.
+COMMON: tuple[tuple[Back, str], ...] = (
+    ("off", "raw"),
+    ("gradient", "raw"),
+    ("gradient", "norm"),
+    ("deconv", "raw"),
+    ("guided", "raw"),
+)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a key does.
+
+    Attributes
+    ----------
+    name
+        Unique, for tests and for panes that offer it to the mouse.
+    keys
+        Names of keys, see `deepvis_caffe.viewer.keys`.
+    group, help
+        Where the list of keys has it, and what it says; actions of one text share a line.
+    change
+        What it makes of the state; None where the session performs it.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    group: str
+    help: str
+    change: Change | None = None
+
+
+# -- selecting ---------------------------------------------------------------------------------
+
+
+def select_layer(state: State, scene: Scene, layer: int) -> State:
+    """Select a layer, the nearest there is, and keep the unit as far as it has one."""
+    layer = max(0, min(layer, len(scene.entries) - 1))
+    unit = max(0, min(state.unit, scene.entries[layer].units - 1))
+    return replace(state, layer=layer, unit=unit, scroll=None)
+
+
+def select_unit(state: State, scene: Scene, unit: int) -> State:
+    """Select a unit of the layer, the nearest there is."""
+    return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
+
+
+def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
+    """Move the cursor: over layers one by one and, downward, into the grid; there by cells."""
+    if state.cursor == "layers":
+        if rows:
+            return replace(state, cursor="units") if rows > 0 else state
+        return select_layer(state, scene, state.layer + columns)
+    _, width = grid_shape(scene.entries[state.layer], state.aspect)
+    unit = state.unit + columns + rows * width
+    if rows < 0 and unit < 0:  # over the upper edge
+        return replace(state, cursor="layers", unit=state.unit % width)
+    if rows > 0 and unit >= scene.entries[state.layer].units:
+        return state  # there is no row below
+    return select_unit(state, scene, unit)
+
+
+def _step_layer(count: int, state: State, scene: Scene) -> State:
+    return select_layer(state, scene, state.layer + count)
+
+
+def _end_layer(last: bool, state: State, scene: Scene) -> State:
+    return select_layer(state, scene, len(scene.entries) - 1 if last else 0)
+
+
+def _reset(state: State, scene: Scene) -> State:
+    """As after the start, but for what belongs to the window and its input."""
+    return replace(
+        State(),
+        aspect=state.aspect,
+        resize=state.resize,
+        frozen=state.frozen,
+        timing=state.timing,
+        synthesis=state.synthesis,
+    )
+
+
+# -- the backward pass -------------------------------------------------------------------------
+
+
+def _common_back(state: State, scene: Scene) -> State:
+    now = (state.back, "raw" if state.back == "off" else state.back_view)
+    following = COMMON.index(now) + 1 if now in COMMON else 0
+    back, view = COMMON[following % len(COMMON)]
+    return set_back(replace(state, back_view=view), back)
+
+
+def set_back(state: State, back: Back) -> State:
+    """Set the backward mode; without one the grid shows no diffs and nothing of it is enlarged."""
+    if back != "off":
+        return replace(state, back=back)
+    return replace(
+        state, back=back, show_back=False, zoom="off" if state.zoom == "back" else state.zoom
+    )
+
+
+def _next_back(state: State, scene: Scene) -> State:
+    return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
+
+
+def _next_view(state: State, scene: Scene) -> State:
+    at = BACK_VIEWS.index(state.back_view)
+    return replace(state, back_view=BACK_VIEWS[(at + 1) % len(BACK_VIEWS)])
+
+
+def _freeze_source(state: State, scene: Scene) -> State:
+    return replace(state, source=None if state.source else (state.layer, state.unit))
+
+
+def _show_back(state: State, scene: Scene) -> State:
+    if state.patterns:  # back to whatever the grid showed before
+        return replace(state, patterns=False)
+    back = "gradient" if not state.show_back and state.back == "off" else state.back
+    return replace(state, show_back=not state.show_back, back=back)
+
+
+# -- the grid ----------------------------------------------------------------------------------
+
+
+def _toggle(field: str, state: State, scene: Scene) -> State:
+    change: dict[str, Any] = {field: not getattr(state, field)}
+    return replace(state, **change)
+
+
+def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
+    return replace(state, **{field: (getattr(state, field) + 1) % count})
+
+
+def _next_zoom(state: State, scene: Scene) -> State:
+    zoom = ZOOMS[(ZOOMS.index(state.zoom) + 1) % len(ZOOMS)]
+    return replace(state, zoom="off" if zoom == "back" and state.back == "off" else zoom)
+
+
+def _next_resize(state: State, scene: Scene) -> State:
+    return replace(state, resize="stretch" if state.resize == "crop" else "crop")
+
+
+MOVING, BACKWARD, GRID, INPUT, WINDOW = "Moving", "Backward", "Grid", "Input", "Window"
+
+ACTIONS = (
+    Action("left", ("left", "j"), MOVING, "move the cursor", partial(_move, 0, -1)),
+    Action("right", ("right", "l"), MOVING, "move the cursor", partial(_move, 0, 1)),
+    Action("up", ("up", "i"), MOVING, "move the cursor", partial(_move, -1, 0)),
+    Action("down", ("down", "k"), MOVING, "move the cursor", partial(_move, 1, 0)),
+    Action("fast_left", ("J",), MOVING, f"move it by {FAST}", partial(_move, 0, -FAST)),
+    Action("fast_right", ("L",), MOVING, f"move it by {FAST}", partial(_move, 0, FAST)),
+    Action("fast_up", ("I",), MOVING, f"move it by {FAST}", partial(_move, -FAST, 0)),
+    Action("fast_down", ("K",), MOVING, f"move it by {FAST}", partial(_move, FAST, 0)),
+    Action("previous_layer", ("u", "U"), MOVING, "previous layer", partial(_step_layer, -1)),
+    Action("next_layer", ("o", "O"), MOVING, "next layer", partial(_step_layer, 1)),
+    Action("first_layer", ("home",), MOVING, "first, last layer", partial(_end_layer, False)),
+    Action("last_layer", ("end",), MOVING, "first, last layer", partial(_end_layer, True)),
+    Action("reset", ("esc",), MOVING, "first layer and unit, all else as at the start", _reset),
+    Action("common_back", ("b",), BACKWARD, "next of the common modes and views", _common_back),
+    Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
+    Action("back_view", ("m",), BACKWARD, f"next view: {', '.join(BACK_VIEWS)}", _next_view),
+    Action("freeze_source", ("d",), BACKWARD, "hold the unit that it starts from", _freeze_source),
+    Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
+    Action("zoom", ("z",), GRID, "enlarge the unit, the backward result, nothing", _next_zoom),
+    Action(
+        "patterns", ("s",), GRID, "optimised images, or activations", partial(_toggle, "patterns")
+    ),
+    Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),
+    Action(
+        "individual",
+        ("T",),
+        GRID,
+        "stretch each channel by itself",
+        partial(_cycle, "individual", len(INDIVIDUALS)),
+    ),
+    Action("colormap", ("g",), GRID, "next colors", partial(_cycle, "colormap", len(COLORMAPS))),
+    Action("freeze", ("f",), INPUT, "stop the input, or let it go on", partial(_toggle, "frozen")),
+    Action("next_image", ("e", "pgdn"), INPUT, "next image; in a video onward"),
+    Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video back"),
+    Action("next_source", ("c",), INPUT, "next source: camera, files"),
+    Action("previous_source", ("C",), INPUT, "previous source"),
+    Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
+    Action("labels", ("8",), WINDOW, "show classes", partial(_toggle, "labels")),
+    Action(
+        "unit_images", ("9",), WINDOW, "show the unit's images", partial(_toggle, "unit_images")
+    ),
+    Action(
+        "synthesis",
+        ("x",),
+        WINDOW,
+        "make images of units that have none",
+        partial(_toggle, "synthesis"),
+    ),
+    Action("timing", ("5",), WINDOW, "say where the time goes", partial(_toggle, "timing")),
+    Action("screenshot", ("p",), WINDOW, "save a picture of the window"),
+    Action("record", ("r",), WINDOW, "record a video, or stop"),
+    Action("help", ("h", "?"), WINDOW, "this list", partial(_toggle, "help")),
+    Action("quit", ("q",), WINDOW, "quit"),
+)
+
+
+def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
+    table: dict[str, Action] = {}
+    for action in actions:
+        for key in action.keys:
+            if key in table:
+                raise ValueError(f"key {key!r} is {table[key].name!r} and {action.name!r}, too")
+            table[key] = action
+    return table
+
+
+BY_KEY = _by_key(ACTIONS)
+BY_NAME = {action.name: action for action in ACTIONS}
+
+
+def help_table() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The list of keys: groups in order, each with its lines of (keys, what they do)."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for action in ACTIONS:
+        lines = groups.setdefault(action.group, {})
+        lines.setdefault(action.help, []).extend(action.keys)
+    return [
+        (group, [(" ".join(keys), text) for text, keys in lines.items()])
+        for group, lines in groups.items()
+    ]

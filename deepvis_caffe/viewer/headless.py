@@ -1,0 +1,57 @@
+"""The session without anybody who looks: pictures of what the window would show, as files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.image import write_image
+from deepvis_caffe.viewer.session import Session
+
+LONGEST = 120.0  # seconds that one picture may take
+
+
+def run_headless(
+    session: Session, frames: int, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Write what the window would show for each of the next `frames` frames of the source.
+
+    Of a camera or video each new frame is one; through images it goes one by one.
+
+    Returns
+    -------
+    list of Path
+        ``frame_0001.png`` and so on.
+
+    Raises
+    ------
+    DeepVisError
+        No picture came within two minutes: what the source or the net has to say.
+    """
+    written: list[Path] = []
+    last = -1
+    for number in range(1, frames + 1):
+        last = _wait(session, last)
+        _, picture = session.draw()
+        written.append(write_image(folder / f"frame_{number:04d}.png", picture))
+        if progress:
+            progress(number, frames)
+        if number < frames and not session.live:
+            session.act("next_image")
+    return written
+
+
+def _wait(session: Session, last: int) -> int:
+    """Wait until another frame than `last` is on the picture, whole; its number."""
+    until = time.monotonic() + LONGEST
+    while time.monotonic() < until:
+        session.wake.wait(0.05)
+        session.draw()
+        shown = session.shown
+        if session.settled and shown is not None and shown != last:
+            return shown
+        if session.trouble:
+            break
+    raise DeepVisError(session.trouble or f"no frame came within {LONGEST:g} seconds")

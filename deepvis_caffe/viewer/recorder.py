@@ -1,0 +1,148 @@
+"""What the window shows, as files: a PNG of one moment, an MP4 of many. Nothing waits for either."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.image import Picture, resize_image, write_image
+
+FRAMES_A_SECOND = 20
+LONGEST_LAG = 2.0  # seconds of video that are made up for after a stall
+
+Say = Callable[[str, bool], None]
+
+
+class Recorder:
+    """Saves screenshots and videos of pictures that somebody else draws.
+
+    Parameters
+    ----------
+    folder
+        Where files go; made when the first one is written.
+    say
+        Called with a line for people and whether it is trouble, from any thread.
+    """
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self._folder, self._say = folder, say
+        self._video: _Video | None = None
+        self._savers: list[threading.Thread] = []
+
+    @property
+    def recording(self) -> bool:
+        """Whether a video is being recorded."""
+        return self._video is not None and self._video.alive
+
+    def screenshot(self, picture: Picture) -> None:
+        """Save a picture, (H, W, 3) RGB uint8, without waiting for the disk."""
+        saver = threading.Thread(target=self._save, args=(picture,), name="deepvis screenshot")
+        self._savers = [one for one in self._savers if one.is_alive()] + [saver]
+        saver.start()
+
+    def toggle(self, picture: Picture) -> None:
+        """Start a video of pictures of this one's size, or end the one that is being recorded."""
+        if self._video is not None:
+            self._stop()
+            return
+        try:
+            path = _free(self._folder, "video", ".mp4")
+            self._video = _Video(path, picture, self._say)
+        except (DeepVisError, OSError) as error:
+            self._say(f"cannot record a video in {self._folder}: {error}", True)
+        else:
+            self._say(f"recording {path.name}", False)
+
+    def show(self, picture: Picture) -> None:
+        """Let this be what a video shows from now on; it may have another size."""
+        if self._video is not None:
+            self._video.picture = picture
+
+    def close(self) -> None:
+        """End a video, and wait until everything is on disk."""
+        if self._video is not None:
+            self._stop()
+        for saver in self._savers:
+            saver.join()
+
+    def _stop(self) -> None:
+        assert self._video is not None
+        self._video.close()
+        self._video = None
+
+    def _save(self, picture: Picture) -> None:
+        try:
+            path = write_image(_free(self._folder, "shot", ".png"), picture)
+        except (DeepVisError, OSError) as error:
+            self._say(str(error), True)
+        else:
+            self._say(f"saved {path}", False)
+
+
+class _Video:
+    """A video file that is written on a thread of its own, at a constant rate.
+
+    It has another name until it is whole: a video that was cut off has no index and does not play.
+    """
+
+    def __init__(self, path: Path, first: Picture, say: Say) -> None:
+        import cv2
+
+        height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec wants even sizes
+        self.picture = first
+        self._path, self._say, self._size = path, say, (height, width)
+        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        self._writer: Any = cv2.VideoWriter(
+            str(self._part), codec, FRAMES_A_SECOND, (width, height)
+        )
+        if not self._writer.isOpened():
+            raise ImageError("OpenCV cannot write MP4 files there")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="deepvis video", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._write()
+            self._part.replace(self._path)
+            self._say(f"saved {self._path}", False)
+        except Exception as error:
+            self._part.unlink(missing_ok=True)
+            self._say(f"the video {self._path} is lost: {error}", True)
+
+    def _write(self) -> None:
+        begun, written, last = time.monotonic(), 0, None
+        frame = self.picture
+        while not self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - time.monotonic())):
+            behind = time.monotonic() - begun - written / FRAMES_A_SECOND
+            if behind > LONGEST_LAG:
+                begun += behind
+            if last is not self.picture:
+                last = self.picture
+                frame = resize_image(last, *self._size)[..., ::-1]
+            self._writer.write(frame.copy())
+            written += 1
+        self._writer.release()
+        if not self._part.stat().st_size:
+            raise ImageError("the disk may be full")
+
+
+def _free(folder: Path, kind: str, suffix: str) -> Path:
+    """The first name that is not taken: ``shot_0001.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (folder / f"{kind}_{number:04d}{suffix}" for number in itertools.count(1))
+    return next(path for path in names if not path.exists())

@@ -1,0 +1,277 @@
+"""The viewer without a window: keys and mouse in, pictures out. Every front end drives this one.
+
+Called from one thread. Nothing in it waits for the net, a camera or a disk: those have threads of
+their own, and what they find is taken when the next picture is drawn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
+from deepvis_caffe.viewer.frame import Frame, Newest
+from deepvis_caffe.viewer.layout import grid_aspect, pane_at
+from deepvis_caffe.viewer.mouse import click, wheel
+from deepvis_caffe.viewer.recorder import Recorder
+from deepvis_caffe.viewer.request import Result, request_of
+from deepvis_caffe.viewer.screen import Screen
+from deepvis_caffe.viewer.state import State
+from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
+
+if TYPE_CHECKING:
+    from deepvis_caffe.viewer.parts import Parts
+
+Mouse = Literal["move", "click", "wheel", "leave"]
+
+SMALLEST, LARGEST = (320, 240), (3840, 2160)  # width, height of a picture
+MESSAGE = 6.0  # seconds that a message stays
+RATE_EVERY = 0.5  # seconds between two counts of results a second
+
+
+class Session:
+    """One run of the viewer.
+
+    Parameters
+    ----------
+    parts
+        The threads and stores that it works with, not yet started.
+    width, height
+        Of the pictures, pixels.
+
+    Attributes
+    ----------
+    state
+        What is set.
+    running
+        False once somebody has asked to quit.
+    wake
+        Set when there may be something new to draw; for front ends that wait.
+    """
+
+    def __init__(self, parts: Parts, width: int = 1280, height: int = 800) -> None:
+        self._parts, self.scene = parts, parts.scene
+        self.state = State()
+        self.running = True
+        self.wake = threading.Event()
+        self._screen = Screen(help_table())
+        self._frames: Newest[Frame] = parts.frames
+        self._frame: Frame | None = None
+        self._result: Result | None = None
+        self._hover: Hover | None = None
+        self._visitors = 0
+        self._message: tuple[float, str, bool] = (0.0, "", False)
+        self._arrivals: deque[float] = deque()
+        self._rate, self._counted = 0.0, 0.0
+        self._draw_seconds = 0.0
+        self._number, self._key, self._picture = 0, None, None
+        self._recorder = Recorder(parts.folder, self.say)
+        self._commands: dict[str, Callable[[], None]] = {
+            "next_image": lambda: parts.player.step(1),
+            "previous_image": lambda: parts.player.step(-1),
+            "next_source": lambda: parts.player.switch(1),
+            "previous_source": lambda: parts.player.switch(-1),
+            "screenshot": self._screenshot,
+            "record": lambda: self._recorder.toggle(self.draw()[1]),
+            "quit": self._quit,
+        }
+        self.resize(width, height)
+
+    # -- from its front end --------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """For the window's frame."""
+        return f"deepvis: {self.scene.model}" if self.scene.model else "deepvis"
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._parts.start(self.wake.set)
+        self._settle(self.state)
+
+    def press(self, key: str) -> None:
+        """Do what a key does; keys that do nothing are ignored."""
+        action = BY_KEY.get(key)
+        if action is not None:
+            self.act(action.name)
+
+    def act(self, name: str) -> None:
+        """Do an action by its name."""
+        change = BY_NAME[name].change
+        if change is None:
+            self._commands[name]()
+        else:
+            self._settle(change(self.state, self.scene))
+        self.wake.set()
+
+    def mouse(self, kind: Mouse, y: int, x: int, steps: int = 0) -> None:
+        """The mouse moved, clicked or turned its wheel by `steps` at this pixel, or left."""
+        self._hover = None if kind == "leave" else Hover(y, x)
+        if kind == "click":
+            hit = self._screen.hit(self._view(), y, x)
+            if hit is not None and hit.kind == "command":
+                self.act(hit.value)
+            else:
+                self._settle(click(self.state, self.scene, hit))
+        elif kind == "wheel":
+            pane = pane_at(self._width, self._height, self.state, y, x)
+            self._settle(wheel(self.state, self.scene, pane or "", steps))
+        self.wake.set()
+
+    def resize(self, width: int, height: int) -> None:
+        """Draw pictures of this size from now on, within limits."""
+        self._width = min(max(width, SMALLEST[0]), LARGEST[0])
+        self._height = min(max(height, SMALLEST[1]), LARGEST[1])
+        self._settle(self.state)
+
+    def push(self, picture: Picture, name: str) -> None:
+        """Let a picture from outside be the input: (H, W, 3) RGB uint8."""
+        self._parts.push(picture, name)
+
+    def set_visitors(self, count: int) -> None:
+        """Say how many look on through a browser."""
+        self._visitors = count
+
+    def say(self, text: str, trouble: bool = False) -> None:
+        """Show a line for some seconds; from any thread."""
+        self._message = (time.monotonic() + MESSAGE, text, trouble)
+        self.wake.set()
+
+    def draw(self) -> tuple[int, Picture]:
+        """What the window shows now, (H, W, 3) RGB uint8, and a number that grows as it changes."""
+        self.wake.clear()
+        self._take()
+        view = self._view()
+        key: Any = (
+            view.state,
+            view.status,
+            view.hover,
+            view.result and view.result.number,
+            view.frame and view.frame.number,
+            id(view.unit),
+            view.patterns_version,
+            self._width,
+            self._height,
+        )
+        if key != self._key or self._picture is None:
+            begun = time.perf_counter()
+            self._picture = self._screen.draw(view, self._width, self._height)
+            self._draw_seconds = time.perf_counter() - begun
+            self._key, self._number = key, self._number + 1
+            self._recorder.show(self._picture)
+        return self._number, self._picture
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is shown answers what is asked: nothing is being computed for it."""
+        return not self._parts.worker.busy and self._result is not None and not self._stale()
+
+    @property
+    def shown(self) -> int | None:
+        """The number of the frame whose result is shown; None before the first."""
+        return self._result.frame.number if self._result else None
+
+    @property
+    def live(self) -> bool:
+        """Whether frames follow by themselves, as from a camera."""
+        return self._frame is not None and self._frame.live
+
+    @property
+    def trouble(self) -> str:
+        """What the worker has to say of the last frame; empty where all is well."""
+        return self._parts.worker.trouble
+
+    def close(self) -> bool:
+        """End every thread; whether all of them ended."""
+        self.running = False
+        self._recorder.close()
+        return self._parts.close()
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _settle(self, state: State) -> None:
+        """Take a state on, and tell everybody whom it concerns."""
+        state = replace(state, aspect=grid_aspect(self._width, self._height, state))
+        if state.frozen != self.state.frozen:
+            self._parts.player.freeze(state.frozen)
+        self.state = state
+        self._parts.worker.ask(request_of(state, self.scene))
+        entry = self.scene.entries[state.layer]
+        self._parts.want(entry if state.synthesis else None, state.unit)
+
+    def _take(self) -> None:
+        frame = self._frames.take()
+        if frame is not None:
+            self._frame = frame
+        result = self._parts.results.take()
+        now = time.monotonic()
+        if result is not None:
+            self._result = result
+            self._arrivals.append(now)
+        while self._arrivals and self._arrivals[0] < now - 1:
+            self._arrivals.popleft()
+        if now - self._counted > RATE_EVERY:
+            self._rate, self._counted = float(len(self._arrivals)), now
+
+    def _stale(self) -> bool:
+        wanted = request_of(self.state, self.scene)
+        return self._result is None or self._result.request != wanted
+
+    def _view(self) -> View:
+        state, parts = self.state, self._parts
+        entry = self.scene.entries[state.layer]
+        version, patterns = parts.library.patterns(entry) if state.patterns else (0, {})
+        unit = parts.library.unit(entry, state.unit) if state.unit_images else UnitPictures()
+        return View(
+            state=state,
+            scene=self.scene,
+            preprocessor=parts.preprocessor,
+            frame=self._frame,
+            result=self._result,
+            unit=unit,
+            patterns=patterns,
+            patterns_version=version,
+            status=self._status(),
+            hover=self._hover,
+        )
+
+    def _status(self) -> Status:
+        player, trouble = self._parts.player.status(), self._parts.worker.trouble
+        until, text, bad = self._message
+        if time.monotonic() > until:
+            text, bad = "", False
+        if trouble:
+            text, bad = trouble, True
+        elif player.trouble and not text:
+            text, bad = player.message, True
+        timing = self.state.timing and self._result is not None
+        return Status(
+            rate=self._rate,
+            seconds=round(self._result.seconds, 3) if timing and self._result else 0.0,
+            draw_seconds=round(self._draw_seconds, 3) if timing else 0.0,
+            source=player.name,
+            message=text,
+            trouble=bad,
+            recording=self._recorder.recording,
+            busy=self._stale() and self._frame is not None,
+            visitors=self._visitors,
+        )
+
+    def _screenshot(self) -> None:
+        self._recorder.screenshot(self.draw()[1])
+
+    def _quit(self) -> None:
+        self.running = False
+
+
+def play(session: Session, keys: Sequence[str]) -> None:
+    """Press keys one after the other, as a script does: ``"right*3"`` is three times right."""
+    for item in keys:
+        key, star, times = item.partition("*")
+        for _ in range(int(times) if star and times else 1):
+            session.press(key)

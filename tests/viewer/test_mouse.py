@@ -1,0 +1,51 @@
+"""What the mouse does to a state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from viewer.scenes import scene
+
+from deepvis_caffe.viewer.mouse import click, wheel
+from deepvis_caffe.viewer.panes.pane import Hit
+from deepvis_caffe.viewer.state import State
+
+SCENE = scene()
+STATE = State(aspect=4 / 3, unit=6, cursor="units")
+
+
+def test_a_layer_and_a_unit_are_selected() -> None:
+    assert click(STATE, SCENE, Hit("layer", 1)) == replace(STATE, layer=1, unit=4, cursor="layers")
+    assert click(replace(STATE, cursor="layers"), SCENE, Hit("unit", 9)) == replace(STATE, unit=9)
+
+
+def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
+    once = click(STATE, SCENE, Hit("unit", 9))
+    twice = click(once, SCENE, Hit("unit", 9))
+    assert twice == replace(once, zoom="unit")
+    assert click(twice, SCENE, Hit("unit", 9)) == once
+
+
+def test_the_pass_s_mode_and_view_are_set() -> None:
+    assert click(STATE, SCENE, Hit("back", value="guided")) == replace(STATE, back="guided")
+    shown = replace(STATE, back="deconv", zoom="back", show_back=True)
+    assert click(shown, SCENE, Hit("back", value="off")) == STATE
+    assert click(STATE, SCENE, Hit("view", value="heat")) == replace(
+        STATE, back="gradient", back_view="heat"
+    )
+    assert click(shown, SCENE, Hit("view", value="norm")) == replace(shown, back_view="norm")
+
+
+def test_an_action_is_done_and_what_can_only_be_pointed_at_is_not() -> None:
+    assert click(STATE, SCENE, Hit("command", value="gamma")) == replace(STATE, gamma=1)
+    assert click(STATE, SCENE, Hit("command", value="quit")) == STATE  # the session's
+    assert click(STATE, SCENE, Hit("nothing", tip="4.2")) == STATE
+    assert click(STATE, SCENE, None) == STATE
+
+
+def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
+    assert wheel(STATE, SCENE, "layers", 2).scroll == 2
+    assert wheel(replace(STATE, scroll=1), SCENE, "layers", -3).scroll == 0
+    assert wheel(STATE, SCENE, "grid", 1).unit == 10  # rows of 4
+    assert wheel(STATE, SCENE, "grid", -2).unit == 0
+    assert wheel(STATE, SCENE, "input", 1) == STATE
