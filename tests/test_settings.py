@@ -238,6 +238,11 @@ def test_a_dvt_file_loads_with_one_warning(
             {"labels": None, "resize": "stretch"},
         ),
         ("caffevis_labels = 'a'\nlabels = 'b'", {"labels": "HERE/b"}),  # ours wins
+        (
+            "caffevis_labels = ''\ninput_updater_capture_device = 1\n"
+            "static_files_dir = '%DVT_ROOT%/images'",
+            {"source": "1,HERE/images"},
+        ),
     ],
 )
 def test_dvt_names(tmp_path: Path, lines: str, expected: dict[str, object]) -> None:
@@ -246,7 +251,35 @@ def test_dvt_names(tmp_path: Path, lines: str, expected: dict[str, object]) -> N
     for name, value in expected.items():
         if isinstance(value, str) and value.startswith("HERE"):
             value = Path(value.replace("HERE", str(tmp_path)))
+        elif isinstance(value, str):
+            value = value.replace("HERE", str(tmp_path))
         assert getattr(settings, name) == value
+
+
+# -- what the viewer looks at --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("source = 0", "0"),
+        ("source = [1, 'shots', 'http://cam/mjpeg']", "1,HERE/shots,http://cam/mjpeg"),
+        ("source = 'clip.mp4'", "clip.mp4"),  # there is no such file
+        ("source = None", None),
+    ],
+)
+def test_sources_are_numbers_paths_and_lists_and_paths_start_at_the_file(
+    tmp_path: Path, line: str, expected: str | None
+) -> None:
+    (tmp_path / "shots").mkdir()
+    _file(tmp_path / "settings_local.py", line)
+    assert load_settings().source == (expected and expected.replace("HERE", str(tmp_path)))
+
+
+@pytest.mark.parametrize("value", ["800", "800,0", "1,2,3"])
+def test_a_window_is_a_width_and_a_height(value: str) -> None:
+    with pytest.raises(SettingsError, match="as in 1280,800"):
+        load_settings(None, {"window": value})
 
 
 # -- the template --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.cli.presets import presets
 from deepvis_caffe.cli.search import search
 from deepvis_caffe.cli.sweep import sweep
+from deepvis_caffe.cli.view import view
 from deepvis_caffe.errors import DeepVisError
 
 INTERRUPTED = 130
@@ -87,6 +88,7 @@ def deepvis(
 COMMANDS = (
     doctor,
     info,
+    view,
     backward,
     optimize,
     gallery,

@@ -20,6 +20,7 @@ RENAMED = {
     "caffevis_unit_jpg_dir": "results",
 }
 SWITCHES = ("caffevis_mode_gpu", "caffevis_gpu_id", "static_file_stretch_mode")
+SOURCES = ("input_updater_capture_device", "static_files_dir")  # the camera, then the files
 
 
 def is_dvt(names: Mapping[str, Any]) -> bool:
@@ -55,8 +56,11 @@ def translate(
         values["device"] = _device(bool(names["caffevis_mode_gpu"]), names.get("caffevis_gpu_id"))
     if "static_file_stretch_mode" in names:
         values["resize"] = "stretch" if names["static_file_stretch_mode"] else "crop"
+    sources = [str(_rooted(names[name], folder)) for name in SOURCES if names.get(name) is not None]
+    if sources:
+        values["source"] = ",".join(sources)
     values |= {name: value for name, value in names.items() if name in known}
-    used = {*RENAMED, *SWITCHES, *known}
+    used = {*RENAMED, *SWITCHES, *SOURCES, *known}
     return values, [name for name in names if name not in used]
 
 

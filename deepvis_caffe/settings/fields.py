@@ -24,7 +24,7 @@ from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
 
-MODEL, OPTIMIZER = "Model", "Optimizer"
+MODEL, OPTIMIZER, VIEWER = "Model", "Optimizer", "Viewer"
 
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
@@ -72,6 +72,19 @@ def _parse_preset(value: Any) -> Any:
 def _check_device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError("it should be auto, cpu, cuda, or a numbered one as in cuda:1")
+    return value
+
+
+def _parse_source(value: Any) -> Any:
+    """A camera's number, and several sources, as the text that a flag would have."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int | Path) and not isinstance(value, bool) else value
+
+
+def _check_window(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(value) != 2 or min(value) < 1:
+        raise ValueError("it should be a width and a height in pixels, as in 1280,800")
     return value
 
 
@@ -220,6 +233,17 @@ class Settings(BaseModel):
         None,
         "Address of a Dask scheduler, as in tcp://10.0.0.1:8786, whose workers share the work; "
         "`workers` does not count then.",
+    )
+
+    source: Annotated[str, BeforeValidator(_parse_source)] | None = _setting(
+        VIEWER,
+        None,
+        "What the viewer looks at: a camera's number or device, a video, a URL, a picture, a "
+        "folder of them, or several of these with commas between; none is camera 0, and "
+        "photographs that come with scikit-image where there is no camera.",
+    )
+    window: Annotated[Integers, AfterValidator(_check_window)] = _setting(
+        VIEWER, (1280, 800), "The viewer's size at the start, width and height in pixels."
     )
 
     def __init__(self, **values: Any) -> None:

@@ -106,13 +106,20 @@ def _read(path: Path) -> Settings:
         )
         raise SettingsError(f"{path}{f':{line}' if line else ''}: {error}{hint}") from None
     paths = {name: value for name, value in settings if isinstance(value, Path)}
-    return settings.model_copy(
-        update={
-            name: path.parent / value
-            for name, value in paths.items()
-            if name in settings.model_fields_set or name == "presets_file"
-        }
-    )
+    update: dict[str, Any] = {
+        name: path.parent / value
+        for name, value in paths.items()
+        if name in settings.model_fields_set or name == "presets_file"
+    }
+    if settings.source:
+        update["source"] = ",".join(_beside(path, one) for one in settings.source.split(","))
+    return settings.model_copy(update=update)
+
+
+def _beside(path: Path, source: str) -> str:
+    """One of the viewer's sources: if it is a file or folder, then from the settings' folder."""
+    beside = path.parent / source.strip()
+    return str(beside) if beside.exists() else source.strip()
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the window shows, as files: a PNG of one moment, an MP4 of many. Nothing waits for either."""
+"""What the window shows, as files: a PNG of one moment, an MP4 of many; nothing waits for them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -267,11 +267,3 @@ class Session:
 
     def _quit(self) -> None:
         self.running = False
-
-
-def play(session: Session, keys: Sequence[str]) -> None:
-    """Press keys one after the other, as a script does: ``"right*3"`` is three times right."""
-    for item in keys:
-        key, star, times = item.partition("*")
-        for _ in range(int(times) if star and times else 1):
-            session.press(key)

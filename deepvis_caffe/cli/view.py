@@ -1,0 +1,123 @@
+"""``deepvis view [SOURCE]``: the live viewer, in a window, in a browser, or into files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
+
+if TYPE_CHECKING:
+    from deepvis_caffe.viewer.session import Session
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("source", "batch_size", "workers", "scheduler"))
+def view(
+    settings: Settings,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="Camera number or device, video, URL, picture, folder, or several with commas; by "
+            "default the `source` of the settings.",
+        ),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Show it in a web page instead of a window.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="... on this address; beyond this machine it asks for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="... on this port.")] = 8008,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Write what the window would show, and stop.")
+    ] = False,
+    frames: Annotated[int, typer.Option(help="... so many pictures.", min=1)] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="... into this folder.")] = Path("view"),
+    press: Annotated[
+        str, typer.Option(help="Keys to press first, as in right*3,down,b; h lists the keys.")
+    ] = "",
+    synthesis: Annotated[
+        bool,
+        typer.Option(
+            "--synthesis/--no-synthesis", help="Make images of units that have none, when idle."
+        ),
+    ] = True,
+) -> None:
+    """Watch every unit of the net answer to a camera, a video or images.
+
+    Press h in the window for the list of keys, q to quit.
+    """
+    from deepvis_caffe.cli.progress import progress_bar
+    from deepvis_caffe.viewer.script import parse_keys
+
+    if browser and headless:
+        raise SettingsError("--browser and --headless exclude each other")
+    keys = parse_keys(press)
+    if not browser and not headless:
+        from deepvis_caffe.viewer.display import check_display
+
+        check_display()  # before the net loads, which takes its time
+    session = open_session(settings, source, synthesis)
+    try:
+        session.start()
+        for key in keys:
+            session.press(key)
+        if headless:
+            from deepvis_caffe.viewer.headless import run_headless
+
+            with progress_bar("pictures") as report:
+                written = run_headless(session, frames, out, report)
+            typer.echo(f"wrote {len(written)} pictures into {out}", err=True)
+        elif browser:
+            serve_session(session, host, port)
+        else:
+            from deepvis_caffe.viewer.window import run_window
+
+            run_window(session)
+    finally:
+        session.close()
+
+
+def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
+    """Load the net and everything around it; nothing has started yet."""
+    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.model.labels import labels_fit, read_labels
+    from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.saved import find_preset
+    from deepvis_caffe.viewer.parts import Parts
+    from deepvis_caffe.viewer.session import Session
+    from deepvis_caffe.viewer.sources.open_source import parse_sources
+    from deepvis_caffe.viewer.synthesis import Making
+
+    sources = parse_sources(source or settings.source)
+    labels = read_labels(settings.labels) if settings.labels else ()
+    params = ascent_params(
+        find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
+    )
+    net = load_net(settings)
+    if labels and not labels_fit(labels, net.shapes.values()):
+        typer.echo(
+            f"no layer has as many units as {settings.labels} has names ({len(labels)}): they are "
+            "left out",
+            err=True,
+        )
+    making = Making(params, settings.seeds, labels) if synthesis else None
+    return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
+
+
+def serve_session(session: Session, host: str, port: int) -> None:
+    """Show a session in a web page; beyond this machine only to who has the token."""
+    import secrets
+
+    from deepvis_caffe.viewer.browser.serve import serve
+
+    token = None if host in LOOPBACK else secrets.token_urlsafe(16)
+    serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))

@@ -1,0 +1,126 @@
+"""The threads and stores of one viewer, made together, started together, ended together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.image import Picture
+from deepvis_caffe.model.labels import Labels
+from deepvis_caffe.viewer.catalogue import Entry, catalogue
+from deepvis_caffe.viewer.compute import Compute
+from deepvis_caffe.viewer.frame import Frame, Newest
+from deepvis_caffe.viewer.library import Library
+from deepvis_caffe.viewer.request import Result
+from deepvis_caffe.viewer.sources.player import Player
+from deepvis_caffe.viewer.sources.pushed import Pushed
+from deepvis_caffe.viewer.sources.source import Source
+from deepvis_caffe.viewer.state import Scene
+from deepvis_caffe.viewer.synthesis import Making, Synthesis
+from deepvis_caffe.viewer.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FILES = "viewer"  # folder of screenshots and videos, in the results folder
+
+
+class Parts:
+    """What a session works with.
+
+    Parameters
+    ----------
+    net
+        From here on the worker's alone.
+    sources
+        Where frames come from, at least one.
+    results
+        The results folder.
+    labels
+        Names of classes.
+    making
+        How images of units are synthesised.
+
+    Attributes
+    ----------
+    scene, preprocessor
+        Of the net.
+    frames, results
+        Slots with the newest of each.
+    player, library, worker
+        The threads.
+    folder
+        Where screenshots and videos go.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        sources: Sequence[Source],
+        results: Path,
+        labels: Labels = (),
+        making: Making | None = None,
+    ) -> None:
+        self.scene = scene_of(net, labels)
+        self.preprocessor = net.preprocessor
+        self.folder = results / FILES
+        self.frames: Newest[Frame] = Newest()
+        self.results: Newest[Result] = Newest()
+        self._changed: Callable[[], None] = lambda: None
+        self._pushed: Pushed | None = None
+        self.library = Library(results, lambda: self._changed())
+        self._synthesis = Synthesis(net, self.library, making) if making else None
+        self.worker = Worker(
+            Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
+        )
+        self.player = Player(sources, self._show)
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start every thread; `changed` is called whenever there may be something new to show."""
+        self._changed = changed
+        self.library.start()
+        self.worker.start()
+        self.player.start()
+
+    def push(self, picture: Picture, name: str) -> None:
+        """Let a picture from outside be the input, until another source is chosen."""
+        if self._pushed is None:
+            self._pushed = Pushed(name)
+            self.player.select(self._pushed)
+        self._pushed.push(picture)
+
+    def want(self, entry: Entry | None, unit: int) -> None:
+        """Say which unit should have images made; None for none."""
+        if self._synthesis is not None:
+            self._synthesis.want(entry, unit)
+            self.worker.nudge()
+
+    def close(self) -> bool:
+        """End every thread; whether all of them ended in time."""
+        ended = [self.player.close(), self.worker.close(), self.library.close()]
+        return all(ended)
+
+    def _show(self, frame: Frame) -> None:
+        self.frames.put(frame)
+        self.worker.show(frame)
+        self._changed()
+
+
+def scene_of(net: Net, labels: Labels = ()) -> Scene:
+    """What there is to look at in a net.
+
+    Raises
+    ------
+    ImageError
+        Its first input holds no pictures.
+    EngineError
+        It has no layers to show, or cannot run one image by itself.
+    """
+    return Scene(
+        entries=catalogue(net),
+        labels=labels,
+        model=net.model.graph.name,
+        engine=f"{net.engine}, {net.device}",
+        input_size=net.preprocessor.shape[1:],
+    )
