@@ -45,11 +45,19 @@ def doctor(
     write_settings: Annotated[
         bool, typer.Option("--write-settings", help=f"Write ./{FILE_NAME}, to edit, and stop.")
     ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Open a window and say what each key sends, and stop.")
+    ] = False,
 ) -> None:
     """Check settings, model and engines; say how to mend them.
 
     The exit code is 1 if something fails.
     """
+    if keys:
+        from deepvis_caffe.viewer.key_test import run_key_test
+
+        run_key_test(typer.echo)
+        return
     if write_settings:
         if not write_new(Path(FILE_NAME), template_text()):
             raise SettingsError(f"{Path(FILE_NAME).absolute()} is there already and stays as it is")

@@ -2,7 +2,8 @@
 
 An action that only sets something is a function ``(state, scene) -> state``. One that does
 something in the world (the next image, a screenshot, the end) has none: the session performs it by
-its name. Keys are the Deep Visualization Toolbox's (DVT) wherever it has the action.
+its name. Keys are the Deep Visualization Toolbox's (DVT) wherever it has the action; where that is
+a capital there is another one, too, for some of OpenCV's windows give small letters only.
 """
 
 from __future__ import annotations
@@ -179,10 +180,10 @@ ACTIONS = (
     Action("right", ("right", "l"), MOVING, "move the cursor", partial(_move, 0, 1)),
     Action("up", ("up", "i"), MOVING, "move the cursor", partial(_move, -1, 0)),
     Action("down", ("down", "k"), MOVING, "move the cursor", partial(_move, 1, 0)),
-    Action("fast_left", ("J",), MOVING, f"move it by {FAST}", partial(_move, 0, -FAST)),
-    Action("fast_right", ("L",), MOVING, f"move it by {FAST}", partial(_move, 0, FAST)),
-    Action("fast_up", ("I",), MOVING, f"move it by {FAST}", partial(_move, -FAST, 0)),
-    Action("fast_down", ("K",), MOVING, f"move it by {FAST}", partial(_move, FAST, 0)),
+    Action("fast_left", ("J", "<"), MOVING, f"move it by {FAST}", partial(_move, 0, -FAST)),
+    Action("fast_right", ("L", ">"), MOVING, f"move it by {FAST}", partial(_move, 0, FAST)),
+    Action("fast_up", ("I", "["), MOVING, f"move it by {FAST}", partial(_move, -FAST, 0)),
+    Action("fast_down", ("K", "]"), MOVING, f"move it by {FAST}", partial(_move, FAST, 0)),
     Action("previous_layer", ("u", "U"), MOVING, "previous layer", partial(_step_layer, -1)),
     Action("next_layer", ("o", "O"), MOVING, "next layer", partial(_step_layer, 1)),
     Action("first_layer", ("home",), MOVING, "first, last layer", partial(_end_layer, False)),
@@ -200,7 +201,7 @@ ACTIONS = (
     Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),
     Action(
         "individual",
-        ("T",),
+        ("T", "y"),
         GRID,
         "stretch each channel by itself",
         partial(_cycle, "individual", len(INDIVIDUALS)),
@@ -210,7 +211,7 @@ ACTIONS = (
     Action("next_image", ("e", "pgdn"), INPUT, "next image; in a video onward"),
     Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video back"),
     Action("next_source", ("c",), INPUT, "next source: camera, files"),
-    Action("previous_source", ("C",), INPUT, "previous source"),
+    Action("previous_source", ("C", "v"), INPUT, "previous source"),
     Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
     Action("labels", ("8",), WINDOW, "show classes", partial(_toggle, "labels")),
     Action(

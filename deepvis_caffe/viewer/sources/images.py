@@ -1,0 +1,102 @@
+"""Images, one after the other: files, a folder of them, or the photographs that are at hand."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.image import Picture, read_image, sample_image, sample_images
+from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+
+
+class Images(Source):
+    """Still pictures; those that cannot be read are passed over, and said.
+
+    Parameters
+    ----------
+    items
+        At least one: a name, and what gives its picture, (H, W, 3) RGB uint8.
+    name
+        Of them all.
+    """
+
+    live = False
+
+    def __init__(self, items: Sequence[tuple[str, Callable[[], Picture]]], name: str) -> None:
+        self._items, self.name = items, name
+        self._at, self._way = 0, 1
+        self._bad: set[int] = set()
+
+    def read(self, pause: Pause) -> Shot | None:
+        """The picture that is its turn, or the nearest after it that can be read."""
+        for _ in range(len(self._items)):
+            name, load = self._items[self._at]
+            try:
+                picture = load()
+            except DeepVisError as error:
+                if self._at not in self._bad:
+                    log.warning("%s", error)
+                self._bad.add(self._at)
+                self.trouble = f"passed over: {error}"
+                self._at = (self._at + self._way) % len(self._items)
+                continue
+            if len(self._bad) == 0:
+                self.trouble = ""
+            place = f" ({self._at + 1} of {len(self._items)})" if len(self._items) > 1 else ""
+            return Shot(picture, name + place)
+        return None
+
+    def step(self, count: int) -> None:
+        """The next picture, or the one before; around the ends."""
+        self.trouble = ""
+        self._at = (self._at + count) % len(self._items)
+        self._way = 1 if count >= 0 else -1
+
+
+def image_files(paths: Sequence[Path], name: str) -> Images:
+    """A source of these files."""
+    return Images([(path.name, _reader(path)) for path in paths], name)
+
+
+def image_folder(folder: Path) -> Images:
+    """A source of all images below a folder, by name, numbers in it by value.
+
+    Raises
+    ------
+    ImageError
+        It holds none.
+    """
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise ImageError(f"{folder} holds no images (files that end in {', '.join(SUFFIXES)})")
+    return image_files(sorted(found, key=_natural), folder.name)
+
+
+def samples() -> Images:
+    """A source of the photographs that come with scikit-image."""
+    return Images([(name, _sample(name)) for name in sample_images()], "photographs")
+
+
+def one_sample(name: str) -> Images:
+    """One of those photographs."""
+    return Images([(name, _sample(name))], name)
+
+
+def _reader(path: Path) -> Callable[[], Picture]:
+    return lambda: read_image(path)
+
+
+def _sample(name: str) -> Callable[[], Picture]:
+    return lambda: sample_image(name)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,67 @@
+"""Sources from how people write them: ``"0"``, ``"clip.mp4"``, ``"0,photos"`` -> [Source, ...]."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import sample_images
+from deepvis_caffe.viewer.sources.camera import Camera
+from deepvis_caffe.viewer.sources.images import (
+    SUFFIXES,
+    image_files,
+    image_folder,
+    one_sample,
+    samples,
+)
+from deepvis_caffe.viewer.sources.source import Source
+from deepvis_caffe.viewer.sources.video import Video
+
+SAMPLES = "samples"
+
+
+def parse_sources(text: str | None) -> list[Source]:
+    """The sources that a text names, separated by commas.
+
+    Parameters
+    ----------
+    text
+        Each a camera's number or device (``/dev/video1``), a URL, the path of a video, of an image
+        or of a folder of images, the name of a shipped photograph, or ``"samples"`` for all of
+        those. None is camera 0. Where all of them are cameras, the shipped photographs come last,
+        so that there is something to see without one.
+
+    Raises
+    ------
+    ImageError
+        One is nothing of the kind, or a folder holds no images.
+    """
+    whole = (text or "0").strip()
+    parts = [whole] if Path(whole).exists() else [part.strip() for part in whole.split(",")]
+    sources = [open_source(part) for part in parts if part]
+    if all(isinstance(source, Camera) for source in sources):
+        sources.append(samples())
+    return sources
+
+
+def open_source(text: str) -> Source:
+    """One source; see :func:`parse_sources`."""
+    path = Path(text).expanduser()
+    if re.fullmatch(r"\d+", text) and not path.exists():
+        return Camera(int(text))
+    if re.match(r"[a-z][a-z0-9+.-]+://", text) or text.startswith("/dev/"):
+        return Camera(text)
+    if path.is_dir():
+        return image_folder(path)
+    if path.is_file():
+        is_image = path.suffix.lower() in SUFFIXES
+        return image_files([path], path.name) if is_image else Video(path)
+    if text == SAMPLES:
+        return samples()
+    if text in sample_images():
+        return one_sample(text)
+    raise ImageError(
+        f"there is no source {text!r}: give a camera's number or device, a video, an image, "
+        f"a folder of images, a URL, or one of {', '.join([SAMPLES, *sample_images()])}"
+    )

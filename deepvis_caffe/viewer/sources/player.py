@@ -1,0 +1,190 @@
+"""The thread that reads sources: it puts their newest frame somewhere, and nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from deepvis_caffe.viewer.frame import Frame
+from deepvis_caffe.viewer.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+CLOSING = 2.0  # seconds that a camera may take to let go of itself
+
+
+@dataclass(frozen=True)
+class PlayerStatus:
+    """What the input is now.
+
+    Attributes
+    ----------
+    name
+        Of the picture that was put last, or of the source before there was one.
+    message, trouble
+        What there is to say, and whether it is trouble.
+    """
+
+    name: str
+    message: str = ""
+    trouble: bool = False
+
+
+class Player:
+    """Reads one of several sources on a thread of its own.
+
+    A live source gives frame after frame; a still one is read once, and again when it is stepped.
+
+    Parameters
+    ----------
+    sources
+        At least one; the first is read until another is chosen. One that has not given a picture
+        yet and has none gives way to the next.
+    put
+        Called with each frame, on the player's thread.
+    """
+
+    def __init__(self, sources: Sequence[Source], put: Callable[[Frame], None]) -> None:
+        self._sources, self._put = list(sources), put
+        self._numbers = count(1)
+        self._news = threading.Condition()
+        self._at = 0
+        self._steps = 0
+        self._wanted = True  # whether a still or frozen source is to be read once more
+        self._frozen = False
+        self._closing = False
+        self._gave: set[int] = set()  # sources that have given a picture
+        self._status = PlayerStatus(self._sources[0].name)
+        self._note = ""  # why it is another source than was asked for
+        self._thread = threading.Thread(target=self._run, name="deepvis input", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    # -- commands; none of them waits ----------------------------------------------------------
+
+    def step(self, count: int) -> None:
+        """Go so many pictures on in the source, backward where negative."""
+        with self._news:
+            self._steps += count
+            self._wanted = True
+            self._news.notify_all()
+
+    def switch(self, count: int) -> None:
+        """Go so many sources on in the list, around its ends."""
+        with self._news:
+            self._choose((self._at + count) % len(self._sources))
+
+    def select(self, source: Source) -> None:
+        """Read this source from now on; one that is not in the list comes last in it."""
+        with self._news:
+            if source not in self._sources:
+                self._sources.append(source)
+            self._choose(self._sources.index(source))
+
+    def freeze(self, frozen: bool) -> None:
+        """Let the picture stand still, or go on; stepping works all the same."""
+        with self._news:
+            self._frozen = frozen
+            self._news.notify_all()
+
+    def status(self) -> PlayerStatus:
+        """What the input is now."""
+        with self._news:
+            return self._status
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def close(self, timeout: float = CLOSING) -> bool:
+        """End the thread and let go of every device; whether that was done in time."""
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            log.warning("%s does not let go; left behind", self._status.name)
+        return not self._thread.is_alive()
+
+    # -- on the player's thread ----------------------------------------------------------------
+
+    def _choose(self, index: int) -> None:
+        self._at, self._steps, self._wanted, self._note = index, 0, True, ""
+        self._news.notify_all()
+
+    def _run(self) -> None:
+        open_: Source | None = None
+        while (source := self._next()) is not None:
+            if source is not open_ and open_ is not None:
+                self._close_quietly(open_)
+            open_ = source
+            self._read(source)
+        for source in self._sources:
+            self._close_quietly(source)
+
+    def _next(self) -> Source | None:
+        """Wait until there is something to read; its source, stepped, or None at the end."""
+        with self._news:
+            while not self._closing:
+                source = self._sources[self._at]
+                if self._wanted or (source.live and not self._frozen):
+                    steps, self._steps, self._wanted = self._steps, 0, False
+                    break
+                self._news.wait()
+            else:
+                return None
+        if steps:
+            source.step(steps)
+        return source
+
+    def _read(self, source: Source) -> None:
+        try:
+            shot = source.read(self._pause)
+            trouble = source.trouble
+        except Exception as error:  # whatever a source does, the viewer lives on
+            log.debug("a source had an error", exc_info=error)
+            shot, trouble = None, f"{source.name}: {type(error).__name__}: {error}"
+            self._pause(1.0)
+        with self._news:
+            if self._sources[self._at] is not source or self._closing:
+                return  # another was chosen meanwhile
+            if shot is None and trouble and self._at not in self._gave:
+                self._give_way(trouble)
+                return
+            name = shot.name if shot else self._status.name
+            self._status = PlayerStatus(name, trouble or self._note, bool(trouble or self._note))
+            if shot is None:
+                return
+            self._gave.add(self._at)
+            frame = Frame(shot.picture, next(self._numbers), shot.name, source.live)
+        self._put(frame)
+
+    def _give_way(self, trouble: str) -> None:
+        """Go on to the next source, if there is one that was not tried or gives pictures."""
+        self._status = PlayerStatus(self._sources[self._at].name, trouble, True)
+        if len(self._sources) > 1:
+            nearest = (self._at + 1) % len(self._sources)
+            self._choose(nearest)
+            self._note = f"{trouble.removesuffix('; trying again')}: {self._sources[nearest].name}"
+        elif not self._sources[0].live:
+            self._wanted = False
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not once something else is asked for."""
+        with self._news:
+            before = (self._at, self._steps)
+            self._news.wait_for(lambda: self._closing or (self._at, self._steps) != before, seconds)
+
+    def _close_quietly(self, source: Source) -> None:
+        try:
+            source.close()
+        except Exception as error:
+            log.warning("%s does not close: %s", source.name, error)

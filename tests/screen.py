@@ -1,0 +1,140 @@
+"""A screen of one's own for tests of windows: Xvfb, a typist, a look at what is shown.
+
+Debian: ``apt-get install xvfb xdotool``. ``DEEPVIS_REQUIRE_SCREEN=1`` makes their lack a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+LONG = 90.0  # seconds after which what a test waits for will not come
+WIDTH, HEIGHT = 1400, 1000
+
+
+def require_screen() -> None:
+    """Skip where there are no Xvfb and xdotool; fail there if a screen is required."""
+    missing = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
+    if not missing:
+        return
+    if os.environ.get("DEEPVIS_REQUIRE_SCREEN") == "1":
+        pytest.fail(f"a screen is required here and there is no {missing}", pytrace=False)
+    pytest.skip(f"needs {' and '.join(missing)}: apt-get install xvfb xdotool")
+
+
+def wait_for(what: Callable[[], Any], why: str) -> Any:
+    """Wait until `what` gives something true, and give it."""
+    until = time.monotonic() + LONG
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{why} did not come within {LONG:g} seconds")
+
+
+@contextmanager
+def xvfb() -> Iterator[str]:
+    """Start a virtual screen that no network reaches; its name, such as ``":5"``."""
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp"]
+    with subprocess.Popen(
+        [*command, "-screen", "0", f"{WIDTH}x{HEIGHT}x24"],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        os.close(write)
+        try:
+            with os.fdopen(read) as number:
+                yield f":{number.readline().strip()}"
+        finally:
+            server.terminate()
+
+
+class Window:
+    """A program's window on a virtual screen.
+
+    Parameters
+    ----------
+    display
+        The screen's name.
+    name
+        Part of the window's title.
+    """
+
+    def __init__(self, display: str, name: str) -> None:
+        self._display = display
+        found = wait_for(
+            lambda: self._do("search", "--onlyvisible", "--name", name, check=False), "a window"
+        )
+        self.id = int(found.split()[0])
+        self._do("windowfocus", "--sync", str(self.id))
+
+    def press(self, *keys: str) -> None:
+        """Type keys by their X names, as a person would."""
+        self._do("key", "--delay", "30", *keys)
+
+    def move(self, x: int, y: int) -> None:
+        """Move the mouse to a pixel of the window."""
+        self._do("mousemove", "--window", str(self.id), str(x), str(y))
+
+    def click(self, x: int, y: int, button: int = 1) -> None:
+        """Click at a pixel of the window; buttons 4 and 5 are the wheel."""
+        self.move(x, y)
+        self._do("click", str(button))
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size."""
+        self._do("windowsize", "--sync", str(self.id), str(width), str(height))
+
+    def look(self) -> np.ndarray:
+        """What the window shows, (H, W, 3) RGB uint8."""
+        from PIL import ImageGrab
+
+        screen = np.asarray(ImageGrab.grab(xdisplay=self._display).convert("RGB"))
+        left, top, width, height = self.rectangle()
+        return screen[top : top + height, left : left + width]
+
+    def rectangle(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height on the screen."""
+        said = self._do("getwindowgeometry", "--shell", str(self.id))
+        values = dict(line.split("=") for line in said.split())
+        return tuple(int(values[key]) for key in ("X", "Y", "WIDTH", "HEIGHT"))  # type: ignore[return-value]
+
+    def ask_to_close(self) -> None:
+        """Do what the cross in a window's corner does."""
+        from Xlib import X
+        from Xlib.display import Display
+        from Xlib.protocol.event import ClientMessage
+
+        display = Display(self._display)
+        window = display.create_resource_object("window", self.id)
+        atoms = [display.intern_atom(name) for name in ("WM_DELETE_WINDOW", "WM_PROTOCOLS")]
+        message = ClientMessage(
+            window=window, client_type=atoms[1], data=(32, [atoms[0], X.CurrentTime, 0, 0, 0])
+        )
+        window.send_event(message)
+        display.close()
+
+    def _do(self, *words: str, check: bool = True) -> str:
+        environment = {**os.environ, "DISPLAY": self._display}
+        done = subprocess.run(
+            ["xdotool", *words], env=environment, capture_output=True, text=True, check=check
+        )
+        return done.stdout
+
+
+def artefacts() -> Path:
+    """Where tests leave pictures for people."""
+    folder = Path(os.environ.get("DEEPVIS_ARTEFACTS", "test-artefacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
