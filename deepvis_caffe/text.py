@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 Ink = NDArray[np.uint8]
 
 FINE = 4  # times larger text is drawn, and then averaged
+SIMPLER = str.maketrans("×–—\u00a0", "x-- ")
 FACE = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™")  # the letters it has
 
 
 def plain_text(text: str) -> str:
     """`text` in the letters that the face has: accents fall away, what remains is a ``?``."""
-    text = text.replace("ß", "ss").replace("×", "x").replace("–", "-").replace("—", "-")
+    text = text.translate(SIMPLER).replace("ß", "ss")
     bare = (
         c if c in FACE else unicodedata.normalize("NFKD", c)
         for c in unicodedata.normalize("NFC", text)
@@ -48,7 +49,7 @@ def text_width(text: str, size: int) -> int:
     if _is_foreign(text):
         import cv2
 
-        box = cv2.getTextSize((1, 1), _visible(text), (0, 0), _foreign_face(), size)  # type: ignore[call-overload]
+        box = cv2.getTextSize((1, 1), _visible(text), (0, 0), _foreign_face(), size)
         return int(box[2])
     return round(_font(size * FINE).getlength(plain_text(text)) / FINE)
 
@@ -115,13 +116,14 @@ def _foreign_ink(text: str, size: int, height: int, width: int) -> Ink:
     import cv2
 
     ink: Any = np.zeros((height, width), np.uint8)
-    cv2.putText(ink, _visible(text), (0, size), 255, _foreign_face(), size)  # type: ignore[call-overload]
+    cv2.putText(ink, _visible(text), (0, size), 255, _foreign_face(), size)
     return ink
 
 
 def _is_foreign(text: str) -> bool:
     """Whether OpenCV has to draw it, and can."""
-    return "?" in plain_text(text.replace("?", "")) and _foreign_face() is not None
+    letters = frozenset(text.translate(SIMPLER))
+    return not letters <= FACE and _foreign_face() is not None
 
 
 def _visible(text: str) -> str:
