@@ -94,7 +94,7 @@ def _frame(width: int, height: int) -> _Frame | None:
         return None
     gap = 4 if min(width / 2, height) < 560 else 8
     share, columns = (0.2, 2) if width >= WIDE else (0.28, 1 if width >= NARROW else 0)
-    side = round(width * share) if columns else 0
+    side = round(min(width * share, height * 0.38)) if columns else 0  # pictures are squares
     low = max(20, min(48, round(16 + height / 90)))
     bars = {"status": Rect(height - low, 0, low, width)}
     top = gap

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
+from deepvis_caffe.viewer.panes.memory import ByIdentity
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.panes.words import extent
 from deepvis_caffe.viewer.view import View
@@ -38,6 +38,9 @@ class Place(NamedTuple):
     row: int
     left: int
     width: int
+
+
+_flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
 
 
 def reads(view: View) -> Hashable:
@@ -144,7 +147,6 @@ def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
     fill(canvas, track._replace(top=track.top + track.height * first // rows, height=long), LINE, 1)
 
 
-@lru_cache(maxsize=64)
 def _is_large(entries: tuple[Entry, ...], height: int, width: int) -> bool:
     """Whether every chip has room for its shape, too."""
     size = layer_letters(width)
@@ -156,8 +158,12 @@ def _chip_height(size: int, large: bool) -> int:
     return round(size * 2.9) if large else chip_height(size)
 
 
-@lru_cache(maxsize=64)
 def _flow(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
+    """Lay the chips out, or remember how."""
+    return _flows.get(entries, (width, size, large), lambda: _flowed(entries, width, size, large))
+
+
+def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
     """Lay the chips out. Neighbours of one module are named once, in front of them."""
     places: list[Place] = []
     row, left = 0, 0
