@@ -35,7 +35,7 @@ def backward(
             "center: from one place of it."
         ),
     ] = "all",
-    view: Annotated[str, typer.Option(help="raw, gray, norm or blur.")] = "raw",
+    view: Annotated[str, typer.Option(help="raw, gray, norm, blur or positive.")] = "raw",
     overlay: Annotated[
         Path | None, typer.Option(help="Write the image under a heat map here, too.")
     ] = None,

@@ -1,27 +1,21 @@
 """Labelled figures: ``[[cell, ...], ...] -> picture``, as a paper would print them.
 
-Pure functions, but for the font. Text is Pillow's own TrueType face, which every machine has.
+Pure functions, but for the font (`deepvis_caffe.text`).
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, resize_image
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+from deepvis_caffe.text import cut, line_ink, text_width, wrapped
 
 WHITE, BLACK, FAINT = (255, 255, 255), (17, 17, 17), (95, 95, 95)
 MARGIN = 14  # pixels around the figure
-FINE = 4  # times larger text is drawn
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def figure(
     top = head
     for row, row_height in zip(rows, heights, strict=True):
         if row.title:
-            lines = _wrapped(row.title, text + 1, side - text)
+            lines = wrapped(row.title, text + 1, side - text)
             first = top + (height - len(lines) * round((text + 1) * 1.3)) // 2
             for number, line in enumerate(lines):
                 canvas.write(
@@ -142,17 +136,12 @@ class _Canvas:
     ) -> None:
         """One line of text within `width` pixels, cut where it does not fit."""
         from PIL import Image
-        from PIL import ImageDraw as drawing
 
-        line = cut(plain_text(line), size, width)
+        line = cut(line, size, width)
         if not line:
             return
         left += round((width - text_width(line, size)) / 2) if centre else 0
-        # Drawn large and averaged: at its own size Pillow rounds every letter to whole pixels.
-        extent = (text_width(line, size) + 2, round(size * 1.4))
-        large = Image.new("L", (extent[0] * FINE, extent[1] * FINE))
-        drawing.Draw(large).text((0, 0), line, font=_font(size * FINE), fill=255)
-        self._image.paste(ink, (left, top), large.resize(extent, Image.Resampling.BOX))
+        self._image.paste(ink, (left, top), Image.fromarray(line_ink(line, size)))
 
     def paste(
         self, picture: Picture, top: int, left: int, height: int, width: int, cell: int
@@ -170,27 +159,6 @@ class _Canvas:
         return np.asarray(self._image).copy()
 
 
-def plain_text(text: str) -> str:
-    """`text` in the letters that the font has: accents fall away, what remains is a ``?``."""
-    text = text.replace("ß", "ss")
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return bare.encode("ascii", "replace").decode()
-
-
-def text_width(text: str, size: int) -> int:
-    """Pixels that one line takes."""
-    return round(_font(size * FINE).getlength(text) / FINE)
-
-
-def cut(text: str, size: int, width: int) -> str:
-    """As much of one line as fits into `width` pixels, with two dots where something is missing."""
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(text.rstrip() + "..", size) > width:
-        text = text[:-1]
-    return text.rstrip() + ".." if text else ""
-
-
 def _fit(picture: Picture, cell: int) -> tuple[int, int]:
     rows, columns = picture.shape[:2]
     factor = cell / max(rows, columns)
@@ -202,27 +170,5 @@ def _lines(row: Row) -> int:
 
 
 def _side_width(rows: Sequence[Row], text: int) -> int:
-    words = [word for row in rows for word in plain_text(row.title).replace("-", "- ").split()]
+    words = [word for row in rows for word in row.title.replace("-", "- ").split()]
     return max((text_width(word, text + 1) for word in words), default=-text) + text
-
-
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """The words of a text in lines of at most `width` pixels; a hyphen may end a line."""
-    lines: list[str] = []
-    for word in plain_text(text).replace("-", "-\0 ").split(" "):
-        last = lines[-1] if lines else ""
-        joined = last[:-1] + word if last.endswith("\0") else f"{last} {word}".strip()
-        if lines and text_width(joined.replace("\0", ""), size) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(word)
-    return [line.replace("\0", "") for line in lines]
-
-
-@cache
-def _font(size: int) -> FreeTypeFont:
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font

@@ -1,7 +1,8 @@
-"""Views of an input's diff: ``diff (C, H, W) -> picture (H, W, 3)``, the toolbox's four.
+"""Views of an input's diff: ``diff (C, H, W) -> picture (H, W, 3)``, the toolbox's four and one.
 
 `raw` keeps the colours, `gray` is the mean over channels, `norm` the length over channels, and
-`blur` that length, blurred, which is the one that shows where.
+`blur` that length, blurred, which is the one that shows where. `positive` is what would make the
+unit answer more if there were more of it.
 """
 
 from __future__ import annotations
@@ -42,11 +43,17 @@ def blur(diff: Floats, preprocessor: Preprocessor) -> Picture:
     return _gray_picture(heat(diff))
 
 
+def positive(diff: Floats, preprocessor: Preprocessor) -> Picture:
+    """The sum over channels of what is above 0, stretched from black to white."""
+    return _gray_picture(_stretched(np.maximum(diff, 0).sum(axis=0)))
+
+
 VIEWS: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
     "raw": raw,
     "gray": gray,
     "norm": norm,
     "blur": blur,
+    "positive": positive,
 }
 
 

@@ -30,10 +30,16 @@ def click(state: State, scene: Scene, hit: Hit | None) -> State:
     return state
 
 
-def wheel(state: State, scene: Scene, pane: str, steps: int) -> State:
-    """Turn the wheel over a pane by `steps` notches, downward where positive."""
+def wheel(state: State, scene: Scene, pane: str, steps: int, first_row: int = 0) -> State:
+    """Turn the wheel over a pane by `steps` notches, downward where positive.
+
+    Parameters
+    ----------
+    first_row
+        Which row is on top in the list of layers now.
+    """
     if pane == "layers":
-        return replace(state, scroll=max(0, (state.scroll or 0) + steps))
+        return replace(state, scroll=max(0, first_row + steps))
     if pane == "grid":
         _, columns = grid_shape(scene.entries[state.layer], state.aspect)
         return replace(select_unit(state, scene, state.unit + steps * columns), cursor="units")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
 from deepvis_caffe.viewer.frame import Frame, Newest
-from deepvis_caffe.viewer.layout import grid_aspect, pane_at
+from deepvis_caffe.viewer.layout import grid_aspect
 from deepvis_caffe.viewer.mouse import click, wheel
+from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
 from deepvis_caffe.viewer.request import Result, request_of
 from deepvis_caffe.viewer.screen import Screen
@@ -69,7 +70,8 @@ class Session:
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
         self._draw_seconds = 0.0
-        self._number, self._key, self._picture = 0, None, None
+        self._number, self._key = 0, None
+        self._picture: Picture | None = None
         self._recorder = Recorder(parts.folder, self.say)
         self._commands: dict[str, Callable[[], None]] = {
             "next_image": lambda: parts.player.step(1),
@@ -119,8 +121,7 @@ class Session:
             else:
                 self._settle(click(self.state, self.scene, hit))
         elif kind == "wheel":
-            pane = pane_at(self._width, self._height, self.state, y, x)
-            self._settle(wheel(self.state, self.scene, pane or "", steps))
+            self._wheel(y, x, steps)
         self.wake.set()
 
     def resize(self, width: int, height: int) -> None:
@@ -196,7 +197,7 @@ class Session:
 
     def _settle(self, state: State) -> None:
         """Take a state on, and tell everybody whom it concerns."""
-        state = replace(state, aspect=grid_aspect(self._width, self._height, state))
+        state = replace(state, aspect=grid_aspect(self._width, self._height))
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
         self.state = state
@@ -261,6 +262,14 @@ class Session:
             busy=self._stale() and self._frame is not None,
             visitors=self._visitors,
         )
+
+    def _wheel(self, y: int, x: int, steps: int) -> None:
+        found = self._screen.pane_at(y, x)
+        if found is None:
+            return
+        pane, rect = found
+        row = first_row(self._view(), rect.height, rect.width) if pane == "layers" else 0
+        self._settle(wheel(self.state, self.scene, pane, steps, row))
 
     def _screenshot(self) -> None:
         self._recorder.screenshot(self.draw()[1])

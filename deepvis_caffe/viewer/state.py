@@ -24,6 +24,7 @@ ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # own range replaces the layer's.
 GAMMAS = (1.0, 0.7, 0.5, 0.3)
 INDIVIDUALS = (0.0, 0.5, 0.8, 1.0)
+PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
 COLORMAPS = ("gray", "inferno", "viridis", "magma", "cividis")
 
 UnitRef = tuple[int, int]  # index of a layer in the catalogue, and a unit of it
@@ -125,12 +126,13 @@ class Scene:
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
     """(rows, columns) of a layer's grid in a room `aspect` times as wide as it is high.
 
-    Chosen so that the cells, which keep the shape of the layer's maps, come out largest.
+    Chosen so that the cells, which keep the shape of the layer's maps, come out largest. Of a
+    layer with more than `PAGE_UNITS` units it is the shape of a page.
     """
     height, width = (max(size, 1) for size in entry.map_size)
     if entry.is_vector or min(height, width) * 8 < max(height, width):
         height = width = 1  # a number, or a line of them, is a square
-    count = max(entry.units, 1)
+    count = min(max(entry.units, 1), PAGE_UNITS)
     ideal = math.sqrt(count * aspect * height / width)
 
     def size(columns: int) -> tuple[float, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from deepvis_caffe.errors import DeepVisError
@@ -66,7 +67,7 @@ class _Size:
         self._session = session
         self._size, self._since = (0, 0), 0.0
 
-    def follow(self, rectangle: tuple[int, int, int, int]) -> None:
+    def follow(self, rectangle: Sequence[int]) -> None:
         width, height = rectangle[2:]
         if width < 1 or height < 1:
             return

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.figure import Cell, Row, cut, figure, grid, plain_text, text_width
+from deepvis_caffe.gallery.figure import Cell, Row, figure, grid
 
 
 def _flat(*colour: int, height: int = 40, width: int = 40) -> np.ndarray:
@@ -75,22 +74,6 @@ def test_a_long_line_is_cut_within_its_cell() -> None:
     in_the_gap = (ink >= red[3]) & (ink < green[1])
     assert not in_the_gap.any()
     assert ink.min() >= red[1]
-
-
-def test_text_is_as_wide_as_pillow_says_and_cut_to_fit() -> None:
-    left, _, right, _ = ImageFont.load_default(520).getbbox("activation 23.4")
-    assert text_width("activation 23.4", 13) == pytest.approx((right - left) / 40, abs=2)
-    assert cut("short", 13, 500) == "short"
-    shorter = cut("activation 23.4", 13, 60)
-    assert shorter.endswith("..")
-    assert "activation".startswith(shorter[:-2])
-    assert text_width(shorter, 13) <= 60
-    assert cut("activation", 13, 3) == ""
-
-
-def test_letters_that_the_font_lacks() -> None:
-    assert plain_text("Größe, café") == "Grosse, cafe"
-    assert plain_text("鳥 a") == "? a"
 
 
 def test_a_figure_of_nothing() -> None:

@@ -37,6 +37,13 @@ def test_norm_runs_from_black_to_white() -> None:
     np.testing.assert_array_equal(made[0, :, 1], [255, 128, 0])
 
 
+def test_positive_is_the_sum_of_what_is_above_zero() -> None:
+    diff = _diff((3, -9, 1), (-1, 2, 0))  # sums 4 and 2; the darkest of three is 0
+    diff = np.concatenate([diff, np.full((3, 1, 1), -5, np.float32)], axis=2)
+    made = show_diff(diff, Preprocessor(shape=(3, 1, 3)), "positive")
+    np.testing.assert_array_equal(made[0, :, 2], [255, 128, 0])
+
+
 def test_blur_is_scipys(rng: np.random.Generator) -> None:
     diff = rng.normal(size=(3, 20, 30)).astype(np.float32)
     expected = gaussian_filter(np.sqrt((diff.astype(float) ** 2).sum(axis=0)), 4)
@@ -46,7 +53,9 @@ def test_blur_is_scipys(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(made[..., 0], expected * 255, atol=0.6)
 
 
-@pytest.mark.parametrize(("view", "level"), [("raw", 128), ("gray", 128), ("norm", 0), ("blur", 0)])
+@pytest.mark.parametrize(
+    ("view", "level"), [("raw", 128), ("gray", 128), ("norm", 0), ("blur", 0), ("positive", 0)]
+)
 def test_a_zero_diff_has_a_picture_too(view: str, level: int) -> None:
     assert (show_diff(np.zeros((3, 1, 2), np.float32), BGR, view) == level).all()
 

@@ -44,8 +44,8 @@ def test_an_action_is_done_and_what_can_only_be_pointed_at_is_not() -> None:
 
 
 def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
-    assert wheel(STATE, SCENE, "layers", 2).scroll == 2
-    assert wheel(replace(STATE, scroll=1), SCENE, "layers", -3).scroll == 0
+    assert wheel(STATE, SCENE, "layers", 2, first_row=3).scroll == 5
+    assert wheel(STATE, SCENE, "layers", -3, first_row=1).scroll == 0
     assert wheel(STATE, SCENE, "grid", 1).unit == 10  # rows of 4
     assert wheel(STATE, SCENE, "grid", -2).unit == 0
     assert wheel(STATE, SCENE, "input", 1) == STATE

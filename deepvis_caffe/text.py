@@ -1,0 +1,146 @@
+"""Lines of text as ink: ``(line, size) -> (height, width) uint8``, from nothing to full.
+
+The face is Pillow's own TrueType, which every machine has. Lines with letters that it lacks are
+drawn by OpenCV, where that is new enough to bring a face for all scripts (5.0); elsewhere accents
+fall away and what remains is a ``?``.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+Ink = NDArray[np.uint8]
+
+FINE = 4  # times larger text is drawn, and then averaged
+SIMPLER = str.maketrans("×–—\u00a0", "x-- ")
+FACE = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™")  # the letters it has
+
+
+def plain_text(text: str) -> str:
+    """`text` in the letters that the face has: accents fall away, what remains is a ``?``."""
+    text = text.translate(SIMPLER).replace("ß", "ss")
+    bare = (
+        c if c in FACE else unicodedata.normalize("NFKD", c)
+        for c in unicodedata.normalize("NFC", text)
+    )
+    kept = (c for c in "".join(bare) if not unicodedata.combining(c))
+    return "".join(c if c in FACE else "?" for c in kept)
+
+
+@lru_cache(maxsize=8192)
+def text_width(text: str, size: int) -> int:
+    """Pixels that one line takes.
+
+    Parameters
+    ----------
+    text
+        One line, in any script.
+    size
+        Of the letters, pixels from one baseline to where the next line's could be, nearly.
+    """
+    if _is_foreign(text):
+        import cv2
+
+        box = cv2.getTextSize((1, 1), _visible(text), (0, 0), _foreign_face(), size)
+        return int(box[2])
+    return round(_font(size * FINE).getlength(plain_text(text)) / FINE)
+
+
+@lru_cache(maxsize=8192)
+def cut(text: str, size: int, width: int) -> str:
+    """As much of one line as fits into `width` pixels, with two dots where something is missing."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text.rstrip() + "..", size) > width:
+        text = text[:-1]
+    return text.rstrip() + ".." if text else ""
+
+
+def wrapped(text: str, size: int, width: int) -> list[str]:
+    """The words of a text in lines of at most `width` pixels; a hyphen may end a line."""
+    lines: list[str] = []
+    for word in text.replace("-", "-\0 ").split(" "):
+        last = lines[-1] if lines else ""
+        joined = last[:-1] + word if last.endswith("\0") else f"{last} {word}".strip()
+        if lines and text_width(joined.replace("\0", ""), size) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return [line.replace("\0", "") for line in lines]
+
+
+@lru_cache(maxsize=2048)
+def line_ink(text: str, size: int, bold: bool = False) -> Ink:
+    """One line as ink.
+
+    Returns
+    -------
+    ndarray
+        (round(1.4 size), width + 2), uint8, 255 where a pixel is all ink. It is shared: do not
+        write into it.
+    """
+    height, width = line_height(size), text_width(text, size) + 2
+    ink = _foreign_ink(text, size, height, width) if _is_foreign(text) else None
+    if ink is None:
+        ink = _own_ink(plain_text(text), size, height, width, bold)
+    ink.flags.writeable = False
+    return ink
+
+
+def line_height(size: int) -> int:
+    """Rows that a line's ink takes."""
+    return round(size * 1.4)
+
+
+def _own_ink(text: str, size: int, height: int, width: int, bold: bool) -> Ink:
+    from PIL import Image
+    from PIL import ImageDraw as drawing
+
+    # Drawn large and averaged: at its own size Pillow rounds every letter to whole pixels.
+    large = Image.new("L", (width * FINE, height * FINE))
+    stroke = max(1, round(size * FINE / 48)) if bold else 0
+    pen = drawing.Draw(large)
+    pen.text((0, 0), text, font=_font(size * FINE), fill=255, stroke_width=stroke)
+    return np.array(large.resize((width, height), Image.Resampling.BOX))
+
+
+def _foreign_ink(text: str, size: int, height: int, width: int) -> Ink:
+    import cv2
+
+    ink: Any = np.zeros((height, width), np.uint8)
+    cv2.putText(ink, _visible(text), (0, size), 255, _foreign_face(), size)
+    return ink
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether OpenCV has to draw it, and can."""
+    letters = frozenset(text.translate(SIMPLER))
+    return not letters <= FACE and _foreign_face() is not None
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@cache
+def _foreign_face() -> Any:
+    import cv2
+
+    return cv2.FontFace("uni") if hasattr(cv2, "FontFace") else None
+
+
+@cache
+def _font(size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font

@@ -1,0 +1,154 @@
+"""The selected unit from near: its map enlarged, or its place among all numbers of its layer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.panes.box import letters, say, titled
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    FAINT,
+    RAISED,
+    SOFT,
+    TEXT,
+    WELL,
+    signed_table,
+    table,
+)
+from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, put, write, write_middle
+from deepvis_caffe.viewer.panes.levels import ROOT, Boost, boost_of, colour_maps
+from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
+from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.words import number, ordinal, short_label
+from deepvis_caffe.viewer.request import Floats
+from deepvis_caffe.viewer.view import View
+
+
+def reads(view: View) -> Hashable:
+    """The selection, its colours and the result."""
+    state = view.state
+    shown = state.show_back, state.back, state.back_source, state.gamma, state.colormap
+    result = view.result.number if view.result else None
+    return view.scene, state.layer, state.unit, shown, result
+
+
+def draw(view: View, height: int, width: int) -> Picture:
+    """Draw the unit's map in its own range with a scale, or its value and rank."""
+    size, state = letters(width), view.state
+    entry = view.scene.entries[state.layer]
+    label = short_label(view.scene, entry, state.unit)
+    canvas, room = titled(
+        height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
+    )
+    maps = shown_maps(view)
+    if maps is None or state.unit >= len(maps):
+        say(canvas, room, f"computing {entry.name} ..." if view.frame else "no picture yet", size)
+    elif entry.is_vector:
+        _draw_number(canvas, maps[:, 0, 0], state.unit, room, size)
+    else:
+        boost = boost_of(state, signed=shows_diffs(view))._replace(individual=1.0)
+        _draw_map(canvas, maps[state.unit], room, size, boost)
+    return canvas
+
+
+def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
+    """Nothing to click at."""
+    return None
+
+
+PANE = Pane("detail", reads, draw, hit)
+
+
+def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost) -> None:
+    line = round(size * 1.5)
+    feet = 2 * line + 8
+    area = room._replace(height=max(1, room.height - feet))
+    place = fitted(one.shape[0], one.shape[1], area)
+    place = place._replace(top=area.top)  # what is said of it stands right below
+    put(canvas, colour_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
+    good = one[np.isfinite(one)]
+    if not good.size:
+        return
+    low, high = float(good.min()), float(good.max())
+    if boost.signed:
+        high = max(abs(low), abs(high))
+        low = -high
+    # The scale of colours: what the ends are stands beside it.
+    ends, below = (number(low), number(high)), place.bottom + 6
+    sides = [text_width(end, size - 1) + 8 for end in ends]
+    bar = Rect(
+        below + line // 2 - 4, room.left + sides[0], 8, max(1, room.width - sides[0] - sides[1])
+    )
+    row = Rect(below, room.left, line, room.width)
+    write_middle(canvas, ends[0], row, size - 1, SOFT, "left")
+    write_middle(canvas, ends[1], row, size - 1, SOFT, "right")
+    put(canvas, _scale(bar.height, bar.width, boost), bar.top, bar.left)
+    mean = f"mean {number(float(good.mean()))}"
+    on = f"{np.count_nonzero(good > 0) / good.size:.0%} above 0"
+    row = row._replace(top=below + line)
+    write_middle(canvas, mean, row, size - 1, SOFT, "left")
+    write_middle(canvas, on, row, size - 1, SOFT, "right")
+
+
+def _scale(height: int, width: int, boost: Boost) -> Picture:
+    """All the colours from the lowest value to the highest, through the same exponent."""
+    share = np.linspace(0, 1, width)
+    if boost.signed:
+        levels = 2 * share - 1
+        levels = 128 + 127 * np.sign(levels) * np.abs(levels) ** (ROOT * boost.gamma)
+        colours = signed_table()[np.rint(levels).astype(int)]
+    else:
+        colours = table(boost.colormap)[np.rint(255 * share**boost.gamma).astype(int)]
+    return np.repeat(colours[np.newaxis], height, axis=0)
+
+
+def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
+    value = float(values[unit])
+    large = min(round(size * 2.4), max(size, room.height // 4))
+    write(canvas, number(value), room.top, room.left, large, TEXT)
+    rank = 1 + int((np.nan_to_num(values, nan=-np.inf) > value).sum())
+    words = f"{ordinal(rank)} of {len(values)}"
+    row = Rect(room.top, room.left, round(large * 1.3), room.width)
+    write_middle(canvas, words, row, size, SOFT, "right")
+    graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
+    if graph.height > 2 * size:
+        _draw_graph(canvas, values, unit, graph, size)
+
+
+def _draw_graph(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
+    """All units' values as bars from 0, in the order of the units, the selected one in colour."""
+    feet = round(size * 1.4)
+    area = room._replace(height=room.height - feet)
+    fill(canvas, area, WELL)
+    good = np.nan_to_num(values, posinf=0, neginf=0)
+    low, high = min(0.0, float(good.min())), max(0.0, float(good.max()))
+    span = high - low or 1.0
+    # Of the units that share a column of pixels, the farthest from 0 is seen.
+    column = np.arange(len(good)) * area.width // len(good)
+    starts = np.searchsorted(column, np.arange(area.width), side="right") - 1
+    tall = np.zeros(area.width)
+    for sign in (1, -1):
+        far = np.full(area.width, -np.inf)
+        np.maximum.at(far, column, sign * good)
+        far = np.where(np.isfinite(far), far, sign * good[starts])
+        tall = np.where(np.abs(far) > np.abs(tall), sign * far, tall)
+    rows = np.arange(area.height)[:, np.newaxis]
+    zero = (area.height - 1) * high / span
+    ends = (area.height - 1) * (high - tall) / span
+    inside = (rows >= np.minimum(zero, ends) - 0.5) & (rows <= np.maximum(zero, ends) + 0.5)
+    part = canvas[area.top : area.bottom, area.left : area.right]
+    part[inside[: part.shape[0], : part.shape[1]]] = FAINT
+    at = int(column[unit])
+    wide = max(2, round(area.width / len(good)))
+    own = np.rint([zero, (area.height - 1) * (high - float(good[unit])) / span]).astype(int)
+    top, tallness = int(own.min()), int(np.ptp(own)) + 1
+    strip = Rect(area.top, area.left + min(at, area.width - wide), area.height, wide)
+    fill(canvas, strip, RAISED)
+    fill(canvas, strip._replace(top=area.top + top, height=max(2, tallness)), ACCENT)
+    row = Rect(area.bottom, area.left, feet, area.width)
+    write_middle(canvas, "unit 0", row, size - 2, FAINT, "left")
+    write_middle(canvas, str(len(values) - 1), row, size - 2, FAINT, "right")

@@ -1,0 +1,35 @@
+"""The input's diff as a picture, in the view that is set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepvis_caffe.gallery.montage import vivid
+from deepvis_caffe.gallery.views import heat, overlay, show_diff
+from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.viewer.panes.maps import input_diff
+from deepvis_caffe.viewer.view import View
+
+ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
+
+
+def diff_picture(view: View) -> Picture | None:
+    """The picture of the backward result; None while there is none."""
+    diff = input_diff(view)
+    if diff is None:
+        return None
+    if view.state.back_view == "heat":
+        return heated_input(view)
+    picture = show_diff(np.nan_to_num(diff), view.preprocessor, view.state.back_view)
+    return vivid(picture) if view.state.back_view in ABOUT_GRAY else picture
+
+
+def heated_input(view: View) -> Picture | None:
+    """The picture that the net saw under a heat map; None while there is no backward result."""
+    diff = input_diff(view)
+    if diff is None or view.result is None:
+        return None
+    warm, picture = heat(np.nan_to_num(diff)), view.result.picture
+    if warm.shape != picture.shape[:2]:
+        warm = resize_image(warm, *picture.shape[:2])
+    return overlay(picture, warm)

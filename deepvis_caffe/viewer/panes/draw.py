@@ -1,0 +1,190 @@
+"""Marks on a picture: fills, rounded boxes, frames, text, pictures in a room. All write in place.
+
+Whatever lies outside of the picture is left out, so that no room is too small to draw in.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.text import cut, line_height, line_ink, text_width
+from deepvis_caffe.viewer.panes.colors import TEXT, Color
+
+Align = Literal["left", "centre", "right"]
+
+
+class Rect(NamedTuple):
+    """A rectangle of pixels: its top left corner and its extent."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        """The first row below."""
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        """The first column to the right."""
+        return self.left + self.width
+
+    def has(self, y: int, x: int) -> bool:
+        """Whether a pixel lies in it."""
+        return self.top <= y < self.bottom and self.left <= x < self.right
+
+    def inset(self, by: int) -> Rect:
+        """The rectangle without a border of `by` pixels; never of less than one pixel."""
+        return Rect(
+            self.top + by, self.left + by, max(1, self.height - 2 * by), max(1, self.width - 2 * by)
+        )
+
+
+def blank(height: int, width: int, color: Color) -> Picture:
+    """A picture of one colour."""
+    made = np.empty((height, width, 3), np.uint8)
+    _paint(made, color)
+    return made
+
+
+def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
+    """Fill a rectangle, with rounded corners where `radius` is above 0."""
+    radius = min(radius, rect.height // 2, rect.width // 2)
+    if radius < 1:
+        part = canvas[
+            max(rect.top, 0) : max(rect.bottom, 0), max(rect.left, 0) : max(rect.right, 0)
+        ]
+        _paint(part, color)
+        return
+    top, left, height, width = rect
+    fill(canvas, Rect(top, left + radius, height, width - 2 * radius), color)
+    fill(canvas, Rect(top + radius, left, height - 2 * radius, radius), color)
+    fill(canvas, Rect(top + radius, rect.right - radius, height - 2 * radius, radius), color)
+    corner = _corner(radius)
+    for y, down in ((top, 1), (rect.bottom - radius, -1)):
+        for x, across in ((left, 1), (rect.right - radius, -1)):
+            _blend(canvas, y, x, corner[::down, ::across], color)
+
+
+def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
+    """Draw the border of a rectangle, `thick` pixels, just outside of it."""
+    top, left, bottom, right = rect.top, rect.left, rect.bottom, rect.right
+    wide = rect.width + 2 * thick
+    fill(canvas, Rect(top - thick, left - thick, thick, wide), color)
+    fill(canvas, Rect(bottom, left - thick, thick, wide), color)
+    fill(canvas, Rect(top, left - thick, rect.height, thick), color)
+    fill(canvas, Rect(top, right, rect.height, thick), color)
+
+
+def write(
+    canvas: Picture,
+    line: str,
+    top: int,
+    left: int,
+    size: int,
+    color: Color = TEXT,
+    width: int | None = None,
+    align: Align = "left",
+    bold: bool = False,
+) -> int:
+    """Write one line of text.
+
+    Parameters
+    ----------
+    top, left
+        Corner of the line's place.
+    size
+        Of the letters, pixels.
+    width
+        Of its place: a longer line is cut. None is what there is room for.
+
+    Returns
+    -------
+    int
+        The pixels it took.
+    """
+    room = canvas.shape[1] - left if width is None else width
+    line = cut(line, size, room) if line else line
+    if not line or room < 1:
+        return 0
+    taken = text_width(line, size)
+    if width is not None and align != "left":
+        left += (width - taken) // (2 if align == "centre" else 1)
+    _blend(canvas, top, left, line_ink(line, size, bold), color)
+    return taken
+
+
+def write_middle(
+    canvas: Picture,
+    line: str,
+    rect: Rect,
+    size: int,
+    color: Color,
+    align: Align = "centre",
+    bold: bool = False,
+) -> int:
+    """Write one line in the middle of a rectangle's height."""
+    # A line's letters stand a little below the middle of its ink.
+    top = rect.top + (rect.height - line_height(size)) // 2 + round(size * 0.02)
+    return write(canvas, line, top, rect.left, size, color, rect.width, align, bold)
+
+
+def fitted(height: int, width: int, rect: Rect) -> Rect:
+    """The largest rectangle of the shape height : width in the middle of a rectangle."""
+    factor = min(rect.height / max(height, 1), rect.width / max(width, 1))
+    rows = min(rect.height, max(1, round(height * factor)))
+    columns = min(rect.width, max(1, round(width * factor)))
+    top, left = (rect.height - rows) // 2, (rect.width - columns) // 2
+    return Rect(rect.top + top, rect.left + left, rows, columns)
+
+
+def paste(canvas: Picture, picture: Picture, rect: Rect) -> Rect:
+    """Put a picture, as large as it goes, in the middle of a rectangle; where it came to lie."""
+    place = fitted(picture.shape[0], picture.shape[1], rect)
+    put(canvas, resize_image(picture, place.height, place.width), place.top, place.left)
+    return place
+
+
+def put(canvas: Picture, picture: Picture, top: int, left: int) -> None:
+    """Copy a picture to a place, as far as it lies inside."""
+    part, its = _overlap(canvas, top, left, picture.shape[0], picture.shape[1])
+    part[:] = picture[its]
+
+
+def _paint(part: Picture, color: Color) -> None:
+    if part.size:  # a row at a time: numpy is slow where the innermost axis is short
+        part[0] = color
+        part[1:] = part[0].copy()
+
+
+def _blend(canvas: Picture, top: int, left: int, ink: NDArray[np.uint8], color: Color) -> None:
+    part, its = _overlap(canvas, top, left, ink.shape[0], ink.shape[1])
+    share = ink[its].astype(np.int32)[..., np.newaxis]
+    below = part.astype(np.int32)
+    part[:] = below + ((np.asarray(color, np.int32) - below) * share + 127) // 255
+
+
+def _overlap(
+    canvas: Picture, top: int, left: int, height: int, width: int
+) -> tuple[Picture, tuple[slice, slice]]:
+    """The part of a canvas that a thing covers, and which part of the thing that is."""
+    first_y, first_x = max(top, 0), max(left, 0)
+    last_y = max(first_y, min(top + height, canvas.shape[0]))
+    last_x = max(first_x, min(left + width, canvas.shape[1]))
+    its = (slice(first_y - top, last_y - top), slice(first_x - left, last_x - left))
+    return canvas[first_y:last_y, first_x:last_x], its
+
+
+@lru_cache(maxsize=64)
+def _corner(radius: int) -> NDArray[np.uint8]:
+    """How much of each pixel a rounded corner at the top left covers."""
+    away = radius - np.arange(radius) - 0.5
+    beyond = np.hypot(away[:, np.newaxis], away) - radius
+    return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)

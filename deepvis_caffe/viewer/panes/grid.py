@@ -1,0 +1,196 @@
+"""The grid: every unit of the selected layer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.catalogue import Entry
+from deepvis_caffe.viewer.panes import zoomed
+from deepvis_caffe.viewer.panes.box import inside, say, titled, wide_letters
+from deepvis_caffe.viewer.panes.cells import Cells, cells_of
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    EMPTY,
+    GROUND,
+    PANEL,
+    RAISED,
+    SOURCE,
+    TEXT,
+    Color,
+)
+from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, frame, put, write
+from deepvis_caffe.viewer.panes.levels import boost_of, broken, colour_maps
+from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
+from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.thumbs import thumb
+from deepvis_caffe.viewer.panes.words import extent, number, short_label
+from deepvis_caffe.viewer.request import Floats
+from deepvis_caffe.viewer.view import View
+
+NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
+
+
+def reads(view: View) -> Hashable:
+    """All that the grid depends on."""
+    state = view.state
+    shown = view.patterns_version if state.patterns else 0
+    result = view.result.number if view.result else None
+    return (
+        (view.scene, state.layer, state.unit, state.cursor, state.back_source, state.back),
+        (state.show_back, state.patterns, state.gamma, state.individual, state.colormap),
+        (state.aspect, state.zoom, state.back_view, shown),
+        (None if state.patterns and state.zoom == "off" else result),
+        (view.unit if state.zoom == "unit" else None),
+    )
+
+
+def draw(view: View, height: int, width: int) -> Picture:
+    """Draw the selected layer's maps, diffs or optimised images; or one of them alone."""
+    size = wide_letters(width)
+    canvas, room = titled(height, width, size, *_title(view))
+    if view.state.zoom != "off":
+        zoomed.draw(view, canvas, room, size)
+        return canvas
+    entry = view.scene.entries[view.state.layer]
+    maps = None if view.state.patterns else shown_maps(view)
+    cells = cells_of(entry, view.state, room)
+    if maps is None and not view.state.patterns:
+        what = "backward to" if shows_diffs(view) else "computing"
+        say(canvas, room, f"{what} {entry.name} ..." if view.frame else "no picture yet", size)
+        return canvas
+    if maps is None:
+        _draw_patterns(canvas, view, cells)
+    else:
+        _draw_maps(canvas, view, maps, cells)
+        if entry.is_vector:
+            _name_cells(canvas, view, maps, cells)
+    _mark(canvas, view, cells)
+    return canvas
+
+
+def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
+    """The unit under a pixel."""
+    if view.state.zoom != "off":
+        return Hit("nothing")
+    entry = view.scene.entries[view.state.layer]
+    room = inside(height, width, wide_letters(width))
+    unit = cells_of(entry, view.state, room).unit_at(y, x)
+    return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
+
+
+PANE = Pane("grid", reads, draw, hit)
+
+
+def _title(view: View) -> tuple[str, str, str]:
+    state, entry = view.state, view.scene.entries[view.state.layer]
+    more = extent(entry)
+    if state.zoom != "off":
+        return zoomed.title(view)
+    if state.patterns:
+        return entry.name, f"optimised images, {len(view.patterns)} of {entry.units}", ""
+    maps = shown_maps(view)
+    lost = broken(maps) if maps is not None else 0
+    if shows_diffs(view):
+        more = f"what flows back, {more}"
+    page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
+    if page.count < entry.units:
+        more += f", {page.first} to {page.first + page.count - 1} shown"
+    if lost:
+        more += f", {lost} values are no numbers"
+    boost = boost_of(state)
+    told = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
+    told += [f"each {boost.individual:.0%}"] if boost.individual else []
+    told += [boost.colormap] if boost.colormap != "gray" and not shows_diffs(view) else []
+    label = short_label(view.scene, entry, state.unit)
+    return entry.name, f"{more}   {label}", ", ".join(told)
+
+
+def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
+    page = maps[cells.first : cells.first + cells.count]
+    boost = boost_of(view.state, signed=shows_diffs(view))
+    if len(page) < len(maps):  # colours are told apart over the whole layer, not over the page
+        ends = maps.reshape(-1)[[np.nanargmin(maps), np.nanargmax(maps)]]
+        extra = np.broadcast_to(ends.reshape(2, 1, 1), (2, *maps.shape[1:]))
+        page = np.concatenate([page, extra])
+    stack = colour_maps(page, cells.height, cells.width, boost)
+    high, wide = cells.height, cells.width
+    tiles = stack.reshape(-1, high, wide, 3)
+    columns, gap = cells.columns, cells.gap
+    for first in (0, cells.count // columns * columns):  # the full rows, and the last
+        last = cells.count // columns * columns if first == 0 else cells.count
+        across = columns if first == 0 else last - first
+        rows = (last - first) // max(across, 1)
+        if not rows:
+            continue
+        flat = blank(rows * (high + gap), across * (wide + gap), PANEL)
+        block = flat.reshape(rows, high + gap, across, wide + gap, 3)
+        part = tiles[first:last].reshape(rows, across, high, wide, 3)
+        block[:, :high, :, :wide] = part.transpose(0, 2, 1, 3, 4)
+        place = cells.rect(cells.first + first)
+        assert place is not None
+        put(canvas, flat[: len(flat) - gap, : flat.shape[1] - gap], place.top, place.left)
+
+
+def _draw_patterns(canvas: Picture, view: View, cells: Cells) -> None:
+    for unit in range(cells.first, cells.first + cells.count):
+        place = cells.rect(unit)
+        assert place is not None
+        picture = view.patterns.get(unit)
+        if picture is None:
+            fill(canvas, place, EMPTY)
+        else:
+            small = thumb(picture, place.height, place.width)
+            top = place.top + (place.height - small.shape[0]) // 2
+            put(canvas, small, top, place.left + (place.width - small.shape[1]) // 2)
+
+
+def _name_cells(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
+    """Write into large cells of numbers what they are."""
+    if cells.width < NAMED_CELL:
+        return
+    entry, size = view.scene.entries[view.state.layer], max(11, min(16, cells.width // 9))
+    for unit in range(cells.first, cells.first + cells.count):
+        place = cells.rect(unit)
+        assert place is not None
+        name = short_label(view.scene, entry, unit) or str(unit)
+        strip = Rect(place.bottom - round(size * 1.7), place.left, round(size * 1.7), place.width)
+        put(canvas, blank(strip.height, strip.width, RAISED), strip.top, strip.left)
+        value = number(float(maps[unit, 0, 0]))
+        top, room = strip.top + size // 6, strip.width - 6
+        taken = write(canvas, name, top, strip.left + 4, size, TEXT, room)
+        if taken + 5 * size < strip.width:
+            write(canvas, value, top, strip.left + 4, size, TEXT, room - 2, "right")
+
+
+def _mark(canvas: Picture, view: View, cells: Cells) -> None:
+    """Frame the source of the backward pass and, over it, the selected unit."""
+    state = view.state
+    thick = 2 if cells.width < 60 else 3
+    frozen = state.source is not None and state.back != "off" and state.source[0] == state.layer
+    if frozen and state.source is not None and (place := cells.rect(state.source[1])):
+        _frame(canvas, place, SOURCE, thick)
+        if state.source[1] == state.unit:
+            place = place.inset(-thick)
+    else:
+        place = None
+    if selected := cells.rect(state.unit):
+        both = frozen and state.source is not None and state.source[1] == state.unit
+        _frame(canvas, place if both and place else selected, ACCENT, thick)
+
+
+def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
+    """With a dark line around it, so that it stands out from bright neighbours."""
+    frame(canvas, rect.inset(-thick), GROUND)
+    frame(canvas, rect, color, thick)
+
+
+def _tip(view: View, entry: Entry, unit: int) -> str:
+    words = [f"{entry.name} {unit}", short_label(view.scene, entry, unit)]
+    maps = shown_maps(view)
+    if maps is not None and unit < len(maps):
+        top = float(maps[unit].max())
+        words.append(number(top) if entry.is_vector else f"at most {number(top)}")
+    return "   ".join(word for word in words if word)

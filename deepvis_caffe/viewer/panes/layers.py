@@ -1,0 +1,210 @@
+"""The layers: a chip for each, in the net's order, wrapped into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from itertools import groupby
+from typing import NamedTuple
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.catalogue import Entry
+from deepvis_caffe.viewer.panes.box import PAD, letters, panel
+from deepvis_caffe.viewer.panes.chips import GAP, chip_height
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    ACCENT_DIM,
+    FAINT,
+    GROUND,
+    LINE,
+    PANEL,
+    RAISED,
+    SOFT,
+    SOURCE,
+    TEXT,
+)
+from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
+from deepvis_caffe.viewer.panes.memory import ByIdentity
+from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.words import extent
+from deepvis_caffe.viewer.view import View
+
+
+class Place(NamedTuple):
+    """A layer's chip, or (layer None) the name of the module that the next chips are parts of."""
+
+    layer: int | None
+    name: str
+    row: int
+    left: int
+    width: int
+
+
+_flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
+
+
+def reads(view: View) -> Hashable:
+    """The selection, the cursor, the source and the scroll."""
+    state = view.state
+    source = state.source[0] if state.source and state.back != "off" else None
+    return view.scene, state.layer, state.cursor, source, state.scroll
+
+
+def draw(view: View, height: int, width: int) -> Picture:
+    """Draw the rows that are in view."""
+    state, size = view.state, layer_letters(width)
+    canvas = panel(height, width)
+    source = state.source[0] if state.source and state.back != "off" else None
+    for place, rect in _visible(view, height, width):
+        if place.layer is None:
+            write_middle(canvas, place.name, rect, size, FAINT, "left")
+            continue
+        ground, ink = RAISED, TEXT
+        if place.layer == state.layer:
+            strong = state.cursor == "layers"
+            ground, ink = (ACCENT, GROUND) if strong else (ACCENT_DIM, ACCENT)
+        fill(canvas, rect, ground, max(3, size // 3))
+        line = rect
+        if _is_large(view.scene.entries, height, width):
+            line = rect._replace(top=rect.top + size // 6, height=round(size * 1.5))
+            entry = view.scene.entries[place.layer]
+            under = Rect(line.bottom - 2, rect.left, rect.bottom - line.bottom - 2, rect.width)
+            selected = place.layer == state.layer
+            write_middle(canvas, _shape(entry), under, size - 2, ink if selected else SOFT)
+        write_middle(canvas, place.name, line, size, ink, bold=place.layer == state.layer)
+        if place.layer == source:
+            under = Rect(rect.bottom - 3, rect.left + 3, 3, max(1, rect.width - 6))
+            fill(canvas, under, SOURCE, 1)
+    _draw_scroll(canvas, view, height, width)
+    return canvas
+
+
+def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
+    """The layer under a pixel."""
+    for place, rect in _visible(view, height, width):
+        if place.layer is not None and rect.has(y, x):
+            entry = view.scene.entries[place.layer]
+            tip = f"{entry.name}   {entry.type}   {extent(entry)}"
+            return Hit("layer", place.layer, tip=tip)
+    return None
+
+
+PANE = Pane("layers", reads, draw, hit)
+
+
+def layer_letters(width: int) -> int:
+    """Size of the letters in a list that is as wide as the window."""
+    return letters(round(width / 5))
+
+
+def layers_height(rows: int, width: int) -> int:
+    """Pixels that a list of so many rows takes."""
+    return rows * (chip_height(layer_letters(width)) + GAP) - GAP + 2 * PAD
+
+
+def rows_of(entries: tuple[Entry, ...], width: int) -> int:
+    """How many rows a list takes in a width."""
+    return 1 + _flow(entries, width - 2 * PAD, layer_letters(width), False)[-1].row
+
+
+def first_row(view: View, height: int, width: int) -> int:
+    """Which row of chips is on top now, from 0."""
+    places = [place for place, _ in _visible(view, height, width)]
+    return places[0].row
+
+
+def _visible(view: View, height: int, width: int) -> list[tuple[Place, Rect]]:
+    entries, size = view.scene.entries, layer_letters(width)
+    large = _is_large(entries, height, width)
+    places = _flow(entries, width - 2 * PAD, size, large)
+    high = _chip_height(size, large)
+    rows, fit = 1 + places[-1].row, max(1, (height - 2 * PAD + GAP) // (high + GAP))
+    first = _first_row(view, places, rows, fit)
+    used = min(rows, fit) * (high + GAP) - GAP
+    top = max(PAD, (height - used) // 2)
+    return [
+        (place, Rect(top + (place.row - first) * (high + GAP), PAD + place.left, high, place.width))
+        for place in places
+        if first <= place.row < first + fit
+    ]
+
+
+def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> int:
+    """The scroll that is set; or such that the selection's row is in the middle."""
+    wanted = view.state.scroll
+    if wanted is None:
+        own = next(place.row for place in places if place.layer == view.state.layer)
+        wanted = own - fit // 2
+    return max(0, min(wanted, rows - fit))
+
+
+def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
+    """Where there is more to scroll to, a bar at the right end."""
+    entries, size = view.scene.entries, layer_letters(width)
+    places = _flow(entries, width - 2 * PAD, size, False)
+    rows = 1 + places[-1].row
+    fit = max(1, (height - 2 * PAD + GAP) // (_chip_height(size, False) + GAP))
+    if rows <= fit or _is_large(entries, height, width):
+        return
+    track = Rect(PAD, width - 5, max(1, height - 2 * PAD), 3)
+    first = _first_row(view, places, rows, fit)
+    fill(canvas, track, PANEL)
+    long = max(6, track.height * fit // rows)
+    fill(canvas, track._replace(top=track.top + track.height * first // rows, height=long), LINE, 1)
+
+
+def _is_large(entries: tuple[Entry, ...], height: int, width: int) -> bool:
+    """Whether every chip has room for its shape, too."""
+    size = layer_letters(width)
+    rows = 1 + _flow(entries, width - 2 * PAD, size, True)[-1].row
+    return rows * (_chip_height(size, True) + GAP) - GAP + 2 * PAD <= height
+
+
+def _chip_height(size: int, large: bool) -> int:
+    return round(size * 2.9) if large else chip_height(size)
+
+
+def _flow(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
+    """Lay the chips out, or remember how."""
+    return _flows.get(entries, (width, size, large), lambda: _flowed(entries, width, size, large))
+
+
+def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
+    """Lay the chips out. Neighbours of one module are named once, in front of them."""
+    places: list[Place] = []
+    row, left = 0, 0
+    groups = groupby(range(len(entries)), key=lambda index: _module(entries[index].name))
+    for module, group in groups:
+        members = list(group)
+        shared = bool(module) and len(members) > 1
+        for number, index in enumerate(members):
+            name = entries[index].name
+            name = name[len(module) + 1 :] if shared else name
+            wide = text_width(name, size) + size
+            if large:
+                wide = max(wide, text_width(_shape(entries[index]), size - 2) + size)
+            wide = min(width, wide)
+            head = text_width(module, size) + GAP if shared else 0
+            before = head if number == 0 else 0
+            if left and left + before + wide > width:
+                row, left = row + 1, 0
+                before = head  # a module that goes on in the next row is named again
+            if before and head + wide <= width:
+                gap = 2 * GAP if left else 0
+                places.append(Place(None, module, row, left + gap, head))
+                left += gap + head + GAP
+            places.append(Place(index, name, row, left, min(wide, max(1, width - left))))
+            left += wide + GAP
+        left += GAP * shared
+    return tuple(places)
+
+
+def _module(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _shape(entry: Entry) -> str:
+    if entry.is_vector:
+        return str(entry.units)
+    height, width = entry.map_size
+    return f"{entry.units} × {width} × {height}"

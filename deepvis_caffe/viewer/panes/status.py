@@ -1,0 +1,134 @@
+"""The status line: what is set, how fast it goes, and the last thing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.panes.box import PAD
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    FAINT,
+    GROUND,
+    RAISED,
+    SOFT,
+    SOURCE,
+    TEXT,
+    TROUBLE,
+    Color,
+)
+from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
+from deepvis_caffe.viewer.panes.levels import boost_of, broken
+from deepvis_caffe.viewer.panes.maps import shown_maps
+from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.words import unit_name
+from deepvis_caffe.viewer.view import View
+
+Piece = tuple[str, Color]
+
+
+def reads(view: View) -> Hashable:
+    """Everything that it says, in words."""
+    return mode(view), tuple(_left(view)), tuple(_right(view)), tuple(_dots(view))
+
+
+def draw(view: View, height: int, width: int) -> Picture:
+    """Draw one line: at the left what is set, at the right how it goes."""
+    canvas = blank(height, width, GROUND)
+    size = max(10, round(height * 0.48))
+    row = Rect(0, PAD, height, max(1, width - 2 * PAD))
+    dots = round(size * 0.55)
+    right = row.right
+    for words, color in reversed(_right(view)):
+        wide = text_width(words, size)
+        if right - wide < row.left + row.width // 2:
+            break
+        write_middle(canvas, words, row._replace(left=right - wide), size, color, "left")
+        right -= wide + size
+    for color in _dots(view):
+        fill(canvas, Rect((height - dots) // 2, right - dots, dots, dots), color, dots // 2)
+        right -= dots + size
+    badge, color = mode(view)
+    wide = text_width(badge, size) + size
+    fill(canvas, Rect(3, row.left, height - 6, wide), color, (height - 6) // 4)
+    ink = TEXT if color == RAISED else GROUND
+    write_middle(canvas, badge, Rect(0, row.left, height, wide), size, ink, bold=True)
+    left = row.left + wide + size
+    for words, color in _left(view):
+        if left >= right:
+            break
+        place = Rect(0, left, height, right - left)
+        left += write_middle(canvas, words, place, size, color, "left") + size
+    return canvas
+
+
+def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
+    """The message, to read where it is cut; at the right end, the help."""
+    if x > width - 4 * height:
+        return Hit("command", value="help", tip="all the keys")
+    return Hit("nothing", tip=view.status.message)
+
+
+PANE = Pane("status", reads, draw, hit)
+
+
+def mode(view: View) -> Piece:
+    """One word for what the grid shows."""
+    state = view.state
+    if state.patterns:
+        return "pattern", ACCENT
+    if state.back != "off":
+        return ("back" if state.show_back else f"fwd + {state.back}"), RAISED
+    return "fwd", RAISED
+
+
+def _left(view: View) -> list[Piece]:
+    state, status = view.state, view.status
+    pieces: list[Piece] = [(unit_name(view.scene, (state.layer, state.unit)), TEXT)]
+    if state.back != "off":
+        source = unit_name(view.scene, state.back_source)
+        frozen = state.source is not None
+        words = f"{state.back} from {source}" if frozen or state.show_back else ""
+        pieces += [(words, SOURCE if frozen else SOFT)] if words else []
+    boost = boost_of(state)
+    if boost.gamma != 1:
+        pieces.append((f"gamma {boost.gamma}", SOFT))
+    if boost.individual:
+        pieces.append((f"each {boost.individual:.0%}", SOFT))
+    if boost.colormap != "gray":
+        pieces.append((boost.colormap, SOFT))
+    maps = None if state.patterns else shown_maps(view)
+    lost = broken(maps) if maps is not None else 0
+    if lost:
+        pieces.append((f"{lost} values are no numbers", TROUBLE))
+    if status.message:
+        pieces.append((status.message, TROUBLE if status.trouble else ACCENT))
+    return pieces
+
+
+def _right(view: View) -> list[Piece]:
+    state, status = view.state, view.status
+    pieces: list[Piece] = []
+    if status.source:
+        pieces.append((status.source, SOFT))
+    if state.frozen:
+        pieces.append(("frozen", ACCENT))
+    if status.visitors:
+        pieces.append((f"{status.visitors} watching", SOFT))
+    # No finer than people read: words that come again are drawn from memory.
+    rate = f"{status.rate:.0f}" if status.rate >= 10 else f"{status.rate:.1f}"
+    pieces.append((f"{rate} a second", SOFT))
+    if state.timing:
+        net, drawing = status.seconds * 1000, status.draw_seconds * 1000
+        pieces.append((f"net {net:.0f} ms, drawing {drawing:.1f} ms", SOFT))
+        pieces.append((view.scene.engine, FAINT))
+    else:
+        pieces.append((f"{status.seconds * 1000:.0f} ms", SOFT))
+    return [*pieces, ("h for help", FAINT)]
+
+
+def _dots(view: View) -> list[Color]:
+    """A red one while a video is recorded, one in the accent while the screen waits."""
+    status = view.status
+    return [TROUBLE] * status.recording + [ACCENT] * status.busy

@@ -1,0 +1,47 @@
+"""What panes say of units and values: short, and the same everywhere."""
+
+from __future__ import annotations
+
+import math
+
+from deepvis_caffe.viewer.catalogue import Entry, unit_label
+from deepvis_caffe.viewer.state import Scene, UnitRef
+
+
+def number(value: float) -> str:
+    """A value in at most eight characters."""
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if not size:
+        return "0"
+    if not 1e-3 <= size < 1e5:
+        return f"{value:.1e}"
+    digits = 4 if size < 1 else 2 if size < 100 else 1
+    return f"{value:.{digits}f}"
+
+
+def short_label(scene: Scene, entry: Entry, unit: int) -> str:
+    """The first name of a unit, empty where it has none."""
+    label = unit_label(scene.labels, entry, unit) if 0 <= unit < entry.units else None
+    return label.split(",")[0].strip() if label else ""
+
+
+def unit_name(scene: Scene, ref: UnitRef) -> str:
+    """Layer, unit and label: ``"prob 281 tabby"``."""
+    entry = scene.entries[ref[0]]
+    return f"{entry.name} {ref[1]} {short_label(scene, entry, ref[1])}".rstrip()
+
+
+def extent(entry: Entry) -> str:
+    """Units and the size of their maps: ``"64 maps of 55 x 55"``."""
+    if entry.is_vector:
+        return f"{entry.units} unit" + ("s" if entry.units != 1 else "")
+    height, width = entry.map_size
+    return f"{entry.units} map" + ("s" if entry.units != 1 else "") + f" of {width} × {height}"
+
+
+def ordinal(rank: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{'th' if rank % 100 in (11, 12, 13) else ending}"

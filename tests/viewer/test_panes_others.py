@@ -1,0 +1,225 @@
+"""Input, detail, backward, classes, the unit's pictures, status and help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pane_views import colours, entry, has, scene, view, view_of
+
+from deepvis_caffe.gallery.montage import vivid
+from deepvis_caffe.gallery.views import heat, overlay, show_diff
+from deepvis_caffe.text import line_ink
+from deepvis_caffe.viewer.panes import back, classes, detail, status, unit
+from deepvis_caffe.viewer.panes import input as input_pane
+from deepvis_caffe.viewer.panes.classes import ranked, scored
+from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, RAISED, SOURCE, TROUBLE
+from deepvis_caffe.viewer.panes.diff import diff_picture
+from deepvis_caffe.viewer.panes.help import help_picture
+from deepvis_caffe.viewer.panes.levels import Boost, colour_maps
+from deepvis_caffe.viewer.state import BACK_VIEWS, State
+from deepvis_caffe.viewer.view import Status, UnitPictures, View
+
+RNG = np.random.default_rng(0)
+DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
+ALL = (input_pane, detail, back, classes, unit, status)
+
+
+def _backward(back_view: str, **state: object) -> View:
+    set_to = State(back="guided", back_view=back_view, **state)  # type: ignore[arg-type]
+    return view(np.ones((2, 2, 2)), set_to, back=DIFF)
+
+
+@pytest.mark.parametrize("name", BACK_VIEWS)
+def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
+    shown = _backward(name)
+    made = diff_picture(shown)
+    assert made is not None
+    if name == "heat":
+        assert shown.result is not None
+        expected = overlay(shown.result.picture, heat(DIFF))
+    else:
+        expected = show_diff(DIFF, shown.preprocessor, name)
+    expected = vivid(expected) if name in ("raw", "gray") else expected
+    np.testing.assert_array_equal(made, expected)
+    drawn = back.PANE.draw(shown, 400, 300)
+    assert len(colours(drawn) & colours(made)) > 2
+
+
+def test_a_result_of_another_pass_is_not_shown() -> None:
+    shown = _backward("norm")
+    for change in ({"back": "deconv"}, {"unit": 1}, {"source": (0, 1)}, {"back": "off"}):
+        assert diff_picture(replace(shown, state=replace(shown.state, **change))) is None
+
+
+def test_chips_set_the_mode_and_the_view() -> None:
+    shown, found = _backward("raw"), set()
+    for y in range(0, 400, 3):
+        for x in range(0, 300, 3):
+            hit = back.PANE.hit(shown, 400, 300, y, x)
+            if hit is not None:
+                assert hit.tip
+                found.add((hit.kind, hit.value))
+    assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
+        ("view", name) for name in BACK_VIEWS
+    }
+    off = replace(shown, state=State())
+    kinds = {back.PANE.hit(off, 60, 300, y, 20) for y in range(60)}
+    assert {hit.kind for hit in kinds if hit} == {"back"}
+
+
+def test_a_frozen_source_shows_in_the_title() -> None:
+    assert has(back.PANE.draw(_backward("raw", source=(0, 0)), 400, 300), SOURCE)
+    assert not has(back.PANE.draw(_backward("raw"), 400, 300), SOURCE)
+
+
+def test_the_input_is_what_the_net_saw_and_warm_where_asked() -> None:
+    cold = input_pane.PANE.draw(_backward("raw"), 300, 300)
+    assert (cold[150, 100:200] == 90).all()
+    warm = input_pane.PANE.draw(_backward("heat"), 300, 300)
+    assert not (warm[150, 100:200] == 90).all()
+    before = input_pane.PANE.draw(replace(_backward("raw"), result=None), 300, 300)
+    np.testing.assert_array_equal(before, cold)
+
+
+def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
+    maps = np.zeros((2, 7, 7), np.float32)
+    maps[1] = np.arange(49).reshape(7, 7)
+    maps[0] = 1000
+    made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
+    side = 300 - 16
+    expected = colour_maps(maps[1:], side, side, Boost(gamma=0.5))
+    top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
+    candidates = [made[t : t + side, 8 : 8 + side] for t in range(15, 45)]
+    assert any(np.array_equal(one, expected) for one in candidates), top
+    assert has(detail.PANE.draw(view(np.full((1, 2, 2), np.nan)), 400, 300), BROKEN)
+
+
+def test_a_number_has_its_rank_and_place() -> None:
+    values = np.array([1, 5, -2, 3], np.float32).reshape(4, 1, 1)
+    seen = scene(entry("fc", 4), labels=("a", "b", "c", "d"))
+    for unit_, rank in ((1, "1st"), (3, "2nd"), (0, "3rd"), (2, "4th")):
+        made = detail.PANE.draw(view_of(seen, values, State(unit=unit_)), 300, 300)
+        ink = line_ink(f"{rank} of 4", 14)  # letters(300)
+        light = (made.astype(int).sum(axis=2) > 250).astype(int)
+        strip = light[:, 292 - ink.shape[1] + 2 : 292]
+        expected = (ink[:, :-2] > 140).astype(int)
+        windows = np.lib.stride_tricks.sliding_window_view(strip, expected.shape)[:, 0]
+        agree = (windows[:70] == expected).mean(axis=(1, 2)).max()
+        assert agree > 0.97
+        graph = made[100:280]
+        columns = np.nonzero((graph == ACCENT).all(axis=2).any(axis=0))[0]
+        assert 8 + unit_ * 71 - 1 <= columns.min() <= columns.max() <= 8 + (unit_ + 1) * 71 + 1
+
+
+def test_classes_are_ranked_with_bars_as_long_as_they_are_likely() -> None:
+    seen = scene(entry("aux", 3), entry("prob", 3), entry("pool", 3), labels=("x", "y, z", "w"))
+    scores = np.array([0.25, 0.5, 0.125], np.float32)
+    shown = view_of(seen, np.zeros((3, 1, 1)), scores=scores)
+    assert ranked(shown) == [1, 0, 2]
+    assert scored(shown) == seen.entries[1]
+    made = classes.PANE.draw(shown, 200, 300)
+    bar = (made == ACCENT).all(axis=2)
+    assert bar.any(axis=0).sum() == (300 - 16) / 2
+    assert bar.any(axis=1).sum() == 3
+    tips = [classes.PANE.hit(shown, 200, 300, y, 50) for y in range(200)]
+    told = list(dict.fromkeys(hit.tip for hit in tips if hit))
+    assert told == ["unit 1   y, z   0.5000", "unit 0   x   0.2500", "unit 2   w   0.1250"]
+    unlabelled = replace(shown, scene=replace(seen, labels=()))
+    assert "unit 1" in classes.PANE.hit(unlabelled, 200, 300, 40, 50).tip  # type: ignore[union-attr]
+
+
+def test_a_units_pictures_are_all_there() -> None:
+    def flat(*color: int) -> np.ndarray:
+        return np.full((20, 20, 3), color, np.uint8)
+
+    made = [flat(10 + i, 200, 30) for i in range(9)]
+    pictures = UnitPictures(optimized=tuple(made), top=flat(1, 2, 200), deconv=flat(200, 1, 2))
+    shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
+    for height, width in ((900, 300), (300, 900)):
+        drawn = unit.PANE.draw(shown, height, width)
+        extents = []
+        for picture in (*made, pictures.top, pictures.deconv):
+            assert picture is not None
+            rows, columns = np.nonzero((drawn == picture[0, 0]).all(axis=2))
+            box = (np.ptp(rows) + 1, np.ptp(columns) + 1)
+            assert len(rows) == box[0] * box[1], "it lies whole, and nothing on it"
+            extents.append(box)
+        assert len(set(extents[:9])) == 1
+        assert min(extents[9]) > 2.5 * min(extents[0])
+        rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
+        corner = unit.PANE.hit(shown, height, width, int(rows.max()), int(columns.max()))
+        first = unit.PANE.hit(shown, height, width, int(rows.min()), int(columns.min()))
+        assert corner is not None
+        assert first is not None
+        assert (first.kind, first.index, corner.index) == ("top", 0, 8)
+
+
+def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:
+    working = np.full((20, 20, 3), (0, 99, 0), np.uint8)
+    shown = replace(
+        view(np.ones((2, 2, 2))), unit=UnitPictures(working=working, progress=0.25, note="no")
+    )
+    drawn = unit.PANE.draw(shown, 400, 300)
+    side = np.nonzero((drawn == (0, 99, 0)).all(axis=2).any(axis=0))[0]
+    bar = np.nonzero((drawn == ACCENT).all(axis=2).any(axis=0))[0]
+    assert bar.min() == side.min()
+    assert len(bar) == round(0.25 * len(side))
+
+
+def test_the_status_says_what_there_is_to_say() -> None:
+    shown = view(np.ones((2, 2, 2)))
+    plain = status.PANE.draw(shown, 27, 1200)
+    trouble = replace(shown, status=Status(message="no camera", trouble=True))
+    assert has(status.PANE.draw(trouble, 27, 1200), TROUBLE)
+    assert not has(plain, TROUBLE)
+    recording = replace(shown, status=Status(recording=True))
+    assert has(status.PANE.draw(recording, 27, 1200), TROUBLE)
+    broken = view([[[np.nan, 1]]])
+    assert any("1 values are no numbers" in words for words, _ in status.PANE.reads(broken)[1])  # type: ignore[index]
+    modes = [
+        status.mode(replace(shown, state=state))[0]
+        for state in (
+            State(),
+            State(back="deconv"),
+            State(back="deconv", show_back=True),
+            State(patterns=True),
+        )
+    ]
+    assert modes == ["fwd", "fwd + deconv", "back", "pattern"]
+    hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
+    assert hit is not None
+    assert (hit.kind, hit.value) == ("command", "help")
+
+
+@pytest.mark.parametrize("size", [(800, 600), (1280, 800), (1600, 1000)])
+def test_every_line_of_the_help_is_there(size: tuple[int, int]) -> None:
+    width, height = size
+    groups = [
+        (f"Group {i}", [(f"key{j}", f"what key {j} does, in words") for j in range(8)])
+        for i in range(5)
+    ]
+    made = help_picture(groups, height, width)
+    chips = [area for area in _areas((made == RAISED).all(axis=2)) if area > 100]
+    assert len(chips) == 40, "letters leave islands in their keys; none is as large"
+    edge = np.concatenate([made[:2].reshape(-1, 3), made[-2:].reshape(-1, 3)])
+    assert edge.max() < 80, "nothing runs out"
+
+
+def _areas(mask: np.ndarray) -> list[int]:
+    import cv2
+
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return [int(stats[i, cv2.CC_STAT_AREA]) for i in range(1, count)]
+
+
+@pytest.mark.parametrize("pane", ALL)
+def test_no_pane_minds_having_nothing_or_no_room(pane) -> None:
+    full = replace(
+        _backward("heat"), unit=UnitPictures(optimized=(np.zeros((4, 4, 3), np.uint8),) * 9)
+    )
+    for shown in (full, replace(full, frame=None, result=None, unit=UnitPictures())):
+        for height, width in ((1, 1), (10, 200), (200, 10), (33, 47), (300, 300)):
+            assert pane.PANE.draw(shown, height, width).shape == (height, width, 3)
+            pane.PANE.hit(shown, height, width, height // 2, width // 2)
