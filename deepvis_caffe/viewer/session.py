@@ -173,6 +173,11 @@ class Session:
         return not self._parts.worker.busy and self._result is not None and not self._stale()
 
     @property
+    def drawn(self) -> int:
+        """How many pictures were drawn."""
+        return self._number
+
+    @property
     def shown(self) -> int | None:
         """The number of the frame whose result is shown; None before the first."""
         return self._result.frame.number if self._result else None

@@ -1,0 +1,197 @@
+"""The live viewer on a camera-sized stream: frames a second, and how soon a key is on the screen.
+
+    python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16]
+
+Drives the real loop, all but OpenCV's window: a synthetic 640x480 stream of 60 frames a second, the
+session, a look for keys every 8 ms. A typist presses "next layer" at moments that nobody knows; a
+key is answered when the first picture that shows its effect is drawn. The toolbox's way (DVT) is
+the same session with the net and the drawing under one lock, the whole net forward, on pycaffe.
+Each contestant has a process of its own, one after the other once a round. Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cases import load
+from deepvis_caffe.viewer.panes import grid
+from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.session import Session
+from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+
+STREAM = 60.0  # frames a second
+LOOK = 0.008  # seconds between two looks for keys, as the window has it
+KEY_EVERY = (0.25, 0.6)  # seconds between two keys, at random between these
+OURS, ITS = "ours", "DVT's way"
+
+
+class Stream(Source):
+    """A picture that moves to the side, at a rate."""
+
+    live = True
+    name = "stream"
+
+    def __init__(self) -> None:
+        self._noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+        self._number, self._begun = 0, time.perf_counter()
+
+    def read(self, pause: Pause) -> Shot:
+        """The next frame at its time; those that are late are left out."""
+        now = time.perf_counter() - self._begun
+        pause(max(0.0, self._number / STREAM - now))
+        self._number = max(self._number, int(now * STREAM)) + 1
+        return Shot(np.roll(self._noise, self._number, axis=1), self.name)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one run: rates a second, and seconds."""
+
+    results: float
+    drawn: float
+    answers: list[float]
+    grid: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.viewer", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--nets", default="squeezenet_v1.1,vgg16")
+    options = parser.parse_args()
+    console = Console(width=110)
+    table = Table(title="the viewer's loop on a 640x480 stream, two cores")
+    for column in ("net", "who", "frames/s", "drawn/s", "key to screen, ms", "worst", "grid, ms"):
+        table.add_column(column, justify="left" if column in ("net", "who") else "right")
+    spawn = multiprocessing.get_context("spawn")
+    for net in options.nets.split(","):
+        found: dict[str, list[Figures]] = {OURS: [], ITS: []}
+        for _ in range(options.rounds):
+            for who, runs in found.items():
+                with ProcessPoolExecutor(1, spawn) as process:
+                    runs.append(process.submit(run, net, who, options.seconds).result())
+        for who, runs in found.items():
+            answers = [1000 * answer for one in runs for answer in one.answers]
+            table.add_row(
+                net,
+                who,
+                f"{statistics.median(one.results for one in runs):.1f}",
+                f"{statistics.median(one.drawn for one in runs):.1f}",
+                f"{statistics.median(answers):.0f}",
+                f"{max(answers):.0f}",
+                f"{1000 * statistics.median(one.grid for one in runs):.1f}",
+            )
+    console.print(table)
+
+
+def run(name: str, who: str, seconds: float) -> Figures:
+    """Run one contestant for some seconds."""
+    net, _, _ = load(name, "torch" if who == OURS else "pycaffe")
+    with tempfile.TemporaryDirectory() as folder:
+        parts = Parts(net, [Stream()], Path(folder))
+        session = Session(parts)
+        draw: Callable[[], Any] = session.draw
+        if who == ITS:
+            draw = _under_one_lock(parts, session)
+        session.start()
+        try:
+            _until(lambda: draw() and session.settled, 60)
+            figures = _drive(session, draw, seconds)
+        finally:
+            session.close()
+    return figures
+
+
+def _drive(session: Session, draw: Callable[[], Any], seconds: float) -> Figures:
+    typed: list[float] = []
+    over = threading.Event()
+    typist = threading.Thread(target=_type, args=(typed, over))
+    typist.start()
+    begun, shown, first = time.perf_counter(), 0, session.drawn
+    seen: set[int | None] = set()
+    answers: list[float] = []
+    layers, layer = len(session.scene.entries), 0
+    while time.perf_counter() - begun < seconds:
+        pressed = [typed.pop(0) for _ in range(len(typed))]
+        for _ in pressed:
+            layer = (layer + 1) % layers
+            session.press("home" if layer == 0 else "o")
+        number, picture = draw()
+        if number != shown:
+            shown = number
+            np.ascontiguousarray(picture[..., ::-1])  # what a window does with it
+        answers += [time.perf_counter() - moment for moment in pressed]
+        seen.add(session.shown)
+        time.sleep(LOOK)
+    took = time.perf_counter() - begun
+    over.set()
+    typist.join()
+    return Figures(
+        len(seen) / took, (session.drawn - first) / took, answers, _grid_seconds(session)
+    )
+
+
+def _type(typed: list[float], over: threading.Event) -> None:
+    rng = np.random.default_rng(1)
+    while not over.wait(rng.uniform(*KEY_EVERY)):
+        typed.append(time.perf_counter())
+
+
+def _under_one_lock(parts: Parts, session: Session) -> Callable[[], Any]:
+    """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
+    lock = threading.Lock()
+    worker: Any = parts.worker
+    compute = worker._compute
+
+    def whole(frame: Any, request: Any) -> Any:
+        with lock:
+            return compute(frame, request)
+
+    def draw() -> Any:
+        with lock:
+            return session.draw()
+
+    worker._compute = whole
+    return draw
+
+
+def _grid_seconds(session: Session) -> float:
+    """What drawing the grid of the largest layer takes, nothing of it remembered."""
+    widest = max(range(len(session.scene.entries)), key=lambda i: session.scene.entries[i].units)
+    session.press("home")
+    for _ in range(widest):
+        session.press("o")
+    _until(lambda: session.draw() and session.settled, 60)
+    view = session._view()
+    taken = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        grid.draw(view, 680, 720)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def _until(what: Callable[[], Any], seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while not what():
+        if time.perf_counter() > end:
+            raise TimeoutError("the viewer gave no picture")
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()
