@@ -149,8 +149,15 @@ def optimize(
             start = start[:, :, window.rows, window.columns]
         runs = [(names.index(name_of(target)), seed) for target, seed in batch]
         named = [(name_of(target), seed) for target, seed in batch]
-        about = {"steps": params.iterations, "runs": named, "net": net}
-        tick = partial(meter.step, partial(Step, **about, preprocessor=preprocessor))
+        step_of = partial(
+            Step,
+            steps=params.iterations,
+            runs=named,
+            window=box,
+            net=net,
+            preprocessor=preprocessor,
+        )
+        tick = partial(meter.step, step_of)
         tracks = ascend(net, layer, objective, start, params, tick, preprocessor, runs)
         results += [
             AscentResult(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.window import Box
 from deepvis_caffe.optimizer.record import Floats
 from deepvis_caffe.optimizer.targets import UnitName
 
@@ -33,6 +34,8 @@ class Step:
         How many there are, unless every image ends before.
     runs
         (unit, seed) of each image; the unit by its name, as in `AscentResult`.
+    window
+        The part of the net's input that they are, (top, left, bottom, right); None for all of it.
     net, preprocessor
         Whose the images are, and what turns them into pictures.
     """
@@ -41,6 +44,7 @@ class Step:
     x: Any = field(repr=False)
     steps: int
     runs: Sequence[tuple[UnitName, int]]
+    window: Box | None
     net: Net = field(repr=False)
     preprocessor: Preprocessor = field(repr=False)
 

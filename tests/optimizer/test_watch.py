@@ -11,7 +11,6 @@ from engine_nets import conv, layer, load_text, net_text, noise, relu
 from fake_nets import FakeNet, bumps
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
-from deepvis_caffe.engines.base import Net
 from deepvis_caffe.optimizer import AscentParams, GrayLevels, Step, optimize
 
 SHAPE = (3, 8, 7)
