@@ -122,12 +122,7 @@ def make_layer(
     images = sum(map(len, missing.values()))
 
     def about(name: UnitName) -> Record:
-        return {
-            "label": _label(labels, targets[name], count),
-            "model": model_names(net),
-            "sees": sees,
-            "recipe": made_by,
-        }
+        return about_run(net, labels, targets[name], count, sees, made_by)
 
     def finish(some: Iterable[UnitName]) -> None:
         for name in some:
@@ -179,6 +174,18 @@ def recipe(
         **({"start": digest} if (digest := start_digest(params.start)) else {}),
     }
     return {**made_by, "seeds": list(seeds)} if params.diversity else made_by
+
+
+def about_run(
+    net: Net, labels: Labels, target: Target, count: int, sees: Box | None, made_by: Record
+) -> Record:
+    """What a record says beside the ascent itself, of a target in a layer of `count` units."""
+    return {
+        "label": _label(labels, target, count),
+        "model": model_names(net),
+        "sees": sees,
+        "recipe": made_by,
+    }
 
 
 def model_names(net: Net) -> dict[str, str | None]:

@@ -27,7 +27,8 @@ from typing import Any
 
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.files import write_text
-from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side, vivid
+from deepvis_caffe.gallery.cell import cell_of
+from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.targets import UnitName
 
@@ -35,7 +36,6 @@ Record = dict[str, Any]
 Box = tuple[int, int, int, int]
 
 KINDS = ("best_X", "best_Xpm")
-SMALLEST_CELL = 96
 LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
 
 
@@ -136,14 +136,7 @@ class ResultStore:
         """
         picture = read_image(self.picture(layer, unit, seed, "best_X"))
         record = read_record(self.record(layer, unit, seed)) or {}
-        if record.get("sees") is not None:
-            top, left, bottom, right = record["sees"]
-            rows, columns = (record.get("window") or (0, 0))[:2]
-            seen = picture[top - rows : bottom - rows, left - columns : right - columns]
-            picture = seen if seen.size else picture  # a unit may see nothing but padding
-        grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
-        height, width = picture.shape[0] * grow, picture.shape[1] * grow
-        return resize_image(vivid(picture), height, width)
+        return cell_of(picture, record.get("sees"), record.get("window"))
 
     # -- writing -----------------------------------------------------------------------------
 

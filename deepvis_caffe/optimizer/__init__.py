@@ -13,6 +13,7 @@ from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progre
 from deepvis_caffe.optimizer.record import MetTop
 from deepvis_caffe.optimizer.result import AscentResult
 from deepvis_caffe.optimizer.run import ascent_params, optimize
+from deepvis_caffe.optimizer.step import Step
 
 __all__ = [
     "PRESETS",
@@ -27,6 +28,7 @@ __all__ = [
     "Progress01",
     "Rate",
     "Slope",
+    "Step",
     "ascend",
     "ascent_params",
     "optimize",

@@ -36,7 +36,7 @@ def ascend(
     objective: Objective,
     x: Floats,
     params: AscentParams,
-    after_step: Callable[[int], bool] = lambda t: True,
+    after_step: Callable[[int, Any], bool] = lambda t, x: True,
     preprocessor: Preprocessor | None = None,
     runs: Sequence[tuple[int, int]] = (),
 ) -> list[Track]:
@@ -58,7 +58,10 @@ def ascend(
     params
         Operators, rate and number of steps.
     after_step
-        Called with the step's number; the ascent is cancelled where it returns False.
+        Called at the end of each step with its number and the images that the net saw at it, the
+        engine's own array, each still whole where views were shown; the ascent is cancelled where
+        it returns False. No array that belongs to the net is in use then: the net may run other
+        inputs, of any shape, in between.
     preprocessor
         Of the part of the input that `x` holds; the net's own where that is all of it.
     runs
@@ -82,7 +85,7 @@ def ascend(
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # images that have ended may go anywhere, to infinity too
         for t in range(params.iterations):
-            x = xp.clip(x, low, high)
+            shown = x = xp.clip(x, low, high)
             seen, back = view(x, t)
             values = net.evaluate(seen, layer, objective.channels)
             activation, on_top, diff = objective(values)
@@ -91,26 +94,27 @@ def ascend(
             direction = steer(gradient)
             steepest, square = slope_of(ops, direction)
             record.feel(steepest)
-            if not after_step(t):
-                return record.tracks(cancelled=t < last)
-            if t == last:
-                break
-            if t % LOOK_EVERY == 0:
-                if record.all_ended():
-                    break
-                if record.all_met_top():  # nothing more to compare with: the others are left out
+            look = t % LOOK_EVERY == 0
+            ends = t == last or (look and record.all_ended())
+            if not ends:
+                if look and record.all_met_top():
+                    # nothing more to compare with: the others are left out
                     objective = objective.narrowed()
-            lr = params.rate(
-                Slope(
+                slope = Slope(
                     gradient=gradient,
                     square=square,
                     activation=xp.asarray(activation, dtype=xp.float64),
                     pixel_scale=preprocessor.pixel_scale,
                     xp=xp,
                 )
-            )
-            x = x + xp.asarray(lr, dtype=xp.float32)[:, None, None, None] * direction
-            x = regularize(x, gradient, t)
+                lr = xp.asarray(params.rate(slope), dtype=xp.float32)
+                x = x + lr[:, None, None, None] * direction
+                x = regularize(x, gradient, t)
+            # Values and gradient may be the net's own memory; from here on only images are needed.
+            if not after_step(t, shown):
+                return record.tracks(cancelled=t < last)
+            if ends:
+                break
     return record.tracks()
 
 

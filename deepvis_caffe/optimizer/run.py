@@ -28,6 +28,7 @@ from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.result import AscentResult
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.optimizer.step import Step
 from deepvis_caffe.optimizer.targets import LAYER, Direction, check_targets, name_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def optimize(
     crop: Crop = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    watch: Callable[[Step], None] | None = None,
     **changes: Any,
 ) -> list[AscentResult]:
     """Find images that excite units: regularized gradient ascent from random starts.
@@ -91,6 +93,10 @@ def optimize(
     cancel
         Asked after every step; where it says True the images at work end as they are, and those
         not begun are left out.
+    watch
+        Called after every step, between `progress` and `cancel`, with what can be seen of it; see
+        `deepvis_caffe.optimizer.step`. The net may be used for anything there: ``forward`` and
+        ``backward`` of other images, of any size, change nothing in the result.
     **changes
         Fields of `AscentParams` to set in place of the preset's, for example ``blur_width=0.5``,
         ``start="mean"`` or ``push=-1``.
@@ -132,7 +138,8 @@ def optimize(
             list(product(some, seeds))
             for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
         ]
-    meter = _Meter(params.iterations * len(pairs), progress, cancel)
+    meter = _Meter(params.iterations * len(pairs), progress, watch, cancel)
+    box = window.box if window else None
     results: list[AscentResult] = []
     for batch in batches:
         end = meter.done + params.iterations * len(batch)
@@ -141,7 +148,16 @@ def optimize(
         if window:
             start = start[:, :, window.rows, window.columns]
         runs = [(names.index(name_of(target)), seed) for target, seed in batch]
-        tick = partial(meter.step, len(batch))
+        named = [(name_of(target), seed) for target, seed in batch]
+        step_of = partial(
+            Step,
+            steps=params.iterations,
+            runs=named,
+            window=box,
+            net=net,
+            preprocessor=preprocessor,
+        )
+        tick = partial(meter.step, step_of)
         tracks = ascend(net, layer, objective, start, params, tick, preprocessor, runs)
         results += [
             AscentResult(
@@ -150,7 +166,7 @@ def optimize(
                 seed=seed,
                 position=position,
                 image=track.image,
-                window=window.box if window else None,
+                window=box,
                 objective=track.objective,
                 best_iteration=track.best_iteration,
                 met_top=track.met_top,
@@ -206,16 +222,19 @@ def unit_window(
 
 @dataclass
 class _Meter:
-    """Counts image steps, reports them, and asks whether to go on."""
+    """Counts image steps, reports and shows them, and asks whether to go on."""
 
     total: int
     progress: Callable[[int, int], None] | None
+    watch: Callable[[Step], None] | None
     cancel: Callable[[], bool] | None
     done: int = 0
     cancelled: bool = False
 
-    def step(self, images: int, t: int) -> bool:
-        self.skip_to(self.done + images)
+    def step(self, step_of: Callable[[int, Any], Step], t: int, x: Any) -> bool:
+        self.skip_to(self.done + len(x))
+        if self.watch:
+            self.watch(step_of(t, x))
         self.cancelled = bool(self.cancel and self.cancel())
         return not self.cancelled
 
