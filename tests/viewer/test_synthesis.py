@@ -19,7 +19,6 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.gallery.layer import make_layer
 from deepvis_caffe.gallery.store import ResultStore
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
-from deepvis_caffe.optimizer.relus import unit_below
 from deepvis_caffe.viewer import synthesis as synthesis_module
 from deepvis_caffe.viewer.catalogue import Entry, catalogue
 from deepvis_caffe.viewer.library import Library
@@ -309,10 +308,7 @@ OFF = net_text(
     relu("other_relu", "other"),
     layer("half", "Pooling", "other", "", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }"),
     layer("joined", "Concat", "pool half"),
-    layer("drop", "Dropout", "joined"),
-    conv("next", "drop", 2, 1),
-    layer("next_on", "ReLU", "next"),
-    layer("leaky", "ReLU", "next", "leaky", "relu_param { negative_slope: 0.1 }"),
+    conv("next", "joined", 2, 1),
     layer("power", "Power", "on", "", "power_param { scale: 2 }"),
     layer("best", "ArgMax", "next", "", "argmax_param { axis: 1 }"),
     layer("flat", "Reshape", "next", "", "reshape_param { shape { dim: -1 } }"),
@@ -329,29 +325,6 @@ WEIGHTS = arrays(
 @pytest.fixture
 def off(engine: str, tmp_path: Path) -> Net:
     return load_text(engine, tmp_path, OFF, WEIGHTS, mean=100)
-
-
-@pytest.mark.parametrize(
-    ("name", "unit", "below"),
-    [
-        ("on", 1, ("conv", 1)),
-        ("pool", 2, ("conv", 2)),
-        ("joined", 1, ("conv", 1)),
-        ("drop", 3, ("other", 0)),
-        ("drop", 4, ("other", 1)),
-        ("other", 0, None),  # the convolution's own top
-        ("other_relu", 0, ("other", 0)),
-        ("next_on", 1, ("next", 1)),
-        ("leaky", 1, None),
-        ("power", 1, None),
-        ("conv", 1, None),
-    ],
-)
-def test_the_unit_below_a_relu(
-    tmp_path: Path, name: str, unit: int, below: tuple[str, int] | None
-) -> None:
-    net = load_text("torch", tmp_path, OFF, WEIGHTS, mean=100)
-    assert unit_below(net, name, unit) == below
 
 
 @pytest.mark.parametrize(("name", "unit", "below"), [("pool", 1, 1), ("joined", 3, 0)])
