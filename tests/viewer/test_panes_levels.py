@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, NEGATIVE, POSITIVE, signed_table, table
-from deepvis_caffe.viewer.panes.levels import Boost, boost_of, broken, colour_maps
+from deepvis_caffe.viewer.panes.levels import Boost, boost_of, broken, colour_maps, ranges
 from deepvis_caffe.viewer.state import COLORMAPS, State
 
 
@@ -84,6 +84,14 @@ def test_diffs_are_symmetric_about_black_and_shown_by_their_root() -> None:
     np.testing.assert_allclose(made, [NEGATIVE, half[0], (0, 0, 0), half[1], POSITIVE], atol=0.51)
     one_sided = colour_maps(np.array([[[0, 2]]], np.float32), 1, 2, Boost(signed=True))[0]
     np.testing.assert_array_equal(one_sided, [(0, 0, 0), POSITIVE])
+
+
+def test_ranges_of_diffs_are_symmetric() -> None:
+    maps = np.array([[[-4, 1]], [[0, 2]]], np.float32)
+    low, high = ranges(maps, individual=1.0, signed=True)
+    assert [low.ravel().tolist(), high.ravel().tolist()] == [[-4, -2], [4, 2]]
+    low, high = ranges(maps, individual=0.0, signed=True)
+    assert [low.ravel().tolist(), high.ravel().tolist()] == [[-4, -4], [4, 4]]
 
 
 def test_a_number_has_no_range_of_its_own() -> None:

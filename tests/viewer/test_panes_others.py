@@ -207,6 +207,13 @@ def test_every_line_of_the_help_is_there(size: tuple[int, int]) -> None:
     assert edge.max() < 80, "nothing runs out"
 
 
+def test_a_group_that_is_too_long_gets_smaller_letters() -> None:
+    made = help_picture([("All", [("k", "what it does")] * 26)], 480, 700)
+    chips = [area for area in _areas((made == RAISED).all(axis=2)) if area > 60]
+    assert len(chips) == 26
+    assert made[-4:].max() < 80
+
+
 def _areas(mask: np.ndarray) -> list[int]:
     import cv2
 
