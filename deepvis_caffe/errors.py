@@ -39,6 +39,10 @@ class ClusterError(DeepVisError):
     """Workers cannot be reached, are of another version, or keep dying."""
 
 
+class ViewerError(DeepVisError):
+    """The viewer cannot have what it needs to be seen: a window, a port, a package."""
+
+
 class UnknownNameError(DeepVisError, KeyError):
     """A name that the model, a table or the settings do not hold.
 

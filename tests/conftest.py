@@ -1,13 +1,15 @@
-"""Fixtures of the whole suite: real pycaffe, each engine in turn, real weights."""
+"""Fixtures of the whole suite: real pycaffe, each engine in turn, real weights, a browser."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_page import open_browser
 
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.fetch import fetch
@@ -46,3 +48,9 @@ def squeezenet_weights() -> Path:
         if os.environ.get("DEEPVIS_REQUIRE_PYCAFFE") == "1":
             pytest.fail(f"SqueezeNet's weights are required here: {error}", pytrace=False)
         pytest.skip(f"needs SqueezeNet's weights: {error}")
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Chromium for all tests; without it they are skipped, or fail if it is required."""
+    yield from open_browser(tmp_path_factory.mktemp("profile"))

@@ -90,6 +90,12 @@ class Parts:
             self.player.select(self._pushed)
         self._pushed.push(picture)
 
+    def end_push(self) -> None:
+        """Give the input back to what it was before the first `push`."""
+        if self._pushed is not None:
+            self.player.drop(self._pushed)
+            self._pushed = None
+
     def want(self, entry: Entry | None, unit: int) -> None:
         """Say which unit should have images made; None for none."""
         if self._synthesis is not None:

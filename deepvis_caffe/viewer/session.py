@@ -134,6 +134,10 @@ class Session:
         """Let a picture from outside be the input: (H, W, 3) RGB uint8."""
         self._parts.push(picture, name)
 
+    def end_push(self) -> None:
+        """Give the input back to what it was before the first `push`."""
+        self._parts.end_push()
+
     def set_visitors(self, count: int) -> None:
         """Say how many look on through a browser."""
         self._visitors = count

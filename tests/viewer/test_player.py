@@ -168,6 +168,37 @@ def test_a_source_that_is_selected_joins_the_list(
     assert frames.next() == "one 0"
 
 
+def test_a_source_that_is_dropped_gives_way_to_the_one_before(
+    frames: Frames, play: Callable[..., Player]
+) -> None:
+    late = Stills("late")
+    player = play(Stills("a"), Stills("b"), Stills("c"))
+    frames.next()
+    player.switch(1)
+    assert frames.next() == "b 0"
+    player.select(late)
+    assert frames.next() == "late 0"
+    player.select(late)  # again: what was before stays what it was
+    assert frames.next() == "late 0"
+    player.drop(late)
+    assert frames.next() == "b 0"
+    assert late.closed == 1
+    player.drop(late)  # it is gone already
+    player.switch(1)
+    assert frames.next() == "c 0"
+    player.switch(1)
+    assert frames.next() == "a 0", "it is on the list no more"
+    player.select(late)
+    assert frames.next() == "late 0"
+    player.switch(1)
+    assert frames.next() == "a 0"
+    player.switch(1)
+    assert frames.next() == "b 0"
+    player.drop(late)  # it is not read: nothing changes
+    player.step(1)
+    assert frames.next() == "b 1"
+
+
 def test_without_a_camera_it_says_so_and_goes_on_with_what_comes_next(
     play: Callable[..., Player], frames: Frames
 ) -> None:

@@ -52,6 +52,7 @@ class Player:
         self._numbers = count(1)
         self._news = threading.Condition()
         self._at = 0
+        self._before = 0  # what was read before another was selected
         self._steps = 0
         self._wanted = True  # whether a still or frozen source is to be read once more
         self._frozen = False
@@ -84,7 +85,24 @@ class Player:
         with self._news:
             if source not in self._sources:
                 self._sources.append(source)
-            self._choose(self._sources.index(source))
+            index = self._sources.index(source)
+            if index != self._at:
+                self._before = self._at
+            self._choose(index)
+
+    def drop(self, source: Source) -> None:
+        """Take a source that was selected off the list; if it is read, read the one before it."""
+        with self._news:
+            if source not in self._sources or len(self._sources) == 1:
+                return
+            index = self._sources.index(source)
+            del self._sources[index]
+            self._gave = {at - (at > index) for at in self._gave if at != index}
+            was_read = self._at == index
+            self._at -= self._at > index
+            self._before = min(self._before - (self._before > index), len(self._sources) - 1)
+            if was_read:
+                self._choose(self._before)
 
     def freeze(self, frozen: bool) -> None:
         """Let the picture stand still, or go on; stepping works all the same."""

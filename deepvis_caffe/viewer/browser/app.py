@@ -1,0 +1,70 @@
+"""The server's two addresses: the page at ``/``, and at ``/ws`` what it talks through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from deepvis_caffe.viewer.browser.gate import Gate
+from deepvis_caffe.viewer.browser.hub import Hub
+from deepvis_caffe.viewer.browser.page import page_html
+from deepvis_caffe.viewer.browser.surface import Surface
+
+
+def app(session: Surface, gate: Gate, ended: Callable[[], None] = lambda: None) -> Starlette:
+    """The application that shows a session.
+
+    Parameters
+    ----------
+    session
+        Called from the event loop's thread alone, from start-up to shut-down.
+    gate
+        Who may come in.
+    ended
+        Called once when the session has ended, after every visitor was told.
+
+    Returns
+    -------
+    Starlette
+        `state.hub` is the `Hub`, which knows whether an error ended it.
+    """
+    hub = Hub(session, ended)
+
+    async def page(request: Request) -> Response:
+        why_not = gate.refusal(request.headers, request.query_params.get("token"))
+        if why_not:
+            return PlainTextResponse(f"{why_not}\n", 403)
+        html, policy = page_html(session.title)
+        headers = {
+            "content-security-policy": policy,
+            "permissions-policy": "camera=(self)",
+            "referrer-policy": "no-referrer",  # the address may hold the token
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+        return HTMLResponse(html, headers=headers)
+
+    async def talk(socket: WebSocket) -> None:
+        if gate.refusal(socket.headers, socket.query_params.get("token")):
+            await socket.close()  # not accepted yet: the answer is 403
+            return
+        await socket.accept()
+        await hub.attend(socket)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        running = asyncio.create_task(hub.run())
+        yield
+        running.cancel()
+
+    routes = [Route("/", page), WebSocketRoute("/ws", talk)]
+    application = Starlette(routes=routes, lifespan=lifespan)
+    application.state.hub = hub
+    return application

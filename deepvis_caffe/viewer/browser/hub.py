@@ -1,0 +1,226 @@
+"""Between one session and its visitors: keys go in, pictures come out.
+
+The session is called by one task alone, `Hub.run`: what visitors say waits in line for it. It draws
+while somebody would take a picture, and now and then while nobody would, so that the session goes
+on. A picture is encoded once, in a thread, for all who look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from starlette.websockets import WebSocket
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import encode_jpeg
+from deepvis_caffe.viewer.browser.messages import (
+    Ack,
+    Key,
+    Message,
+    Mouse,
+    Size,
+    Take,
+    Webcam,
+    read_message,
+)
+from deepvis_caffe.viewer.browser.surface import Surface
+from deepvis_caffe.viewer.browser.visitor import Encoded, Visitor
+from deepvis_caffe.viewer.browser.webcam import read_webcam
+
+log = logging.getLogger(__name__)
+
+FASTEST = 1 / 60  # seconds between two drawings
+SLOWEST = 0.25  # and while nobody would take a picture
+BEAT = 2.0  # seconds; a page that hears nothing for some of them knows that its line is dead
+MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
+QUALITY = 90
+
+
+class Hub:
+    """Who is there, who is in control, and what the session is told.
+
+    Attributes
+    ----------
+    error
+        What ended the session, if it was an error.
+    """
+
+    def __init__(self, session: Surface, ended: Callable[[], None] = lambda: None) -> None:
+        self._session, self._ended = session, ended
+        self._visitors: dict[int, Visitor] = {}  # in the order in which they came
+        self._controller: Visitor | None = None
+        self._came = 0
+        self._calls: deque[Callable[[], None]] = deque()
+        self._wake = asyncio.Event()
+        self._frame = Encoded(-1, b"")
+        self._size = (0, 0)  # height and width of the last drawing
+        self._title = ""
+        self._over = False
+        self.error: Exception | None = None
+
+    async def run(self) -> None:
+        """Call the session until it ends; then send every visitor away."""
+        clock = asyncio.get_running_loop().time
+        reason, beat = "", -BEAT
+        try:
+            while self._session.running:
+                started = clock()
+                if started - beat >= BEAT or self._session.title != self._title:
+                    beat, self._title = started, self._session.title
+                    self._tell_all()
+                while self._calls:
+                    self._calls.popleft()()
+                await self._draw()
+                await asyncio.sleep(max(FASTEST - (clock() - started), 0.0))
+                if not (self._calls or self._taken):
+                    await self._sleep()
+                self._wake.clear()
+        except Exception as error:  # whatever it is, they are to know that no more will come
+            log.debug("the session failed", exc_info=True)
+            self.error, reason = error, str(error) or type(error).__name__
+        finally:
+            self._over = True
+            for visitor in self._visitors.values():
+                visitor.end(reason)
+            self._ended()
+
+    async def attend(self, socket: WebSocket) -> None:
+        """Talk to one visitor until it goes."""
+        self._came += 1
+        visitor = Visitor(self._came, socket, asyncio.get_running_loop().time)
+        self._visitors[visitor.number] = visitor
+        sending = asyncio.create_task(visitor.send())
+        try:
+            self._count()
+            if self._controller is None:
+                self._give_control(visitor)
+            if self._over:
+                visitor.end()
+            while (said := await socket.receive())["type"] == "websocket.receive":
+                if said.get("text") is not None:
+                    self._hear(visitor, said["text"])
+                elif said.get("bytes") is not None:
+                    await self._see(visitor, said["bytes"])
+        finally:
+            sending.cancel()
+            del self._visitors[visitor.number]
+            self._count()
+            if self._controller is visitor:
+                self._give_control(next(iter(self._visitors.values()), None))
+
+    async def _draw(self) -> None:
+        number, picture = self._session.draw()
+        self._size = picture.shape[:2]
+        if number != self._frame.number and self._taken:
+            content = await asyncio.to_thread(encode_jpeg, picture, QUALITY)
+            self._frame = Encoded(number, content)
+        for visitor in self._visitors.values():
+            visitor.offer(self._frame)
+
+    @property
+    def _taken(self) -> bool:
+        """Whether anybody would take a picture now."""
+        return any(visitor.takes for visitor in self._visitors.values())
+
+    async def _sleep(self) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), SLOWEST)
+
+    def _call(self, call: Callable[[], None]) -> None:
+        """Have the session called, in turn."""
+        if len(self._calls) < MOST_WAITING:
+            self._calls.append(call)
+            self._wake.set()
+        else:
+            log.debug("visitors send more than the session can take: some is left out")
+
+    def _hear(self, visitor: Visitor, text: str) -> None:
+        try:
+            message = read_message(text)
+        except ValueError as error:
+            log.debug("visitor %d: left out a bad message: %s", visitor.number, error)
+            return
+        if isinstance(message, Ack):
+            if not visitor.acknowledge():
+                log.debug("visitor %d acknowledged a picture that was not sent", visitor.number)
+            self._wake.set()
+        elif isinstance(message, Take):
+            self._give_control(visitor)
+        elif isinstance(message, Size):
+            visitor.size = message.clamped
+            if visitor is self._controller:
+                self._call(partial(self._session.resize, *visitor.size))
+        elif visitor is self._controller:
+            self._drive(visitor, message)
+        elif isinstance(message, Webcam) and message.on:
+            visitor.say("webcam", on=False)
+
+    def _drive(self, visitor: Visitor, message: Message) -> None:
+        if isinstance(message, Key):
+            self._call(partial(self._session.press, message.key))
+        elif isinstance(message, Mouse):
+            self._call(partial(self._point, message))
+        elif isinstance(message, Webcam):
+            if message.on:
+                visitor.webcam = True
+                visitor.say("webcam", on=True)
+            else:
+                self._stop_webcam(visitor)
+
+    def _point(self, message: Mouse) -> None:
+        height, width = self._size  # of now: the page may have pointed at a larger picture
+        if message.kind == "leave" or (message.y < height and message.x < width):
+            self._session.mouse(message.kind, message.y, message.x, message.steps)
+
+    async def _see(self, visitor: Visitor, content: bytes) -> None:
+        """Make a webcam's picture the input; the page sends the next when it is told so."""
+        if not visitor.webcam:
+            log.debug("visitor %d: left out %d bytes of no webcam", visitor.number, len(content))
+            return
+        try:
+            picture = await asyncio.to_thread(read_webcam, content)
+        except ImageError as error:
+            log.debug("visitor %d: %s", visitor.number, error)
+            visitor.say("webcam", on=True, trouble=str(error))
+            return
+
+        def push() -> None:
+            if visitor.webcam:  # it may have been stopped since
+                self._session.push(picture, f"webcam of visitor {visitor.number}")
+                visitor.say("webcam", on=True)
+
+        self._call(push)
+
+    def _stop_webcam(self, visitor: Visitor) -> None:
+        if visitor.webcam:
+            visitor.webcam = False
+            visitor.say("webcam", on=False)
+            self._call(self._session.end_push)
+
+    def _give_control(self, visitor: Visitor | None) -> None:
+        if self._controller is not None and self._controller is not visitor:
+            self._stop_webcam(self._controller)
+            self._call(partial(self._session.mouse, "leave", 0, 0))
+        self._controller = visitor
+        if visitor is not None and visitor.size is not None:
+            self._call(partial(self._session.resize, *visitor.size))
+        self._tell_all()
+
+    def _count(self) -> None:
+        self._call(partial(self._session.set_visitors, len(self._visitors)))
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        for visitor in self._visitors.values():
+            visitor.say(
+                "status",
+                title=self._title,
+                visitor=visitor.number,
+                visitors=len(self._visitors),
+                controller=self._controller.number if self._controller else None,
+            )

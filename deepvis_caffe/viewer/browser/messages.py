@@ -1,0 +1,118 @@
+"""What a page may say: ``text of a message -> Message``, or an error.
+
+All of it is checked here: types, names, ranges. Coordinates are pixels of the picture that was
+sent, from its upper left corner. Webcam pictures are no messages: they come as bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+from deepvis_caffe.viewer.browser.surface import MouseKind
+
+LONGEST = 500  # characters; the longest that the page sends has 70
+KEYS = (
+    "left",
+    "right",
+    "up",
+    "down",
+    "esc",
+    "pgup",
+    "pgdn",
+    "home",
+    "end",
+    "enter",
+    "space",
+    "backspace",
+    "delete",
+)
+_CHARACTER = re.compile(r"[!-~]")
+# What a screen may be: (width, height), least and most. The least is what the viewer can lay out,
+# the most what a picture of it may cost.
+LEAST, MOST = (320, 240), (3840, 2160)
+
+Place = Annotated[int, Field(ge=0, lt=10_000)]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Ack(_Said):
+    """The oldest picture under way has been drawn."""
+
+    type: Literal["ack"]
+
+
+class Key(_Said):
+    """A key went down: an ASCII character as typed, or a name from `KEYS`."""
+
+    type: Literal["key"]
+    key: str
+
+    @field_validator("key")
+    @classmethod
+    def _known(cls, key: str) -> str:
+        if key not in KEYS and not _CHARACTER.fullmatch(key):
+            raise ValueError(f"expected an ASCII character or one of {', '.join(KEYS)}")
+        return key
+
+
+class Mouse(_Said):
+    """The mouse moved, clicked, turned its wheel (`steps` > 0: towards the user, down) or left."""
+
+    type: Literal["mouse"]
+    kind: MouseKind
+    y: Place = 0
+    x: Place = 0
+    steps: Annotated[int, Field(ge=-20, le=20)] = 0
+
+
+class Size(_Said):
+    """How many pixels the page has room for."""
+
+    type: Literal["size"]
+    width: Place
+    height: Place
+
+    @property
+    def clamped(self) -> tuple[int, int]:
+        """(width, height) within `LEAST` and `MOST`."""
+        width, height = (
+            min(max(size, least), most)
+            for size, least, most in zip((self.width, self.height), LEAST, MOST, strict=True)
+        )
+        return width, height
+
+
+class Take(_Said):
+    """The visitor wants to be the one in control."""
+
+    type: Literal["take"]
+
+
+class Webcam(_Said):
+    """The visitor's webcam begins or ends."""
+
+    type: Literal["webcam"]
+    on: bool
+
+
+Message = Ack | Key | Mouse | Size | Take | Webcam
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def read_message(text: str) -> Message:
+    """Read what a page said.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, no message that we know, or out of range.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"a message of {len(text)} characters; the longest has {LONGEST}")
+    return _ADAPTER.validate_json(text)

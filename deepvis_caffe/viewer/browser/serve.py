@@ -1,0 +1,127 @@
+"""The viewer as a page on this machine's port: `serve`, which blocks until the session ends."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from deepvis_caffe.errors import ViewerError
+from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
+from deepvis_caffe.viewer.browser.surface import Surface
+
+log = logging.getLogger(__name__)
+
+HOST, PORT = "127.0.0.1", 8008
+MOST_BYTES = 4 << 20  # of one message; more ends the connection
+EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+def serve(
+    session: Surface,
+    host: str = HOST,
+    port: int = PORT,
+    token: str | None = None,
+    say: Callable[[str], Any] = log.info,
+) -> None:
+    """Show a session in a web page until it ends: by its own key, by Ctrl-C, or by an error.
+
+    Parameters
+    ----------
+    session
+        Called from this thread alone.
+    host, port
+        Where to listen. Port 0 takes any free one.
+    token
+        What the page's address must carry. Where other machines can reach the host and there is
+        none, a random one is made.
+    say
+        Told, line by line, where the page is.
+
+    Raises
+    ------
+    ViewerError
+        A package is missing, or the host or port cannot be had.
+    """
+    try:
+        import uvicorn
+        import websockets  # noqa: F401  # uvicorn would do without, and refuse the page's connection
+
+        from deepvis_caffe.viewer.browser.app import app
+    except ImportError as error:
+        raise ViewerError(
+            f"the viewer in a browser needs {error.name}: pip install 'deepvis_caffe[browser]'"
+        ) from error
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(16)
+    listener = _listen(host, port)
+    with listener:
+        server: uvicorn.Server
+
+        def stop() -> None:
+            server.should_exit = True
+
+        application = app(session, Gate(host, token), stop)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                lifespan="on",
+                log_config=None,  # its log is ours to show
+                access_log=False,
+                server_header=False,
+                ws_max_size=MOST_BYTES,
+                ws_per_message_deflate=False,  # a JPEG does not shrink
+                ws_ping_interval=5,  # a visitor whose line is dead does not keep control
+                ws_ping_timeout=10,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        for line in _addresses(host, listener.getsockname()[1], token):
+            say(line)
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:  # it has shut down by itself, and then says so
+            log.debug("ended by Ctrl-C")
+        if application.state.hub.error is not None:
+            raise application.state.hub.error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    what = f"cannot listen at {host}, port {port}"
+    try:
+        family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except socket.gaierror as error:
+        raise ViewerError(
+            f"{what}: there is no such host ({error.strerror}); leave --host out to be reached "
+            "from this machine alone"
+        ) from error
+    except OverflowError as error:
+        raise ViewerError(f"{what}: ports are 0 to 65535") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ViewerError(
+                f"{what}: another program uses it, perhaps another viewer; end that one, or choose "
+                f"another port (--port {port + 1 if port < 65535 else PORT}), 0 for any free one"
+            ) from error
+        raise ViewerError(
+            f"{what}: {error.strerror}; choose a port from 1024 up (--port) and an address of this "
+            "machine (--host)"
+        ) from error
+
+
+def _addresses(host: str, port: int, token: str | None) -> list[str]:
+    """Lines for people: where to look."""
+    name = socket.gethostname() if host in EVERYWHERE else host
+    query = f"?token={token}" if token else ""
+    lines = [f"the viewer is at http://{f'[{name}]' if ':' in name else name}:{port}/{query}"]
+    if is_loopback(host) and "SSH_CONNECTION" in os.environ:
+        lines.append(
+            f"to open that on your own machine: ssh -L {port}:127.0.0.1:{port} "
+            f"{socket.gethostname()}"
+        )
+    return lines

@@ -1,0 +1,18 @@
+"""Waiting for what another thread or process does, without a word on how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(true: Callable[[], T], at_most: float = 30.0) -> T:
+    """What a condition gives as soon as it is true; an error if it does not become so."""
+    end = time.monotonic() + at_most
+    while not (value := true()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+    return value
