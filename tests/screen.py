@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from waiting import eventually
 
-LONG = 90.0  # seconds after which what a test waits for will not come
 WIDTH, HEIGHT = 1400, 1000
 
 
@@ -29,17 +27,6 @@ def require_screen() -> None:
     if os.environ.get("DEEPVIS_REQUIRE_SCREEN") == "1":
         pytest.fail(f"a screen is required here and there is no {missing}", pytrace=False)
     pytest.skip(f"needs {' and '.join(missing)}: apt-get install xvfb xdotool")
-
-
-def wait_for(what: Callable[[], Any], why: str) -> Any:
-    """Wait until `what` gives something true, and give it."""
-    until = time.monotonic() + LONG
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{why} did not come within {LONG:g} seconds")
 
 
 @contextmanager
@@ -73,8 +60,8 @@ class Window:
 
     def __init__(self, display: str, name: str) -> None:
         self._display = display
-        found = wait_for(
-            lambda: self._do("search", "--onlyvisible", "--name", name, check=False), "a window"
+        found = eventually(
+            lambda: self._do("search", "--onlyvisible", "--name", name, check=False), 90
         )
         self.id = int(found.split()[0])
         self._do("windowfocus", "--sync", str(self.id))

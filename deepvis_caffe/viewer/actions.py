@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from deepvis_caffe.viewer.state import (
@@ -247,12 +248,22 @@ BY_NAME = {action.name: action for action in ACTIONS}
 
 
 def help_table() -> list[tuple[str, list[tuple[str, str]]]]:
-    """The list of keys: groups in order, each with its lines of (keys, what they do)."""
-    groups: dict[str, dict[str, list[str]]] = {}
+    """The list of keys: groups in order, each with its lines of (keys, what they do).
+
+    Actions of one text share a line; their second keys, such as j l i k for the arrows, another.
+    """
+    groups: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     for action in ACTIONS:
-        lines = groups.setdefault(action.group, {})
-        lines.setdefault(action.help, []).extend(action.keys)
+        groups.setdefault(action.group, {}).setdefault(action.help, []).append(action.keys)
     return [
-        (group, [(" ".join(keys), text) for text, keys in lines.items()])
+        (group, [line for text, keys in lines.items() for line in _lines(text, keys)])
         for group, lines in groups.items()
     ]
+
+
+def _lines(text: str, keys: list[tuple[str, ...]]) -> list[tuple[str, str]]:
+    if len(keys) == 1:
+        return [(" ".join(keys[0]), text)]
+    ranks = zip_longest(*keys)
+    joined = [" ".join(key for key in rank if key) for rank in ranks]
+    return [(some, text if rank == 0 else "the same") for rank, some in enumerate(joined)]

@@ -69,7 +69,7 @@ class Session:
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
-        self._draw_seconds = 0.0
+        self._draw_seconds, self._said_draw_seconds = 0.0, 0.0
         self._number, self._key = 0, None
         self._picture: Picture | None = None
         self._recorder = Recorder(parts.folder, self.say)
@@ -226,7 +226,8 @@ class Session:
         while self._arrivals and self._arrivals[0] < now - 1:
             self._arrivals.popleft()
         if now - self._counted > RATE_EVERY:
-            self._rate, self._counted = float(len(self._arrivals)), now
+            self._rate, self._counted = float(len(self._arrivals)) * self.live, now
+            self._said_draw_seconds = self._draw_seconds  # to say each would draw it again
 
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
@@ -259,11 +260,10 @@ class Session:
             text, bad = trouble, True
         elif player.trouble and not text:
             text, bad = player.message, True
-        timing = self.state.timing and self._result is not None
         return Status(
             rate=self._rate,
-            seconds=round(self._result.seconds, 3) if timing and self._result else 0.0,
-            draw_seconds=round(self._draw_seconds, 3) if timing else 0.0,
+            seconds=self._result.seconds if self._result else 0.0,
+            draw_seconds=self._said_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,
             trouble=bad,

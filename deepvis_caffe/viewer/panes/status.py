@@ -116,9 +116,10 @@ def _right(view: View) -> list[Piece]:
         pieces.append(("frozen", ACCENT))
     if status.visitors:
         pieces.append((f"{status.visitors} watching", SOFT))
-    # No finer than people read: words that come again are drawn from memory.
-    rate = f"{status.rate:.0f}" if status.rate >= 10 else f"{status.rate:.1f}"
-    pieces.append((f"{rate} a second", SOFT))
+    if status.rate:  # a picture that stands still has none
+        # No finer than people read: words that come again are drawn from memory.
+        rate = f"{status.rate:.0f}" if status.rate >= 10 else f"{status.rate:.1f}"
+        pieces.append((f"{rate} a second", SOFT))
     if state.timing:
         net, drawing = status.seconds * 1000, status.draw_seconds * 1000
         pieces.append((f"net {net:.0f} ms, drawing {drawing:.1f} ms", SOFT))
