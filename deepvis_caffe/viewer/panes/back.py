@@ -11,7 +11,7 @@ from deepvis_caffe.viewer.panes.colors import ACCENT, LINE, SOURCE, TEXT
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, paste
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.words import unit_name
+from deepvis_caffe.viewer.panes.words import short_label
 from deepvis_caffe.viewer.state import BACK_VIEWS, BACKS
 from deepvis_caffe.viewer.view import View
 
@@ -42,7 +42,10 @@ def draw(view: View, height: int, width: int) -> Picture:
     state, size = view.state, letters(width)
     on = state.back != "off"
     frozen = state.source is not None
-    source = unit_name(view.scene, state.back_source) if on else ""
+    layer, unit = state.back_source
+    entry = view.scene.entries[layer]
+    # The unit comes first: in a narrow window the end is cut.
+    source = f"unit {unit} of {entry.name} {short_label(view.scene, entry, unit)}".rstrip()
     canvas, _ = titled(
         height,
         width,

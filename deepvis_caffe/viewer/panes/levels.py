@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
+from deepvis_caffe.viewer.panes.memory import ByIdentity
 from deepvis_caffe.viewer.state import COLORMAPS, GAMMAS, INDIVIDUALS, State
 
 Floats = NDArray[np.float32]
@@ -20,6 +21,9 @@ Levels = NDArray[np.uint8]
 
 ROOT = 0.5  # exponent of diffs, before the boost's: a few are far larger than all others
 STEPS = 65535  # a power is looked up in a table this fine
+
+
+_counts: ByIdentity[int] = ByIdentity(2)  # a layer's maps, which several panes ask about
 
 
 class Boost(NamedTuple):
@@ -55,7 +59,11 @@ def boost_of(state: State, signed: bool = False) -> Boost:
 
 
 def broken(maps: Floats) -> int:
-    """How many values are infinite or no numbers."""
+    """How many values are infinite or no numbers; counted once for each array."""
+    return _counts.get(maps, None, lambda: _broken(maps))
+
+
+def _broken(maps: Floats) -> int:
     return int(maps.size - np.count_nonzero(np.isfinite(maps)))
 
 
@@ -93,7 +101,7 @@ def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     """
     if not len(maps):
         return np.zeros((0, width, 3), np.uint8)
-    good = broken(maps) == 0
+    good = _broken(maps) == 0
     bad = None if good else ~np.isfinite(maps)
     if bad is not None:
         maps = np.where(bad, 0, maps) if bad.all() else np.where(bad, maps[~bad].min(), maps)
