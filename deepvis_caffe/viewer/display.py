@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import os
-import re
-import socket
 import sys
 from pathlib import Path
 
@@ -22,36 +22,53 @@ class DisplayError(DeepVisError):
 
 def check_display() -> None:
     """Raise `DisplayError`, which says what to do, where no window can be opened."""
+    import cv2
+
+    framework = cv2.currentUIFramework()
+    if not framework:
+        raise DisplayError(
+            "this OpenCV was built without windows, as opencv-python-headless is: install "
+            f"opencv-python instead; {OTHERWISE}"
+        )
     if not sys.platform.startswith("linux"):
         return
-    wayland, x11 = os.environ.get("WAYLAND_DISPLAY"), os.environ.get("DISPLAY")
-    if not wayland and not x11:
+    if framework.startswith("QT"):
+        _check_platform(Path(cv2.__file__).parent / "qt" / "plugins" / "platforms")
+    elif os.environ.get("WAYLAND_DISPLAY"):
+        return
+    display = os.environ.get("DISPLAY")
+    if not display:
         raise DisplayError(f"there is no screen here: DISPLAY is not set; {OTHERWISE}")
-    if not wayland and x11 and not _answers(x11):
-        raise DisplayError(f"the screen that DISPLAY names, {x11}, does not answer; {OTHERWISE}")
+    if not _answers(display):
+        raise DisplayError(
+            f"the screen that DISPLAY names, {display}, does not answer, or lets this user open no "
+            f"windows; {OTHERWISE}"
+        )
+
+
+def _check_platform(plugins: Path) -> None:
+    """Check a wish for another window system, which OpenCV's own Qt may not have."""
+    wish = os.environ.get("QT_QPA_PLATFORM", "")
+    known = {file.stem.removeprefix("libq") for file in plugins.glob("libq*.so")}
+    if wish and known and not {part.partition(":")[0] for part in wish.split(";")} & known:
+        raise DisplayError(
+            f"QT_QPA_PLATFORM={wish} asks for windows that OpenCV's own Qt does not know; it knows "
+            f"{', '.join(sorted(known))}: unset QT_QPA_PLATFORM; {OTHERWISE}"
+        )
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server listens there: ``":0"`` and ``"host:10.0"`` are displays."""
-    named = re.fullmatch(r"(?:(?P<host>[^:/]*)(?:/unix)?):(?P<number>\d+)(?:\.\d+)?", display)
-    if named is None:
-        return True  # a form that we do not know may well be right
-    host, number = named["host"], int(named["number"])
+    """Whether an X server lets us in; asked through the library that the window will use."""
     try:
-        if host in ("", "unix"):
-            name = f"/tmp/.X11-unix/X{number}"
-            addresses = [name] if Path(name).exists() else []
-            return any(_connects(address) for address in (*addresses, f"\0{name}"))
-        with socket.create_connection((host, 6000 + number), timeout=3):
-            return True
+        xcb = ctypes.CDLL(ctypes.util.find_library("xcb") or "libxcb.so.1")
     except OSError:
-        return False
-
-
-def _connects(address: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(address)
-        except OSError:
-            return False
-    return True
+        return True  # nobody to ask
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    xcb.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+    xcb.xcb_connection_has_error.argtypes = [ctypes.c_void_p]
+    xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
+    connection = xcb.xcb_connect(display.encode(), None)
+    try:
+        return not xcb.xcb_connection_has_error(connection)
+    finally:
+        xcb.xcb_disconnect(connection)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from deepvis_caffe.viewer.actions import BY_KEY
 from deepvis_caffe.viewer.display import check_display
 from deepvis_caffe.viewer.keys import key_name
+from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 30  # ms between two looks
 
@@ -25,6 +26,7 @@ def run_key_test(say: Callable[[str], None]) -> None:
 
     title = "deepvis: press keys"
     cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
+    shift = Shift()
     try:
         page = np.full((160, 480, 3), 24, np.uint8)
         for line, text in enumerate(("Press keys in this window.", "q or Esc ends.")):
@@ -37,11 +39,12 @@ def run_key_test(say: Callable[[str], None]) -> None:
             code = cv2.waitKeyEx(WAIT)
             if code == -1:
                 continue
-            name = key_name(code)
+            name = shift.apply(code, key_name(code))
             action = BY_KEY.get(name or "")
             say(f"{code:>9}  {name or 'no name':10}{action.help if action else ''}".rstrip())
             if name in ("q", "esc"):
                 break
     finally:
+        shift.close()
         cv2.destroyAllWindows()
         cv2.waitKey(1)

@@ -7,8 +7,8 @@ The codes are not OpenCV's but those of whatever draws its windows:
 - Windows gives ASCII, and for other keys their virtual key code times 65536 (``WinUser.h``).
 - macOS gives ASCII, and for other keys AppKit's function keys, 0xf700 and above (``NSEvent.h``).
 
-Qt gives small letters whatever Shift does, as was tried with opencv-python 5.0 on X11: so no action
-may need a capital.
+Qt gives small letters whatever Shift does, as was tried with opencv-python 5.0 on X11;
+`deepvis_caffe.viewer.shift` mends that where it can. So no action may need a capital.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ MACOS = {
 }
 
 CONTROL = {3: "enter", 8: "backspace", 9: "tab", 10: "enter", 13: "enter", 27: "esc", 32: "space"}
+CONTROL |= {11: "backtab", 25: "backtab"}  # Shift and tab: Qt's, macOS's
+X11[0xFE20] = "backtab"  # ISO_Left_Tab, GTK's
+CONTROL_ALT = 0xC0000  # GTK's bits of keys that are the window system's, as Ctrl and s
 DELETE = 127  # what macOS gives for the backspace key
 
 NAMES = frozenset({*X11.values(), *WINDOWS.values(), *MACOS.values(), *CONTROL.values()})
@@ -93,6 +96,8 @@ def key_name(code: int) -> str | None:
     low = code & 0xFFFF
     if not low:
         return WINDOWS.get(code >> 16)
+    if code & CONTROL_ALT:
+        return None
     if low in X11 or low in MACOS:
         return X11.get(low) or MACOS.get(low)
     if low == DELETE:

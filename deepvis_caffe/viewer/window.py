@@ -10,6 +10,7 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.viewer.display import check_display
 from deepvis_caffe.viewer.keys import key_name
 from deepvis_caffe.viewer.session import Session
+from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
@@ -35,7 +36,7 @@ def run_window(session: Session) -> None:
             f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
             "--browser"
         ) from error
-    shown, size = 0, _Size(session)
+    shown, size, shift = 0, _Size(session), Shift()
     try:
         _, picture = session.draw()
         cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
@@ -48,7 +49,7 @@ def run_window(session: Session) -> None:
                 cv2.imshow(name, picture[..., ::-1])
             code = cv2.waitKeyEx(WAIT)
             while code != -1 and session.running:  # all that were typed, then one picture
-                key = key_name(code)
+                key = shift.apply(code, key_name(code))
                 if key is not None:
                     session.press(key)
                 code = cv2.waitKeyEx(1)
@@ -56,6 +57,7 @@ def run_window(session: Session) -> None:
                 break
             size.follow(cv2.getWindowImageRect(name))
     finally:
+        shift.close()
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # windows close in the event loop
 

@@ -6,6 +6,7 @@ import pytest
 
 from deepvis_caffe.viewer.actions import BY_KEY
 from deepvis_caffe.viewer.keys import NAMES, key_name
+from deepvis_caffe.viewer.shift import Shift
 
 # Seen with opencv-python's Qt windows under Xvfb, the keys pressed by xdotool.
 QT = {
@@ -31,6 +32,7 @@ QT = {
     65430: "left",  # the number pad's, its lock off
     53: "5",
     65379: "insert",
+    11: "backtab",
 }
 # X11's keysyms with GDK's modifier bits: Shift 1, Control 4, NumLock 16, times 65536.
 GTK = {0x10000 + 65: "A", 0x100000 + 97: "a", 0x110000 + 84: "T", 0x100000 + 0xFF52: "up"}
@@ -47,7 +49,7 @@ def test_names(codes: dict[int, str]) -> None:
     assert {code: key_name(code) for code in codes} == codes
 
 
-@pytest.mark.parametrize("code", [-1, 0, 0xFFE1, 0x100000 + 0xFFE1, 0x10 << 16])
+@pytest.mark.parametrize("code", [-1, 0, 0xFFE1, 0x100000 + 0xFFE1, 0x10 << 16, 0x140073, 0x180062])
 def test_no_key_and_shift_alone_have_no_name(code: int) -> None:
     assert key_name(code) is None
 
@@ -61,3 +63,31 @@ def test_no_action_needs_a_capital() -> None:
     for key, action in BY_KEY.items():
         names.setdefault(action.name, []).append(key)
     assert [name for name, keys in names.items() if all(key.isupper() for key in keys)] == []
+
+
+class Mask(Shift):
+    """Shift and the lock as a test sets them; no X server."""
+
+    def __init__(self, mask: int) -> None:
+        self._display, self._pressed, self._set = 1, False, mask
+
+    def _mask(self) -> int:
+        return self._set
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"), [(0, "a"), (1, "A"), (2, "A"), (3, "a"), (16, "a"), (17, "A")]
+)
+def test_letters_get_their_case_from_shift_and_lock(mask: int, expected: str) -> None:
+    shift = Mask(mask)
+    assert shift.apply(97, "a") == expected
+    assert shift.apply(65361, "left") == "left"
+    assert shift.apply(63, "?") == "?"
+    assert shift.apply(0, None) is None
+
+
+def test_shift_that_was_let_go_of_at_once() -> None:
+    shift = Mask(0)
+    assert shift.apply(65505, None) is None
+    assert shift.apply(97, "a") == "A"
+    assert shift.apply(97, "a") == "a"

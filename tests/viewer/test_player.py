@@ -270,3 +270,26 @@ def test_commands_do_not_wait_for_a_source_that_hangs() -> None:
     stream.given.put("late")
     assert done.wait(LONG)
     assert player.close(LONG)
+
+
+def test_where_no_source_has_anything_each_is_tried_once_a_command(
+    frames: Frames, play: Callable[..., Player]
+) -> None:
+    reads: queue.Queue[str] = queue.Queue()
+
+    class Broken(Stills):
+        def read(self, pause: Pause) -> Shot | None:
+            reads.put(self.name)
+            self.trouble = f"{self.name} is broken"
+            return None
+
+    player = play(Broken("a"), Broken("b"))
+    assert [reads.get(timeout=LONG) for _ in range(2)] == ["a", "b"]
+    with pytest.raises(queue.Empty):
+        reads.get(timeout=0.05)
+    player.switch(1)
+    assert [reads.get(timeout=LONG) for _ in range(2)] == ["a", "b"]
+    with pytest.raises(queue.Empty):
+        reads.get(timeout=0.05)
+    assert player.status().trouble
+    assert frames.empty

@@ -298,3 +298,43 @@ def test_what_is_nothing_is_said_with_what_there_is(tmp_path: Path) -> None:
         parse_sources("chelsae")
     with pytest.raises(ImageError, match="holds no images"):
         parse_sources(str(tmp_path))
+
+
+def test_opencv_says_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert Camera(97).read(lambda seconds: None) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_on_a_server_plays_at_its_own_rate_and_over_and_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class File(FakeCapture):
+        """Three frames, ten a second."""
+
+        def get(self, what: int) -> float:
+            return {cv2.CAP_PROP_FRAME_COUNT: 3.0, cv2.CAP_PROP_FPS: 10.0}[what]
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            return super().read() if self._frames < 3 else (False, None)
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: File(arguments[0]))
+    FakeCapture.plugged = True
+    now = [50.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += max(0.0, seconds)
+
+    camera = Camera("http://there/a.mp4", lambda: now[0])
+    seen = []
+    while len(seen) < 5:
+        shot = camera.read(pause)
+        assert camera.trouble == ""
+        if shot is not None:
+            seen.append((int(shot.picture[0, 0, 2]), round(now[0] - 50, 3)))
+    assert seen == [(1, 0.0), (2, 0.1), (3, 0.2), (1, 0.3), (2, 0.4)]
+
+
+def test_a_password_in_a_url_is_shown_to_nobody(fake_camera: type[FakeCapture]) -> None:
+    fake_camera.plugged = False
+    camera = Camera("rtsp://me:secret@there:554/a?key=secret")
+    assert camera.name == "rtsp://there:554/a"

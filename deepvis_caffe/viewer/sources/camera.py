@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from deepvis_caffe.viewer.sources.capture import open_capture, read_picture
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
@@ -11,19 +14,24 @@ AGAIN = 1.0  # seconds between two tries
 
 
 class Camera(Source):
-    """A live source behind OpenCV.
+    """A live source behind OpenCV; a file on a server plays at its own rate, over and over.
 
     Parameters
     ----------
     device
         A camera's number, a device's path, or the URL of a stream.
+    clock
+        Seconds that go by.
     """
 
     live = True
 
-    def __init__(self, device: int | str) -> None:
-        self._device = device
-        self.name = f"camera {device}" if isinstance(device, int) else device
+    def __init__(self, device: int | str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._device, self._clock = device, clock
+        self.name = f"camera {device}" if isinstance(device, int) else _shown(device)
+        self._period = self._begun = self._due = (
+            0.0  # of a file on a server; a stream has its own pace
+        )
         self._capture: Any = None
         self._seen = False
 
@@ -39,7 +47,15 @@ class Camera(Source):
             import cv2
 
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no frames of a while ago
+            if isinstance(self._device, str) and "://" in self._device:
+                self._begin(cv2)
+        if self._period:
+            pause(self._due - self._clock())
+            self._due = max(self._due, self._clock()) + self._period
         picture = read_picture(self._capture)
+        if picture is None and self._period and self._due > self._begun + 2 * self._period:
+            self.close()  # its end, after which comes its start
+            return None
         if picture is None:
             self.trouble = f"{self.name} is gone; trying again"
             self.close()
@@ -48,8 +64,21 @@ class Camera(Source):
         self._seen, self.trouble = True, ""
         return Shot(picture, self.name)
 
+    def _begin(self, cv2: Any) -> None:
+        finite = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._period = 1 / rate if finite and 1 <= rate <= 1000 else 0.0
+        self._begun = self._due = self._clock()
+
     def close(self) -> None:
         """Let go of the camera."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+def _shown(url: str) -> str:
+    """A URL as others may see it: without its password, and what may be one."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()

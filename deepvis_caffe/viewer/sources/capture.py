@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from deepvis_caffe.image import Picture
+
+PATIENCE = 5000  # ms that a stream has to open, and each picture of it to come
 
 
 def open_capture(what: int | str) -> Any | None:
@@ -16,11 +20,30 @@ def open_capture(what: int | str) -> Any | None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
-    capture = cv2.VideoCapture(what)
+    with _silence(getattr(cv2.utils, "logging", None)):  # where OpenCV was loaded before
+        if isinstance(what, str) and "://" in what:
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
+            options = [number for limit in limits for number in (limit, PATIENCE)]
+            capture = cv2.VideoCapture(what, cv2.CAP_FFMPEG, options)
+        else:
+            capture = cv2.VideoCapture(what)
     if not capture.isOpened():
         capture.release()
         return None
     return capture
+
+
+@contextmanager
+def _silence(logging: Any | None) -> Iterator[None]:
+    if logging is None:  # an old OpenCV
+        yield
+        return
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 def read_picture(capture: Any) -> Picture | None:

@@ -59,6 +59,7 @@ class Player:
         self._closing = False
         self._gave: set[int] = set()  # sources that have given a picture
         self._status = PlayerStatus(self._sources[0].name)
+        self._failed: set[int] = set()  # sources that gave way since the last command
         self._note = ""  # why it is another source than was asked for
         self._thread = threading.Thread(target=self._run, name="deepvis input", daemon=True)
 
@@ -71,6 +72,7 @@ class Player:
     def step(self, count: int) -> None:
         """Go so many pictures on in the source, backward where negative."""
         with self._news:
+            self._failed.clear()
             self._steps += count
             self._wanted = True
             self._news.notify_all()
@@ -78,11 +80,13 @@ class Player:
     def switch(self, count: int) -> None:
         """Go so many sources on in the list, around its ends."""
         with self._news:
+            self._failed.clear()
             self._choose((self._at + count) % len(self._sources))
 
     def select(self, source: Source) -> None:
         """Read this source from now on; one that is not in the list comes last in it."""
         with self._news:
+            self._failed.clear()
             if source not in self._sources:
                 self._sources.append(source)
             index = self._sources.index(source)
@@ -186,14 +190,16 @@ class Player:
         self._put(frame)
 
     def _give_way(self, trouble: str) -> None:
-        """Go on to the next source, if there is one that was not tried or gives pictures."""
+        """Go on to the next source that was not tried yet, if there is one."""
         self._status = PlayerStatus(self._sources[self._at].name, trouble, True)
-        if len(self._sources) > 1:
-            nearest = (self._at + 1) % len(self._sources)
-            self._choose(nearest)
-            self._note = f"{trouble.removesuffix('; trying again')}: {self._sources[nearest].name}"
-        elif not self._sources[0].live:
-            self._wanted = False
+        self._failed.add(self._at)
+        count = len(self._sources)
+        for index in (i % count for i in range(self._at + 1, self._at + count)):
+            if index not in self._failed:
+                self._choose(index)
+                said = trouble.removesuffix("; trying again")
+                self._note = f"{said}: {self._sources[index].name}"
+                break
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not once something else is asked for."""
