@@ -15,8 +15,6 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.session import Session
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 @with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("source", "batch_size", "workers", "scheduler"))
 def view(
@@ -36,6 +34,9 @@ def view(
         str, typer.Option(help="... on this address; beyond this machine it asks for a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="... on this port.")] = 8008,
+    token: Annotated[
+        str | None, typer.Option(help="... to who knows this; beyond this machine made if need be.")
+    ] = None,
     headless: Annotated[
         bool, typer.Option("--headless", help="Write what the window would show, and stop.")
     ] = False,
@@ -77,7 +78,9 @@ def view(
                 written = run_headless(session, frames, out, report)
             typer.echo(f"wrote {len(written)} pictures into {out}", err=True)
         elif browser:
-            serve_session(session, host, port)
+            from deepvis_caffe.viewer.browser.serve import serve
+
+            serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))
         else:
             from deepvis_caffe.viewer.window import run_window
 
@@ -111,13 +114,3 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
         )
     making = Making(params, settings.seeds, labels) if synthesis else None
     return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
-
-
-def serve_session(session: Session, host: str, port: int) -> None:
-    """Show a session in a web page; beyond this machine only to who has the token."""
-    import secrets
-
-    from deepvis_caffe.viewer.browser.serve import serve
-
-    token = None if host in LOOPBACK else secrets.token_urlsafe(16)
-    serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))

@@ -157,8 +157,8 @@ class Session:
             view.status,
             view.hover,
             view.result and view.result.number,
-            view.frame and view.frame.number,
-            id(view.unit),
+            view.result is None and view.frame and view.frame.number,  # shown until there is one
+            view.unit,  # by identity, as it is itself while nothing is new
             view.patterns_version,
             self._width,
             self._height,
@@ -173,8 +173,8 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether what is shown answers what is asked: nothing is being computed for it."""
-        return not self._parts.worker.busy and self._result is not None and not self._stale()
+        """Whether what is shown answers what is asked; of a live source another frame may wait."""
+        return not self._stale() and (self.live or not self._parts.worker.busy)
 
     @property
     def drawn(self) -> int:

@@ -14,7 +14,6 @@ from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
-NOTCH = 120  # of a mouse wheel, as OpenCV's flags count it
 
 
 def run_window(session: Session) -> None:

@@ -88,7 +88,8 @@ def test_pictures_are_drawn_only_when_something_changed(start: Start) -> None:
     session = start()
     settle(session)
     number, picture = eventually(
-        lambda: (first := session.draw()) and first[0] == session.draw()[0] and first)
+        lambda: (first := session.draw()) and first[0] == session.draw()[0] and first
+    )
     session.press("T")
     later, boosted = session.draw()
     assert later == number + 1
@@ -114,8 +115,7 @@ def test_images_go_on_and_back_and_freezing_does_not_hinder(start: Start) -> Non
     assert session._result.frame.name == "1.png (2 of 3)"
     session.press("f")
     session.press("w")
-    eventually(
-        lambda: session.draw() and session._result.frame.name == "0.png (1 of 3)")
+    eventually(lambda: session.draw() and session._result.frame.name == "0.png (1 of 3)")
 
 
 def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
@@ -253,3 +253,17 @@ def test_a_session_that_never_started_closes(engine: str, tmp_path: Path, photos
     session = Session(Parts(net, parse_sources(str(photos)), tmp_path / "out"))
     assert session.state == State(aspect=session.state.aspect)
     assert session.close()
+
+
+def test_a_stream_that_never_rests_is_settled_all_the_same(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (32, 24))
+    for level in range(0, 250, 5):
+        writer.write(np.full((24, 32, 3), level, np.uint8))
+    writer.release()
+    session = start(str(path))
+    written = run_headless(session, 3, tmp_path / "shots")
+    session.press("o")
+    settle(session)
+    assert len({cv2.imread(str(path)).tobytes() for path in written}) == 3
+    assert session.live
