@@ -33,7 +33,7 @@ def require_screen() -> None:
 def xvfb() -> Iterator[str]:
     """Start a virtual screen that no network reaches; its name, such as ``":5"``."""
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(
         [*command, "-screen", "0", f"{WIDTH}x{HEIGHT}x24"],
         pass_fds=[write],
@@ -45,6 +45,12 @@ def xvfb() -> Iterator[str]:
                 yield f":{number.readline().strip()}"
         finally:
             server.terminate()
+
+
+def park_mouse(display: str) -> None:
+    """Move the mouse to the screen's corner, off every window."""
+    command = ["xdotool", "mousemove", str(WIDTH - 2), str(HEIGHT - 2)]
+    subprocess.run(command, env={**os.environ, "DISPLAY": display}, check=True)
 
 
 class Window:

@@ -72,3 +72,13 @@ def _answers(display: str) -> bool:
         return not xcb.xcb_connection_has_error(connection)
     finally:
         xcb.xcb_disconnect(connection)
+
+
+def is_open(title: str) -> bool:
+    """Whether a window of OpenCV's that was opened has not been closed since."""
+    import cv2
+
+    try:
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # Qt's windows are gone by then
+        return False

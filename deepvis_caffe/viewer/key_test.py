@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepvis_caffe.viewer.actions import BY_KEY
-from deepvis_caffe.viewer.display import check_display
+from deepvis_caffe.viewer.display import check_display, is_open
 from deepvis_caffe.viewer.keys import key_name
 from deepvis_caffe.viewer.shift import Shift
 
@@ -35,7 +35,7 @@ def run_key_test(say: Callable[[str], None]) -> None:
         cv2.imshow(title, page)
         cv2.resizeWindow(title, page.shape[1], page.shape[0])
         cv2.waitKey(WAIT)  # the window opens
-        while cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
+        while is_open(title):
             code = cv2.waitKeyEx(WAIT)
             if code == -1:
                 continue

@@ -32,6 +32,7 @@ Mouse = Literal["move", "click", "wheel", "leave"]
 
 SMALLEST, LARGEST = (320, 240), (3840, 2160)  # width, height of a picture
 MESSAGE = 6.0  # seconds that a message stays
+POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
 RATE_EVERY = 0.5  # seconds between two counts of results a second
 
 
@@ -65,6 +66,7 @@ class Session:
         self._frame: Frame | None = None
         self._result: Result | None = None
         self._hover: Hover | None = None
+        self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
@@ -114,6 +116,7 @@ class Session:
     def mouse(self, kind: Mouse, y: int, x: int, steps: int = 0) -> None:
         """The mouse moved, clicked or turned its wheel by `steps` at this pixel, or left."""
         self._hover = None if kind == "leave" else Hover(y, x)
+        self._pointed = time.monotonic()
         if kind == "click":
             hit = self._screen.hit(self._view(), y, x)
             if hit is not None and hit.kind == "command":
@@ -248,7 +251,7 @@ class Session:
             patterns=patterns,
             patterns_version=version,
             status=self._status(),
-            hover=self._hover,
+            hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
         )
 
     def _status(self) -> Status:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepvis_caffe.errors import DeepVisError
-from deepvis_caffe.viewer.display import check_display
+from deepvis_caffe.viewer.display import check_display, is_open
 from deepvis_caffe.viewer.keys import key_name
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.shift import Shift
@@ -52,7 +52,7 @@ def run_window(session: Session) -> None:
                 if key is not None:
                     session.press(key)
                 code = cv2.waitKeyEx(1)
-            if cv2.getWindowProperty(name, cv2.WND_PROP_VISIBLE) < 1:
+            if not is_open(name):
                 break
             size.follow(cv2.getWindowImageRect(name))
     finally:

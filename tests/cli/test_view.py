@@ -1,0 +1,79 @@
+"""``deepvis view`` without a window: pictures into files, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import small_model
+from typer.testing import CliRunner, Result
+
+from deepvis_caffe.cli.main import app
+from deepvis_caffe.cli.view import open_session
+from deepvis_caffe.image import write_image
+from deepvis_caffe.settings import load_settings
+
+STATUS = 40
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, its settings and two images, as the current one."""
+    small_model.write_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
+    for number in (1, 2):
+        picture = np.random.default_rng(number).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+        write_image(tmp_path / "photos" / f"{number}.png", picture)
+    return tmp_path
+
+
+def _view(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["view", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_headless_writes_what_a_session_with_the_same_keys_draws(folder: Path) -> None:
+    flags = ("--headless", "--frames", "2", "--out", "shots", "--window", "900,700")
+    result = _view("photos", *flags, "--press", "o,down,right*2,b", "--no-synthesis")
+    assert "wrote 2 pictures into shots" in result.output
+    session = open_session(load_settings(None, {"window": "900,700"}), "photos", synthesis=False)
+    session.start()
+    for key in ("o", "down", "right", "right", "b"):
+        session.press(key)
+    while not (session.draw() and session.settled):
+        pass
+    expected = session.draw()[1]
+    assert session.close()
+    written = cv2.imread("shots/frame_0001.png")[..., ::-1]
+    np.testing.assert_array_equal(written[:-STATUS], expected[:-STATUS])
+    assert np.any(cv2.imread("shots/frame_0002.png")[..., ::-1] != written)
+
+
+def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
+    settings = folder / "settings_local.py"
+    settings.write_text(settings.read_text() + "source = 'photos'\nwindow = (640, 480)\n")
+    _view("--headless", "--out", "a", "--no-synthesis")
+    _view("photos/2.png", "--headless", "--out", "b", "--no-synthesis")
+    a, b = (cv2.imread(f"{name}/frame_0001.png") for name in "ab")
+    assert a.shape == b.shape == (480, 640, 3)
+    assert np.any(a[:-STATUS] != b[:-STATUS])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere.mp4", "--headless"), "there is no source 'nowhere.mp4'"),
+        (("photos", "--headless", "--press", "rigth"), "did you mean 'right'"),
+        (("photos", "--headless", "--browser"), "exclude each other"),
+        (("photos", "--headless", "--window", "12"), "--window"),
+        (("photos", "--headless", "--frames", "0"), "--frames"),
+        (("photos", "--headless", "--preset", "nice"), "nice"),
+        (("photos", "--headless", "--out", "settings_local.py/x"), "cannot write"),
+    ],
+)
+def test_what_cannot_be_is_said(arguments: tuple[str, ...], said: str) -> None:
+    assert said in " ".join(_view(*arguments, code=2).output.split())
