@@ -1,8 +1,9 @@
 """The contract that every engine fulfils: a net with forward, backward and an ascent path.
 
-Two surfaces:
+Three surfaces:
 
 - For people: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
+- For many images: :meth:`Net.reduce`, numpy in, and of each blob only what is asked of it out.
 - For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, in the engine's own arrays
   on the engine's own device, nothing copied to the host and nothing computed that is not read.
 
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 
 Floats = NDArray[np.float32]
+Reduced = TypeVar("Reduced")
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,42 @@ class Net(abc.ABC):
         )
         return dict(zip(names, arrays, strict=True))
 
+    # -- for many images ---------------------------------------------------------------------
+
+    def reduce(
+        self,
+        x: Floats | Mapping[str, Floats],
+        blobs: Iterable[str],
+        reducer: Callable[[str, Any], Reduced],
+    ) -> dict[str, Reduced]:
+        """Run the net and keep of each blob only what `reducer` makes of it.
+
+        For passes over many images: copying every blob to the host takes longer than computing it.
+        Nothing is recorded, so :meth:`backward` still belongs to the last :meth:`forward`.
+
+        Parameters
+        ----------
+        x, blobs
+            As in :meth:`forward`.
+        reducer
+            ``reducer(blob, value)``, called once for each blob. The value is the engine's own
+            array on its own device (see `ops`), not to be changed and not to be kept: the engine
+            frees or reuses it.
+
+        Returns
+        -------
+        dict
+            What `reducer` returned for each blob, in the order of `blobs`.
+        """
+        values = {name: self.model.graph.final(name) for name in blobs}
+        found: dict[Value, Reduced] = {}
+
+        def take(value: Value, array: Any) -> None:
+            found[value] = reducer(value.blob, array)
+
+        self._reduce(self._checked_inputs(x), list(values.values()), take)
+        return {name: found[value] for name, value in values.items()}
+
     # -- for the ascent ----------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -290,6 +328,12 @@ class Net(abc.ABC):
     @abc.abstractmethod
     def _read(self, values: list[Value]) -> list[Floats]:
         """Values of the last forward pass; host copies."""
+
+    @abc.abstractmethod
+    def _reduce(
+        self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Any], None]
+    ) -> None:
+        """Run the layers that `values` need, and call `take` once with each; leave no trace."""
 
     @abc.abstractmethod
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
