@@ -13,8 +13,8 @@ from typing import Any
 
 from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ClusterError
 from deepvis_caffe.engines.fingerprint import fingerprint, same_net
+from deepvis_caffe.errors import ClusterError
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
 from deepvis_caffe.optimizer.run import Crop
 from deepvis_caffe.optimizer.targets import Target, name_of
