@@ -1,4 +1,4 @@
-"""A pass in a process of its own, which can be killed: ``python dataset_work.py MODEL IMAGES OUT``."""
+"""A pass in a process of its own, to be killed: ``dataset_work.py MODEL IMAGES OUT DIE_AT``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ is on record, or says that it does not.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,14 +97,14 @@ def unit_examples(
     top, low = found.top, float(found.low[unit])
     places = [k for k in range(top.count) if top.image[unit, k] != NONE]
     places = [k for k in places if top.value[unit, k] > min(low, 0)]
-    numbers = {name: index for index, name in enumerate(source.names)} if places else {}
     names = [scan.names[top.image[unit, k]] for k in places]
-    missing = [name for name in names if name not in numbers]
-    if missing:
-        raise ImageError(f"the image {missing[0]}, on record for {layer} unit {unit}, is gone")
+    indices = [bisect_left(source.names, name) for name in names]
+    for name, index in zip(names, indices, strict=True):
+        if list(source.names[index : index + 1]) != [name]:
+            raise ImageError(f"the image {name}, on record for {layer} unit {unit}, is gone")
 
     def load(place: int) -> tuple[NDArray[Any], Floats]:
-        image = source.read(numbers[names[place]])
+        image = source.read(indices[place])
         return image, prepared_from(image, source, net.preprocessor)
 
     loaded: list[tuple[NDArray[Any], Floats]] = []
