@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.geometry import Box, cut, picture_box, place_of, seen_box
+from deepvis_caffe.dataset.geometry import Box, cut, field_of, picture_box, place_of, seen_box
 from deepvis_caffe.dataset.loader import Floats, in_order
 from deepvis_caffe.dataset.scan import Scan, value_of
 from deepvis_caffe.dataset.source import Source
@@ -24,8 +24,10 @@ from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.receptive import ReceptiveField
 from deepvis_caffe.model.window import Window, window_of
 
+SMALL = 8  # windows that are this part of the input
 TOLERANCE = 1e-3  # of the value, or of the strongest of its unit: engines and batches round apart
 
 
@@ -114,7 +116,10 @@ def unit_examples(
         loaded.append(got)
     where = [place_of(found.shape, int(top.position[unit, k])) for k in places]
     x = np.stack([one for _, one in loaded]) if loaded else np.zeros((0, *net.preprocessor.shape))
-    values, diffs = _backward(net, layer, unit, x.astype(np.float32), where, modes)
+    field = field_of(net, layer)
+    values, diffs = _backward(
+        net, layer, unit, x.astype(np.float32), where, modes, _is_small(field, net.preprocessor)
+    )
     examples = []
     for number, k in enumerate(places):
         on_record, again = float(top.value[unit, k]), float(values[number])
@@ -126,7 +131,7 @@ def unit_examples(
             )
         image, own = loaded[number]
         shown = as_picture(image, own, source, net.preprocessor)
-        box = seen_box(net, layer, where[number])
+        box = seen_box(net.preprocessor, field, where[number])
         there = picture_box(net.preprocessor, box, *shown.shape[:2])
         rows, columns = net.preprocessor.region(*shown.shape[:2])
         region = (rows.start, columns.start, rows.stop, columns.stop)
@@ -175,37 +180,47 @@ def _backward(
     x: Floats,
     where: Sequence[tuple[int, ...]],
     modes: Sequence[str],
+    in_windows: bool,
 ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
     """Each image's activation at its place, and its diffs, seeded there with 1.
 
-    Where the unit sees a window, only that is run; images whose windows are alike run together.
+    In windows only what the unit sees is run; images whose windows are alike run together.
     """
     value = value_of(net, layer)
     writer = net.model.graph.producer[value]
     name = writer.name if len(writer.tops) == 1 else value.blob
     values = np.zeros(len(x), np.float32)
     diffs = {mode: np.zeros_like(x) for mode in modes}
-    windows = [window_of(net.model, value, place) for place in where]
+    windows = [window_of(net.model, value, place) if in_windows else None for place in where]
     groups: dict[Any, list[int]] = {}
     for number, window in enumerate(windows):
-        at = window.where if window else where[number]
-        groups.setdefault((window and window.size, at), []).append(number)
-    for (_, at), group in groups.items():
+        key = (window.size, window.where) if window else None
+        groups.setdefault(key, []).append(number)
+    for group in groups.values():
         parts = [_part(windows[number]) for number in group]
         batch = net.ops.asarray(
             np.stack([x[number][part] for number, part in zip(group, parts, strict=True)])
         )
-        spot: Any = (slice(None), unit, *at)
+        places = [w.where if (w := windows[number]) else where[number] for number in group]
+        spots: Any = (np.arange(len(group)), unit, *np.array(places, int).T)
         for mode in modes or ("",):
             got = net.ops.numpy(net.evaluate(batch, name))
-            values[group] = got[spot]
+            values[group] = got[spots]
             if mode:
                 seed = np.zeros(got.shape, np.float32)
-                seed[spot] = 1
+                seed[spots] = 1
                 back = net.ops.numpy(net.input_gradient(net.ops.asarray(seed), mode))
                 for one, number, part in zip(back, group, parts, strict=True):
                     diffs[mode][number][part] = one
     return values, diffs
+
+
+def _is_small(field: ReceptiveField | None, preprocessor: Preprocessor) -> bool:
+    """Whether running windows pays, though images seldom have the same one, and so no batch."""
+    if field is None:
+        return False
+    _, height, width = preprocessor.shape
+    return SMALL * field.size[0] * field.size[1] <= height * width
 
 
 def _part(window: Window | None) -> tuple[slice, ...]:

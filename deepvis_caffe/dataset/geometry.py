@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.scan import value_of
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.model.receptive import receptive_fields
+from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 
 Box = tuple[int, int, int, int]
 
@@ -26,15 +26,21 @@ def place_of(shape: tuple[int, ...], position: int) -> tuple[int, ...]:
     ]
 
 
-def seen_box(net: Net, layer: str, place: tuple[int, ...]) -> Box:
+def field_of(net: Net, layer: str) -> ReceptiveField | None:
+    """The receptive field of the value that is read for a layer; None where it is not known."""
+    return receptive_fields(net.model).get(value_of(net, layer))
+
+
+def seen_box(
+    preprocessor: Preprocessor, field: ReceptiveField | None, place: tuple[int, ...]
+) -> Box:
     """What one position sees of the net's input, padding included.
 
     An axis along which it could see all of the input is all of the input: what it misses of that,
     or sees of the padding, says little. So is the whole input where the layer has no map, or none
     whose receptive field is known.
     """
-    _, height, width = net.preprocessor.shape
-    field = receptive_fields(net.model).get(value_of(net, layer))
+    _, height, width = preprocessor.shape
     if field is None or len(place) != 2:
         return 0, 0, height, width
     top, left, bottom, right = field.box(*place)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from engine_nets import conv, layer, load_text, net_text
 
-from deepvis_caffe.dataset.geometry import cut, picture_box, place_of, seen_box
+from deepvis_caffe.dataset.geometry import cut, field_of, picture_box, place_of, seen_box
 from deepvis_caffe.model.preprocess import Preprocessor
 
 
@@ -71,9 +71,13 @@ def test_what_a_unit_sees_by_hand(tmp_path: Path) -> None:
         data=(1, 3, 16, 6),
     )
     net = load_text("torch", tmp_path, text)
-    assert seen_box(net, "conv1", (0, 2)) == (-1, 3, 2, 6)
+
+    def seen(layer: str, place: tuple[int, ...]) -> tuple[int, int, int, int]:
+        return seen_box(net.preprocessor, field_of(net, layer), place)
+
+    assert seen("conv1", (0, 2)) == (-1, 3, 2, 6)
     # conv2 sees 7 pixels: more than the 6 columns, so all of them.
-    assert seen_box(net, "conv2", (4, 1)) == (5, 0, 12, 6)
-    assert seen_box(net, "fc", ()) == (0, 0, 16, 6)
+    assert seen("conv2", (4, 1)) == (5, 0, 12, 6)
+    assert seen("fc", ()) == (0, 0, 16, 6)
     assert place_of((2, 8, 3), 13) == (4, 1)
     assert place_of((2,), 0) == ()
