@@ -92,6 +92,7 @@ def toolbox_net(prototxt: Path, weights: Any) -> Any:
 def toolbox_way(net: Any, layers: tuple[str, ...], paths: list[Path]) -> dict[str, list[list]]:
     """The nine strongest of every channel: one image at a time, one channel at a time."""
     import caffe
+    import skimage.io
 
     shape = net.blobs["data"].data.shape
     transformer = caffe.io.Transformer({"data": shape})
@@ -101,7 +102,8 @@ def toolbox_way(net: Any, layers: tuple[str, ...], paths: list[Path]) -> dict[st
     transformer.set_channel_swap("data", (2, 1, 0))
     best: dict[str, list[list]] = {}
     for number, path in enumerate(paths):
-        image = caffe.io.load_image(str(path))
+        # As `caffe.io.load_image` does it, which today's scikit-image refuses.
+        image = skimage.img_as_float(skimage.io.imread(path)).astype(np.float32)
         net.blobs["data"].data[...] = transformer.preprocess("data", image)
         net.forward()
         for layer in layers:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
+ROUNDING = 1e-6  # of a mean that was taken in float32
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -94,10 +96,9 @@ class Moments:
         return np.sqrt(self.squares / max(self.count, 1))
 
     def correlation(self) -> Doubles | None:
-        """Pearson's, (C, C); NaN with a unit that never changes."""
+        """Pearson's, (C, C); NaN with a unit that never changes, to the rounding of float32."""
         if self.products is None:
             return None
-        spread = np.sqrt(np.diag(self.products))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = self.products / np.outer(spread, spread)
-        return np.clip(ratio, -1, 1)
+        spread = np.sqrt(np.maximum(np.diag(self.products), 0))
+        spread[self.deviation() <= ROUNDING * np.abs(self.mean)] = np.nan
+        return np.clip(self.products / np.outer(spread, spread), -1, 1)

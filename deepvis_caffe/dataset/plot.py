@@ -87,12 +87,16 @@ def _draw_histogram(axes: Any, layer: LayerScan) -> None:
     order = np.argsort(layer.high, kind="stable")
     shares = layer.histogram[order, low:high]
     axes.imshow(np.log1p(shares), aspect="auto", origin="lower", cmap="magma", interpolation="none")
-    step = max(1, (high - low) // 8)
+    step = max(1, (high - low) // 6)
     marks = np.arange(0, high - low, step)
-    names = [f"{EDGES[low + mark]:.2g}" if EDGES[low + mark] else "0" for mark in marks]
+    names = [_short(EDGES[low + mark]) for mark in marks]
     axes.set_xticks(marks - 0.5, names)
     axes.set(
         xlabel="an image's strongest activation",
         ylabel="units, by their strongest",
         title="how strongly units answer (log of images)",
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value == 0 or 10 <= abs(value) < 1e5 else f"{value:.2g}"

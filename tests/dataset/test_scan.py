@@ -125,13 +125,15 @@ def test_selectivity_by_hand(net: Net, folder: Path) -> None:
 
 
 def test_batches_and_threads_and_parts_make_no_difference(net: Net, folder: Path) -> None:
-    source, params = open_source(folder), ScanParams(LAYERS, 4, correlation=True)
+    source, params = open_source(folder, True), ScanParams(LAYERS, 4, correlation=True)
     whole = scan_images(net, source, params, None, 16)
     parts = [
         scan_images(net, source, params, range(a, min(a + 7, IMAGES)), 3, 2) for a in (0, 7, 14, 21)
     ]
     other = merge([Scan.empty(net, params.for_net(net)), parts[2], parts[0], parts[3], parts[1]])
     assert other.names == whole.names
+    classes = [0 if name.startswith("a/") else 1 for name in whole.names]
+    assert whole.labels.tolist() == other.labels.tolist() == classes
     for name in LAYERS:
         assert_same_top(other, name, found_rows(whole, name))
         ours, theirs = whole.layers[name], other.layers[name]
