@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
-ROUNDING = 1e-6  # of a mean that was taken in float32
+ROUNDING = 2e-7  # of a mean that was taken in float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.source import Source
@@ -45,6 +46,8 @@ class Video(Source):
 
     def read(self, index: int) -> NDArray[Any]:
         """RGB, (H, W, 3), uint8."""
+        import cv2
+
         with self._lock:
             if self._capture is None or index < self._next:
                 self._reopen()
@@ -54,7 +57,7 @@ class Video(Source):
             self._next += 1
         if not found:
             raise ImageError(f"frame {index} cannot be decoded")
-        return bgr[..., ::-1]
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
     def label(self, index: int) -> int | None:
         """None."""
