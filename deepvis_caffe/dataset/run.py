@@ -24,7 +24,7 @@ from typing import Any
 from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.shares import usable_cores
 from deepvis_caffe.dataset.loader import check_prepared
-from deepvis_caffe.dataset.scan import BATCH_SIZE, Scan, ScanParams, merge, scan_images
+from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
@@ -35,7 +35,7 @@ from deepvis_caffe.files import write_text
 SHARD = 512  # images: some seconds to a minute of work
 
 Progress = Callable[[int, int], None]
-State = tuple[Net, Source, ScanParams, int, int]
+State = tuple[Net, Source, ScanParams, int | None, int]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def scan_dataset(
     params
         What it keeps.
     batch_size
-        Images that run side by side, `BATCH_SIZE` by default.
+        Images that run side by side, `deepvis_caffe.dataset.scan.usual_batch` by default.
     shard_size
         Images that are lost where the pass is cut off. Where a scan goes on, those that are there
         count.
@@ -113,7 +113,7 @@ def scan_dataset(
     meter = _Meter(len(source), missing, progress)
     workers = where.count if isinstance(where, LocalProcesses) else 1
     threads = max(1, usable_cores() // workers)
-    more = (source, params, batch_size or BATCH_SIZE, threads)
+    more = (source, params, batch_size, threads)
     make_state: Callable[[], State]
     if isinstance(where, Serial):
         make_state = partial(_state, partial(_itself, net), *more)
@@ -214,7 +214,11 @@ def _itself(net: Net) -> Net:
 
 
 def _state(
-    make_net: Callable[[], Net], source: Source, params: ScanParams, batch_size: int, threads: int
+    make_net: Callable[[], Net],
+    source: Source,
+    params: ScanParams,
+    batch_size: int | None,
+    threads: int,
 ) -> State:
     return make_net(), source, params, batch_size, threads
 

@@ -105,15 +105,14 @@ def test_a_damaged_shard_is_made_again(
     assert content(run(net, images, tmp_path), tmp_path) == expected
 
 
-@pytest.mark.parametrize("at", [4, 13])
 def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
-    net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object], at: int
+    net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
     command = [sys.executable, dataset_work.__file__, str(model), str(images), str(tmp_path)]
-    killed = subprocess.run([*command, str(at)], check=False, capture_output=True)
+    killed = subprocess.run([*command, "13"], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "scan.npz").exists()
-    assert len(list(tmp_path.glob("shard_*.npz"))) == at // SHARD
+    assert len(list(tmp_path.glob("shard_*.npz"))) == 13 // SHARD
     assert content(run(net, images, tmp_path), tmp_path) == expected
 
 
