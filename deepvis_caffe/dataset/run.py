@@ -32,7 +32,8 @@ from deepvis_caffe.engines.fingerprint import fingerprint, same_net
 from deepvis_caffe.errors import ClusterError, ImageError, SettingsError
 from deepvis_caffe.files import write_text
 
-SHARD = 512  # images: some seconds to a minute of work
+SMALLEST, LARGEST = 64, 512  # images of a shard: seconds to a minute of work
+PARTS = 16  # of a dataset that is not large, so that several processes have something to do
 
 Progress = Callable[[int, int], None]
 State = tuple[Net, Source, ScanParams, int | None, int]
@@ -57,7 +58,7 @@ def scan_dataset(
     params: ScanParams = ScanParams(),  # noqa: B008  # frozen
     *,
     batch_size: int | None = None,
-    shard_size: int = SHARD,
+    shard_size: int | None = None,
     where: Where = Serial(),  # noqa: B008  # frozen
     make_net: Callable[[], Net] | None = None,
     progress: Progress | None = None,
@@ -74,8 +75,8 @@ def scan_dataset(
     batch_size
         Images that run side by side, `deepvis_caffe.dataset.scan.usual_batch` by default.
     shard_size
-        Images that are lost where the pass is cut off. Where a scan goes on, those that are there
-        count.
+        Images that are lost where the pass is cut off; by default 64 to 512. Where a scan goes on,
+        the size of the shards that are there counts.
     where, make_net
         Which processes work, and what makes their net. They read the source at the same path.
     progress
@@ -103,11 +104,12 @@ def scan_dataset(
     done = _finished(folder, recipe)
     if done is not None:
         return done
-    shard_size = _claim(folder, recipe, shard_size, overwrite)
-    count = math.ceil(len(source) / shard_size)
+    # Whoever works, the shards are the same, and so is the rounding of sums over them.
+    usual = min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
+    size = _claim(folder, recipe, shard_size or usual, overwrite)
     shards = [
-        Shard(number, number * shard_size, min((number + 1) * shard_size, len(source)))
-        for number in range(count)
+        Shard(number, start, min(start + size, len(source)))
+        for number, start in enumerate(range(0, len(source), size))
     ]
     missing = [shard for shard in shards if not _has(folder, shard, recipe)]
     meter = _Meter(len(source), missing, progress)
