@@ -243,7 +243,9 @@ def _unit_range(image: NDArray[Any]) -> Floats:
     if image.ndim < 2 or not image.size:
         raise ImageError(f"a picture of shape {image.shape} has no pixels; expected (H, W, 3)")
     if image.dtype in (np.uint8, np.uint16):
-        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+        unit = image.astype(np.float32)
+        unit /= np.float32(np.iinfo(image.dtype).max)  # in place: a camera's image has 150 MB
+        return unit
     if image.dtype.kind == "f":
         if not (image.min() >= 0 and image.max() <= 1):  # NaN fails both
             raise ImageError(
