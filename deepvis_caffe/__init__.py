@@ -13,6 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepvis_caffe.dataset.open import open_source as open_source
+    from deepvis_caffe.dataset.run import scan_dataset as scan_dataset
+    from deepvis_caffe.dataset.scan import Scan as Scan
+    from deepvis_caffe.dataset.scan import ScanParams as ScanParams
     from deepvis_caffe.engines.load import load_net as load_net
     from deepvis_caffe.errors import ClusterError as ClusterError
     from deepvis_caffe.errors import DeepVisError as DeepVisError
@@ -37,6 +41,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "open_source": "dataset.open",
+    "scan_dataset": "dataset.run",
+    "Scan": "dataset.scan",
+    "ScanParams": "dataset.scan",
     "load_net": "engines.load",
     "ClusterError": "errors",
     "DeepVisError": "errors",

@@ -63,16 +63,21 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Picture:
     if not content:
         raise ImageError(f"cannot read the image {where}: it is empty")
     try:
-        # IMREAD_COLOR is what turns gray, alpha, 16-bit and EXIF orientation into plain BGR.
-        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        # IMREAD_COLOR is what turns gray, alpha, 16-bit and EXIF orientation into plain pixels.
+        direct = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+        decoded = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR if direct is None else direct
+        )
     except cv2.error as error:
         raise ImageError(f"cannot read the image {where}: {error.err}") from error
-    if bgr is None:
+    if decoded is None:
         raise ImageError(
             f"cannot read the image {where}: it starts with {content[:8]!r}, which is damaged or "
             "in a format that OpenCV does not know; PNG and JPEG always work"
         )
-    return np.ascontiguousarray(bgr[..., ::-1])
+    if direct is None:  # a copy through a reversed view takes ten times as long
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return np.asarray(decoded, np.uint8)
 
 
 def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95) -> Path:

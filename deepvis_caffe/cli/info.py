@@ -13,7 +13,7 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import LayerInfo
+    from deepvis_caffe.engines.layer_info import LayerInfo
     from deepvis_caffe.model.model import Model
 
 
@@ -26,7 +26,7 @@ def info(
 
     Says, too, which engine runs the net, and where; none does without its weights.
     """
-    from deepvis_caffe.engines.base import layer_infos
+    from deepvis_caffe.engines.layer_info import layer_infos
     from deepvis_caffe.engines.load import load_layers, load_net
 
     if settings.weights is None and (model := load_layers(settings)).weight_shapes:

@@ -25,7 +25,9 @@ from deepvis_caffe.cli.layer_figure import layer_figure
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.cli.presets import presets
 from deepvis_caffe.cli.search import search
+from deepvis_caffe.cli.stats import stats
 from deepvis_caffe.cli.sweep import sweep
+from deepvis_caffe.cli.top_images import top_images
 from deepvis_caffe.cli.view import view
 from deepvis_caffe.errors import DeepVisError
 
@@ -91,6 +93,8 @@ COMMANDS = (
     view,
     backward,
     optimize,
+    top_images,
+    stats,
     gallery,
     layer_figure,
     presets,

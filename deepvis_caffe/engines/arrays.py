@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Barrier
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +54,16 @@ class ArrayOps(abc.ABC):
             return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (AttributeError, OSError, ValueError):  # Windows, macOS
             return None
+
+    @contextmanager
+    def helpers(self, count: int) -> Iterator[Executor]:
+        """Threads that work on arrays side by side, each on one core.
+
+        An operation that is itself split over the cores ends when the last of them is done, and
+        waits wherever another thread, one that decodes images for example, is on one of them.
+        """
+        with ThreadPoolExecutor(count, thread_name_prefix="arrays") as pool:
+            yield pool
 
     @abc.abstractmethod
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
@@ -150,6 +163,17 @@ class TorchOps(ArrayOps):
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy on the host; this waits for the device."""
         return np.array(array.detach().cpu().numpy())
+
+    @contextmanager
+    def helpers(self, count: int) -> Iterator[Executor]:
+        """Threads of Python, in each of which torch uses one."""
+        before, started = self.xp.get_num_threads(), Barrier(count)
+        with ThreadPoolExecutor(
+            count, "arrays", initializer=self.xp.set_num_threads, initargs=(1,)
+        ) as pool:
+            list(pool.map(lambda _: started.wait(), range(count)))  # all of them are there
+            self.xp.set_num_threads(before)  # what threads that are started later begin with
+            yield pool
 
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
         """Each row's percentile; unlike ``torch.quantile`` of rows of any length."""

@@ -1,8 +1,9 @@
 """The contract that every engine fulfils: a net with forward, backward and an ascent path.
 
-Two surfaces:
+Three surfaces:
 
 - For people: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
+- For many images: :meth:`Net.reduce`, numpy in, and of each blob only what is asked of it out.
 - For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, in the engine's own arrays
   on the engine's own device, nothing copied to the host and nothing computed that is not read.
 
@@ -12,80 +13,23 @@ Two surfaces:
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.errors import EngineError, ImageError, UnknownNameError
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """What is known of one layer without running it.
-
-    Attributes
-    ----------
-    name, type, bottoms, tops
-        As in the prototxt.
-    shape
-        Shape of the first top at the declared input size, batch axis first; None where the net has
-        to run to know.
-    receptive_field
-        What one position of the first top sees of the input; None where that is not a window.
-    weights
-        Number of learned values.
-    """
-
-    name: str
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    shape: tuple[int, ...] | None
-    receptive_field: ReceptiveField | None
-    weights: int
-
-
-def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[LayerInfo, ...]:
-    """Every layer of a model in order, input layers included; it need not have its weights.
-
-    Parameters
-    ----------
-    model
-        Layers and weights.
-    shapes
-        Shape of every value, as far as known: the model's own, or an engine's.
-    """
-    fields = receptive_fields(model)
-    return tuple(
-        LayerInfo(
-            name=layer.name,
-            type=layer.type,
-            bottoms=tuple(v.blob for v in layer.bottoms),
-            tops=tuple(v.blob for v in layer.tops),
-            shape=shapes.get(layer.tops[0]) if layer.tops else None,
-            receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
-            weights=_count_weights(model, layer.name),
-        )
-        for layer in model.graph
-    )
-
-
-def _count_weights(model: Model, layer: str) -> int:
-    known = model.weight_shapes.get(layer, [blob.shape for blob in model.weights.get(layer, ())])
-    return sum(map(math.prod, known))
+Reduced = TypeVar("Reduced")
 
 
 class Net(abc.ABC):
@@ -247,6 +191,42 @@ class Net(abc.ABC):
         )
         return dict(zip(names, arrays, strict=True))
 
+    # -- for many images ---------------------------------------------------------------------
+
+    def reduce(
+        self,
+        x: Floats | Mapping[str, Floats],
+        blobs: Iterable[str],
+        reducer: Callable[[str, Any], Reduced],
+    ) -> dict[str, Reduced]:
+        """Run the net and keep of each blob only what `reducer` makes of it.
+
+        For passes over many images: copying every blob to the host takes longer than computing it.
+        Nothing is recorded, so :meth:`backward` still belongs to the last :meth:`forward`.
+
+        Parameters
+        ----------
+        x, blobs
+            As in :meth:`forward`.
+        reducer
+            ``reducer(blob, value)``, called once for each blob. The value is the engine's own
+            array on its own device (see `ops`), not to be changed and not to be kept: the engine
+            frees or reuses it.
+
+        Returns
+        -------
+        dict
+            What `reducer` returned for each blob, in the order of `blobs`.
+        """
+        values = {name: self.model.graph.final(name) for name in blobs}
+        found: dict[Value, Reduced] = {}
+
+        def take(value: Value, array: Any) -> None:
+            found[value] = reducer(value.blob, array)
+
+        self._reduce(self._checked_inputs(x), list(values.values()), take)
+        return {name: found[value] for name, value in values.items()}
+
     # -- for the ascent ----------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -290,6 +270,12 @@ class Net(abc.ABC):
     @abc.abstractmethod
     def _read(self, values: list[Value]) -> list[Floats]:
         """Values of the last forward pass; host copies."""
+
+    @abc.abstractmethod
+    def _reduce(
+        self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Any], None]
+    ) -> None:
+        """Run the layers that `values` need, and call `take` once with each; leave no trace."""
 
     @abc.abstractmethod
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ClusterError, ModelError
-from deepvis_caffe.gallery.fingerprint import fingerprint
+from deepvis_caffe.engines.fingerprint import fingerprint, same_net
+from deepvis_caffe.errors import ClusterError
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
 from deepvis_caffe.optimizer.run import Crop
 from deepvis_caffe.optimizer.targets import Target, name_of
@@ -95,7 +95,7 @@ def run_shards(
     elif make_net is None:
         raise ClusterError("other processes need a net of their own: give make_net")
     else:
-        make_state = partial(_same_net, make_net, fingerprint(net))
+        make_state = partial(same_net, make_net, fingerprint(net))
     meter = _Meter([shard.steps for shard in shards], progress)
     with closing(run_tasks(make_state, _run, shards, where, meter.heard)) as found:
         for index, results in found:
@@ -141,16 +141,6 @@ def _with_preprocessor(net: Net, result: AscentResult) -> AscentResult:
 
 
 def _itself(net: Net) -> Net:
-    return net
-
-
-def _same_net(make_net: Callable[[], Net], expected: str) -> Net:
-    net = make_net()
-    if fingerprint(net) != expected:
-        raise ModelError(
-            "a worker's net is not the same as here: prototxt, weights or mean differ; copy the "
-            f"files again (prototxt {net.model.prototxt}, weights {net.model.caffemodel})"
-        )
     return net
 
 

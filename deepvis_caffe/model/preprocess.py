@@ -122,12 +122,28 @@ class Preprocessor:
         if not isinstance(image, np.ndarray) or image.ndim > 3:
             return np.stack([self(one) for one in image])
         _, height, width = self.shape
-        unit = self._fit_channels(_unit_range(image))
-        if self.resize == "crop":
-            unit = _centre_of_aspect(unit, height, width)
-        unit = resize_image(unit, height, width)
+        if image.dtype.kind == "f":
+            image = _unit_range(image)  # all of it has to lie in [0, 1]
+        if image.ndim > 1 and image.size:
+            rows, columns = self.region(*image.shape[:2])
+            image = image[rows, columns]
+        unit = resize_image(self._fit_channels(_unit_range(image)), height, width)
         raw = unit.transpose(2, 0, 1)[list(self._swap)] * np.float32(self.raw_scale)
         return np.ascontiguousarray((raw - self._mean) * np.float32(self.input_scale))
+
+    def region(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of a picture of that size that become the input.
+
+        All of them where it is stretched; else the largest centred region of the input's aspect
+        ratio, to the nearest pixel.
+        """
+        if self.resize == "stretch":
+            return slice(0, height), slice(0, width)
+        _, own_height, own_width = self.shape
+        rows = min(height, max(1, round(width * own_height / own_width)))
+        columns = min(width, max(1, round(height * own_width / own_height)))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        return slice(top, top + rows), slice(left, left + columns)
 
     # -- input to picture --------------------------------------------------------------------
 
@@ -227,7 +243,9 @@ def _unit_range(image: NDArray[Any]) -> Floats:
     if image.ndim < 2 or not image.size:
         raise ImageError(f"a picture of shape {image.shape} has no pixels; expected (H, W, 3)")
     if image.dtype in (np.uint8, np.uint16):
-        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+        unit = image.astype(np.float32)
+        unit /= np.float32(np.iinfo(image.dtype).max)  # in place: a camera's image has 150 MB
+        return unit
     if image.dtype.kind == "f":
         if not (image.min() >= 0 and image.max() <= 1):  # NaN fails both
             raise ImageError(
@@ -236,12 +254,3 @@ def _unit_range(image: NDArray[Any]) -> Floats:
             )
         return image.astype(np.float32)
     raise ImageError(f"a picture must be uint8, uint16 or floats in [0, 1], got {image.dtype}")
-
-
-def _centre_of_aspect(image: Floats, height: int, width: int) -> Floats:
-    """The largest centred region with the aspect ratio height : width, to the nearest pixel."""
-    rows, columns = image.shape[:2]
-    keep_rows = min(rows, max(1, round(columns * height / width)))
-    keep_columns = min(columns, max(1, round(rows * width / height)))
-    top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
-    return image[top : top + keep_rows, left : left + keep_columns]

@@ -24,7 +24,7 @@ from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
 
-MODEL, OPTIMIZER, VIEWER = "Model", "Optimizer", "Viewer"
+MODEL, OPTIMIZER, DATASET, VIEWER = "Model", "Optimizer", "Dataset", "Viewer"
 
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
@@ -217,6 +217,15 @@ class Settings(BaseModel):
         OPTIMIZER,
         "auto",
         "Learning rate: auto (adapts to net and layer), paper (the preset's own), or a number.",
+    )
+    images: Location | None = _setting(
+        DATASET,
+        None,
+        "Images to look through: a folder of them, a text file that lists them (a path and perhaps "
+        "the number of its class a line), an LMDB or HDF5 file of Caffe's, or a video.",
+    )
+    top: Count = _setting(
+        DATASET, 9, "Images kept for each unit, those that excite it most.", ge=1, le=100
     )
     batch_size: Count | None = _setting(
         OPTIMIZER, None, "Images that run side by side; none leaves the choice to us.", ge=1

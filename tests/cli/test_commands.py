@@ -19,13 +19,14 @@ import small_model
 from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv
-from deepvis_caffe.cli.main import app
+from deepvis_caffe.cli.main import COMMANDS, app
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import write_image
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 
 @pytest.fixture(autouse=True)
@@ -319,8 +320,14 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
     assert set(expected) == {field.name for field in fields(AscentParams)}
 
 
-def test_every_setting_is_a_flag_of_optimize() -> None:
-    assert set(Settings.model_fields) <= set(inspect.signature(optimize).parameters)
+def test_every_setting_is_a_flag_of_its_command() -> None:
+    flags = set(inspect.signature(optimize).parameters)
+    for name, field in Settings.model_fields.items():
+        if field.json_schema_extra["group"] in (MODEL, OPTIMIZER):
+            assert name in flags, name
+    assert set(Settings.model_fields) <= {
+        name for command in COMMANDS for name in inspect.signature(command).parameters
+    }
 
 
 def test_the_papers_rate_is_one_flag_away() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,6 +289,50 @@ def test_backward_agrees_with_finite_differences(smooth: Net) -> None:
     step = gradient / np.abs(gradient).max()
     slope = (value(x + step) - value(x - step)) / 2  # pixels are tens, so a step of 1 is small
     assert float((gradient * step).sum()) == pytest.approx(slope, rel=2e-3)
+
+
+# -- reduce --------------------------------------------------------------------------------------
+
+
+def test_reduce_shows_each_blob_as_forward_gives_it_once(smooth: Net) -> None:
+    x = noise(3, 2, 9, 13)
+    blobs = ["prob", "conv2", "data", "pool1"]
+    seen: list[str] = []
+
+    def reducer(name: str, value: Any) -> tuple[np.ndarray, list[float]]:
+        seen.append(name)
+        largest = smooth.ops.xp.amax(value.reshape(3, -1), 1)  # in the engine's own namespace
+        return smooth.ops.numpy(value), largest.tolist()
+
+    reduced = smooth.reduce(x, blobs, reducer)
+    assert list(reduced) == blobs
+    assert sorted(seen) == sorted(blobs)
+    for name, expected in smooth.forward(x, blobs).items():
+        copied, largest = reduced[name]
+        np.testing.assert_allclose(copied, expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(largest, copied.reshape(3, -1).max(axis=1))
+
+
+def test_reduce_reads_a_blob_after_its_in_place_layers(double: Net) -> None:
+    read = double.reduce(X, ["conv1"], lambda name, value: double.ops.numpy(value))
+    np.testing.assert_array_equal(read["conv1"], row(3, 0))
+
+
+def test_backward_belongs_to_the_last_forward_whatever_was_reduced(fork: Net, double: Net) -> None:
+    for net in (fork, double):
+        x = np.full((1, 1, *net.inputs["data"][2:]), 2, np.float32)
+        top = net.model.graph.outputs[0]
+        forward = net.forward(x, [top])[top]
+        before = net.backward(top, forward)["data"]
+        net.reduce(-x, [top], lambda name, value: None)
+        np.testing.assert_array_equal(net.backward(top, forward)["data"], before)
+
+
+def test_reduce_refuses_what_forward_refuses(double: Net) -> None:
+    with pytest.raises(UnknownNameError, match="conv3"):
+        double.reduce(X, ["conv3"], lambda name, value: None)
+    with pytest.raises(EngineError, match="NaN"):
+        double.reduce(X * np.nan, ["conv1"], lambda name, value: None)
 
 
 # -- the ascent's path ---------------------------------------------------------------------------

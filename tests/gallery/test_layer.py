@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.fingerprint import fingerprint
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.gallery.fingerprint import fingerprint
 from deepvis_caffe.gallery.layer import batches, make_layer
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.store import ResultStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,6 +144,14 @@ class PycaffeNet(Net):
         self._take_up("read")
         self._run(values)
         return [np.array(self._blob(value).data) for value in values]
+
+    def _reduce(
+        self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Any], None]
+    ) -> None:
+        self._start(inputs)
+        self._run(values)
+        for value in values:
+            take(value, self._blob(value).data)
 
     def evaluate(self, x: Floats, name: str, channels: tuple[int, ...] | None = None) -> Floats:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`.

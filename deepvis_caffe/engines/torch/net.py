@@ -6,7 +6,7 @@ computes diffs of blobs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -120,6 +120,32 @@ class TorchNet(Net):
                 diffs = torch.autograd.grad(top, reached, dy, retain_graph=True, allow_unused=True)
             found |= {id(x): dx for x, dx in zip(reached, diffs, strict=True)}
         return [torch.zeros_like(x) if (dx := found.get(id(x))) is None else dx for x in bottoms]
+
+    # -- for many images: nothing recorded, and each value let go after its last reader --------
+
+    def _reduce(
+        self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]
+    ) -> None:
+        now = {
+            Value(name): self._laid_out(torch.tensor(array, device=self._device))
+            for name, array in inputs.items()
+        }
+        for value in now.keys() & set(values):
+            take(value, now[value])
+        wanted = set(values) - now.keys()
+        layers = self.model.graph.ancestors(values, have=now)
+        last = {value: layer for layer in layers for value in layer.bottoms}
+        with torch.no_grad(), full_precision():
+            for layer in layers:
+                bottoms = [now[value] for value in layer.bottoms]
+                self._program.check(layer, bottoms)
+                for value, top in zip(layer.tops, self._program(layer, bottoms), strict=True):
+                    now[value] = top
+                    if value in wanted:
+                        take(value, top)
+                for value in (*layer.bottoms, *layer.tops):
+                    if last.get(value, layer) is layer:
+                        now.pop(value, None)
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
 

@@ -1,0 +1,207 @@
+"""``deepvis top-images``: the images of a dataset that excite each unit most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.cli.values import parse_unit_numbers
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import DATASET, MODEL, OPTIMIZER
+
+if TYPE_CHECKING:
+    from deepvis_caffe.dataset.scan import Scan
+    from deepvis_caffe.dataset.source import Source
+    from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.labels import Labels
+
+ASCENTS_ONLY = ("preset", "presets_file", "seeds", "iterations", "rate")
+FOLDER = "dataset"  # of the results, where a scan is kept
+MOST_LISTED = 5
+
+
+@with_settings(MODEL, DATASET, OPTIMIZER, leave_out=ASCENTS_ONLY)
+def top_images(
+    settings: Settings,
+    layers: Annotated[
+        str, typer.Option(help="Layers to look at: a,b,c, or all with weights.")
+    ] = "all",
+    pictures: Annotated[
+        str | None,
+        typer.Option(help="Layers whose pictures are made: a,b,c, all of --layers, or none."),
+    ] = None,
+    units: Annotated[
+        str, typer.Option(help="Units whose pictures are made: 130,366 or 0-99 or all.")
+    ] = "all",
+    modes: Annotated[
+        str, typer.Option(help="Pictures beside the crops: deconv,gradient,guided, or none.")
+    ] = "deconv",
+    every: Annotated[int, typer.Option(help="Take one image of so many.", min=1)] = 1,
+    unique: Annotated[bool, typer.Option("--unique", help="Take exact duplicates once.")] = False,
+    class_folders: Annotated[
+        bool, typer.Option("--class-folders", help="The folders in a folder of images are classes.")
+    ] = False,
+    correlation: Annotated[
+        bool, typer.Option("--correlation", help="Keep each layer's correlation between units.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over what other images or nets made.")
+    ] = False,
+) -> None:
+    """Find the images of a dataset that excite each unit most, and what in them does.
+
+    One pass over the images takes every layer's; pictures are then made of those. Whatever is there
+    already is not made again: give the same command to go on after an interruption.
+    """
+    from deepvis_caffe.dataset.run import scan_dataset, scan_recipe
+    from deepvis_caffe.dataset.scan import ScanParams
+    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.engines.rules import check_mode
+    from deepvis_caffe.gallery.elsewhere import net_maker, where_of
+    from deepvis_caffe.model.labels import read_labels
+
+    labels = read_labels(settings.labels) if settings.labels else ()
+    chosen_modes = _list(modes)
+    for mode in chosen_modes:
+        check_mode(mode)
+    net = load_net(settings)
+    asked = None if layers.strip().lower() == "all" else tuple(_list(layers))
+    params = ScanParams(asked or (), settings.top, correlation).for_net(net)
+    shown = _pictured(pictures, params.layers)
+    source = read_source(settings, every, unique, class_folders)
+    folder = out or settings.results
+    where, make_net = where_of(settings, net), net_maker(settings, net)
+    begun = time.monotonic()
+    with progress_bar(
+        f"{len(params.layers)} layers, {net.engine}, {net.device}", "images"
+    ) as report:
+        first: list[int] = []
+
+        def heard(done: int, total: int) -> None:
+            first.append(done) if not first else None
+            report(done, total)
+
+        scan = scan_dataset(
+            net,
+            source,
+            folder / FOLDER,
+            params,
+            batch_size=settings.batch_size,
+            where=where,
+            make_net=make_net,
+            progress=heard,
+            overwrite=overwrite,
+        )
+    for line in summary(scan, time.monotonic() - begun if first else None):
+        typer.echo(line, err=True)
+    recipe = scan_recipe(net, source, params)
+    more = {"where": where, "make_net": make_net, "overwrite": overwrite}
+    for layer in shown:
+        _make_pictures(net, source, scan, recipe, folder, layer, units, chosen_modes, labels, more)
+
+
+def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
+    """The images that the settings name, and what is left of them."""
+    from deepvis_caffe.dataset import source as sources
+    from deepvis_caffe.dataset.open import open_source
+
+    if settings.images is None:
+        raise SettingsError(
+            "no images are named: give --images with a folder, a list, an LMDB, an HDF5 file or a "
+            "video, or set `images` in settings_local.py"
+        )
+    source = sources.every(open_source(settings.images, class_folders), every)
+    if unique:
+        with progress_bar("looking for duplicates", "images") as report:
+            source, dropped = sources.unique(source, report)
+        typer.echo(f"{len(dropped):,} exact duplicates left out", err=True)
+    return source
+
+
+def summary(scan: Scan, seconds: float | None) -> list[str]:
+    """What a pass found, in words.
+
+    Parameters
+    ----------
+    seconds
+        How long it took; None where it was there already.
+    """
+    units = sum(layer.units for layer in scan.layers.values())
+    rate = "were there" if seconds is None else f"in {seconds:.0f} s"
+    lines = [f"{scan.images:,} images, {units:,} units of {len(scan.layers)} layers: {rate}"]
+    if scan.skipped:
+        lines.append(f"{len(scan.skipped):,} images could not be used:")
+        lines += [f"  {name}: {why}" for name, why in scan.skipped[:MOST_LISTED]]
+        more = len(scan.skipped) - MOST_LISTED
+        lines += [f"  and {more:,} more, which `deepvis stats` lists"] if more > 0 else []
+    return lines
+
+
+def _make_pictures(
+    net: Net,
+    source: Source,
+    scan: Scan,
+    recipe: dict[str, Any],
+    folder: Path,
+    layer: str,
+    units: str,
+    modes: Sequence[str],
+    labels: Labels,
+    more: dict[str, Any],
+) -> None:
+    from deepvis_caffe.gallery.top_pictures import make_top_pictures
+
+    numbers = parse_unit_numbers(units, scan.layers[layer].units)
+    with progress_bar(f"pictures of {layer}", "units") as report:
+        made = make_top_pictures(
+            net,
+            source,
+            scan,
+            recipe,
+            folder,
+            layer,
+            numbers,
+            modes,
+            labels,
+            progress=report,
+            **more,
+        )
+    for unit in made:
+        name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
+        seen = unit.montage or "answers to none of the images"
+        typer.echo(f"{name}: activation {unit.value:.5g}; {seen}")
+    silent = sum(unit.montage is None for unit in made)
+    new = sum(unit.new for unit in made)
+    typer.echo(
+        f"{layer}: {len(made) - silent} units, {new} made now; {silent} answer to none of the "
+        "images",
+        err=True,
+    )
+
+
+def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
+    """The layers whose pictures are made."""
+    word = (text or "all").strip().lower()
+    if word in ("all", "none"):
+        return list(layers) if word == "all" else []
+    names = _list(text or "")
+    for name in names:
+        if name not in layers:
+            raise SettingsError(
+                f"--pictures: {name!r} is not among the layers that are looked at: "
+                f"{', '.join(layers)}"
+            )
+    return names
+
+
+def _list(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return [] if names == ["none"] else names

@@ -1,0 +1,216 @@
+"""Images in Caffe's databases: an LMDB of Datum records, or HDF5."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.dataset.decode import decode
+from deepvis_caffe.dataset.source import Source
+from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.model.schema_pb2 import Datum
+
+
+class Lmdb(Source):
+    """Datum records of an LMDB, raw or encoded; an image's name is its key.
+
+    Parameters
+    ----------
+    path
+        The folder with ``data.mdb`` in it.
+
+    Raises
+    ------
+    ImageError
+        It cannot be opened, or is empty.
+    SettingsError
+        The package lmdb is not installed.
+    """
+
+    kind = "lmdb"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._environment: Any = None
+        with self._open().begin() as transaction, transaction.cursor() as cursor:
+            keys = list(cursor.iternext(keys=True, values=False))
+        if not keys:
+            raise ImageError(f"the LMDB {path} is empty")
+        named = sorted((key.decode("utf-8", "backslashreplace"), bytes(key)) for key in keys)
+        self.names, self._keys = [name for name, _ in named], [key for _, key in named]
+
+    def read(self, index: int) -> NDArray[Any]:
+        """RGB, (H, W, C): uint8, or float in [0, 1] where the record holds floats."""
+        return picture_of(self._datum(index))
+
+    def label(self, index: int) -> int | None:
+        """The record's."""
+        datum = self._datum(index)
+        return datum.label if datum.HasField("label") else None
+
+    def content(self, index: int) -> bytes:
+        """The image in the record, and its shape."""
+        datum = self._datum(index)
+        datum.ClearField("label")
+        return bytes(datum.SerializeToString(deterministic=True))
+
+    def signature(self) -> str:
+        """Of the keys, and the file's size."""
+        return f"{super().signature()}-{(self.path / 'data.mdb').stat().st_size}"
+
+    def _known_label(self, index: int) -> int | None:
+        return None
+
+    def _datum(self, index: int) -> Any:
+        with self._open().begin(buffers=True) as transaction:
+            record = transaction.get(self._keys[index])
+            if record is None:
+                raise ImageError("the record is gone")
+            try:
+                return Datum.FromString(bytes(record))
+            except Exception as error:  # protobuf's own class depends on its build
+                raise ImageError(f"the record is no Datum: {error}") from error
+
+    def _open(self) -> Any:
+        if self._environment is None:
+            try:
+                import lmdb
+            except ImportError as error:
+                raise SettingsError(
+                    f"reading an LMDB needs a package: pip install 'deepvis_caffe[lmdb]' ({error})"
+                ) from error
+            try:
+                # No lock file, so that it may lie on a disk that cannot be written.
+                self._environment = lmdb.open(
+                    str(self.path), readonly=True, lock=False, readahead=False, max_readers=1024
+                )
+            except lmdb.Error as error:
+                raise ImageError(f"cannot open the LMDB {self.path}: {error}") from error
+        return self._environment
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_environment": None}
+
+
+def picture_of(datum: Any) -> NDArray[Any]:
+    """The picture in a Datum, RGB, (H, W, C); Caffe keeps it as BGR, (C, H, W).
+
+    Raises
+    ------
+    ImageError
+        It is damaged, or holds numbers that are no pixels.
+    """
+    if datum.encoded:
+        return decode(datum.data)
+    shape = (datum.channels, datum.height, datum.width)
+    floats = len(datum.float_data) > 0
+    values: NDArray[Any] = (
+        np.array(datum.float_data, np.float32) if floats else np.frombuffer(datum.data, np.uint8)
+    )
+    if values.size != np.prod(shape) or not values.size:
+        raise ImageError(f"the Datum says {shape} and holds {values.size:,} values")
+    if floats:
+        if not (values.min() >= 0 and values.max() <= 255):
+            raise ImageError("the Datum's floats are no pixels: they are not within 0 to 255")
+        values = values / np.float32(255)
+    picture = values.reshape(shape).transpose(1, 2, 0)
+    return picture[..., ::-1] if datum.channels == 3 else picture
+
+
+class Hdf5(Source):
+    """``data`` and ``label`` of HDF5 files, as Caffe's ``HDF5Data`` layer reads them.
+
+    That layer transforms nothing: what the files hold is the net's input. An image's name is its
+    file's and its row.
+
+    Parameters
+    ----------
+    paths
+        The files.
+
+    Raises
+    ------
+    ImageError
+        A file cannot be read, or has no ``data`` of shape (N, C, H, W).
+    """
+
+    kind = "hdf5"
+    prepared = True
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._files: dict[Path, Any] = {}
+        rows: list[tuple[str, Path, int]] = []
+        for path in paths:
+            data = self._open(path.absolute()).get("data")
+            if data is None or data.ndim != 4:
+                shape = "none" if data is None else data.shape
+                raise ImageError(
+                    f"{path} needs a dataset `data` of shape (N, C, H, W); got {shape}"
+                )
+            rows += [(f"{path.name}/{row:08d}", path.absolute(), row) for row in range(len(data))]
+        if not rows or len({name for name, _, _ in rows}) < len(rows):
+            raise ImageError(
+                "the HDF5 files hold no images"
+                if not rows
+                else "two of the HDF5 files have the same name; rename one"
+            )
+        rows.sort()
+        self.names = [name for name, _, _ in rows]
+        self._rows = [(path, row) for _, path, row in rows]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the first image."""
+        path, _ = self._rows[0]
+        return tuple(self._open(path)["data"].shape[1:])
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The net's input, (C, H, W), float32."""
+        path, row = self._rows[index]
+        try:
+            return np.asarray(self._open(path)["data"][row], np.float32)
+        except OSError as error:
+            raise ImageError(f"the row cannot be read: {error}") from error
+
+    def label(self, index: int) -> int | None:
+        """The row's, where it is one number."""
+        path, row = self._rows[index]
+        labels = self._open(path).get("label")
+        if labels is None or labels.size != len(labels):
+            return None
+        return int(np.asarray(labels[row]).reshape(-1)[0])
+
+    def content(self, index: int) -> bytes:
+        """The row's bytes."""
+        return self.read(index).tobytes()
+
+    def _known_label(self, index: int) -> int | None:
+        return None
+
+    def _open(self, path: Path) -> Any:
+        if path not in self._files:
+            import h5py
+
+            try:
+                self._files[path] = h5py.File(path, "r")
+            except OSError as error:
+                raise ImageError(f"cannot read {path}: {error}") from error
+        return self._files[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+
+def read_hdf5_list(path: Path, names: Sequence[str]) -> Hdf5:
+    """The files that a list names, from its own folder."""
+    return Hdf5([path.parent / name for name in names])
+
+
+def is_hdf5(name: str) -> bool:
+    """Whether a name is an HDF5 file's."""
+    return re.search(r"\.(h5|hdf5)$", name.strip(), re.IGNORECASE) is not None

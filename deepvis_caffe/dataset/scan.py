@@ -1,0 +1,285 @@
+"""One pass of some images through a net: ``(net, source, params, indices) -> Scan``. Scans merge.
+
+A scan of parts, merged, is the scan of the whole: the strongest images exactly, in whatever order
+the parts come; sums to the rounding of float64, and exactly so where parts come in one order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.dataset.layer_scan import LayerScan
+from deepvis_caffe.dataset.loader import Floats, check_prepared, load_batches
+from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
+from deepvis_caffe.dataset.source import Source
+from deepvis_caffe.dataset.top import NONE
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.model.graph import Value
+
+NO_LABEL = int(np.iinfo(np.int64).min)
+
+
+@dataclass(frozen=True)
+class ScanParams:
+    """What a pass keeps.
+
+    Parameters
+    ----------
+    layers
+        Names of layers, or blobs; of each the values that the next layer sees, after any layer that
+        works in place. By default `learned_layers`.
+    count
+        Strongest images of each unit.
+    correlation
+        Whether to keep what the correlation between a layer's units takes: memory and time of the
+        square of their number.
+
+    Raises
+    ------
+    SettingsError
+        A count under 1.
+    """
+
+    layers: tuple[str, ...] = ()
+    count: int = 9
+    correlation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise SettingsError(f"the number of top images must be at least 1; got {self.count}")
+
+    def for_net(self, net: Net) -> ScanParams:
+        """The same, with its layers named and known to be readable.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            The net has no such layer, or it has no units.
+        """
+        layers = self.layers or learned_layers(net)
+        for name in layers:
+            check_readable(name, net.shapes.get(value_of(net, name)))
+        return replace(self, layers=tuple(dict.fromkeys(layers)))
+
+
+def usual_batch(net: Net) -> int:
+    """Images that run side by side: what a core's caches hold best, or what keeps a GPU busy."""
+    return 8 if net.ops.on_host else 64
+
+
+def learned_layers(net: Net) -> tuple[str, ...]:
+    """Layers whose units nobody else has: others hand the same ones on."""
+    learned = ("Convolution", "Deconvolution", "InnerProduct")
+    return tuple(one.name for one in net.layers if one.weights and one.type in learned)
+
+
+def value_of(net: Net, name: str) -> Value:
+    """The value that is read for a layer's name: its blob's final one."""
+    graph = net.model.graph
+    return graph.final(graph.seed(name).blob)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a pass found.
+
+    Attributes
+    ----------
+    layers
+        By name, as asked for.
+    names
+        Of the images that are among any unit's strongest, ascending; the layers number images by
+        their place in it.
+    labels
+        int64, the class of each of them; `NO_LABEL` where it has none.
+    images
+        How many images went through the net.
+    skipped
+        The others: name, and why.
+    """
+
+    layers: Mapping[str, LayerScan]
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    images: int
+    skipped: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def empty(cls, net: Net, params: ScanParams) -> Scan:
+        """Over no images."""
+        layers = {
+            name: LayerScan.empty(
+                check_readable(name, net.shapes.get(value_of(net, name))),
+                params.count,
+                params.correlation,
+            )
+            for name in params.layers
+        }
+        return cls(layers, (), np.zeros(0, np.int64), 0, ())
+
+    def merged(self, other: Scan) -> Scan:
+        """Over the images of both, none of which may be in both."""
+        names = np.array(sorted({*self.names, *other.names}), object)
+        labels = np.full(len(names), NO_LABEL, np.int64)
+        mine, theirs = (
+            np.searchsorted(names, np.array(one.names, object)).astype(np.int64)
+            if one.names
+            else np.zeros(1, np.int64)
+            for one in (self, other)
+        )
+        labels[mine[: len(self.names)]] = self.labels
+        labels[theirs[: len(other.names)]] = other.labels
+        layers = {
+            name: layer.renumbered(mine).merged(other.layers[name].renumbered(theirs))
+            for name, layer in self.layers.items()
+        }
+        skipped = tuple(sorted({*self.skipped, *other.skipped}))
+        images = self.images + other.images
+        return Scan(layers, tuple(names), labels, images, skipped).trimmed()
+
+    def trimmed(self) -> Scan:
+        """The same without the names of images that are nobody's strongest any more."""
+        used = np.zeros(len(self.names), bool)
+        for layer in self.layers.values():
+            image = layer.top.image
+            used[image[image != NONE]] = True
+        numbers = np.maximum(np.cumsum(used) - 1, 0) if len(used) else np.zeros(1, np.int64)
+        return replace(
+            self,
+            layers={name: layer.renumbered(numbers) for name, layer in self.layers.items()},
+            names=tuple(name for name, kept in zip(self.names, used, strict=True) if kept),
+            labels=self.labels[used],
+        )
+
+    def label(self, image: int) -> int | None:
+        """The class of the image of that number."""
+        label = int(self.labels[image])
+        return None if label == NO_LABEL else label
+
+
+def scan_images(
+    net: Net,
+    source: Source,
+    params: ScanParams,
+    indices: Iterable[int] | None = None,
+    batch_size: int | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Scan:
+    """Send images through a net and keep what excites each unit most, with statistics.
+
+    Parameters
+    ----------
+    indices
+        Which images of the source, ascending; all by default.
+    batch_size
+        Images that run side by side; by default `usual_batch`. The last batch is filled up, so
+        that every image is computed in a batch of that size.
+    threads
+        How many decode beside the net, and read its layers.
+    progress
+        Called with the images that are done.
+
+    Raises
+    ------
+    ImageError
+        The source holds inputs of another net.
+    UnknownNameError, ModelError
+        See `ScanParams.for_net`.
+    """
+    params = params.for_net(net)
+    check_prepared(source, net.preprocessor)
+    batch_size = batch_size or usual_batch(net)
+    indices = range(len(source)) if indices is None else indices
+    scan = Scan.empty(net, params)
+    layers, numbers, labels = dict(scan.layers), [], []  # type: ignore[var-annotated]
+    skipped: list[tuple[str, str]] = []
+    done = 0
+    parallel = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
+    with parallel as helpers:
+        for batch in load_batches(source, net.preprocessor, indices, batch_size, threads):
+            skipped += [(source.names[index], why) for index, why in batch.skipped]
+            keep = list(range(len(batch.indices)))
+            parts: dict[str, Reduction] = {}
+            while keep:
+                x = batch.x[keep]
+                parts = read_layers(net, x, params, batch_size, layers, helpers)
+                wrong = first_not_finite(parts, len(keep))
+                if not wrong:
+                    break
+                skipped += [
+                    (source.names[batch.indices[keep[place]]], f"{layer} is not finite")
+                    for place, layer in wrong.items()
+                ]
+                keep = [index for place, index in enumerate(keep) if place not in wrong]
+            if keep:
+                found = [batch.labels[place] for place in keep]
+                images = np.arange(len(numbers), len(numbers) + len(keep))
+                own = np.array([NO_LABEL if one is None else one for one in found], np.int64)
+                for name, part in parts.items():
+                    layers[name] = layers[name].with_batch(part, images, own, own != NO_LABEL)
+                numbers += [batch.indices[place] for place in keep]
+                labels += own.tolist()
+            done += batch.seen
+            if progress:
+                progress(done)
+    names = tuple(source.names[index] for index in numbers)
+    whole = Scan(layers, names, np.array(labels, np.int64), len(names), tuple(sorted(skipped)))
+    return whole.trimmed()
+
+
+def read_layers(
+    net: Net,
+    x: Floats,
+    params: ScanParams,
+    batch_size: int,
+    before: Mapping[str, LayerScan],
+    helpers: Executor | None = None,
+) -> dict[str, Reduction]:
+    """What is kept of each layer for images `x`, at most `batch_size` of them.
+
+    Parameters
+    ----------
+    before
+        What was found in the images before these.
+    helpers
+        See `ArrayOps.helpers`.
+    """
+    images = len(x)
+    if images < batch_size:
+        x = np.concatenate([x, np.repeat(x[-1:], batch_size - images, axis=0)])
+    inputs = {net.image_input(): x}
+    for name, shape in net.inputs.items():
+        inputs.setdefault(name, np.zeros((batch_size, *shape[1:]), np.float32))
+    blobs = {name: value_of(net, name).blob for name in params.layers}
+    # The images come in order, so a later one is kept only if it is higher than the last kept.
+    last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
+
+    def reducer(blob: str, value: Any) -> Reduction:
+        return reduce_value(net.ops, value, images, last[blob], params.correlation, helpers)
+
+    found = net.reduce(inputs, last, reducer)
+    return {name: found[blob] for name, blob in blobs.items()}
+
+
+def first_not_finite(parts: Mapping[str, Reduction], images: int) -> dict[int, str]:
+    """Images whose activations are no numbers, each with the first layer where that is so."""
+    wrong: dict[int, str] = {}
+    for name, part in parts.items():
+        for place in np.flatnonzero(~part.finite()):
+            wrong.setdefault(int(place), name)
+    return wrong
+
+
+def merge(scans: Sequence[Scan]) -> Scan:
+    """Scans of parts as one, in the order given."""
+    return functools.reduce(Scan.merged, scans)
