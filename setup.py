@@ -24,6 +24,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2",
         "pytest-xdist>=3",
+        "python-xlib>=0.31",
         "ruff>=0.6",
         "selenium>=4.20",
         "starlette>=0.27",

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from deepvis_caffe.viewer.session import Session
 
 
-@with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("source", "batch_size", "workers", "scheduler"))
+@with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("batch_size", "workers", "scheduler"))
 def view(
     settings: Settings,
-    source: Annotated[
+    first: Annotated[
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
@@ -66,7 +66,7 @@ def view(
         from deepvis_caffe.viewer.display import check_display
 
         check_display()  # before the net loads, which takes its time
-    session = open_session(settings, source, synthesis)
+    session = open_session(settings, first, synthesis)
     try:
         session.start()
         for key in keys:

@@ -386,11 +386,15 @@ def test_debug_shows_the_traceback() -> None:
 
 def test_help_lists_every_command_and_flag() -> None:
     text = _deepvis("--help").stdout
-    for command in ("doctor", "info", "backward", "optimize", "fetch", "demo"):
+    for command in ("doctor", "info", "view", "backward", "optimize", "fetch", "demo"):
         assert command in text
-    flags = _deepvis("optimize", "--help").stdout
-    for name in Settings.model_fields:
-        assert f"--{name.replace('_', '-')}" in flags
+    commands = {"Model": "optimize", "Optimizer": "optimize", "Viewer": "view"}
+    commands |= {"Dataset": "top-images"}
+    flags = {command: _deepvis(command, "--help").stdout for command in commands.values()}
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.json_schema_extra, dict)
+        command = commands[str(field.json_schema_extra["group"])]
+        assert f"--{name.replace('_', '-')}" in flags[command]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
