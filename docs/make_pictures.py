@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 import deepvis_caffe as dv
 from deepvis_caffe.fetch import fetch, known_models
+from deepvis_caffe.gallery.layer import make_layer
 from deepvis_caffe.gallery.montage import captioned, montage, vivid
+from deepvis_caffe.gallery.store import ResultStore
+from deepvis_caffe.model.labels import read_labels
+from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.viewer.headless import run_headless
+from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.script import parse_keys
+from deepvis_caffe.viewer.session import Session
+from deepvis_caffe.viewer.sources.open_source import parse_sources
 
 IMAGES = Path(__file__).parent / "images"
 DEMO = Path("results/demo")
 LAYER, UNIT = "fire8/concat", 375  # answers to eyes
 MODES = ("gradient", "deconv", "guided")
+OPTIMIZED = {"fire3/expand3x3": (range(64), 1), "fire8/expand3x3": ([119], 9)}  # units, seeds
+# Name, source, size and keys of each picture of the viewer.
+VIEWS = (
+    ("viewer", "chelsea", (1440, 900), "o*30,down,right*119,n*3,t,T"),
+    ("viewer_patterns", "coffee", (1280, 800), "o*8,down,right*18,s"),
+)
 
 
 def main() -> None:
@@ -23,6 +39,27 @@ def main() -> None:
     for path in DEMO.glob("demo_*.png"):
         shutil.copy(path, IMAGES)
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
+    views_of_the_viewer()
+
+
+def views_of_the_viewer() -> None:
+    """Units that have optimised images, as the viewer shows them beside a photograph."""
+    row = known_models()["squeezenet"]
+    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
+    labels = read_labels(row.labels)
+    with tempfile.TemporaryDirectory() as name:
+        results = Path(name)
+        for layer, (units, seeds) in OPTIMIZED.items():
+            params = ascent_params("best")
+            make_layer(net, ResultStore(results), layer, list(units), range(seeds), params)
+        for picture, source, size, keys in VIEWS:
+            session = Session(Parts(net, parse_sources(source), results, labels), *size)
+            session.start()
+            for key in parse_keys(keys):
+                session.press(key)
+            (made,) = run_headless(session, 1, results / picture)
+            session.close()
+            shutil.copy(made, IMAGES / f"{picture}.png")
 
 
 def backward_by_mode() -> np.ndarray:
