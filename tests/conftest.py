@@ -13,6 +13,8 @@ from browser_page import open_browser
 
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.fetch import fetch
+from deepvis_caffe.resources import resource
+from deepvis_caffe.settings import Settings
 
 os.environ.update(GLOG_minloglevel="3")  # before the first import of caffe, wherever it happens
 
@@ -48,6 +50,19 @@ def squeezenet_weights() -> Path:
         if os.environ.get("DEEPVIS_REQUIRE_PYCAFFE") == "1":
             pytest.fail(f"SqueezeNet's weights are required here: {error}", pytrace=False)
         pytest.skip(f"needs SqueezeNet's weights: {error}")
+
+
+@pytest.fixture
+def squeezenet_settings(squeezenet_weights: Path, tmp_path: Path) -> Settings:
+    """SqueezeNet on the embedded engine, with its labels; results go to a folder of the test's."""
+    return Settings(
+        prototxt=resource("prototxt", "squeezenet_v1.1.prototxt"),
+        weights=squeezenet_weights,
+        labels=resource("weights", "imagenet_labels.txt"),
+        mean=(104, 117, 123),
+        engine="torch",
+        results=tmp_path / "results",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.labels import labels_for
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
@@ -135,7 +136,6 @@ def optimize(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.gallery.elsewhere import net_maker, where_of
     from deepvis_caffe.gallery.store import ResultStore
-    from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.saved import find_preset
 
@@ -147,14 +147,8 @@ def optimize(
         push=parse_push(push),
         **{name: value for name, value in changes.items() if value is not None},
     )
-    labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    if labels and not labels_fit(labels, net.shapes.values()):
-        typer.echo(
-            f"no layer has as many units as {settings.labels} has names ({len(labels)}): they are "
-            "left out",
-            err=True,
-        )
+    labels = labels_for(settings, net)
     work = Work(
         net=net,
         store=ResultStore(out or settings.results),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.labels import labels_for
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
@@ -92,7 +93,6 @@ def view(
 def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
     """Load the net and everything around it; nothing has started yet."""
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.model.labels import labels_fit, read_labels
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.saved import find_preset
     from deepvis_caffe.viewer.parts import Parts
@@ -101,16 +101,10 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     from deepvis_caffe.viewer.synthesis import Making
 
     sources = parse_sources(source or settings.source)
-    labels = read_labels(settings.labels) if settings.labels else ()
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )
     net = load_net(settings)
-    if labels and not labels_fit(labels, net.shapes.values()):
-        typer.echo(
-            f"no layer has as many units as {settings.labels} has names ({len(labels)}): they are "
-            "left out",
-            err=True,
-        )
+    labels = labels_for(settings, net)
     making = Making(params, settings.seeds, labels) if synthesis else None
     return Session(Parts(net, sources, settings.results, labels, making), *settings.window)

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,33 +20,20 @@ from screen import artefacts
 from waiting import eventually
 
 from deepvis_caffe.cli.view import open_session
-from deepvis_caffe.resources import resource
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.viewer.session import Session
 
-LONG = 120.0
+LONG = 240.0
 STATUS = 40  # rows at the bottom that say how long things took
 CANVAS = "document.getElementById('screen')"
 
 
 @pytest.fixture
-def settings(squeezenet_weights: Path, tmp_path: Path) -> Settings:
-    return Settings(
-        prototxt=resource("prototxt", "squeezenet_v1.1.prototxt"),
-        weights=squeezenet_weights,
-        labels=resource("weights", "imagenet_labels.txt"),
-        mean=(104, 117, 123),
-        engine="torch",
-        results=tmp_path / "results",
-    )
-
-
-@pytest.fixture
-def command(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+def command(squeezenet_settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """The command, running; its first line says where the page is."""
     words = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "view"]
     for name in ("prototxt", "weights", "labels", "results", "engine"):
-        words += [f"--{name}", str(getattr(settings, name))]
+        words += [f"--{name}", str(getattr(squeezenet_settings, name))]
     words += ["--mean", "104,117,123", "--no-synthesis", "--browser", "--port", "0"]
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
     process = subprocess.Popen(
@@ -60,8 +46,8 @@ def command(settings: Settings) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def twin(settings: Settings) -> Iterator[Session]:
-    session = open_session(settings, "chelsea,coffee", synthesis=False)
+def twin(squeezenet_settings: Settings) -> Iterator[Session]:
+    session = open_session(squeezenet_settings, "chelsea,coffee", synthesis=False)
     session.start()
     yield session
     assert session.close()

@@ -23,10 +23,9 @@ from waiting import eventually
 
 from deepvis_caffe.cli.view import open_session
 from deepvis_caffe.image import read_image, write_image
-from deepvis_caffe.resources import resource
 from deepvis_caffe.settings import Settings, load_settings
 
-LONG = 120.0
+LONG = 240.0
 SIZE = (1280, 800)
 STATUS = 40  # rows at the bottom that say how long things took
 
@@ -105,22 +104,14 @@ def viewing(display: str, settings: Settings, source: str) -> Iterator[Viewer]:
 
 
 @pytest.fixture
-def squeezenet(squeezenet_weights: Path, tmp_path: Path) -> Settings:
+def squeezenet(squeezenet_settings: Settings) -> Settings:
     """SqueezeNet, and optimised images of two units of its first layer."""
-    settings = Settings(
-        prototxt=resource("prototxt", "squeezenet_v1.1.prototxt"),
-        weights=squeezenet_weights,
-        labels=resource("weights", "imagenet_labels.txt"),
-        mean=(104, 117, 123),
-        engine="torch",
-        results=tmp_path / "results",
-        window=SIZE,
-    )
     rng = np.random.default_rng(0)
     for unit in (0, 5):
-        path = settings.results / f"regularized_opt/conv1/conv1_{unit:04d}_0_best_X.png"
-        write_image(path, rng.integers(0, 256, (20, 20, 3)).astype(np.uint8))
-    return settings
+        name = f"regularized_opt/conv1/conv1_{unit:04d}_0_best_X.png"
+        picture = rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)
+        write_image(squeezenet_settings.results / name, picture)
+    return squeezenet_settings
 
 
 @pytest.fixture
@@ -169,7 +160,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
 
 
 def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
-    with viewing(display, small.model_copy(update={"window": SIZE}), "chelsea") as viewer:
+    with viewing(display, small, "chelsea") as viewer:
         viewer.same()
         place = next(
             (y, x)
@@ -190,7 +181,7 @@ def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
 
 
 def test_another_size_is_drawn_for(display: str, small: Settings) -> None:
-    with viewing(display, small.model_copy(update={"window": SIZE}), "chelsea") as viewer:
+    with viewing(display, small, "chelsea") as viewer:
         viewer.same()
         viewer.window.resize(900, 640)
         viewer.twin.resize(900, 640)
@@ -198,14 +189,14 @@ def test_another_size_is_drawn_for(display: str, small: Settings) -> None:
 
 
 def test_closing_the_window_ends_it(display: str, small: Settings) -> None:
-    with viewing(display, small.model_copy(update={"window": SIZE}), "chelsea") as viewer:
+    with viewing(display, small, "chelsea") as viewer:
         viewer.same()
         viewer.window.ask_to_close()
         assert viewer.ended() == (0, "")
 
 
 def test_ctrl_c_ends_it(display: str, small: Settings) -> None:
-    with viewing(display, small.model_copy(update={"window": SIZE}), "chelsea") as viewer:
+    with viewing(display, small, "chelsea") as viewer:
         viewer.same()
         viewer.process.send_signal(signal.SIGINT)
         code, said = viewer.ended()
@@ -216,7 +207,7 @@ def test_ctrl_c_ends_it(display: str, small: Settings) -> None:
 def test_without_a_camera_it_says_so_and_shows_photographs(display: str, small: Settings) -> None:
     if Path("/dev/video0").exists():
         pytest.skip("there is a camera here")
-    with viewing(display, small.model_copy(update={"window": SIZE}), "0") as viewer:
+    with viewing(display, small, "0") as viewer:
         viewer.same()
         status = viewer.twin._view().status
         assert status.message == "camera 0 does not open: photographs"
