@@ -56,6 +56,7 @@ def demo(
     typer.echo("look at these first:")
     for path in montages:
         typer.echo(f"  {path}")
+    typer.echo("and watch the net: deepvis fetch squeezenet --write-settings; deepvis view")
 
 
 def make_part(net: Net, store: ResultStore, part: Part, labels: Labels) -> Path:
