@@ -196,8 +196,9 @@ class Session:
 
     @property
     def trouble(self) -> str:
-        """What the worker has to say of the last frame; empty where all is well."""
-        return self._parts.worker.trouble
+        """Why there is no result: the worker's words, or the input's; empty where all is well."""
+        player = self._parts.player.status()
+        return self._parts.worker.trouble or (player.message if player.stuck else "")
 
     def close(self) -> bool:
         """End every thread; whether all of them ended."""

@@ -292,4 +292,5 @@ def test_where_no_source_has_anything_each_is_tried_once_a_command(
     with pytest.raises(queue.Empty):
         reads.get(timeout=0.05)
     assert player.status().trouble
+    assert player.status().stuck
     assert frames.empty

@@ -16,6 +16,7 @@ import deepvis_caffe as dv
 from deepvis_caffe.image import write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
+from deepvis_caffe.viewer import headless as headless_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.screen import Screen
@@ -246,6 +247,17 @@ def test_headless_says_what_the_worker_says(start: Start, tmp_path: Path) -> Non
     session.press("o")
     with pytest.raises(dv.DeepVisError, match="the fan is off"):
         run_headless(session, 2, tmp_path / "shots")
+
+
+def test_headless_says_at_once_that_there_is_no_picture(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headless_module, "LONGEST", 20.0)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(dv.DeepVisError, match="cannot read the image .*broken.png"):
+        run_headless(start(str(tmp_path / "broken.png")), 1, tmp_path / "shots")
+    one = start(f"{tmp_path / 'broken.png'},{tmp_path / 'photos'}")
+    assert len(run_headless(one, 1, tmp_path / "shots")) == 1, "the next source has some"
 
 
 def test_a_session_that_never_started_closes(engine: str, tmp_path: Path, photos: Path) -> None:

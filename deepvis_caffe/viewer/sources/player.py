@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from deepvis_caffe.viewer.frame import Frame
@@ -26,11 +26,14 @@ class PlayerStatus:
         Of the picture that was put last, or of the source before there was one.
     message, trouble
         What there is to say, and whether it is trouble.
+    stuck
+        Whether every source was tried and none of them has a picture.
     """
 
     name: str
     message: str = ""
     trouble: bool = False
+    stuck: bool = False
 
 
 class Player:
@@ -199,7 +202,8 @@ class Player:
                 self._choose(index)
                 said = trouble.removesuffix("; trying again")
                 self._note = f"{said}: {self._sources[index].name}"
-                break
+                return
+        self._status = replace(self._status, stuck=True)
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not once something else is asked for."""
