@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.model.labels import class_blob
-from deepvis_caffe.viewer.catalogue import as_maps
+from deepvis_caffe.viewer.catalogue import as_maps, as_values
 from deepvis_caffe.viewer.frame import Frame
 from deepvis_caffe.viewer.request import Request, Result
-from deepvis_caffe.viewer.state import Scene
+from deepvis_caffe.viewer.state import Scene, UnitRef
 
 Floats = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ class Compute:
     """The net as the viewer uses it: one frame at a time, on one thread.
 
     What one frame gave is kept until the next comes, so that walking through the layers of a still
-    image reads values that are there already.
+    image reads values that are there already, and the pass of a held source is not run again.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ class Compute:
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
         self._values: dict[str, Floats] = {}
         self._x = np.zeros(0, np.float32)
+        self._sent: tuple[UnitRef, str] | None = None  # source and mode of the diffs that are held
+        self._diffs: dict[str, Floats] = {}
 
     def __call__(self, frame: Frame, request: Request) -> Result:
         """Compute what a request wants of a frame.
@@ -64,22 +66,20 @@ class Compute:
         if source:
             wanted.append(net.model.graph.seed(source.layer).blob)
         self._read(frame, request, wanted)
-        maps = as_maps(self._values[entry.name])
-        back, diffs, strongest = None, None, 0.0
-        if source and request.source and request.back != "off":
-            diff, strongest = self._seed(source.layer, request.source[1])
-            blobs = [net.image_input(), *([entry.name] if request.diffs else [])]
-            found = net.backward(source.layer, diff, request.back, blobs)
-            back = found[net.image_input()][0]
+        back, diffs = None, None
+        if request.source and request.back != "off":
+            image = net.image_input()
+            blobs = [image, *([entry.name] if request.diffs else [])]
+            found = self._backward(request.source, request.back, blobs)
+            back = found[image][0]
             diffs = as_maps(found[entry.name]) if request.diffs else None
         return Result(
             frame=frame,
             request=request,
             picture=self._preprocessors[request.resize].show(self._x),
-            maps=maps,
+            maps=as_maps(self._values[entry.name]),
             diffs=diffs,
             back=back,
-            strongest=strongest,
             scores=self._values[self._scores].reshape(-1)
             if request.scores and self._scores
             else None,
@@ -91,7 +91,7 @@ class Compute:
         """Have the values of these blobs, running the net as little as that needs."""
         this = (frame.number, request.resize)
         if this != self._pass:
-            self._pass = None  # should this fail, the next one starts anew
+            self._pass = self._sent = None  # should this fail, the next one starts anew
             self._x = self._preprocessors[request.resize](frame.picture)
             inputs = {self._net.image_input(): self._x[None], **self._others}
             self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
@@ -100,10 +100,16 @@ class Compute:
         if missing:
             self._values |= self._net.read(missing)
 
-    def _seed(self, layer: str, unit: int) -> tuple[Floats, float]:
-        """The unit's own activations, zero elsewhere, as DVT starts a pass; and the largest."""
-        values = self._values[self._net.model.graph.seed(layer).blob]
-        diff = np.zeros_like(values)
-        one = (slice(None), unit) if values.ndim > 1 else (unit,)
-        diff[one] = values[one]
-        return diff, float(np.max(values[one], initial=-np.inf))
+    def _backward(self, source: UnitRef, mode: str, blobs: list[str]) -> dict[str, Floats]:
+        """Diffs of these blobs, from the unit's own activations, as DVT starts a pass."""
+        if (source, mode) != self._sent:
+            self._sent, self._diffs = (source, mode), {}
+        if any(name not in self._diffs for name in blobs):
+            layer, unit = self._entries[source[0]].layer, source[1]
+            values = self._values[self._net.model.graph.seed(layer).blob]
+            maps = as_maps(values)
+            one = np.zeros_like(maps)
+            one[unit] = maps[unit]
+            diff = as_values(one, values.shape)
+            self._diffs |= self._net.backward(layer, diff, mode, blobs)
+        return self._diffs

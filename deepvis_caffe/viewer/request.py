@@ -72,8 +72,6 @@ class Result:
         Likewise, the layer's diffs; None where they were not asked for.
     back
         (C, H, W), the input's diff in the net's own channel order; None likewise.
-    strongest
-        The largest activation of the unit that the backward pass started from.
     scores
         (classes,), None where they were not asked for or the net has none.
     seconds
@@ -88,7 +86,6 @@ class Result:
     maps: Floats = field(repr=False)
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
-    strongest: float = 0.0
     scores: Floats | None = field(default=None, repr=False)
     seconds: float = 0.0
     number: int = 0

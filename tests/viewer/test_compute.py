@@ -74,10 +74,9 @@ def test_the_pass_starts_from_the_unit_s_own_activations(
     result = Compute(net, scene)(frame(), request_of(asked, scene))
     name = ("conv/1", "fc")[layer]
     values = net.forward(net.preprocessor(frame().picture)[None], blobs=[name])[name]
-    expected, strongest = unit_diff(net, values, name, unit, mode)
+    expected, _ = unit_diff(net, values, name, unit, mode)
     assert np.abs(expected).max() > 0
     np.testing.assert_array_equal(result.back, expected)
-    assert result.strongest == strongest
     only = np.zeros_like(result.maps)
     only[unit] = as_maps(values)[unit]
     np.testing.assert_array_equal(result.diffs, only)  # at the source: what was sent
@@ -96,6 +95,48 @@ def test_diffs_of_a_layer_below_a_held_source(net: Net, scene: Scene) -> None:
     )
     above = State(layer=PROB, back="gradient", source=(FC, 3), show_back=True)
     assert not Compute(net, scene)(frame(), request_of(above, scene)).diffs.any()
+
+
+def test_the_pass_of_a_held_source_runs_once_for_a_frame(net: Net, scene: Scene) -> None:
+    asked: list[list[str]] = []
+    backward = net.backward
+    net.backward = lambda *args: asked.append([args[0], *args[2:]]) or backward(*args)  # type: ignore[func-returns-value]
+    compute = Compute(net, scene)
+
+    def back(layer: int, number: int = 1, mode: str = "gradient", diffs: bool = False) -> Result:
+        state = State(layer=layer, back=mode, source=(FC, 3), show_back=diffs)
+        return compute(frame(number), request_of(state, scene))
+
+    first, second = back(CONV), back(PROB)
+    assert asked == [["fc", "gradient", ["data"]]]
+    np.testing.assert_array_equal(first.back, second.back)
+    seen = back(CONV, diffs=True)
+    assert asked[1:] == [["fc", "gradient", ["data", "conv/1"]]]
+    back(FC), back(CONV, diffs=True)
+    assert len(asked) == 2
+    others = back(FC, mode="deconv"), back(FC, number=2), back(FC)
+    assert len(asked) == 5, "another mode, another frame, and the first one's pass is forgotten"
+    net.backward = backward
+    for result in (first, seen, *others):
+        request = result.request
+        fresh = Compute(net, scene)(result.frame, request)
+        np.testing.assert_array_equal(result.back, fresh.back)
+        if request.diffs:
+            np.testing.assert_array_equal(result.diffs, fresh.diffs)
+
+
+def test_back_from_a_blob_of_no_axis(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "sum.prototxt").write_text(
+        'name: "sum" input: "data" input_shape { dim: 1 dim: 1 dim: 2 dim: 3 }'
+        'layer { name: "sum" type: "Reduction" bottom: "data" top: "sum" }'
+    )
+    net = dv.load_net(tmp_path / "sum.prototxt", {}, engine=engine, mean=(0,))
+    scene = Scene(catalogue(net))
+    result = Compute(net, scene)(frame(), request_of(State(back="gradient", show_back=True), scene))
+    total = net.preprocessor(frame().picture).sum()
+    np.testing.assert_allclose(result.maps, [[[total]]], rtol=1e-5)
+    np.testing.assert_allclose(result.back, np.full((1, 2, 3), total), rtol=1e-5)
+    np.testing.assert_array_equal(result.diffs, result.maps)
 
 
 def test_walking_through_layers_runs_the_net_once(net: Net, scene: Scene) -> None:

@@ -254,7 +254,7 @@ def test_headless_says_at_once_that_there_is_no_picture(
 ) -> None:
     monkeypatch.setattr(headless_module, "LONGEST", 20.0)
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(dv.DeepVisError, match="cannot read the image .*broken.png"):
+    with pytest.raises(dv.DeepVisError, match=r"cannot read the image .*broken\.png"):
         run_headless(start(str(tmp_path / "broken.png")), 1, tmp_path / "shots")
     one = start(f"{tmp_path / 'broken.png'},{tmp_path / 'photos'}")
     assert len(run_headless(one, 1, tmp_path / "shots")) == 1, "the next source has some"
