@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from deepvis_caffe.viewer.panes.memory import ByIdentity
-from deepvis_caffe.viewer.panes.thumbs import thumb
+from deepvis_caffe.viewer.panes.thumbs import MOST_BYTES, thumb
 
 
 def test_each_is_made_once_and_the_oldest_is_forgotten() -> None:
@@ -37,3 +39,17 @@ def test_a_thumb_keeps_the_pictures_shape() -> None:
     assert (small[:, 10:] == 200).all()
     assert (small[:, :10] == 0).all()
     assert thumb(picture, 30, 20) is small
+
+
+def test_pictures_that_were_passed_by_are_let_go() -> None:
+    """A walk through many units: their pictures live no longer than the library keeps them."""
+    size = MOST_BYTES // 40
+    seen = []
+    for _ in range(100):
+        picture = np.zeros((1, size // 3, 3), np.uint8)
+        seen.append(weakref.ref(picture))
+        thumb(picture, 1, 10)
+    del picture
+    alive = [one() is not None for one in seen]
+    assert sum(alive) <= 40
+    assert all(alive[-30:]), "the newest are kept"
