@@ -33,6 +33,7 @@ class Recorder:
         self._folder, self._say = folder, say
         self._video: _Video | None = None
         self._savers: list[threading.Thread] = []
+        self._naming = threading.Lock()  # a name is free until its file is there
 
     @property
     def recording(self) -> bool:
@@ -47,8 +48,10 @@ class Recorder:
 
     def toggle(self, picture: Picture) -> None:
         """Start a video of pictures of this one's size, or end the one that is being recorded."""
+        was_recording = self.recording
         if self._video is not None:
             self._stop()
+        if was_recording:
             return
         try:
             path = _free(self._folder, "video", ".mp4")
@@ -77,7 +80,8 @@ class Recorder:
 
     def _save(self, picture: Picture) -> None:
         try:
-            path = write_image(_free(self._folder, "shot", ".png"), picture)
+            with self._naming:
+                path = write_image(_free(self._folder, "shot", ".png"), picture)
         except (DeepVisError, OSError) as error:
             self._say(str(error), True)
         else:
@@ -117,7 +121,12 @@ class _Video:
 
     def _run(self) -> None:
         try:
-            self._write()
+            try:
+                self._write()
+            finally:
+                self._writer.release()
+            if not self._part.stat().st_size:
+                raise ImageError("the disk may be full")
             self._part.replace(self._path)
             self._say(f"saved {self._path}", False)
         except Exception as error:
@@ -136,9 +145,6 @@ class _Video:
                 frame = resize_image(last, *self._size)[..., ::-1]
             self._writer.write(frame.copy())
             written += 1
-        self._writer.release()
-        if not self._part.stat().st_size:
-            raise ImageError("the disk may be full")
 
 
 def _free(folder: Path, kind: str, suffix: str) -> Path:

@@ -46,6 +46,36 @@ def test_screenshots_are_numbered_and_whole(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[..., ::-1], plain(red, 20, 30))
 
 
+def test_screenshots_at_once_are_all_kept(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, lambda text, trouble: None)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (300, 400, 3)).astype(np.uint8) for _ in range(8)]
+    for picture in pictures:
+        recorder.screenshot(picture)
+    recorder.close()
+    found = {cv2.imread(str(path))[..., ::-1].tobytes() for path in tmp_path.glob("shot_*.png")}
+    assert found == {picture.tobytes() for picture in pictures}
+
+
+def test_after_a_video_that_was_lost_the_key_starts_another(tmp_path: Path) -> None:
+    said = Said()
+    recorder = Recorder(tmp_path / "videos", said)
+    recorder.toggle(plain(1, 2, 3))
+    assert said.wait() == ("recording video_0001.mp4", False)
+    recorder.show(np.zeros((3,), np.uint8))  # no picture: the writer fails on it
+    text, trouble = said.wait()
+    assert trouble
+    assert "video_0001.mp4 is lost" in text
+    while recorder.recording:
+        pass
+    assert not list((tmp_path / "videos").iterdir())
+    recorder.toggle(plain(1, 2, 3))
+    assert said.wait() == ("recording video_0001.mp4", False)
+    assert recorder.recording
+    recorder.close()
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["video_0001.mp4"]
+
+
 def test_a_video_shows_what_was_shown_in_its_order(tmp_path: Path) -> None:
     said = Said()
     recorder = Recorder(tmp_path, said)
