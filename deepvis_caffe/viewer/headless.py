@@ -50,7 +50,8 @@ def _wait(session: Session, last: int) -> int:
         session.wake.wait(0.05)
         session.draw()
         shown = session.shown
-        if session.settled and shown is not None and shown != last:
+        whole = session.settled and not session.reading
+        if whole and shown is not None and shown != last:
             return shown
         if session.trouble:
             break

@@ -137,6 +137,12 @@ class Library:
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that was asked for is not read yet."""
+        with self._news:
+            return bool(self._wanted) or self._reading is not None
+
     # -- from the synthesis --------------------------------------------------------------------
 
     def add(self, entry: Entry, unit: int, seed: int, picture: Picture) -> None:

@@ -180,6 +180,11 @@ class Session:
         return not self._stale() and (self.live or not self._parts.worker.busy)
 
     @property
+    def reading(self) -> bool:
+        """Whether pictures of units that would be shown are still read from disk."""
+        return self._parts.library.busy
+
+    @property
     def drawn(self) -> int:
         """How many pictures were drawn."""
         return self._number
@@ -272,7 +277,7 @@ class Session:
             message=text,
             trouble=bad,
             recording=self._recorder.recording,
-            busy=self._stale() and self._frame is not None,
+            busy=self._stale() and self._parts.worker.busy,
             visitors=self._visitors,
         )
 

@@ -11,13 +11,14 @@ from pane_views import colours, entry, has, scene, view, view_of
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.views import heat, overlay, show_diff
 from deepvis_caffe.text import line_ink
-from deepvis_caffe.viewer.panes import back, classes, detail, status, unit
+from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
 from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.classes import ranked, scored
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, RAISED, SOURCE, TROUBLE
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.help import help_picture
 from deepvis_caffe.viewer.panes.levels import Boost, colour_maps
+from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.state import BACK_VIEWS, State
 from deepvis_caffe.viewer.view import Status, UnitPictures, View
 
@@ -111,6 +112,38 @@ def test_a_number_has_its_rank_and_place() -> None:
         graph = made[100:280]
         columns = np.nonzero((graph == ACCENT).all(axis=2).any(axis=0))[0]
         assert 8 + unit_ * 71 - 1 <= columns.min() <= columns.max() <= 8 + (unit_ + 1) * 71 + 1
+
+
+@pytest.mark.parametrize("pane", [grid.PANE, detail.PANE, classes.PANE], ids=lambda one: one.name)
+def test_before_the_first_result_panes_say_what_they_wait_for(
+    pane: Pane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for module in (grid, detail, classes):
+        monkeypatch.setattr(module, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = view(np.ones((2, 2, 2)), State())
+    frame = shown.result.frame  # type: ignore[union-attr]
+    nothing = replace(shown, frame=None, result=None)
+    waiting = replace(nothing, frame=frame)
+    assert pane.reads(nothing) != pane.reads(waiting), "else it is not drawn again"
+    for moment in (nothing, waiting):
+        pane.draw(moment, 300, 300)
+    assert said[0] == "no picture yet"
+    assert said[1].startswith("computing")
+
+
+def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(classes, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = view(np.ones((2, 2, 2)), State())
+    assert shown.result is not None
+    for asked in (True, False):
+        request = replace(shown.result.request, scores=asked)
+        result = replace(shown.result, request=request, scores=None)
+        classes.PANE.draw(replace(shown, result=result), 200, 300)
+    assert said == ["no scores", "computing ..."]
 
 
 def test_classes_are_ranked_with_bars_as_long_as_they_are_likely() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from small_model import LABELS, write_model
 from waiting import eventually
 
 import deepvis_caffe as dv
-from deepvis_caffe.image import write_image
+from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
+from deepvis_caffe.viewer import library as library_module
+from deepvis_caffe.viewer import patterns as patterns_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.screen import Screen
@@ -167,6 +170,7 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     eventually(lambda: session.trouble)
     status = session._view().status
     assert (status.message, status.trouble) == ("the fan is off", True)
+    assert not status.busy, "nothing more is computed"
     session._parts.worker._compute = compute
     session.press("u")
     settle(session)
@@ -235,6 +239,28 @@ def test_headless_goes_through_the_images(start: Start, tmp_path: Path) -> None:
     assert {picture.shape for picture in pictures} == {(700, 900, 3)}
     assert np.any(pictures[0] != pictures[1])
     assert np.any(pictures[1] != pictures[2])
+
+
+def test_headless_waits_for_the_pictures_on_disk(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out" / "regularized_opt" / "fc"
+    for unit in range(4):
+        write_image(folder / f"fc_{unit:04d}_montage.jpg", np.full((20, 20, 3), 200, np.uint8))
+
+    def slowly(path: Path) -> np.ndarray:
+        time.sleep(0.2)
+        return read_image(path)
+
+    monkeypatch.setattr(library_module, "read_image", slowly)
+    monkeypatch.setattr(patterns_module, "read_image", slowly)
+    session = start()
+    session.press("o")
+    session.press("s")
+    run_headless(session, 1, tmp_path / "shots")
+    view = session._view()
+    assert sorted(view.patterns) == [0, 1, 2, 3]
+    assert len(view.unit.optimized) == 1
 
 
 def test_headless_says_what_the_worker_says(start: Start, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ MOST = 10
 
 
 def reads(view: View) -> Hashable:
-    """The result alone."""
-    return view.scene, view.result.number if view.result else None
+    """The result; while there is none, whether there is a picture."""
+    return view.scene, view.result.number if view.result else None, view.frame is None
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -30,7 +30,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     blob = scored(view)
     canvas, room = titled(height, width, size, "classes", blob.name if blob else "")
     if view.result is None or view.result.scores is None:
-        say(canvas, room, "no scores" if view.result else "no picture yet", size)
+        say(canvas, room, _why_none(view), size)
         return canvas
     scores = view.result.scores.reshape(-1)
     good = np.nan_to_num(scores, posinf=0, neginf=0)
@@ -85,6 +85,12 @@ def ranked(view: View) -> list[int]:
         return []
     scores = np.nan_to_num(view.result.scores.reshape(-1), nan=-np.inf)
     return [int(unit) for unit in (-scores).argsort(kind="stable")[:MOST]]
+
+
+def _why_none(view: View) -> str:
+    if view.result is None:
+        return "computing ..." if view.frame else "no picture yet"
+    return "no scores" if view.result.request.scores else "computing ..."
 
 
 def rows_height(rows: int, size: int) -> int:

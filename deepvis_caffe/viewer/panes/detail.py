@@ -29,11 +29,11 @@ from deepvis_caffe.viewer.view import View
 
 
 def reads(view: View) -> Hashable:
-    """The selection, its colours and the result."""
+    """The selection, its colours and the result; before the first, whether there is a frame."""
     state = view.state
     shown = state.show_back, state.back, state.back_source, state.gamma, state.colormap
     result = view.result.number if view.result else None
-    return view.scene, state.layer, state.unit, shown, result
+    return view.scene, state.layer, state.unit, shown, result, view.frame is None
 
 
 def draw(view: View, height: int, width: int) -> Picture:

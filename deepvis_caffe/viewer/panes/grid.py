@@ -44,6 +44,7 @@ def reads(view: View) -> Hashable:
         (state.aspect, state.zoom, state.back_view, shown),
         (None if state.patterns and state.zoom == "off" else result),
         (view.unit if state.zoom == "unit" else None),
+        view.frame is None,  # "no picture yet"
     )
 
 
