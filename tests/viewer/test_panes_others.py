@@ -263,3 +263,11 @@ def test_no_pane_minds_having_nothing_or_no_room(pane) -> None:
         for height, width in ((1, 1), (10, 200), (200, 10), (33, 47), (300, 300)):
             assert pane.PANE.draw(shown, height, width).shape == (height, width, 3)
             pane.PANE.hit(shown, height, width, height // 2, width // 2)
+
+
+def test_a_held_source_is_told_before_there_is_a_pass() -> None:
+    held = view(np.ones((2, 2, 2)), State(unit=1, source=(0, 0)))
+    told = [words for words, color in status.PANE.reads(held)[1] if color == SOURCE]  # type: ignore[index]
+    assert told == [f"backward will start from {held.scene.entries[0].name} 0"]
+    free = replace(held, state=replace(held.state, source=None))
+    assert not [color for _, color in status.PANE.reads(free)[1] if color == SOURCE]  # type: ignore[index]

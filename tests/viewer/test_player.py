@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from waiting import eventually
 
 from deepvis_caffe.viewer.frame import Frame
 from deepvis_caffe.viewer.sources.player import Player
@@ -238,6 +239,24 @@ def test_an_error_of_a_source_is_said_and_the_thread_lives(
     stream.given.put("again")
     assert frames.next() == "again"
     assert player.alive
+
+
+def test_an_error_of_a_step_is_said_and_the_thread_lives(
+    play: Callable[..., Player], frames: Frames
+) -> None:
+    class Stuck(Stills):
+        def step(self, count: int) -> None:
+            if count < 0:
+                raise OSError("no way back")
+            super().step(count)
+
+    player = play(Stuck())
+    assert frames.next() == "still 0"
+    player.step(-1)
+    eventually(lambda: "no way back" in player.status().message)
+    player.step(1)
+    assert frames.next() == "still 1"
+    assert player.status().message == ""
 
 
 def test_close_ends_the_thread_and_closes_every_source(

@@ -91,6 +91,8 @@ def _left(view: View) -> list[Piece]:
         frozen = state.source is not None
         words = f"{state.back} from {source}" if frozen or state.show_back else ""
         pieces += [(words, SOURCE if frozen else SOFT)] if words else []
+    elif state.source is not None:
+        pieces.append((f"backward will start from {unit_name(view.scene, state.source)}", SOURCE))
     boost = boost_of(state)
     if boost.gamma != 1:
         pieces.append((f"gamma {boost.gamma}", SOFT))

@@ -147,31 +147,30 @@ class Player:
 
     def _run(self) -> None:
         open_: Source | None = None
-        while (source := self._next()) is not None:
+        while (following := self._next()) is not None:
+            source, steps = following
             if source is not open_ and open_ is not None:
                 self._close_quietly(open_)
             open_ = source
-            self._read(source)
+            self._read(source, steps)
         for source in self._sources:
             self._close_quietly(source)
 
-    def _next(self) -> Source | None:
-        """Wait until there is something to read; its source, stepped, or None at the end."""
+    def _next(self) -> tuple[Source, int] | None:
+        """Wait until there is something to read; its source and steps, or None at the end."""
         with self._news:
             while not self._closing:
                 source = self._sources[self._at]
                 if self._wanted or (source.live and not self._frozen):
                     steps, self._steps, self._wanted = self._steps, 0, False
-                    break
+                    return source, steps
                 self._news.wait()
-            else:
-                return None
-        if steps:
-            source.step(steps)
-        return source
+        return None
 
-    def _read(self, source: Source) -> None:
+    def _read(self, source: Source, steps: int) -> None:
         try:
+            if steps:
+                source.step(steps)
             shot = source.read(self._pause)
             trouble = source.trouble
         except Exception as error:  # whatever a source does, the viewer lives on
