@@ -96,6 +96,11 @@ class Parts:
             self.player.drop(self._pushed)
             self._pushed = None
 
+    @property
+    def makes_images(self) -> bool:
+        """Whether images of units can be synthesised here."""
+        return self._synthesis is not None
+
     def want(self, entry: Entry | None, unit: int) -> None:
         """Say which unit should have images made; None for none."""
         if self._synthesis is not None:

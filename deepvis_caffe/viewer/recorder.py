@@ -83,7 +83,7 @@ class Recorder:
             with self._naming:
                 path = write_image(_free(self._folder, "shot", ".png"), picture)
         except (DeepVisError, OSError) as error:
-            self._say(str(error), True)
+            self._say(f"cannot save a screenshot in {self._folder}: {error}", True)
         else:
             self._say(f"saved {path}", False)
 

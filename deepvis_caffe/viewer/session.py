@@ -218,10 +218,18 @@ class Session:
         state = replace(state, aspect=grid_aspect(self._width, self._height))
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
+        if state.synthesis != self.state.synthesis:  # nothing else on the screen tells
+            self._say_making(state.synthesis)
         self.state = state
         self._parts.worker.ask(request_of(state, self.scene))
         entry = self.scene.entries[state.layer]
         self._parts.want(entry if state.synthesis else None, state.unit)
+
+    def _say_making(self, on: bool) -> None:
+        if not self._parts.makes_images:
+            self.say("this viewer was started without the making of images", trouble=True)
+        else:
+            self.say(f"units without images get {'some' if on else 'none'}")
 
     def _take(self) -> None:
         frame = self._frames.take()
@@ -283,7 +291,7 @@ class Session:
 
     def _wheel(self, y: int, x: int, steps: int) -> None:
         found = self._screen.pane_at(y, x)
-        if found is None:
+        if found is None or self.state.help:
             return
         pane, rect = found
         row = first_row(self._view(), rect.height, rect.width) if pane == "layers" else 0

@@ -123,6 +123,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, what: str) -> N
     getattr(recorder, what)(plain(1, 2, 3))
     text, trouble = said.wait()
     assert trouble
+    assert text.startswith("cannot ")
     assert str(tmp_path / "file") in text
     assert not recorder.recording
     recorder.close()

@@ -196,6 +196,27 @@ def test_sizes_are_kept_within_limits(start: Start) -> None:
         assert session.draw()[1].shape == (given[1], given[0], 3)
 
 
+def test_x_says_where_no_images_can_be_made(start: Start) -> None:
+    session = start()
+    session.press("x")
+    status = session._view().status
+    assert "without the making of images" in status.message
+    assert status.trouble
+
+
+def test_under_the_help_the_wheel_turns_nothing(start: Start) -> None:
+    session = start()
+    session.press("h")
+    settle(session)
+    before = session.state
+    session.mouse("wheel", 350, 450, 1)
+    assert session.state == before
+    session.press("h")
+    session.draw()
+    session.mouse("wheel", 350, 450, 1)
+    assert session.state != before
+
+
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     start: Start, tmp_path: Path
 ) -> None:
@@ -226,6 +247,7 @@ def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
+    assert session._view().status.message == "units without images get none"
     session.press("e")
     settle(session)
     assert not (tmp_path / "out" / "regularized_opt" / "fc").exists()
