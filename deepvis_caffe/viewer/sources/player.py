@@ -105,6 +105,7 @@ class Player:
             index = self._sources.index(source)
             del self._sources[index]
             self._gave = {at - (at > index) for at in self._gave if at != index}
+            self._failed.clear()
             was_read = self._at == index
             self._at -= self._at > index
             self._before = min(self._before - (self._before > index), len(self._sources) - 1)
