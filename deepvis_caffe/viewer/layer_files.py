@@ -59,7 +59,10 @@ class UnitFiles:
     def stamp(self) -> Stamp:
         """Differs where one of the files has changed."""
         paths = [path for run in self.runs.values() for path in run.values()]
-        return tuple(stamp_of(path) for path in (*paths, *self.single.values()))
+        paths += self.single.values()
+        if "max_im" in self.single:
+            paths.append(self.single["max_im"].with_suffix(".json"))
+        return tuple(stamp_of(path) for path in paths)
 
 
 @dataclass(frozen=True)
