@@ -23,9 +23,9 @@ def gallery(
 ) -> None:
     """Write a page to look through results with, in any browser.
 
-    It needs no server and no network, and shows what `deepvis optimize` and the Deep Visualization
-    Toolbox left. The pictures stay where they are; give the same command again when there are new
-    ones.
+    It needs no server and no network, and shows what `deepvis optimize`, `deepvis top-images` and
+    the Deep Visualization Toolbox left. The pictures stay where they are; give the same command
+    again when there are new ones.
     """
     from deepvis_caffe.gallery.index import read_results
     from deepvis_caffe.gallery.page import write_page

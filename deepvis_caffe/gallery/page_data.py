@@ -22,6 +22,7 @@ LONGEST_LABEL = 300  # characters
 
 # What a unit has, as bits of one number.
 BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
+BITS |= {"max_gradient": 32, "max_guided": 64}
 
 
 def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> Json:

@@ -284,6 +284,18 @@ def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: Path) -> None:
+    trees = ("max_im", "max_gradient", "max_guided")
+    add_pictures(tmp_path, *(f"{tree}/conv1/conv1_0003.jpg" for tree in trees))
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv1/3")
+    page.until(True, LOADED)
+    titles = "[...document.querySelectorAll('#unit .caption')].map(c => c.textContent)"
+    page.until(["Top images", "Gradient", "Guided"], titles)
+    sources = "[...document.querySelectorAll('#unit img')].map(i => i.getAttribute('src'))"
+    assert page.run(sources) == [f"{tree}/conv1/conv1_0003.jpg" for tree in trees]
+    assert page.complaints() == []
+
+
 def test_of_ten_thousand_units_only_those_in_view_are_asked_for(
     driver: Any, tmp_path: Path
 ) -> None:

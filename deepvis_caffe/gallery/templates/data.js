@@ -20,6 +20,14 @@ const KINDS = {
     title: "Deconv",
     about: "What in those images made the unit answer, by deconvolution.",
   },
+  max_gradient: {
+    title: "Gradient",
+    about: "What in those images would make it answer more or less, by its gradient.",
+  },
+  max_guided: {
+    title: "Guided",
+    about: "What in those images made the unit answer, by guided backpropagation.",
+  },
 };
 
 // Make an element. Text goes in as text: names and labels are never read as HTML.
