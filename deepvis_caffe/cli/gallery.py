@@ -28,10 +28,12 @@ def gallery(
     again when there are new ones.
     """
     from deepvis_caffe.gallery.index import read_results
+    from deepvis_caffe.gallery.index_statistics import with_statistics
     from deepvis_caffe.gallery.page import write_page
 
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
+    results = with_statistics(results)
     path = write_page(results, out)
     for line in results.skipped[:MOST_SKIPPED]:
         typer.echo(f"left out: {line}", err=True)

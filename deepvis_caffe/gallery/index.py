@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.gallery.run_record import (
     MOST_POINTS,
@@ -86,6 +87,7 @@ class UnitResults:
     label: str | None
     runs: tuple[Run, ...]
     pictures: frozenset[str]
+    statistics: UnitStatistics | None = None  # see `deepvis_caffe.gallery.index_statistics`
 
 
 @dataclass(frozen=True)
