@@ -23,15 +23,17 @@ def gallery(
 ) -> None:
     """Write a page to look through results with, in any browser.
 
-    It needs no server and no network, and shows what `deepvis optimize` and the Deep Visualization
-    Toolbox left. The pictures stay where they are; give the same command again when there are new
-    ones.
+    It needs no server and no network, and shows what `deepvis optimize`, `deepvis top-images` and
+    the Deep Visualization Toolbox left. The pictures stay where they are; give the same command
+    again when there are new ones.
     """
     from deepvis_caffe.gallery.index import read_results
+    from deepvis_caffe.gallery.index_statistics import with_statistics
     from deepvis_caffe.gallery.page import write_page
 
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
+    results = with_statistics(results)
     path = write_page(results, out)
     for line in results.skipped[:MOST_SKIPPED]:
         typer.echo(f"left out: {line}", err=True)

@@ -25,6 +25,7 @@ from deepvis_caffe.cli.layer_figure import layer_figure
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.cli.presets import presets
 from deepvis_caffe.cli.search import search
+from deepvis_caffe.cli.sensitivity import sensitivity
 from deepvis_caffe.cli.stats import stats
 from deepvis_caffe.cli.sweep import sweep
 from deepvis_caffe.cli.top_images import top_images
@@ -95,6 +96,7 @@ COMMANDS = (
     optimize,
     top_images,
     stats,
+    sensitivity,
     gallery,
     layer_figure,
     presets,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,8 @@ class Example:
         Those pixels, (h, w, 3); gray where there are none.
     diffs
         By backward mode: what of the input makes the unit answer, cut to `box`, 0 is mid-gray.
+    file
+        The file that the image is; None where it is a part of one.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Example:
     picture_box: Box
     crop: Picture = field(repr=False)
     diffs: dict[str, Picture] = field(repr=False)
+    file: Path | None = None
 
 
 def unit_examples(
@@ -148,6 +152,7 @@ def unit_examples(
                     mode: cut(net.preprocessor.show_symmetric(diffs[mode][number]), box)
                     for mode in modes
                 },
+                file=source.file(indices[number]),
             )
         )
     return examples

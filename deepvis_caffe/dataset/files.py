@@ -60,6 +60,10 @@ class Files(Source):
         except OSError:
             return 0
 
+    def file(self, index: int) -> Path:
+        """Its absolute path."""
+        return self._path(index)
+
     def _path(self, index: int) -> Path:
         return self.root / self.names[index]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -66,6 +67,10 @@ class Source(abc.ABC):
         """Bytes of its :meth:`content`, where that is known without reading it."""
         return None
 
+    def file(self, index: int) -> Path | None:
+        """The file that this image is, whole; None where it is a part of one."""
+        return None
+
     def signature(self) -> str:
         """A digest that another listing of images does not have."""
         digest = hashlib.blake2b(self.kind.encode(), digest_size=16)
@@ -111,6 +116,10 @@ class Selection(Source):
     def size(self, index: int) -> int | None:
         """As the source's."""
         return self._source.size(self._indices[index])
+
+    def file(self, index: int) -> Path | None:
+        """As the source's."""
+        return self._source.file(self._indices[index])
 
     def _known_label(self, index: int) -> int | None:
         return self._source._known_label(self._indices[index])

@@ -136,15 +136,27 @@ def write_table(path: Path, rows: Sequence[UnitRow]) -> Path:
         It cannot be written.
     """
     names = list(UnitRow.__dataclass_fields__)
-    return _write_csv(path, names, ([_cell(getattr(row, name)) for name in names] for row in rows))
+    return write_csv(path, names, ([_cell(getattr(row, name)) for name in names] for row in rows))
 
 
 def write_skipped(path: Path, scan: Scan) -> Path:
     """Write the images that could not be used, and why, as a CSV file."""
-    return _write_csv(path, ["image", "why"], scan.skipped)
+    return write_csv(path, ["image", "why"], scan.skipped)
 
 
-def _write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
+def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
+    """Write a CSV file whole or not at all.
+
+    Parameters
+    ----------
+    rows
+        Of any number, each as long as `head`.
+
+    Raises
+    ------
+    ImageError
+        It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:

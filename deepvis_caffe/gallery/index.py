@@ -6,6 +6,7 @@ which has no records::
     regularized_opt/<layer>/<layer>_<unit:04d>_montage.jpg, ..._<seed>_best_X.png, ..._<seed>.json
     max_im/<layer>/<layer>_<unit:04d>.jpg         the images of a dataset that excite a unit most
     max_deconv/<layer>/<layer>_<unit:04d>.jpg     what in them does, by deconv
+    max_gradient/..., max_guided/...              by the other two modes, which DVT does not have
 
 Only names and records are read, no picture is opened.
 """
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.gallery.run_record import (
     MOST_POINTS,
@@ -30,7 +32,8 @@ from deepvis_caffe.gallery.run_record import (
 )
 from deepvis_caffe.gallery.store import folder_name, read_record
 
-OPTIMIZED, TOP_IMAGES, DECONV = TREES = ("regularized_opt", "max_im", "max_deconv")
+OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
+TREES = (OPTIMIZED, TOP_IMAGES, DECONV, "max_gradient", "max_guided")
 
 # What follows "<layer>_" in a name. DVT wrote single pictures as JPEG, we write PNG.
 RUN = re.compile(r"(\d{4,9})_(\d{1,10})_(best_X|best_Xpm)\.(png|jpg)")
@@ -77,13 +80,14 @@ class UnitResults:
     runs
         By seed.
     pictures
-        Which of ``"montage"``, ``"max_im"`` and ``"max_deconv"`` are there.
+        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"`` and so on are there.
     """
 
     unit: int
     label: str | None
     runs: tuple[Run, ...]
     pictures: frozenset[str]
+    statistics: UnitStatistics | None = None  # see `deepvis_caffe.gallery.index_statistics`
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,20 @@ SCRIPTS = (
     "grid.js",
     "unit.js",
     "record.js",
+    "statistics.js",
     "lightbox.js",
     "keys.js",
     "main.js",
 )
-STYLES = ("base.css", "layout.css", "grid.css", "unit.css", "dialogs.css", "narrow.css")
+STYLES = (
+    "base.css",
+    "layout.css",
+    "grid.css",
+    "unit.css",
+    "statistics.css",
+    "dialogs.css",
+    "narrow.css",
+)
 GENERATOR = b'<meta name="generator" content="deepvis gallery'
 PART = re.compile(r"[0-9a-f]{20}\.js")
 ENDINGS = (".html", ".htm")

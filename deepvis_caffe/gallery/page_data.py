@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Any
 
+from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.gallery.index import LayerResults, Results, Run, UnitResults
 
 Json = dict[str, Any]
@@ -22,6 +24,7 @@ LONGEST_LABEL = 300  # characters
 
 # What a unit has, as bits of one number.
 BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
+BITS |= {"max_gradient": 32, "max_guided": 64}
 
 
 def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> Json:
@@ -46,14 +49,14 @@ def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> J
 
 
 def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
-    """The text of each part of a layer; there are none where nothing is known of any run.
+    """The text of each part of a layer; there are none where nothing is known of any unit.
 
     Parameters
     ----------
     number
         The layer's place in the index.
     """
-    if not any(unit.runs for unit in layer.units):
+    if not any(unit.runs or unit.statistics for unit in layer.units):
         return
     for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
         content = dumps(_part_json(layer.units[first : first + UNITS_A_PART]))
@@ -107,7 +110,28 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
         }
 
     runs = [[run_json(run) for run in unit.runs] for unit in units]
-    return {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
+    part: Json = {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
+    if any(unit.statistics for unit in units):
+        part["statistics"] = [statistics_json(unit.statistics) for unit in units]
+    return part
+
+
+def statistics_json(known: UnitStatistics | None) -> Json | None:
+    """What a dataset says of a unit; edges of the histogram's bins are null where they are open."""
+    if known is None:
+        return None
+    return {
+        "images": known.images,
+        "mean": _rounded(known.mean),
+        "deviation": _rounded(known.deviation),
+        "zeros": _rounded(known.zeros),
+        "active": _rounded(known.active),
+        "highest": _rounded(known.highest),
+        "dead": known.dead,
+        "counts": list(known.bars.counts),
+        "edges": [_rounded(edge) if isfinite(edge) else None for edge in known.bars.edges],
+        "alike": [[unit, _rounded(value)] for unit, value in known.alike],
+    }
 
 
 def history_json(run: Run) -> Json | None:

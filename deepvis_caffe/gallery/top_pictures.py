@@ -12,6 +12,7 @@ A unit's records are written after its pictures, so what has a record is finishe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -193,6 +194,7 @@ def _write_unit(
         "unit": unit,
         "label": label_of(labels, unit, count),
         "model": model_names(net),
+        "columns": square_side(size),
         "images": [_about(example, labels) for example in examples],
     }
     for tree, pictures in _trees(examples):
@@ -237,6 +239,7 @@ def _about(example: Example, labels: Labels) -> Record:
     named = own is not None and 0 <= own < len(labels)
     return {
         "name": example.name,
+        "file": None if example.file is None else os.fspath(example.file),
         "value": example.value,
         "place": example.place,
         "box": example.box,

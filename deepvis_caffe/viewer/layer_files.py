@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.gallery.cell import cell_of
-from deepvis_caffe.gallery.index import MONTAGE, OPTIMIZED, RUN, TOP, TREES
+from deepvis_caffe.gallery.index import DECONV, MONTAGE, OPTIMIZED, RUN, TOP, TOP_IMAGES
 from deepvis_caffe.gallery.montage import shrunk, square_side
 from deepvis_caffe.gallery.run_record import RunRecord, read_run_record
 from deepvis_caffe.gallery.store import folder_name, read_record
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Stamp = tuple[object, ...]
 
+SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # what the viewer has a place for
 RACY = 2.0  # seconds in which a folder may change again without its time of change telling
 
 
@@ -59,7 +60,10 @@ class UnitFiles:
     def stamp(self) -> Stamp:
         """Differs where one of the files has changed."""
         paths = [path for run in self.runs.values() for path in run.values()]
-        return tuple(stamp_of(path) for path in (*paths, *self.single.values()))
+        paths += self.single.values()
+        if "max_im" in self.single:
+            paths.append(self.single["max_im"].with_suffix(".json"))
+        return tuple(stamp_of(path) for path in paths)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class LayerFolder:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
         stems = dict.fromkeys(map(folder_name, names))
-        self._places = [(tree, folder / tree / stem) for tree in TREES for stem in stems]
+        self._places = [(tree, folder / tree / stem) for tree in SHOWN for stem in stems]
         self._stamp: Stamp | None = None
         self._files = LayerFiles()
         self.listed = 0

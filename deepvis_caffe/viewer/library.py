@@ -16,13 +16,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.gallery.montage import shrunk
+from deepvis_caffe.gallery.top_record import DVT_COLUMNS, TopRecord, read_top_record
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.viewer.catalogue import Entry
 from deepvis_caffe.viewer.layer_files import LayerFolder, Stamp, UnitFiles, read_run
 from deepvis_caffe.viewer.patterns import LayerPatterns
 from deepvis_caffe.viewer.recent import Recent
+from deepvis_caffe.viewer.scan_reader import ScanReader
 from deepvis_caffe.viewer.view import UnitPictures
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,8 @@ class _Unit:
 
     optimized: Mapping[int, Picture] = field(default_factory=dict)  # by seed
     single: Mapping[str, Picture] = field(default_factory=dict)
+    record: TopRecord | None = None  # of the images in "max_im"
+    statistics: UnitStatistics | None = None
     stamp: Stamp | None = None
 
 
@@ -90,6 +95,7 @@ class Library:
         self._notes: dict[Key, str] = {}
         self._merged: tuple[Key, UnitPictures] | None = None
         self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
+        self._scan = ScanReader(self.folder)  # and this
         self._version = 0
         self._said: set[str] = set()
         self._closing = False
@@ -218,6 +224,9 @@ class Library:
             working=working[1] if working else None,
             progress=working[2] if working else 0.0,
             note=self._notes.get(key, ""),
+            found=disk.record.images if disk.record else (),
+            columns=disk.record.columns if disk.record else DVT_COLUMNS,
+            statistics=disk.statistics,
         )
 
     def _refresh(self, key: Key) -> None:
@@ -274,7 +283,7 @@ class Library:
             if old is None:  # should it fail, it is not tried again at once
                 self._units.put(key, _Unit(), 0)
         files = folder.files().units.get(unit, UnitFiles())
-        stamp = files.stamp()
+        stamp = (*files.stamp(), self._scan.stamp())
         if old is not None and old.stamp == stamp:
             return False
         runs = {seed: self._try(read_run, one, folder.names) for seed, one in files.runs.items()}
@@ -284,11 +293,16 @@ class Library:
         if not optimized and montage is not None:
             optimized[MONTAGE] = montage
         found = {what: one for what, one in single.items() if one is not None and what != "montage"}
+        record = read_top_record(files.single["max_im"]) if "max_im" in found else None
+        if record is not None and record.layer not in folder.names:  # of the same folder name
+            found, record = {}, None
+        statistics = self._scan.unit(folder.names, entry.units, unit)
         size = sum(one.nbytes for one in (*optimized.values(), *found.values()))
         with self._news:
-            self._units.put(key, _Unit(optimized, found, stamp), size)
+            self._units.put(key, _Unit(optimized, found, record, statistics, stamp), size)
             self._refresh(key)
-        return bool(optimized or found or (old and (old.optimized or old.single)))
+        had = old and (old.optimized or old.single or old.statistics)
+        return bool(optimized or found or statistics or had)
 
     def _read_layer(self, entry: Entry) -> tuple[bool, bool]:
         """Read for a moment; whether there is something new to show, and whether more to read."""

@@ -24,6 +24,8 @@ def click(state: State, scene: Scene, hit: Hit | None) -> State:
     if hit.kind == "view":
         back = "gradient" if state.back == "off" else state.back
         return replace(state, back_view=hit.value, back=back)
+    if hit.kind == "top":  # the session makes that image the input; the unit stays selected
+        return replace(state, cursor="units")
     if hit.kind == "command":
         change = BY_NAME[hit.value].change
         return change(state, scene) if change else state

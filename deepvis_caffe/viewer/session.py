@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
 from deepvis_caffe.viewer.frame import Frame, Newest
@@ -22,6 +23,8 @@ from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
 from deepvis_caffe.viewer.request import Result, request_of
 from deepvis_caffe.viewer.screen import Screen
+from deepvis_caffe.viewer.sources.source import Source
+from deepvis_caffe.viewer.sources.top import top_source
 from deepvis_caffe.viewer.state import State
 from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
 
@@ -68,6 +71,7 @@ class Session:
         self._hover: Hover | None = None
         self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
+        self._top: Source | None = None  # the image that was clicked at last
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
@@ -122,6 +126,8 @@ class Session:
             if hit is not None and hit.kind == "command":
                 self.act(hit.value)
             else:
+                if hit is not None and hit.kind == "top":
+                    self._open_top(hit.index)
                 self._settle(click(self.state, self.scene, hit))
         elif kind == "wheel":
             self._wheel(y, x, steps)
@@ -296,6 +302,18 @@ class Session:
         pane, rect = found
         row = first_row(self._view(), rect.height, rect.width) if pane == "layers" else 0
         self._settle(wheel(self.state, self.scene, pane, steps, row))
+
+    def _open_top(self, index: int) -> None:
+        """Make one of the unit's strongest images the input, the whole of it."""
+        try:
+            source = top_source(self._view().unit.found, index)
+        except DeepVisError as error:
+            self.say(str(error), trouble=True)
+            return
+        if self._top is not None:
+            self._parts.player.drop(self._top)  # there is one at a time in the list of sources
+        self._top = source
+        self._parts.player.select(source)
 
     def _screenshot(self) -> None:
         self._recorder.screenshot(self.draw()[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.gallery.top_record import TopImage
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.frame import Frame
@@ -29,6 +31,12 @@ class UnitPictures:
         How far that is, 0 to 1.
     note
         One line for people where there is nothing to see yet: "waiting for a quiet moment".
+    found
+        What the record says of the images in `top`, strongest first; empty where there is none.
+    columns
+        How many of them are beside each other in `top`.
+    statistics
+        What a pass over a dataset says of the unit; None where none is on disk.
     """
 
     optimized: tuple[Picture, ...] = ()
@@ -37,6 +45,9 @@ class UnitPictures:
     working: Picture | None = None
     progress: float = 0.0
     note: str = ""
+    found: tuple[TopImage, ...] = ()
+    columns: int = 3
+    statistics: UnitStatistics | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +14,7 @@ import pytest
 from browser_page import BrowserPage
 from results_folder import PNG, add_pictures, add_run, record
 
+from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.gallery.index import read_results
 from deepvis_caffe.gallery.page import write_page
 from deepvis_caffe.gallery.store import folder_name
@@ -281,6 +284,42 @@ def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
     page.until(True, LOADED)
     page.open("#/fc8")
     page.until(["max_im/fc8/fc8_0007.jpg"], sources)
+    assert page.complaints() == []
+
+
+def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: Path) -> None:
+    trees = ("max_im", "max_gradient", "max_guided")
+    add_pictures(tmp_path, *(f"{tree}/conv1/conv1_0003.jpg" for tree in trees))
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv1/3")
+    page.until(True, LOADED)
+    titles = "[...document.querySelectorAll('#unit .caption')].map(c => c.textContent)"
+    page.until(["Top images", "Gradient", "Guided"], titles)
+    sources = "[...document.querySelectorAll('#unit img')].map(i => i.getAttribute('src'))"
+    assert page.run(sources) == [f"{tree}/conv1/conv1_0003.jpg" for tree in trees]
+    assert page.complaints() == []
+
+
+def test_what_a_data_set_says_of_a_unit(driver: Any, tmp_path: Path) -> None:
+    add_pictures(tmp_path, *(f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in (3, 5)))
+    bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, math.inf))
+    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.6, 0.0, 9.0, True, bars, ((5, -0.5), (7, 0.25)))
+    results = read_results(tmp_path)
+    (layer,) = results.layers
+    units = (replace(layer.units[0], statistics=known), layer.units[1])
+    page = Page(driver, write_page(replace(results, layers=(replace(layer, units=units),))))
+    page.open("#/conv1/3")
+    page.until("Over 5 images", "document.querySelector('.statistics h3')?.textContent ?? ''")
+    facts = "[...document.querySelectorAll('.statistics dd')].map(d => d.textContent.trim())"
+    assert page.run(facts) == ["1.5 ± 2", "9", "60 %", "25 %", "5 (−0.50) 7 (+0.25)"]
+    tall = "[...document.querySelectorAll('.bin span')].map(b => Math.round(b.offsetHeight))"
+    low, none, high = page.run(tall)
+    assert (none, 4 * low) == (0, pytest.approx(high, abs=3))
+    titles = "[...document.querySelectorAll('.bin span')].map(b => b.title)"
+    assert page.run(titles) == ["1 image: 0", "0 images: 1 to 2", "4 images: 2 or more"]
+    assert page.run("document.querySelector('.dead') !== null")
+    page.click(".statistics dd a")
+    page.until("#/conv1/5", HASH)
+    page.until(0, "document.querySelectorAll('.statistics').length")
     assert page.complaints() == []
 
 

@@ -89,7 +89,15 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
     (address,) = reader.index["layers"][0]["parts"]
     assert reader.index == {
         "base": "",
-        "bits": {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16},
+        "bits": {
+            "montage": 1,
+            "best_X": 2,
+            "best_Xpm": 4,
+            "max_im": 8,
+            "max_deconv": 16,
+            "max_gradient": 32,
+            "max_guided": 64,
+        },
         "unitsAPart": UNITS_A_PART,
         "height": 999,
         "layers": [

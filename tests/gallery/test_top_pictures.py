@@ -106,7 +106,7 @@ def test_the_gallery_shows_them(net: Net, source: Source, scan: Scan, tmp_path: 
     (layer,) = results.layers
     assert layer.name == "conv/1"
     assert [unit.unit for unit in layer.units] == [0, 3]
-    assert layer.units[0].pictures == {"max_im", "max_deconv"}
+    assert layer.units[0].pictures == {"max_im", "max_deconv", "max_guided"}
     assert results.skipped == ()
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from pane_views import colours, entry, has, scene, view, view_of
 
+from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.gallery.montage import vivid
+from deepvis_caffe.gallery.top_record import TopImage
 from deepvis_caffe.gallery.views import heat, overlay, show_diff
 from deepvis_caffe.text import line_ink
 from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
 from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.classes import ranked, scored
-from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, RAISED, SOURCE, TROUBLE
+from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, FAINT, RAISED, SOURCE, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.help import help_picture
 from deepvis_caffe.viewer.panes.levels import Boost, colour_maps
@@ -187,6 +189,54 @@ def test_a_units_pictures_are_all_there() -> None:
         assert corner is not None
         assert first is not None
         assert (first.kind, first.index, corner.index) == ("top", 0, 8)
+
+
+def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
+    bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, float("inf")))
+    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.0, 0.0, 9.0, True, bars, ((3, -0.5),))
+    picture = np.full((30, 30, 3), (1, 2, 200), np.uint8)
+    shown = replace(view(np.ones((2, 2, 2))), unit=UnitPictures(top=picture, statistics=known))
+    width = 316
+    drawn = unit.PANE.draw(shown, 500, width)
+    assert has(drawn, TROUBLE), "it is dead"
+    well = np.nonzero((drawn == WELL).all(axis=2)[:, 150])[0]
+    well = well[(well > 9) & (well < 490)]  # corners are as dark
+    bar_rows = [
+        (drawn[well.min() : well.max() + 1, x] == FAINT).all(axis=1).sum() for x in (20, 290)
+    ]
+    assert np.nonzero((drawn == (1, 2, 200)).all(axis=2))[0].max() < well.min()
+    assert bar_rows == [(well.max() + 1 - well.min()) // 4, well.max() + 1 - well.min()]
+    middle = int(well.mean())
+    tips = [
+        hit.tip
+        for x in range(width)
+        if (hit := unit.PANE.hit(shown, 500, width, middle, x)) is not None
+    ]
+    assert list(dict.fromkeys(tips)) == [
+        "1 image whose strongest is 0",
+        "0 images whose strongest is 1.00 to 2.00",
+        "4 images whose strongest is at least 2.00",
+    ]
+    assert [tips.count(tip) for tip in dict.fromkeys(tips)] == [100] * 3
+    low = unit.PANE.draw(shown, 150, width)
+    assert not has(low[10:-10, 10:-10], WELL), "pictures come first"
+
+
+def test_cells_of_a_montage_that_hold_no_image_are_none() -> None:
+    found = tuple(TopImage(f"{k}.png", 5.0 - k, None, "cat, puss") for k in range(3))
+    picture = np.full((25, 40, 3), (1, 2, 200), np.uint8)
+    pictures = UnitPictures(top=picture, found=found, columns=2)
+    shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
+    drawn = unit.PANE.draw(shown, 400, 300)
+    rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
+    ys, xs = (int(rows.min()), int(rows.max())), (int(columns.min()), int(columns.max()))
+    hits = [unit.PANE.hit(shown, 400, 300, y, x) for y in ys for x in xs]
+    assert [hit and hit.tip for hit in hits] == [
+        "1: 0.png   cat   5.00",
+        "2: 1.png   cat   4.00",
+        "3: 2.png   cat   3.00",
+        None,
+    ]
 
 
 def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:

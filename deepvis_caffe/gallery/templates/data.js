@@ -20,6 +20,14 @@ const KINDS = {
     title: "Deconv",
     about: "What in those images made the unit answer, by deconvolution.",
   },
+  max_gradient: {
+    title: "Gradient",
+    about: "What in those images would make it answer more or less, by its gradient.",
+  },
+  max_guided: {
+    title: "Guided",
+    about: "What in those images made the unit answer, by guided backpropagation.",
+  },
 };
 
 // Make an element. Text goes in as text: names and labels are never read as HTML.
@@ -73,10 +81,11 @@ const arrived = new Map(); // contents, by "layer.part"
 // Every part is a script that calls this.
 globalThis.deepvisPart = (key, content) => arrived.set(key, content);
 
-// The runs of a unit, and how they were made: a promise of {runs, made}.
+// The runs of a unit, how they were made, and what a data set says of it, null where that is not
+// known: a promise of {runs, made, statistics}.
 function loadRuns(layer, place) {
   const { parts } = index.layers[layer];
-  if (parts.length === 0) return Promise.resolve({ runs: [], made: [] });
+  if (parts.length === 0) return Promise.resolve({ runs: [], made: [], statistics: null });
   const number = Math.floor(place / index.unitsAPart);
   const address = parts[number];
   if (!loading.has(address)) {
@@ -85,6 +94,7 @@ function loadRuns(layer, place) {
   return loading.get(address).then((part) => ({
     runs: part.runs[place % index.unitsAPart],
     made: part.made,
+    statistics: part.statistics?.[place % index.unitsAPart] ?? null,
   }));
 }
 

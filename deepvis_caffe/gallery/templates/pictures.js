@@ -1,8 +1,10 @@
 // Pictures: where their files are, and elements that show them, cut to what the unit sees.
 
-const TREES = { max_im: "max_im", max_deconv: "max_deconv" };
+const TREES = Object.fromEntries(
+  ["max_im", "max_deconv", "max_gradient", "max_guided"].map((tree) => [tree, tree]),
+);
 
-// The address of a picture; `what` is "montage", "max_im", "max_deconv", or {seed, kind, ending}.
+// The address of a picture; `what` is "montage", one of TREES, or {seed, kind, ending}.
 function pictureAddress(layer, place, what) {
   const { folder, units } = index.layers[layer];
   const unit = String(units[place]).padStart(4, "0");

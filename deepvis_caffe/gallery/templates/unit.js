@@ -37,14 +37,15 @@ async function showUnit(route) {
   const head = unitHead(route);
   if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
   root.dataset.unit = `${layer}/${place}`;
-  const { runs, made } = await loadRuns(layer, place);
+  const { runs, made, statistics } = await loadRuns(layer, place);
   if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
   const kind = optimizedKind(runs);
   const pictures = picturesOf(layer, place, runs, kind);
   root.replaceChildren(head,
-    make("div", { class: runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
+    make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
-      unitRecord(runs, made)));
+      statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
+        : unitRecord(runs, made)));
   hideNeedless(root);
 }
 

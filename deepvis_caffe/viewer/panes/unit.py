@@ -7,17 +7,18 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.text import wrapped
+from deepvis_caffe.text import text_width, wrapped
 from deepvis_caffe.viewer.panes.box import inside, letters, titled
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, write, write_middle
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.spread import draw_spread, spread_height, spread_tip
 from deepvis_caffe.viewer.panes.thumbs import thumb
-from deepvis_caffe.viewer.panes.words import short_label
+from deepvis_caffe.viewer.panes.words import number, short_label
 from deepvis_caffe.viewer.view import UnitPictures, View
 
-SIDE = 3  # a montage of top images is 3 wide
 GAP = 3
+SHORT = {"top": "strongest images", "deconv": "their deconv"}  # where there is little room
 
 
 class Section(NamedTuple):
@@ -39,12 +40,17 @@ def draw(view: View, height: int, width: int) -> Picture:
     entry = view.scene.entries[view.state.layer]
     label = short_label(view.scene, entry, view.state.unit)
     more = f"{entry.name} {view.state.unit} {label}".rstrip()
-    canvas, room = titled(height, width, size, "what excites it", more)
+    canvas, whole = titled(height, width, size, "what excites it", more)
+    room, foot = _rooms(unit, whole, size)
+    if unit.statistics is not None and foot.height:
+        draw_spread(canvas, unit.statistics, foot, size)
     sections = _sections(unit, room, size)
     for section in sections:
         head = round(size * 1.6)
         line = section.rect._replace(height=head)
-        write_middle(canvas, section.title, line, size - 1, SOFT, "left")
+        fits = text_width(section.title, size - 1) <= line.width
+        title = section.title if fits else SHORT.get(section.name, section.title)
+        write_middle(canvas, title, line, size - 1, SOFT, "left")
         area = _area(section, size)
         if section.name == "made":
             _draw_made(canvas, unit, area)
@@ -60,21 +66,47 @@ def draw(view: View, height: int, width: int) -> Picture:
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """Which of the top images, or which section."""
     size, unit = letters(width), view.unit
-    for section in _sections(unit, inside(height, width, size), size):
+    room, foot = _rooms(unit, inside(height, width, size), size)
+    if unit.statistics is not None and foot.has(y, x):
+        tip = spread_tip(unit.statistics, foot, size, y, x)
+        return Hit("nothing", tip=tip) if tip else None
+    for section in _sections(unit, room, size):
         if section.name == "made" or not section.rect.has(y, x):
             continue
         picture = unit.top if section.name == "top" else unit.deconv
         assert picture is not None
         place = _placed(picture.shape[0], picture.shape[1], _area(section, size))
         if place.has(y, x):
-            rows = max(1, round(SIDE * picture.shape[0] / picture.shape[1]))
-            row = (y - place.top) * rows // place.height
-            index = row * SIDE + (x - place.left) * SIDE // place.width
-            return Hit("top", index, tip=f"top image {index + 1}")
+            return _top_hit(unit, picture, place, y, x)
     return None
 
 
 PANE = Pane("unit", reads, draw, hit)
+
+
+def _top_hit(unit: UnitPictures, picture: Picture, place: Rect, y: int, x: int) -> Hit | None:
+    """One of the images of a montage; where there is a record, cells without an image are none."""
+    columns = unit.columns
+    # Cells of a montage are square only where the unit sees a square.
+    rows = columns if unit.found else max(1, round(columns * picture.shape[0] / picture.shape[1]))
+    row = (y - place.top) * rows // place.height
+    index = row * columns + (x - place.left) * columns // place.width
+    if not unit.found:
+        return Hit("top", index, tip=f"top image {index + 1}")
+    if index >= len(unit.found):
+        return None
+    image = unit.found[index]
+    words = [f"{index + 1}: {image.name}", (image.class_name or "").split(",")[0]]
+    return Hit("top", index, tip="   ".join([*filter(None, words), number(image.value)]))
+
+
+def _rooms(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
+    """The room for pictures, and the one for statistics below it."""
+    low = spread_height(unit.statistics, room, size)
+    return (
+        room._replace(height=room.height - low),
+        room._replace(top=room.bottom - low, height=low),
+    )
 
 
 def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
