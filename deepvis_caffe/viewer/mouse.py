@@ -19,6 +19,10 @@ def click(state: State, scene: Scene, hit: Hit | None) -> State:
         again = state.cursor == "units" and hit.index == state.unit
         zoom = ("off" if state.zoom == "unit" else "unit") if again else state.zoom
         return replace(select_unit(state, scene, hit.index), cursor="units", zoom=zoom)
+    if hit.kind == "class":
+        layer = next(at for at, one in enumerate(scene.entries) if one.name == hit.value)
+        chosen = select_layer(state, scene, layer)
+        return replace(select_unit(chosen, scene, hit.index), cursor="units")
     if hit.kind == "back":
         return set_back(state, next(back for back in BACKS if back == hit.value))
     if hit.kind == "view":

@@ -19,6 +19,11 @@ def test_a_layer_and_a_unit_are_selected() -> None:
     assert click(replace(STATE, cursor="layers"), SCENE, Hit("unit", 9)) == replace(STATE, unit=9)
 
 
+def test_a_class_is_selected_in_the_layer_that_scores_it() -> None:
+    chosen = click(replace(STATE, cursor="layers"), SCENE, Hit("class", 3, "fc"))
+    assert chosen == replace(STATE, layer=2, unit=3, cursor="units")
+
+
 def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
     once = click(STATE, SCENE, Hit("unit", 9))
     twice = click(once, SCENE, Hit("unit", 9))

@@ -63,7 +63,9 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
         if rect.has(y, x):
             value = number(float(view.result.scores.reshape(-1)[unit]))
             name = label_of(view.scene.labels, unit, count) or ""
-            return Hit("nothing", tip="   ".join(w for w in (f"unit {unit}", name, value) if w))
+            tip = "   ".join(words for words in (f"unit {unit}", name, value) if words)
+            blob = scored(view)
+            return Hit("class" if blob else "nothing", unit, blob.name if blob else "", tip)
     return None
 
 

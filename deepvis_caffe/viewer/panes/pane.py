@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.view import View
 
-Kind = Literal["layer", "unit", "back", "view", "top", "command", "nothing"]
+Kind = Literal["layer", "unit", "class", "back", "view", "top", "command", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Hit:
     Attributes
     ----------
     kind
-        ``"layer"`` and ``"unit"`` select the one numbered `index`; ``"back"`` and ``"view"`` set
+        ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
+        layer named `value`; ``"back"`` and ``"view"`` set
         the backward pass's mode and view to `value`; ``"command"`` is the action named `value`;
         ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be pointed at.
     index, value

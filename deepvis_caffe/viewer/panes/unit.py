@@ -114,7 +114,11 @@ def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
     named: list[tuple[str, str]] = []
     if unit.optimized or unit.working is not None:
         # Steps and their progress belong to the image in the making, not to those that are done.
-        step = f"sharpening {unit.progress:.0%}" if unit.working is not None else "optimised"
+        step = (
+            f"sharpening {unit.progress:.0%}"
+            if unit.working is not None
+            else unit.note or "optimised"
+        )
         named.append((step, "made"))
     if unit.top is not None:
         named.append(("the images that excite it most", "top"))
