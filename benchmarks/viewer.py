@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import load
+from deepvis_caffe.cli.view import keep_opencv_single
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -105,7 +107,9 @@ def run(name: str, who: str, seconds: float) -> Figures:
         parts = Parts(net, [Stream()], Path(folder))
         session = Session(parts)
         draw: Callable[[], Any] = session.draw
-        if who == ITS:
+        if who == OURS:
+            keep_opencv_single()
+        else:
             draw = _under_one_lock(parts, session)
         session.start()
         try:
@@ -133,7 +137,7 @@ def _drive(session: Session, draw: Callable[[], Any], seconds: float) -> Figures
         number, picture = draw()
         if number != shown:
             shown = number
-            np.ascontiguousarray(picture[..., ::-1])  # what a window does with it
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # what a window does with it
         answers += [time.perf_counter() - moment for moment in pressed]
         seen.add(session.shown)
         time.sleep(LOOK)

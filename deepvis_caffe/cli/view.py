@@ -68,6 +68,7 @@ def view(
 
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
+    keep_opencv_single()
     try:
         session.start()
         for key in keys:
@@ -108,3 +109,10 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     labels = labels_for(settings, net)
     making = Making(params, settings.seeds, labels) if synthesis else None
     return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
+
+
+def keep_opencv_single() -> None:
+    """Keep OpenCV to one thread: the net has the cores, and what is drawn is small."""
+    import cv2
+
+    cv2.setNumThreads(1)

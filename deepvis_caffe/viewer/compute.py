@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,11 +95,17 @@ class Compute:
             self._pass = self._sent = None  # should this fail, the next one starts anew
             self._x = self._preprocessors[request.resize](frame.picture)
             inputs = {self._net.image_input(): self._x[None], **self._others}
+            if frame.live and request.back == "off":  # the next frame comes before more is asked
+                self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
+                return
             self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
             self._pass = this
         missing = [name for name in dict.fromkeys(wanted) if name not in self._values]
         if missing:
             self._values |= self._net.read(missing)
+
+    def _copied(self, name: str, value: Any) -> Floats:
+        return np.array(self._net.ops.numpy(value), np.float32, order="C")
 
     def _backward(self, source: UnitRef, mode: str, blobs: list[str]) -> dict[str, Floats]:
         """Diffs of these blobs, from the unit's own activations, as DVT starts a pass."""

@@ -134,16 +134,18 @@ class _Video:
             self._say(f"the video {self._path} is lost: {error}", True)
 
     def _write(self) -> None:
+        import cv2
+
         begun, written, last = time.monotonic(), 0, None
-        frame = self.picture
+        frame: Any = self.picture
         while not self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - time.monotonic())):
             behind = time.monotonic() - begun - written / FRAMES_A_SECOND
             if behind > LONGEST_LAG:
                 begun += behind
             if last is not self.picture:
                 last = self.picture
-                frame = resize_image(last, *self._size)[..., ::-1]
-            self._writer.write(frame.copy())
+                frame = cv2.cvtColor(resize_image(last, *self._size), cv2.COLOR_RGB2BGR)
+            self._writer.write(frame)
             written += 1
 
 

@@ -45,7 +45,7 @@ def run_window(session: Session) -> None:
             number, picture = session.draw()
             if number != shown:
                 shown = number
-                cv2.imshow(name, picture[..., ::-1])
+                cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             code = cv2.waitKeyEx(WAIT)
             while code != -1 and session.running:  # all that were typed, then one picture
                 key = shift.apply(code, key_name(code))

@@ -152,6 +152,21 @@ def test_walking_through_layers_runs_the_net_once(net: Net, scene: Scene) -> Non
     assert [result.number for result in results] == [1, 2, 3, 4]
 
 
+def test_frames_of_a_stream_give_the_same_and_any_request_can_follow(
+    net: Net, scene: Scene
+) -> None:
+    live = Frame(frame().picture, 1, "camera 0", live=True)
+    compute = Compute(net, scene)
+    still = Compute(net, scene)(frame(), Request(CONV))
+    first = compute(live, Request(CONV))
+    np.testing.assert_allclose(first.maps, still.maps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.scores, still.scores, rtol=1e-5, atol=1e-6)
+    same(
+        compute(live, Request(FC, scores=False, back="gradient", source=(FC, 1))), net, live.picture
+    )
+    same(compute(live, Request(PROB)), net, live.picture)
+
+
 def test_another_frame_or_fit_is_another_pass(net: Net, scene: Scene) -> None:
     compute = Compute(net, scene)
     first = compute(frame(1), Request(CONV))

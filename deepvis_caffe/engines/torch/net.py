@@ -132,20 +132,22 @@ class TorchNet(Net):
         }
         for value in now.keys() & set(values):
             take(value, now[value])
-        wanted = set(values) - now.keys()
-        layers = self.model.graph.ancestors(values, have=now)
-        last = {value: layer for layer in layers for value in layer.bottoms}
+        wanted = [value for value in values if value not in now]
+        if not wanted:
+            return
+        image = Value(self.image_input())
         with torch.no_grad(), full_precision():
-            for layer in layers:
-                bottoms = [now[value] for value in layer.bottoms]
-                self._program.check(layer, bottoms)
-                for value, top in zip(layer.tops, self._program(layer, bottoms), strict=True):
-                    now[value] = top
-                    if value in wanted:
-                        take(value, top)
-                for value in (*layer.bottoms, *layer.tops):
-                    if last.get(value, layer) is layer:
-                        now.pop(value, None)
+            for step in make_plan(
+                self.model.graph, self._program, wanted[-1], image, now, shown=wanted
+            ):
+                bottoms = [now[value] for value in step.bottoms]
+                self._check(step, bottoms)
+                tops, _ = step.op.forward(*bottoms)
+                now.update(zip(step.tops, tops, strict=True))
+                for value in set(step.tops) & set(wanted):
+                    take(value, now[value])
+                for value in step.done:
+                    del now[value]
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepvis_caffe.engines.torch.ops import Op, Select
@@ -51,20 +51,22 @@ def make_plan(
     image: Value,
     have: Iterable[Value],
     channels: tuple[int, ...] | None = None,
+    shown: Collection[Value] = (),
 ) -> tuple[Step, ...]:
     """The steps from the values in `have`, of which `image` is climbed, to `target`.
 
     Two layers become one step where that is faster and nobody else reads the value between them.
     Of the target there are no readers here, so it is never hidden so. The last convolution is told
     that few channels of its top may have a diff: an ascent climbs one unit an image. Where only
-    some `channels` of the target are wanted, the last layer with weights computes no others.
+    some `channels` of the target are wanted, the last layer with weights computes no others. Values
+    that are `shown` are computed, too, and never hidden.
     """
-    layers = graph.ancestors([target], have)
+    layers = graph.ancestors([target, *shown], have)
     last = max((layer.index for layer in layers if layer.type == "Convolution"), default=None)
     source = channels and _source_of_channels(graph, layers, target)
     narrow = source and channels and program.narrowed(source, channels)
     runs = {source: narrow} if source and narrow else {}
-    pairs = _pairs(layers, program, last, runs)
+    pairs = _pairs(layers, program, last, runs, shown)
     joined = {after for after, _ in pairs.values()}
     steps: list[Step] = []
     for layer in layers:
@@ -92,7 +94,11 @@ def _source_of_channels(graph: Graph, layers: Sequence[Layer], target: Value) ->
 
 
 def _pairs(
-    layers: Sequence[Layer], program: Program, last: int | None, runs: Mapping[Layer, Run]
+    layers: Sequence[Layer],
+    program: Program,
+    last: int | None,
+    runs: Mapping[Layer, Run],
+    shown: Collection[Value],
 ) -> dict[Layer, tuple[Layer, Op]]:
     """Each layer that is run together with the next one, that one, and how."""
     readers: dict[Value, list[Layer]] = {}
@@ -102,7 +108,8 @@ def _pairs(
     pairs: dict[Layer, tuple[Layer, Op]] = {}
     for kind in ("ReLU", "Convolution"):  # a ReLU goes with its pooling rather: that saves more
         for layer in layers:
-            after = readers.get(layer.tops[0], []) if layer.type == kind else []
+            seen = layer.type != kind or layer.tops[0] in shown
+            after = [] if seen else readers.get(layer.tops[0], [])
             if len(after) == 1 and after[0] not in pairs:
                 few = layer.index == last
                 op = program.together(layer, after[0], few, runs.get(layer))
