@@ -57,7 +57,7 @@ def views_of_the_viewer() -> None:
             session.start()
             for key in parse_keys(keys):
                 session.press(key)
-            (made,) = run_headless(session, 1, results / picture)
+            _, made = run_headless(session, 2, results / picture)  # the first one warms up
             session.close()
             shutil.copy(made, IMAGES / f"{picture}.png")
 
