@@ -116,6 +116,7 @@ class Window:
             window=window, client_type=atoms[1], data=(32, [atoms[0], X.CurrentTime, 0, 0, 0])
         )
         window.send_event(message)
+        display.sync()  # or it may be lost with the connection
         display.close()
 
     def _do(self, *words: str, check: bool = True) -> str:
