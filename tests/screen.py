@@ -70,7 +70,13 @@ class Window:
             lambda: self._do("search", "--onlyvisible", "--name", name, check=False), 90
         )
         self.id = int(found.split()[0])
-        self._do("windowfocus", "--sync", str(self.id))
+        self._do("windowfocus", str(self.id))
+
+    def wait_until_gone(self) -> None:
+        """Wait until the screen has no such window: the next program's may get the same number."""
+        eventually(
+            lambda: str(self.id) not in self._do("search", "--name", "", check=False).split()
+        )
 
     def press(self, *keys: str) -> None:
         """Type keys by their X names, as a person would."""
@@ -87,7 +93,7 @@ class Window:
 
     def resize(self, width: int, height: int) -> None:
         """Give the window another size."""
-        self._do("windowsize", "--sync", str(self.id), str(width), str(height))
+        self._do("windowsize", str(self.id), str(width), str(height))
 
     def look(self) -> np.ndarray:
         """What the window shows, (H, W, 3) RGB uint8."""

@@ -13,8 +13,8 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
-# Seconds after which what stands still is shown again: a picture that was shown while its window was
-# about to open or to change its size may never have been painted.
+# Seconds after which what stands still is shown again: what was shown while the window was about to
+# open or to change its size may never have been painted.
 REPAINT = 0.5
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
 

@@ -25,7 +25,7 @@ from deepvis_caffe.cli.view import open_session
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.settings import Settings, load_settings
 
-LONG = 240.0
+LONG = 60.0
 SIZE = (1280, 800)
 STATUS = 40  # rows at the bottom that say how long things took
 
@@ -87,6 +87,7 @@ class Viewer:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self.window.wait_until_gone()
 
     def ended(self) -> tuple[int, str]:
         """Wait for the process's end: its exit code, and what it said."""
