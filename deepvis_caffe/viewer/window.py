@@ -13,9 +13,6 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
-# Seconds after which what stands still is shown again: what was shown while the window was about to
-# open or to change its size may never have been painted.
-REPAINT = 0.5
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
 
 
@@ -38,7 +35,7 @@ def run_window(session: Session) -> None:
             f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
             "--browser"
         ) from error
-    shown, painted, size, shift = 0, 0.0, _Size(session), Shift()
+    shown, size, shift = 0, _Size(session), Shift()
     try:
         _, picture = session.draw()
         cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
@@ -46,8 +43,8 @@ def run_window(session: Session) -> None:
         cv2.setMouseCallback(name, _mouse(session, cv2, size))
         while session.running:
             number, picture = session.draw()
-            if number != shown or time.monotonic() > painted + REPAINT:
-                shown, painted = number, time.monotonic()
+            if number != shown:
+                shown = number
                 cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             code = cv2.waitKeyEx(WAIT)
             while code != -1 and session.running:  # all that were typed, then one picture
