@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,16 @@ def sample_image(name: str = "chelsea") -> Picture:
 def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
     """Give back the channel axis that cv2.resize drops where it has length 1."""
     return after[..., np.newaxis] if after.ndim < before.ndim else after
+
+
+@contextmanager
+def opencv_threads(count: int) -> Iterator[None]:
+    """OpenCV uses so many threads for one picture meanwhile, in this whole process."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,14 +111,16 @@ def unit_examples(
             raise ImageError(f"the image {name}, on record for {layer} unit {unit}, is gone")
 
     def load(place: int) -> tuple[NDArray[Any], Floats]:
-        image = source.read(indices[place])
+        try:
+            image = source.read(indices[place])
+        except ImageError as error:
+            raise ImageError(
+                f"the image {names[place]} cannot be read any more: {error}"
+            ) from error
         return image, prepared_from(image, source, net.preprocessor)
 
-    loaded: list[tuple[NDArray[Any], Floats]] = []
-    for place, got in in_order(load, range(len(names)), threads, ahead=2 * threads):
-        if isinstance(got, str):
-            raise ImageError(f"the image {names[place]} cannot be read any more: {got}")
-        loaded.append(got)
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        loaded = [got for _, got in in_order(load, range(len(names)), pool, ahead=2 * threads)]
     where = [place_of(found.shape, int(top.position[unit, k])) for k in places]
     x = np.stack([one for _, one in loaded]) if loaded else np.zeros((0, *net.preprocessor.shape))
     field = field_of(net, layer)

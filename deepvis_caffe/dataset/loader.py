@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.source import Source
-from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.errors import ImageError
 from deepvis_caffe.model.preprocess import Preprocessor
 
 Floats = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -28,10 +31,8 @@ class Batch:
 
     Attributes
     ----------
-    indices, labels
-        Of each image that is there.
-    x
-        Their inputs, (N, C, H, W).
+    indices, labels, images
+        Of each image that is there: its place in the source, its class, the net's input (C, H, W).
     skipped
         (index, why) of what could not be read.
     """
@@ -41,10 +42,15 @@ class Batch:
     images: list[Floats] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
-    @property
-    def x(self) -> Floats:
-        """The net's input."""
-        return np.stack(self.images)
+    def add(self, index: int, got: tuple[Floats, int | None] | str) -> None:
+        """One more: its input and label, or why it is no image."""
+        if isinstance(got, str):
+            self.skipped.append((index, got))
+            return
+        image, label = got
+        self.indices.append(index)
+        self.labels.append(label)
+        self.images.append(image)
 
     @property
     def seen(self) -> int:
@@ -82,24 +88,24 @@ def load_batches(
     threads
         How many decode; the batches do not depend on it.
     """
-
-    def prepare(index: int) -> tuple[Floats, int | None]:
-        return prepared(source, preprocessor, index), source.label(index)
-
+    prepare = partial(_prepare, source, preprocessor)
     batch = Batch()
-    for index, got in in_order(prepare, indices, threads, ahead=2 * batch_size):
-        if isinstance(got, str):
-            batch.skipped.append((index, got))
-            continue
-        image, label = got
-        batch.indices.append(index)
-        batch.labels.append(label)
-        batch.images.append(image)
-        if len(batch.images) == batch_size:
-            yield batch
-            batch = Batch()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        for index, got in in_order(prepare, indices, pool, ahead=2 * batch_size):
+            batch.add(index, got)
+            if len(batch.images) == batch_size:
+                yield batch
+                batch = Batch()
     if batch.seen:
         yield batch
+
+
+def load_batch(source: Source, preprocessor: Preprocessor, indices: Iterable[int]) -> Batch:
+    """Those images of a source, read in this thread."""
+    batch = Batch()
+    for index in indices:
+        batch.add(index, _prepare(source, preprocessor, index))
+    return batch
 
 
 def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
@@ -120,20 +126,19 @@ def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
 
 
 def in_order(
-    work: Callable[[int], Any], indices: Iterable[int], threads: int, ahead: int
-) -> Iterator[tuple[int, Any]]:
-    """``(index, work(index))`` in order, or the reason in words where there is no such image.
+    work: Callable[[Item], Result], items: Iterable[Item], pool: Executor, ahead: int
+) -> Iterator[tuple[Item, Result]]:
+    """``(item, work(item))`` in order, worked on in a pool.
 
     Parameters
     ----------
     ahead
         The most results that wait at a time.
     """
-    waiting: deque[tuple[int, Future[Any]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
-        for index in indices:
-            waiting.append((index, pool.submit(_reason, work, index)))
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
             if len(waiting) > ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -141,13 +146,15 @@ def in_order(
             first, future = waiting.popleft()
             yield first, future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _, future in waiting:
+            future.cancel()
 
 
-def _reason(work: Callable[[int], Any], index: int) -> Any:
+def _prepare(
+    source: Source, preprocessor: Preprocessor, index: int
+) -> tuple[Floats, int | None] | str:
+    """An image's input and label, or the reason in words where there is no such image."""
     try:
-        return work(index)
-    except DeepVisError as error:
-        if isinstance(error, ImageError):
-            return str(error)
-        raise
+        return prepared(source, preprocessor, index), source.label(index)
+    except ImageError as error:
+        return str(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.layer_scan import LayerScan
-from deepvis_caffe.dataset.loader import Floats, check_prepared, load_batches
+from deepvis_caffe.dataset.loader import Floats, check_prepared
+from deepvis_caffe.dataset.passes import read_batches
 from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top import NONE
@@ -185,7 +185,7 @@ def scan_images(
         Images that run side by side; by default `usual_batch`. The last batch is filled up, so
         that every image is computed in a batch of that size.
     threads
-        How many decode beside the net, and read its layers.
+        How many work on images; see `read_batches`.
     progress
         Called with the images that are done.
 
@@ -200,38 +200,25 @@ def scan_images(
     check_prepared(source, net.preprocessor)
     batch_size = batch_size or usual_batch(net)
     indices = range(len(source)) if indices is None else indices
-    scan = Scan.empty(net, params)
-    layers, numbers, labels = dict(scan.layers), [], []  # type: ignore[var-annotated]
+    layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
     skipped: list[tuple[str, str]] = []
     done = 0
-    parallel = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
-    with parallel as helpers:
-        for batch in load_batches(source, net.preprocessor, indices, batch_size, threads):
-            skipped += [(source.names[index], why) for index, why in batch.skipped]
-            keep = list(range(len(batch.indices)))
-            parts: dict[str, Reduction] = {}
-            while keep:
-                x = batch.x[keep]
-                parts = read_layers(net, x, params, batch_size, layers, helpers)
-                wrong = first_not_finite(parts, len(keep))
-                if not wrong:
-                    break
-                skipped += [
-                    (source.names[batch.indices[keep[place]]], f"{layer} is not finite")
-                    for place, layer in wrong.items()
-                ]
-                keep = [index for place, index in enumerate(keep) if place not in wrong]
-            if keep:
-                found = [batch.labels[place] for place in keep]
-                images = np.arange(len(numbers), len(numbers) + len(keep))
-                own = np.array([NO_LABEL if one is None else one for one in found], np.int64)
-                for name, part in parts.items():
-                    layers[name] = layers[name].with_batch(part, images, own, own != NO_LABEL)
-                numbers += [batch.indices[place] for place in keep]
-                labels += own.tolist()
-            done += batch.seen
-            if progress:
-                progress(done)
+
+    def read(x: Floats, helpers: Executor | None) -> dict[str, Reduction]:
+        return read_layers(net, x, params, batch_size, layers, helpers)
+
+    for passed in read_batches(net, source, indices, batch_size, threads, read):
+        skipped += [(source.names[index], why) for index, why in passed.skipped]
+        if passed.indices:
+            images = np.arange(len(numbers), len(numbers) + len(passed.indices))
+            own = np.array([NO_LABEL if one is None else one for one in passed.labels], np.int64)
+            for name, part in passed.parts.items():
+                layers[name] = layers[name].with_batch(part, images, own, own != NO_LABEL)
+            numbers += passed.indices
+            labels += own.tolist()
+        done += len(passed.indices) + len(passed.skipped)
+        if progress:
+            progress(done)
     names = tuple(source.names[index] for index in numbers)
     whole = Scan(layers, names, np.array(labels, np.int64), len(names), tuple(sorted(skipped)))
     return whole.trimmed()
@@ -250,7 +237,7 @@ def read_layers(
     Parameters
     ----------
     before
-        What was found in the images before these.
+        What was found in images before these, not necessarily all of them.
     helpers
         See `ArrayOps.helpers`.
     """
@@ -269,15 +256,6 @@ def read_layers(
 
     found = net.reduce(inputs, last, reducer)
     return {name: found[blob] for name, blob in blobs.items()}
-
-
-def first_not_finite(parts: Mapping[str, Reduction], images: int) -> dict[int, str]:
-    """Images whose activations are no numbers, each with the first layer where that is so."""
-    wrong: dict[int, str] = {}
-    for name, part in parts.items():
-        for place in np.flatnonzero(~part.finite()):
-            wrong.setdefault(int(place), name)
-    return wrong
 
 
 def merge(scans: Sequence[Scan]) -> Scan:

@@ -60,10 +60,21 @@ class Top:
         value, position
             Each image's strongest activation, (N, C), finite, and where it is.
         image
-            The images' numbers, (N,), none of them in the table.
+            The images' numbers, (N,), each higher than all in the table.
         """
-        images = np.broadcast_to(image[:, None], value.shape)
-        return self.merged(Top(value.T, images.T, position.T))
+        higher = (value > self.value[:, -1]).any(axis=0) | (self.image[:, -1] == NONE)
+        units = np.flatnonzero(higher)  # few, once the table is full
+        if not len(units):
+            return self
+        images = np.broadcast_to(image, (len(units), len(image)))
+        changed = self._of(units).merged(Top(value.T[units], images, position.T[units]))
+        table = Top(self.value.copy(), self.image.copy(), self.position.copy())
+        table.value[units], table.image[units] = changed.value, changed.image
+        table.position[units] = changed.position
+        return table
+
+    def _of(self, units: NDArray[np.int64]) -> Top:
+        return Top(self.value[units], self.image[units], self.position[units])
 
     def merged(self, other: Top) -> Top:
         """The strongest of both; no image may be in both."""

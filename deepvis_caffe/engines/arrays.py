@@ -168,9 +168,12 @@ class TorchOps(ArrayOps):
     def helpers(self, count: int) -> Iterator[Executor]:
         """Threads of Python, in each of which torch uses one."""
         before, started = self.xp.get_num_threads(), Barrier(count)
-        with ThreadPoolExecutor(
-            count, "arrays", initializer=self.xp.set_num_threads, initargs=(1,)
-        ) as pool:
+
+        def begin() -> None:
+            self.xp.set_num_threads(1)
+            self.xp.get_num_threads()  # a thread's first operation takes over what holds then
+
+        with ThreadPoolExecutor(count, "arrays", initializer=begin) as pool:
             list(pool.map(lambda _: started.wait(), range(count)))  # all of them are there
             self.xp.set_num_threads(before)  # what threads that are started later begin with
             yield pool

@@ -48,10 +48,13 @@ class Net(abc.ABC):
         The engine's name, ``"torch"`` or ``"pycaffe"``.
     ops
         Array operations of this engine's arrays, for the ascent.
+    reentrant
+        Whether several threads may be in :meth:`reduce` at a time, each on a core of its own.
     """
 
     engine: ClassVar[str]
     ops: ArrayOps
+    reentrant: bool = False
 
     def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
         model.check_weights()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def test_batches_are_in_order_and_damaged_images_in_none(
     assert [k for batch in batches for k in batch.indices] == good
     assert [k for batch in batches for k, _ in batch.skipped] == [3, 7]
     assert [len(b.indices) for b in batches] == [size] * (9 // size) + [9 % size] * (9 % size > 0)
-    x = np.concatenate([batch.x for batch in batches])
+    x = np.stack([image for batch in batches for image in batch.images])
     np.testing.assert_array_equal(x, preprocessor([picture(k) for k in good]))
 
 
@@ -252,5 +253,5 @@ def test_other_errors_end_the_work() -> None:
     def work(index: int) -> int:
         return 1 // (2 - index)
 
-    with pytest.raises(ZeroDivisionError):
-        list(in_order(work, range(4), 2, 2))
+    with pytest.raises(ZeroDivisionError), ThreadPoolExecutor(2) as pool:
+        list(in_order(work, range(4), pool, 2))

@@ -27,6 +27,18 @@ def ops(request: pytest.FixtureRequest) -> ArrayOps:
     return request.param
 
 
+def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with TorchOps().helpers(2) as pool:
+            inside = list(pool.map(lambda _: torch.get_num_threads(), range(8)))
+            assert set(inside) == {1}
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_host_array_comes_back_as_it_went(ops: ArrayOps) -> None:
     array = np.arange(24, dtype=np.float64).reshape(2, 3, 4)[:, ::-1]
     back = ops.numpy(ops.asarray(array))

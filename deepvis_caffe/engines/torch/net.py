@@ -57,10 +57,12 @@ class TorchNet(Net):
             keep_freed_memory()
         self._program = Program(model, self._device)
         self.ops = ops_for("torch", str(self._device))
+        self.reentrant = self.ops.on_host
         self._values: dict[Value, Tensor] = {}
         self._ascent: Pass | None = None
         self._plans: dict[tuple[Value, bool], tuple[Channels, tuple[Step, ...]]] = {}
         self._fitting: set[tuple[Value, torch.Size]] = set()
+        self._shown: tuple[object, tuple[Step, ...]] = (None, ())  # of the last reduce
 
     @property
     def device(self) -> str:
@@ -135,11 +137,14 @@ class TorchNet(Net):
         wanted = [value for value in values if value not in now]
         if not wanted:
             return
-        image = Value(self.image_input())
+        key = (tuple(wanted), frozenset(now))
+        last, steps = self._shown
+        if last != key:
+            graph, image = self.model.graph, Value(self.image_input())
+            steps = make_plan(graph, self._program, wanted[-1], image, now, shown=wanted)
+            self._shown = key, steps
         with torch.no_grad(), full_precision():
-            for step in make_plan(
-                self.model.graph, self._program, wanted[-1], image, now, shown=wanted
-            ):
+            for step in steps:
                 bottoms = [now[value] for value in step.bottoms]
                 self._check(step, bottoms)
                 tops, _ = step.op.forward(*bottoms)
