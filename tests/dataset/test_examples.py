@@ -74,6 +74,25 @@ def test_crops_show_what_was_planted_where_it_was(
             np.testing.assert_array_equal(diff[..., 0], np.where(PATTERN, 255, 0))
 
 
+def test_a_camera_s_jpeg_is_read_smaller_and_cut_from_the_whole(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "camera"
+    plant(folder, "photo", 7, 11, 220)
+    file = folder / "photo.jpg"
+    write_image(file, read_image(folder / "photo.png"))
+    (folder / "photo.png").unlink()
+    source = open_source(folder)
+    assert source.read_small(0, 60).shape == (100, 130, 3)
+    with monkeypatch.context() as without:
+        without.delattr(type(source), "read")
+        scan = scan_images(net, source, ScanParams(("find",), 1))
+    (one,) = unit_examples(net, source, scan, "find", 0)  # reads it as the scan did, or raises
+    assert one.value == pytest.approx(15 * 220 / 255 - 2, rel=0.02)
+    assert one.picture_box == (70, 140, 100, 170)
+    np.testing.assert_array_equal(one.crop, read_image(file)[70:100, 140:170])
+
+
 def test_at_the_border_crops_keep_their_size_and_are_gray_outside(net: Net, tmp_path: Path) -> None:
     folder = tmp_path / "border"
     picture = np.zeros((200, 260, 3), np.uint8)

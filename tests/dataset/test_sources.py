@@ -231,6 +231,21 @@ def test_a_png_is_whole_or_refused() -> None:
         decode(content[:-20])
 
 
+@pytest.mark.parametrize(("side", "shrink"), [(100, 1), (51, 1), (50, 2), (26, 2), (25, 4), (1, 4)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_decoded_as_small_as_it_may_be(side: int, shrink: int, progressive: bool) -> None:
+    rows, columns = np.mgrid[:100, :160]
+    smooth = np.stack([rows * 2, columns, 255 - rows - columns // 2], axis=2).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(smooth).save(file, "JPEG", quality=95, progressive=progressive)
+    blocks = smooth.reshape(100 // shrink, shrink, 160 // shrink, shrink, 3).mean(axis=(1, 3))
+    found = decode(file.getvalue(), side)
+    np.testing.assert_allclose(found, blocks, atol=4)
+    png = io.BytesIO()
+    Image.fromarray(smooth).save(png, "PNG")
+    np.testing.assert_array_equal(decode(png.getvalue(), side), smooth)
+
+
 @pytest.mark.parametrize(("threads", "size"), [(1, 4), (3, 4), (3, 5), (2, 100)])
 def test_batches_are_in_order_and_damaged_images_in_none(
     tmp_path: Path, threads: int, size: int
