@@ -21,6 +21,7 @@ from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.resources import resource
 
 MEAN = (104, 117, 123)
+GRAY = ("lenet",)  # nets that have one channel
 WORKS = ("forward", "forward + gradient", "ascent step")
 BATCHES = (1, 8)
 STEPS = 16  # of one timed ascent: four of them blur, as one in four does
@@ -40,7 +41,8 @@ def load(name: str, engine: str) -> tuple[Net, Path, Weights]:
     params = deploy(read_prototxt(prototxt))
     graph = Graph.from_layers(params.name, params.layer)
     weights = random_weights(infer(graph), graph, np.random.default_rng(0))
-    net = dv.load_net(prototxt, weights, engine=engine, mean=MEAN, device="cpu")
+    mean = None if name in GRAY else MEAN
+    net = dv.load_net(prototxt, weights, engine=engine, mean=mean, device="cpu")
     return net, prototxt, weights
 
 

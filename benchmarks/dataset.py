@@ -7,8 +7,8 @@ send it forward by itself on real pycaffe, and loop over the channels of each la
 keep the nine largest. It is timed twice: loading as the toolbox did, by what pycaffe's `caffe.io`
 does (scikit-image, floats; written out here, for `caffe.io` itself does not run with today's
 scikit-image), and with OpenCV in its place. Rounds take turns, and each contestant has a process of
-its own. Then memory: `--long` images of a small size by the new way, with the resident memory after
-each thousand.
+its own. Then memory: `--long` images of a small size by the new way, with the resident memory as it
+goes. `--rounds 0` does that alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--long", type=int, default=0, help="small images, to watch the memory")
+    parser.add_argument("--long-net", default=NET, help="lenet sees 100,000 in minutes")
     options = parser.parse_args()
+    if options.rounds:
+        compare(options)
+    if options.long:
+        watch_memory(load(options.long_net, "torch")[0], options.long, options.threads)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Rounds in turn, and the table."""
     contestants: dict[str, tuple[Callable[..., Any], int]] = {"ours": (ours, options.images)}
     if importlib.util.find_spec("caffe"):
         few = max(1, options.images // 4)
@@ -74,8 +83,6 @@ def main() -> None:
             f"{statistics.median(cpu):6.1f} ms of a core an image, "
             f"ours is {median_ratio(list(wall), mine):.1f} times as fast"
         )
-    if options.long:
-        watch_memory(load(NET, "torch")[0], options.long, options.threads)
 
 
 def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tuple[float, float]:
@@ -165,18 +172,20 @@ def toolbox_way(
 
 
 def watch_memory(net: Net, count: int, threads: int) -> None:
-    """Resident memory after each thousand of `count` images."""
+    """Resident memory after each doubling of 1000 images, and after `count`."""
+    height, width = (2 * side for side in net.preprocessor.shape[1:])
     with tempfile.TemporaryDirectory() as folder:
-        write_photos(Path(folder), 200, 300, 400)
+        write_photos(Path(folder), 200, height, width)
         source = read_folder(Path(folder))
         indices = [index % len(source) for index in range(count)]
-        marks: list[str] = []
+        due = 1000
 
         def progress(done: int) -> None:
-            if done // 1000 > len(marks):
+            nonlocal due
+            if done >= min(due, count):
+                due = 2 * due if done < count else 2 * count
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
-                marks.append(f"{done:6d} images: {pages * 4096 / 2**20:.0f} MiB")
-                print(marks[-1], flush=True)
+                print(f"{done:7d} images: {pages * 4096 / 2**20:.0f} MiB", flush=True)
 
         scan_images(
             net, source, ScanParams(count=COUNT), indices, threads=threads, progress=progress
