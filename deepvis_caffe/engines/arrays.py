@@ -10,11 +10,11 @@ used.
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from threading import Barrier
 from types import ModuleType
 from typing import Any
@@ -49,10 +49,15 @@ class ArrayOps(abc.ABC):
         """A copy of the engine's own array on the host."""
 
     def free_memory(self) -> int | None:
-        """Bytes that are free where the arrays lie; None where the system does not tell."""
+        """Bytes to be had where the arrays lie; None where the system does not tell.
+
+        Linux counts what files are cached in, which it gives up when it is asked for memory.
+        """
         try:
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):  # Windows, macOS
+            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+            (kib,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+            return int(kib) * 1024
+        except (OSError, ValueError):  # Windows, macOS
             return None
 
     @contextmanager

@@ -39,6 +39,12 @@ def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
         torch.set_num_threads(before)
 
 
+def test_memory_that_files_are_cached_in_counts_as_free() -> None:
+    psutil = pytest.importorskip("psutil")
+    expected = psutil.virtual_memory().available
+    assert NumpyOps().free_memory() == pytest.approx(expected, rel=0.05)
+
+
 def test_a_host_array_comes_back_as_it_went(ops: ArrayOps) -> None:
     array = np.arange(24, dtype=np.float64).reshape(2, 3, 4)[:, ::-1]
     back = ops.numpy(ops.asarray(array))
