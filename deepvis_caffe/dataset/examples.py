@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.geometry import Box, cut, field_of, picture_box, place_of, seen_box
-from deepvis_caffe.dataset.loader import Floats, in_order, prepared
+from deepvis_caffe.dataset.loader import Floats, as_input, in_order, least_side
 from deepvis_caffe.dataset.scan import Scan, value_of
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top import NONE
@@ -110,10 +110,15 @@ def unit_examples(
         if list(source.names[index : index + 1]) != [name]:
             raise ImageError(f"the image {name}, on record for {layer} unit {unit}, is gone")
 
+    side = least_side(net.preprocessor)
+
     def load(place: int) -> tuple[NDArray[Any], Floats]:
         try:
             image = source.read(indices[place])
-            return image, prepared(source, net.preprocessor, indices[place])
+            small = image
+            if min(image.shape[:2]) >= 2 * side:  # the scan may have read a smaller copy
+                small = source.read_small(indices[place], side)
+            return image, as_input(small, source, net.preprocessor)
         except ImageError as error:
             raise ImageError(
                 f"the image {names[place]} cannot be read any more: {error}"

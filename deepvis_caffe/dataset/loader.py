@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,16 @@ def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
     ImageError
         It cannot be read, or holds values that are no numbers.
     """
-    image = source.read_small(index, FINER * max(preprocessor.shape[1:]))
+    return as_input(source.read_small(index, least_side(preprocessor)), source, preprocessor)
+
+
+def least_side(preprocessor: Preprocessor) -> int:
+    """How long, in pixels, the shorter side of a smaller copy has to be; see `FINER`."""
+    return FINER * max(preprocessor.shape[1:])
+
+
+def as_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) -> Floats:
+    """What a source read as the net's input, checked as in `prepared`."""
     x = image if source.prepared else preprocessor(image)
     if x.shape != preprocessor.shape:
         raise ImageError(f"it has shape {x.shape}, and the net's input {preprocessor.shape}")
