@@ -47,6 +47,21 @@ class Rect(NamedTuple):
         )
 
 
+class Coat(NamedTuple):
+    """Paint ready to be laid over a picture: both (h, w, 3) uint16.
+
+    Attributes
+    ----------
+    paint
+        Colour times ink, 0 to 255 * 255, and 127 so that a division by 255 rounds.
+    kept
+        How much of what is below stays, 255 is all.
+    """
+
+    paint: NDArray[np.uint16]
+    kept: NDArray[np.uint16]
+
+
 def blank(height: int, width: int, color: Color) -> Picture:
     """A picture of one colour."""
     made = np.empty((height, width, 3), np.uint8)
@@ -67,10 +82,9 @@ def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
     fill(canvas, Rect(top, left + radius, height, width - 2 * radius), color)
     fill(canvas, Rect(top + radius, left, height - 2 * radius, radius), color)
     fill(canvas, Rect(top + radius, rect.right - radius, height - 2 * radius, radius), color)
-    corner = _corner(radius)
     for y, down in ((top, 1), (rect.bottom - radius, -1)):
         for x, across in ((left, 1), (rect.right - radius, -1)):
-            _blend(canvas, y, x, corner[::down, ::across], color)
+            _lay(canvas, y, x, _corner_coat(radius, down, across, color))
 
 
 def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
@@ -117,7 +131,7 @@ def write(
     taken = text_width(line, size)
     if width is not None and align != "left":
         left += (width - taken) // (2 if align == "centre" else 1)
-    _blend(canvas, top, left, line_ink(line, size, bold), color)
+    _lay(canvas, top, left, _line_coat(line, size, bold, color))
     return taken
 
 
@@ -164,11 +178,28 @@ def _paint(part: Picture, color: Color) -> None:
         part[1:] = part[0].copy()
 
 
-def _blend(canvas: Picture, top: int, left: int, ink: NDArray[np.uint8], color: Color) -> None:
-    part, its = _overlap(canvas, top, left, ink.shape[0], ink.shape[1])
-    share = ink[its].astype(np.int32)[..., np.newaxis]
-    below = part.astype(np.int32)
-    part[:] = below + ((np.asarray(color, np.int32) - below) * share + 127) // 255
+def _coat(ink: NDArray[np.uint8], color: Color) -> Coat:
+    share = np.repeat(ink[..., np.newaxis], 3, axis=2).astype(np.uint16)
+    return Coat(share * np.asarray(color, np.uint16) + 127, 255 - share)
+
+
+@lru_cache(maxsize=1024)
+def _line_coat(line: str, size: int, bold: bool, color: Color) -> Coat:
+    return _coat(line_ink(line, size, bold), color)
+
+
+@lru_cache(maxsize=256)
+def _corner_coat(radius: int, down: int, across: int, color: Color) -> Coat:
+    return _coat(_corner(radius)[::down, ::across], color)
+
+
+def _lay(canvas: Picture, top: int, left: int, coat: Coat) -> None:
+    """Blend paint over what is there."""
+    part, its = _overlap(canvas, top, left, *coat.paint.shape[:2])
+    mixed = part * coat.kept[its]
+    mixed += coat.paint[its]
+    mixed //= 255
+    part[:] = mixed
 
 
 def _overlap(
