@@ -38,6 +38,7 @@ from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 STREAM = 60.0  # frames a second
 LOOK = 0.008  # seconds between two looks for keys, as the window has it
 KEY_EVERY = (0.25, 0.6)  # seconds between two keys, at random between these
+Draw = Callable[..., Any]  # session.draw, or what stands for it
 OURS, ITS = "ours", "DVT's way"
 
 
@@ -106,7 +107,7 @@ def run(name: str, who: str, seconds: float) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         parts = Parts(net, [Stream()], Path(folder))
         session = Session(parts)
-        draw: Callable[[], Any] = session.draw
+        draw: Draw = session.draw
         if who == OURS:
             keep_opencv_single()
         else:
@@ -120,27 +121,39 @@ def run(name: str, who: str, seconds: float) -> Figures:
     return figures
 
 
-def _drive(session: Session, draw: Callable[[], Any], seconds: float) -> Figures:
+def _drive(session: Session, draw: Draw, seconds: float) -> Figures:
     typed: list[float] = []
-    over = threading.Event()
-    typist = threading.Thread(target=_type, args=(typed, over))
+    over, awake = threading.Event(), threading.Event()
+    typist = threading.Thread(target=_type, args=(typed, over, awake))
     typist.start()
     begun, shown, first = time.perf_counter(), 0, session.drawn
     seen: set[int | None] = set()
     answers: list[float] = []
     layers, layer = len(session.scene.entries), 0
+    waiting: list[float] = []  # keys that the session has and the screen has not shown
+    interrupted = False
+
+    def interrupts() -> bool:
+        nonlocal interrupted
+        first, interrupted = bool(typed) and not interrupted, interrupted or bool(typed)
+        return first
+
     while time.perf_counter() - begun < seconds:
-        pressed = [typed.pop(0) for _ in range(len(typed))]
-        for _ in pressed:
+        awake.clear()
+        while typed:
+            waiting.append(typed.pop(0))
             layer = (layer + 1) % layers
             session.press("home" if layer == 0 else "o")
-        number, picture = draw()
+        number, picture = draw(interrupts)
         if number != shown:
-            shown = number
+            shown, interrupted = number, False
             cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # what a window does with it
-        answers += [time.perf_counter() - moment for moment in pressed]
+            now = time.perf_counter()
+            answers += [now - moment for moment in waiting]
+            waiting.clear()
         seen.add(session.shown)
-        time.sleep(LOOK)
+        if not typed:
+            awake.wait(LOOK)
     took = time.perf_counter() - begun
     over.set()
     typist.join()
@@ -149,13 +162,14 @@ def _drive(session: Session, draw: Callable[[], Any], seconds: float) -> Figures
     )
 
 
-def _type(typed: list[float], over: threading.Event) -> None:
+def _type(typed: list[float], over: threading.Event, awake: threading.Event) -> None:
     rng = np.random.default_rng(1)
     while not over.wait(rng.uniform(*KEY_EVERY)):
         typed.append(time.perf_counter())
+        awake.set()
 
 
-def _under_one_lock(parts: Parts, session: Session) -> Callable[[], Any]:
+def _under_one_lock(parts: Parts, session: Session) -> Draw:
     """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
     lock = threading.Lock()
     worker: Any = parts.worker
@@ -165,7 +179,7 @@ def _under_one_lock(parts: Parts, session: Session) -> Callable[[], Any]:
         with lock:
             return compute(frame, request)
 
-    def draw() -> Any:
+    def draw(stop: Callable[[], bool] = lambda: False) -> Any:
         with lock:
             return session.draw()
 

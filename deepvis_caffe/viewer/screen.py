@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
@@ -58,13 +58,21 @@ class Screen:
         self._canvas: Picture = blank(1, 1, GROUND)
         self._help: Picture | None = None
 
-    def draw(self, view: View, width: int, height: int) -> Picture:
+    def draw(
+        self, view: View, width: int, height: int, stop: Callable[[], bool] = lambda: False
+    ) -> Picture | None:
         """Draw everything.
+
+        Parameters
+        ----------
+        stop
+            Asked before each pane that has to be drawn; where it says so, the drawing ends there.
+            Panes that are drawn by then are remembered.
 
         Returns
         -------
         ndarray
-            (height, width, 3), RGB, uint8, the caller's own.
+            (height, width, 3), RGB, uint8, the caller's own; None where it was stopped.
         """
         width, height = max(1, width), max(1, height)
         rects = layout(width, height, view.state)
@@ -79,6 +87,8 @@ class Screen:
                 continue
             reads = pane.reads(view)
             if self._drawn.get(name) != _Drawn(rect, reads):
+                if stop():
+                    return None
                 put(self._canvas, pane.draw(view, rect.height, rect.width), rect.top, rect.left)
                 self._drawn[name] = _Drawn(rect, reads)
         picture = self._canvas.copy()

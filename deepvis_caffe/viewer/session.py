@@ -156,8 +156,15 @@ class Session:
         self._message = (time.monotonic() + MESSAGE, text, trouble)
         self.wake.set()
 
-    def draw(self) -> tuple[int, Picture]:
-        """What the window shows now, (H, W, 3) RGB uint8, and a number that grows as it changes."""
+    def draw(self, stop: Callable[[], bool] = lambda: False) -> tuple[int, Picture]:
+        """What the window shows now, (H, W, 3) RGB uint8, and a number that grows as it changes.
+
+        Parameters
+        ----------
+        stop
+            Asked between two panes. Where it says so, nothing is new yet: the last picture comes
+            back, and the next call goes on from the panes that are drawn.
+        """
         self.wake.clear()
         self._take()
         view = self._view()
@@ -174,10 +181,13 @@ class Session:
         )
         if key != self._key or self._picture is None:
             begun = time.perf_counter()
-            self._picture = self._screen.draw(view, self._width, self._height)
-            self._draw_seconds = time.perf_counter() - begun
-            self._key, self._number = key, self._number + 1
-            self._recorder.show(self._picture)
+            may_stop = stop if self._picture is not None else lambda: False
+            picture = self._screen.draw(view, self._width, self._height, may_stop)
+            if picture is not None:
+                self._draw_seconds = time.perf_counter() - begun
+                self._picture, self._key, self._number = picture, key, self._number + 1
+                self._recorder.show(picture)
+        assert self._picture is not None
         return self._number, self._picture
 
     @property

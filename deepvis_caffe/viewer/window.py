@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.viewer.display import check_display, is_open
-from deepvis_caffe.viewer.keys import key_name
+from deepvis_caffe.viewer.inbox import Inbox
 from deepvis_caffe.viewer.session import Session
-from deepvis_caffe.viewer.shift import Shift
 
 WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
@@ -35,28 +33,25 @@ def run_window(session: Session) -> None:
             f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
             "--browser"
         ) from error
-    shown, size, shift = 0, _Size(session), Shift()
+    shown, size, inbox = 0, _Size(session), Inbox(cv2)
     try:
         _, picture = session.draw()
         cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
         cv2.setWindowTitle(name, session.title)
-        cv2.setMouseCallback(name, _mouse(session, cv2, size))
+        cv2.setMouseCallback(name, inbox.on_mouse)
         while session.running:
-            number, picture = session.draw()
+            number, picture = session.draw(inbox.interrupts)
             if number != shown:
                 shown = number
                 cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            code = cv2.waitKeyEx(WAIT)
-            while code != -1 and session.running:  # all that were typed, then one picture
-                key = shift.apply(code, key_name(code))
-                if key is not None:
-                    session.press(key)
-                code = cv2.waitKeyEx(1)
+                inbox.shown()
+            inbox.look(1 if inbox.urgent else WAIT)
+            inbox.deliver(session)
             if not is_open(name):
                 break
             size.follow(cv2.getWindowImageRect(name))
     finally:
-        shift.close()
+        inbox.close()
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # windows close in the event loop
 
@@ -78,17 +73,3 @@ class _Size:
         elif self._since and now - self._since > SETTLED:
             self._since = 0.0
             self._session.resize(width, height)
-
-
-def _mouse(session: Session, cv2: Any, size: _Size) -> Any:
-    def on_mouse(event: int, x: int, y: int, flags: int, _: Any) -> None:
-        # OpenCV gives pixels of the picture, however the window stretches it.
-        if event == cv2.EVENT_MOUSEMOVE:
-            session.mouse("move", y, x)
-        elif event == cv2.EVENT_LBUTTONDOWN:
-            session.mouse("click", y, x)
-        elif event in (cv2.EVENT_MOUSEWHEEL, cv2.EVENT_MOUSEHWHEEL):
-            turned = flags >> 16  # signed, the wheel's turn away from the user is positive
-            session.mouse("wheel", y, x, -1 if turned > 0 else 1)
-
-    return on_mouse

@@ -7,6 +7,8 @@ the same kind. (pycaffe's mode, CPU or GPU, belongs to a thread, so one thread d
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 Pause = Callable[[], bool]
 
+NICE = 10  # how far the net's threads stand back for the window's, see nice(2)
 IDLE = 0.2  # seconds between two looks for idle work where nothing happens
 
 
@@ -116,6 +119,7 @@ class Worker:
     # -- on the worker's thread ----------------------------------------------------------------
 
     def _run(self) -> None:
+        _stand_back()
         while not self._closing:
             if self._serve():
                 continue
@@ -163,3 +167,15 @@ class Worker:
         known = isinstance(error, DeepVisError)
         self._trouble = str(error) if known else f"{type(error).__name__}: {error}"
         log.debug("the worker had an error", exc_info=error)
+
+
+def _stand_back() -> None:
+    """Let the window's thread go first where cores are few: keys wait for it, nobody for the net.
+
+    On Linux niceness belongs to a thread, and the threads that it starts, as OpenMP's are, have it
+    from their start. Where nobody waits for a core it changes nothing.
+    """
+    if sys.platform.startswith("linux"):
+        thread = threading.get_native_id()
+        now = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICE))

@@ -97,6 +97,16 @@ def test_only_what_reads_a_change_is_drawn_again(change: dict, drawn: set[str]) 
     np.testing.assert_array_equal(screen.draw(view, *SIZE), first)
 
 
+def test_a_drawing_that_is_stopped_goes_on_where_it_was() -> None:
+    counting, asked = Counting(), []
+    screen, view = Screen(panes=counting.panes), _view()
+    assert screen.draw(view, *SIZE, lambda: asked.append(1) or len(asked) == 4) is None
+    some = counting.take()
+    assert len(some) == 3
+    np.testing.assert_array_equal(screen.draw(view, *SIZE), Screen().draw(view, *SIZE))
+    assert counting.take() == set(PANES) - some
+
+
 def test_another_size_or_layout_draws_all() -> None:
     counting = Counting()
     screen, view = Screen(panes=counting.panes), _view()

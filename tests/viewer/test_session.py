@@ -100,6 +100,21 @@ def test_pictures_are_drawn_only_when_something_changed(start: Start) -> None:
     assert np.any(picture != boosted)
 
 
+def test_a_drawing_that_is_stopped_shows_what_was_there(start: Start) -> None:
+    session = start()
+    settle(session)
+    number, picture = eventually(
+        lambda: (first := session.draw()) and first[0] == session.draw()[0] and first
+    )
+    session.press("T")
+    stopped, same = session.draw(lambda: True)
+    assert stopped == number
+    assert same is picture
+    later, boosted = session.draw(lambda: False)
+    assert later == number + 1
+    assert np.any(picture != boosted)
+
+
 def test_what_is_drawn_is_the_screen_of_its_view(start: Start) -> None:
     session = start()
     session.press("o")

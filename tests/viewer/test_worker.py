@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -178,6 +180,29 @@ def test_idle_work_that_fails_ends_nothing(start: Callable) -> None:
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == "ZeroDivisionError: once and again"
     assert worker.alive
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is a process's there")
+def test_the_net_stands_back_for_the_window_and_so_do_its_threads(start: Callable) -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    seen: list[int] = []
+
+    def compute(frame: Frame, request: Request) -> Result:
+        helper = threading.Thread(target=lambda: seen.append(nice()))
+        helper.start()
+        helper.join()
+        seen.append(nice())
+        return answer(frame, request)
+
+    own, changed = nice(), threading.Semaphore(0)
+    worker = start(compute, Newest(), changed.release)
+    worker.ask(Request(0))
+    worker.show(frame(1))
+    assert changed.acquire(timeout=LONG)
+    assert seen == [min(19, own + 10)] * 2
+    assert nice() == own
 
 
 def test_a_computation_that_hangs_is_left_behind(start: Callable) -> None:
