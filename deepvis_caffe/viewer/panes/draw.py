@@ -80,11 +80,8 @@ def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
         return
     top, left, height, width = rect
     fill(canvas, Rect(top, left + radius, height, width - 2 * radius), color)
-    fill(canvas, Rect(top + radius, left, height - 2 * radius, radius), color)
-    fill(canvas, Rect(top + radius, rect.right - radius, height - 2 * radius, radius), color)
-    for y, down in ((top, 1), (rect.bottom - radius, -1)):
-        for x, across in ((left, 1), (rect.right - radius, -1)):
-            _lay(canvas, y, x, _corner_coat(radius, down, across, color))
+    for x, across in ((left, 1), (rect.right - radius, -1)):
+        _lay(canvas, top, x, _side_coat(height, radius, across, color))
 
 
 def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
@@ -189,8 +186,12 @@ def _line_coat(line: str, size: int, bold: bool, color: Color) -> Coat:
 
 
 @lru_cache(maxsize=256)
-def _corner_coat(radius: int, down: int, across: int, color: Color) -> Coat:
-    return _coat(_corner(radius)[::down, ::across], color)
+def _side_coat(height: int, radius: int, across: int, color: Color) -> Coat:
+    """The left (across 1) or right (-1) end of a rectangle with rounded corners."""
+    ink = np.full((height, radius), 255, np.uint8)
+    ink[:radius] = _corner(radius)
+    ink[height - radius :] = _corner(radius)[::-1]
+    return _coat(ink[:, ::across], color)
 
 
 def _lay(canvas: Picture, top: int, left: int, coat: Coat) -> None:
@@ -213,7 +214,6 @@ def _overlap(
     return canvas[first_y:last_y, first_x:last_x], its
 
 
-@lru_cache(maxsize=64)
 def _corner(radius: int) -> NDArray[np.uint8]:
     """How much of each pixel a rounded corner at the top left covers."""
     away = radius - np.arange(radius) - 0.5
