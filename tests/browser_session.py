@@ -130,13 +130,15 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def in_child(options: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def in_child(
+    options: str = "", before: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Another process that serves a session of its own: its address, and the process.
 
-    It prints ``whole`` when `serve` has returned.
+    It runs a line of Python before, and prints ``whole`` when `serve` has returned.
     """
     program = (
-        "from browser_session import FakeSession, serve\n"
+        f"from browser_session import FakeSession, serve\n{before}\n"
         f"serve(FakeSession(), port=0, say=lambda line: print(line, flush=True), {options})\n"
         "print('whole')"
     )

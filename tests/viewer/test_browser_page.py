@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -218,6 +219,19 @@ def test_it_comes_back_when_the_server_does(driver: Any) -> None:
             eventually(lambda: after.pushed)  # the webcam is still on
             assert page.run("window.same") == 1
             driver.get("about:blank")
+
+
+def test_ctrl_c_at_the_terminal_ends_it_and_the_page_says_so(driver: Any) -> None:
+    page = BrowserPage(driver)
+    with in_child() as (address, child):
+        page.load(address)
+        page.until("up", LINK)
+        child.send_signal(signal.SIGINT)
+        page.until("The session has ended", VEIL)
+        page.until("over", LINK)
+        assert child.wait(30) == 0
+    page.until("The session has ended", VEIL)
+    page.until("over", LINK)  # and does not try to come back
 
 
 def test_an_old_address_is_told_from_a_lost_connection(driver: Any) -> None:

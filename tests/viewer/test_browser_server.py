@@ -441,17 +441,47 @@ def test_the_same_port_again_and_the_page_comes_back(session: FakeSession) -> No
     client.close()
 
 
-def test_ctrl_c_ends_it_with_pages_open() -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "last"), [(signal.SIGINT, 0, "whole\n"), (signal.SIGTERM, -15, "")]
+)
+def test_a_signal_ends_it_and_is_told_to_open_pages(number: int, code: int, last: str) -> None:
     with in_child() as (address, child):
-        with Client(Running([address], threading.current_thread(), [])) as client:
-            client.see()
-            child.send_signal(signal.SIGINT)
-            with pytest.raises(ConnectionClosed) as closed:
-                client.hear("nothing more")
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1012, "it may come back: the page tries"
+        running = Running([address], threading.current_thread(), [])
+        with Client(running) as client, Client(running) as other:
+            for one in (client, other):
+                one.see()
+            child.send_signal(number)
+            for one in (client, other):
+                assert one.hear("ended")["reason"] == ""
+                with pytest.raises(ConnectionClosed) as closed:
+                    one.hear("nothing more")
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1000
         said, errors = child.communicate(timeout=30)
-        assert (child.returncode, said, errors) == (0, "whole\n", "")
+        assert (child.returncode, said, errors) == (code, last, "")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_pages() -> None:
+    module = "deepvis_caffe.viewer.browser.serve"
+    patience = f"import sys; sys.modules['{module}'].TELLING = 1e9"
+    with in_child(before=patience) as (address, child):
+        port = Running([address], threading.current_thread(), []).port
+        with socket.create_connection(("127.0.0.1", port)) as deaf:  # answers to no farewell
+            deaf.sendall(
+                b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            came = b""
+            while b"status" not in came:
+                came += deaf.recv(4096)
+            child.send_signal(signal.SIGINT)
+            while b"ended" not in came:
+                came += deaf.recv(4096)
+            assert child.poll() is None, "it waits"
+            child.send_signal(signal.SIGINT)
+            said, _ = child.communicate(timeout=30)
+        assert (child.returncode, said) == (0, "whole\n")
 
 
 def test_the_pace_grows_on_a_long_line_and_falls_on_a_full_one() -> None:

@@ -60,7 +60,7 @@ class Hub:
         self._frame = Encoded(-1, b"")
         self._size = (0, 0)  # height and width of the last drawing
         self._title = ""
-        self._over = False
+        self._over = self._ending = False
         self.error: Exception | None = None
 
     async def run(self) -> None:
@@ -68,7 +68,7 @@ class Hub:
         clock = asyncio.get_running_loop().time
         reason, beat = "", -BEAT
         try:
-            while self._session.running:
+            while self._session.running and not self._ending:
                 started = clock()
                 if started - beat >= BEAT or self._session.title != self._title:
                     beat, self._title = started, self._session.title
@@ -88,6 +88,16 @@ class Hub:
             for visitor in self._visitors.values():
                 visitor.end(reason)
             self._ended()
+
+    def end(self) -> None:
+        """End as if the session had: every visitor is told."""
+        self._ending = True
+        self._wake.set()
+
+    @property
+    def told(self) -> bool:
+        """Whether it is over, and every visitor has heard so and gone."""
+        return self._over and not self._visitors
 
     async def attend(self, socket: WebSocket) -> None:
         """Talk to one visitor until it goes."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
 from deepvis_caffe.viewer.browser.surface import Surface
 
+if TYPE_CHECKING:
+    from deepvis_caffe.viewer.browser.hub import Hub
+
 log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 8008
 MOST_BYTES = 4 << 20  # of one message; more ends the connection
+TELLING = 2.0  # seconds that pages have to hear of the end; one whose line is dead never does
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -28,7 +34,9 @@ def serve(
     token: str | None = None,
     say: Callable[[str], Any] = log.info,
 ) -> None:
-    """Show a session in a web page until it ends: by its own key, by Ctrl-C, or by an error.
+    """Show a session in a web page until it ends: by its own key, by a signal, or by an error.
+
+    However it ends, pages are told so first. A second Ctrl-C does not wait for them.
 
     Parameters
     ----------
@@ -60,13 +68,23 @@ def serve(
         token = secrets.token_urlsafe(16)
     listener = _listen(host, port)
     with listener:
-        server: uvicorn.Server
+
+        class Server(uvicorn.Server):
+            """Tells the pages before it closes their connections, which they would try anew."""
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                hub.end()
+                until = time.monotonic() + TELLING
+                while not (hub.told or self.force_exit) and time.monotonic() < until:
+                    await asyncio.sleep(0.02)
+                await super().shutdown(sockets)
 
         def stop() -> None:
             server.should_exit = True
 
         application = app(session, Gate(host, token), stop)
-        server = uvicorn.Server(
+        hub: Hub = application.state.hub
+        server = Server(
             uvicorn.Config(
                 application,
                 lifespan="on",
@@ -86,8 +104,8 @@ def serve(
             server.run(sockets=[listener])
         except KeyboardInterrupt:  # it has shut down by itself, and then says so
             log.debug("ended by Ctrl-C")
-        if application.state.hub.error is not None:
-            raise application.state.hub.error
+        if hub.error is not None:
+            raise hub.error
 
 
 def _listen(host: str, port: int) -> socket.socket:
