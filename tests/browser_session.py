@@ -130,9 +130,7 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def in_child(
-    options: str = "", before: str = ""
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def in_child(options: str = "", before: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Another process that serves a session of its own: its address, and the process.
 
     It runs a line of Python before, and prints ``whole`` when `serve` has returned.

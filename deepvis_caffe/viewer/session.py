@@ -176,6 +176,7 @@ class Session:
             view.result is None and view.frame and view.frame.number,  # shown until there is one
             view.unit,  # by identity, as it is itself while nothing is new
             view.patterns_version,
+            view.failure,
             self._width,
             self._height,
         )
@@ -219,7 +220,7 @@ class Session:
     def trouble(self) -> str:
         """Why there is no result: the worker's words, or the input's; empty where all is well."""
         player = self._parts.player.status()
-        return self._parts.worker.trouble or (player.message if player.stuck else "")
+        return self._parts.worker.failure or (player.message if player.stuck else "")
 
     def close(self) -> bool:
         """End every thread; whether all of them ended."""
@@ -280,6 +281,7 @@ class Session:
             unit=unit,
             patterns=patterns,
             patterns_version=version,
+            failure=self.trouble,
             status=self._status(),
             hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
         )

@@ -115,6 +115,9 @@ class View:
         By unit of the selected layer, its optimised image; units without are left out.
     patterns_version
         Grows whenever `patterns` changes.
+    failure
+        Why there is no result of what is asked: an error's words. Empty where there is one, or it
+        is on its way.
     status, hover
         Beside them.
     """
@@ -127,6 +130,7 @@ class View:
     unit: UnitPictures = field(default_factory=UnitPictures)
     patterns: Mapping[int, Picture] = field(default_factory=dict)
     patterns_version: int = 0
+    failure: str = ""
     status: Status = field(default_factory=Status)
     hover: Hover | None = None
 

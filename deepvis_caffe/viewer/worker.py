@@ -64,7 +64,7 @@ class Worker:
         self._request: Request | None = None
         self._done: tuple[int, Request] | None = None
         self._closing = False
-        self._trouble = ""
+        self._trouble = self._failure = ""
         self._thread = threading.Thread(target=self._run, name="deepvis worker", daemon=True)
 
     def start(self) -> None:
@@ -97,8 +97,13 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What went wrong with the last frame; empty where nothing did."""
+        """What went wrong last, with a frame or in idle work; empty since the last result."""
         return self._trouble
+
+    @property
+    def failure(self) -> str:
+        """Why the last frame has no result; empty where it has one."""
+        return self._failure
 
     @property
     def alive(self) -> bool:
@@ -128,7 +133,7 @@ class Worker:
                 try:
                     worked = self._idle(self._between)
                 except Exception as error:  # idle work may never end the viewer
-                    self._say(error)
+                    self._trouble = _said(error)
                     self._changed()
             with self._news:
                 if not worked and not self._closing and self._waiting() is None:
@@ -149,9 +154,9 @@ class Worker:
         frame, request = job
         try:
             self._results.put(self._compute(frame, request))
-            self._trouble = ""
+            self._trouble = self._failure = ""
         except Exception as error:  # the window lives on, and the next frame may do better
-            self._say(error)
+            self._trouble = self._failure = _said(error)
         with self._news:
             self._done = (frame.number, request)
         self._changed()
@@ -162,11 +167,6 @@ class Worker:
             return None
         job = (self._frame.number, self._request)
         return None if job == self._done else (self._frame, self._request)
-
-    def _say(self, error: Exception) -> None:
-        known = isinstance(error, DeepVisError)
-        self._trouble = str(error) if known else f"{type(error).__name__}: {error}"
-        log.debug("the worker had an error", exc_info=error)
 
 
 def _stand_back() -> None:
@@ -179,3 +179,8 @@ def _stand_back() -> None:
         thread = threading.get_native_id()
         now = os.getpriority(os.PRIO_PROCESS, thread)
         os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICE))
+
+
+def _said(error: Exception) -> str:
+    log.debug("the worker had an error", exc_info=error)
+    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

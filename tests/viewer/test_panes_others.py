@@ -12,12 +12,14 @@ from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.top_record import TopImage
 from deepvis_caffe.gallery.views import heat, overlay, show_diff
-from deepvis_caffe.text import line_ink
-from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
+from deepvis_caffe.text import line_ink, wrapped
+from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit, zoomed
 from deepvis_caffe.viewer.panes import input as input_pane
+from deepvis_caffe.viewer.panes.box import say
 from deepvis_caffe.viewer.panes.classes import ranked, scored
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, FAINT, RAISED, SOURCE, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.diff import diff_picture
+from deepvis_caffe.viewer.panes.draw import Rect, blank
 from deepvis_caffe.viewer.panes.help import help_picture
 from deepvis_caffe.viewer.panes.levels import Boost, colour_maps
 from deepvis_caffe.viewer.panes.pane import Pane
@@ -116,22 +118,58 @@ def test_a_number_has_its_rank_and_place() -> None:
         assert 8 + unit_ * 71 - 1 <= columns.min() <= columns.max() <= 8 + (unit_ + 1) * 71 + 1
 
 
-@pytest.mark.parametrize("pane", [grid.PANE, detail.PANE, classes.PANE], ids=lambda one: one.name)
-def test_before_the_first_result_panes_say_what_they_wait_for(
-    pane: Pane, monkeypatch: pytest.MonkeyPatch
+SILENT = {  # a pane, in a state in which it has nothing without a result: what it waits for
+    "grid": (grid.PANE, State(), "conv"),
+    "grid of diffs": (grid.PANE, State(back="deconv", show_back=True), "deconv to conv"),
+    "unit alone": (grid.PANE, State(zoom="unit"), "conv"),
+    "pass alone": (grid.PANE, State(back="guided", zoom="back"), "guided"),
+    "detail": (detail.PANE, State(), "conv"),
+    "back": (back.PANE, State(back="gradient"), "gradient"),
+    "classes": (classes.PANE, State(), "scores"),
+}
+
+
+@pytest.mark.parametrize(("pane", "state", "what"), SILENT.values(), ids=SILENT)
+def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
+    pane: Pane, state: State, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    for module in (grid, detail, classes):
+    for module in (grid, zoomed, detail, back, classes):
         monkeypatch.setattr(module, "say", lambda canvas, room, line, *more: said.append(line))
-    shown = view(np.ones((2, 2, 2)), State())
-    frame = shown.result.frame  # type: ignore[union-attr]
+    shown = view(np.ones((2, 2, 2)), state)
     nothing = replace(shown, frame=None, result=None)
-    waiting = replace(nothing, frame=frame)
-    assert pane.reads(nothing) != pane.reads(waiting), "else it is not drawn again"
-    for moment in (nothing, waiting):
+    waiting = replace(shown, result=None)
+    failed = replace(waiting, failure="the fan is off; switch it on. Or wait")
+    moments = (nothing, waiting, failed)
+    assert len({pane.reads(moment) for moment in moments}) == 3, "else it is not drawn again"
+    for moment in moments:
         pane.draw(moment, 300, 300)
-    assert said[0] == "no picture yet"
-    assert said[1].startswith("computing")
+    assert said == ["no picture yet", f"computing {what} ...", f"no {what}: the fan is off"]
+
+
+def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(input_pane, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = replace(view(np.ones((2, 2, 2)), State()), frame=None, result=None)
+    failed = replace(shown, failure="folder x is empty")
+    assert input_pane.PANE.reads(shown) != input_pane.PANE.reads(failed)
+    for moment in (shown, failed):
+        input_pane.PANE.draw(moment, 300, 300)
+    assert said == ["no picture yet", "no picture: folder x is empty"]
+
+
+def test_what_is_said_in_an_empty_pane_is_wrapped_and_stays_inside() -> None:
+    words, room = "as many words as take a few lines of this", Rect(20, 30, 60, 100)
+    canvas = blank(100, 160, WELL)
+    say(canvas, room, words, 12)
+    ink = (canvas != WELL).any(axis=2)
+    rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
+    assert 20 <= rows.min() <= rows.max() < 80
+    assert 30 <= columns.min() <= columns.max() < 130
+    written = " ".join(wrapped(words, 12, 100))
+    assert written == words
+    lines = 1 + np.count_nonzero(np.diff(np.nonzero(ink.any(axis=1))[0]) > 1)
+    assert lines == len(wrapped(words, 12, 100)) == 3
 
 
 def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
@@ -145,7 +183,7 @@ def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
         request = replace(shown.result.request, scores=asked)
         result = replace(shown.result, request=request, scores=None)
         classes.PANE.draw(replace(shown, result=result), 200, 300)
-    assert said == ["no scores", "computing ..."]
+    assert said == ["no scores", "computing scores ..."]
 
 
 def test_classes_are_ranked_with_bars_as_long_as_they_are_likely() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,8 +21,10 @@ from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
 from deepvis_caffe.viewer import library as library_module
 from deepvis_caffe.viewer import patterns as patterns_module
+from deepvis_caffe.viewer.frame import Frame
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.request import Request, Result
 from deepvis_caffe.viewer.screen import Screen
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -186,6 +189,23 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     status = session._view().status
     assert (status.message, status.trouble) == ("the fan is off", True)
     assert not status.busy, "nothing more is computed"
+    assert session._view().failure == "the fan is off"
+    gate = threading.Event()
+
+    def slow(frame: Frame, request: Request) -> Result:
+        assert gate.wait(20)
+        return compute(frame, request)
+
+    session._parts.worker._compute = slow
+    session.press("o")
+    assert session._view().failure == "the fan is off", "until the next good result"
+    gate.set()
+    settle(session)
+    gate.clear()
+    session.press("u")
+    eventually(lambda: session._view().status.busy)
+    assert session._view().failure == "", "a slow net has not failed"
+    gate.set()
     session._parts.worker._compute = compute
     session.press("u")
     settle(session)

@@ -114,11 +114,11 @@ def test_an_error_is_said_and_the_next_frame_is_computed(
     worker.ask(Request(0))
     worker.show(frame(1))
     assert changed.acquire(timeout=LONG)
-    assert worker.trouble == said
+    assert worker.trouble == worker.failure == said
     assert worker.alive
     worker.show(frame(2))
     assert changed.acquire(timeout=LONG)
-    assert worker.trouble == ""
+    assert worker.trouble == worker.failure == ""
     result = results.take(LONG)
     assert result is not None
     assert result.frame.number == 2
@@ -179,6 +179,7 @@ def test_idle_work_that_fails_ends_nothing(start: Callable) -> None:
     worker = start(answer, Newest(), changed.release, idle)
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == "ZeroDivisionError: once and again"
+    assert worker.failure == "", "no frame was without its result"
     assert worker.alive
 
 

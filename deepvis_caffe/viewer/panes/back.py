@@ -11,7 +11,7 @@ from deepvis_caffe.viewer.panes.colors import ACCENT, LINE, SOURCE, TEXT
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, paste
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.words import short_label
+from deepvis_caffe.viewer.panes.words import pending, short_label
 from deepvis_caffe.viewer.state import BACK_VIEWS, BACKS
 from deepvis_caffe.viewer.view import View
 
@@ -30,10 +30,10 @@ TIPS = {
 
 
 def reads(view: View) -> Hashable:
-    """The pass, its source and its view; a result only while there is a pass."""
+    """The pass, its source and its view; a result, or why none, only while there is a pass."""
     state = view.state
     on = state.back != "off"
-    result = view.result.number if on and view.result else None
+    result = (view.result and view.result.number, view.frame is None, view.failure) if on else ()
     return view.scene, state.back, state.back_view, state.back_source, state.source, result
 
 
@@ -63,7 +63,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     if on and room is not None:
         picture = diff_picture(view)
         if picture is None:
-            say(canvas, room, f"computing {state.back} ...", size)
+            say(canvas, room, pending(view, state.back), size)
         else:
             paste(canvas, picture, room)
     return canvas

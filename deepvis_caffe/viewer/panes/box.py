@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.text import text_width
+from deepvis_caffe.text import text_width, wrapped
 from deepvis_caffe.viewer.panes.colors import FAINT, GROUND, PANEL, SOFT, TEXT, Color
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
 
@@ -75,5 +75,12 @@ def titled(
 
 
 def say(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
-    """Say in the middle of a rectangle why there is nothing to see in it."""
-    write_middle(canvas, line, rect, size, color)
+    """Say in the middle of a rectangle, in lines as it has room for, why nothing is in it."""
+    step = round(size * 1.5)
+    lines = wrapped(line, size, rect.width)
+    last = max(1, rect.height // step) - 1
+    lines[last:] = [" ".join(lines[last:])] if lines[last:] else []
+    first = rect.top + max(0, (rect.height - step * len(lines)) // 2)
+    for place, one in enumerate(lines):
+        row = Rect(first + place * step, rect.left, step, rect.width)
+        write_middle(canvas, one, row, size, color)

@@ -13,15 +13,16 @@ from deepvis_caffe.viewer.panes.box import inside, letters, say, titled
 from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.words import number
+from deepvis_caffe.viewer.panes.words import number, pending
 from deepvis_caffe.viewer.view import View
 
 MOST = 10
 
 
 def reads(view: View) -> Hashable:
-    """The result; while there is none, whether there is a picture."""
-    return view.scene, view.result.number if view.result else None, view.frame is None
+    """The result; while there is none, why."""
+    result = view.result.number if view.result else None
+    return view.scene, result, view.frame is None, view.failure
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -90,9 +91,9 @@ def ranked(view: View) -> list[int]:
 
 
 def _why_none(view: View) -> str:
-    if view.result is None:
-        return "computing ..." if view.frame else "no picture yet"
-    return "no scores" if view.result.request.scores else "computing ..."
+    if view.result is None or not view.result.request.scores:
+        return pending(view, "scores")
+    return "no scores"
 
 
 def rows_height(rows: int, size: int) -> int:

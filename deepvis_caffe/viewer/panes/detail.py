@@ -23,17 +23,18 @@ from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, put, write, writ
 from deepvis_caffe.viewer.panes.levels import ROOT, Boost, boost_of, colour_maps
 from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.words import number, ordinal, short_label
+from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
 from deepvis_caffe.viewer.request import Floats
 from deepvis_caffe.viewer.view import View
 
 
 def reads(view: View) -> Hashable:
-    """The selection, its colours and the result; before the first, whether there is a frame."""
+    """The selection, its colours and the result; why there may be none."""
     state = view.state
     shown = state.show_back, state.back, state.back_source, state.gamma, state.colormap
     result = view.result.number if view.result else None
-    return view.scene, state.layer, state.unit, shown, result, view.frame is None
+    nothing = view.frame is None, view.failure
+    return view.scene, state.layer, state.unit, shown, result, nothing
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -46,7 +47,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     )
     maps = shown_maps(view)
     if maps is None or state.unit >= len(maps):
-        say(canvas, room, f"computing {entry.name} ..." if view.frame else "no picture yet", size)
+        say(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         _draw_number(canvas, maps[:, 0, 0], state.unit, room, size)
     else:

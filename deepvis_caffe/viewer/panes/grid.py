@@ -26,7 +26,7 @@ from deepvis_caffe.viewer.panes.levels import boost_of, broken, colour_maps
 from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.panes.thumbs import thumb
-from deepvis_caffe.viewer.panes.words import extent, number, short_label
+from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label
 from deepvis_caffe.viewer.request import Floats
 from deepvis_caffe.viewer.view import View
 
@@ -44,7 +44,7 @@ def reads(view: View) -> Hashable:
         (state.aspect, state.zoom, state.back_view, shown),
         (None if state.patterns and state.zoom == "off" else result),
         (view.unit if state.zoom == "unit" else None),
-        view.frame is None,  # "no picture yet"
+        (view.frame is None, view.failure),  # "no picture yet"
     )
 
 
@@ -59,8 +59,8 @@ def draw(view: View, height: int, width: int) -> Picture:
     maps = None if view.state.patterns else shown_maps(view)
     cells = cells_of(entry, view.state, room)
     if maps is None and not view.state.patterns:
-        what = "backward to" if shows_diffs(view) else "computing"
-        say(canvas, room, f"{what} {entry.name} ..." if view.frame else "no picture yet", size)
+        what = f"{view.state.back} to {entry.name}" if shows_diffs(view) else entry.name
+        say(canvas, room, pending(view, what), size)
         return canvas
     if maps is None:
         _draw_patterns(canvas, view, cells)

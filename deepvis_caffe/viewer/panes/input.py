@@ -10,6 +10,7 @@ from deepvis_caffe.viewer.panes.colors import WELL
 from deepvis_caffe.viewer.panes.diff import heated_input
 from deepvis_caffe.viewer.panes.draw import fill, paste
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.words import pending
 from deepvis_caffe.viewer.view import View
 
 
@@ -18,7 +19,7 @@ def reads(view: View) -> Hashable:
     state = view.state
     newest = view.result.number if view.result else view.frame and view.frame.number
     heat = state.back_view == "heat" and (state.back, state.back_source)
-    return view.result is None, newest, heat, state.frozen
+    return view.result is None, newest, view.failure, heat, state.frozen
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -34,7 +35,7 @@ def draw(view: View, height: int, width: int) -> Picture:
         picture = view.result.picture if warm is None else warm
     if picture is None:
         fill(canvas, room, WELL)
-        say(canvas, room, "no picture yet", size)
+        say(canvas, room, pending(view, "picture"), size)
     else:
         paste(canvas, picture, room)
     return canvas

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.text import text_width, wrapped
-from deepvis_caffe.viewer.panes.box import inside, letters, titled
-from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT
-from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, write, write_middle
+from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.panes.box import inside, letters, say, titled
+from deepvis_caffe.viewer.panes.colors import ACCENT, RAISED, SOFT
+from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, write_middle
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.panes.spread import draw_spread, spread_height, spread_tip
 from deepvis_caffe.viewer.panes.thumbs import thumb
@@ -59,7 +59,7 @@ def draw(view: View, height: int, width: int) -> Picture:
             assert picture is not None
             paste(canvas, picture, _placed(picture.shape[0], picture.shape[1], area))
     if not sections:
-        _say_lines(canvas, room, unit.note or "no pictures of this unit yet", size)
+        say(canvas, room, unit.note or "no pictures of this unit yet", size)
     return canvas
 
 
@@ -175,10 +175,3 @@ def _draw_made(canvas: Picture, unit: UnitPictures, area: Rect) -> None:
             small = thumb(picture, cell, cell)
             dy, dx = (cell - small.shape[0]) // 2, (cell - small.shape[1]) // 2
             put(canvas, small, rect.top + dy, rect.left + dx)
-
-
-def _say_lines(canvas: Picture, room: Rect, words: str, size: int) -> None:
-    lines, step = wrapped(words, size, room.width), round(size * 1.5)
-    first = room.top + max(0, (room.height - step * len(lines)) // 2)
-    for place, line in enumerate(lines):
-        write(canvas, line, first + place * step, room.left, size, FAINT, room.width, "centre")

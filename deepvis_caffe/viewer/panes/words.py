@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 from deepvis_caffe.viewer.catalogue import Entry, unit_label
 from deepvis_caffe.viewer.state import Scene, UnitRef
+from deepvis_caffe.viewer.view import View
 
 
 def number(value: float) -> str:
@@ -31,6 +33,14 @@ def unit_name(scene: Scene, ref: UnitRef) -> str:
     """Layer, unit and label: ``"prob 281 tabby"``."""
     entry = scene.entries[ref[0]]
     return f"{entry.name} {ref[1]} {short_label(scene, entry, ref[1])}".rstrip()
+
+
+def pending(view: View, what: str) -> str:
+    """What to say in the place of something that is not there: why, or that it will come."""
+    if view.failure:  # what to do about it has no room here: the status line's tip says all
+        why = re.split(r"[;.] |\n", view.failure)[0]
+        return f"no {what}: {why}"
+    return f"computing {what} ..." if view.frame else "no picture yet"
 
 
 def extent(entry: Entry) -> str:

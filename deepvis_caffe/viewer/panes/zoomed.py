@@ -9,7 +9,7 @@ from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, fitted, paste, put, write_middle
 from deepvis_caffe.viewer.panes.levels import boost_of, colour_maps
 from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
-from deepvis_caffe.viewer.panes.words import number, unit_name
+from deepvis_caffe.viewer.panes.words import number, pending, unit_name
 from deepvis_caffe.viewer.view import View
 
 
@@ -26,7 +26,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
     if view.state.zoom == "back":
         picture = diff_picture(view)
         if picture is None:
-            say(canvas, room, "no backward pass yet", size)
+            say(canvas, room, pending(view, view.state.back), size)
         else:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
@@ -37,7 +37,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
     maps = shown_maps(view)
     entry = view.scene.entries[view.state.layer]
     if maps is None:
-        say(canvas, room, f"computing {entry.name} ...", size)
+        say(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         value = number(float(maps[view.state.unit, 0, 0]))
         write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
