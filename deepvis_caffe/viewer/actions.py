@@ -107,6 +107,7 @@ def _reset(state: State, scene: Scene) -> State:
     return replace(
         State(),
         aspect=state.aspect,
+        help_pages=state.help_pages,
         resize=state.resize,
         frozen=state.frozen,
         timing=state.timing,
@@ -174,6 +175,13 @@ def _next_resize(state: State, scene: Scene) -> State:
     return replace(state, resize="stretch" if state.resize == "crop" else "crop")
 
 
+def _next_help(state: State, scene: Scene) -> State:
+    """Open the help; go on to its next page, or close it."""
+    if state.help and state.help_page + 1 < state.help_pages:
+        return replace(state, help_page=state.help_page + 1)
+    return replace(state, help=not state.help, help_page=0)
+
+
 MOVING, BACKWARD, GRID, INPUT, WINDOW = "Moving", "Backward", "Grid", "Input", "Window"
 
 ACTIONS = (
@@ -228,7 +236,7 @@ ACTIONS = (
     Action("timing", ("5",), WINDOW, "say where the time goes", partial(_toggle, "timing")),
     Action("screenshot", ("p",), WINDOW, "save a picture of the window"),
     Action("record", ("r",), WINDOW, "record a video, or stop"),
-    Action("help", ("h", "?"), WINDOW, "this list", partial(_toggle, "help")),
+    Action("help", ("h", "?"), WINDOW, "this list", _next_help),
     Action("quit", ("q",), WINDOW, "quit"),
 )
 

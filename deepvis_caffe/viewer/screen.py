@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.box import wide_letters
 from deepvis_caffe.viewer.panes.colors import GROUND, LINE, RAISED, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, put, write_middle
-from deepvis_caffe.viewer.panes.help import Group, help_picture
+from deepvis_caffe.viewer.panes.help import Group, help_pages, help_picture
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.view import Hover, View
 
@@ -56,7 +56,7 @@ class Screen:
         self._drawn: dict[str, _Drawn] = {}
         self._rects: dict[str, Rect] = {}
         self._canvas: Picture = blank(1, 1, GROUND)
-        self._help: Picture | None = None
+        self._help: tuple[int, Picture] | None = None  # its page
 
     def draw(
         self, view: View, width: int, height: int, stop: Callable[[], bool] = lambda: False
@@ -93,7 +93,7 @@ class Screen:
                 self._drawn[name] = _Drawn(rect, reads)
         picture = self._canvas.copy()
         if view.state.help:
-            self._lay_help(picture)
+            self._lay_help(picture, view.state.help_page)
         elif view.hover is not None:
             found = self.hit(view, view.hover.y, view.hover.x)
             if found is not None and found.tip:
@@ -101,9 +101,9 @@ class Screen:
         return picture
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the picture as it was drawn last; under the help, nothing."""
+        """What lies at a pixel of the picture as it was drawn last; the help lies over all."""
         if view.state.help:
-            return None
+            return Hit("command", value="help")
         for name, rect in self._rects.items():
             if rect.has(y, x) and name in self._panes:
                 pane = self._panes[name]
@@ -115,14 +115,23 @@ class Screen:
         found = ((name, rect) for name, rect in self._rects.items() if rect.has(y, x))
         return next(found, None)
 
-    def _lay_help(self, picture: Picture) -> None:
-        height, width = picture.shape[:2]
-        margin = min(height, width) // 16
-        room = Rect(0, 0, height, width).inset(margin)
-        if self._help is None:
-            self._help = help_picture(self._help_groups, room.height, room.width)
+    def help_pages(self, width: int, height: int) -> int:
+        """How many pages the help has in a window."""
+        room = _help_room(height, width)
+        return help_pages(self._help_groups, room.height, room.width)
+
+    def _lay_help(self, picture: Picture, page: int) -> None:
+        room = _help_room(*picture.shape[:2])
+        if self._help is None or self._help[0] != page:
+            made = help_picture(self._help_groups, room.height, room.width, page)
+            self._help = page, made
         picture[:] = picture // 3
-        put(picture, self._help, room.top, room.left)
+        put(picture, self._help[1], room.top, room.left)
+
+
+def _help_room(height: int, width: int) -> Rect:
+    short = min(height, width)
+    return Rect(0, 0, height, width).inset(short // 16 if short > 600 else min(8, short // 8))
 
 
 def draw_tip(picture: Picture, tip: str, hover: Hover) -> None:

@@ -18,7 +18,7 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
 from deepvis_caffe.viewer.frame import Frame, Newest
 from deepvis_caffe.viewer.layout import grid_aspect
-from deepvis_caffe.viewer.mouse import click, wheel
+from deepvis_caffe.viewer.mouse import click, mouse_help, wheel
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
 from deepvis_caffe.viewer.request import Result, request_of
@@ -64,7 +64,7 @@ class Session:
         self.state = State()
         self.running = True
         self.wake = threading.Event()
-        self._screen = Screen(help_table())
+        self._screen = Screen([*help_table(), mouse_help()])
         self._frames: Newest[Frame] = parts.frames
         self._frame: Frame | None = None
         self._result: Result | None = None
@@ -137,6 +137,7 @@ class Session:
         """Draw pictures of this size from now on, within limits."""
         self._width = min(max(width, SMALLEST[0]), LARGEST[0])
         self._height = min(max(height, SMALLEST[1]), LARGEST[1])
+        self._help_pages = self._screen.help_pages(self._width, self._height)
         self._settle(self.state)
 
     def push(self, picture: Picture, name: str) -> None:
@@ -232,7 +233,8 @@ class Session:
 
     def _settle(self, state: State) -> None:
         """Take a state on, and tell everybody whom it concerns."""
-        state = replace(state, aspect=grid_aspect(self._width, self._height))
+        aspect = grid_aspect(self._width, self._height)
+        state = replace(state, aspect=aspect, help_pages=self._help_pages)
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen tells

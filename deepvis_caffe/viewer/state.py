@@ -60,8 +60,10 @@ class State:
         Whether the input stands still.
     resize
         How a picture comes to the input's size: ``"crop"`` or ``"stretch"``.
-    help
-        Whether the list of keys lies over everything.
+    help, help_page
+        Whether the list of keys lies over everything, and which page of it.
+    help_pages
+        How many pages that has in the window.
     timing
         Whether the status line says where the time goes.
     aspect
@@ -88,6 +90,8 @@ class State:
     frozen: bool = False
     resize: Literal["crop", "stretch"] = "crop"
     help: bool = False
+    help_page: int = 0
+    help_pages: int = 1
     timing: bool = False
     aspect: float = 1.0
     scroll: int | None = None

@@ -274,6 +274,12 @@ def test_switches_switch_one_thing_and_back(key: str, field: str) -> None:
     assert changes(State(), key, key) == {}
 
 
+def test_h_goes_through_the_help_s_pages_and_closes_it() -> None:
+    few = State(help_pages=3)
+    assert [press(few, *"h" * n).help_page for n in range(5)] == [0, 0, 1, 2, 0]
+    assert [press(few, *"h" * n).help for n in range(5)] == [False, True, True, True, False]
+
+
 def test_0_crops_or_stretches() -> None:
     assert [press(State(), *"0" * n).resize for n in (1, 2)] == ["stretch", "crop"]
 

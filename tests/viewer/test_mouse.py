@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from viewer.scenes import scene
 
-from deepvis_caffe.viewer.mouse import click, wheel
-from deepvis_caffe.viewer.panes.pane import Hit
+from deepvis_caffe.viewer.mouse import DEEDS, click, mouse_help, wheel
+from deepvis_caffe.viewer.panes.pane import Hit, Kind
+from deepvis_caffe.viewer.screen import PANES
 from deepvis_caffe.viewer.state import State
 
 SCENE = scene()
@@ -28,7 +30,8 @@ def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
     once = click(STATE, SCENE, Hit("unit", 9))
     twice = click(once, SCENE, Hit("unit", 9))
     assert twice == replace(once, zoom="unit")
-    assert click(twice, SCENE, Hit("unit", 9)) == once
+    assert click(twice, SCENE, Hit("zoomed")) == once
+    assert click(replace(twice, zoom="back"), SCENE, Hit("zoomed")) == once
 
 
 def test_the_pass_s_mode_and_view_are_set() -> None:
@@ -54,3 +57,21 @@ def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
     assert wheel(STATE, SCENE, "grid", 1).unit == 10  # rows of 4
     assert wheel(STATE, SCENE, "grid", -2).unit == 0
     assert wheel(STATE, SCENE, "input", 1) == STATE
+
+
+def test_all_that_can_be_hit_is_in_the_table_once() -> None:
+    clicks = [deed.on for deed in DEEDS if deed.kind == "click"]
+    assert sorted(clicks) == sorted(set(get_args(Kind)) - {"nothing"})
+    wheels = [deed.on for deed in DEEDS if deed.kind == "wheel"]
+    assert wheels == [pane for pane in PANES if wheel(STATE, SCENE, pane, 1) != STATE]
+    assert {deed.on for deed in DEEDS if deed.kind == "move"} == {""}
+    assert all(deed.change for deed in DEEDS if deed.kind != "move")
+
+
+def test_the_help_names_all_that_the_mouse_does() -> None:
+    title, lines = mouse_help()
+    assert title == "Mouse"
+    assert [words for _, words in lines] == [deed.help for deed in DEEDS]
+    assert all(words for _, words in lines)
+    gestures = {"click": "click", "wheel": "wheel", "move": "point"}
+    assert [gesture for gesture, _ in lines] == [gestures[deed.kind] for deed in DEEDS]

@@ -12,15 +12,27 @@ from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.top_record import TopImage
 from deepvis_caffe.gallery.views import heat, overlay, show_diff
-from deepvis_caffe.text import line_ink, wrapped
+from deepvis_caffe.text import line_ink, text_width, wrapped
+from deepvis_caffe.viewer.actions import help_table
+from deepvis_caffe.viewer.mouse import mouse_help
 from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit, zoomed
+from deepvis_caffe.viewer.panes import help as help_pane
 from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.box import say
 from deepvis_caffe.viewer.panes.classes import ranked, scored
-from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, FAINT, RAISED, SOURCE, TROUBLE, WELL
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    BROKEN,
+    FAINT,
+    RAISED,
+    SOURCE,
+    TROUBLE,
+    WELL,
+    Color,
+)
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, blank
-from deepvis_caffe.viewer.panes.help import help_picture
+from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.levels import Boost, colour_maps
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.state import BACK_VIEWS, State
@@ -326,6 +338,41 @@ def test_every_line_of_the_help_is_there(size: tuple[int, int]) -> None:
     assert len(chips) == 40, "letters leave islands in their keys; none is as large"
     edge = np.concatenate([made[:2].reshape(-1, 3), made[-2:].reshape(-1, 3)])
     assert edge.max() < 80, "nothing runs out"
+
+
+@pytest.mark.parametrize("size", [(304, 224), (464, 344), (624, 464), (1180, 700), (2400, 1300)])
+def test_the_whole_help_is_there_in_any_window_and_nothing_is_cut(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width, height = size
+    groups = [*help_table(), mouse_help()]
+    pages = help_pages(groups, height, width)
+    assert (pages == 1) == (width > 1000)
+    written: list[str] = []
+    taken = np.zeros((height, width), int)
+
+    def note(
+        canvas: np.ndarray, line: str, rect: Rect, size: int, color: Color, *more: str, **kw: bool
+    ) -> None:
+        wide = text_width(line, size)
+        assert wide <= rect.width, f"{line!r} is cut"
+        middle = rect.top + rect.height // 2
+        left = rect.right - wide if "right" in more else rect.left
+        part = taken[middle - size // 2 : middle + size // 2, left : left + wide]
+        assert part.shape == (size // 2 * 2, wide), f"{line!r} runs out"
+        assert not part.any(), f"{line!r} lies on another"
+        part += 1
+        written.append(line)
+
+    monkeypatch.setattr(help_pane, "write_middle", note)
+    for page in range(pages):
+        taken[:] = 0
+        help_picture(groups, height, width, page)
+    said = " ".join(written)
+    for _, lines in groups:
+        for keys, words in lines:
+            assert f"{keys} {words}" in said
+    assert written.count("click") == sum(keys == "click" for keys, _ in mouse_help()[1])
 
 
 def test_a_group_that_is_too_long_gets_smaller_letters() -> None:

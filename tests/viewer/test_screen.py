@@ -155,12 +155,14 @@ def test_the_help_lies_over_everything_and_takes_the_mouse() -> None:
     screen, view = Screen(HELP), _view(help=True)
     made = screen.draw(replace(view, hover=Hover(300, 500)), *SIZE)
     assert has(made, ACCENT), "the group's title"
-    assert screen.hit(view, 300, 500) is None
+    assert screen.hit(view, 300, 500) == Hit("command", value="help")
     closed = replace(view, state=replace(view.state, help=False))
     plain = screen.draw(closed, *SIZE)
     np.testing.assert_array_equal(plain, Screen().draw(closed, *SIZE))
     assert made[:20].max() <= plain[:20].max() // 3 + 1
-    assert screen.hit(closed, 300, 500) is not None
+    hit = screen.hit(closed, 300, 500)
+    assert hit is not None
+    assert hit.kind == "unit"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 400), (90, 60), (200, 150), (430, 270), (640, 480)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,10 @@ from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
 from deepvis_caffe.viewer import library as library_module
 from deepvis_caffe.viewer import patterns as patterns_module
+from deepvis_caffe.viewer.actions import help_table
 from deepvis_caffe.viewer.frame import Frame
 from deepvis_caffe.viewer.headless import run_headless
+from deepvis_caffe.viewer.mouse import mouse_help
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.request import Request, Result
 from deepvis_caffe.viewer.screen import Screen
@@ -250,6 +253,24 @@ def test_under_the_help_the_wheel_turns_nothing(start: Start) -> None:
     session.draw()
     session.mouse("wheel", 350, 450, 1)
     assert session.state != before
+
+
+def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: Start) -> None:
+    session = start()
+    titles = [title for title, _ in session._screen._help_groups]
+    assert titles == [*(title for title, _ in help_table()), mouse_help()[0]]
+    session.resize(320, 240)
+    pages = session.state.help_pages
+    assert pages > 2
+    session.press("h")
+    seen = []
+    while session.state.help:
+        seen.append(settle(session)[:210].copy())
+        session.mouse("click", 100, 100)
+    assert len(seen) == pages
+    assert all(np.any(one != other) for one, other in itertools.pairwise(seen))
+    session.resize(1280, 800)
+    assert session.state.help_pages == 1
 
 
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(

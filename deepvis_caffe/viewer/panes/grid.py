@@ -74,11 +74,11 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """The unit under a pixel."""
-    if view.state.zoom != "off":
-        return Hit("nothing")
-    entry = view.scene.entries[view.state.layer]
+    entry, state = view.scene.entries[view.state.layer], view.state
+    if state.zoom != "off":
+        return Hit("zoomed", tip=_tip(view, entry, state.unit) if state.zoom == "unit" else "")
     room = inside(height, width, wide_letters(width))
-    unit = cells_of(entry, view.state, room).unit_at(y, x)
+    unit = cells_of(entry, state, room).unit_at(y, x)
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
 

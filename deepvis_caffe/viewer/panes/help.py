@@ -1,8 +1,9 @@
-"""The help: every action with its keys, from a table that is given."""
+"""The help: everything that keys and the mouse do, from a table that is given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import line_height, text_width, wrapped
@@ -12,13 +13,28 @@ from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, write, write_midd
 
 Group = tuple[str, Sequence[tuple[str, str]]]
 
-TITLE = "keys"
-CLOSE = "h closes this"
-SIZES = range(17, 8, -1)  # of the letters, the first that fits is taken
+TITLE = "keys and mouse"
+CLOSE, ONWARD = "h closes this", "h goes on"
+SIZES = range(26, 9, -1)  # of the letters on a single page, the first that fits is taken
+PAGED = 11  # and where there are several
+MOST_COLUMNS = 4
 
 
-def help_picture(groups: Sequence[Group], height: int, width: int) -> Picture:
-    """Draw the help.
+class _Laid(NamedTuple):
+    """Groups laid out: pages of columns of groups, and the size of the letters."""
+
+    size: int
+    room: int  # pixels of a column
+    pages: list[list[list[Group]]]
+
+
+def help_pages(groups: Sequence[Group], height: int, width: int) -> int:
+    """How many pages the help has in so many pixels; one, unless they are few."""
+    return len(_lay(groups, height, width).pages)
+
+
+def help_picture(groups: Sequence[Group], height: int, width: int, page: int = 0) -> Picture:
+    """Draw one page of the help.
 
     Parameters
     ----------
@@ -27,6 +43,8 @@ def help_picture(groups: Sequence[Group], height: int, width: int) -> Picture:
         apart by spaces: ``"left  j"``.
     height, width
         Of the picture.
+    page
+        From 0; the last where there are fewer.
 
     Returns
     -------
@@ -35,17 +53,18 @@ def help_picture(groups: Sequence[Group], height: int, width: int) -> Picture:
     """
     canvas = panel(height, width)
     frame(canvas, Rect(0, 0, height, width).inset(1), LINE)
-    size, columns = _fit(groups, height, width)
+    size, room, pages = _lay(groups, height, width)
+    page = min(page, len(pages) - 1)
     margin = _margin(width)
-    head = round(size * 4.2)
-    write(canvas, TITLE, round(size * 1.4), margin, round(size * 1.4), TEXT, bold=True)
-    line = Rect(round(size * 1.4), margin, round(size * 1.9), width - 2 * margin)
-    write_middle(canvas, CLOSE, line, size, FAINT, "right")
-    room = (width - 2 * margin) // max(1, len(columns))
-    for number, column in enumerate(columns):
-        left, top = margin + number * room, head
-        keys = _keys_width(column, size, room)
+    line = Rect(round(size * 1.2), margin, round(size * 1.9), width - 2 * margin)
+    write_middle(canvas, TITLE, line, round(size * 1.3), TEXT, "left", bold=True)
+    more = f"{page + 1} of {len(pages)}: " if len(pages) > 1 else ""
+    close = CLOSE if page == len(pages) - 1 else ONWARD
+    write_middle(canvas, f"{more}{close}", line, size, FAINT, "right")
+    for number, column in enumerate(pages[page]):
+        left, top = margin + number * room, _head(size)
         for title, lines in column:
+            keys = _keys_width(lines, size, room)
             write(canvas, title, top, left, size, ACCENT, room - size, bold=True)
             top += round(size * 1.8)
             for names, words in lines:
@@ -58,80 +77,118 @@ def _draw_line(
     canvas: Picture, names: str, words: str, top: int, left: int, size: int, room: int, keys: int
 ) -> int:
     """One action; the top of the next."""
-    x = left
-    for name in names.split():
-        wide = text_width(name, size - 1) + round(size * 0.8)
-        chip = Rect(top, x, round(size * 1.45), min(wide, keys))
-        fill(canvas, chip, RAISED, size // 4)
-        write_middle(canvas, name, chip, size - 1, TEXT)
-        x += wide + 4
-    at = Rect(top, left + keys, round(size * 1.45), max(1, room - keys - size))
+    high = round(size * 1.45)
+    for number, row in enumerate(_chip_rows(names, size, keys)):
+        x = left
+        for name, wide in row:
+            chip = Rect(top + number * round(size * 1.75), x, high, wide)
+            fill(canvas, chip, RAISED, size // 4)
+            write_middle(canvas, name, chip, size - 1, TEXT)
+            x += wide + 4
+    at = Rect(top, left + keys, high, max(1, room - keys - size))
     for number, line in enumerate(wrapped(words, size, at.width)):
-        row = at._replace(top=top + number * line_height(size))
-        write_middle(canvas, line, row, size, SOFT, "left")
-    return top + _line_height(words, size, room, keys)
+        row_ = at._replace(top=top + number * line_height(size))
+        write_middle(canvas, line, row_, size, SOFT, "left")
+    return top + _line_height(names, words, size, room, keys)
 
 
-def _fit(groups: Sequence[Group], height: int, width: int) -> tuple[int, list[list[Group]]]:
-    """The largest letters with which all groups fit, and the groups of each column."""
-    room = width - 2 * _margin(width)
+def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
+    """With the largest letters with which all fits on one page; on several, if none do."""
+    whole = width - 2 * _margin(width)
     for size in SIZES:
-        for count in range(1, 5):
-            wide = room // count
-            if wide < 17 * size:
-                break
-            columns = _pack(groups, height - round(size * 5), wide, size)
-            if len(columns) <= count:
-                return size, _balanced(groups, height - round(size * 5), wide, size, count)
-    count = max(1, min(4, room // (17 * SIZES[-1])))  # too small a window: what fits
-    return SIZES[-1], _pack(groups, height - 4 * SIZES[-1], room // count, SIZES[-1])[:count]
+        high = _height(height, size)
+        for count in range(1, min(MOST_COLUMNS, whole // (17 * size)) + 1):
+            columns = _pack(groups, high, whole // count, size)
+            if columns is not None and len(columns) <= count:
+                columns = _balanced(groups, high, whole // count, size, count)
+                return _Laid(size, whole // count, [columns])
+    count = max(1, min(MOST_COLUMNS, whole // (17 * PAGED)))
+    room, high = whole // count, _height(height, PAGED)
+    parts = [part for group in groups for part in _parts(group, high, room, PAGED)]
+    columns = _pack(parts, high, room, PAGED) or [[part] for part in parts]
+    pages = [columns[first : first + count] for first in range(0, len(columns), count)]
+    return _Laid(PAGED, room, pages or [[]])
 
 
-def _pack(groups: Sequence[Group], height: int, width: int, size: int) -> list[list[Group]]:
-    """Fill columns from the top; a group stays whole where a column can hold it."""
+def _pack(groups: Sequence[Group], high: int, room: int, size: int) -> list[list[Group]] | None:
+    """Fill columns from the top with whole groups; None where one is higher than a column."""
     columns: list[list[Group]] = [[]]
-    used = 0
     for group in groups:
-        tall = _group_height(group, size, width)
-        if columns[-1] and used + tall > height:
+        if _height_of([group], size, room) > high:
+            return None
+        if _height_of([*columns[-1], group], size, room) > high:
             columns.append([])
-            used = 0
-        if tall > height:
-            columns += [[]] * 9  # no size fits that needs more columns than there are
         columns[-1].append(group)
-        used += tall
     return columns
 
 
 def _balanced(
-    groups: Sequence[Group], height: int, width: int, size: int, count: int
+    groups: Sequence[Group], high: int, room: int, size: int, count: int
 ) -> list[list[Group]]:
-    """As many columns, as short as they can be."""
-    for tall in range(size, height, size):
-        columns = _pack(groups, tall, width, size)
-        if len(columns) <= count:
+    """At most `count` columns, as short as they can be."""
+    for lower in range(size, high + size, size):
+        columns = _pack(groups, min(lower, high), room, size)
+        if columns is not None and len(columns) <= count:
             return columns
-    return _pack(groups, height, width, size)
+    raise AssertionError("they did fit")
 
 
-def _group_height(group: Group, size: int, room: int) -> int:
-    keys = _keys_width([group], size, room)
-    lines = sum(_line_height(words, size, room, keys) for _, words in group[1])
-    return round(size * 1.8) + lines + size
+def _parts(group: Group, high: int, room: int, size: int) -> list[Group]:
+    """A group in parts, none higher than a column as far as its lines let it."""
+    title, lines = group
+    parts: list[tuple[str, list[tuple[str, str]]]] = [(title, [])]
+    for line in lines:
+        longer = (title, [*parts[-1][1], line])
+        if parts[-1][1] and _height_of([longer], size, room) > high:
+            parts.append((title, []))
+        parts[-1][1].append(line)
+    return list(parts)
 
 
-def _line_height(words: str, size: int, room: int, keys: int) -> int:
+def _height_of(column: Sequence[Group], size: int, room: int) -> int:
+    high = -size
+    for _, lines in column:
+        keys = _keys_width(lines, size, room)
+        high += round(size * 1.8) + size
+        high += sum(_line_height(names, words, size, room, keys) for names, words in lines)
+    return high
+
+
+def _line_height(names: str, words: str, size: int, room: int, keys: int) -> int:
+    rows = len(_chip_rows(names, size, keys))
     lines = len(wrapped(words, size, max(1, room - keys - size)))
-    return round(size * 1.75) + (lines - 1) * line_height(size)
+    return max(rows * round(size * 1.75), round(size * 1.75) + (lines - 1) * line_height(size))
 
 
-def _keys_width(column: Sequence[Group], size: int, room: int) -> int:
+def _chip_rows(names: str, size: int, keys: int) -> list[list[tuple[str, int]]]:
+    """Keys and their widths, in rows of a width."""
+    rows: list[list[tuple[str, int]]] = [[]]
+    x = 0
+    for name in names.split():
+        wide = min(text_width(name, size - 1) + round(size * 0.8), keys)
+        if rows[-1] and x + wide > keys:
+            rows.append([])
+            x = 0
+        rows[-1].append((name, wide))
+        x += wide + 4
+    return rows
+
+
+def _keys_width(lines: Sequence[tuple[str, str]], size: int, room: int) -> int:
     widths = [
         sum(text_width(name, size - 1) + round(size * 0.8) + 4 for name in names.split())
-        for _, lines in column
         for names, _ in lines
     ]
     return min(max(widths, default=0) + size // 2, room // 2)
+
+
+def _head(size: int) -> int:
+    return round(size * 3.6)
+
+
+def _height(height: int, size: int) -> int:
+    """Rows of a column."""
+    return max(1, height - _head(size) - size)
 
 
 def _margin(width: int) -> int:
