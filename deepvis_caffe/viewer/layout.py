@@ -19,6 +19,8 @@ from deepvis_caffe.viewer.state import State
 WIDE = 1100  # pixels; a window with a column at each side
 NARROW = 420  # pixels; below, there is no column
 LOW = 260  # pixels; below, there is no list of layers
+# (width, height), least and most: what can be laid out, and what a picture of it may cost.
+SMALLEST, LARGEST = (320, 240), (3840, 2160)
 
 
 class Part(NamedTuple):
@@ -69,6 +71,14 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
     else:
         left = _narrow_column(frame.side, state)
     return found | _column(left, Rect(grid.top, gap, grid.height, frame.side), gap)
+
+
+def within_limits(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) nearest to this that a picture of the viewer may have."""
+    return (
+        min(max(width, SMALLEST[0]), LARGEST[0]),
+        min(max(height, SMALLEST[1]), LARGEST[1]),
+    )
 
 
 def grid_aspect(width: int, height: int) -> float:

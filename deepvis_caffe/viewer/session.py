@@ -17,7 +17,7 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
 from deepvis_caffe.viewer.frame import Frame, Newest
-from deepvis_caffe.viewer.layout import grid_aspect
+from deepvis_caffe.viewer.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.mouse import click, mouse_help, wheel
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Mouse = Literal["move", "click", "wheel", "leave"]
 
-SMALLEST, LARGEST = (320, 240), (3840, 2160)  # width, height of a picture
 MESSAGE = 6.0  # seconds that a message stays
 POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
 RATE_EVERY = 0.5  # seconds between two counts of results a second
@@ -135,8 +134,7 @@ class Session:
 
     def resize(self, width: int, height: int) -> None:
         """Draw pictures of this size from now on, within limits."""
-        self._width = min(max(width, SMALLEST[0]), LARGEST[0])
-        self._height = min(max(height, SMALLEST[1]), LARGEST[1])
+        self._width, self._height = within_limits(width, height)
         self._help_pages = self._screen.help_pages(self._width, self._height)
         self._settle(self.state)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from deepvis_caffe.viewer.browser.surface import MouseKind
+from deepvis_caffe.viewer.layout import within_limits
 
 LONGEST = 500  # characters; the longest that the page sends has 70
 KEYS = (
@@ -30,9 +31,6 @@ KEYS = (
     "delete",
 )
 _CHARACTER = re.compile(r"[!-~]")
-# What a screen may be: (width, height), least and most. The least is what the viewer can lay out,
-# the most what a picture of it may cost.
-LEAST, MOST = (320, 240), (3840, 2160)
 
 Place = Annotated[int, Field(ge=0, lt=10_000)]
 
@@ -80,12 +78,8 @@ class Size(_Said):
 
     @property
     def clamped(self) -> tuple[int, int]:
-        """(width, height) within `LEAST` and `MOST`."""
-        width, height = (
-            min(max(size, least), most)
-            for size, least, most in zip((self.width, self.height), LEAST, MOST, strict=True)
-        )
-        return width, height
+        """(width, height), within what the viewer draws."""
+        return within_limits(self.width, self.height)
 
 
 class Take(_Said):
