@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from deepvis_caffe.viewer.keys import key_name
-from deepvis_caffe.viewer.session import Mouse, Session
+from deepvis_caffe.viewer.mouse import MouseKind
+from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.shift import Shift
 
 BETWEEN = 0.004  # seconds of drawing between two looks for keys
@@ -71,7 +72,7 @@ class Inbox:
 
     def on_mouse(self, event: int, x: int, y: int, flags: int, _: Any) -> None:
         """Take what OpenCV tells: pixels of the picture, however the window stretches it."""
-        kind: Mouse
+        kind: MouseKind
         steps = 0
         if event == self._cv2.EVENT_MOUSEMOVE:
             kind = "move"

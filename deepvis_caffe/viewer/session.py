@@ -11,14 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
 from deepvis_caffe.viewer.frame import Frame, Newest
 from deepvis_caffe.viewer.layout import grid_aspect, within_limits
-from deepvis_caffe.viewer.mouse import click, mouse_help, wheel
+from deepvis_caffe.viewer.mouse import MouseKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
 from deepvis_caffe.viewer.request import Result, request_of
@@ -30,8 +30,6 @@ from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts
-
-Mouse = Literal["move", "click", "wheel", "leave"]
 
 MESSAGE = 6.0  # seconds that a message stays
 POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
@@ -116,7 +114,7 @@ class Session:
             self._settle(change(self.state, self.scene))
         self.wake.set()
 
-    def mouse(self, kind: Mouse, y: int, x: int, steps: int = 0) -> None:
+    def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
         """The mouse moved, clicked or turned its wheel by `steps` at this pixel, or left."""
         self._hover = None if kind == "leave" else Hover(y, x)
         self._pointed = time.monotonic()

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from deepvis_caffe.viewer.browser.surface import MouseKind
 from deepvis_caffe.viewer.layout import within_limits
+from deepvis_caffe.viewer.mouse import MouseKind
 
 LONGEST = 500  # characters; the longest that the page sends has 70
 KEYS = (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from deepvis_caffe.image import Picture
-
-MouseKind = Literal["move", "click", "wheel", "leave"]
+from deepvis_caffe.viewer.mouse import MouseKind
 
 
 class Surface(Protocol):
