@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import load
-from deepvis_caffe.cli.view import keep_opencv_single
+from deepvis_caffe.image import opencv_threads
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -108,16 +109,15 @@ def run(name: str, who: str, seconds: float) -> Figures:
         parts = Parts(net, [Stream()], Path(folder))
         session = Session(parts)
         draw: Draw = session.draw
+        threads: AbstractContextManager[None] = nullcontext()
         if who == OURS:
-            keep_opencv_single()
+            threads = opencv_threads(1)  # as `deepvis view` has it
         else:
             draw = _under_one_lock(parts, session)
-        session.start()
-        try:
+        with threads, closing(session):
+            session.start()
             _until(lambda: draw() and session.settled, 60)
             figures = _drive(session, draw, seconds)
-        finally:
-            session.close()
     return figures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,7 @@ def view(
     Press h in the window for the list of keys, q to quit.
     """
     from deepvis_caffe.cli.progress import progress_bar
+    from deepvis_caffe.image import opencv_threads
     from deepvis_caffe.viewer.script import parse_keys
 
     if browser and headless:
@@ -68,8 +70,8 @@ def view(
 
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
-    keep_opencv_single()
-    try:
+    # OpenCV keeps to one thread: the net has the cores, and what is drawn is small.
+    with opencv_threads(1), closing(session):
         session.start()
         for key in keys:
             session.press(key)
@@ -87,8 +89,6 @@ def view(
             from deepvis_caffe.viewer.window import run_window
 
             run_window(session)
-    finally:
-        session.close()
 
 
 def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
@@ -109,10 +109,3 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     labels = labels_for(settings, net)
     making = Making(params, settings.seeds, labels) if synthesis else None
     return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
-
-
-def keep_opencv_single() -> None:
-    """Keep OpenCV to one thread: the net has the cores, and what is drawn is small."""
-    import cv2
-
-    cv2.setNumThreads(1)

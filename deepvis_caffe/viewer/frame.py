@@ -42,7 +42,6 @@ class Newest(Generic[T]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._item: T | None = None
-        self._closed = False
 
     def put(self, item: T) -> None:
         """Put the newest in; one that nobody took is gone."""
@@ -53,12 +52,6 @@ class Newest(Generic[T]):
     def take(self, timeout: float | None = 0.0) -> T | None:
         """Take what is there out, waiting for it up to `timeout` seconds (None: for ever)."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
+            self._changed.wait_for(lambda: self._item is not None, timeout)
             item, self._item = self._item, None
             return item
-
-    def close(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()

@@ -224,5 +224,3 @@ def test_the_slot_keeps_the_newest_and_wakes_who_waits() -> None:
     assert slot.take() is None
     threading.Timer(0.01, slot.put, [3]).start()
     assert slot.take(LONG) == 3
-    slot.close()
-    assert slot.take(None) is None
