@@ -7,20 +7,19 @@ old page used goes after that: so there is a whole page at every moment, the old
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from deepvis_caffe import __version__
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.gallery.index import Results
+from deepvis_caffe.gallery.one_file import PageTemplates, source_hash
 from deepvis_caffe.gallery.page_data import dumps, index_json, part_texts
 
 SCRIPTS = (
@@ -95,37 +94,27 @@ def page_html(results: Results, base: str, parts: list[list[str]]) -> str:
     base, parts
         Addresses of the results folder and of each layer's parts, as seen from the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("deepvis_caffe.gallery", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-
-    def source(*names: str) -> str:
-        loader: Any = environment.loader
-        return "\n".join(loader.get_source(environment, name)[0] for name in names)
-
-    script = f'\n"use strict";\n(() => {{\n{source(*SCRIPTS)}}})();\n'
+    templates = PageTemplates("deepvis_caffe.gallery")
+    script = templates.script(SCRIPTS)
     models = sorted({layer.model for layer in results.layers if layer.model})
-    return environment.get_template("page.html").render(
+    own = {
+        "style": templates.joined(STYLES),
+        "script": script,
+        "index": dumps(index_json(results, base, parts)),
+    }
+    return templates.render(
+        own,
         version=__version__,
         name=", ".join(models) or results.folder.resolve().name,
         policy=_policy(script),
-        style=Markup(source(*STYLES)),
-        script=Markup(script),
-        index=Markup(dumps(index_json(results, base, parts))),
     )
 
 
 def _policy(script: str) -> str:
     """What a browser lets the page do: run this script, load what lies beside it, nothing else."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
-        f"img-src 'self' file: data:; script-src 'self' file: 'sha256-{digest}'"
+        f"img-src 'self' file: data:; script-src 'self' file: {source_hash(script)}"
     )
 
 
