@@ -80,8 +80,6 @@ X11[0xFE20] = "backtab"  # ISO_Left_Tab, GTK's
 CONTROL_ALT = 0xC0000  # GTK's bits of keys that are the window system's, as Ctrl and s
 DELETE = 127  # what macOS gives for the backspace key
 
-NAMES = frozenset({*X11.values(), *WINDOWS.values(), *MACOS.values(), *CONTROL.values()})
-
 
 def key_name(code: int) -> str | None:
     """The name of a key, its character where it has one; None where there is no key or no name.

@@ -44,8 +44,3 @@ class Recent(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-    @property
-    def held(self) -> int:
-        """Bytes that are held."""
-        return self._held

@@ -105,11 +105,6 @@ class Worker:
         """Why the last frame has no result; empty where it has one."""
         return self._failure
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def close(self, timeout: float = 10.0) -> bool:
         """End the thread after what it computes now; whether it ended within `timeout` seconds."""
         with self._news:

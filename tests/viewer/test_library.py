@@ -325,8 +325,10 @@ def test_what_is_kept_is_bounded() -> None:
     recent: Recent[str, int] = Recent(100)
     for name, size in (("a", 60), ("b", 30), ("a", 50), ("c", 20)):
         recent.put(name, size, size)
-    assert (recent.held, len(recent), recent.get("b")) == (100, 3, 30)
+    assert (list(recent), recent.get("b")) == (["b", "a", "c"], 30), "100 bytes in all"
     recent.put("d", 1, 10)  # "a" was put longest ago, "b" has been used since
-    assert (recent.get("a"), recent.held) == (None, 60)
+    assert (recent.get("a"), list(recent)) == (None, ["c", "b", "d"])
+    recent.put("f", 3, 41)  # one more than there is room for, once 60 are held
+    assert list(recent) == ["b", "d", "f"]
     recent.put("e", 2, 500)
-    assert (list(recent), recent.get("e"), recent.held) == (["e"], 2, 500)
+    assert (list(recent), recent.get("e")) == (["e"], 2)

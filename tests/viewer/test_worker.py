@@ -115,7 +115,6 @@ def test_an_error_is_said_and_the_next_frame_is_computed(
     worker.show(frame(1))
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == worker.failure == said
-    assert worker.alive
     worker.show(frame(2))
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == worker.failure == ""
@@ -176,11 +175,14 @@ def test_idle_work_that_fails_ends_nothing(start: Callable) -> None:
         raise ZeroDivisionError("once and again")
 
     changed = threading.Semaphore(0)
-    worker = start(answer, Newest(), changed.release, idle)
+    results = Newest[Result]()
+    worker = start(answer, results, changed.release, idle)
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == "ZeroDivisionError: once and again"
     assert worker.failure == "", "no frame was without its result"
-    assert worker.alive
+    worker.ask(Request(0))
+    worker.show(frame(1))
+    assert results.take(LONG) is not None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is a process's there")

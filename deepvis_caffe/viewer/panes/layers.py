@@ -102,11 +102,6 @@ def layers_height(rows: int, width: int) -> int:
     return rows * (chip_height(layer_letters(width)) + GAP) - GAP + 2 * PAD
 
 
-def rows_of(entries: tuple[Entry, ...], width: int) -> int:
-    """How many rows a list takes in a width."""
-    return 1 + _flow(entries, width - 2 * PAD, layer_letters(width), False)[-1].row
-
-
 def first_row(view: View, height: int, width: int) -> int:
     """Which row of chips is on top now, from 0."""
     places = [place for place, _ in _visible(view, height, width)]

@@ -123,11 +123,6 @@ class Player:
         with self._news:
             return self._status
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def close(self, timeout: float = CLOSING) -> bool:
         """End the thread and let go of every device; whether that was done in time."""
         with self._news:
