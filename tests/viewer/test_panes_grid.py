@@ -114,6 +114,15 @@ def test_a_layer_of_many_units_is_shown_by_the_page() -> None:
     assert hit.index == cells.first
 
 
+def test_a_page_without_a_single_number_is_marked_as_such() -> None:
+    for values in (np.full(5000, np.nan), np.full(5000, np.inf)):
+        shown = view_of(scene(entry("fc", 5000)), values.reshape(-1, 1, 1), State(aspect=1.0))
+        made = PANE.draw(shown, 700, 900)
+        place = cells_of(shown.scene.entries[0], shown.state, _room(700, 900)).rect(1000)
+        assert place is not None
+        assert tuple(made[place.top, place.left]) == BROKEN
+
+
 def test_a_layer_that_is_not_computed_yet_is_not_another_ones_maps() -> None:
     layers = scene(entry("a", 4, 2, 2), entry("b", 4, 2, 2))
     old = view_of(layers, np.full((4, 2, 2), 7), State(layer=0))

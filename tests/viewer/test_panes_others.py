@@ -64,6 +64,18 @@ def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     assert len(colours(drawn) & colours(made)) > 2
 
 
+@pytest.mark.parametrize("name", BACK_VIEWS)
+def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
+    bad = DIFF.copy()
+    bad[1, 2, 3], bad[0, 5, 7] = np.nan, np.inf
+    made = diff_picture(replace(_backward(name), result=replace(_backward(name).result, back=bad)))
+    assert made is not None
+    assert made.shape == (8, 10, 3)
+    marked = (made == BROKEN).all(axis=2)
+    assert sorted(zip(*np.nonzero(marked), strict=True)) == [(2, 3), (5, 7)]
+    assert len(colours(made)) > 4, "the others are told apart"
+
+
 def test_a_result_of_another_pass_is_not_shown() -> None:
     shown = _backward("norm")
     for change in ({"back": "deconv"}, {"unit": 1}, {"source": (0, 1)}, {"back": "off"}):

@@ -7,7 +7,9 @@ import numpy as np
 from deepvis_caffe.gallery.montage import vivid
 from deepvis_caffe.gallery.views import heat, overlay, show_diff
 from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.viewer.panes.colors import BROKEN
 from deepvis_caffe.viewer.panes.maps import input_diff
+from deepvis_caffe.viewer.request import Floats
 from deepvis_caffe.viewer.view import View
 
 ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
@@ -20,8 +22,9 @@ def diff_picture(view: View) -> Picture | None:
         return None
     if view.state.back_view == "heat":
         return heated_input(view)
-    picture = show_diff(np.nan_to_num(diff), view.preprocessor, view.state.back_view)
-    return vivid(picture) if view.state.back_view in ABOUT_GRAY else picture
+    picture = show_diff(_finite(diff), view.preprocessor, view.state.back_view)
+    picture = vivid(picture) if view.state.back_view in ABOUT_GRAY else picture
+    return _marked(picture, diff)
 
 
 def heated_input(view: View) -> Picture | None:
@@ -29,7 +32,20 @@ def heated_input(view: View) -> Picture | None:
     diff = input_diff(view)
     if diff is None or view.result is None:
         return None
-    warm, picture = heat(np.nan_to_num(diff)), view.result.picture
+    warm, picture = heat(_finite(diff)), view.result.picture
     if warm.shape != picture.shape[:2]:
         warm = resize_image(warm, *picture.shape[:2])
-    return overlay(picture, warm)
+    return _marked(overlay(picture, warm), diff)
+
+
+def _finite(diff: Floats) -> Floats:
+    return np.nan_to_num(diff, posinf=0, neginf=0)
+
+
+def _marked(picture: Picture, diff: Floats) -> Picture:
+    """Mark pixels whose diff is no number, as the grid does."""
+    bad = np.asarray(~np.isfinite(diff).all(axis=0), np.uint8)
+    if bad.any():
+        picture = picture.copy()
+        picture[resize_image(bad, *picture.shape[:2]) > 0] = BROKEN
+    return picture

@@ -113,8 +113,9 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
     boost = boost_of(view.state, signed=shows_diffs(view))
     if len(page) < len(maps):  # colours are told apart over the whole layer, not over the page
-        ends = maps.reshape(-1)[[np.nanargmin(maps), np.nanargmax(maps)]]
-        extra = np.broadcast_to(ends.reshape(2, 1, 1), (2, *maps.shape[1:]))
+        good = maps[np.isfinite(maps)]
+        ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
+        extra = np.broadcast_to(ends.reshape(-1, 1, 1), (len(ends), *maps.shape[1:]))
         page = np.concatenate([page, extra])
     stack = colour_maps(page, cells.height, cells.width, boost)
     high, wide = cells.height, cells.width
