@@ -10,6 +10,7 @@ import typer
 
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.labels import labels_for
+from deepvis_caffe.cli.termination import orderly_termination
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
@@ -71,7 +72,7 @@ def view(
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
     # OpenCV keeps to one thread: the net has the cores, and what is drawn is small.
-    with opencv_threads(1), closing(session):
+    with opencv_threads(1), orderly_termination(), closing(session):
         session.start()
         for key in keys:
             session.press(key)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import cv2
@@ -61,6 +65,26 @@ def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
     a, b = (cv2.imread(f"{name}/frame_0001.png") for name in "ab")
     assert a.shape == b.shape == (480, 640, 3)
     assert np.any(a[:-STATUS] != b[:-STATUS])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
+    command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "view"]
+    flags = ["photos", "--browser", "--port", "0", "--press", "r", "--no-synthesis"]
+    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as viewer:
+        assert viewer.stderr is not None
+        said = viewer.stderr.readline()
+        assert "the viewer is at" in said
+        with urllib.request.urlopen(said.split()[-1]) as page:  # it runs
+            assert page.status == 200
+        viewer.send_signal(number)
+        assert viewer.stderr.read() == ""
+    assert viewer.returncode == 128 + signal.SIGTERM
+    (video,) = (folder / "out" / "viewer").iterdir()
+    assert video.name == "video_0001.mp4"
+    there, picture = cv2.VideoCapture(str(video)).read()
+    assert there
+    assert picture.shape == (800, 1280, 3)
 
 
 @pytest.mark.parametrize(
