@@ -171,6 +171,30 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
     assert said == ["no picture yet", f"computing {what} ...", f"no {what}: the fan is off"]
 
 
+@pytest.mark.parametrize("width", [70, 90, 120, 160, 260])
+def test_a_number_and_its_rank_do_not_lie_on_each_other(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Rect] = []
+
+    def note(canvas: np.ndarray, line: str, top: int, left: int, size: int, *more: object) -> None:
+        places.append(Rect(top, left, size, text_width(line, size)))
+
+    def note_right(
+        canvas: np.ndarray, line: str, row: Rect, size: int, color: Color, *more: str
+    ) -> None:
+        if "of" in line:
+            wide = text_width(line, size)
+            places.append(Rect(row.top, row.right - wide, row.height, wide))
+
+    monkeypatch.setattr(detail, "write", note)
+    monkeypatch.setattr(detail, "write_middle", note_right)
+    values = np.full((1000, 1, 1), 1.7e-13)
+    detail.PANE.draw(view_of(scene(entry("fc", 1000)), values), 120, width)
+    value, rank = places
+    assert value.right < rank.left or value.bottom <= rank.top
+
+
 def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(input_pane, "say", lambda canvas, room, line, *more: said.append(line))

@@ -109,11 +109,16 @@ def _scale(height: int, width: int, boost: Boost) -> Picture:
 
 def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
     value = float(values[unit])
-    large = min(round(size * 2.4), max(size, room.height // 4))
-    write(canvas, number(value), room.top, room.left, large, TEXT)
     rank = 1 + int((np.nan_to_num(values, nan=-np.inf) > value).sum())
-    words = f"{ordinal(rank)} of {len(values)}"
+    told, words = number(value), f"{ordinal(rank)} of {len(values)}"
+    large = min(round(size * 2.4), max(size, room.height // 4))
+    beside = room.width - text_width(words, size) - size
+    while large > size and text_width(told, large) > beside:
+        large -= 1
+    write(canvas, told, room.top, room.left, large, TEXT)
     row = Rect(room.top, room.left, round(large * 1.3), room.width)
+    if text_width(told, large) > beside:  # in a row of its own
+        row = Rect(row.bottom, room.left, round(size * 1.5), room.width)
     write_middle(canvas, words, row, size, SOFT, "right")
     graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
     if graph.height > 2 * size:
