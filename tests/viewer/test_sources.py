@@ -184,6 +184,16 @@ def test_a_camera_that_is_not_there_says_so(fake_camera: type[FakeCapture]) -> N
     assert camera.trouble == "/dev/video7 does not open; trying again"
 
 
+def test_a_camera_without_a_picture_is_not_said_to_be_gone(
+    fake_camera: type[FakeCapture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_camera, "read", lambda self: (False, None))
+    camera = Camera(0)
+    assert camera.read(lambda seconds: None) is None
+    assert camera.trouble == "camera 0 opens, but gives no picture; trying again"
+    assert fake_camera.released == 1
+
+
 def test_gray_and_four_channel_frames_become_rgb() -> None:
     class Two:
         def __init__(self, frame: np.ndarray) -> None:

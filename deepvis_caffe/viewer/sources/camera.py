@@ -57,7 +57,8 @@ class Camera(Source):
             self.close()  # its end, after which comes its start
             return None
         if picture is None:
-            self.trouble = f"{self.name} is gone; trying again"
+            state = "is gone" if self._seen else "opens, but gives no picture"
+            self.trouble = f"{self.name} {state}; trying again"
             self.close()
             pause(AGAIN)
             return None
