@@ -215,6 +215,23 @@ def test_without_a_camera_it_says_so_and_goes_on_with_what_comes_next(
     assert status.trouble
 
 
+def test_of_several_sources_that_give_way_each_is_said(
+    play: Callable[..., Player], frames: Frames
+) -> None:
+    cameras = Stream("camera 0"), Stream("camera 1")
+    for camera in cameras:
+        camera.given.put(None)
+    player = play(*cameras, Stills("photographs"))
+    assert frames.next() == "photographs 0"
+    assert player.status().message == "camera 0 is gone, camera 1 is gone: photographs"
+    player.step(1)
+    assert frames.next() == "photographs 1"
+    cameras[1].given.put(None)
+    player.switch(-1)
+    assert frames.next() == "photographs 1"
+    assert player.status().message == "camera 1 is gone: photographs"
+
+
 def test_a_camera_that_is_pulled_out_is_waited_for(
     play: Callable[..., Player], frames: Frames
 ) -> None:

@@ -62,7 +62,7 @@ class Player:
         self._closing = False
         self._gave: set[int] = set()  # sources that have given a picture
         self._status = PlayerStatus(self._sources[0].name)
-        self._failed: set[int] = set()  # sources that gave way since the last command
+        self._failed: dict[int, str] = {}  # why sources gave way, since the last command
         self._note = ""  # why it is another source than was asked for
         self._thread = threading.Thread(target=self._run, name="deepvis input", daemon=True)
 
@@ -190,13 +190,12 @@ class Player:
     def _give_way(self, trouble: str) -> None:
         """Go on to the next source that was not tried yet, if there is one."""
         self._status = PlayerStatus(self._sources[self._at].name, trouble, True)
-        self._failed.add(self._at)
+        self._failed[self._at] = trouble.removesuffix("; trying again")
         count = len(self._sources)
         for index in (i % count for i in range(self._at + 1, self._at + count)):
             if index not in self._failed:
                 self._choose(index)
-                said = trouble.removesuffix("; trying again")
-                self._note = f"{said}: {self._sources[index].name}"
+                self._note = f"{', '.join(self._failed.values())}: {self._sources[index].name}"
                 return
         self._status = replace(self._status, stuck=True)
 
