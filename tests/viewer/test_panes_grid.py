@@ -171,6 +171,18 @@ def test_patterns_stand_in_their_units_cells() -> None:
         assert (inner == color).all()
 
 
+def test_a_pattern_alone_is_the_unit_s_and_never_its_activation() -> None:
+    red, blue = (np.full((6, 6, 3), color, np.uint8) for color in ((250, 10, 20), (10, 20, 250)))
+    alone = State(patterns=True, zoom="unit", unit=4)
+    shown = replace(view(np.ones((9, 4, 4)), alone), patterns={4: red})
+    assert has(PANE.draw(shown, *SIZE), (250, 10, 20))
+    large = replace(shown, unit=UnitPictures(optimized=(blue,)))
+    assert has(PANE.draw(large, *SIZE), (10, 20, 250))
+    none = replace(shown, patterns={})
+    other = view_of(none.scene, np.random.default_rng(0).random((9, 4, 4)), alone)
+    np.testing.assert_array_equal(PANE.draw(none, *SIZE), PANE.draw(other, *SIZE))
+
+
 def test_zoom_fills_the_pane() -> None:
     maps = np.random.default_rng(0).random((3, 2, 3))
     shown = view(maps, State(zoom="unit", unit=1))

@@ -31,8 +31,13 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
         return
-    if view.state.patterns and view.unit.optimized:
-        paste(canvas, view.unit.optimized[0], room)
+    if view.state.patterns:
+        small = view.patterns.get(view.state.unit)
+        made = view.unit.optimized[0] if view.unit.optimized else small
+        if made is None:
+            say(canvas, room, view.unit.note or "no optimised image of this unit yet", size)
+        else:
+            paste(canvas, made, room)
         return
     maps = shown_maps(view)
     entry = view.scene.entries[view.state.layer]
