@@ -57,6 +57,7 @@ class Screen:
         self._rects: dict[str, Rect] = {}
         self._canvas: Picture = blank(1, 1, GROUND)
         self._help: tuple[int, Picture] | None = None  # its page
+        self._pages = (0, 0), 1  # of the help, in a window of that size
 
     def draw(
         self, view: View, width: int, height: int, stop: Callable[[], bool] = lambda: False
@@ -117,8 +118,11 @@ class Screen:
 
     def help_pages(self, width: int, height: int) -> int:
         """How many pages the help has in a window."""
-        room = _help_room(height, width)
-        return help_pages(self._help_groups, room.height, room.width)
+        if self._pages[0] != (width, height):
+            room = _help_room(height, width)
+            pages = help_pages(self._help_groups, room.height, room.width)
+            self._pages = (width, height), pages
+        return self._pages[1]
 
     def _lay_help(self, picture: Picture, page: int) -> None:
         room = _help_room(*picture.shape[:2])

@@ -133,7 +133,6 @@ class Session:
     def resize(self, width: int, height: int) -> None:
         """Draw pictures of this size from now on, within limits."""
         self._width, self._height = within_limits(width, height)
-        self._help_pages = self._screen.help_pages(self._width, self._height)
         self._settle(self.state)
 
     def push(self, picture: Picture, name: str) -> None:
@@ -230,7 +229,10 @@ class Session:
     def _settle(self, state: State) -> None:
         """Take a state on, and tell everybody whom it concerns."""
         aspect = grid_aspect(self._width, self._height)
-        state = replace(state, aspect=aspect, help_pages=self._help_pages)
+        state = replace(state, aspect=aspect)
+        if state.help:
+            pages = self._screen.help_pages(self._width, self._height)
+            state = replace(state, help_pages=pages)
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen tells

@@ -97,7 +97,10 @@ def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
     whole = width - 2 * _margin(width)
     for size in SIZES:
         high = _height(height, size)
+        least = sum(round(size * 1.8) + len(lines) * round(size * 1.75) for _, lines in groups)
         for count in range(1, min(MOST_COLUMNS, whole // (17 * size)) + 1):
+            if least > count * high:  # seen without a look at the words, which takes its time
+                continue
             columns = _pack(groups, high, whole // count, size)
             if columns is not None and len(columns) <= count:
                 columns = _balanced(groups, high, whole // count, size, count)
