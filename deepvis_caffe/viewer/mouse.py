@@ -126,7 +126,7 @@ DEEDS = (
     Deed("click", "back", "a backward mode: set it", _click_back),
     Deed("click", "view", "a backward view: set it", _click_view),
     Deed("click", "top", "a top image: make it the input", _click_top),
-    Deed("click", "command", "h for help: this list", _click_command),
+    Deed("click", "command", "h for help: this list; again: close it", _click_command),
     Deed("wheel", "layers", "over the layers: scroll them", _turn_layers),
     Deed("wheel", "grid", "over the units: next row, previous row", _turn_grid),
     Deed("move", "", "at anything: what it is, and its value"),
