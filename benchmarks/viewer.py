@@ -3,9 +3,10 @@
     python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16]
 
 Drives the real loop, all but OpenCV's window: a synthetic 640x480 stream of 60 frames a second, the
-session, a look for keys every 8 ms. A typist presses "next layer" at moments that nobody knows; a
-key is answered when the first picture that shows its effect is drawn. The toolbox's way (DVT) is
-the same session with the net and the drawing under one lock, the whole net forward, on pycaffe.
+session, a wait of 8 ms for keys and a look for them between panes, as the window has. A typist
+presses "next layer" at moments that nobody knows; a key is answered when the first picture that
+shows its effect is drawn. The toolbox's way (DVT) is the same session with the net and the drawing
+under one lock, the whole net forward, on pycaffe.
 Each contestant has a process of its own, one after the other once a round. Random weights.
 """
 
@@ -31,6 +32,7 @@ from rich.table import Table
 
 from benchmarks.cases import load
 from deepvis_caffe.image import opencv_threads
+from deepvis_caffe.viewer import worker as worker_module
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -172,6 +174,7 @@ def _type(typed: list[float], over: threading.Event, awake: threading.Event) -> 
 def _under_one_lock(parts: Parts, session: Session) -> Draw:
     """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
     lock = threading.Lock()
+    worker_module.NICE = 0  # its threads were equals
     worker: Any = parts.worker
     compute = worker._compute
 
