@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.operators import regularizer
 from deepvis_caffe.optimizer.params import AscentParams
@@ -92,7 +91,9 @@ def ascend(
             record.see(t, x, activation, on_top)
             gradient = back(net.input_gradient(diff))
             direction = steer(gradient)
-            steepest, square = slope_of(ops, direction)
+            steepest = xp.maximum(
+                xp.amax(direction, axis=(1, 2, 3)), -xp.amin(direction, axis=(1, 2, 3))
+            )
             record.feel(steepest)
             look = t % LOOK_EVERY == 0
             ends = t == last or (look and record.all_ended())
@@ -102,8 +103,9 @@ def ascend(
                     objective = objective.narrowed()
                 slope = Slope(
                     gradient=gradient,
-                    square=square,
-                    activation=xp.asarray(activation, dtype=xp.float64),
+                    direction=direction,
+                    steepest=steepest,
+                    activation=activation,
                     pixel_scale=preprocessor.pixel_scale,
                     xp=xp,
                 )
@@ -116,18 +118,3 @@ def ascend(
             if ends:
                 break
     return record.tracks()
-
-
-def slope_of(ops: ArrayOps, gradient: Any) -> tuple[Any, Any]:
-    """Each image's largest ``|g|`` and its squared norm ``|g|^2``, (N,) float64 both.
-
-    The gradient is divided by its maximum before it is squared: a saturated softmax has gradients
-    of 1e-30, whose squares float32 cannot hold.
-    """
-    xp = ops.xp
-    steepest = xp.amax(abs(gradient), axis=(1, 2, 3))
-    safe = xp.where(steepest > 0, steepest, 1)[:, None, None, None]
-    unit = gradient / safe
-    square = xp.asarray((unit * unit).sum(axis=(1, 2, 3)), dtype=xp.float64)
-    steepest = xp.asarray(steepest, dtype=xp.float64)
-    return steepest, steepest * steepest * square

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ class Slope:
     ----------
     gradient
         (N, C, H, W), the gradient of ``push * activation``.
-    square
-        (N,) float64, the squared norm ``|g|^2`` of the gradient, or of the direction that a
-        preconditioner made of it, whatever its magnitude.
+    direction
+        (N, C, H, W), where the step goes: the gradient, or what a preconditioner made of it.
+    steepest
+        (N,), the largest magnitude in `direction`.
     activation
-        (N,) float64.
+        (N,).
     pixel_scale
         How far one 8-bit gray level moves the input.
     xp
@@ -33,10 +35,24 @@ class Slope:
     """
 
     gradient: Any
-    square: Any
+    direction: Any
+    steepest: Any
     activation: Any
     pixel_scale: float
     xp: ModuleType
+
+    @cached_property
+    def square(self) -> Any:
+        """(N,) float64, the squared norm of `direction`; worked out where a rate asks for it.
+
+        The direction is divided by its maximum before it is squared: a saturated softmax has
+        gradients of 1e-30, whose squares float32 cannot hold.
+        """
+        xp = self.xp
+        unit = self.direction / xp.where(self.steepest > 0, self.steepest, 1)[:, None, None, None]
+        square = xp.asarray((unit * unit).sum(axis=(1, 2, 3)), dtype=xp.float64)
+        steepest = xp.asarray(self.steepest, dtype=xp.float64)
+        return steepest * steepest * square
 
 
 class Rate(Protocol):
@@ -57,7 +73,7 @@ class Constant:
 
     def __call__(self, slope: Slope) -> Any:
         """The learning rates, (N,)."""
-        return slope.xp.full_like(slope.square, self.lr)
+        return slope.xp.full_like(slope.steepest, self.lr, dtype=slope.xp.float64)
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,8 @@ class Progress01:
 
     def __call__(self, slope: Slope) -> Any:
         """The learning rates, (N,)."""
-        desired = (self.late * (1 - slope.activation)).clip(max=self.early)
+        activation = slope.xp.asarray(slope.activation, dtype=slope.xp.float64)
+        desired = (self.late * (1 - activation)).clip(max=self.early)
         return (desired / slope.square).clip(max=self.max_lr)
 
 

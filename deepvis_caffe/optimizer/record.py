@@ -99,13 +99,14 @@ class Record:
         running = self._stop == _RUNNING
         self._history[t] = activation
         self._steps += running
-        better = running & ((self._push * activation > self._best) | self._latest)
-        self._best = where(better, self._push * activation, self._best)
+        reached = activation if self._push == 1 else self._push * activation
+        better = running if self._latest else running & (reached > self._best)
+        self._best = where(better, reached, self._best)
         self._best_step = where(better, t, self._best_step)
         self._best_x = self._replace(better, x, self._best_x)
-        reached = running & on_top & (self._top_step < 0)
-        self._top_step = where(reached, t, self._top_step)
-        self._top_x = self._replace(reached, x, self._top_x)
+        first = running & on_top & (self._top_step < 0)
+        self._top_step = where(first, t, self._top_step)
+        self._top_x = self._replace(first, x, self._top_x)
 
     def feel(self, steepest: Any) -> None:
         """End the images whose gradient is all 0 or not finite; `steepest` is its maximum (N,)."""
@@ -145,10 +146,15 @@ class Record:
 
     def _replace(self, which: Any, x: Any, kept: Any) -> Any:
         """`kept` with the images of `x` that `which` (N,) names."""
-        if self._ops.on_host and not which.any():
-            return kept  # looking is free on the host, and most steps have nothing to copy
+        if self._ops.on_host:  # looking is free there, and most steps have nothing to copy
+            if not which.any():
+                return kept
+            if which.all():
+                return x
         return self._ops.xp.where(which[:, None, None, None], x, kept)
 
     def _end(self, which: Any, reason: int) -> None:
+        if self._ops.on_host and not which.any():
+            return
         running = self._stop == _RUNNING
         self._stop = self._ops.xp.where(running & which, reason, self._stop)

@@ -9,7 +9,6 @@ import pytest
 
 from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimizer.ascent import slope_of
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Slope
 
 # |g|^2 = 4 * 4 = 16 and 4 * 0.25 = 1; the second image's gradient is 0 on half its pixels
@@ -23,9 +22,10 @@ def rates_of(request: pytest.FixtureRequest) -> Any:
 
     def rates(rate: Any, activations: list[float], pixel_scale: float = 1.0) -> list[float]:
         gradient = ops.asarray(GRADIENTS)
-        _, square = slope_of(ops, gradient)
-        activation = ops.asarray(activations, np.float64)
-        return rate(Slope(gradient, square, activation, pixel_scale, ops.xp)).tolist()
+        steepest = ops.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
+        activation = ops.asarray(activations)
+        slope = Slope(gradient, gradient, steepest, activation, pixel_scale, ops.xp)
+        return rate(slope).tolist()
 
     return rates
 
