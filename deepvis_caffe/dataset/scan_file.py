@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,56 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
     ImageError
         There is none, it is damaged, or another version wrote it.
     """
+    with _opened(path) as (file, header):
+        layers = {
+            about["name"]: _layer(file, f"{number}/", about)
+            for number, about in enumerate(header["layers"])
+        }
+        scan = Scan(
+            layers,
+            tuple(header["names"]),
+            file["labels"],
+            int(header["images"]),
+            tuple((name, why) for name, why in header["skipped"]),
+        )
+        _check(scan)
+        return scan, header["recipe"]
+
+
+def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments | None, int]:
+    """One layer's moments, and nothing else of a scan that may be large.
+
+    Parameters
+    ----------
+    names
+        What the layer may be called.
+    units
+        How many it has; a layer of another number is not this one.
+
+    Returns
+    -------
+    moments
+        None where the scan has not looked at this layer.
+    images
+        How many the scan has.
+
+    Raises
+    ------
+    ImageError
+        As `read_scan`.
+    """
+    with _opened(path) as (file, header):
+        for number, about in enumerate(header["layers"]):
+            if about["name"] in names and about["shape"][0] == units:
+                moments = _moments(file, f"{number}/", about)
+                _check_moments(about["name"], moments, units)
+                return moments, int(header["images"])
+        return None, int(header["images"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A scan's file and its header; whatever is wrong with it is an `ImageError`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
@@ -77,19 +128,7 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
                     f"{path} is of version {header['version']}, and version {VERSION} is what can "
                     "be read here; make it again"
                 )
-            layers = {
-                about["name"]: _layer(file, f"{number}/", about)
-                for number, about in enumerate(header["layers"])
-            }
-            scan = Scan(
-                layers,
-                tuple(header["names"]),
-                file["labels"],
-                int(header["images"]),
-                tuple((name, why) for name, why in header["skipped"]),
-            )
-            _check(scan)
-            return scan, header["recipe"]
+            yield file, header
     except FileNotFoundError:
         raise ImageError(f"there is no {path}: `deepvis top-images` makes it") from None
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
@@ -117,12 +156,13 @@ def _arrays(layer: LayerScan) -> dict[str, np.ndarray]:
 
 
 def _layer(file: Any, prefix: str, about: Mapping[str, Any]) -> LayerScan:
-    a = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+    known = (name for name in file.files if name.startswith(prefix))
+    a = {name.removeprefix(prefix): file[name] for name in known if name != f"{prefix}products"}
     top = Top(a["value"], a["image"].astype(np.int64), a["position"].astype(np.int64))
     return LayerScan(
         shape=tuple(about["shape"]),
         top=top,
-        moments=Moments(int(about["count"]), a["mean"], a["squares"], a.get("products")),
+        moments=_moments(file, prefix, about),
         zeros=a["zeros"],
         low=a["low"],
         high=a["high"],
@@ -130,6 +170,23 @@ def _layer(file: Any, prefix: str, about: Mapping[str, Any]) -> LayerScan:
         histogram=a["histogram"],
         classes=Classes(a["label"], a["label_count"], a["label_total"]),
     )
+
+
+def _moments(file: Any, prefix: str, about: Mapping[str, Any]) -> Moments:
+    products = f"{prefix}products"
+    return Moments(
+        int(about["count"]),
+        file[f"{prefix}mean"],
+        file[f"{prefix}squares"],
+        file[products] if products in file.files else None,
+    )
+
+
+def _check_moments(name: str, moments: Moments, units: int) -> None:
+    shapes = [moments.mean.shape, moments.squares.shape]
+    products = moments.products
+    if shapes != [(units,)] * 2 or (products is not None and products.shape != (units, units)):
+        raise ValueError(f"the arrays of layer {name!r} do not fit each other")
 
 
 def _check(scan: Scan) -> None:
@@ -143,11 +200,12 @@ def _check(scan: Scan) -> None:
             and len(top.value) == units
             and layer.histogram.shape == (units, BINS)
             and layer.classes.total.shape == (len(layer.classes.label), units)
-            and all(len(one) == units for one in (layer.moments.mean, layer.zeros, layer.active))
+            and all(len(one) == units for one in (layer.zeros, layer.active))
             and (not top.image.size or -1 <= top.image.min() <= top.image.max() < names)
         )
         if not fits:
             raise ValueError(f"the arrays of layer {name!r} do not fit each other")
+        _check_moments(name, layer.moments, units)
 
 
 def _bytes(value: Any) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset.correlation import Pairs, strongest
 from deepvis_caffe.dataset.histogram import EDGES
 from deepvis_caffe.dataset.moments import ROUNDING, Moments
 from deepvis_caffe.dataset.scan import Scan
 
 MOST_ALIKE = 3
+MOST_RELATED = 6  # either way
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class UnitStatistics:
     alike
         The units of the layer that it goes with most, either way, and Pearson's correlation, the
         closest first; empty where that was not kept.
+    together, apart
+        The units that rise with it, and those that fall where it rises, likewise.
     """
 
     images: int
@@ -65,12 +69,16 @@ class UnitStatistics:
     highest: float
     dead: bool
     bars: Bars
-    alike: tuple[tuple[int, float], ...] = ()
+    alike: Pairs = ()
+    together: Pairs = ()
+    apart: Pairs = ()
 
 
 def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
     """What a scan says of one unit of one of its layers."""
     found = scan.layers[layer]
+    together, apart = related(found.moments, unit)
+    closest = sorted((*together, *apart), key=lambda pair: -abs(pair[1]))  # stable: as they were
     return UnitStatistics(
         images=scan.images,
         mean=float(found.moments.mean[unit]),
@@ -81,7 +89,9 @@ def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
         highest=float(found.high[unit]),
         dead=bool(found.active[unit] == 0),
         bars=bars_of(found.histogram[unit]),
-        alike=most_alike(found.moments, unit),
+        alike=tuple(closest[:MOST_ALIKE]),
+        together=together,
+        apart=apart,
     )
 
 
@@ -94,16 +104,12 @@ def bars_of(histogram: NDArray[np.int64]) -> Bars:
     return Bars(tuple(histogram[first:last].tolist()), tuple(EDGES[first : last + 1].tolist()))
 
 
-def most_alike(
-    moments: Moments, unit: int, count: int = MOST_ALIKE
-) -> tuple[tuple[int, float], ...]:
-    """The units that one goes with most, as `Moments.correlation` has it, for one row alone."""
+def related(moments: Moments, unit: int, count: int = MOST_RELATED) -> tuple[Pairs, Pairs]:
+    """The units that rise with one, and that fall where it rises, from one row of the products."""
     if moments.products is None:
-        return ()
+        return (), ()
     spread = np.sqrt(np.maximum(np.diag(moments.products), 0))
     spread[moments.deviation() <= ROUNDING * np.abs(moments.mean)] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         row = np.clip(moments.products[unit] / (spread[unit] * spread), -1, 1)
-    row[unit] = np.nan
-    order = np.argsort(-np.abs(row), kind="stable")  # what is no number comes last
-    return tuple((int(one), float(row[one])) for one in order[:count] if np.isfinite(row[one]))
+    return strongest(row, unit, count, 1), strongest(row, unit, count, -1)

@@ -79,12 +79,27 @@ def select_unit(state: State, scene: Scene, unit: int) -> State:
     return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
 
 
+def walk(state: State, scene: Scene, steps: int) -> State:
+    """Select the unit so many rows further down in the correlation's matrix."""
+    units = scene.entries[state.layer].units
+    order = state.order if len(state.order) == units else range(units)
+    row = order.index(state.unit) + steps
+    return select_unit(state, scene, order[max(0, min(row, units - 1))])
+
+
 def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
     """Move the cursor: over layers one by one and, downward, into the grid; there by cells."""
     if state.cursor == "layers":
         if rows:
             return replace(state, cursor="units") if rows > 0 else state
         return select_layer(state, scene, state.layer + columns)
+    if state.shows_correlation:
+        at_top = walk(state, scene, -1).unit == state.unit
+        return (
+            replace(state, cursor="layers")
+            if at_top and rows < 0
+            else walk(state, scene, rows + columns)
+        )
     _, width = grid_shape(scene.entries[state.layer], state.aspect)
     unit = state.unit + columns + rows * width
     if rows < 0 and unit < 0:  # over the upper edge
@@ -148,7 +163,9 @@ def _freeze_source(state: State, scene: Scene) -> State:
 
 
 def _show_back(state: State, scene: Scene) -> State:
-    if state.patterns:  # back to whatever the grid showed before
+    if state.correlation:  # back to whatever the grid showed before
+        return replace(state, correlation=False)
+    if state.patterns:
         return replace(state, patterns=False)
     back = "gradient" if not state.show_back and state.back == "off" else state.back
     return replace(state, show_back=not state.show_back, back=back)
@@ -164,6 +181,20 @@ def _toggle(field: str, state: State, scene: Scene) -> State:
 
 def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
     return replace(state, **{field: (getattr(state, field) + 1) % count})
+
+
+def _show_patterns(state: State, scene: Scene) -> State:
+    return replace(state, patterns=state.correlation or not state.patterns, correlation=False)
+
+
+def _show_correlation(state: State, scene: Scene) -> State:
+    if state.shows_correlation:
+        return replace(state, correlation=False)
+    return replace(state, correlation=True, zoom="off")
+
+
+def _next_order(state: State, scene: Scene) -> State:
+    return replace(state, by_number=not state.by_number, order=())
 
 
 def _next_zoom(state: State, scene: Scene) -> State:
@@ -204,9 +235,9 @@ ACTIONS = (
     Action("freeze_source", ("d",), BACKWARD, "hold the unit that it starts from", _freeze_source),
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge the unit, the backward result, nothing", _next_zoom),
-    Action(
-        "patterns", ("s",), GRID, "optimised images, or activations", partial(_toggle, "patterns")
-    ),
+    Action("patterns", ("s",), GRID, "optimised images, or activations", _show_patterns),
+    Action("correlation", ("1",), GRID, "which units go together", _show_correlation),
+    Action("order", ("2",), GRID, "these by likeness, or by number", _next_order),
     Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),
     Action(
         "individual",

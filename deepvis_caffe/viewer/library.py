@@ -35,6 +35,7 @@ LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
 AT_A_TIME = 0.05  # seconds of patterns that are read before something newer may come first
 SHOW_EVERY = 0.3  # seconds between two showings of a layer that is being read
 LONGEST_QUEUE = 32
+MOST_MERGED = 16  # a unit that is shown and those that go with it
 MONTAGE = -1  # in place of a seed
 
 Key = tuple[Entry, int]
@@ -93,7 +94,7 @@ class Library:
         self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
         self._working: tuple[Key, Picture, float] | None = None
         self._notes: dict[Key, str] = {}
-        self._merged: tuple[Key, UnitPictures] | None = None
+        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # as they were asked for
         self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
         self._scan = ScanReader(self.folder)  # and this
         self._version = 0
@@ -124,9 +125,12 @@ class Library:
         key = (entry, unit)
         with self._news:
             self._want(key)
-            if self._merged is None or self._merged[0] != key:
-                self._merged = key, self._merge(key)
-            return self._merged[1]
+            if key not in self._merged:
+                self._merged[key] = self._merge(key)
+            self._merged.move_to_end(key)
+            while len(self._merged) > MOST_MERGED:
+                self._merged.popitem(last=False)
+            return self._merged[key]
 
     def patterns(self, entry: Entry) -> Patterns:
         """One small picture for each unit that has one, as far as they are read.
@@ -230,8 +234,7 @@ class Library:
         )
 
     def _refresh(self, key: Key) -> None:
-        if self._merged is not None and self._merged[0] == key:
-            self._merged = None
+        self._merged.pop(key, None)
 
     def _take_made(self, layer: _Layer, entry: Entry) -> None:
         """What was made of a layer and is not read from disk yet."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deepvis_caffe.viewer.actions import BY_NAME, select_layer, select_unit, set_back
+from deepvis_caffe.viewer.actions import BY_NAME, select_layer, select_unit, set_back, walk
 from deepvis_caffe.viewer.panes.help import Group
 from deepvis_caffe.viewer.panes.pane import Hit
 from deepvis_caffe.viewer.state import BACKS, Scene, State, grid_shape
@@ -84,6 +84,12 @@ def _click_zoomed(state: State, scene: Scene, hit: Hit) -> State:
     return replace(state, zoom="off")
 
 
+def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
+    """Its row, and in the row that is selected already its column."""
+    unit = hit.index if hit.index != state.unit else int(hit.value)
+    return replace(select_unit(state, scene, unit), cursor="units")
+
+
 def _click_class(state: State, scene: Scene, hit: Hit) -> State:
     layer = next(at for at, one in enumerate(scene.entries) if one.name == hit.value)
     chosen = select_layer(state, scene, layer)
@@ -114,6 +120,8 @@ def _turn_layers(state: State, scene: Scene, steps: int, first_row: int) -> Stat
 
 
 def _turn_grid(state: State, scene: Scene, steps: int, first_row: int) -> State:
+    if state.shows_correlation:
+        return replace(walk(state, scene, steps), cursor="units")
     _, columns = grid_shape(scene.entries[state.layer], state.aspect)
     return replace(select_unit(state, scene, state.unit + steps * columns), cursor="units")
 
@@ -122,6 +130,7 @@ DEEDS = (
     Deed("click", "layer", "a layer: select it", _click_layer),
     Deed("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
     Deed("click", "zoomed", "what is enlarged: all units again", _click_zoomed),
+    Deed("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
     Deed("click", "class", "a class: select its unit", _click_class),
     Deed("click", "back", "a backward mode: set it", _click_back),
     Deed("click", "view", "a backward view: set it", _click_view),

@@ -11,6 +11,7 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.viewer.catalogue import Entry, catalogue
 from deepvis_caffe.viewer.compute import Compute
+from deepvis_caffe.viewer.correlations import Correlations
 from deepvis_caffe.viewer.frame import Frame, Newest
 from deepvis_caffe.viewer.library import Library
 from deepvis_caffe.viewer.request import Result
@@ -48,7 +49,7 @@ class Parts:
         Of the net.
     frames, results
         Slots with the newest of each.
-    player, library, worker
+    player, library, correlations, worker
         The threads.
     folder
         Where screenshots and videos go.
@@ -70,6 +71,7 @@ class Parts:
         self._changed: Callable[[], None] = lambda: None
         self._pushed: Pushed | None = None
         self.library = Library(results, lambda: self._changed())
+        self.correlations = Correlations(results, lambda: self._changed())
         self._synthesis = Synthesis(net, self.library, making) if making else None
         self.worker = Worker(
             Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
@@ -80,6 +82,7 @@ class Parts:
         """Start every thread; `changed` is called whenever there may be something new to show."""
         self._changed = changed
         self.library.start()
+        self.correlations.start()
         self.worker.start()
         self.player.start()
 
@@ -109,7 +112,8 @@ class Parts:
 
     def close(self) -> bool:
         """End every thread; whether all of them ended in time."""
-        ended = [self.player.close(), self.worker.close(), self.library.close()]
+        threads = (self.player, self.worker, self.library, self.correlations)
+        ended = [one.close() for one in threads]
         return all(ended)
 
     def _show(self, frame: Frame) -> None:

@@ -21,12 +21,13 @@ from deepvis_caffe.viewer.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.mouse import MouseKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.recorder import Recorder
+from deepvis_caffe.viewer.relations import Relations
 from deepvis_caffe.viewer.request import Result, request_of
 from deepvis_caffe.viewer.screen import Screen
 from deepvis_caffe.viewer.sources.source import Source
 from deepvis_caffe.viewer.sources.top import top_source
 from deepvis_caffe.viewer.state import State
-from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
+from deepvis_caffe.viewer.view import NO_RELATION, Hover, Status, UnitPictures, View
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts
@@ -62,6 +63,7 @@ class Session:
         self.running = True
         self.wake = threading.Event()
         self._screen = Screen([*help_table(), mouse_help()])
+        self._relations = Relations(parts.library, parts.correlations)
         self._frames: Newest[Frame] = parts.frames
         self._frame: Frame | None = None
         self._result: Result | None = None
@@ -173,6 +175,7 @@ class Session:
             view.unit,  # by identity, as it is itself while nothing is new
             view.patterns_version,
             view.failure,
+            view.relation,  # likewise
             self._width,
             self._height,
         )
@@ -195,7 +198,11 @@ class Session:
     @property
     def reading(self) -> bool:
         """Whether pictures of units that would be shown are still read from disk."""
-        return self._parts.library.busy
+        parts = self._parts
+        if parts.correlations.busy:
+            return True
+        self._view()  # asks for what belongs to what was read just now
+        return parts.library.busy or parts.correlations.busy
 
     @property
     def drawn(self) -> int:
@@ -229,7 +236,7 @@ class Session:
     def _settle(self, state: State) -> None:
         """Take a state on, and tell everybody whom it concerns."""
         aspect = grid_aspect(self._width, self._height)
-        state = replace(state, aspect=aspect)
+        state = replace(state, aspect=aspect, order=self._order(state))
         if state.help:
             pages = self._screen.help_pages(self._width, self._height)
             state = replace(state, help_pages=pages)
@@ -242,6 +249,12 @@ class Session:
         entry = self.scene.entries[state.layer]
         self._parts.want(entry if state.synthesis else None, state.unit)
 
+    def _order(self, state: State) -> tuple[int, ...]:
+        """In which the arrows walk through the correlation's matrix."""
+        if not state.correlation or state.by_number:
+            return ()
+        return self._relations.order(self.scene.entries[state.layer])
+
     def _say_making(self, on: bool) -> None:
         if not self._parts.makes_images:
             self.say("this viewer was started without the making of images", trouble=True)
@@ -249,6 +262,9 @@ class Session:
             self.say(f"units without images get {'some' if on else 'none'}")
 
     def _take(self) -> None:
+        order = self._order(self.state)
+        if order is not self.state.order:  # it came from the disk meanwhile
+            self.state = replace(self.state, order=order)
         frame = self._frames.take()
         if frame is not None:
             self._frame = frame
@@ -271,6 +287,9 @@ class Session:
         state, parts = self.state, self._parts
         entry = self.scene.entries[state.layer]
         version, patterns = parts.library.patterns(entry) if state.patterns else (0, {})
+        shown = state.shows_correlation
+        # Before the unit itself: what is asked for last is read first.
+        relation = self._relations.of(entry, state.unit) if shown else NO_RELATION
         unit = parts.library.unit(entry, state.unit) if state.unit_images else UnitPictures()
         return View(
             state=state,
@@ -282,6 +301,7 @@ class Session:
             patterns=patterns,
             patterns_version=version,
             failure=self.trouble,
+            relation=relation,
             status=self._status(),
             hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
         )

@@ -48,6 +48,12 @@ class State:
         Whether the grid shows diffs instead of activations.
     patterns
         Whether the grid shows each unit's optimised image instead.
+    correlation
+        Whether it shows how the layer's units go together, whatever else it is set to.
+    by_number
+        Whether the units in that stand in the order of their numbers, and not of their likeness.
+    order
+        That order of the selected layer, in which the arrows walk there; empty is by number.
     zoom
         What fills the grid's pane instead of the grid: the selected unit, or the backward result.
     gamma, individual, colormap
@@ -80,6 +86,9 @@ class State:
     source: UnitRef | None = None
     show_back: bool = False
     patterns: bool = False
+    correlation: bool = False
+    by_number: bool = False
+    order: tuple[int, ...] = ()
     zoom: Zoom = "off"
     gamma: int = 0
     individual: int = 0
@@ -95,6 +104,11 @@ class State:
     timing: bool = False
     aspect: float = 1.0
     scroll: int | None = None
+
+    @property
+    def shows_correlation(self) -> bool:
+        """Whether the grid's pane shows it now, and nothing lies over it."""
+        return self.correlation and self.zoom == "off"
 
     @property
     def back_source(self) -> UnitRef:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.gallery.top_record import TopImage
 from deepvis_caffe.image import Picture
@@ -48,6 +49,48 @@ class UnitPictures:
     found: tuple[TopImage, ...] = ()
     columns: int = 3
     statistics: UnitStatistics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Partner:
+    """A unit that goes with the selected one, or against it.
+
+    Attributes
+    ----------
+    unit, value
+        Which, and Pearson's r.
+    picture
+        A strip of the images that excite it most, or an optimised one; None where there is none.
+    """
+
+    unit: int
+    value: float
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """How the selected layer's units go together, and with whom the selected one does.
+
+    Attributes
+    ----------
+    correlation
+        The layer's; None where it is not known.
+    note
+        Why that is, and what to do, a line each; empty while it is being read.
+    partners
+        Those that rise with the selected unit, the closest first, then those that fall.
+    pictured
+        Whether room is to be left for their pictures.
+    """
+
+    correlation: Correlation | None = None
+    note: tuple[str, ...] = ()
+    partners: tuple[Partner, ...] = ()
+    pictured: bool = False
+
+
+NO_RELATION = Relation()
 
 
 @dataclass(frozen=True)
@@ -118,6 +161,8 @@ class View:
     failure
         Why there is no result of what is asked: an error's words. Empty where there is one, or it
         is on its way.
+    relation
+        How units go together, where the grid shows that.
     status, hover
         Beside them.
     """
@@ -131,6 +176,7 @@ class View:
     patterns: Mapping[int, Picture] = field(default_factory=dict)
     patterns_version: int = 0
     failure: str = ""
+    relation: Relation = NO_RELATION
     status: Status = field(default_factory=Status)
     hover: Hover | None = None
 

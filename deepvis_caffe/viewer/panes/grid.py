@@ -8,7 +8,7 @@ import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.catalogue import Entry
-from deepvis_caffe.viewer.panes import zoomed
+from deepvis_caffe.viewer.panes import correlation, zoomed
 from deepvis_caffe.viewer.panes.box import inside, say, titled, wide_letters
 from deepvis_caffe.viewer.panes.cells import Cells, cells_of
 from deepvis_caffe.viewer.panes.colors import (
@@ -42,7 +42,8 @@ def reads(view: View) -> Hashable:
         (view.scene, state.layer, state.unit, state.cursor, state.back_source, state.back),
         (state.show_back, state.patterns, state.gamma, state.individual, state.colormap),
         (state.aspect, state.zoom, state.back_view, shown),
-        (None if state.patterns and state.zoom == "off" else result),
+        (None if (state.patterns or state.correlation) and state.zoom == "off" else result),
+        (state.correlation, state.by_number, view.relation),
         (view.unit if state.zoom == "unit" else None),
         (view.frame is None, view.failure),  # "no picture yet"
     )
@@ -54,6 +55,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(height, width, size, *_title(view))
     if view.state.zoom != "off":
         zoomed.draw(view, canvas, room, size)
+        return canvas
+    if view.state.correlation:
+        correlation.draw(view, canvas, room, size)
         return canvas
     entry = view.scene.entries[view.state.layer]
     maps = None if view.state.patterns else shown_maps(view)
@@ -73,11 +77,14 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The unit under a pixel."""
+    """The unit under a pixel, or the two of a pair."""
     entry, state = view.scene.entries[view.state.layer], view.state
     if state.zoom != "off":
         return Hit("zoomed", tip=_tip(view, entry, state.unit) if state.zoom == "unit" else "")
-    room = inside(height, width, wide_letters(width))
+    size = wide_letters(width)
+    room = inside(height, width, size)
+    if state.correlation:
+        return correlation.hit(view, room, size, y, x)
     unit = cells_of(entry, state, room).unit_at(y, x)
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
@@ -90,6 +97,8 @@ def _title(view: View) -> tuple[str, str, str]:
     more = extent(entry)
     if state.zoom != "off":
         return zoomed.title(view)
+    if state.correlation:
+        return correlation.title(view)
     if state.patterns:
         return entry.name, f"optimised images, {len(view.patterns)} of {entry.units}", ""
     maps = shown_maps(view)

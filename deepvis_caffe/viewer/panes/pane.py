@@ -9,7 +9,9 @@ from typing import Literal, NamedTuple
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.view import View
 
-Kind = Literal["layer", "unit", "zoomed", "class", "back", "view", "top", "command", "nothing"]
+Kind = Literal[
+    "layer", "unit", "pair", "zoomed", "class", "back", "view", "top", "command", "nothing"
+]
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,10 @@ class Hit:
     ----------
     kind
         ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
-        layer named `value`; ``"zoomed"`` is what fills the grid's place; ``"back"`` and ``"view"``
-        set the backward pass's mode and view to `value`; ``"command"`` is the action named
-        `value`; ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be pointed at.
+        layer named `value`; ``"pair"`` is the units `index` and `value` of the layer; ``"zoomed"``
+        is what fills the grid's place; ``"back"`` and ``"view"`` set the backward pass's mode and
+        view to `value`; ``"command"`` is the action named `value`; ``"top"`` is the top image
+        numbered `index`; ``"nothing"`` can only be pointed at.
         What a click on each does is in `deepvis_caffe.viewer.mouse`.
     index, value
         See there.

@@ -6,6 +6,7 @@ import math
 
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.image import Picture
+from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import FAINT, SOFT, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
 from deepvis_caffe.viewer.panes.words import number
@@ -46,8 +47,7 @@ def draw_spread(canvas: Picture, statistics: UnitStatistics, room: Rect, size: i
     write_middle(canvas, f"{statistics.zeros:.0%} zeros", row, small, SOFT, "right")
     if statistics.alike:
         row = row._replace(top=row.top + line)
-        units = ", ".join(f"{unit} ({value:+.2f})" for unit, value in statistics.alike)
-        write_middle(canvas, f"goes with {units}", row, small, SOFT, "left")
+        write_middle(canvas, _alike(statistics, row.width, small), row, small, SOFT, "left")
 
 
 def spread_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int) -> str:
@@ -67,6 +67,13 @@ def spread_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int
     else:
         where = f"is {number(low)} to {number(high)}"
     return f"{count:,} image{'s' * (count != 1)} whose strongest {where}"
+
+
+def _alike(statistics: UnitStatistics, width: int, size: int) -> str:
+    """The units that it goes with, as many as have room."""
+    units = [f"{unit} ({value:+.2f})" for unit, value in statistics.alike]
+    lines = [f"goes with {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
+    return next((line for line in lines if text_width(line, size) <= width), lines[-1])
 
 
 def _line(size: int) -> int:

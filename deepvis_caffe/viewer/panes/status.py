@@ -76,6 +76,8 @@ PANE = Pane("status", reads, draw, hit)
 def mode(view: View) -> Piece:
     """One word for what the grid shows."""
     state = view.state
+    if state.correlation:
+        return "correlation", ACCENT
     if state.patterns:
         return "pattern", ACCENT
     if state.back != "off":
@@ -100,7 +102,7 @@ def _left(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    maps = None if state.patterns else shown_maps(view)
+    maps = None if state.patterns or state.correlation else shown_maps(view)
     lost = broken(maps) if maps is not None else 0
     if lost:
         pieces.append((f"{lost} values are no numbers", TROUBLE))
