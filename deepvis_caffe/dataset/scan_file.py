@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from deepvis_caffe.files import whole_file
 
 VERSION = 1
 FORMAT = "deepvis_caffe scan"
+
+DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error)
 
 Recipe = Mapping[str, Any]
 
@@ -131,7 +134,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             yield file, header
     except FileNotFoundError:
         raise ImageError(f"there is no {path}: `deepvis top-images` makes it") from None
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ImageError(f"{path} cannot be read as a scan: {error}") from error
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.gallery.run_record import (
@@ -106,6 +107,8 @@ class LayerResults:
         The net's name, where a record has one.
     units
         By number, at least one.
+    correlation
+        How the layer's units go together, where a pass over a dataset has kept that.
     """
 
     name: str
@@ -114,6 +117,7 @@ class LayerResults:
     whole_layer: bool
     model: str | None
     units: tuple[UnitResults, ...]
+    correlation: Correlation | None = None  # see `deepvis_caffe.gallery.index_statistics`
 
 
 @dataclass(frozen=True)

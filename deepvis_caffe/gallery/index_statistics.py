@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from deepvis_caffe.dataset.correlation import correlation_of
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import unit_statistics
@@ -39,4 +40,5 @@ def _with_scan(layer: LayerResults, scan: Scan) -> LayerResults:
         else unit
         for unit in layer.units
     )
-    return replace(layer, units=tuple(units))
+    correlation = correlation_of(found.moments, scan.images)
+    return replace(layer, units=tuple(units), correlation=correlation)

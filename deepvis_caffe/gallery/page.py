@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from deepvis_caffe import __version__
@@ -20,6 +21,7 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.gallery.index import Results
 from deepvis_caffe.gallery.one_file import PageTemplates, source_hash
+from deepvis_caffe.gallery.page_correlation import correlation_text
 from deepvis_caffe.gallery.page_data import dumps, index_json, part_texts
 
 SCRIPTS = (
@@ -31,6 +33,7 @@ SCRIPTS = (
     "unit.js",
     "record.js",
     "statistics.js",
+    "correlation.js",
     "lightbox.js",
     "keys.js",
     "main.js",
@@ -41,6 +44,7 @@ STYLES = (
     "grid.css",
     "unit.css",
     "statistics.css",
+    "correlation.css",
     "dialogs.css",
     "narrow.css",
 )
@@ -75,7 +79,12 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
                 [new.write(text) for text in part_texts(layer, number)]
                 for number, layer in enumerate(results.layers)
             ]
-            html = page_html(results, _address(results.folder, page.parent), parts)
+            matrices = {
+                number: new.write(correlation_text(layer.correlation, number))
+                for number, layer in enumerate(results.layers)
+                if layer.correlation is not None
+            }
+            html = page_html(results, _address(results.folder, page.parent), parts, matrices)
             with whole_file(page) as part:
                 part.write_bytes(html.encode("utf-8"))  # as it is: the policy has its hashes
             new.keep()
@@ -86,13 +95,19 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
     return page
 
 
-def page_html(results: Results, base: str, parts: list[list[str]]) -> str:
+def page_html(
+    results: Results,
+    base: str,
+    parts: list[list[str]],
+    matrices: Mapping[int, str] = MappingProxyType({}),
+) -> str:
     """The text of the page.
 
     Parameters
     ----------
-    base, parts
-        Addresses of the results folder and of each layer's parts, as seen from the page.
+    base, parts, matrices
+        Addresses of the results folder, of each layer's parts, and of the correlation of those
+        that have one, as seen from the page.
     """
     templates = PageTemplates("deepvis_caffe.gallery")
     script = templates.script(SCRIPTS)
@@ -100,7 +115,7 @@ def page_html(results: Results, base: str, parts: list[list[str]]) -> str:
     own = {
         "style": templates.joined(STYLES),
         "script": script,
-        "index": dumps(index_json(results, base, parts)),
+        "index": dumps(index_json(results, base, parts, matrices)),
     }
     return templates.render(
         own,

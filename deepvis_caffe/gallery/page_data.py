@@ -9,10 +9,12 @@ opened from disk may run scripts beside it, but not read files.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
+from deepvis_caffe.dataset.correlation import Pairs
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.gallery.index import LayerResults, Results, Run, UnitResults
 
@@ -27,7 +29,12 @@ BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
 BITS |= {"max_gradient": 32, "max_guided": 64}
 
 
-def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> Json:
+def index_json(
+    results: Results,
+    base: str,
+    parts: Sequence[Sequence[str]],
+    matrices: Mapping[int, str] = MappingProxyType({}),
+) -> Json:
     """What the page holds itself.
 
     Parameters
@@ -36,6 +43,8 @@ def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> J
         Where the results folder is, as seen from the page; empty or ends in a slash.
     parts
         The address of each part of each layer, as seen from the page.
+    matrices
+        Likewise of the correlation of each layer that has one, by the layer's place.
     """
     layers = zip(results.layers, parts, strict=True)
     return {
@@ -43,7 +52,10 @@ def index_json(results: Results, base: str, parts: Sequence[Sequence[str]]) -> J
         "bits": BITS,
         "unitsAPart": UNITS_A_PART,
         "height": HEIGHT,
-        "layers": [_layer_json(layer, addresses) for layer, addresses in layers],
+        "layers": [
+            {**_layer_json(layer, addresses), "correlation": matrices.get(number)}
+            for number, (layer, addresses) in enumerate(layers)
+        ],
         "skipped": list(results.skipped),
     }
 
@@ -130,8 +142,14 @@ def statistics_json(known: UnitStatistics | None) -> Json | None:
         "dead": known.dead,
         "counts": list(known.bars.counts),
         "edges": [_rounded(edge) if isfinite(edge) else None for edge in known.bars.edges],
-        "alike": [[unit, _rounded(value)] for unit, value in known.alike],
+        "alike": _pairs_json(known.alike),
+        "together": _pairs_json(known.together),
+        "apart": _pairs_json(known.apart),
     }
+
+
+def _pairs_json(pairs: Pairs) -> list[list[float | None]]:
+    return [[unit, _rounded(value)] for unit, value in pairs]
 
 
 def history_json(run: Run) -> Json | None:

@@ -64,7 +64,7 @@ class Correlations:
         self._changed = changed
         self._news = threading.Condition()
         self._wanted: Entry | None = None
-        self._reading = False
+        self._reading: Entry | None = None
         self._known: Recent[Entry, tuple[Stamp | None, Known]] = Recent(MOST_BYTES)
         self._looked: dict[Entry, float] = {}
         self._closing = False
@@ -99,7 +99,8 @@ class Correlations:
     def busy(self) -> bool:
         """Whether what was asked for is not read yet."""
         with self._news:
-            return self._wanted is not None or self._reading
+            asked = (self._wanted, self._reading)
+            return any(entry is not None and self._known.get(entry) is None for entry in asked)
 
     def _run(self) -> None:
         while True:
@@ -107,7 +108,8 @@ class Correlations:
                 self._news.wait_for(lambda: self._wanted or self._closing)
                 if self._closing or self._wanted is None:
                     return
-                entry, self._wanted, self._reading = self._wanted, None, True
+                entry = self._reading = self._wanted
+                self._wanted = None
                 found = self._known.get(entry)
             stamp = stamp_of(self._path)
             known = found[1] if found and found[0] == stamp else self._read(entry)
@@ -115,7 +117,7 @@ class Correlations:
                 size = known.correlation.values.nbytes if known.correlation else 0
                 self._known.put(entry, (stamp, known), size)
                 self._looked[entry] = time.monotonic()
-                self._reading = False
+                self._reading = None
             if found is None or known is not found[1]:
                 self._changed()
 

@@ -149,9 +149,9 @@ class Library:
 
     @property
     def busy(self) -> bool:
-        """Whether something that was asked for is not read yet."""
+        """Whether something that was asked for is not read yet; units are looked at again anyway."""
         with self._news:
-            return bool(self._wanted) or self._reading is not None
+            return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
 
     # -- from the synthesis --------------------------------------------------------------------
 
@@ -214,6 +214,12 @@ class Library:
         if len(self._wanted) > LONGEST_QUEUE:  # the oldest is something that was passed by
             self._wanted.popitem(last=False)
         self._news.notify_all()
+
+    def _unread(self, wanted: Wanted) -> bool:
+        entry, unit = wanted  # of a layer pictures are read one by one, so it counts as long as
+        if unit is None or wanted not in self._looked:  # anything of it is read
+            return True
+        return self._units.get((entry, unit)) is None
 
     def _merge(self, key: Key) -> UnitPictures:
         disk = self._units.get(key) or _Unit()

@@ -110,6 +110,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
                 "labels": ["", "tabby, tabby cat"],
                 "has": [6, 7],
                 "parts": [address],
+                "correlation": None,
             },
             {
                 "name": "pool1",
@@ -120,6 +121,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
                 "labels": None,
                 "has": [24],
                 "parts": [],
+                "correlation": None,
             },
         ],
         "skipped": [],

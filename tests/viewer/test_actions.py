@@ -306,3 +306,35 @@ def test_grid_shape(shape: tuple[int, ...], aspect: float, expected: tuple[int, 
 
 def test_actions_have_one_name_each() -> None:
     assert len(BY_NAME) == len(ACTIONS)
+
+
+# -- the correlation -------------------------------------------------------------------------------
+
+
+def test_the_correlation_lies_over_what_the_grid_shows() -> None:
+    assert changes(WIDE, "1") == {"correlation": True}
+    assert changes(WIDE, "1", "1") == {}
+    patterns = replace(WIDE, patterns=True)
+    assert changes(patterns, "1", "1") == {}
+    assert changes(patterns, "1", "a") == {}, "back to what the grid showed before"
+    assert changes(WIDE, "1", "s") == {"patterns": True}
+    assert changes(replace(WIDE, zoom="unit"), "1") == {"correlation": True, "zoom": "off"}
+    assert press(replace(WIDE, correlation=True), "z").zoom == "unit"
+    assert not press(replace(WIDE, correlation=True), "z").shows_correlation
+    assert press(replace(WIDE, correlation=True), "z", "1").shows_correlation
+    assert changes(replace(WIDE, order=(1, 0)), "2") == {"by_number": True, "order": ()}
+
+
+def test_arrows_move_the_mark_from_row_to_row_of_the_matrix() -> None:
+    order = (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
+    state = replace(WIDE, correlation=True, cursor="units", unit=0, order=order)
+    assert [press(state, key).unit for key in ("down", "right", "up", "left")] == [2, 2, 1, 1]
+    assert press(state, "K").unit == 8
+    assert press(state, "L", "L", "L").unit == 4
+    assert changes(state, "up", "up") == {"unit": 3}
+    assert changes(state, "up", "up", "up") == {"unit": 3, "cursor": "layers"}
+    assert press(state, "J").unit == 3
+    assert press(replace(state, order=()), "down").unit == 1, "by number"
+    assert press(replace(state, order=(0, 1)), "down").unit == 1, "another layer's"
+    grid = replace(state, zoom="unit")
+    assert press(grid, "down").unit == 4, "a row of the grid"

@@ -75,3 +75,19 @@ def test_the_help_names_all_that_the_mouse_does() -> None:
     assert all(words for _, words in lines)
     gestures = {"click": "click", "wheel": "wheel", "move": "point"}
     assert [gesture for gesture, _ in lines] == [gestures[deed.kind] for deed in DEEDS]
+
+
+def test_a_pair_selects_its_row_and_in_that_row_its_column() -> None:
+    state = replace(STATE, correlation=True)
+    once = click(state, SCENE, Hit("pair", 9, "3"))
+    assert once == replace(state, unit=9)
+    assert click(once, SCENE, Hit("pair", 9, "3")) == replace(state, unit=3)
+    assert click(once, SCENE, Hit("pair", 9, "9")) == once
+
+
+def test_the_wheel_walks_down_the_matrix() -> None:
+    order = (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
+    state = replace(STATE, correlation=True, order=order)  # unit 6 is in row 9
+    assert wheel(state, SCENE, "grid", 1).unit == 5
+    assert wheel(state, SCENE, "grid", -9).unit == 3
+    assert wheel(replace(state, zoom="unit"), SCENE, "grid", 1).unit == 10, "of the grid again"

@@ -2,7 +2,7 @@
 
 // Where a key works: in the list, at a unit, in the lightbox, or while typing a search.
 const KEYS = [
-  { keys: ["/"], in: ["list", "unit"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
+  { keys: ["/"], in: ["list", "unit", "matrix"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
   { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move among the units", run: moveInGrid },
   { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // it is a link: the browser does
   { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "From the search to its first unit", run: () => grid.focus(0) },
@@ -12,9 +12,11 @@ const KEYS = [
   { keys: ["x"], in: ["list", "unit", "picture"], says: "Another kind of pictures", run: nextKind },
   { keys: ["w"], in: ["unit", "picture"], says: "What the unit sees, or the whole image", run: () => setOption("whole", !options.whole) },
   { keys: ["c"], in: ["unit", "picture"], says: "Contrast about gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
-  { keys: ["[", "]"], in: ["list", "unit"], says: "Previous or next layer", run: turnLayer },
-  { keys: ["Escape"], in: ["list", "unit", "picture", "typing"], says: "Close, and back up; end the search", run: goUp },
-  { keys: ["?"], in: ["list", "unit", "picture"], says: "This help", run: () => byId("help").showModal() },
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["matrix"], says: "Move the mark in the matrix", run: moveMark },
+  { keys: ["Enter"], in: ["matrix"], says: "Open the marked unit", run: openMarked },
+  { keys: ["[", "]"], in: ["list", "unit", "matrix"], says: "Previous or next layer", run: turnLayer },
+  { keys: ["Escape"], in: ["list", "unit", "picture", "typing", "matrix"], says: "Close, and back up; end the search", run: goUp },
+  { keys: ["?"], in: ["list", "unit", "picture", "matrix"], says: "This help", run: () => byId("help").showModal() },
 ];
 
 const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc" };
@@ -22,6 +24,7 @@ const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: 
 function whereKeysGo() {
   if (byId("help").open) return "help";
   if (document.activeElement === byId("query")) return "typing";
+  if (current.matrix) return "matrix";
   return current.picture ? "picture" : current.place !== null ? "unit" : "list";
 }
 
@@ -55,12 +58,18 @@ function enlarge(event) {
 
 function turnLayer(event) {
   const next = current.layer + direction(event);
-  if (index.layers[next]) turn({ layer: next });
+  if (index.layers[next]) turn({ layer: next, matrix: current.matrix && index.layers[next].correlation !== null });
+}
+
+function openMarked(event) {
+  if (event.target.closest("a, button, summary")) return false; // it has its own Enter
+  if (current.marked !== null) openUnit(current.marked);
 }
 
 function goUp() {
   byId("query").blur();
   if (current.picture) closeLightbox();
+  else if (current.matrix) leave({ layer: current.layer });
   else if (current.place !== null) leave({ ...current, place: null });
   else if (current.query) turn({ layer: current.layer });
 }

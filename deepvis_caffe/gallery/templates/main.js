@@ -9,12 +9,13 @@ let listed = null; // which list the grid holds
 // Show what the address says.
 function show() {
   const before = current;
-  if (before.place === null) scrolls.set(listed, scrollY);
+  if (before.place === null && !before.matrix) scrolls.set(listed, scrollY);
   current = parseRoute(location.hash);
   byId("notice").textContent = current.lost;
   byId("notice").hidden = !current.lost;
   const atUnit = current.place !== null;
-  byId("list").hidden = atUnit;
+  byId("list").hidden = atUnit || current.matrix;
+  byId("matrix").hidden = !current.matrix;
   byId("unit").hidden = !atUnit;
   showLayers();
   if (document.activeElement !== byId("query")) byId("query").value = current.query;
@@ -25,6 +26,13 @@ function show() {
       byId("unit-title")?.focus({ preventScroll: true });
       say(`${index.layers[current.layer].name}, ${unitTitle(current.layer, current.place)}`);
     }
+  } else if (current.matrix) {
+    showMatrix(current).catch(complain);
+    if (!before.matrix || before.layer !== current.layer) {
+      scrollTo(0, 0);
+      byId("matrix-title")?.focus({ preventScroll: true });
+      say(`${index.layers[current.layer].name}, which units go together`);
+    }
   } else {
     showList(before);
   }
@@ -33,8 +41,8 @@ function show() {
   document.title = titleOf(current);
 }
 
-function titleOf({ layer, place, query }) {
-  const about = place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
+function titleOf({ layer, place, query, matrix }) {
+  const about = matrix ? `which units go together · ${index.layers[layer].name}` : place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
     : query ? `${query} · search` : index.layers[layer].name;
   return `${about} · ${byId("home").textContent}`;
 }
@@ -49,14 +57,15 @@ function shutLightbox(before) {
 function showList(before) {
   const { layer, query } = current;
   const items = query ? findUnits(query) : allUnits(layer);
-  const { name, count, whole } = index.layers[layer];
+  const { name, count, whole, correlation } = index.layers[layer];
   const kind = shownKind(items);
   const list = `${query ? `?${query}` : layer}`;
   byId("list-title").textContent = query ? `“${query}”` : name;
   const of = !query && count > items.length ? ` of ${amount(count)}` : "";
   const found = `${amount(items.length)}${of} ${items.length === 1 && !of ? "unit" : "units"}`;
   byId("list-about").replaceChildren(found, ...(whole && !query
-    ? [" · ", make("a", { href: wholeLayerAddress(layer), target: "_blank" }, "the layer in one picture")] : []));
+    ? [" · ", make("a", { href: wholeLayerAddress(layer), target: "_blank" }, "the layer in one picture")] : []),
+    ...(correlation && !query ? [" · ", link({ layer, matrix: true }, {}, "which units go together")] : []));
   byId("list").classList.toggle("of-many", query !== "");
   byId("nothing").hidden = items.length > 0;
   byId("nothing").textContent = `No unit's number, label or layer fits “${query}”.`;
@@ -69,7 +78,7 @@ function showList(before) {
   } else {
     grid.update();
   }
-  if (before !== current && before.place !== null) {
+  if (before !== current && (before.place !== null || before.matrix)) {
     scrollTo(0, scrolls.get(listed) ?? 0); // back at the list: where the reader left it
     const place = items.findIndex(([one, other]) => one === before.layer && other === before.place);
     if (place >= 0) grid.focus(place);

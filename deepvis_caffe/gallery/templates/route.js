@@ -1,12 +1,19 @@
-// Where the reader is, kept in the address: #/layer/unit/picture?search. So every view can be
-// linked to, and the browser's Back leads to the one before.
+// Where the reader is, kept in the address: #/layer/unit/picture?search, and for a layer's matrix
+// #/layer/correlation/unit. So every view can be linked to, and the browser's Back leads to the one
+// before.
 
 function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?");
   const [, name = "", unit = "", picture = ""] = path.split("/").map(decoded);
   const layer = index.layers.findIndex((one) => one.name === name);
-  const route = { layer: Math.max(layer, 0), place: null, picture: null, query: decoded(query), lost: "" };
+  const route = { layer: Math.max(layer, 0), place: null, picture: null, query: decoded(query), lost: "",
+    matrix: false, marked: null };
   if (name && layer < 0) route.lost = `There is no layer ${name} on this page.`;
+  else if (unit === "correlation") {
+    route.matrix = index.layers[layer].correlation !== null;
+    if (!route.matrix) route.lost = `There is no correlation of ${name} on this page.`;
+    else if (/^\d+$/.test(picture)) route.marked = Number(picture);
+  }
   else if (unit) {
     const place = index.layers[layer].units.indexOf(Number(unit));
     if (place < 0) route.lost = `There are no pictures of unit ${unit} of ${name} on this page.`;
@@ -15,9 +22,10 @@ function parseRoute(hash) {
   return route;
 }
 
-function formatRoute({ layer, place = null, picture = null, query = "" }) {
+function formatRoute({ layer, place = null, picture = null, query = "", matrix = false, marked = null }) {
   const { name, units } = index.layers[layer];
-  const steps = [name, place === null ? null : units[place], picture].filter((step) => step !== null);
+  const inside = matrix ? ["correlation", marked] : [place === null ? null : units[place], picture];
+  const steps = [name, ...inside].filter((step) => step !== null);
   const path = steps.map((step) => `/${encodeURIComponent(step)}`).join("");
   return `#${path}` + (query ? `?${encodeURIComponent(query)}` : "");
 }

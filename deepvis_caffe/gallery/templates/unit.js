@@ -45,13 +45,14 @@ async function showUnit(route) {
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
-        : unitRecord(runs, made)));
+        : unitRecord(runs, made)),
+    ...(statistics ? [unitRelatives(route, statistics)].filter(Boolean) : []));
   hideNeedless(root);
 }
 
 // What the unit sees may be the whole image: then there is nothing to choose.
 function hideNeedless(root) {
-  const image = root.querySelector(".frame.cut img");
+  const image = root.querySelector(".unit-body .frame.cut img");
   const group = root.querySelector('[aria-label="Show"]');
   image?.addEventListener("load", () => {
     group.hidden = image.offsetWidth <= image.parentElement.offsetWidth + 1
