@@ -149,7 +149,7 @@ class Library:
 
     @property
     def busy(self) -> bool:
-        """Whether something that was asked for is not read yet; units are looked at again anyway."""
+        """Whether something that was asked for is unread; units are looked at again anyway."""
         with self._news:
             return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
 
