@@ -1,14 +1,16 @@
-"""The units that go with the selected one, and why: ``entry, unit -> Relation``."""
+"""The units that go with the selected one, and why: ``state, scene -> Relation``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.catalogue import Entry
 from deepvis_caffe.viewer.correlations import Correlations
 from deepvis_caffe.viewer.library import Library
 from deepvis_caffe.viewer.panes.memory import ByIdentity
+from deepvis_caffe.viewer.state import Scene, State
 from deepvis_caffe.viewer.view import NO_RELATION, Partner, Relation, UnitPictures
 
 MOST = 6  # partners either way
@@ -30,13 +32,19 @@ class Relations:
         self._pictured: set[Entry] = set()
         self._last: tuple[Sequence[object], Relation] = (), NO_RELATION
 
-    def order(self, entry: Entry) -> tuple[int, ...]:
-        """A layer's units as its matrix has them; empty until that is known."""
-        known = self._correlations.layer(entry).correlation
-        return known.order if known else ()
+    def follow(self, state: State, scene: Scene) -> State:
+        """A state with the order in which its matrix has the units, as far as that is known."""
+        order: tuple[int, ...] = ()
+        if state.correlation and not state.by_number:
+            known = self._correlations.layer(scene.entries[state.layer]).correlation
+            order = known.order if known else ()
+        return state if order is state.order else replace(state, order=order)
 
-    def of(self, entry: Entry, unit: int) -> Relation:
-        """What is known now; the same object as long as that is all."""
+    def of(self, state: State, scene: Scene) -> Relation:
+        """What is to be shown now; the same object as long as that is all."""
+        if not state.shows_correlation:
+            return NO_RELATION
+        entry, unit = scene.entries[state.layer], state.unit
         known = self._correlations.layer(entry)
         found = known.correlation
         pairs = (*found.together(unit, MOST), *found.apart(unit, MOST)) if found else ()

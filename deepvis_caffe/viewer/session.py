@@ -27,7 +27,7 @@ from deepvis_caffe.viewer.screen import Screen
 from deepvis_caffe.viewer.sources.source import Source
 from deepvis_caffe.viewer.sources.top import top_source
 from deepvis_caffe.viewer.state import State
-from deepvis_caffe.viewer.view import NO_RELATION, Hover, Status, UnitPictures, View
+from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts
@@ -201,7 +201,7 @@ class Session:
         parts = self._parts
         if parts.correlations.busy:
             return True
-        self._view()  # asks for what belongs to what was read just now
+        self._view()  # asks for what goes with what was read just now
         return parts.library.busy or parts.correlations.busy
 
     @property
@@ -236,7 +236,7 @@ class Session:
     def _settle(self, state: State) -> None:
         """Take a state on, and tell everybody whom it concerns."""
         aspect = grid_aspect(self._width, self._height)
-        state = replace(state, aspect=aspect, order=self._order(state))
+        state = self._relations.follow(replace(state, aspect=aspect), self.scene)
         if state.help:
             pages = self._screen.help_pages(self._width, self._height)
             state = replace(state, help_pages=pages)
@@ -249,12 +249,6 @@ class Session:
         entry = self.scene.entries[state.layer]
         self._parts.want(entry if state.synthesis else None, state.unit)
 
-    def _order(self, state: State) -> tuple[int, ...]:
-        """In which the arrows walk through the correlation's matrix."""
-        if not state.correlation or state.by_number:
-            return ()
-        return self._relations.order(self.scene.entries[state.layer])
-
     def _say_making(self, on: bool) -> None:
         if not self._parts.makes_images:
             self.say("this viewer was started without the making of images", trouble=True)
@@ -262,9 +256,7 @@ class Session:
             self.say(f"units without images get {'some' if on else 'none'}")
 
     def _take(self) -> None:
-        order = self._order(self.state)
-        if order is not self.state.order:  # it came from the disk meanwhile
-            self.state = replace(self.state, order=order)
+        self.state = self._relations.follow(self.state, self.scene)
         frame = self._frames.take()
         if frame is not None:
             self._frame = frame
@@ -287,9 +279,7 @@ class Session:
         state, parts = self.state, self._parts
         entry = self.scene.entries[state.layer]
         version, patterns = parts.library.patterns(entry) if state.patterns else (0, {})
-        shown = state.shows_correlation
-        # Before the unit itself: what is asked for last is read first.
-        relation = self._relations.of(entry, state.unit) if shown else NO_RELATION
+        relation = self._relations.of(state, self.scene)  # what is asked for last is read first
         unit = parts.library.unit(entry, state.unit) if state.unit_images else UnitPictures()
         return View(
             state=state,

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from browser_page import BrowserPage
 from results_folder import PNG, add_pictures, add_run, record
 
+from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
+from deepvis_caffe.gallery.correlation_colours import STILL, colours
 from deepvis_caffe.gallery.index import read_results
 from deepvis_caffe.gallery.page import write_page
 from deepvis_caffe.gallery.store import folder_name
@@ -364,3 +367,178 @@ def test_of_ten_thousand_units_only_those_in_view_are_asked_for(
     page.press("ENTER", "ENTER")
     page.until("Unit 9876", HEADING)
     assert asked() - {9, 98, 987} == {9876}  # those were found while the number was typed
+
+
+# 0 and 2 go together, 1 against both; 3 never changes, and the page has no pictures of it.
+CORRELATION = Correlation(
+    np.array(
+        [
+            [1, -0.5, 0.8, math.nan],
+            [-0.5, 1, -0.25, math.nan],
+            [0.8, -0.25, 1, math.nan],
+            [math.nan] * 4,
+        ],
+        np.float32,
+    ),
+    (1, 0, 2, 3),
+    480,
+)
+PAIR = "document.querySelector('#pair .r')?.textContent ?? ''"
+
+
+@pytest.fixture(scope="module")
+def related(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three units of a layer with a correlation, and one of a layer without."""
+    folder = tmp_path_factory.mktemp("related")
+    add_pictures(folder, *(f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in range(3)))
+    add_pictures(folder, "max_im/conv2/conv2_0000.jpg")
+    results = read_results(folder)
+    conv1, conv2 = results.layers
+    known = UnitStatistics(
+        480,
+        1.0,
+        1.0,
+        0.0,
+        1.0,
+        0.0,
+        9.0,
+        False,
+        Bars((), ()),
+        (),
+        ((2, 0.8), (3, 0.1)),
+        ((1, -0.5),),
+    )
+    units = (replace(conv1.units[0], statistics=known), *conv1.units[1:])
+    conv1 = replace(conv1, units=units, correlation=CORRELATION)
+    return write_page(replace(results, layers=(conv1, conv2)))
+
+
+def test_the_matrix_of_a_layer_is_painted_from_its_values(driver: Any, related: Path) -> None:
+    page = Page(driver, related).open("#/conv1")
+    page.until(3, f"{SHOWN}.length")
+    page.click("#list-about a")
+    page.until("#/conv1/correlation", HASH)
+    page.until("1 and 2: −0.25", PAIR)  # the first of the order, and who goes with it most
+    # What is painted, at the middle of each pair's square.
+    at = (
+        "(() => { const c = document.querySelector('#matrix-canvas'), s = c.width / 4;"
+        " return [0, 1, 2, 3].map(y => [0, 1, 2, 3].map(x => [...c.getContext('2d')"
+        ".getImageData(s * x + s / 2, s * y + s / 2, 1, 1).data].slice(0, 3))); })()"
+    )
+
+    def expected(order: tuple[int, ...]) -> list:
+        found = CORRELATION.values
+        return [
+            [
+                list(STILL)
+                if math.isnan(found[one, other])
+                else colours()[101 + round(100 * float(found[one, other]))].tolist()
+                for other in order
+            ]
+            for one in order
+        ]
+
+    page.until(expected(CORRELATION.order), at)
+    assert page.run("document.querySelector('.legend').textContent") == "−1+11 never changes"
+    page.click("#matrix .switch button:nth-child(2)")
+    page.until(expected((0, 1, 2, 3)), at)
+    page.click("#matrix .switch button:nth-child(1)")
+    page.until(expected(CORRELATION.order), at)
+    said = [one for one in page.complaints() if "getImageData" not in one]  # that is ours, above
+    assert said == []
+
+
+def test_a_pair_is_named_and_a_click_opens_the_rows_unit(driver: Any, related: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    page = Page(driver, related).open("#/conv1/correlation")
+    page.until(True, "document.querySelector('#matrix-canvas')?.width > 100")
+    canvas = driver.find_element("css selector", "#matrix-canvas")
+    side = canvas.size["width"]
+
+    def point(row: int, column: int) -> ActionChains:
+        y, x = ((2 * place + 1) * side // 8 - side // 2 for place in (row, column))
+        return ActionChains(driver).move_to_element_with_offset(canvas, x, y)
+
+    for row, column, words in (
+        (1, 2, "0 and 2: +0.80"),
+        (2, 0, "2 and 1: −0.25"),
+        (0, 0, "Unit 1"),
+        (1, 3, "Unit 3 never changes"),
+    ):
+        point(row, column).perform()
+        page.until(words, PAIR)
+    page.until(1, "document.querySelectorAll('#pair img').length")  # there are none of unit 3
+    point(3, 3).click().perform()
+    assert page.run(HASH) == "#/conv1/correlation", "nothing to open"
+    point(3, 2).click().perform()
+    page.until("#/conv1/2", HASH)  # the row's has no pictures, the column's has
+    page.driver.back()
+    page.until("#/conv1/correlation", HASH)
+    canvas = driver.find_element("css selector", "#matrix-canvas")
+    point(1, 2).click().perform()
+    page.until("#/conv1/0", HASH)
+    assert page.complaints() == []
+
+
+def test_keys_move_the_mark_in_the_matrix(driver: Any, related: Path) -> None:
+    page = Page(driver, related).open("#/conv1/correlation/0")
+    page.until("0 and 2: +0.80", PAIR)
+    page.press("ARROW_DOWN")
+    page.until("#/conv1/correlation/2", HASH)
+    page.until("2 and 0: +0.80", PAIR)
+    rows = (
+        "(() => { const c = document.querySelector('#matrix-canvas'), d = c.getContext('2d')"
+        ".getImageData(2, 0, 1, c.height).data; return [...Array(c.height).keys()].filter(y =>"
+        " d[4 * y] === 255 && d[4 * y + 1] === 184 && d[4 * y + 2] === 77)"
+        ".map(y => Math.round(y / c.height * 100)); })()"
+    )
+    page.until([50, 75], rows)  # around the third of four rows
+    page.press("ARROW_UP", "ARROW_UP", "ARROW_UP")
+    page.until("#/conv1/correlation/1", HASH)
+    page.press("ENTER")
+    page.until("Unit 1", HEADING)
+    page.press("ESCAPE")
+    page.until("#/conv1/correlation/1", HASH)
+    page.press("]")
+    page.until("#/conv2", HASH)
+    page.open("#/conv1/correlation")
+    page.until(True, "document.querySelector('#matrix-canvas') !== null")
+    page.press("ESCAPE")
+    page.until("#/conv1", HASH)
+    page.until(3, f"{SHOWN}.length")
+    page.open("#/conv2/correlation")
+    page.until(
+        "There is no correlation of conv2 on this page.",
+        "document.querySelector('#notice').textContent",
+    )
+    assert page.run("document.querySelector('#list-about a')") is None
+
+
+def test_a_unit_shows_whom_it_goes_with(driver: Any, related: Path) -> None:
+    page = Page(driver, related).open("#/conv1/0")
+    cards = (
+        "[...document.querySelectorAll('.relatives')].map(row => [...row.children].map(card =>"
+        " [card.tagName, card.querySelector('.caption').textContent,"
+        " card.querySelector('img')?.getAttribute('src') ?? null]))"
+    )
+    one = "max_im/conv1/conv1_000{}.jpg".format
+    page.until(
+        [
+            [["A", "2+0.80", one(2)], ["SPAN", "3+0.10", None]],
+            [["A", "1−0.50", one(1)]],
+        ],
+        cards,
+    )
+    titles = "[...document.querySelectorAll('.relations h3')].map(h => h.textContent)"
+    assert page.run(titles) == ["Goes with", "Goes against"]
+    page.until(True, LOADED)
+    page.click(".relations p a")
+    page.until("#/conv1/correlation/0", HASH)
+    page.driver.back()
+    page.until("#/conv1/0", HASH)
+    page.until(3, f"{cards}.flat().length")
+    page.click(".relatives a")
+    page.until("Unit 2", HEADING)
+    page.until(0, "document.querySelectorAll('.relations').length")
+    assert page.complaints() == []
