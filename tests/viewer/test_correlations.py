@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from deepvis_caffe.dataset.run import scan_dataset, scan_recipe
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.gallery.top_pictures import make_top_pictures
-from deepvis_caffe.image import read_image
+from deepvis_caffe.image import read_image, write_image
+from deepvis_caffe.viewer import library as library_module
 from deepvis_caffe.viewer.correlations import Correlations, Known
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
@@ -214,6 +216,32 @@ def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_pa
     shown = session._view().relation
     assert all(partner.picture is not None for partner in shown.partners)
     np.testing.assert_array_equal(read_image(path), session.draw()[1])
+
+
+def test_what_is_read_later_is_waited_for_and_drawn(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(path: Path) -> np.ndarray:
+        time.sleep(0.2)
+        return read_image(path)
+
+    eventually(lambda: whole(session))
+    session.press("1")
+    session.draw()
+    parts = session._parts
+    eventually(lambda: not (parts.correlations.busy or parts.library.busy))
+    monkeypatch.setattr(library_module, "read_image", slowly)
+    assert session.reading, "the partners' pictures, which nobody has asked for yet"
+    eventually(lambda: whole(session))
+    number = session.draw()[0]
+    partner = session._view().relation.partners[0]
+    assert partner.picture is not None
+    path = parts.folder.parent / "max_im" / "conv_1" / f"conv_1_{partner.unit:04d}.jpg"
+    write_image(path, np.full_like(read_image(path), 77))
+    eventually(lambda: session.draw()[0] > number)
+    picture = session._view().relation.partners[0].picture
+    assert picture is not None
+    assert np.abs(picture.astype(int) - 77).max() < 3
 
 
 def test_a_strip_is_the_first_row_of_a_montage() -> None:

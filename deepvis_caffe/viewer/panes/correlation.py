@@ -155,10 +155,8 @@ def _row_index(view: View, found: Correlation, width: int) -> NDArray[np.intp]:
     if units <= width:
         return _index(np.arange(width), width, units)
     row = np.nan_to_num(np.abs(found.values[view.state.unit, order]))
-    own = np.flatnonzero(order == view.state.unit)
     starts = np.arange(width) * units // width
     pixel = np.searchsorted(starts, np.arange(units), side="right") - 1
-    row[own] = 2  # itself is always to be seen
     by = np.lexsort((-row, pixel))
     return by[np.searchsorted(pixel[by], np.arange(width))]
 
