@@ -116,7 +116,7 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
         )
     if not image.size:
         raise ImageError(f"cannot write {path}: a picture of shape {image.shape} has no pixels")
-    bgr = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, content = cv2.imencode(path.suffix.lower(), bgr, options)
     try:
