@@ -16,8 +16,9 @@ from typing import TypeVar
 from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.fingerprint import fingerprint
+from deepvis_caffe.gallery.record import Record, read_record
 from deepvis_caffe.gallery.shards import Shard, fair_batch, run_shards
-from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
+from deepvis_caffe.gallery.store import Box, ResultStore
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 
 from deepvis_caffe.dataset.statistics import UnitStatistics
-from deepvis_caffe.gallery.index import LayerResults, Results, Run, UnitResults
+from deepvis_caffe.gallery.results import LayerResults, Results, Run, UnitResults
 
 Json = dict[str, Any]
 

@@ -36,7 +36,8 @@ from deepvis_caffe.engines.fingerprint import fingerprint, same_net
 from deepvis_caffe.errors import ClusterError, ImageError, SettingsError
 from deepvis_caffe.gallery.layer import model_names
 from deepvis_caffe.gallery.montage import GRAY, montage, shrunk, square_side, vivid
-from deepvis_caffe.gallery.store import Record, folder_name, read_record, write_record
+from deepvis_caffe.gallery.record import Record, read_record, write_record
+from deepvis_caffe.gallery.store import folder_name
 from deepvis_caffe.image import Picture, resize_image, write_image
 from deepvis_caffe.model.labels import Labels, label_of
 
