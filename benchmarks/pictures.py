@@ -1,10 +1,11 @@
-"""Seconds a unit for the crops and deconv pictures of top images, against an older commit.
+"""Time of a unit's crops and deconv pictures in top images, against an older commit.
 
     python -m benchmarks.pictures [--against COMMIT] [--images 24] [--size 500x375] [--units 30]
 
 SqueezeNet with random weights, JPEGs as in `benchmarks.dataset`. The other commit is checked out
 beside this one, both run in processes of their own in turns, and the pictures have to be the same
-to the last byte.
+to the last byte. The time of cores is with one thread for the net (`--threads`), whose others would
+count their waiting.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ net, source = load("squeezenet_v1.1", "torch")[0], read_folder(photos)
 scan = scan_images(net, source, ScanParams(tuple(layers)), threads=2)
 make_top_pictures(net, source, scan, {}, out / "warm", layers[-1], [0])
 for layer in layers:
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     made = make_top_pictures(net, source, scan, {}, out, layer, range(units))
-    print(layer, (time.perf_counter() - begun) / max(1, sum(one.new for one in made)))
+    new = max(1, sum(one.new for one in made))
+    print(layer, (time.perf_counter() - begun) / new, (time.process_time() - cpu) / new)
 """
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--size", default="500x375")
     parser.add_argument("--units", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the net")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     with tempfile.TemporaryDirectory() as name:
@@ -57,36 +60,45 @@ def main() -> None:
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--detach", str(before), options.against], check=True)
         try:
-            rounds = [compare(folder, before, options.units) for _ in range(options.rounds)]
+            rounds = [
+                compare(folder, before, options.units, options.threads)
+                for _ in range(options.rounds)
+            ]
         finally:
             subprocess.run([*git, "remove", "--force", str(before)], check=True)
-    print(f"{options.images} JPEGs of {options.size}, {options.units} units a layer")
+    print(f"{options.images} JPEGs of {options.size}, {options.units} units a layer; a unit takes")
     for layer in LAYERS:
-        old, new = zip(*(round_[layer] for round_ in rounds), strict=True)
-        print(
-            f"{layer:18s} ms a unit: before {1000 * statistics.median(old):.0f}, now "
-            f"{1000 * statistics.median(new):.0f}; {median_ratio(old, new):.1f} times as fast"
-        )
+        for number, what in enumerate(("by the clock", "of cores")):
+            old, new = (
+                [one[layer][number] for one in round_] for round_ in zip(*rounds, strict=True)
+            )
+            print(
+                f"{layer:18s} ms {what:12s}: before {1000 * statistics.median(old):.0f}, now "
+                f"{1000 * statistics.median(new):.0f}; {median_ratio(old, new):.1f} times as fast"
+            )
 
 
-def compare(folder: Path, before: Path, units: int) -> dict[str, tuple[float, float]]:
-    """Seconds a unit of each layer, before and now."""
-    found = []
+Times = dict[str, tuple[float, float]]  # by layer, seconds a unit: by the clock, and of cores
+
+
+def compare(folder: Path, before: Path, units: int, threads: int) -> tuple[Times, Times]:
+    """Times before and now."""
+    found: list[Times] = []
     with tempfile.TemporaryDirectory(dir=folder) as name:
         outs = [Path(name) / "before", Path(name) / "now"]
         for tree, out in zip((before, ROOT), outs, strict=True):
             command = [sys.executable, "-c", TIMED, str(folder / "photos"), str(out), str(units)]
-            environment = {**os.environ, "PYTHONPATH": str(tree)}
+            environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads)}
             done = subprocess.run(
                 [*command, *LAYERS], cwd=tree, env=environment, capture_output=True, text=True
             )
             if done.returncode:
                 raise SystemExit(done.stderr)
             lines = (line.split() for line in done.stdout.splitlines())
-            found.append({layer: float(seconds) for layer, seconds in lines})
+            found.append({layer: (float(wall), float(cpu)) for layer, wall, cpu in lines})
         if contents(outs[0]) != contents(outs[1]):
             raise SystemExit("the pictures differ")
-    return {layer: (found[0][layer], found[1][layer]) for layer in LAYERS}
+    return found[0], found[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
