@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pycaffe bench proto clean
+.PHONY: help setup demo demo-images test lint pycaffe bench proto clean
 
 help:  ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -35,6 +35,9 @@ setup: $(VENV)/.setup  ## Install deepvis_caffe and the embedded engine into .ve
 
 demo: $(VENV)/.setup  ## Fetch a real ImageNet model and make its first images
 	@$(BIN)/deepvis demo
+
+demo-images: $(VENV)/.setup  ## Show what excites its units in real photographs
+	@$(BIN)/deepvis demo --real-images
 
 test: $(VENV)/.setup-dev  ## Run the tests
 	@$(BIN)/python -m pytest

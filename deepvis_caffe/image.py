@@ -29,6 +29,19 @@ _SAMPLES = {
     "coffee": "coffee.png",
     "rocket": "rocket.jpg",
 }
+_MORE = {  # gray, or of textures
+    "brick": "brick.png",
+    "camera": "camera.png",
+    "coins": "coins.png",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+    "hubble": "hubble_deep_field.jpg",
+    "ihc": "ihc.png",
+    "moon": "moon.png",
+    "motorcycle": "motorcycle_left.png",
+    "retina": "retina.jpg",
+    "text": "text.png",
+}
 
 
 def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] = 1) -> Picture:
@@ -116,7 +129,7 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
         )
     if not image.size:
         raise ImageError(f"cannot write {path}: a picture of shape {image.shape} has no pixels")
-    bgr = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, content = cv2.imencode(path.suffix.lower(), bgr, options)
     try:
@@ -174,9 +187,15 @@ def resize_image(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return image
 
 
-def sample_images() -> tuple[str, ...]:
-    """Names of the photographs that are at hand without a network."""
-    return tuple(_SAMPLES)
+def sample_images(more: bool = False) -> tuple[str, ...]:
+    """Names of the photographs that are at hand without a network.
+
+    Parameters
+    ----------
+    more
+        Gray ones, too, and those of textures.
+    """
+    return (*_SAMPLES, *_MORE) if more else tuple(_SAMPLES)
 
 
 def sample_image(name: str = "chelsea") -> Picture:
@@ -185,14 +204,15 @@ def sample_image(name: str = "chelsea") -> Picture:
     Parameters
     ----------
     name
-        One of :func:`sample_images`; ``"chelsea"`` is a cat.
+        One of ``sample_images(more=True)``; ``"chelsea"`` is a cat.
     """
-    if name not in _SAMPLES:
-        raise UnknownNameError("sample image", name, _SAMPLES)
+    files = _SAMPLES | _MORE
+    if name not in files:
+        raise UnknownNameError("sample image", name, files)
     found = importlib.util.find_spec("skimage")  # found, not imported: that takes a second
     if found is None or found.origin is None:
         raise ImageError("sample images come with scikit-image: pip install scikit-image")
-    return read_image(Path(found.origin).parent / "data" / _SAMPLES[name])
+    return read_image(Path(found.origin).parent / "data" / files[name])
 
 
 def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:

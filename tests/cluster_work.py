@@ -24,6 +24,25 @@ def small_net(folder: Path) -> Any:
     return dv.load_net(*files, engine="torch", mean=(100.0, 110.0, 120.0))
 
 
+def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:
+    """The small net; its process is killed when a batch that starts with an image comes by, once.
+
+    The marker file then holds the process's number.
+    """
+    from deepvis_caffe.image import read_image
+
+    net = small_net(folder)
+    image, reduce = net.preprocessor(read_image(fatal)), net.reduce
+
+    def die_or_reduce(inputs: Any, *more: Any) -> Any:
+        if (inputs[net.image_input()][0] == image).all():
+            die_once(marker)
+        return reduce(inputs, *more)
+
+    net.reduce = die_or_reduce
+    return net
+
+
 def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[Any, ...]:
     """One unit and seed. In the middle of the last one, the process is killed, if `task` says so.
 
@@ -44,7 +63,8 @@ def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[An
 
 def die_once(marker: Path) -> None:
     try:
-        marker.touch(exist_ok=False)
+        with marker.open("x") as file:
+            file.write(str(os.getpid()))
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

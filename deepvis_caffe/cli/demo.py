@@ -38,8 +38,13 @@ def demo(
         Path, typer.Option("--results", "-o", help="Folder that the pictures go to.")
     ] = Path("results/demo"),
     engine: Annotated[str, typer.Option(help="auto, pycaffe or torch.")] = "auto",
+    real_images: Annotated[
+        bool,
+        typer.Option("--real-images", help="Show what excites units in photographs instead."),
+    ] = False,
 ) -> None:
     """Fetch a real model and make its first images, in minutes."""
+    from deepvis_caffe.cli.demo_images import demo_images
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.fetch import fetch, known_models
     from deepvis_caffe.gallery.store import ResultStore
@@ -51,6 +56,9 @@ def demo(
     net = load_net(row.prototxt, weights, engine=engine, mean=row.mean)  # type: ignore[arg-type]
     store, labels = ResultStore(results), read_labels(row.labels)
     typer.echo(f"{row.title}, on {net.engine} ({net.device})")
+    if real_images:
+        demo_images(net, results, labels)
+        return
     montages = [make_part(net, store, part, labels) for part in PARTS]
     typer.echo(f"every picture, with a record of how it was made: {store.folder}/regularized_opt")
     typer.echo("look at these first:")

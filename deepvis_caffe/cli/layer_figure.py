@@ -78,7 +78,8 @@ def layer_figure(
 
 def caption(store: object, layer: str, unit: int, seed: int) -> tuple[str, ...]:
     """A unit's number, and its name where it has one."""
-    from deepvis_caffe.gallery.store import ResultStore, read_record
+    from deepvis_caffe.gallery.record import read_record
+    from deepvis_caffe.gallery.store import ResultStore
 
     assert isinstance(store, ResultStore)
     label = (read_record(store.record(layer, unit, seed)) or {}).get("label")

@@ -47,7 +47,8 @@ def presets(
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.gallery.figure import Cell, grid
-    from deepvis_caffe.gallery.store import folder_name, write_record
+    from deepvis_caffe.gallery.record import write_record
+    from deepvis_caffe.gallery.store import folder_name
     from deepvis_caffe.gallery.variants import Variants
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import read_labels

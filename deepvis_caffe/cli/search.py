@@ -133,8 +133,8 @@ def _write_sheet(
     again: str,
 ) -> None:
     """Write the page, the picture and the record of the trials that are finished."""
+    from deepvis_caffe.gallery.record import write_record
     from deepvis_caffe.gallery.sheet import sheet_picture, write_page
-    from deepvis_caffe.gallery.store import write_record
     from deepvis_caffe.gallery.trials import measure, search_record, sheet_path
     from deepvis_caffe.image import write_image
 

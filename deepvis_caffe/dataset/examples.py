@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset.decoded import DecodedImages
 from deepvis_caffe.dataset.geometry import Box, cut, field_of, picture_box, place_of, seen_box
-from deepvis_caffe.dataset.loader import Floats, as_input, in_order, least_side
+from deepvis_caffe.dataset.loader import Floats, in_order
 from deepvis_caffe.dataset.scan import Scan, value_of
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top import NONE
@@ -76,6 +77,7 @@ def unit_examples(
     unit: int,
     modes: Sequence[str] = ("deconv",),
     threads: int = 1,
+    images: DecodedImages | None = None,
 ) -> list[Example]:
     """The strongest images of a unit, strongest first.
 
@@ -92,6 +94,8 @@ def unit_examples(
         Of the diffs, see `deepvis_caffe.engines.rules`.
     threads
         How many decode images.
+    images
+        Those of `source`, where other units want some of them too.
 
     Raises
     ------
@@ -110,15 +114,11 @@ def unit_examples(
         if list(source.names[index : index + 1]) != [name]:
             raise ImageError(f"the image {name}, on record for {layer} unit {unit}, is gone")
 
-    side = least_side(net.preprocessor)
+    decoded = images or DecodedImages(source, net.preprocessor)
 
     def load(place: int) -> tuple[NDArray[Any], Floats]:
         try:
-            image = source.read(indices[place])
-            small = image
-            if min(image.shape[:2]) >= 2 * side:  # the scan may have read a smaller copy
-                small = source.read_small(indices[place], side)
-            return image, as_input(small, source, net.preprocessor)
+            return decoded.load(indices[place])
         except ImageError as error:
             raise ImageError(
                 f"the image {names[place]} cannot be read any more: {error}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.scan import value_of
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
+from deepvis_caffe.model.receptive import ReceptiveField
 
 Box = tuple[int, int, int, int]
 
@@ -28,7 +28,7 @@ def place_of(shape: tuple[int, ...], position: int) -> tuple[int, ...]:
 
 def field_of(net: Net, layer: str) -> ReceptiveField | None:
     """The receptive field of the value that is read for a layer; None where it is not known."""
-    return receptive_fields(net.model).get(value_of(net, layer))
+    return net.model.receptive_fields.get(value_of(net, layer))
 
 
 def seen_box(

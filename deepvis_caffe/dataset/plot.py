@@ -11,8 +11,7 @@ from deepvis_caffe.dataset.histogram import EDGES
 from deepvis_caffe.dataset.layer_scan import LayerScan
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.table import selectivity
-from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.plots import new_figure, write_figure
 
 
 def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
@@ -30,17 +29,8 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
     ImageError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SettingsError(
-            "plots need matplotlib: pip install 'deepvis_caffe[plots]', or give --no-plots for the "
-            f"tables alone ({error})"
-        ) from error
     found = scan.layers[layer]
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(12, 8, "give --no-plots for the tables alone")
     figure.suptitle(f"{layer}: {found.units:,} units, {scan.images:,} images")
     (strong, often), (spread, last) = figure.subplots(2, 2)
     _draw_histogram(strong, found)
@@ -71,13 +61,7 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
     else:
         last.plot(np.sort(found.high)[::-1])
         last.set(title="strongest activation", xlabel="units, strongest first")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, part.open("wb") as file:
-            canvas.print_png(file)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return write_figure(path, figure)
 
 
 def _draw_histogram(axes: Any, layer: LayerScan) -> None:

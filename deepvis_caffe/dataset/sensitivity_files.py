@@ -9,8 +9,7 @@ import numpy as np
 
 from deepvis_caffe.dataset.sensitivity import Movement
 from deepvis_caffe.dataset.table import write_csv
-from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.plots import new_figure, write_figure
 
 LOW, HIGH = 10, 90  # percentiles that the plot's bars reach to
 COLUMNS = ("layer", "type", "units", "constant", "mean", "low", "high", "highest")
@@ -45,17 +44,9 @@ def plot_movements(path: Path, movements: Sequence[Movement], title: str) -> Pat
     ImageError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SettingsError(
-            "plots need matplotlib: pip install 'deepvis_caffe[plots]', or give --no-plots for the "
-            f"table alone ({error})"
-        ) from error
     known = [one for one in movements if not np.isnan(one.pairs).all()]
-    figure = Figure(figsize=(max(6, 2 + 0.38 * len(known)), 5.5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    width = max(6, 2 + 0.38 * len(known))
+    figure = new_figure(width, 5.5, "give --no-plots for the table alone")
     axes = figure.subplots()
     if known:
         places = np.arange(len(known))
@@ -68,13 +59,7 @@ def plot_movements(path: Path, movements: Sequence[Movement], title: str) -> Pat
         axes.errorbar(places, means, yerr=beyond, fmt="none", ecolor="black", capsize=2, lw=1)
         axes.set_xticks(places, [one.layer for one in known], rotation=90)
     axes.set(title=title, ylabel="movement / spread (mean; bars: 10th to 90th percentile)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, part.open("wb") as file:
-            canvas.print_png(file)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return write_figure(path, figure)
 
 
 def _row(one: Movement) -> list[object]:

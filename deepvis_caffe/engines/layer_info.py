@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
-from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
+from deepvis_caffe.model.receptive import ReceptiveField
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[
     shapes
         Shape of every value, as far as known: the model's own, or an engine's.
     """
-    fields = receptive_fields(model)
+    fields = model.receptive_fields
     return tuple(
         LayerInfo(
             name=layer.name,

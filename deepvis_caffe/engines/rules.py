@@ -22,7 +22,7 @@ MODES = ("gradient", "deconv", "guided")
 
 def relu_deconv(dy: Any, x: Any) -> Any:
     """``max(dy, 0)``, whatever the sign of x."""
-    return dy * (dy > 0)
+    return dy.clip(min=0)  # a product with dy > 0 takes torch five times as long
 
 
 def relu_guided(dy: Any, x: Any) -> Any:

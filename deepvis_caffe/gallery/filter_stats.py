@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, ModelError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import ImageError, ModelError, UnknownNameError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.filters import FilterSpectrum, compared_kinds, first_and_last
+from deepvis_caffe.plots import new_figure, write_figure
 
 COLOURS = {"edge": "tab:blue", "colour edge": "tab:green", "blob": "tab:orange"}
 COLUMNS = ("unit", "kind", "frequency", "angle", "flat", "gray", "mean_activation")
@@ -126,17 +127,9 @@ def plot(
     ImageError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-    except ImportError as error:
-        raise SettingsError(
-            "the plot needs matplotlib: pip install 'deepvis_caffe[plots]', or give --no-plot for "
-            f"the table alone ({error})"
-        ) from error
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(8, 5, "give --no-plot for the table alone")
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
     axes = figure.subplots()
     for kind, colour in COLOURS.items():
         some = [one for one in spectra if one.kind == kind]
@@ -171,10 +164,4 @@ def plot(
     axes.set_ylabel("mean activation after the rectifier")
     axes.set_title(f"{layer}: how strongly each filter answers to photographs")
     axes.legend(loc="upper right", markerscale=0.4)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            canvas.print_figure(part, format=path.suffix.lstrip(".") or "png", dpi=150)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return write_figure(path, figure, dpi=150)

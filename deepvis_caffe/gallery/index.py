@@ -1,4 +1,4 @@
-"""What a results folder holds: ``folder -> Results``, plain and frozen.
+"""What a results folder holds: ``folder -> Results``.
 
 Reads what `deepvis_caffe.gallery.store` writes, and what the Deep Visualization Toolbox (DVT) left,
 which has no records::
@@ -16,22 +16,21 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepvis_caffe.dataset.correlation import Correlation
-from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.gallery.record import read_record
+from deepvis_caffe.gallery.results import LayerResults, Results, Run, UnitResults
 from deepvis_caffe.gallery.run_record import (
     MOST_POINTS,
     About,
-    RunRecord,
     best_of,
     read_about,
     read_run_record,
 )
-from deepvis_caffe.gallery.store import folder_name, read_record
+from deepvis_caffe.gallery.store import folder_name
 
 OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
 TREES = (OPTIMIZED, TOP_IMAGES, DECONV, "max_gradient", "max_guided")
@@ -43,100 +42,6 @@ MONTAGE = re.compile(r"(\d{4,9})_montage\.(jpg|json)")
 TOP = re.compile(r"(\d{4,9})\.(jpg|json)")
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One seed's pictures.
-
-    Attributes
-    ----------
-    seed
-        Which.
-    pictures
-        The ending of its file (``"png"``) for each kind that is there, ``"best_X"`` and so on.
-    record
-        How it came about, its history cut to size; None where that is not known.
-    every
-        How many steps a value of the record's history stands for, the best of them.
-    length
-        How many steps were run.
-    """
-
-    seed: int
-    pictures: Mapping[str, str]
-    record: RunRecord | None = None
-    every: int = 1
-    length: int = 0
-
-
-@dataclass(frozen=True)
-class UnitResults:
-    """One unit's pictures.
-
-    Attributes
-    ----------
-    unit, label
-        Which, and its name where a record has one.
-    runs
-        By seed.
-    pictures
-        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"`` and so on are there.
-    """
-
-    unit: int
-    label: str | None
-    runs: tuple[Run, ...]
-    pictures: frozenset[str]
-    statistics: UnitStatistics | None = None  # see `deepvis_caffe.gallery.index_statistics`
-
-
-@dataclass(frozen=True)
-class LayerResults:
-    """One layer's pictures.
-
-    Attributes
-    ----------
-    name, folder
-        Its true name, and its folder's, which the names of its files start with.
-    count
-        How many units the layer has, where a record says so.
-    whole_layer
-        Whether there is a picture of all units.
-    model
-        The net's name, where a record has one.
-    units
-        By number, at least one.
-    correlation
-        How the layer's units go together, where a pass over a dataset has kept that.
-    """
-
-    name: str
-    folder: str
-    count: int | None
-    whole_layer: bool
-    model: str | None
-    units: tuple[UnitResults, ...]
-    correlation: Correlation | None = None  # see `deepvis_caffe.gallery.index_statistics`
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything in a results folder that a page can show.
-
-    Attributes
-    ----------
-    folder
-        Where it is.
-    layers
-        By name, numbers in it by value: conv2 comes before conv10. At least one.
-    skipped
-        One line for each file or folder that was left out: which, and why.
-    """
-
-    folder: Path
-    layers: tuple[LayerResults, ...]
-    skipped: tuple[str, ...]
 
 
 def read_results(folder: str | os.PathLike[str], progress: Progress | None = None) -> Results:

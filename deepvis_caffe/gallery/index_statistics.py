@@ -10,7 +10,7 @@ from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import unit_statistics
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.index import LayerResults, Results
+from deepvis_caffe.gallery.results import LayerResults, Results
 
 SCAN = Path("dataset", "scan.npz")  # in the results folder, where `deepvis top-images` has it
 

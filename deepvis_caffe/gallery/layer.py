@@ -16,10 +16,10 @@ from typing import TypeVar
 from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.fingerprint import fingerprint
+from deepvis_caffe.gallery.record import Record, read_record
 from deepvis_caffe.gallery.shards import Shard, fair_batch, run_shards
-from deepvis_caffe.gallery.store import Box, Record, ResultStore, read_record
+from deepvis_caffe.gallery.store import Box, ResultStore
 from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objective import plain_position, resolve_position
@@ -198,7 +198,7 @@ def model_names(net: Net) -> dict[str, str | None]:
 def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position) -> Box | None:
     """What one unit sees of the image, (top, left, bottom, right); None where that is unknown."""
     where = resolve_position(position, shape, layer)
-    field = receptive_fields(net.model).get(net.model.graph.seed(layer))
+    field = net.model.receptive_fields.get(net.model.graph.seed(layer))
     if field is None or where is None or len(where) != 2:
         return None
     rows, columns = field.window(*where)

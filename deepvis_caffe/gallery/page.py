@@ -19,10 +19,10 @@ from urllib.parse import quote
 from deepvis_caffe import __version__
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
-from deepvis_caffe.gallery.index import Results
 from deepvis_caffe.gallery.one_file import PageTemplates, source_hash
 from deepvis_caffe.gallery.page_correlation import correlation_text
 from deepvis_caffe.gallery.page_data import dumps, index_json, part_texts
+from deepvis_caffe.gallery.results import Results
 
 SCRIPTS = (
     "data.js",

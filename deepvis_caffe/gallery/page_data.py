@@ -16,7 +16,7 @@ from typing import Any
 
 from deepvis_caffe.dataset.correlation import Pairs
 from deepvis_caffe.dataset.statistics import UnitStatistics
-from deepvis_caffe.gallery.index import LayerResults, Results, Run, UnitResults
+from deepvis_caffe.gallery.results import LayerResults, Results, Run, UnitResults
 
 Json = dict[str, Any]
 

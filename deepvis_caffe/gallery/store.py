@@ -16,8 +16,6 @@ and what another recipe made only where that is asked for.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 import tempfile
@@ -26,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import ImageError, SettingsError
-from deepvis_caffe.files import write_text
 from deepvis_caffe.gallery.cell import cell_of
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side
+from deepvis_caffe.gallery.record import Record, as_json, read_record, write_record
 from deepvis_caffe.image import Picture, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.targets import UnitName
 
-Record = dict[str, Any]
 Box = tuple[int, int, int, int]
 
 KINDS = ("best_X", "best_Xpm")
@@ -42,24 +39,6 @@ LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
 def folder_name(layer: str) -> str:
     """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name."""
     return re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
-
-
-def write_record(path: Path, record: Record) -> Path:
-    """Write JSON whole or not at all; NaN and infinity become null."""
-    text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
-    try:
-        return write_text(path, text)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def read_record(path: Path) -> Record | None:
-    """A record, or None where there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 class ResultStore:
@@ -101,7 +80,7 @@ class ResultStore:
     def has_run(self, layer: str, unit: UnitName, seed: int, recipe: Record) -> bool:
         """Whether the pictures of one run are there, made by this recipe."""
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
-        made = _recipe(self.record(layer, unit, seed)) == _finite(recipe)
+        made = _recipe(self.record(layer, unit, seed)) == as_json(recipe)
         return made and all(path.is_file() for path in pictures)
 
     def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
@@ -112,7 +91,7 @@ class ResultStore:
         return (
             path.is_file()
             and record.get("seeds") == seeds
-            and record.get("recipe") == _finite(recipe)
+            and record.get("recipe") == as_json(recipe)
             and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)
         )
 
@@ -173,10 +152,10 @@ class ResultStore:
             self._check_layer(path, layer)
         for path in (*runs, *(path.with_suffix(".json") for path in pictures)):
             old = _recipe(path)
-            if old is not None and old != _finite(recipe) and not overwrite:
+            if old is not None and old != as_json(recipe) and not overwrite:
                 raise SettingsError(
                     f"{path.parent} holds results of layer {layer!r} by other parameters "
-                    f"({path.name}: {_differences(old, _finite(recipe))}); choose another results "
+                    f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
                     "folder (--results), or give --overwrite to lose them"
                 )
         folder = self.layer_folder(layer)
@@ -266,7 +245,7 @@ class ResultStore:
         most = max(16, LARGEST_LAYER // square_side(count))
         for montage_record in sorted(self.layer_folder(layer).glob("*_montage.json")):
             record = read_record(montage_record) or {}
-            if record.get("recipe") == _finite(recipe) and record.get("layer") == layer:
+            if record.get("recipe") == as_json(recipe) and record.get("layer") == layer:
                 unit, seed = record["unit"], record["seeds"][0]
                 if not isinstance(unit, int):
                     continue  # a sum or a direction has no place among the units
@@ -325,12 +304,3 @@ def _differences(old: Record, new: Record) -> str:
         for name in {**before, **now}
         if name != "params" and before.get(name) != now.get(name)
     )
-
-
-def _finite(value: Any) -> Any:
-    """`value` as JSON gives it back: lists for tuples, None for NaN and infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, tuple | list) else value

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from deepvis_caffe.cluster import Serial, Where, run_tasks
+from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.shares import usable_cores
+from deepvis_caffe.dataset.decoded import DecodedImages, usual_room
 from deepvis_caffe.dataset.examples import Example, unit_examples
+from deepvis_caffe.dataset.loader import in_order
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
@@ -33,7 +36,8 @@ from deepvis_caffe.engines.fingerprint import fingerprint, same_net
 from deepvis_caffe.errors import ClusterError, ImageError, SettingsError
 from deepvis_caffe.gallery.layer import model_names
 from deepvis_caffe.gallery.montage import GRAY, montage, shrunk, square_side, vivid
-from deepvis_caffe.gallery.store import Record, folder_name, read_record, write_record
+from deepvis_caffe.gallery.record import Record, read_record, write_record
+from deepvis_caffe.gallery.store import folder_name
 from deepvis_caffe.image import Picture, resize_image, write_image
 from deepvis_caffe.model.labels import Labels, label_of
 
@@ -41,7 +45,7 @@ IMAGES = "max_im"
 SMALLEST_CELL, LARGEST_SINGLE = 128, 512  # pixels
 
 Progress = Callable[[int, int], None]
-State = tuple[Net, Source, Scan, str, tuple[str, ...]]
+State = tuple[Net, DecodedImages, Source, Scan, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,7 @@ def make_top_pictures(
     make_net: Callable[[], Net] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    room: int | None = None,
 ) -> list[TopUnit]:
     """Write the pictures of some units of a layer; those that are there are left alone.
 
@@ -100,6 +105,8 @@ def make_top_pictures(
         Called with the units that are done and that there are.
     overwrite
         Whether pictures by another recipe may be lost.
+    room
+        Bytes of decoded images that each process keeps; `usual_room` by default.
 
     Raises
     ------
@@ -122,16 +129,24 @@ def make_top_pictures(
     report = progress or (lambda done, total: None)
     report(done, len(units))
     write = partial(_write_unit, folder, layer, by=by, net=net, labels=labels, count=found.units)
-    more = (source, scan, layer, tuple(modes))
+    if room is None:
+        room = usual_room(where.count if isinstance(where, LocalProcesses) else 1)
+    more = (room, source, scan, layer, tuple(modes))
     if isinstance(where, Serial):
         make_state = partial(_state, partial(_itself, net), *more)
     elif make_net is None:
         raise ClusterError("other processes need a net of their own: give make_net")
     else:
         make_state = partial(_state, partial(same_net, make_net, fingerprint(net)), *more)
-    with closing(run_tasks(make_state, _examples, todo, where)) as ready:
-        for index, examples in ready:
-            write(todo[index], examples, size=found.top.count)
+    # A unit's files are written while the net computes the next: compressing takes as long.
+    writers = max(1, usable_cores() // 2)
+    with (
+        ThreadPoolExecutor(writers, thread_name_prefix="write") as pool,
+        closing(run_tasks(make_state, _examples, todo, where)) as ready,
+    ):
+        for _ in in_order(
+            lambda one: write(todo[one[0]], one[1], size=found.top.count), ready, pool, writers
+        ):
             done += 1
             report(done, len(units))
     return [
@@ -253,11 +268,12 @@ def _itself(net: Net) -> Net:
     return net
 
 
-def _state(make_net: Callable[[], Net], *more: Any) -> State:
-    return (make_net(), *more)
+def _state(make_net: Callable[[], Net], room: int, source: Source, *more: Any) -> State:
+    net = make_net()
+    return (net, DecodedImages(source, net.preprocessor, room), source, *more)
 
 
 def _examples(state: State, unit: int, tell: Callable[[Any], None]) -> list[Example]:
-    net, source, scan, layer, modes = state
+    net, images, source, scan, layer, modes = state
     tell(unit)
-    return unit_examples(net, source, scan, layer, unit, modes, threads=usable_cores())
+    return unit_examples(net, source, scan, layer, unit, modes, usable_cores(), images)

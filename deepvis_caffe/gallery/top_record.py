@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepvis_caffe.gallery.store import read_record
+from deepvis_caffe.gallery.record import read_record
 
 DVT_COLUMNS = 3  # of the Deep Visualization Toolbox's montages
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.gallery.store import Record, folder_name, read_record
+from deepvis_caffe.gallery.record import Record, read_record
+from deepvis_caffe.gallery.store import folder_name
 from deepvis_caffe.gallery.variants import Variants
 from deepvis_caffe.image import Picture
 from deepvis_caffe.optimizer import AscentParams

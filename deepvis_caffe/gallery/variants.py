@@ -23,8 +23,9 @@ from typing import Any
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.gallery.layer import batches, model_names, recipe, seen_window, write_result
+from deepvis_caffe.gallery.record import Record, read_record
 from deepvis_caffe.gallery.shards import Shard, run_shards
-from deepvis_caffe.gallery.store import Record, ResultStore, read_record
+from deepvis_caffe.gallery.store import ResultStore
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, Position

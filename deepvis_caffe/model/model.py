@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.prototxt import foreign_words, parse_prototxt
+from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES, infer
 from deepvis_caffe.model.upgrade import Generation, generation, upgrade
@@ -65,6 +67,11 @@ class Model:
     def unknown_types(self) -> tuple[str, ...]:
         """Layer types without a shape rule: custom layers, which only their own Caffe runs."""
         return tuple(sorted({layer.type for layer in self.graph} - set(RULES)))
+
+    @cached_property
+    def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
+        """What one position of each value sees of the first input, see `receptive_fields`."""
+        return receptive_fields(self)
 
     def check_weights(self) -> None:
         """Raise `WeightsError` where a net that has weights was read without them."""

@@ -16,14 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
+from weakref import WeakKeyDictionary
 
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
-from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
+from deepvis_caffe.model.receptive import ReceptiveField
 from deepvis_caffe.model.shapes import infer
 
 Box = tuple[int, int, int, int]
+Sizes = dict[tuple[Value, tuple[int, int]], tuple[int, int] | None]
+
+_sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
     Window or None
         None also where not every layer on the way is known to slide evenly over the image.
     """
-    fields = receptive_fields(model)
+    fields = model.receptive_fields
     layers = model.graph.ancestors([value])
     on_the_way = [top for layer in layers for top in layer.tops]
     if value not in fields or where is None or len(where) != 2:
@@ -114,6 +118,15 @@ def _map_size(
     model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
 ) -> tuple[int, int] | None:
     """The value's height and width for an image of that size; None where it does not fit."""
+    known = _sizes.setdefault(model, {})
+    if (value, size) not in known:  # a layer's windows are of few sizes
+        known[value, size] = _inferred(model, value, layers, size)
+    return known[value, size]
+
+
+def _inferred(
+    model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
+) -> tuple[int, int] | None:
     image, (_, channels, *_) = next(iter(model.input_shapes.items()))
     try:
         found = infer(Graph(model.graph.name, layers), {image: (1, channels, *size)})

@@ -18,8 +18,9 @@ from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.gallery.cell import cell_of
 from deepvis_caffe.gallery.index import DECONV, MONTAGE, OPTIMIZED, RUN, TOP, TOP_IMAGES
 from deepvis_caffe.gallery.montage import shrunk, square_side
+from deepvis_caffe.gallery.record import read_record
 from deepvis_caffe.gallery.run_record import RunRecord, read_run_record
-from deepvis_caffe.gallery.store import folder_name, read_record
+from deepvis_caffe.gallery.store import folder_name
 from deepvis_caffe.image import Picture, read_image
 
 log = logging.getLogger(__name__)

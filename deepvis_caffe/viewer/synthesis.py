@@ -18,7 +18,8 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.gallery.cell import cell_of
 from deepvis_caffe.gallery.layer import about_run, recipe, seen_window, write_result
 from deepvis_caffe.gallery.montage import montage
-from deepvis_caffe.gallery.store import Box, Record, ResultStore
+from deepvis_caffe.gallery.record import Record
+from deepvis_caffe.gallery.store import Box, ResultStore
 from deepvis_caffe.image import read_image
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Step, optimize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import small_model
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe import fetch as fetching
-from deepvis_caffe.cli import demo
+from deepvis_caffe.cli import demo, demo_images
 from deepvis_caffe.cli.demo import Part
 from deepvis_caffe.cli.main import app
 from deepvis_caffe.resources import resource
@@ -97,6 +98,36 @@ def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(made[6 + 71, 6 + 95], vivid[-1, -1], atol=0.6)
     assert (made[:6] == 255).all()
     assert made[6 + 72 :, 6 : 6 + 96].min() < 100, "there is no caption"
+
+
+def test_the_demo_of_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = (demo_images.Part("conv/1", {0: "edges", 3: ""}), demo_images.Part("fc", {1: ""}))
+    monkeypatch.setattr(demo_images, "PARTS", parts)
+    monkeypatch.setattr(demo_images, "COUNT", 4)
+    monkeypatch.setattr("deepvis_caffe.image.sample_images", lambda more: ("text", "rocket"))
+    command = ("demo", "--real-images", "--engine", "torch", "-o", "pictures")
+    text = _deepvis(*command).stdout
+    views = sorted(path.name for path in Path("pictures/views").iterdir())
+    assert {name[:-19] for name in views} == {"text", "rocket"}
+    assert f"{len(views)} images, 9 units of 2 layers" in text
+    for stem, units in (("conv_1", (0, 3)), ("fc", (1,))):
+        assert f"pictures/demo_images_{stem}.png" in text
+        shown = cv2.imread(f"pictures/demo_images_{stem}.png").astype(int)
+        for unit in units:
+            for tree in ("max_im", "max_deconv"):
+                single = Path("pictures", tree, stem, f"{stem}_{unit:04d}.jpg")
+                cell = cv2.imread(str(single))
+                small = cv2.resize(cell, None, fx=260 / max(cell.shape), fy=260 / max(cell.shape))
+                found = cv2.matchTemplate(
+                    shown.astype(np.uint8), small[20:-20, 20:-20], cv2.TM_CCOEFF_NORMED
+                )
+                assert found.max() > 0.97
+    record = json.loads(Path("pictures/max_im/conv_1/conv_1_0000.json").read_text())
+    assert 2 <= len(record["images"]) <= 4
+    assert all(one["name"] in views for one in record["images"])
+    before = {path: path.read_bytes() for path in Path("pictures").rglob("*.jp*g")}
+    _deepvis(*command)
+    assert {path: path.read_bytes() for path in Path("pictures").rglob("*.jp*g")} == before
 
 
 def test_the_demos_units_are_those_that_it_names() -> None:

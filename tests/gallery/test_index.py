@@ -10,7 +10,8 @@ import pytest
 from results_folder import PNG, add_pictures, add_run, record
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.index import LayerResults, Run, UnitResults, read_results
+from deepvis_caffe.gallery.index import read_results
+from deepvis_caffe.gallery.results import LayerResults, Run, UnitResults
 from deepvis_caffe.gallery.run_record import MOST_POINTS, best_of
 
 TWO_KINDS = {"best_X": "png", "best_Xpm": "png"}

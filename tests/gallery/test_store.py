@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.store import ResultStore, folder_name, read_record, write_record
+from deepvis_caffe.gallery.record import read_record, write_record
+from deepvis_caffe.gallery.store import ResultStore, folder_name
 
 RECIPE = {"params": {"decay": 0.1, "where": (3, 4)}}
 
@@ -208,18 +209,3 @@ def test_a_large_layer_has_small_cells(store: ResultStore, monkeypatch: pytest.M
 def test_nothing_finished_makes_no_whole_layer(store: ResultStore) -> None:
     assert store.write_whole_layer("fc", 5, RECIPE) is None
     assert not store.folder.exists()
-
-
-def test_records_are_plain_json(tmp_path: Path) -> None:
-    path = write_record(tmp_path / "a" / "r.json", {"x": (1, float("nan")), "y": float("inf")})
-    assert json.loads(path.read_text(), parse_constant=_refuse) == {"x": [1, None], "y": None}
-
-
-def _refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} is not JSON")
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match=r"cannot write .*r\.json"):
-        write_record(tmp_path / "file" / "r.json", {})

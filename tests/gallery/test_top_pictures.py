@@ -119,6 +119,37 @@ def test_processes_write_the_same_files(
     assert files(tmp_path / "here") == files(tmp_path / "there")
 
 
+@pytest.mark.parametrize("layer", ["conv/1", "fc"])
+def test_files_do_not_depend_on_what_is_kept_nor_on_the_order(
+    net: Net, source: Source, scan: Scan, tmp_path: Path, layer: str
+) -> None:
+    one = source.read(0).nbytes + 4 * 3 * 12 * 16
+    for name, units, room in (
+        ("anew", [0, 1, 2, 3], 0),
+        ("few", [3, 1, 0, 2], 2 * one),
+        ("all", [2, 3, 1, 0], None),
+    ):
+        make(net, source, scan, tmp_path / name, layer, units=units, room=room)
+    anew = files(tmp_path / "anew")
+    assert len(anew) >= 4 * 3 * 2
+    assert files(tmp_path / "few") == anew
+    assert files(tmp_path / "all") == anew
+
+
+def test_an_image_is_read_once_for_all_units(
+    net: Net, source: Source, scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = type(source).read, []
+
+    def counted(self: Source, index: int) -> object:
+        seen.append(index)
+        return read(self, index)
+
+    monkeypatch.setattr(type(source), "read", counted)
+    make(net, source, scan, tmp_path, units=range(5))
+    assert sorted(seen) == list(range(7))
+
+
 def test_what_is_there_is_left_alone_and_what_is_missing_made(
     net: Net, source: Source, scan: Scan, tmp_path: Path
 ) -> None:

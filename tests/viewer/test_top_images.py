@@ -52,7 +52,8 @@ def results(net: Net, images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(net: Net, results: Path, images: Path) -> Iterator[Session]:
+def session(results: Path, images: Path, tmp_path: Path) -> Iterator[Session]:
+    net = small_net(tmp_path)  # its own, as the viewer's is
     made = Session(Parts(net, parse_sources(str(images / "a")), results, LABELS), 1100, 900)
     made.start()
     for key in ("down", *["right"] * UNIT):
