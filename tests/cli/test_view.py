@@ -71,7 +71,12 @@ def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
 def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "view"]
     flags = ["photos", "--browser", "--port", "0", "--press", "r", "--no-synthesis"]
-    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as viewer:
+    with subprocess.Popen(
+        [*command, *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup's children ignore SIGHUP
+    ) as viewer:
         assert viewer.stderr is not None
         said = viewer.stderr.readline()
         assert "the viewer is at" in said
