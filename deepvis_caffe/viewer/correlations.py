@@ -7,7 +7,6 @@ waits: what is known at a moment is there at once.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.dataset.scan_file import read_moments
 from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.viewer.background import Background
 from deepvis_caffe.viewer.catalogue import Entry
 from deepvis_caffe.viewer.layer_files import Stamp, stamp_of
 from deepvis_caffe.viewer.recent import Recent
@@ -62,13 +62,12 @@ class Correlations:
     def __init__(self, folder: Path, changed: Callable[[], None] = lambda: None) -> None:
         self._path = folder / SCAN
         self._changed = changed
-        self._news = threading.Condition()
+        self._thread = Background("correlation", self._run)
+        self._news = self._thread.news
         self._wanted: Entry | None = None
         self._reading: Entry | None = None
         self._known: Recent[Entry, tuple[Stamp | None, Known]] = Recent(MOST_BYTES)
         self._looked: dict[Entry, float] = {}
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="deepvis correlation", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -76,12 +75,7 @@ class Correlations:
 
     def close(self, timeout: float = 5.0) -> bool:
         """End the thread after the layer that it reads now; whether it ended in time."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._thread.close(timeout)
 
     def layer(self, entry: Entry) -> Known:
         """What is known of a layer now; the same object as long as that is all.
@@ -105,8 +99,8 @@ class Correlations:
     def _run(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._wanted or self._closing)
-                if self._closing or self._wanted is None:
+                self._news.wait_for(lambda: self._wanted or self._thread.closing)
+                if self._thread.closing or self._wanted is None:
                     return
                 entry = self._reading = self._wanted
                 self._wanted = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.gallery.montage import shrunk
 from deepvis_caffe.gallery.top_record import DVT_COLUMNS, TopRecord, read_top_record
 from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.viewer.background import Background
 from deepvis_caffe.viewer.catalogue import Entry
 from deepvis_caffe.viewer.layer_files import LayerFolder, Stamp, UnitFiles, read_run
 from deepvis_caffe.viewer.patterns import LayerPatterns
@@ -85,7 +85,8 @@ class Library:
     ) -> None:
         self.folder = Path(folder)
         self._changed = changed
-        self._news = threading.Condition()
+        self._thread = Background("library", self._run)
+        self._news = self._thread.news
         self._wanted: OrderedDict[Wanted, None] = OrderedDict()  # newest last
         self._reading: Wanted | None = None
         self._looked: dict[Wanted, float] = {}
@@ -99,8 +100,6 @@ class Library:
         self._scan = ScanReader(self.folder)  # and this
         self._version = 0
         self._said: set[str] = set()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="deepvis library", daemon=True)
 
     def start(self) -> None:
         """Start the thread that reads."""
@@ -108,12 +107,7 @@ class Library:
 
     def close(self, timeout: float = 5.0) -> bool:
         """End the thread after the file that it reads now; whether it ended in time."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._thread.close(timeout)
 
     # -- to be shown ---------------------------------------------------------------------------
 
@@ -262,8 +256,8 @@ class Library:
     def _run(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._wanted or self._closing)
-                if self._closing:
+                self._news.wait_for(lambda: self._wanted or self._thread.closing)
+                if self._thread.closing:
                     return
                 wanted = self._reading = self._wanted.popitem()[0]
             entry, unit = wanted

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.viewer.background import Background
 from deepvis_caffe.viewer.frame import Frame, Newest
 from deepvis_caffe.viewer.request import Request, Result
 
@@ -59,13 +60,12 @@ class Worker:
         idle: Idle | None = None,
     ) -> None:
         self._compute, self._results, self._changed, self._idle = compute, results, changed, idle
-        self._news = threading.Condition()
+        self._thread = Background("worker", self._run)
+        self._news = self._thread.news
         self._frame: Frame | None = None
         self._request: Request | None = None
         self._done: tuple[int, Request] | None = None
-        self._closing = False
         self._trouble = self._failure = ""
-        self._thread = threading.Thread(target=self._run, name="deepvis worker", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -107,20 +107,16 @@ class Worker:
 
     def close(self, timeout: float = 10.0) -> bool:
         """End the thread after what it computes now; whether it ended within `timeout` seconds."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        if self._thread.is_alive():
+        ended = self._thread.close(timeout)
+        if not ended:
             log.warning("the engine still computes after %g seconds; left behind", timeout)
-        return not self._thread.is_alive()
+        return ended
 
     # -- on the worker's thread ----------------------------------------------------------------
 
     def _run(self) -> None:
         _stand_back()
-        while not self._closing:
+        while not self._thread.closing:
             if self._serve():
                 continue
             worked = False
@@ -131,14 +127,14 @@ class Worker:
                     self._trouble = _said(error)
                     self._changed()
             with self._news:
-                if not worked and not self._closing and self._waiting() is None:
+                if not worked and not self._thread.closing and self._waiting() is None:
                     self._news.wait(IDLE if self._idle else None)
 
     def _between(self) -> bool:
         """Serve what came meanwhile; whether idle work should stop."""
-        while not self._closing and self._serve():
+        while not self._thread.closing and self._serve():
             pass
-        return self._closing
+        return self._thread.closing
 
     def _serve(self) -> bool:
         """Compute what waits, if anything does."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from deepvis_caffe.viewer.background import Background
 from deepvis_caffe.viewer.frame import Frame
 from deepvis_caffe.viewer.sources.source import Source
 
@@ -53,18 +53,17 @@ class Player:
     def __init__(self, sources: Sequence[Source], put: Callable[[Frame], None]) -> None:
         self._sources, self._put = list(sources), put
         self._numbers = count(1)
-        self._news = threading.Condition()
+        self._thread = Background("input", self._run)
+        self._news = self._thread.news
         self._at = 0
         self._before = 0  # what was read before another was selected
         self._steps = 0
         self._wanted = True  # whether a still or frozen source is to be read once more
         self._frozen = False
-        self._closing = False
         self._gave: set[int] = set()  # sources that have given a picture
         self._status = PlayerStatus(self._sources[0].name)
         self._failed: dict[int, str] = {}  # why sources gave way, since the last command
         self._note = ""  # why it is another source than was asked for
-        self._thread = threading.Thread(target=self._run, name="deepvis input", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -125,15 +124,10 @@ class Player:
 
     def close(self, timeout: float = CLOSING) -> bool:
         """End the thread and let go of every device; whether that was done in time."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        if self._thread.ident is None:
-            return True
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        ended = self._thread.close(timeout)
+        if not ended:
             log.warning("%s does not let go; left behind", self._status.name)
-        return not self._thread.is_alive()
+        return ended
 
     # -- on the player's thread ----------------------------------------------------------------
 
@@ -155,7 +149,7 @@ class Player:
     def _next(self) -> tuple[Source, int] | None:
         """Wait until there is something to read; its source and steps, or None at the end."""
         with self._news:
-            while not self._closing:
+            while not self._thread.closing:
                 source = self._sources[self._at]
                 if self._wanted or (source.live and not self._frozen):
                     steps, self._steps, self._wanted = self._steps, 0, False
@@ -174,7 +168,7 @@ class Player:
             shot, trouble = None, f"{source.name}: {type(error).__name__}: {error}"
             self._pause(1.0)
         with self._news:
-            if self._sources[self._at] is not source or self._closing:
+            if self._sources[self._at] is not source or self._thread.closing:
                 return  # another was chosen meanwhile
             if shot is None and trouble and self._at not in self._gave:
                 self._give_way(trouble)
@@ -203,7 +197,9 @@ class Player:
         """Wait, but not once something else is asked for."""
         with self._news:
             before = (self._at, self._steps)
-            self._news.wait_for(lambda: self._closing or (self._at, self._steps) != before, seconds)
+            self._news.wait_for(
+                lambda: self._thread.closing or (self._at, self._steps) != before, seconds
+            )
 
     def _close_quietly(self, source: Source) -> None:
         try:
