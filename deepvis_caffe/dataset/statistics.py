@@ -53,11 +53,9 @@ class UnitStatistics:
         Whether it is above 0 in no image.
     bars
         Of the images' strongest activations.
-    alike
-        The units of the layer that it goes with most, either way, and Pearson's correlation, the
-        closest first; empty where that was not kept.
     together, apart
-        The units that rise with it, and those that fall where it rises, likewise.
+        The units of the layer that rise with it, and those that fall where it rises, and Pearson's
+        correlation, the closest first; empty where that was not kept.
     """
 
     images: int
@@ -69,16 +67,20 @@ class UnitStatistics:
     highest: float
     dead: bool
     bars: Bars
-    alike: Pairs = ()
     together: Pairs = ()
     apart: Pairs = ()
+
+    @property
+    def alike(self) -> Pairs:
+        """The few that it goes with most, either way."""
+        closest = sorted((*self.together, *self.apart), key=lambda pair: -abs(pair[1]))
+        return tuple(closest[:MOST_ALIKE])  # a sort that keeps together before apart
 
 
 def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
     """What a scan says of one unit of one of its layers."""
     found = scan.layers[layer]
     together, apart = related(found.moments, unit)
-    closest = sorted((*together, *apart), key=lambda pair: -abs(pair[1]))  # stable: as they were
     return UnitStatistics(
         images=scan.images,
         mean=float(found.moments.mean[unit]),
@@ -89,7 +91,6 @@ def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
         highest=float(found.high[unit]),
         dead=bool(found.active[unit] == 0),
         bars=bars_of(found.histogram[unit]),
-        alike=tuple(closest[:MOST_ALIKE]),
         together=together,
         apart=apart,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.correlation import Correlation
-from deepvis_caffe.gallery.correlation_colours import NONE, ZERO, colours, levels_of
+from deepvis_caffe.gallery.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width, wrapped
 from deepvis_caffe.viewer.panes import partners
@@ -198,7 +198,7 @@ def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> 
     wide = min(240, room.width - sum(ends) - (taken if room.width > taken + 120 else 0))
     bar = Rect(room.top + room.height // 2 - 4, room.left + ends[0], 8, max(1, wide))
     write_middle(canvas, "−1", room, small, SOFT, "left")
-    levels = np.rint(np.linspace(ZERO - 100, ZERO + 100, bar.width)).astype(int)
+    levels = np.rint(np.linspace(ZERO - STEPS, ZERO + STEPS, bar.width)).astype(int)
     put(canvas, np.repeat(colours()[levels][np.newaxis], bar.height, axis=0), bar.top, bar.left)
     write_middle(
         canvas, "+1", room._replace(left=bar.right + 6, width=ends[1]), small, SOFT, "left"
