@@ -9,26 +9,18 @@ import numpy as np
 import pytest
 from cluster_work import small_net
 from image_sets import slow_pass, slow_top, write_folder
-from small_model import LABELS, write_model
+from small_model import write_model
+from viewer.scanned import IMAGES, TOP, UNIT, showing_unit, write_results
 from waiting import eventually
 
-from deepvis_caffe.dataset.open import open_source
-from deepvis_caffe.dataset.run import scan_dataset, scan_recipe
-from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.gallery.top_pictures import make_top_pictures
 from deepvis_caffe.gallery.top_record import TopImage, read_top_record
 from deepvis_caffe.image import read_image
 from deepvis_caffe.viewer.panes.pane import Hit
-from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
-from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.sources.top import top_source
 from deepvis_caffe.viewer.view import UnitPictures
-
-IMAGES, TOP, UNIT = 8, 4, 2
-PARAMS = ScanParams(("conv/1",), TOP, correlation=True)
 
 
 @pytest.fixture
@@ -44,22 +36,13 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def results(net: Net, images: Path, tmp_path: Path) -> Path:
-    source, folder = open_source(images), tmp_path / "out"
-    scan = scan_dataset(net, source, folder / "dataset", PARAMS)
-    recipe = scan_recipe(net, source, PARAMS)
-    make_top_pictures(net, source, scan, recipe, folder, "conv/1", [UNIT])
-    return folder
+    return write_results(net, images, tmp_path / "out", [UNIT])
 
 
 @pytest.fixture
 def session(results: Path, images: Path, tmp_path: Path) -> Iterator[Session]:
-    net = small_net(tmp_path)  # its own, as the viewer's is
-    made = Session(Parts(net, parse_sources(str(images / "a")), results, LABELS), 1100, 900)
-    made.start()
-    for key in ("down", *["right"] * UNIT):
-        made.press(key)
-    yield made
-    assert made.close()
+    with showing_unit(tmp_path, images, results) as made:
+        yield made
 
 
 def pictures(session: Session) -> UnitPictures:
