@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
 
 Formula = Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
@@ -52,6 +53,7 @@ class FakeNet:
             shapes={},
             graph=_graph(self.inputs["data"], (units,) if isinstance(units, int) else units),
         )
+        self.model.receptive_fields = receptive_fields(self.model)  # type: ignore[arg-type]
         self.seen: list[np.ndarray] = []
 
     def image_input(self) -> str:
