@@ -305,7 +305,8 @@ def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: P
 def test_what_a_data_set_says_of_a_unit(driver: Any, tmp_path: Path) -> None:
     add_pictures(tmp_path, *(f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in (3, 5)))
     bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, math.inf))
-    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.6, 0.0, 9.0, True, bars, ((5, -0.5), (7, 0.25)))
+    pairs = ((7, 0.25),), ((5, -0.5),)
+    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.6, 0.0, 9.0, True, bars, *pairs)
     results = read_results(tmp_path)
     (layer,) = results.layers
     units = (replace(layer.units[0], statistics=known), layer.units[1])
@@ -404,7 +405,6 @@ def related(tmp_path_factory: pytest.TempPathFactory) -> Path:
         9.0,
         False,
         Bars((), ()),
-        (),
         ((2, 0.8), (3, 0.1)),
         ((1, -0.5),),
     )

@@ -279,7 +279,7 @@ def test_a_units_pictures_are_all_there() -> None:
 
 def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
     bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, float("inf")))
-    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.0, 0.0, 9.0, True, bars, ((3, -0.5),))
+    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.0, 0.0, 9.0, True, bars, (), ((3, -0.5),))
     picture = np.full((30, 30, 3), (1, 2, 200), np.uint8)
     shown = replace(view(np.ones((2, 2, 2))), unit=UnitPictures(top=picture, statistics=known))
     width = 316
