@@ -71,7 +71,10 @@ class Viewer:
             self.same()
 
     def same(self) -> np.ndarray:
-        """Wait until the window shows what its twin draws; what it shows."""
+        """Wait until the window shows what its twin draws; what it shows.
+
+        Where that does not happen both stay with the screenshots.
+        """
 
         def alike() -> list[np.ndarray]:
             _, expected = self.twin.draw()
@@ -80,7 +83,12 @@ class Viewer:
                 return []
             return [seen] if np.array_equal(seen[:-STATUS], expected[:-STATUS]) else []
 
-        return eventually(alike, LONG)[0]
+        try:
+            return eventually(alike, LONG)[0]
+        except AssertionError:
+            write_image(artefacts() / "unlike_window.png", self.window.look())
+            write_image(artefacts() / "unlike_twin.png", self.twin.draw()[1])
+            raise
 
     def close(self) -> None:
         assert self.twin.close()
