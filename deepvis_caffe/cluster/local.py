@@ -6,29 +6,25 @@ which task that one had. So each process has a pipe of its own here, and whoever
 
 from __future__ import annotations
 
-import os
+import atexit
 import pickle
 import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
+from weakref import WeakSet
 
 from deepvis_caffe.cluster.shares import share, threads_each
+from deepvis_caffe.cluster.spawn import SPAWN, quiet_start
 from deepvis_caffe.cluster.where import LocalProcesses
 from deepvis_caffe.cluster.worker import DONE, FAILED, READY, TOLD, serve
 from deepvis_caffe.errors import ClusterError
 
-# A process started by fork would share the parent's CUDA context and OpenMP threads, which die.
-SPAWN = get_context("spawn")
 GONE = "gone"  # beside what a worker sends: it has died
 GRACE = 5.0  # seconds from the end of a pipe to the end of its process
-
-_starting = threading.Lock()
 
 
 def run_local(
@@ -122,10 +118,11 @@ class _Worker:
         self.number, self.ready = number, False
         self.connection, theirs = SPAWN.Pipe()
         self._process = SPAWN.Process(
-            target=serve, args=(theirs, threads), name=f"deepvis worker {number}", daemon=True
+            target=serve, args=(theirs, threads), name=f"deepvis worker {number}"
         )
-        with _starting, _environment(environment), _deaf_to_interrupts():
+        with quiet_start(environment):
             self._process.start()
+        _alive.add(self)
         theirs.close()  # so that the pipe ends when the process does
         self._say(lambda: self.connection.send_bytes(job))
         self.take(ticket)
@@ -150,6 +147,7 @@ class _Worker:
 
     def stop(self) -> None:
         """End it at once: it has written nothing that could be left half done."""
+        _alive.discard(self)
         self._process.kill()
         self._process.join()
         self.connection.close()
@@ -179,34 +177,12 @@ class _Worker:
             send()
 
 
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the processes that are started meanwhile, before their first import."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+# No daemons, which could not have processes of their own, for decoding. So Python would wait for
+# them at its end, where a run was neither finished nor closed.
+_alive: WeakSet[_Worker] = WeakSet()
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C, not even before their first line.
-
-    A terminal sends it to them too, and Python would print a traceback for each. A blocked signal
-    is inherited; ours comes when the block is lifted.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows they ignore it once they run
-        yield
-        return
-    resource_tracker.ensure_running()  # its own start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+@atexit.register
+def _stop_all() -> None:
+    for worker in list(_alive):
+        worker.stop()

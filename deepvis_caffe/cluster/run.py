@@ -36,7 +36,8 @@ def run_tasks(
     Parameters
     ----------
     make_state
-        Makes what the tasks share, for example the net: once in each process, which keeps it.
+        Makes what the tasks share, for example the net: once in each process, which keeps it. In
+        this process, where it has a method `close`, that is called at the end; others just end.
     work
         ``work(state, task, tell) -> result``. ``tell(message)`` says how far it is: see `heard`.
         Let it be called often, since on a cluster it is there that a stopped run ends.
@@ -81,13 +82,18 @@ def _run_here(
     hear: Heard,
 ) -> Generator[tuple[int, Result], None, None]:
     state = make_state()
-    for index, task in enumerate(tasks):
-        try:
-            result = work(state, task, partial(hear, index))
-        except Exception as error:
-            name_task(error, task)
-            raise
-        yield index, result
+    try:
+        for index, task in enumerate(tasks):
+            try:
+                result = work(state, task, partial(hear, index))
+            except Exception as error:
+                name_task(error, task)
+                raise
+            yield index, result
+    finally:
+        close = getattr(state, "close", None)
+        if close is not None:
+            close()
 
 
 def _ignore(index: int, message: Any) -> None:

@@ -6,18 +6,14 @@ before it knows what it is to do.
 
 from __future__ import annotations
 
-import logging
-import os
 import pickle
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from deepvis_caffe.cluster.failure import Failure, in_task
+from deepvis_caffe.cluster.spawn import live_with_parent
 
 # What a worker sends: (READY, None), (TOLD, message), (DONE, result) or (FAILED, Failure).
 READY, TOLD, DONE, FAILED = "ready", "told", "done", "failed"
@@ -33,9 +29,7 @@ def serve(connection: Connection, threads: int) -> None:
     threads
         How many to compute with.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.disable(logging.WARNING)  # the parent has the same net, and has said it all once
+    live_with_parent()
     try:
         job = connection.recv_bytes()
         try:
@@ -69,11 +63,3 @@ def use_threads(count: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(count)
-
-
-def _end_with_parent() -> None:
-    """Leave nothing running where the parent was killed and could not stop us."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

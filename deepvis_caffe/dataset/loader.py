@@ -1,16 +1,18 @@
-"""Images read and prepared beside the net: ``(source, prepare, indices) -> batches in order``.
+"""Images read and prepared for a net: ``(source, preprocessor, indices) -> batches in order``.
 
-OpenCV and numpy leave Python's lock while they work, so threads decode while the net computes, and
-nothing has to be sent between processes. Only a few batches are ahead of the net at any time.
+Here by threads: OpenCV and numpy leave Python's lock while they work. Where the net holds it, or
+must not wait for it, there are processes instead: `deepvis_caffe.dataset.decoders`. Only a few
+batches are ahead of the net at any time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +28,7 @@ Floats = NDArray[np.float32]
 FINER = 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Got = tuple[Floats, int | None] | str  # an image's input and label, or why it is no image
 
 
 @dataclass
@@ -45,8 +48,8 @@ class Batch:
     images: list[Floats] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, index: int, got: tuple[Floats, int | None] | str) -> None:
-        """One more: its input and label, or why it is no image."""
+    def add(self, index: int, got: Got) -> None:
+        """One more."""
         if isinstance(got, str):
             self.skipped.append((index, got))
             return
@@ -83,7 +86,7 @@ def load_batches(
     indices: Iterable[int],
     batch_size: int,
     threads: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches of `batch_size` images, the last one of fewer.
 
     Parameters
@@ -91,10 +94,10 @@ def load_batches(
     threads
         How many decode; the batches do not depend on it.
     """
-    prepare = partial(_prepare, source, preprocessor)
+    work = partial(prepare, source, preprocessor)
     batch = Batch()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for index, got in in_order(prepare, indices, pool, ahead=2 * batch_size):
+        for index, got in in_order(work, indices, pool, ahead=2 * batch_size):
             batch.add(index, got)
             if len(batch.images) == batch_size:
                 yield batch
@@ -107,8 +110,16 @@ def load_batch(source: Source, preprocessor: Preprocessor, indices: Iterable[int
     """Those images of a source, read in this thread."""
     batch = Batch()
     for index in indices:
-        batch.add(index, _prepare(source, preprocessor, index))
+        batch.add(index, prepare(source, preprocessor, index))
     return batch
+
+
+def prepare(source: Source, preprocessor: Preprocessor, index: int) -> Got:
+    """An image's input and label, or the reason in words where there is no such image."""
+    try:
+        return prepared(source, preprocessor, index), source.label(index)
+    except ImageError as error:
+        return str(error)
 
 
 def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
@@ -137,6 +148,13 @@ def as_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) ->
     return np.asarray(x, np.float32)
 
 
+def pieces(indices: Iterable[int], size: int) -> Iterator[list[int]]:
+    """So many at a time, and the rest."""
+    left = iter(indices)
+    while piece := list(islice(left, size)):
+        yield piece
+
+
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], pool: Executor, ahead: int
 ) -> Iterator[tuple[Item, Result]]:
@@ -160,13 +178,3 @@ def in_order(
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-def _prepare(
-    source: Source, preprocessor: Preprocessor, index: int
-) -> tuple[Floats, int | None] | str:
-    """An image's input and label, or the reason in words where there is no such image."""
-    try:
-        return prepared(source, preprocessor, index), source.label(index)
-    except ImageError as error:
-        return str(error)

@@ -1,6 +1,7 @@
 """Images through a net, batch by batch, each layer read: ``(net, source, params) -> Passed...``.
 
-On a GPU, or in Caffe, one batch runs at a time, and threads decode the next ones beside it. The
+On a GPU, or in Caffe, one batch runs at a time, and processes decode the next ones beside it, or
+threads where there are few. The
 embedded engine on a CPU has a lane for each core: a thread that decodes a batch, runs it and reads
 it alone. Cores that share one batch wait for each other at each of a net's layers.
 """
@@ -9,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.loader import Batch, in_order, load_batch, load_batches
+from deepvis_caffe.dataset.decoders import Decoders
+from deepvis_caffe.dataset.loader import Batch, in_order, load_batch, load_batches, pieces
 from deepvis_caffe.dataset.reduction import Reduction
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
@@ -50,7 +51,13 @@ class Passed:
 
 
 def read_batches(
-    net: Net, source: Source, indices: Iterable[int], batch_size: int, threads: int, read: Read
+    net: Net,
+    source: Source,
+    indices: Iterable[int],
+    batch_size: int,
+    threads: int,
+    read: Read,
+    decoders: Decoders | None = None,
 ) -> Iterator[Passed]:
     """Images of a source in order.
 
@@ -65,6 +72,8 @@ def read_batches(
     read
         ``read(x, helpers)`` runs images through the net, and returns what is kept of each layer;
         `helpers` are threads that it may share its work with. Lanes call it side by side.
+    decoders
+        Processes that decode, of this source and size of batches, in place of threads.
     """
     preprocessor = net.preprocessor
     lanes = lanes_for(net, batch_size, threads)
@@ -74,12 +83,16 @@ def read_batches(
             return _pass(load_batch(source, preprocessor, some), read)
 
         with net.ops.helpers(lanes) as pool, opencv_threads(1):
-            for _, passed in in_order(run, _pieces(indices, batch_size), pool, ahead=2 * lanes):
+            for _, passed in in_order(run, pieces(indices, batch_size), pool, ahead=2 * lanes):
                 yield passed
         return
     shared = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
-    with shared as helpers:
-        for batch in load_batches(source, preprocessor, indices, batch_size, threads):
+    if decoders:
+        batches = decoders.batches(indices)
+    else:
+        batches = load_batches(source, preprocessor, indices, batch_size, threads)
+    with shared as helpers, closing(batches):
+        for batch in batches:
             yield _pass(batch, read, helpers)
 
 
@@ -90,12 +103,6 @@ def lanes_for(net: Net, batch_size: int, threads: int) -> int:
         return threads if net.reentrant else 1
     largest = max((prod(shape[1:]) for shape in net.shapes.values()), default=1)
     return max(1, min(threads, free // (HELD * 4 * batch_size * largest)))
-
-
-def _pieces(indices: Iterable[int], size: int) -> Iterator[list[int]]:
-    left = iter(indices)
-    while piece := list(islice(left, size)):
-        yield piece
 
 
 def _pass(batch: Batch, read: Read, helpers: Executor | None = None) -> Passed:

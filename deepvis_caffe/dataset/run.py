@@ -18,13 +18,15 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.shares import usable_cores
+from deepvis_caffe.dataset.decoders import Decoders, worth_decoders
 from deepvis_caffe.dataset.loader import check_prepared
-from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
+from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images, usual_batch
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
@@ -36,7 +38,6 @@ SMALLEST, LARGEST = 64, 512  # images of a shard: seconds to a minute of work
 PARTS = 16  # of a dataset that is not large, so that several processes have something to do
 
 Progress = Callable[[int, int], None]
-State = tuple[Net, Source, ScanParams, int | None, int]
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,15 @@ def scan_dataset(
     meter = _Meter(len(source), missing, progress)
     workers = where.count if isinstance(where, LocalProcesses) else 1
     threads = max(1, usable_cores() // workers)
-    more = (source, params, batch_size, threads)
-    make_state: Callable[[], State]
     if isinstance(where, Serial):
-        make_state = partial(_state, partial(_itself, net), *more)
+        own: Callable[[], Net] = partial(_itself, net)
+        next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}
     elif make_net is None:
         raise ClusterError("other processes need a net of their own: give make_net")
     else:
-        make_state = partial(_state, partial(same_net, make_net, fingerprint(net)), *more)
-    with closing(run_tasks(make_state, _scan_shard, missing, where, meter.heard)) as found:
+        own, next_of = partial(same_net, make_net, fingerprint(net)), {}
+    make_reader = partial(_Reader.ready, own, source, params, batch_size, threads, next_of)
+    with closing(run_tasks(make_reader, _scan_shard, missing, where, meter.heard)) as found:
         for index, scan in found:
             write_scan(_path(folder, missing[index]), scan, recipe)
             meter.heard(index, missing[index].stop - missing[index].start)
@@ -215,20 +216,50 @@ def _itself(net: Net) -> Net:
     return net
 
 
-def _state(
-    make_net: Callable[[], Net],
-    source: Source,
-    params: ScanParams,
-    batch_size: int | None,
-    threads: int,
-) -> State:
-    return make_net(), source, params, batch_size, threads
+@dataclass(frozen=True)
+class _Reader:
+    """What a process keeps from shard to shard."""
+
+    net: Net
+    source: Source
+    params: ScanParams
+    batch_size: int
+    threads: int
+    decoders: Decoders | None
+
+    @classmethod
+    def ready(
+        cls,
+        make_net: Callable[[], Net],
+        source: Source,
+        params: ScanParams,
+        batch_size: int | None,
+        threads: int,
+        next_of: Mapping[int, range],
+    ) -> _Reader:
+        net = make_net()
+        size = batch_size or usual_batch(net)
+        decoders = None
+        if worth_decoders(net, source, threads):
+            decoders = Decoders(source, net.preprocessor, threads, size, next_of)
+        return cls(net, source, params, size, threads, decoders)
+
+    def close(self) -> None:
+        if self.decoders:
+            self.decoders.close()
 
 
-def _scan_shard(state: State, shard: Shard, tell: Callable[[Any], None]) -> Scan:
-    net, source, params, batch_size, threads = state
-    indices = range(shard.start, shard.stop)
-    return scan_images(net, source, params, indices, batch_size, threads, tell)
+def _scan_shard(reader: _Reader, shard: Shard, tell: Callable[[Any], None]) -> Scan:
+    return scan_images(
+        reader.net,
+        reader.source,
+        reader.params,
+        range(shard.start, shard.stop),
+        reader.batch_size,
+        reader.threads,
+        tell,
+        reader.decoders,
+    )
 
 
 class _Meter:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.layer_scan import LayerScan
 from deepvis_caffe.dataset.loader import Floats, check_prepared
 from deepvis_caffe.dataset.passes import read_batches
@@ -174,6 +175,7 @@ def scan_images(
     batch_size: int | None = None,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
+    decoders: Decoders | None = None,
 ) -> Scan:
     """Send images through a net and keep what excites each unit most, with statistics.
 
@@ -188,6 +190,8 @@ def scan_images(
         How many work on images; see `read_batches`.
     progress
         Called with the images that are done.
+    decoders
+        Processes that decode; see `read_batches`.
 
     Raises
     ------
@@ -207,7 +211,7 @@ def scan_images(
     def read(x: Floats, helpers: Executor | None) -> dict[str, Reduction]:
         return read_layers(net, x, params, batch_size, layers, helpers)
 
-    for passed in read_batches(net, source, indices, batch_size, threads, read):
+    for passed in read_batches(net, source, indices, batch_size, threads, read, decoders):
         skipped += [(source.names[index], why) for index, why in passed.skipped]
         if passed.indices:
             images = np.arange(len(numbers), len(numbers) + len(passed.indices))

@@ -30,10 +30,13 @@ class Source(abc.ABC):
         Of every image, ascending, each once.
     prepared
         Whether :meth:`read` gives the net's input, (C, H, W), in place of pictures.
+    in_one_stream
+        Whether images are read one after another: several readers would each read all of them.
     """
 
     kind: ClassVar[str]
     prepared: bool = False
+    in_one_stream: bool = False
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -102,7 +105,7 @@ class Selection(Source):
 
     def __init__(self, source: Source, indices: Iterable[int]) -> None:
         self._source, self._indices = source, tuple(indices)
-        self.prepared = source.prepared
+        self.prepared, self.in_one_stream = source.prepared, source.in_one_stream
         self.names = [source.names[index] for index in self._indices]
 
     def read(self, index: int) -> NDArray[Any]:

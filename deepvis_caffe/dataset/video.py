@@ -30,6 +30,7 @@ class Video(Source):
     """
 
     kind = "video"
+    in_one_stream = True
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()

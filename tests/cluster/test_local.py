@@ -127,6 +127,33 @@ def test_nothing_is_left_running_and_no_worker_prints(tmp_path: Path, how: str) 
     assert err == ""
 
 
+LEFT_OPEN = """
+import cluster_work as work
+from deepvis_caffe.cluster import LocalProcesses, run_tasks
+
+if __name__ == "__main__":
+    run = run_tasks(work.no_state, work.square, range(9), LocalProcesses(2))
+    print("got", next(run)[1], flush=True)
+"""
+
+
+def test_a_run_that_is_left_open_does_not_keep_python_from_ending(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LEFT_OPEN)
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out.split()[0], err, process.returncode) == ("got", "", 0)
+    assert _group_size(process.pid) == 0
+
+
 def _group_size(group: int) -> int:
     """How many processes that are not zombies are in a process group."""
     size = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dataset_work import LAYERS, SHARD
 from image_sets import write_folder
 
 from deepvis_caffe.cluster import LocalProcesses
+from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.open import open_source
 from deepvis_caffe.dataset.run import scan_dataset
 from deepvis_caffe.dataset.scan import Scan, ScanParams
@@ -122,6 +124,34 @@ def test_processes_find_the_same_to_the_last_bit(
     make_net = partial(small_net, model)
     scan = run(net, images, tmp_path, where=LocalProcesses(2), make_net=make_net)
     assert content(scan, tmp_path) == expected
+
+
+def test_decoding_processes_change_no_bit_and_end_with_the_pass(
+    net: Net,
+    images: Path,
+    tmp_path: Path,
+    expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As beside a net that only one thread at a time may run: from the start, and taken up."""
+    began: list[int] = []
+
+    class Watched(Decoders):
+        def close(self) -> None:
+            began.append(len(multiprocessing.active_children()))
+            super().close()
+
+    monkeypatch.setattr("deepvis_caffe.dataset.run.Decoders", Watched)
+    monkeypatch.setattr("deepvis_caffe.dataset.run.usable_cores", lambda: 2)
+    monkeypatch.setattr("deepvis_caffe.dataset.decoders.FEWEST", 1)
+    monkeypatch.setattr(net, "reentrant", False)
+    before = len(multiprocessing.active_children())
+    assert content(run(net, images, tmp_path / "once"), tmp_path / "once") == expected
+    assert interrupted(net, images, tmp_path / "twice", 7) == ["shard_00000.npz"]
+    assert content(run(net, images, tmp_path / "twice"), tmp_path / "twice") == expected
+    assert len(began) == 3
+    assert min(began) > before
+    assert len(multiprocessing.active_children()) == before
 
 
 def test_what_is_there_is_read_and_not_made_again(
