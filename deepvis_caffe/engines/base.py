@@ -252,6 +252,10 @@ class Net(abc.ABC):
             The engine's own, valid until the next call; of `channels` only where they are given.
         """
 
+    def saves_channels(self, name: str) -> bool:
+        """Whether :meth:`evaluate` at `name` computes less where only some channels are wanted."""
+        return False
+
     @abc.abstractmethod
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
         """The diff of the image input for `diff` at what :meth:`evaluate` gave last.

@@ -19,6 +19,7 @@ from deepvis_caffe.optimizer.operators import regularizer
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.preconditioner import preconditioner
 from deepvis_caffe.optimizer.rates import Slope
+from deepvis_caffe.optimizer.reader import Reader
 from deepvis_caffe.optimizer.record import Floats, Record, Track
 from deepvis_caffe.optimizer.views import random_views
 
@@ -81,13 +82,13 @@ def ascend(
     regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
     x = ops.asarray(x)
     record = Record(ops, x, params.iterations, params.push, latest=params.moves)
+    read = Reader(net, layer, objective)
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # images that have ended may go anywhere, to infinity too
         for t in range(params.iterations):
             shown = x = xp.clip(x, low, high)
             seen, back = view(x, t)
-            values = net.evaluate(seen, layer, objective.channels)
-            activation, on_top, diff = objective(values)
+            activation, on_top, diff, _ = read(seen)
             record.see(t, x, activation, on_top)
             gradient = back(net.input_gradient(diff))
             direction = steer(gradient)
@@ -98,9 +99,8 @@ def ascend(
             look = t % LOOK_EVERY == 0
             ends = t == last or (look and record.all_ended())
             if not ends:
-                if look and record.all_met_top():
-                    # nothing more to compare with: the others are left out
-                    objective = objective.narrowed()
+                if look:
+                    read.look(record.undecided())
                 slope = Slope(
                     gradient=gradient,
                     direction=direction,

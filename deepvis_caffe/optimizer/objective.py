@@ -1,9 +1,9 @@
-"""What an ascent raises: ``values (N, *shape) -> activation (N,), on top (N,), diff``."""
+"""What an ascent raises: ``values (N, *shape) -> Reading``: activation, on top, diff, highest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,28 @@ from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.targets import LAYER, Direction, Target, weights_of
 
 Position = Literal["center", "all"] | Sequence[int]
+
+
+class Reading(NamedTuple):
+    """What the layer's values say of each image; the engine's own arrays.
+
+    Attributes
+    ----------
+    activation
+        (N,), of a sum of units or of a whole channel the sum.
+    on_top
+        (N,) bool, whether the highest of the channels that were read, compared at the same
+        position, is the image's own or one of its group; False for directions and layers.
+    diff
+        (N, *shape), of `activation` with the sign of `push`.
+    highest
+        (N,) int, which of the channels that were read is the highest; None for layers.
+    """
+
+    activation: Any
+    on_top: Any
+    diff: Any
+    highest: Any
 
 
 class Objective:
@@ -38,6 +60,8 @@ class Objective:
     ----------
     channels
         As given.
+    count
+        How many channels the layer has.
     """
 
     def __init__(
@@ -55,6 +79,7 @@ class Objective:
         self._xp = ops.xp
         self.channels = channels
         count, extent = (*shape, 1)[0], shape[1:]
+        self.count = count
         if LAYER in targets:
             if any(target != LAYER for target in targets):
                 raise SettingsError("a batch climbs whole layers or units, not both")
@@ -64,7 +89,7 @@ class Objective:
             return
         weights = np.stack([weights_of(target, count) for target in targets])
         named = np.array([not isinstance(target, Direction) for target in targets])
-        self._needed = tuple(int(i) for i in np.flatnonzero(weights.any(axis=0)))
+        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
         if channels is not None:
             weights = weights[:, channels]
         self._rows = ops.asarray(np.arange(len(targets)), np.int64)
@@ -75,32 +100,18 @@ class Objective:
         diff[place] = push * weights[(..., *(None,) * (diff[place].ndim - 2))]
         self._diff = ops.asarray(diff if shape else diff[:, 0])
 
-    def __call__(self, values: Any) -> tuple[Any, Any, Any]:
+    def __call__(self, values: Any) -> Reading:
         """Read what is raised.
 
         Parameters
         ----------
         values
             The layer's values, (N, *shape), of the objective's channels.
-
-        Returns
-        -------
-        activation
-            (N,), of a sum of units or of a whole channel the sum.
-        on_top
-            (N,) bool, whether the highest of the layer's channels, compared at the same position,
-            is the image's own or one of its group; False for directions and layers, and where only
-            some channels are read.
-        diff
-            (N, *shape), of `activation` with the sign of `push`.
         """
         if self._weights is None:
             diff = self._diff * values
-            return (
-                (diff * values).reshape(len(values), -1).sum(axis=1) * (0.5 * self._push),
-                (self._xp.zeros_like(values.reshape(len(values), -1)[:, 0]) > 0),
-                diff,
-            )
+            activation = (diff * values).reshape(len(values), -1).sum(axis=1) * (0.5 * self._push)
+            return Reading(activation, self._xp.zeros_like(activation) > 0, diff, None)
         values = values.reshape(len(values), 1) if values.ndim == 1 else values
         if self._where is not None:
             scores = values[(slice(None), slice(None), *self._where)]
@@ -108,14 +119,17 @@ class Objective:
             scores = values.sum(axis=self._map) if self._map else values
         # A channel that does not count may be infinite.
         counted = self._xp.where(self._weights != 0, scores * self._weights, 0)
-        on_top = self._members[self._rows, scores.argmax(axis=1)]
-        return counted.sum(axis=1), on_top & (self.channels is None), self._diff
+        highest = scores.argmax(axis=1)
+        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
 
-    def narrowed(self) -> Objective:
-        """The same, reading only the channels that count: then nothing is known to be on top."""
-        if self._weights is None or self.channels is not None or not self._shape:
+    def narrowed(self, others: Iterable[int] = ()) -> Objective:
+        """The same, reading only the channels that count, and some others.
+
+        Of a layer all count: that is this objective itself, as where there are no channels.
+        """
+        if self._weights is None or not self._shape:
             return self
-        return Objective(*self._again, self._needed)
+        return Objective(*self._again, tuple(sorted(self._needed.union(others))))
 
     def _place(self, axes: int) -> tuple[slice | int, ...]:
         return (slice(None),) * axes if self._where is None else self._where

@@ -117,9 +117,9 @@ class Record:
         """Whether no image is running any more; this waits for the device."""
         return not bool((self._stop == _RUNNING).any())
 
-    def all_met_top(self) -> bool:
-        """Whether every image that runs has been on top already; this waits for the device."""
-        return not bool(((self._stop == _RUNNING) & (self._top_step < 0)).any())
+    def undecided(self) -> Any:
+        """Which images (N,) run, and have not been on top."""
+        return (self._stop == _RUNNING) & (self._top_step < 0)
 
     def tracks(self, cancelled: bool = False) -> list[Track]:
         """Everything remembered, one track an image, copied to the host."""

@@ -53,8 +53,7 @@ def unit_diff(
     shape = unit_shape(net, layer)
     units = check_units([unit], shape, layer)
     where = resolve_position(position, shape, layer)
-    _, _, one = Objective(net.ops, units, shape, where)(net.ops.asarray(values))
-    one = net.ops.numpy(one)
+    one = net.ops.numpy(Objective(net.ops, units, shape, where)(net.ops.asarray(values)).diff)
     diff = one * values if where is None else one
     arrived = net.backward(layer, diff, mode)[net.image_input()]
     return arrived[0], float(values[one != 0].max())

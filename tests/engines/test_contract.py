@@ -365,6 +365,12 @@ def test_some_channels_are_those_of_all(smooth: Net, name: str, channels: tuple[
     assert relative_error(narrow, dx) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["conv1", "sigmoid1", "pool1", "conv2", "tanh2", "fc", "prob"])
+def test_only_the_layer_that_makes_them_saves_channels(smooth: Net, name: str) -> None:
+    """Its output for a few is its output for all, and a softmax's is not."""
+    assert smooth.saves_channels(name) == (smooth.engine == "torch" and name != "prob")
+
+
 def test_ascent_path_starts_below_the_relu(double: Net) -> None:
     value = double.evaluate(double.ops.asarray(X), "conv1")
     np.testing.assert_array_equal(double.ops.numpy(value), row(3, -3))

@@ -27,7 +27,7 @@ def ops(request: pytest.FixtureRequest) -> ArrayOps:
 
 
 def read(objective: Objective, ops: ArrayOps, values: np.ndarray = VALUES):
-    return [np.asarray(ops.numpy(one)) for one in objective(ops.asarray(values))]
+    return [one if one is None else ops.numpy(one) for one in objective(ops.asarray(values))]
 
 
 CASES = {
@@ -46,7 +46,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_activation_and_diff(ops: ArrayOps, case: str, push: int) -> None:
     targets, where, expected = CASES[case]
-    activation, _, diff = read(Objective(ops, targets, (4, 5, 6), where, push), ops)
+    activation, _, diff, _ = read(Objective(ops, targets, (4, 5, 6), where, push), ops)
     np.testing.assert_allclose(activation, expected(VALUES), rtol=1e-5)
     # the diff is the activation's gradient: exact for linear ones, to second order for a layer
     step = np.random.default_rng(1).normal(0, 1e-3, VALUES.shape)
@@ -73,13 +73,26 @@ def test_narrowed_reads_the_same_from_fewer_channels(ops: ArrayOps, targets: lis
     narrow = whole.narrowed()
     assert narrow.channels == {1: (0, 2), 0: (0, 3)}.get(len(targets) - 2) or narrow.channels
     some = VALUES[:, list(narrow.channels)]
-    activation, on_top, diff = read(narrow, ops, some)
+    activation, on_top, diff, _ = read(narrow, ops, some)
     wide = read(whole, ops)
     np.testing.assert_allclose(activation, wide[0], rtol=1e-6)
     np.testing.assert_array_equal(diff, wide[2][:, list(narrow.channels)])
     assert set(range(4)) - set(narrow.channels) == set(np.flatnonzero(~wide[2].any((0, 2, 3))))
-    assert not on_top.any()
-    assert narrow.narrowed() is narrow
+    # of those channels alone
+    named = [[] if one is SOUTH else [one] if isinstance(one, int) else one for one in targets]
+    highest = np.array(narrow.channels)[some[:, :, 1, 1].argmax(axis=1)]
+    assert on_top.tolist() == [int(one) in own for one, own in zip(highest, named, strict=True)]
+
+
+def test_narrowed_with_others(ops: ArrayOps) -> None:
+    values = np.array([[1, 5, 3, 2], [1, 5, 6, 2], [1, 5, 3, 7]], np.float32)
+    narrow = Objective(ops, [1, 1, (1, 0)], (4,), None).narrowed([2, 1])
+    assert narrow.channels == (0, 1, 2)
+    activation, on_top, diff, highest = read(narrow, ops, values[:, :3])
+    assert activation.tolist() == [5, 5, 6]
+    assert highest.tolist() == [1, 2, 1]
+    assert on_top.tolist() == [True, False, True]
+    assert diff.tolist() == [[0, 1, 0], [0, 1, 0], [1, 1, 0]]
 
 
 def test_a_layer_is_not_narrowed(ops: ArrayOps) -> None:

@@ -18,7 +18,7 @@ from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
 from deepvis_caffe.engines.torch.memory import keep_freed_memory
 from deepvis_caffe.engines.torch.passes import Pass
-from deepvis_caffe.engines.torch.plan import Step, make_plan
+from deepvis_caffe.engines.torch.plan import Step, make_plan, narrowed
 from deepvis_caffe.engines.torch.program import Program
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
@@ -175,6 +175,13 @@ class TorchNet(Net):
             self._ascent = Pass(steps, values, image, target, check)
         self._fitting.add((target, x.shape))
         return self._ascent.top
+
+    def saves_channels(self, name: str) -> bool:
+        """Whether the layer that makes those channels can make some of them alone."""
+        graph = self.model.graph
+        target = graph.seed(name)
+        layers = graph.ancestors([target], map(Value, self.inputs))
+        return narrowed(graph, self._program, layers, target, (0,)) != {}
 
     def input_gradient(self, diff: Tensor, mode: str = "gradient") -> Tensor:
         """The diff of the image input; see `Net.input_gradient`. It frees the pass."""

@@ -63,9 +63,7 @@ def make_plan(
     """
     layers = graph.ancestors([target, *shown], have)
     last = max((layer.index for layer in layers if layer.type == "Convolution"), default=None)
-    source = channels and _source_of_channels(graph, layers, target)
-    narrow = source and channels and program.narrowed(source, channels)
-    runs = {source: narrow} if source and narrow else {}
+    runs = narrowed(graph, program, layers, target, channels) if channels else {}
     pairs = _pairs(layers, program, last, runs, shown)
     joined = {after for after, _ in pairs.values()}
     steps: list[Step] = []
@@ -76,9 +74,22 @@ def make_plan(
         elif layer not in joined:
             op = program.op(layer, layer.index == last, runs.get(layer))
             steps.append(Step(layer, op, layer.bottoms, layer.tops))
-    if channels and not narrow:
+    if channels and not runs:
         steps.append(Step(graph.producer[target], Select(channels), (target,), (target,)))
     return _with_ends(_carrying(steps, image), target)
+
+
+def narrowed(
+    graph: Graph,
+    program: Program,
+    layers: Sequence[Layer],
+    target: Value,
+    channels: Sequence[int],
+) -> dict[Layer, Run]:
+    """Which of the layers makes the target's channels, and what makes some; {} if nothing does."""
+    source = _source_of_channels(graph, layers, target)
+    run = program.narrowed(source, channels) if source else None
+    return {source: run} if source and run else {}
 
 
 def _source_of_channels(graph: Graph, layers: Sequence[Layer], target: Value) -> Layer | None:
