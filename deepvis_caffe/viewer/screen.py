@@ -13,6 +13,7 @@ from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.box import wide_letters
 from deepvis_caffe.viewer.panes.colors import GROUND, LINE, RAISED, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, put, write_middle
+from deepvis_caffe.viewer.panes.guard import guarded
 from deepvis_caffe.viewer.panes.help import Group, help_pages, help_picture
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.view import Hover, View
@@ -52,7 +53,8 @@ class Screen:
         self, help_groups: Sequence[Group] = (), panes: dict[str, Pane] | None = None
     ) -> None:
         self._help_groups = help_groups
-        self._panes = PANES if panes is None else panes
+        panes = PANES if panes is None else panes
+        self._panes = {name: guarded(pane) for name, pane in panes.items()}
         self._drawn: dict[str, _Drawn] = {}
         self._rects: dict[str, Rect] = {}
         self._canvas: Picture = blank(1, 1, GROUND)

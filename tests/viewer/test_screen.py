@@ -10,7 +10,8 @@ from pane_views import entry, has, scene, view_of
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.layout import layout
-from deepvis_caffe.viewer.panes.colors import ACCENT
+from deepvis_caffe.viewer.panes.colors import ACCENT, TROUBLE
+from deepvis_caffe.viewer.panes.draw import blank
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
 from deepvis_caffe.viewer.screen import PANES, Screen
 from deepvis_caffe.viewer.state import State
@@ -105,6 +106,41 @@ def test_a_drawing_that_is_stopped_goes_on_where_it_was() -> None:
     assert len(some) == 3
     np.testing.assert_array_equal(screen.draw(view, *SIZE), Screen().draw(view, *SIZE))
     assert counting.take() == set(PANES) - some
+
+
+def _fails(*given: object) -> None:
+    raise ZeroDivisionError("no spread")
+
+
+@pytest.mark.parametrize(
+    ("broken", "says_so"),
+    [
+        ({"draw": _fails}, True),
+        ({"draw": lambda view, height, width: blank(height, width + 1, ACCENT)}, True),
+        ({"reads": _fails}, False),
+        ({"hit": _fails}, False),
+    ],
+    ids=["draw", "size", "reads", "hit"],
+)
+def test_a_pane_that_fails_says_so_and_the_others_live_on(
+    broken: dict, says_so: bool, broken_panes: list[str]
+) -> None:
+    panes = {**PANES, "grid": PANES["grid"]._replace(**broken)}
+    screen, view = Screen(panes=panes), _view()
+    rect = layout(*SIZE, view.state)["grid"]
+    here = slice(rect.top, rect.bottom), slice(rect.left, rect.right)
+    whole = Screen().draw(view, *SIZE)
+    for _ in range(3):
+        made = screen.draw(view, *SIZE)
+        assert has(made[here], TROUBLE) == says_so
+        assert np.array_equal(made[here], whole[here]) != says_so
+        made[here] = whole[here]
+        np.testing.assert_array_equal(made, whole)
+        hit = screen.hit(view, rect.top + rect.height // 2, rect.left + rect.width // 2)
+        failed = Hit("nothing", tip="ZeroDivisionError: no spread")
+        assert (hit == failed) == ("hit" in broken)
+    assert broken_panes == ["the pane 'grid' failed"]  # once
+    broken_panes.clear()
 
 
 def test_another_size_or_layout_draws_all() -> None:
