@@ -48,6 +48,19 @@ class ArrayOps(abc.ABC):
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy of the engine's own array on the host."""
 
+    @property
+    def for_numbers(self) -> ArrayOps:
+        """Operations of what :meth:`numbers` gives: numpy's on the host, else these.
+
+        Of arrays that hold a number or a few for each image, most of the time is that of the call,
+        and numpy's take a fifth of torch's. ``xp.asarray`` makes arrays of them again.
+        """
+        return self
+
+    def numbers(self, array: Any) -> Any:
+        """An engine's own small array as one of :attr:`for_numbers`, in the same memory."""
+        return array
+
     def free_memory(self) -> int | None:
         """Bytes to be had where the arrays lie; None where the system does not tell.
 
@@ -145,6 +158,15 @@ class TorchOps(ArrayOps):
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self.on_host = device == "cpu"
+
+    @cached_property
+    def for_numbers(self) -> ArrayOps:
+        """Numpy's on the host, where nothing has to wait for them; else these."""
+        return NumpyOps() if self.on_host else self
+
+    def numbers(self, array: Any) -> Any:
+        """The same memory as numpy's array, on the host."""
+        return array.numpy() if self.on_host else array
 
     @cached_property
     def xp(self) -> ModuleType:  # type: ignore[override]

@@ -24,7 +24,9 @@ def blur(ops: ArrayOps, height: int, width: int, sigma: float, every: int) -> Op
     """
     rows = [(seen, ops.asarray(band)) for seen, band in bands(blur_matrix(height, sigma))]
     columns = [(seen, ops.asarray(band.T)) for seen, band in bands(blur_matrix(width, sigma))]
-    join = ops.xp.concatenate
+
+    def join(parts: list[Any], axis: int) -> Any:
+        return ops.xp.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
     def smooth(x: Any, g: Any, t: int) -> Any:
         if t % every:

@@ -15,7 +15,9 @@ Position = Literal["center", "all"] | Sequence[int]
 
 
 class Reading(NamedTuple):
-    """What the layer's values say of each image; the engine's own arrays.
+    """What the layer's values say of each image.
+
+    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class Objective:
         self._again = (ops, targets, shape, where, push)
         self._shape, self._where, self._push = shape, where, push
         self._map = tuple(range(2, 1 + len(shape)))
-        self._xp = ops.xp
+        self._ops, few = ops, ops.for_numbers
         self.channels = channels
         count, extent = (*shape, 1)[0], shape[1:]
         self.count = count
@@ -92,9 +94,10 @@ class Objective:
         self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
         if channels is not None:
             weights = weights[:, channels]
-        self._rows = ops.asarray(np.arange(len(targets)), np.int64)
-        self._weights = ops.asarray(weights)
-        self._members = ops.asarray((weights != 0) & named[:, None], np.bool_)
+        self._rows = few.asarray(np.arange(len(targets)), np.int64)
+        self._weights = few.asarray(weights)
+        self._counts = few.asarray(weights != 0, np.bool_)
+        self._members = few.asarray((weights != 0) & named[:, None], np.bool_)
         diff = np.zeros((*weights.shape, *extent), np.float32)
         place = (slice(None), slice(None), *self._place(len(extent)))
         diff[place] = push * weights[(..., *(None,) * (diff[place].ndim - 2))]
@@ -108,17 +111,19 @@ class Objective:
         values
             The layer's values, (N, *shape), of the objective's channels.
         """
+        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
         if self._weights is None:
             diff = self._diff * values
-            activation = (diff * values).reshape(len(values), -1).sum(axis=1) * (0.5 * self._push)
-            return Reading(activation, self._xp.zeros_like(activation) > 0, diff, None)
+            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
+            activation = squares * (0.5 * self._push)
+            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
         values = values.reshape(len(values), 1) if values.ndim == 1 else values
         if self._where is not None:
-            scores = values[(slice(None), slice(None), *self._where)]
+            scores = numbers(values)[(slice(None), slice(None), *self._where)]
         else:
-            scores = values.sum(axis=self._map) if self._map else values
+            scores = numbers(values.sum(axis=self._map) if self._map else values)
         # A channel that does not count may be infinite.
-        counted = self._xp.where(self._weights != 0, scores * self._weights, 0)
+        counted = xp.where(self._counts, scores * self._weights, 0)
         highest = scores.argmax(axis=1)
         return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
 
 
@@ -25,13 +26,13 @@ class Slope:
     direction
         (N, C, H, W), where the step goes: the gradient, or what a preconditioner made of it.
     steepest
-        (N,), the largest magnitude in `direction`.
+        (N,), the largest magnitude in `direction`; like `activation` of ``ops.for_numbers``.
     activation
         (N,).
     pixel_scale
         How far one 8-bit gray level moves the input.
-    xp
-        The arrays' namespace, numpy or torch.
+    ops
+        Operations of the engine's arrays.
     """
 
     gradient: Any
@@ -39,7 +40,12 @@ class Slope:
     steepest: Any
     activation: Any
     pixel_scale: float
-    xp: ModuleType
+    ops: ArrayOps
+
+    @property
+    def xp(self) -> ModuleType:
+        """The namespace of numbers, and of rates."""
+        return self.ops.for_numbers.xp
 
     @cached_property
     def square(self) -> Any:
@@ -49,8 +55,10 @@ class Slope:
         gradients of 1e-30, whose squares float32 cannot hold.
         """
         xp = self.xp
-        unit = self.direction / xp.where(self.steepest > 0, self.steepest, 1)[:, None, None, None]
-        square = xp.asarray((unit * unit).sum(axis=(1, 2, 3)), dtype=xp.float64)
+        scale = self.ops.xp.asarray(xp.where(self.steepest > 0, self.steepest, 1))
+        unit = self.direction / scale[:, None, None, None]
+        square = self.ops.numbers((unit * unit).sum(axis=(1, 2, 3)))
+        square = xp.asarray(square, dtype=xp.float64)
         steepest = xp.asarray(self.steepest, dtype=xp.float64)
         return steepest * steepest * square
 
@@ -133,7 +141,7 @@ class GrayLevels:
 
     def __call__(self, slope: Slope) -> Any:
         """The learning rates, (N,)."""
-        seen = (slope.gradient != 0).sum(axis=(1, 2, 3))
+        seen = slope.ops.numbers((slope.gradient != 0).sum(axis=(1, 2, 3)))
         return self.levels * slope.pixel_scale * slope.xp.sqrt(seen / slope.square)
 
 

@@ -34,6 +34,7 @@ class Reader:
         self._net, self._layer, self._whole = net, layer, objective
         self._has_rivals = net.ops.on_host and net.saves_channels(layer)
         self._part: Objective | None = None  # what is read in place of the whole
+        self._settled = False  # whether there is nothing to compare with any more
         self._undecided: Any = None  # of which images the part is to tell that they are not on top
         self._highest: Any = None  # channels, when the whole was read last
         self._rivals: set[int] = set()
@@ -54,12 +55,15 @@ class Reader:
 
     def look(self, undecided: Any) -> None:
         """Hear which images (N,) run and have not been on top yet; this waits for the device."""
+        if self._settled:
+            return
         if not bool(undecided.any()):
+            self._settled = True
             self._set_part(self._whole.narrowed(), None)
         elif self._part is not None:
             self._undecided = undecided
         elif self._has_rivals and self._highest is not None:
-            now = set(self._net.ops.numpy(self._highest[undecided]).tolist())
+            now = set(self._highest[undecided].tolist())
             # Those of before stay as long as there is room: they take turns.
             for rivals in (self._rivals | now, now):
                 part = self._whole.narrowed(rivals)

@@ -1,7 +1,7 @@
 """What an ascent remembers of each image: its history, its best, and how it ended.
 
-Everything is kept in the engine's own arrays on its own device, under masks, so that no step has
-to wait until the host has read a result.
+Everything stays on the engine's own device, under masks, so that no step has to wait until the host
+has read a result. Numbers are arrays of ``ops.for_numbers``.
 """
 
 from __future__ import annotations
@@ -83,19 +83,20 @@ class Record:
         self, ops: ArrayOps, x: Any, iterations: int, push: int, latest: bool = False
     ) -> None:
         self._ops, self._push, self._latest = ops, push, latest
-        count = len(x)
-        self._stop = ops.asarray(np.full(count, _RUNNING), np.int64)
-        self._steps = ops.asarray(np.zeros(count), np.int64)
-        self._history = ops.asarray(np.zeros((iterations, count)))
-        self._best = ops.asarray(np.full(count, -np.inf))
-        self._best_step = ops.asarray(np.full(count, -1), np.int64)
-        self._top_step = ops.asarray(np.full(count, -1), np.int64)
+        count, few = len(x), ops.for_numbers
+        self._xp = few.xp
+        self._stop = few.asarray(np.full(count, _RUNNING), np.int64)
+        self._steps = few.asarray(np.zeros(count), np.int64)
+        self._history = few.asarray(np.zeros((iterations, count)))
+        self._best = few.asarray(np.full(count, -np.inf))
+        self._best_step = few.asarray(np.full(count, -1), np.int64)
+        self._top_step = few.asarray(np.full(count, -1), np.int64)
         self._best_x, self._top_x = x, x
 
     def see(self, t: int, x: Any, activation: Any, on_top: Any) -> None:
         """Remember step `t`: x (N, C, H, W), the activations (N,), and which are on top (N,)."""
-        where = self._ops.xp.where
-        self._end(~self._ops.xp.isfinite(activation), _NOT_FINITE)
+        where = self._xp.where
+        self._end(~self._xp.isfinite(activation), _NOT_FINITE)
         running = self._stop == _RUNNING
         self._history[t] = activation
         self._steps += running
@@ -111,7 +112,7 @@ class Record:
     def feel(self, steepest: Any) -> None:
         """End the images whose gradient is all 0 or not finite; `steepest` is its maximum (N,)."""
         self._end(steepest == 0, _ZERO)
-        self._end(~self._ops.xp.isfinite(steepest), _NOT_FINITE)
+        self._end(~self._xp.isfinite(steepest), _NOT_FINITE)
 
     def all_ended(self) -> bool:
         """Whether no image is running any more; this waits for the device."""
@@ -123,10 +124,10 @@ class Record:
 
     def tracks(self, cancelled: bool = False) -> list[Track]:
         """Everything remembered, one track an image, copied to the host."""
-        numpy = self._ops.numpy
-        stop, steps, history = numpy(self._stop), numpy(self._steps), numpy(self._history)
-        best_step, best_x = numpy(self._best_step), numpy(self._best_x)
-        top_step, top_x = numpy(self._top_step), numpy(self._top_x)
+        numpy, few = self._ops.numpy, self._ops.for_numbers.numpy
+        stop, steps, history = few(self._stop), few(self._steps), few(self._history)
+        best_step, best_x = few(self._best_step), numpy(self._best_x)
+        top_step, top_x = few(self._top_step), numpy(self._top_x)
         end: Stop = "cancelled" if cancelled else "finished"
         reasons: dict[int, Stop] = {
             _RUNNING: end,
@@ -151,10 +152,11 @@ class Record:
                 return kept
             if which.all():
                 return x
-        return self._ops.xp.where(which[:, None, None, None], x, kept)
+        xp = self._ops.xp
+        return xp.where(xp.asarray(which)[:, None, None, None], x, kept)
 
     def _end(self, which: Any, reason: int) -> None:
         if self._ops.on_host and not which.any():
             return
         running = self._stop == _RUNNING
-        self._stop = self._ops.xp.where(running & which, reason, self._stop)
+        self._stop = self._xp.where(running & which, reason, self._stop)

@@ -22,9 +22,9 @@ def rates_of(request: pytest.FixtureRequest) -> Any:
 
     def rates(rate: Any, activations: list[float], pixel_scale: float = 1.0) -> list[float]:
         gradient = ops.asarray(GRADIENTS)
-        steepest = ops.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
-        activation = ops.asarray(activations)
-        slope = Slope(gradient, gradient, steepest, activation, pixel_scale, ops.xp)
+        steepest = ops.for_numbers.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
+        activation = ops.for_numbers.asarray(activations)
+        slope = Slope(gradient, gradient, steepest, activation, pixel_scale, ops)
         return rate(slope).tolist()
 
     return rates

@@ -49,11 +49,11 @@ def follow(net: Script, targets: list, every: int) -> list[int | None]:
     for t, values in enumerate(net.steps):
         reading = reader(t)
         sums = [values[i, list(np.atleast_1d(one))].sum() for i, one in enumerate(targets)]
-        np.testing.assert_allclose(net.ops.numpy(reading.activation), sums, rtol=1e-6)
-        for i in np.flatnonzero(net.ops.numpy(reading.on_top)):
+        np.testing.assert_allclose(reading.activation, sums, rtol=1e-6)
+        for i in np.flatnonzero(reading.on_top):
             first[i] = t if first[i] is None else first[i]
         if t % every == 0:
-            reader.look(net.ops.asarray([one is None for one in first], np.bool_))
+            reader.look(np.array([one is None for one in first]))
     return first
 
 
