@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from array_ops import OPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,20 +12,9 @@ from deepvis_caffe.errors import UnknownNameError
 torch = pytest.importorskip("torch")
 
 
-class DeviceOps(TorchOps):
-    """TorchOps as on a device whose memory numpy cannot share."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        self.on_host = False
-
-
-ALL = [NumpyOps(), TorchOps(), DeviceOps()]
-
-
-@pytest.fixture(params=ALL, ids=["numpy", "torch", "device"])
+@pytest.fixture(params=list(OPS))
 def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return request.param
+    return OPS[request.param]
 
 
 def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
@@ -61,7 +51,7 @@ def test_asarray_and_numpy_copy(ops: ArrayOps) -> None:
     assert host.tolist() == read.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("ops", ALL, ids=["numpy", "torch", "device"])
+@pytest.mark.parametrize("ops", OPS.values(), ids=OPS)
 @given(
     seed=st.integers(0, 1000),
     rows=st.integers(1, 5),
@@ -81,6 +71,18 @@ def test_percentile_is_numpys(
     ]
     got = ops.numpy(ops.percentile(ops.asarray(data), q))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_numbers_are_the_same_memory_and_arrays_can_be_made_of_them(ops: ArrayOps) -> None:
+    array = ops.asarray([1.5, -2, 0])
+    numbers, xp = ops.numbers(array), ops.for_numbers.xp
+    array *= 2
+    assert numbers.tolist() == [3, -4, 0]
+    highest = xp.maximum(numbers, -numbers)
+    assert ops.for_numbers.numpy(highest).tolist() == [3, 4, 0]
+    assert ops.numpy(ops.xp.asarray(highest) + array).tolist() == [6, 0, 0]
+    # on the host numpy's; else what a device has
+    assert isinstance(numbers, np.ndarray) == ops.on_host
 
 
 def test_percentile_of_more_values_than_torch_quantile_takes() -> None:

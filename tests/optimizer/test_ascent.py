@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_ops import OPS
 from fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.optimizer import (
     AscentParams,
     AscentResult,
@@ -21,7 +22,6 @@ from deepvis_caffe.optimizer import (
     optimize,
 )
 
-OPS = {"numpy": NumpyOps(), "torch": TorchOps()}
 SHAPE = (3, 8, 7)
 
 

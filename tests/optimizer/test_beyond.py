@@ -6,13 +6,14 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from array_ops import OPS
 from fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import affine_transform, gaussian_filter
 from scipy.optimize import approx_fprime
 
-from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.optimizer import (
     AscentParams,
@@ -34,7 +35,6 @@ from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.variation import total_variation, variation_slope
 from deepvis_caffe.optimizer.views import STREAM, affine_maps
 
-OPS = {"numpy": NumpyOps(), "torch": TorchOps()}
 SHAPE = (3, 8, 7)
 
 

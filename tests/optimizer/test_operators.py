@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from array_ops import OPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.optimizer import operators
 from deepvis_caffe.optimizer.operators import Operator
 from deepvis_caffe.optimizer.params import AscentParams
-
-OPS = {"numpy": NumpyOps(), "torch": TorchOps()}
 
 
 @pytest.fixture(params=list(OPS))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_ops import OPS
 
-from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Slope
 
@@ -16,9 +16,9 @@ GRADIENTS = np.array([[[[2, -2], [2, -2]]], [[[0.5, 0], [0.5, 0]]]], np.float32)
 GRADIENTS[1] *= np.sqrt(2)
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=list(OPS))
 def rates_of(request: pytest.FixtureRequest) -> Any:
-    ops = {"numpy": NumpyOps(), "torch": TorchOps()}[request.param]
+    ops = OPS[request.param]
 
     def rates(rate: Any, activations: list[float], pixel_scale: float = 1.0) -> list[float]:
         gradient = ops.asarray(GRADIENTS)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_ops import OPS
 from engine_nets import conv, load_text, net_text, relu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import deepvis_caffe as dv
-from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
 from deepvis_caffe.optimizer.ascent import LOOK_EVERY
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.reader import FEW, Reader
@@ -36,12 +37,6 @@ class Script:
         return self.ops.asarray(values if channels is None else values[:, channels])
 
 
-class OnDevice(NumpyOps):
-    """As a GPU's, where looking waits."""
-
-    on_host = False
-
-
 def follow(net: Script, targets: list, every: int) -> list[int | None]:
     """When each image's unit is first told to be on top; its activations are checked."""
     reader = Reader(net, "unit", Objective(net.ops, targets, (UNITS,), None))  # type: ignore[arg-type]
@@ -53,7 +48,7 @@ def follow(net: Script, targets: list, every: int) -> list[int | None]:
         for i in np.flatnonzero(reading.on_top):
             first[i] = t if first[i] is None else first[i]
         if t % every == 0:
-            reader.look(np.array([one is None for one in first]))
+            reader.look(net.ops.for_numbers.asarray([one is None for one in first], np.bool_))
     return first
 
 
@@ -66,7 +61,7 @@ def by_all(steps: NDArray[np.float32], targets: list) -> list[int | None]:
     return [told.index(True) if True in told else None for told in on_top]
 
 
-@pytest.mark.parametrize("ops", [NumpyOps(), TorchOps()], ids=["numpy", "torch"])
+@pytest.mark.parametrize("ops", OPS.values(), ids=OPS)
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 16]), st.booleans())
 def test_who_is_on_top_first_is_what_all_channels_say(
@@ -131,7 +126,7 @@ def test_rivals_that_are_many_give_way_to_the_last() -> None:
 
 def test_rivals_are_not_looked_at_where_that_is_dear_or_saves_nothing() -> None:
     steps = np.tile(np.arange(UNITS, dtype=np.float32), (3, 1, 1))
-    for ops, saves in ((OnDevice(), True), (NumpyOps(), False)):
+    for ops, saves in ((OPS["device"], True), (OPS["numpy"], False)):
         net = Script(ops, steps, saves)
         follow(net, [2], 1)
         assert net.asked == [(0, None), (1, None), (2, None)]

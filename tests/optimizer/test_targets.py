@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_ops import OPS
 
-from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.targets import (
@@ -21,9 +22,9 @@ VALUES = np.random.default_rng(0).normal(0, 1, (3, 4, 5, 6)).astype(np.float32)
 SOUTH = Direction((0.5, 0, -2, 1), "south")
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=list(OPS))
 def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return NumpyOps() if request.param == "numpy" else TorchOps()
+    return OPS[request.param]
 
 
 def read(objective: Objective, ops: ArrayOps, values: np.ndarray = VALUES):

@@ -1,0 +1,19 @@
+"""Both kinds of arrays, and torch's as on a GPU, for tests of what is written against either."""
+
+from __future__ import annotations
+
+from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
+
+
+class DeviceOps(TorchOps):
+    """Torch's as on a device whose memory numpy cannot share."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu")
+        self.on_host = False
+
+    def free_memory(self) -> None:
+        """There is no such device to ask."""
+
+
+OPS = {"numpy": NumpyOps(), "torch": TorchOps(), "device": DeviceOps()}
