@@ -371,6 +371,17 @@ def test_only_the_layer_that_makes_them_saves_channels(smooth: Net, name: str) -
     assert smooth.saves_channels(name) == (smooth.engine == "torch" and name != "prob")
 
 
+def test_some_channels_of_a_layer_that_makes_all(engine: str, tmp_path: Path) -> None:
+    """At a size that was not run before; the layer's groups are kept together."""
+    text = net_text(conv("a", "data", 6, 3, "group: 2"), data=(1, 4, 8, 8))
+    net = load_text(engine, tmp_path, text)
+    x = net.ops.asarray(noise(2, 4, 5, 6))
+    some = net.ops.numpy(net.evaluate(x, "a", (4, 1)))
+    whole = net.ops.numpy(net.evaluate(x, "a"))
+    np.testing.assert_allclose(some, whole[:, [4, 1]], rtol=1e-5)
+    assert not net.saves_channels("a")
+
+
 def test_ascent_path_starts_below_the_relu(double: Net) -> None:
     value = double.evaluate(double.ops.asarray(X), "conv1")
     np.testing.assert_array_equal(double.ops.numpy(value), row(3, -3))

@@ -17,6 +17,7 @@ from deepvis_caffe.engines.base import Floats, Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision, memory_format
 from deepvis_caffe.engines.torch.memory import keep_freed_memory
+from deepvis_caffe.engines.torch.ops import Select
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Step, make_plan, narrowed
 from deepvis_caffe.engines.torch.program import Program
@@ -199,7 +200,8 @@ class TorchNet(Net):
         return (torch.zeros_like(ascent.x) if dx is None else dx).contiguous()
 
     def _check(self, step: Step, bottoms: Sequence[Tensor]) -> None:
-        self._program.check(step.layer, bottoms)
+        if not isinstance(step.op, Select):  # which is none of the model's layers
+            self._program.check(step.layer, bottoms)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=memory_format(self._device)) if x.ndim == 4 else x
