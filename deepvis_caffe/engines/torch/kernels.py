@@ -57,6 +57,13 @@ class Correlate:
         y = F.conv2d(x, *self._options)
         return y.clamp_(min=0) if rectify else y
 
+    def add(self, y: Tensor, x: Tensor, rectify: bool = False) -> Tensor:
+        """``y`` and the correlation of x, in the memory of y, which nobody else may read."""
+        if usable(x):
+            return self._packed.add(y, x, rectify)
+        y += F.conv2d(x, *self._options)
+        return y.clamp_(min=0) if rectify else y
+
 
 class Convolution2d:
     """A convolution over images and its gradient.
@@ -72,7 +79,7 @@ class Convolution2d:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, window: Window, group: int) -> None:
-        self.weight, self.window, self.group = weight, window, group
+        self.weight, self.bias, self.window, self.group = weight, bias, window, group
         self.forward = Correlate(weight, bias, window.stride, window.pad, window.dilation, group)
         self._backward: Callable[[Tensor, Size], Tensor] | None = None
 
@@ -89,6 +96,19 @@ class Convolution2d:
         if self._backward is None:  # filters of the backward pass take memory: when first needed
             self._backward = self._make_backward()
         return self._backward(dy, size)
+
+    def parts(self, channels: Sequence[int]) -> list[Convolution2d]:
+        """One for each so many channels of the bottom, of one group; their tops add up to its."""
+        layout = memory_format(self.weight.device)
+        return [
+            Convolution2d(
+                weight.contiguous(memory_format=layout),
+                None if place else self.bias,
+                self.window,
+                1,
+            )
+            for place, weight in enumerate(self.weight.split(list(channels), dim=1))
+        ]
 
     def _make_backward(self) -> Callable[[Tensor, Size], Tensor]:
         window, one = self.window, (1, 1)

@@ -201,7 +201,7 @@ class TorchNet(Net):
 
     def _check(self, step: Step, bottoms: Sequence[Tensor]) -> None:
         if not isinstance(step.op, Select):  # which is none of the model's layers
-            self._program.check(step.layer, bottoms)
+            self._program.check(step.layer, bottoms, step.concat)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=memory_format(self._device)) if x.ndim == 4 else x

@@ -15,6 +15,7 @@ from torch import Tensor
 
 _OPERATORS = (
     "_convolution_pointwise",
+    "_convolution_pointwise_",
     "_linear_pointwise",
     "_reorder_convolution_weight",
     "_reorder_linear_weight",
@@ -51,14 +52,25 @@ class PackedConvolution:
 
     def __call__(self, x: Tensor, rectify: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), channels last; max(y, 0) if `rectify`."""
+        after = "relu" if rectify else "none"
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed_for_size(x), self._bias, *self._window, after, [], None
+        )
+
+    def add(self, y: Tensor, x: Tensor, rectify: bool = False) -> Tensor:
+        """The same, added to y in its memory."""
+        after = "relu" if rectify else None
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            y, x, self._packed_for_size(x), self._bias, *self._window, "add", 1.0, after, [], None
+        )
+
+    def _packed_for_size(self, x: Tensor) -> Tensor:
         if x.shape != self._packed_for:  # the best layout depends on the images' number and size
             pack = torch.ops.mkldnn._reorder_convolution_weight
             self._packed = pack(self._weight, *self._window, x.shape)
             self._packed_for = x.shape
-        after = "relu" if rectify else "none"
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self._bias, *self._window, after, [], None
-        )
+        assert self._packed is not None
+        return self._packed
 
 
 class PackedLinear:

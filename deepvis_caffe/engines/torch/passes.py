@@ -60,7 +60,7 @@ class Pass:
                 try:
                     tops, saved = step.op.forward(*bottoms)
                 except (RuntimeError, IndexError) as error:
-                    raise cannot_run(step.layer, bottoms, error) from error
+                    raise cannot_run(step.layer, bottoms, error, step.bottoms) from error
                 now.update(zip(step.tops, tops, strict=True))
                 if step.carries:
                     self._records.append((step, saved))

@@ -18,7 +18,7 @@ from deepvis_caffe.engines.torch.layers.pooling import Pooling
 from deepvis_caffe.engines.torch.ops import Op, Recorded
 from deepvis_caffe.engines.torch.registry import Run, Setup, build, check_types
 from deepvis_caffe.errors import EngineError, ModelError
-from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.shapes import RULES
 
@@ -68,7 +68,9 @@ class Program:
             raise cannot_run(layer, bottoms, error) from error
         return tops if isinstance(tops, tuple) else (tops,)
 
-    def op(self, layer: Layer, few: bool = False, run: Run | None = None) -> Op:
+    def op(
+        self, layer: Layer, few: bool = False, run: Run | None = None, joined: bool = False
+    ) -> Op:
         """A layer for an ascent.
 
         Parameters
@@ -79,33 +81,53 @@ class Program:
             Whether perhaps few channels of its top have a diff.
         run
             What runs it, if not the whole layer; see :meth:`narrowed`.
+        joined
+            Whether it takes what its bottom is joined of; see :meth:`joins`.
         """
         run = run or self._runs[layer.index]
         if isinstance(run, Convolution):
-            return run.op(None, few) or Recorded(run)
+            return run.op(None, few, joined) or Recorded(run)
         return run if isinstance(run, Concat) else Recorded(run)
 
     def together(
-        self, layer: Layer, after: Layer, few: bool = False, run: Run | None = None
+        self,
+        layer: Layer,
+        after: Layer,
+        few: bool = False,
+        run: Run | None = None,
+        joined: bool = False,
     ) -> Op | None:
         """A layer and the one that reads it as one, or None where there is no such op."""
         if max(len(layer.tops), len(after.tops)) > 1:
             return None
         first, second = run or self._runs[layer.index], self._runs[after.index]
         if isinstance(first, Convolution) and _plain_relu(after):
-            return first.op(self._rules[after.index], few)
+            return first.op(self._rules[after.index], few, joined)
         if isinstance(second, Pooling) and _plain_relu(layer):
             return second.op(self._rules[layer.index])
         return None
+
+    def joins(self, concat: Layer, layer: Layer) -> bool:
+        """Whether a layer may take the bottoms of the Concat that alone it reads."""
+        first, second = self._runs[concat.index], self._runs[layer.index]
+        along_channels = isinstance(first, Concat) and first.axis == 1
+        return along_channels and isinstance(second, Convolution) and second.joins
 
     def narrowed(self, layer: Layer, channels: Sequence[int]) -> Run | None:
         """What computes only some channels of a layer's top; None where nothing does."""
         run = self._runs[layer.index]
         return run.narrowed(channels) if isinstance(run, Convolution | InnerProduct) else None
 
-    def check(self, layer: Layer, bottoms: Sequence[Tensor]) -> None:
-        """`EngineError` in words where a layer does not fit bottoms of these shapes."""
+    def check(self, layer: Layer, bottoms: Sequence[Tensor], concat: Layer | None = None) -> None:
+        """`EngineError` in words where a layer does not fit bottoms of these shapes.
+
+        They are those of `concat`, if given, which the layer reads.
+        """
         shapes = _shapes(bottoms)
+        if concat:
+            self.check(concat, bottoms)
+            first, *_ = shapes
+            shapes = [(first[0], sum(shape[1] for shape in shapes), *first[2:])]
         try:
             outcome = RULES[layer.type](layer.param, shapes) if layer.type in RULES else None
         except ModelError as error:
@@ -134,16 +156,29 @@ def _plain_relu(layer: Layer) -> bool:
     return layer.type == "ReLU" and not layer.param.relu_param.negative_slope
 
 
-def cannot_run(layer: Layer, bottoms: Sequence[Tensor], error: Exception) -> EngineError:
-    """Torch's error, running out of memory included, with the layer and its bottoms."""
-    return EngineError(f"{_describe(layer, _shapes(bottoms))}: {error}")
+def cannot_run(
+    layer: Layer,
+    bottoms: Sequence[Tensor],
+    error: Exception,
+    values: Sequence[Value] | None = None,
+) -> EngineError:
+    """Torch's error, running out of memory included, with the layer and its bottoms.
+
+    Parameters
+    ----------
+    values
+        What the bottoms are, if not the layer's own.
+    """
+    return EngineError(f"{_describe(layer, _shapes(bottoms), values)}: {error}")
 
 
 def _shapes(bottoms: Sequence[Tensor]) -> list[tuple[int, ...]]:
     return [tuple(x.shape) for x in bottoms]
 
 
-def _describe(layer: Layer, shapes: Sequence[tuple[int, ...]]) -> str:
-    pairs = zip(layer.bottoms, shapes, strict=True)
+def _describe(
+    layer: Layer, shapes: Sequence[tuple[int, ...]], values: Sequence[Value] | None = None
+) -> str:
+    pairs = zip(values or layer.bottoms, shapes, strict=True)
     came = ", ".join(f"{value.blob} {shape}" for value, shape in pairs)
     return f"layer {layer.name!r} ({layer.type}) cannot run on {came or 'no bottoms'}"

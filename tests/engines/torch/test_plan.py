@@ -10,7 +10,9 @@ import torch
 from engine_nets import conv, layer, load_text, net_text, noise, relu
 
 from deepvis_caffe.engines.torch.kernels import ConvolutionOp
+from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import make_plan
+from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
 
 # data -> a -> relu -> b -> leaky (slope) -> out
@@ -172,3 +174,89 @@ def test_of_plans_for_some_channels_the_last_one_is_kept(tmp_path):
             net.evaluate(x, "pool_b", channels), whole[:, list(channels)], rtol=1e-5, atol=1e-6
         )
     assert len(net._plans) == 2
+
+
+# data -> a -> relu -> b -> relu -\
+#                 \--> c (3 x 3) --- joined -> d -> relu -> e -> twice -> f (one group) -> end
+#                 \--> pool -------/                         \-> twice -/
+JOINED = net_text(
+    conv("a", "data", 3, 3, "pad: 1"),
+    relu("relu_a", "a"),
+    conv("b", "a", 5),
+    relu("relu_b", "b"),
+    conv("c", "a", 2, 3, "pad: 1"),
+    layer("pool", "Pooling", "a", "pool", "pooling_param { kernel_size: 3 stride: 1 pad: 1 }"),
+    layer("joined", "Concat", "b c pool"),
+    conv("d", "joined", 4, 3, "stride: 2 pad: 1"),
+    relu("relu_d", "d"),
+    layer("twice", "Concat", "d d"),
+    conv("f", "twice", 6),
+    conv("end", "f", 2),
+    data=(1, 2, 8, 9),
+)
+
+
+def joined(net, name: str) -> dict[str, str]:
+    return {step.layer.name: step.concat.name for step in steps(net, name) if step.concat}
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+@pytest.mark.parametrize("name", ["joined", "d", "relu_d", "twice", "f", "end"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_convolution_takes_what_a_concat_would_have_joined(
+    tmp_path, monkeypatch, name, mode, packed
+):
+    """By oneDNN's own operators, and where this PyTorch lacks them."""
+    net = load_text("torch", tmp_path, JOINED)
+    if not packed:
+        monkeypatch.setattr("deepvis_caffe.engines.torch.kernels.usable", lambda x: False)
+    # The last one looks for channels without a diff.
+    taken = {"f": {"d": "joined"}, "end": {"d": "joined", "f": "twice"}}
+    assert joined(net, name) == taken.get(name, {})
+    x = noise(3, 2, 8, 9)
+    value = net.model.graph.seed(name)
+    net.forward(x, [])
+    dy = noise(3, *net.shapes[value][1:], seed=4)
+    dx = net.backward(name, dy, mode)["data"]
+    for _ in range(2):
+        top = net.evaluate(torch.tensor(x), name)
+        np.testing.assert_allclose(top, net._values[value].detach(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(net.input_gradient(torch.tensor(dy), mode), dx, atol=1e-4)
+
+
+def test_what_others_need_is_joined(tmp_path):
+    net = load_text("torch", tmp_path, JOINED)
+    data, shown = Value("data"), [Value("joined")]
+    plan = make_plan(net.model.graph, net._program, Value("end"), data, [data], shown=shown)
+    assert [step.concat.name for step in plan if step.concat] == ["twice"]
+
+    def without(old: str, new: str) -> dict[str, str]:
+        assert old in JOINED
+        changed = f"{JOINED.replace(old, new)}\n{layer('out', 'Eltwise', 'end g')}"
+        return joined(load_text("torch", tmp_path, changed), "out")
+
+    pooled, end = conv("g", "f", 2), conv("end", "f", 2)
+    assert without(end, f"{end}\n{pooled}") == {"d": "joined", "f": "twice"}
+    strided = conv("g", "joined", 2, 3, "stride: 2 pad: 1")
+    assert without(end, f"{end}\n{strided}") == {"f": "twice"}  # two read it
+    grouped = conv("f", "twice", 6, 1, "group: 2")
+    assert without(conv("f", "twice", 6), f"{grouped}\n{pooled}") == {"d": "joined"}
+    tall = JOINED.replace(
+        '"twice" type: "Concat"', '"twice" concat_param { axis: 2 } type: "Concat"'
+    )
+    assert joined(load_text("torch", tmp_path, tall), "end") == {"d": "joined"}
+
+
+def test_an_error_names_what_a_joined_convolution_came_upon(tmp_path):
+    net = load_text("torch", tmp_path, JOINED)
+    (step,) = [step for step in steps(net, "end") if step.layer.name == "d"]
+    wrong = [torch.zeros(1, channels, 8, 9) for channels in (5, 2, 4)]
+    with pytest.raises(EngineError, match=r"'d' \(Convolution\) .* joined \(1, 11, 8, 9\)"):
+        net._check(step, wrong)
+    with pytest.raises(
+        EngineError, match=r"'d' .* on b \(1, 5, 8, 9\), c .*, pool \(1, 4, 8, 9\): "
+    ):
+        Pass([step], dict(zip(step.bottoms, wrong, strict=True)), step.bottoms[0], step.tops[0])
+    wrong[2] = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(EngineError, match=r"'joined' \(Concat\) cannot run on b \(1, 5, 8, 9\)"):
+        net._check(step, wrong)

@@ -20,15 +20,15 @@ class Concat:
     """Blobs joined along an axis; `concat_dim` is the axis's older name."""
 
     def __init__(self, setup: Setup) -> None:
-        self._axis = joined_axis(setup.layer.param)
+        self.axis = joined_axis(setup.layer.param)
 
     def __call__(self, *bottoms: Tensor) -> Tensor:
         """One blob after the other."""
-        return torch.cat(bottoms, self._axis)
+        return torch.cat(bottoms, self.axis)
 
     def forward(self, *bottoms: Tensor) -> tuple[tuple[Tensor, ...], Any]:
         """The same for an ascent."""
-        return (self(*bottoms),), [x.shape[self._axis] for x in bottoms]
+        return (self(*bottoms),), [x.shape[self.axis] for x in bottoms]
 
     def backward(
         self, dys: Sequence[Tensor | None], saved: Any, own: bool
@@ -36,7 +36,7 @@ class Concat:
         """Each bottom's part of the diff, not copied."""
         (dy,) = dys
         assert dy is not None
-        return dy.split(saved, self._axis), own
+        return dy.split(saved, self.axis), own
 
 
 @register("Split")

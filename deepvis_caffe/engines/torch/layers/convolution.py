@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.joined import JoinedConvolutionOp
 from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
 from deepvis_caffe.engines.torch.ops import Op
 from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
@@ -38,15 +40,31 @@ class Convolution:
         """One top for each bottom."""
         return _each(self.images or self._plain, self.axis, bottoms)
 
-    def op(self, relu_rule: RuleNow | None, few: bool) -> Op | None:
-        """The one convolution over images that this layer is, with a ReLU behind it; or None."""
-        if self.images is None or self.axis != 1 or self.bottoms > 1:
+    def op(self, relu_rule: RuleNow | None, few: bool, joined: bool = False) -> Op | None:
+        """The one convolution over images that this layer is, with a ReLU behind it; or None.
+
+        Where its bottom is `joined`, the op takes what it is joined of.
+        """
+        if self.images is None or not self._is_one:
             return None
+        if joined:
+            return JoinedConvolutionOp(self.images, relu_rule)
         return ConvolutionOp(self.images, relu_rule, few)
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether it has one bottom, of (N, C, ...)."""
+        return self.axis == 1 and self.bottoms == 1
+
+    @property
+    def joins(self) -> bool:
+        """Whether :meth:`op` may take a joined bottom; not on a GPU, where nobody measured it."""
+        on_cpu = torch.device(self.setup.device).type == "cpu"
+        return on_cpu and self.images is not None and self.images.group == 1 and self._is_one
 
     def narrowed(self, channels: Sequence[int]) -> Convolution | None:
         """Only some of its filters, for one bottom of (N, C, ...) and filters that see all of C."""
-        if self.axis != 1 or self.bottoms > 1 or self.setup.layer.param.convolution_param.group > 1:
+        if not self._is_one or self.setup.layer.param.convolution_param.group > 1:
             return None
         weights = tuple(blob[list(channels)] for blob in self.setup.weights)
         return Convolution(replace(self.setup, weights=weights))
