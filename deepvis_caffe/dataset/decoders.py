@@ -190,7 +190,8 @@ class Decoders:
         first = self._begun[0].indices[0]
         raise ClusterError(
             f"{TRIES} processes in turn died while they decoded images, from "
-            f"{self._job[0].names[first]} on; the usual reason is memory: try fewer workers"
+            f"{self._job[0].names[first]} on; the usual reason is memory: try fewer workers (in a "
+            "script of your own, start the work under `if __name__ == '__main__':`)"
         )
 
     def _begin_again(self) -> None:
