@@ -100,6 +100,16 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     return np.asarray(decoded, np.uint8)
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a PNG or JPEG file is there and ends as one that was written to its end."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(16, path.stat().st_size), os.SEEK_END)
+            return file.read().endswith((b"IEND\xaeB`\x82", b"\xff\xd9"))
+    except OSError:
+        return False
+
+
 def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95) -> Path:
     """Write a picture whole or not at all; folders above it are made.
 

@@ -147,12 +147,18 @@ def optimize(
         push=parse_push(push),
         **{name: value for name, value in changes.items() if value is not None},
     )
+    if direction and units != "all":
+        raise SettingsError("--units and --direction exclude each other; give one of them")
     net = load_net(settings)
     labels = labels_for(settings, net)
+    seeds = settings.seeds
+    if seeds > 1 and not params.differs_by_seed:
+        typer.echo(f"from {start} every seed gives the same picture: one of each unit", err=True)
+        seeds = 1
     work = Work(
         net=net,
         store=ResultStore(out or settings.results),
-        seeds=range(settings.seeds),
+        seeds=range(seeds),
         params=params,
         position=parse_position(position),
         labels=labels,
@@ -163,9 +169,10 @@ def optimize(
         make_net=net_maker(settings, net),
     )
     chosen = chosen_layers(net, layer, layers)
-    for number, name in enumerate(chosen, 1):
+    targets = [targets_of(work, name, units, direction) for name in chosen]  # before any work
+    for number, (name, climbed) in enumerate(zip(chosen, targets, strict=True), 1):
         which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""
-        optimize_layer(work, name, units, direction, which)
+        optimize_layer(work, name, climbed, which)
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
@@ -200,19 +207,34 @@ class Work:
     make_net: Callable[[], Net]
 
 
-def optimize_layer(work: Work, layer: str, units: str, direction: Path | None, which: str) -> None:
+def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Sequence[Target]:
+    """What is climbed in a layer, which has it at the position that is asked for.
+
+    Raises
+    ------
+    SettingsError
+        It has not; with the layer's name.
+    """
+    from deepvis_caffe.optimizer.batching import unit_shape
+    from deepvis_caffe.optimizer.objective import resolve_position
+    from deepvis_caffe.optimizer.targets import check_targets, read_directions
+
+    shape = unit_shape(work.net, layer)
+    resolve_position(work.position, shape, layer)
+    if direction:
+        return check_targets(read_directions(direction), shape, layer)
+    try:
+        return parse_units(units, (shape or (1,))[0])
+    except SettingsError as error:
+        raise SettingsError(f"layer {layer!r}: {error}") from error
+
+
+def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str) -> None:
     """Make one layer's pictures and say what came of it."""
     from deepvis_caffe.gallery.layer import make_layer
-    from deepvis_caffe.optimizer.batching import unit_shape
     from deepvis_caffe.optimizer.relus import below_relus
-    from deepvis_caffe.optimizer.targets import read_directions
 
     net, store, seeds = work.net, work.store, len(work.seeds)
-    targets: Sequence[Target] = (
-        read_directions(direction)
-        if direction
-        else parse_units(units, (unit_shape(net, layer) or (1,))[0])
-    )
     typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
     begun = time.monotonic()
     with progress_bar(f"{layer} on {place(net, work.where)}", "image steps") as report:

@@ -46,7 +46,7 @@ def search(
     name: Annotated[str | None, typer.Option(help="What to call it.", rich_help_panel=KEEP)] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Lose a preset of that name.", rich_help_panel=KEEP),
+        typer.Option("--overwrite", help="Lose a preset of that name, or a page of other steps."),
     ] = False,
 ) -> None:
     """Try random regularizations, and keep the one that you like.
@@ -64,15 +64,15 @@ def search(
     again = f"deepvis search {shlex.quote(layer)} --units {units}" + (
         f" --seed {seed}" if seed else ""
     )
+    again += f" --results {shlex.quote(str(settings.results))}"
     if keep is not None and name is not None:
         record = sheet_path(settings.results, layer, parse_unit_numbers(units, 2**31), seed)
         params = kept_params(record, keep, again)
         path = save_preset(settings.presets_file, name, params, overwrite)
         typer.echo(f"trial {keep} is preset {name} in {path}; use it with --preset {name}")
         return
-    _run(
-        settings, layer, units, trials, seed, position, load_judge(judge) if judge else None, again
-    )
+    judged_by = load_judge(judge) if judge else None
+    _run(settings, layer, units, trials, seed, position, judged_by, again, overwrite)
 
 
 def _run(
@@ -84,8 +84,10 @@ def _run(
     position: str,
     judge: Judge | None,
     again: str,
+    overwrite: bool,
 ) -> None:
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.gallery.trials import trials_there
     from deepvis_caffe.gallery.variants import Variants
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS
@@ -106,7 +108,9 @@ def _run(
         settings.batch_size,
     )
     steps = settings.iterations or GRAY_LEVEL_STEPS
+    there = trials_there(variants, seed, steps, overwrite)
     drawn = [trial(seed, number, steps) for number in range(trials)]
+    more = [trial(seed, number, steps) for number in range(trials, there)]  # stay on the page
     todo = len(chosen) * trials * steps
     typer.echo(
         f"{layer}: {trials} trials x {len(chosen)} units x {steps} steps = {todo:,} image steps, "
@@ -117,7 +121,8 @@ def _run(
         with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
             variants.make(drawn, report)
     finally:  # what an interrupted search has is worth looking at, too
-        finished = [(n, params) for n, params in enumerate(drawn) if variants.has_all(params)]
+        all_drawn = enumerate([*drawn, *more])
+        finished = [(number, params) for number, params in all_drawn if variants.has_all(params)]
         if finished:
             _write_sheet(variants, seed, finished, judge, again)
     typer.echo(

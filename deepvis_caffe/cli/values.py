@@ -14,7 +14,7 @@ def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["
     ----------
     text
         Numbers and ranges with both ends, ``130,366`` or ``0-99``, or ``all``; sums of units,
-        ``130+366``; ``layer`` for the whole layer at once.
+        ``130+366`` or ``151+152-268``; ``layer`` for the whole layer at once.
     count
         Number of units in the layer.
 
@@ -31,7 +31,8 @@ def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["
     found: list[int | tuple[int, ...] | Literal["layer"]] = []
     for part in text.split(","):
         if "+" in part:
-            found.append(tuple(_range(one, count)[0] for one in part.split("+")))
+            members = dict.fromkeys(unit for one in part.split("+") for unit in _range(one, count))
+            found.append(tuple(members) if len(members) > 1 else next(iter(members)))
         else:
             found += _range(part, count)
     return list(dict.fromkeys(found))
@@ -56,6 +57,10 @@ def _range(text: str, count: int) -> list[int]:
             f"--units: {text.strip()!r} is neither a unit nor a range; write 130,366 or 0-99 or "
             "all; 130+366 for a sum of units; layer for the whole layer at once"
         ) from None
+    if start > stop >= 0:
+        raise SettingsError(
+            f"--units: {text.strip()!r} ends before it begins; write {stop}-{start}"
+        )
     if not 0 <= start <= stop < count:
         raise SettingsError(
             f"--units: {text.strip()!r} is not within the layer's {count} units, which are "

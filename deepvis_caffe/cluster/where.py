@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from deepvis_caffe.errors import SettingsError
@@ -61,7 +62,7 @@ class DaskCluster:
     Raises
     ------
     SettingsError
-        A number under 1.
+        A number under 1, or an address that is none.
     """
 
     address: str
@@ -70,6 +71,12 @@ class DaskCluster:
 
     def __post_init__(self) -> None:
         _at_least_one("in_flight", self.in_flight)
+        if not re.fullmatch(
+            r"((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:.]+\]|[^/:\s]+):\d+/?", self.address
+        ):
+            raise SettingsError(
+                f"a scheduler's address is as tcp://10.0.0.1:8786; got {self.address!r}"
+            )
 
 
 Where = Serial | LocalProcesses | DaskCluster

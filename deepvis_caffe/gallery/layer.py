@@ -27,6 +27,7 @@ from deepvis_caffe.optimizer.run import Crop, unit_window
 from deepvis_caffe.optimizer.start import start_digest
 from deepvis_caffe.optimizer.targets import Target, UnitName, check_targets, name_of
 
+NAMED = 3  # of a sum's units, in its label
 Progress = Callable[[int, int], None]
 N = TypeVar("N", bound=UnitName)
 
@@ -230,14 +231,14 @@ def batches(
 
 
 def _label(labels: Labels, target: Target, count: int) -> str | None:
-    """A unit's label; of a sum of units theirs."""
+    """A unit's label; of a sum of units theirs, the first few."""
     members = target if isinstance(target, tuple) else (target,)
     found = [label_of(labels, unit, count) for unit in members if isinstance(unit, int)]
-    return (
-        " + ".join(label.split(",")[0] for label in found if label)
-        if len(found) > 1
-        else (found[0] if found else None)
-    )
+    if len(found) < 2:
+        return found[0] if found else None
+    named = [label.split(",")[0] for label in found if label]
+    more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
+    return " + ".join([*named[:NAMED], *more])
 
 
 def write_result(store: ResultStore, result: AscentResult, about: Record) -> None:

@@ -27,7 +27,7 @@ from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.gallery.cell import cell_of
 from deepvis_caffe.gallery.montage import montage, shrunk, sprite, square_side
 from deepvis_caffe.gallery.record import Record, as_json, read_record, write_record
-from deepvis_caffe.image import Picture, read_image, resize_image, write_image
+from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.targets import UnitName
 
 Box = tuple[int, int, int, int]
@@ -81,7 +81,7 @@ class ResultStore:
         """Whether the pictures of one run are there, made by this recipe."""
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
         made = _recipe(self.record(layer, unit, seed)) == as_json(recipe)
-        return made and all(path.is_file() for path in pictures)
+        return made and all(is_whole(path) for path in pictures)
 
     def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
         """Whether a unit's montage and the pictures of all its seeds are there, by this recipe."""
@@ -89,7 +89,7 @@ class ResultStore:
         record = read_record(path.with_suffix(".json")) or {}
         seeds = list(seeds)
         return (
-            path.is_file()
+            is_whole(path)
             and record.get("seeds") == seeds
             and record.get("recipe") == as_json(recipe)
             and all(self.has_run(layer, unit, seed, recipe) for seed in seeds)

@@ -55,7 +55,7 @@ def measure(variants: Variants, number: int, params: AscentParams, judge: Judge 
     pictures = tuple(variants.cell(params, unit, seed) for unit in variants.units)
     reached = [variants.record(params, unit, seed)["best_value"] for unit in variants.units]
     verdicts: list[float | None] = [
-        float(judge(variants.picture(params, unit, seed), unit)) if judge else None
+        _verdict(judge, variants.picture(params, unit, seed), unit) if judge else None
         for unit in variants.units
     ]
     return Trial(
@@ -66,6 +66,16 @@ def measure(variants: Variants, number: int, params: AscentParams, judge: Judge 
         variation=sum(map(total_variation, pictures)) / len(pictures),
         judged=mean_or_none(verdicts),
     )
+
+
+def _verdict(judge: Judge, picture: Picture, unit: int) -> float:
+    said = judge(picture, unit)
+    try:
+        return float(said)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"--judge: it must return a number; for unit {unit} it returned {said!r}"
+        ) from error
 
 
 def load_judge(name: str) -> Judge:
@@ -103,6 +113,27 @@ def sheet_path(
     """Where a search's record goes, or with another `ending` its page and its picture."""
     numbers = "_".join(f"{unit:04d}" for unit in units)
     return results / "search" / f"{folder_name(layer)}_{numbers}_{seed}{ending}"
+
+
+def trials_there(variants: Variants, seed: int, steps: int, overwrite: bool = False) -> int:
+    """How many trials the page of a search has that is there, and that is going to be written.
+
+    Raises
+    ------
+    SettingsError
+        Its trials have another number of steps, and `overwrite` is not set.
+    """
+    path = sheet_path(variants.folder, variants.layer, variants.units, seed)
+    trials = (read_record(path) or {}).get("trials", [])
+    others = {one["params"].get("iterations") for one in trials} - {steps}
+    if not others:
+        return max((one["trial"] + 1 for one in trials), default=0)
+    if not overwrite:
+        raise SettingsError(
+            f"{path} is of a search with {others.pop()} steps, and this one has {steps}; choose "
+            "another results folder (--results) or --seed, or give --overwrite to lose its page"
+        )
+    return 0
 
 
 def search_record(

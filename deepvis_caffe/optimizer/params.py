@@ -172,6 +172,11 @@ class AscentParams:
         """Whether the net is shown anything but the image itself."""
         return any((self.shift, self.scale, self.rotation)) or self.octaves > 1
 
+    @property
+    def differs_by_seed(self) -> bool:
+        """Whether another seed gives another image."""
+        return self.start in ("noise", "uniform") or self.moves or self.diversity > 0
+
     def but(self, **changes: Any) -> AscentParams:
         """These parameters with some changed.
 

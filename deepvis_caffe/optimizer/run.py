@@ -121,6 +121,8 @@ def optimize(
     chosen = check_targets(_listed("units", units), shape, layer)
     seeds = _checked_seeds(seeds)
     pairs, names = list(product(chosen, seeds)), [name_of(target) for target in chosen]
+    if not pairs:
+        return []
     window = unit_window(net, layer, where, crop)
     preprocessor = net.preprocessor
     if window:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import ImageError, UnknownNameError
+from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.image import read_image
 from deepvis_caffe.model.preprocess import Preprocessor
 
@@ -45,6 +46,11 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
 
 def check_start(name: str) -> None:
     """`UnknownNameError` where `name` is none of `STARTS` and no file either."""
+    if not isinstance(name, str | os.PathLike):
+        raise SettingsError(
+            f"start must be one of {', '.join(STARTS)} or a picture's path; got "
+            f"{type(name).__name__}: write the picture into a file, and give its path"
+        )
     if name not in STARTS and not Path(name).is_file():
         looks_like_a_file = bool(Path(name).suffix) or "/" in name
         if looks_like_a_file:

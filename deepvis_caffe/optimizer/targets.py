@@ -58,6 +58,8 @@ class Direction:
             )
 
 
+LONGEST = 100  # characters of a sum's name: with its layer's it is a file's
+
 Target = int | tuple[int, ...] | Direction | Literal["layer"]
 
 
@@ -87,7 +89,8 @@ def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) ->
         elif isinstance(target, str) and target == LAYER:
             checked.append(LAYER)
         elif isinstance(target, Sequence) and not isinstance(target, str) and len(target):
-            checked.append(tuple(dict.fromkeys(_channel(one, channels, layer) for one in target)))
+            members = tuple(dict.fromkeys(_channel(one, channels, layer) for one in target))
+            checked.append(members if len(members) > 1 else members[0])
         else:
             checked.append(_channel(target, channels, layer))
     return checked
@@ -123,10 +126,15 @@ def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> lis
 def name_of(target: Target) -> UnitName:
     """What results are called: a unit's number, ``130+340`` for a sum, or a name.
 
-    A direction's holds a digest of its numbers, so that another vector is another result.
+    A direction's holds a digest of its numbers, so that another vector is another result, and so
+    does that of a sum which is too long for a file's name: ``151+152+...+268-1f0a73bc``.
     """
     if isinstance(target, tuple):
-        return "+".join(map(str, target))
+        name = "+".join(map(str, target))
+        if len(name) <= LONGEST:
+            return name
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        return f"{target[0]}+{target[1]}+...+{target[-1]}-{digest}"
     if isinstance(target, Direction):
         numbers = np.array(target.vector, "<f4").tobytes()
         return f"{target.name}-{hashlib.blake2b(numbers, digest_size=4).hexdigest()}"

@@ -271,6 +271,32 @@ def test_optimize_says_that_the_labels_fit_no_layer(folder: Path) -> None:
     assert result.stdout.startswith("    1: activation")
 
 
+def test_optimize_checks_every_layer_before_it_begins() -> None:
+    layers = ("--layers", "conv/1,fc", *SHORT)
+    said = _deepvis("optimize", *layers, "--units", "0-4", code=2).stderr
+    assert "layer 'fc': --units: '0-4' is not within the layer's 4 units" in said
+    assert (
+        "'fc'" in _deepvis("optimize", *layers, "--units", "0", "--position", "1,1", code=2).stderr
+    )
+    assert not Path("out").exists()
+
+
+def test_optimize_makes_one_picture_from_a_start_that_is_the_same_for_all_seeds() -> None:
+    said = _deepvis("optimize", "fc", "--units", "1", "--start", "mean", *SHORT).stderr
+    assert "from mean every seed gives the same picture" in said
+    assert "1 runs made now" in said
+    views = ("--start", "mean", "--shift", "0.1", "-o", "other")
+    assert "2 runs made now" in _deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
+
+
+def test_optimize_climbs_a_group_of_units(net: Net) -> None:
+    said = _deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
+    assert "2 runs made now" in said.stderr
+    run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), preset=3, iterations=5)
+    record = json.loads(Path("out/regularized_opt/fc/fc_0+2+3_0.json").read_text())
+    assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
+
+
 def test_optimize_keeps_what_other_parameters_made() -> None:
     _deepvis("optimize", "fc", "--units", "1", *SHORT)
     path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
@@ -348,6 +374,7 @@ def test_our_preset_goes_by_its_name() -> None:
     [
         ("fcc", "no layer or blob named 'fcc' in net 'Small'; did you mean 'fc'"),
         ("fc --units 4", "--units: '4' is not within the layer's 4 units"),
+        ("fc --units 1 --direction some.npy", "--units and --direction exclude each other"),
         ("fc --start nosie", "did you mean 'noise'"),
         ("fc --decay 1.5", "decay must be a fraction"),
         ("fc --preset 5", "--preset: preset cannot be '5'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.Mo
     said = _deepvis("search", "fc", "--units", "2,0", "--keep", "3", "--name", "crisp").stdout
     assert "use it with --preset crisp" in said
     assert read_presets(Path("presets.json")) == {"crisp": trial(0, 3, iterations=3)}
-    assert "no trial 4" in _deepvis("search", "fc", "--units", "2,0", "--keep", "4", "--name",
+    assert "no trial 5" in _deepvis("search", "fc", "--units", "2,0", "--keep", "5", "--name",
                                     "x", code=2).stderr  # fmt: skip
 
     _deepvis("optimize", "fc", "--units", "1", "--preset", "crisp", "--seeds", "1")
@@ -206,6 +207,39 @@ def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.Mo
     unknown = _deepvis("optimize", "fc", "--preset", "crips", code=2).stderr
     assert "did you mean 'crisp'" in unknown
     assert "1, 2, 3, 4, best, crisp" in re.sub(r"\s+", " ", unknown)
+
+
+def test_the_command_that_a_search_says_keeps_the_trial_that_it_shows() -> None:
+    """Beside a search of the same units in the usual folder."""
+    search = ("search", "fc", "--units", "1", "--trials", "2")
+    _deepvis(*search, *SHORT)
+    said = _deepvis(*search, "--iterations", "4", "--results", "my results").stderr
+    command = said.rpartition("preset: deepvis ")[2].strip()
+    page = Path("my results/search/fc_0001_0.html").read_text()
+    assert command.partition(" --keep")[0] in page.replace("\\u0027", "'").replace("&#39;", "'")
+    words = shlex.split(command.replace("TRIAL", "1").replace("NAME", "mine"))
+    _deepvis(*words)
+    assert read_presets(Path("presets.json")) == {"mine": trial(0, 1, iterations=4)}
+
+
+def test_another_searchs_page_is_not_lost() -> None:
+    search = ("search", "fc", "--units", "1", "--trials", "2")
+    _deepvis(*search, *SHORT)
+    page = Path("out/search/fc_0001_0.html")
+    before = page.read_bytes()
+    refused = _deepvis(*search, "--iterations", "4", code=2).stderr
+    assert "of a search with 3 steps, and this one has 4" in refused
+    assert page.read_bytes() == before
+    _deepvis(*search, "--iterations", "4", "--overwrite")
+    record = json.loads(page.with_suffix(".json").read_text())
+    assert {one["params"]["iterations"] for one in record["trials"]} == {4}
+
+
+def test_a_judge_that_returns_no_number() -> None:
+    Path("odd.py").write_text("def likes(picture, unit):\n    return 'much'\n")
+    search = ("search", "fc", "--units", "1", "--trials", "1", *SHORT, "--judge", "odd:likes")
+    said = _deepvis(*search, code=2).stderr
+    assert "--judge: it must return a number; for unit 1 it returned 'much'" in said
 
 
 def test_presets_lie_beside_the_settings_wherever_the_command_is_given(

@@ -16,7 +16,7 @@ import pytest
 
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
-from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.errors import ClusterError, SettingsError
 
 TESTS = Path(__file__).parents[1]
 
@@ -32,8 +32,12 @@ def test_no_scheduler_at_the_address() -> None:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ClusterError, match=f"no Dask scheduler answers at {address}"):
         _square(address, timeout=0.5)
-    with pytest.raises(ClusterError, match="no Dask scheduler answers at moon://1"):
-        _square("moon://1", timeout=0.5)
+
+
+@pytest.mark.parametrize("address", ["moon://1", "foo", "http://10.0.0.1:8786", "tcp://a", ""])
+def test_what_is_no_address_is_not_tried(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"a scheduler's address is as tcp://10\.0\.0\.1:8786"):
+        _square(address)
 
 
 def test_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:

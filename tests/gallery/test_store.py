@@ -88,6 +88,18 @@ def test_finished_means_every_picture_by_the_same_recipe(store: ResultStore) -> 
     assert not store.finished("fc", 3, [0, 1], RECIPE)
 
 
+@pytest.mark.parametrize("kept", [0, 40, -1])
+def test_a_picture_that_was_cut_off_is_not_finished(store: ResultStore, kept: int) -> None:
+    _write(store, seed=0)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    for path in (store.montage("fc", 3), store.picture("fc", 3, 0, "best_Xpm")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:kept])
+        assert not store.finished("fc", 3, [0], RECIPE)
+        path.write_bytes(whole)
+        assert store.finished("fc", 3, [0], RECIPE)
+
+
 def test_a_damaged_record_counts_as_none(store: ResultStore) -> None:
     _write(store)
     store.record("fc", 3, 0).write_text('{"recipe":')

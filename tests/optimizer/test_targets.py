@@ -107,6 +107,18 @@ def test_an_infinite_channel_that_does_not_count(ops: ArrayOps) -> None:
         assert read(Objective(ops, [0], (3,), None), ops, values)[0].tolist() == [1]
 
 
+def test_a_large_sums_name_is_a_files() -> None:
+    one, other = tuple(range(151, 269)), tuple(range(151, 268))
+    assert name_of(one).startswith("151+152+...+268-")
+    assert len({name_of(one), name_of(other), name_of((*one[:-2], 266, 268))}) == 3
+    assert name_of(tuple(range(10, 30))) == "+".join(map(str, range(10, 30)))
+    assert max(len(name_of(tuple(range(900, 900 + n)))) for n in range(2, 100)) <= 100
+
+
+def test_a_sum_of_one_unit_is_that_unit() -> None:
+    assert check_targets([(3, 3), [2, 1]], (4,), "fc") == [3, (2, 1)]
+
+
 def test_names() -> None:
     assert [name_of(target) for target in (130, (130, 340), "layer")] == [130, "130+340", "layer"]
     one, other = Direction((1, 2), "d"), Direction((1, 3), "d")
