@@ -108,11 +108,13 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
         ends = [float(means[[one.unit for one in some]].mean()) for some in (low, high)]
         factor = f", a factor of {ends[0] / ends[1]:.3g}" if ends[1] else ""
         some = [one for one in spectra if one.kind in chosen]
-        rank = spearmanr([e.frequency for e in some], [means[e.unit] for e in some])
+        columns = [one.frequency for one in some], [float(means[one.unit]) for one in some]
+        alike = min(len(set(column)) for column in columns) < 2
+        rank = "none, for all are alike" if alike else f"{spearmanr(*columns).statistic:.2f}"
         yield (
             f"{name}: mean activation of the {len(low)} of lowest frequency {ends[0]:.4g}, of the "
             f"{len(high)} of highest {ends[1]:.4g}{factor}; rank correlation of frequency and "
-            f"activation over all {len(some)}: {rank.statistic:.2f}"
+            f"activation over all {len(some)}: {rank}"
         )
 
 

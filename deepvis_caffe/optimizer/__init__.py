@@ -11,7 +11,7 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS, preset
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate, Slope
 from deepvis_caffe.optimizer.record import MetTop
-from deepvis_caffe.optimizer.result import AscentResult
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults
 from deepvis_caffe.optimizer.run import ascent_params, optimize
 from deepvis_caffe.optimizer.step import Step
 
@@ -19,6 +19,7 @@ __all__ = [
     "PRESETS",
     "AscentParams",
     "AscentResult",
+    "AscentResults",
     "Constant",
     "GrayLevels",
     "MetTop",

@@ -15,6 +15,8 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.record import Floats, MetTop, Stop
 from deepvis_caffe.optimizer.targets import UnitName
 
+SHOWN = 36  # results that a notebook shows
+
 
 @dataclass(frozen=True, eq=False)
 class AscentResult:
@@ -110,3 +112,12 @@ class AscentResult:
             f"(best: {best} of {len(self.objective)}, {self.stop})"
         )
         return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
+
+
+class AscentResults(list[AscentResult]):
+    """Results in order; in a notebook the first `SHOWN` of them show themselves."""
+
+    def _repr_html_(self) -> str:
+        more = len(self) - SHOWN
+        shown = "".join(result._repr_html_() for result in self[:SHOWN])
+        return shown + (f"<p>and {more:,} more</p>" if more > 0 else "")

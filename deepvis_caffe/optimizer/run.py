@@ -26,7 +26,7 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.result import AscentResult
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults
 from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.step import Step
 from deepvis_caffe.optimizer.targets import LAYER, Direction, check_targets, name_of
@@ -52,7 +52,7 @@ def optimize(
     cancel: Callable[[], bool] | None = None,
     watch: Callable[[Step], None] | None = None,
     **changes: Any,
-) -> list[AscentResult]:
+) -> AscentResults:
     """Find images that excite units: regularized gradient ascent from random starts.
 
     Parameters
@@ -103,8 +103,8 @@ def optimize(
 
     Returns
     -------
-    list of AscentResult
-        For each unit in turn, one a seed.
+    AscentResults
+        A list of `AscentResult`: for each unit in turn, one a seed.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def optimize(
     seeds = _checked_seeds(seeds)
     pairs, names = list(product(chosen, seeds)), [name_of(target) for target in chosen]
     if not pairs:
-        return []
+        return AscentResults()
     window = unit_window(net, layer, where, crop)
     preprocessor = net.preprocessor
     if window:
@@ -142,7 +142,7 @@ def optimize(
         ]
     meter = _Meter(params.iterations * len(pairs), progress, watch, cancel)
     box = window.box if window else None
-    results: list[AscentResult] = []
+    results = AscentResults()
     for batch in batches:
         end = meter.done + params.iterations * len(batch)
         objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.push)
@@ -210,7 +210,14 @@ def ascent_params(
             changes["rate"] = levels
     else:
         changes["rate"] = Constant(float(rate)) if isinstance(rate, numbers.Real) else rate
-    return params.but(**changes)
+    chosen = params.but(**changes)
+    idle = [name for name in ("blur_width", "blur_end") if changes.get(name) and not chosen.blurs]
+    if idle:
+        raise SettingsError(
+            f"{' and '.join(idle)} would do nothing: blur_width is {chosen.blur_width} and "
+            f"blur_every {chosen.blur_every}, and without both over 0 there is no blur"
+        )
+    return chosen
 
 
 def unit_window(

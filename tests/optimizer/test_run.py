@@ -81,6 +81,30 @@ def test_no_units_or_seeds_are_no_results(small: Net, units: Any, seeds: Any) ->
     assert optimize(small, "fc", units, seeds, iterations=2) == []
 
 
+def test_results_show_themselves(net: FakeNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepvis_caffe.optimizer.result.SHOWN", 2)
+    runs = optimize(net, "unit", [0, 1], range(2), iterations=1)
+    first, second = runs[0]._repr_html_(), runs[1]._repr_html_()
+    assert first != second
+    assert runs._repr_html_() == f"{first}{second}<p>and 2 more</p>"
+    assert "more" not in optimize(net, "unit", [0, 1], iterations=1)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "named"),
+    [
+        (2, {"blur_width": 3}, "blur_width would do nothing: .* blur_every 0,"),
+        (3, {"blur_width": 0, "blur_end": 0.1}, "blur_end would do nothing: blur_width is 0"),
+        (2, {"blur_width": 3, "blur_end": 1}, "blur_width and blur_end would do nothing"),
+    ],
+)
+def test_a_blur_that_would_do_nothing(preset: int, changes: dict, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        ascent_params(preset, **changes)
+    assert ascent_params(preset, **{**changes, "blur_width": 1, "blur_every": 2}).blurs
+    assert not ascent_params(3, blur_width=0).blurs
+
+
 def test_a_picture_to_start_from_is_given_by_its_path(small: Net) -> None:
     with pytest.raises(SettingsError, match="or a picture's path; got ndarray: write the picture"):
         optimize(small, "fc", 1, iterations=2, start=np.zeros((8, 8, 3), np.uint8))
@@ -278,8 +302,8 @@ def test_rates_by_word_number_and_object() -> None:
     assert ascent_params(1, Progress(1, 2)).rate == Progress(1, 2)
     own = AscentParams(rate=Constant(7), decay=0.5)
     assert ascent_params(own) == ascent_params(own, "paper") == own
-    assert ascent_params(own, blur_width=2.0, iterations=3) == AscentParams(
-        rate=Constant(7), decay=0.5, blur_width=2.0, iterations=3
+    assert ascent_params(own, value_percentile=2.0, iterations=3) == AscentParams(
+        rate=Constant(7), decay=0.5, value_percentile=2.0, iterations=3
     )
 
 
