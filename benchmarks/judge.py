@@ -12,6 +12,7 @@ after a change.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -82,6 +83,21 @@ class Judge:
                 raise SystemExit(
                     f"the judge does not know the photograph {name}: it is set up wrong"
                 )
+
+
+@functools.cache
+def _checked() -> Judge:
+    judge = Judge()
+    judge.check()
+    return judge
+
+
+def probability(picture: Picture, unit: int) -> float:
+    """That a picture shows an ImageNet class.
+
+    For ``deepvis search --judge benchmarks.judge:probability``, given in this checkout.
+    """
+    return float(_checked()(picture)[unit])
 
 
 def ranks(judge: Judge, pictures: Sequence[Picture], units: Sequence[int]) -> np.ndarray:

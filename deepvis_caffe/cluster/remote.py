@@ -22,6 +22,8 @@ from deepvis_caffe.cluster.where import DaskCluster
 from deepvis_caffe.cluster.worker import use_threads
 from deepvis_caffe.errors import ClusterError
 
+log = logging.getLogger(__name__)
+
 FEWEST_IN_FLIGHT = 8  # so that a cluster that grows with its load sees some
 
 
@@ -45,6 +47,8 @@ def run_remote(
         def fill() -> None:
             with _named_losses(where.address):
                 workers = client.run_on_scheduler(_resources)
+            if not workers:
+                log.warning("the scheduler at %s has no workers yet: waiting", where.address)
             most = where.in_flight or max(FEWEST_IN_FLIGHT, 2 * len(workers))
             for index, task in fresh if len(running) < most else ():
                 future = client.submit(

@@ -8,11 +8,14 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cluster_work as work
 import pytest
+from distributed import LocalCluster
+from waiting import eventually
 
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
@@ -38,6 +41,20 @@ def test_no_scheduler_at_the_address() -> None:
 def test_what_is_no_address_is_not_tried(address: str) -> None:
     with pytest.raises(SettingsError, match=r"a scheduler's address is as tcp://10\.0\.0\.1:8786"):
         _square(address)
+
+
+def test_a_cluster_without_workers_is_waited_for_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        found = pool.submit(_square, cluster.scheduler_address)
+        eventually(lambda: "has no workers yet" in caplog.text)
+        assert not found.done()
+        cluster.scale(1)
+        assert sorted(found.result(timeout=60)) == [(0, 0), (1, 1), (2, 4)]
 
 
 def test_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
