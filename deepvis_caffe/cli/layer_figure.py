@@ -52,7 +52,7 @@ def layer_figure(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
             f"deepvis optimize {layer}"
         )
-    wanted = list(there) if units == "all" else parse_unit_numbers(units, 2**31)
+    wanted = list(there) if units == "all" else parse_unit_numbers(units)
     chosen = {
         unit: there[unit][0] if seed is None else seed
         for unit in wanted

@@ -61,12 +61,11 @@ def search(
 
     if (keep is None) != (name is None):
         raise SettingsError("--keep TRIAL and --name NAME go together")
-    again = f"deepvis search {shlex.quote(layer)} --units {units}" + (
-        f" --seed {seed}" if seed else ""
-    )
-    again += f" --results {shlex.quote(str(settings.results))}"
+    same_seed = f" --seed {seed}" if seed else ""
+    results = shlex.quote(str(settings.results))
+    again = f"deepvis search {shlex.quote(layer)} --units {units}{same_seed} --results {results}"
     if keep is not None and name is not None:
-        record = sheet_path(settings.results, layer, parse_unit_numbers(units, 2**31), seed)
+        record = sheet_path(settings.results, layer, parse_unit_numbers(units), seed)
         params = kept_params(record, keep, again)
         path = save_preset(settings.presets_file, name, params, overwrite)
         typer.echo(f"trial {keep} is preset {name} in {path}; use it with --preset {name}")
@@ -109,8 +108,8 @@ def _run(
     )
     steps = settings.iterations or GRAY_LEVEL_STEPS
     there = trials_there(variants, seed, steps, overwrite)
-    drawn = [trial(seed, number, steps) for number in range(trials)]
-    more = [trial(seed, number, steps) for number in range(trials, there)]  # stay on the page
+    # Those that are there beyond the ones asked for stay on the page.
+    drawn = [trial(seed, number, steps) for number in range(max(trials, there))]
     todo = len(chosen) * trials * steps
     typer.echo(
         f"{layer}: {trials} trials x {len(chosen)} units x {steps} steps = {todo:,} image steps, "
@@ -119,10 +118,9 @@ def _run(
     )
     try:
         with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
-            variants.make(drawn, report)
+            variants.make(drawn[:trials], report)
     finally:  # what an interrupted search has is worth looking at, too
-        all_drawn = enumerate([*drawn, *more])
-        finished = [(number, params) for number, params in all_drawn if variants.has_all(params)]
+        finished = [(n, params) for n, params in enumerate(drawn) if variants.has_all(params)]
         if finished:
             _write_sheet(variants, seed, finished, judge, again)
     typer.echo(

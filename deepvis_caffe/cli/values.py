@@ -6,6 +6,8 @@ from typing import Literal
 
 from deepvis_caffe.errors import SettingsError
 
+MOST_UNITS = 2**20  # of a layer of which nobody here knows how many it has
+
 
 def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["layer"]]:
     """Units, and what else can be climbed, in the order given and each once.
@@ -38,7 +40,7 @@ def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["
     return list(dict.fromkeys(found))
 
 
-def parse_unit_numbers(text: str, count: int) -> list[int]:
+def parse_unit_numbers(text: str, count: int = MOST_UNITS) -> list[int]:
     """As :func:`parse_units`, for commands that take single units only."""
     found = parse_units(text, count)
     numbers = [unit for unit in found if isinstance(unit, int)]

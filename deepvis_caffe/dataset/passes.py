@@ -1,9 +1,9 @@
 """Images through a net, batch by batch, each layer read: ``(net, source, params) -> Passed...``.
 
 On a GPU, or in Caffe, one batch runs at a time, and processes decode the next ones beside it, or
-threads where there are few. The
-embedded engine on a CPU has a lane for each core: a thread that decodes a batch, runs it and reads
-it alone. Cores that share one batch wait for each other at each of a net's layers.
+threads where there are few. The embedded engine on a CPU has a lane for each core: a thread that
+decodes a batch, runs it and reads it alone. Cores that share one batch wait for each other at each
+of a net's layers.
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ class Reader:
 
     def __init__(self, net: Net, layer: str, objective: Objective) -> None:
         self._net, self._layer, self._whole = net, layer, objective
-        self._saves = net.saves_channels(layer)
-        self._has_rivals = self._saves and net.ops.on_host
+        saves = net.saves_channels(layer)
+        self._has_rivals = saves and net.ops.on_host
         self._part: Objective | None = None  # what is read in place of the whole
-        self._settled = not self._saves  # whether there is nothing to look for any more
+        self._settled = not saves  # whether there is nothing to look for any more
         self._undecided: Any = None  # of which images the part is to tell that they are not on top
         self._highest: Any = None  # channels, when the whole was read last
         self._rivals: set[int] = set()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cluster_work as work
 import pytest
+from own_group import group_size, start_script
+from waiting import eventually
 
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
 from deepvis_caffe.cluster.shares import find_gpus, share, threads_each
 from deepvis_caffe.errors import ClusterError
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -101,28 +98,20 @@ def test_nothing_is_left_running_and_no_worker_prints(tmp_path: Path, how: str) 
     script, signs = tmp_path / "script.py", tmp_path / "signs"
     script.write_text(SCRIPT)
     signs.mkdir()
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     beat = "beat_in_silence" if how == "kill the parent" else "beat"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(signs), beat],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    process = start_script(script, signs, beat)
     assert process.stdout is not None
     if how == "ctrl-c early":  # while the workers' interpreters start
-        _wait_until(lambda: _group_size(process.pid) > 3)
+        eventually(lambda: group_size(process.pid) > 3, 60)
     else:
         assert process.stdout.readline() == "got 0\n"
-        _wait_until(lambda: any(signs.iterdir()))
+        eventually(lambda: any(signs.iterdir()), 60)
     if how == "kill the parent":
         process.kill()
     else:
         os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    _wait_until(lambda: _group_size(process.pid) == 0)
+    eventually(lambda: group_size(process.pid) == 0, 60)
     assert out == ("" if how == "kill the parent" else "interrupted\n")
     assert err == ""
 
@@ -140,34 +129,7 @@ if __name__ == "__main__":
 def test_a_run_that_is_left_open_does_not_keep_python_from_ending(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(LEFT_OPEN)
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    process = start_script(script)
     out, err = process.communicate(timeout=60)
     assert (out.split()[0], err, process.returncode) == ("got", "", 0)
-    assert _group_size(process.pid) == 0
-
-
-def _group_size(group: int) -> int:
-    """How many processes that are not zombies are in a process group."""
-    size = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        size += int(fields[2]) == group and fields[0] != "Z"
-    return size
-
-
-def _wait_until(true: object, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+    assert group_size(process.pid) == 0

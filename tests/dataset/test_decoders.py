@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from decoder_work import PREPROCESSOR, Drawn, picture
 from engine_nets import conv, load_text, net_text
+from own_group import start_script
 from waiting import eventually
 
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
@@ -99,16 +98,7 @@ def test_images_that_always_kill_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["ctrl-c", "kill the parent"])
 def test_nothing_is_left_running_and_no_process_prints(tmp_path: Path, how: str) -> None:
     """Ctrl-C goes to the whole group, as from a terminal; a kill to the parent alone."""
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(
-        [sys.executable, decoder_work.__file__, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    process = start_script(decoder_work.__file__, tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "got 0\n"
     if how == "kill the parent":
