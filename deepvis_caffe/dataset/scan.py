@@ -38,7 +38,6 @@ from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.image import opencv_threads
-from deepvis_caffe.model.graph import Value
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # Values of the size of a net's largest that a lane holds at a time, roughly: a layer's two ends,
@@ -158,8 +157,8 @@ class ScanParams:
     Parameters
     ----------
     layers
-        Names of layers, or blobs; of each the values that the next layer sees, after any layer that
-        works in place. By default `learned_layers`.
+        Names of layers or blobs, whose activations are read; with ``:raw`` the values before any
+        in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
     count
         Strongest images of each unit.
     correlation
@@ -190,7 +189,7 @@ class ScanParams:
         """
         layers = self.layers or learned_layers(net)
         for name in layers:
-            check_readable(name, net.shapes.get(value_of(net, name)))
+            check_readable(name, net.shapes.get(net.model.graph.activation(name)))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 
 
@@ -203,12 +202,6 @@ def learned_layers(net: Net) -> tuple[str, ...]:
     """Layers whose units nobody else has: others hand the same ones on."""
     learned = ("Convolution", "Deconvolution", "InnerProduct")
     return tuple(one.name for one in net.layers if one.weights and one.type in learned)
-
-
-def value_of(net: Net, name: str) -> Value:
-    """The value that is read for a layer's name: its blob's final one."""
-    graph = net.model.graph
-    return graph.final(graph.seed(name).blob)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +234,7 @@ class Scan:
         """Over no images."""
         layers = {
             name: LayerScan.empty(
-                check_readable(name, net.shapes.get(value_of(net, name))),
+                check_readable(name, net.shapes.get(net.model.graph.activation(name))),
                 params.count,
                 params.correlation,
             )
@@ -373,7 +366,7 @@ def read_layers(
     inputs = {net.image_input(): x}
     for name, shape in net.inputs.items():
         inputs.setdefault(name, np.zeros((batch_size, *shape[1:]), np.float32))
-    blobs = {name: value_of(net, name).blob for name in params.layers}
+    blobs = {name: net.model.graph.activation_name(name) for name in params.layers}
     # The images come in order, so a later one is kept only if it is higher than the last kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.layer_scan import NONE, Top
 from deepvis_caffe.dataset.loader import DecodedImages, Floats, in_order
-from deepvis_caffe.dataset.scan import Scan, value_of
+from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
@@ -46,7 +46,7 @@ def place_of(shape: tuple[int, ...], position: int) -> tuple[int, ...]:
 
 def field_of(net: Net, layer: str) -> ReceptiveField | None:
     """The receptive field of the value that is read for a layer; None where it is not known."""
-    return net.model.receptive_fields.get(value_of(net, layer))
+    return net.model.receptive_fields.get(net.model.graph.activation(layer))
 
 
 def seen_box(
@@ -332,9 +332,8 @@ def _backward(
 
     In windows only what the unit sees is run; images whose windows are alike run together.
     """
-    value = value_of(net, layer)
-    writer = net.model.graph.producer[value]
-    name = writer.name if len(writer.tops) == 1 else value.blob
+    value = net.model.graph.activation(layer)
+    name = net.model.graph.start_name(value) or layer  # an in-place ReLU's, where there is one
     values = np.zeros(len(x), np.float32)
     diffs = {mode: np.zeros_like(x) for mode in modes}
     windows = [window_of(net.model, value, place) if in_windows else None for place in where]

@@ -35,7 +35,6 @@ from deepvis_caffe.dataset.scan import (
     learned_layers,
     scan_images,
     usual_batch,
-    value_of,
 )
 from deepvis_caffe.dataset.source import Progress, Source
 from deepvis_caffe.dataset.statistics import write_csv
@@ -106,8 +105,9 @@ class Movement:
 
 def sensitivity_layers(net: Net) -> tuple[str, ...]:
     """The layers that are looked at by default: those with weights, and the net's outputs."""
-    outputs = [name for name in net.model.graph.outputs if len(net.shapes[value_of(net, name)]) > 1]
-    own = {value_of(net, name): name for name in [*learned_layers(net), *outputs]}
+    graph = net.model.graph
+    outputs = [name for name in graph.outputs if len(net.shapes[graph.blobs[name]]) > 1]
+    own = {graph.activation(name): name for name in [*learned_layers(net), *outputs]}
     return tuple(dict.fromkeys(own.values()))
 
 
@@ -242,16 +242,16 @@ def measure_sensitivity(
         There is no pair, or a layer's values for one are no numbers.
     """
     graph = net.model.graph
-    layers = {name: value_of(net, name) for name in spread.layers}
-    for name, value in layers.items():
-        check_readable(name, net.shapes.get(value))
+    layers = {name: graph.activation_name(name) for name in spread.layers}
+    for name in layers:
+        check_readable(name, net.shapes.get(graph.activation(name)))
     size = batch_size or max(1, usual_batch(net) // 2)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layers}
     waiting, done = iter(pairs), 0
     while batch := list(islice(waiting, size)):
-        moved = _moved(net, batch, size, dict.fromkeys(one.blob for one in layers.values()))
-        for name, value in layers.items():
-            far = moved[value.blob][: len(batch)]
+        moved = _moved(net, batch, size, dict.fromkeys(layers.values()))
+        for name, blob in layers.items():
+            far = moved[blob][: len(batch)]
             if not np.isfinite(far).all():
                 bad = int(np.flatnonzero(~np.isfinite(far).all(axis=1))[0])
                 raise ImageError(f"layer {name!r} is not finite for {batch[bad].name}")
@@ -267,12 +267,12 @@ def measure_sensitivity(
     return [
         Movement(
             layer=name,
-            type=graph.producer[graph.seed(name)].type,  # not of a ReLU that works in place
+            type=graph.producer[graph.own_output(name)].type,  # not of a ReLU in place on it
             units=len(spread.layers[name]),
             constant=int((spread.layers[name] == 0).sum()),
             pairs=np.concatenate(found[name]),
         )
-        for name, value in layers.items()
+        for name in layers
     ]
 
 

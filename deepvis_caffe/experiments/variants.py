@@ -163,7 +163,7 @@ class Variants:
 
     @cached_property
     def _base(self) -> dict[str, Any]:  # its fingerprint reads every weight
-        return recipe(self.net, AscentParams(), self.position)
+        return recipe(self.net, self.layer, AscentParams(), self.position)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:

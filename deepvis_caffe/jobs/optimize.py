@@ -257,7 +257,7 @@ def make_layer(
     shape = unit_shape(net, layer)
     targets = {name_of(target): target for target in check_targets(units, shape, layer)}
     count = (shape or (1,))[0]
-    made_by = recipe(net, params, position, crop, seeds)
+    made_by = recipe(net, layer, params, position, crop, seeds)
     sees = seen_window(net, layer, shape, position)
     store.claim(layer, list(targets), seeds, made_by, overwrite)
     missing = {
@@ -307,18 +307,24 @@ def make_layer(
 
 def recipe(
     net: Net,
+    layer: str,
     params: AscentParams,
     position: Position,
     crop: Crop = "auto",
     seeds: Sequence[int] = (),
 ) -> Record:
-    """Everything that decides the pixels, but for layer, unit and seed."""
+    """Everything that decides the pixels, but for the layer's name, unit and seed.
+
+    Where the ascent does not start at the named layer's own output, ``"output_of"`` says at which
+    layer's. Records without it are of a time when every ascent started at the layer's own.
+    """
     made_by: Record = {
         "net": fingerprint(net),
         "params": params.record(),
         "position": plain_position(position),
         "crop": crop,
         **({"start": digest} if (digest := start_digest(params.start)) else {}),
+        **({"output_of": start} if (start := net.model.graph.start_layer(layer)) else {}),
     }
     return {**made_by, "seeds": list(seeds)} if params.diversity else made_by
 
@@ -345,7 +351,7 @@ def model_names(net: Net) -> dict[str, str | None]:
 def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position) -> Box | None:
     """What one unit sees of the image, (top, left, bottom, right); None where that is unknown."""
     where = resolve_position(position, shape, layer)
-    field = net.model.receptive_fields.get(net.model.graph.seed(layer))
+    field = net.model.receptive_fields.get(net.model.graph.gradient_start(layer))
     if field is None or where is None or len(where) != 2:
         return None
     rows, columns = field.window(*where)

@@ -139,7 +139,14 @@ def scan_dataset(
 
 
 def scan_recipe(net: Net, source: Source, params: ScanParams) -> dict[str, Any]:
-    """Everything that decides the numbers of a scan, as JSON has it."""
+    """Everything that decides the numbers of a scan, as JSON has it.
+
+    ``"own_output"`` lists the layers of which not their blob's final value is read. Records without
+    it are of a time when every name meant the final value of the layer's blob.
+    """
+    graph = net.model.graph
+    read = {name: graph.activation(name) for name in params.layers}
+    own = [name for name, value in read.items() if not graph.same(value, graph.blobs[value.blob])]
     return {
         "net": fingerprint(net),
         "resize": net.preprocessor.resize,
@@ -147,7 +154,14 @@ def scan_recipe(net: Net, source: Source, params: ScanParams) -> dict[str, Any]:
         "layers": list(params.layers),
         "count": params.count,
         "correlation": params.correlation,
+        **({"own_output": own} if own else {}),
     }
+
+
+def layer_recipe(recipe: Recipe, layer: str) -> dict[str, Any]:
+    """What of a scan's recipe decides one layer's numbers."""
+    own = {"own_output": [layer]} if layer in recipe.get("own_output", ()) else {}
+    return {**_but_layers(recipe), **own}
 
 
 def _finished(folder: Path, recipe: Recipe) -> Scan | None:
@@ -156,13 +170,15 @@ def _finished(folder: Path, recipe: Recipe) -> Scan | None:
     if not path.is_file():
         return None
     scan, made_by = read_scan(path)
-    if _but_layers(made_by) != _but_layers(recipe) or not set(recipe["layers"]) <= set(scan.layers):
+    asked = set(recipe["layers"])
+    same_values = asked & set(made_by.get("own_output", ())) == set(recipe.get("own_output", ()))
+    if _but_layers(made_by) != _but_layers(recipe) or not asked <= set(scan.layers):
         return None
-    return scan
+    return scan if same_values else None
 
 
 def _but_layers(recipe: Recipe) -> dict[str, Any]:
-    return {name: value for name, value in recipe.items() if name != "layers"}
+    return {name: value for name, value in recipe.items() if name not in ("layers", "own_output")}
 
 
 def _claim(folder: Path, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
@@ -193,7 +209,12 @@ def _claim(folder: Path, recipe: Recipe, shard_size: int, overwrite: bool) -> in
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    words = {"net": "another net or mean", "images": "other images"}
+    words = {
+        "net": "another net or mean",
+        "images": "other images",
+        "own_output": "the name of an in-place layer now means its own output, and meant what the "
+        "layers after it make of that",
+    }
     return ", ".join(
         words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
         for name in {**old, **new}

@@ -36,6 +36,7 @@ from deepvis_caffe.errors import ClusterError, ImageError, SettingsError
 from deepvis_caffe.figures.montage import GRAY, montage, shrunk, square_side, vivid
 from deepvis_caffe.image import Picture, resize_image, write_image
 from deepvis_caffe.jobs.optimize import model_names
+from deepvis_caffe.jobs.scan import layer_recipe
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.results.records import Record, read_record, write_record
 from deepvis_caffe.results.store import folder_name
@@ -115,7 +116,7 @@ def make_top_pictures(
         A picture was made by another recipe.
     """
     found = scan.layers[layer]
-    by = {name: value for name, value in recipe.items() if name != "layers"}
+    by = layer_recipe(recipe, layer)
     trees = [IMAGES, *(f"max_{mode}" for mode in modes)]
     missing = []
     for unit in units:

@@ -122,7 +122,7 @@ def ascend(
     net
         The net, on its engine.
     layer
-        As in ``Net.evaluate``: a layer's own top, before any in-place layer after it.
+        As in ``Net.evaluate``.
     objective
         What to raise; made for as many images as `x` has.
     x

@@ -160,10 +160,10 @@ def _what_mixes(net: Net, layer: str) -> str | None:
 def _below(net: Net, layer: str) -> Graph:
     """What has to run to get a layer's values."""
     graph = net.model.graph
-    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
+    return Graph(graph.name, graph.ancestors([graph.gradient_start(layer)]))
 
 
 def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
     below = _below(net, layer)
     inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.seed(layer))
+    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))

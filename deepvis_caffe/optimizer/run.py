@@ -62,8 +62,10 @@ def optimize(
     net
         From `load_net`.
     layer
-        A layer's name: its own top, before any in-place layer after it, so that ``conv1`` is seen
-        below its ReLU. Or a blob's name.
+        A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the value
+        below them, which is the same for a unit that is on and leaves a gradient for one that is
+        off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
+        `deepvis_caffe.model.graph`.
     units
         Channels of that layer; or, in their place, sums of channels, directions and the whole
         layer, see `deepvis_caffe.optimizer.objectives`.
@@ -228,7 +230,8 @@ def unit_window(
     """The window of the input that a run is restricted to, or None."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
-    return window_of(net.model, net.model.graph.seed(layer), where) if crop == "auto" else None
+    start = net.model.graph.gradient_start(layer)
+    return window_of(net.model, start, where) if crop == "auto" else None
 
 
 @dataclass

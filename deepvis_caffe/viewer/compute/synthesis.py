@@ -95,7 +95,7 @@ class Synthesis:
         self._seeds = list(range(making.seeds))
         self._wanted: Key | None = None
         self._plans: dict[Key, _Plan] = {}
-        self._made_by: Record | None = None
+        self._made_by: dict[str, Record] = {}  # by layer
 
     def want(self, entry: Entry | None, unit: int = 0) -> None:
         """Say whose images are wanted now, from any thread; None for nobody's."""
@@ -235,14 +235,13 @@ class Synthesis:
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
         """Write an image, and the montage once all are there."""
         store, layer, unit = self._store, plan.layer, plan.unit
-        finished = partial(store.finished, layer, unit, self._seeds, self._recipe())
+        made_by = self._recipe(layer)
+        finished = partial(store.finished, layer, unit, self._seeds, made_by)
         if not plan.keeps or (result is None and finished()):
             return
-        about = about_run(
-            self._net, self._making.labels, unit, plan.count, plan.sees, self._recipe()
-        )
+        about = about_run(self._net, self._making.labels, unit, plan.count, plan.sees, made_by)
         try:
-            store.claim(layer, [unit], [result.seed] if result else [], self._recipe())
+            store.claim(layer, [unit], [result.seed] if result else [], made_by)
             if result and not self._has(plan, [result.seed]):
                 write_result(store, result, about)
             if self._has(plan, self._seeds) and not finished():
@@ -251,13 +250,14 @@ class Synthesis:
             plan.keeps, plan.note = False, f"shown, not kept: {_words(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
-        made_by = self._recipe()
+        made_by = self._recipe(plan.layer)
         return all(self._store.has_run(plan.layer, plan.unit, seed, made_by) for seed in seeds)
 
-    def _recipe(self) -> Record:
-        if self._made_by is None:  # it takes a digest of all weights
-            self._made_by = recipe(self._net, self._making.params, "center", seeds=self._seeds)
-        return self._made_by
+    def _recipe(self, layer: str) -> Record:
+        if layer not in self._made_by:  # it takes a digest of all weights
+            params = self._making.params
+            self._made_by[layer] = recipe(self._net, layer, params, "center", seeds=self._seeds)
+        return self._made_by[layer]
 
 
 class _Shown:
