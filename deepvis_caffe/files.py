@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     OSError
         The folder is not there, or cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    # Not by tempfile, whose files only their owner can read. A file that is opened plainly gets the
+    # mode that the user's umask gives any new file.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.open("xb").close()
     try:
         yield part
-        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -46,9 +45,3 @@ def write_text(path: Path, text: str) -> Path:
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -8,7 +8,8 @@ from deepvis_caffe.optimizer.objectives import Objective, Position, check_units,
 from deepvis_caffe.optimizer.run import unit_shape
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Floats, Net
+    from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.image import Floats
 
 
 def unit_diff(

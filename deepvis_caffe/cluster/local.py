@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from typing import Any
 from weakref import WeakSet
@@ -121,6 +122,7 @@ class _Worker:
         )
         with quiet_start(environment):
             self._process.start()
+        _stop_all_at_exit()
         _alive.add(self)
         theirs.close()  # so that the pipe ends when the process does
         self._say(lambda: self.connection.send_bytes(job))
@@ -176,12 +178,20 @@ class _Worker:
             send()
 
 
-# No daemons, which could not have processes of their own, for decoding. So Python would wait for
-# them at its end, where a run was neither finished nor closed.
 _alive: WeakSet[_Worker] = WeakSet()
 
 
-@atexit.register
+@cache
+def _stop_all_at_exit() -> None:
+    """Have Python stop the workers when it ends before their run was finished or closed.
+
+    They are no daemons, since those could not start processes of their own to decode images. Python
+    would wait for them. It runs what was registered last first, and multiprocessing, which does the
+    waiting, has registered before.
+    """
+    atexit.register(_stop_all)
+
+
 def _stop_all() -> None:
     for worker in list(_alive):
         worker.stop()

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.moments import Moments
+from deepvis_caffe.image import Floats
 
-Floats = NDArray[np.float32]
 Pairs = tuple[tuple[int, float], ...]
 
 NOTHING = 0.005

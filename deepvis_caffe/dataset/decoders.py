@@ -22,10 +22,11 @@ import numpy as np
 
 from deepvis_caffe.cluster.cores import share
 from deepvis_caffe.cluster.process import SPAWN, live_with_parent, quiet_start
-from deepvis_caffe.dataset.loader import Batch, Floats, pieces, prepare
+from deepvis_caffe.dataset.loader import Batch, pieces, prepare
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
 PIECE = 8  # images that a process decodes at a time

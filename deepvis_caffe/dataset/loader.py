@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
-Floats = NDArray[np.float32]
 # A camera's JPEG is decoded at a part of its size that is still so many times the net's: the input
 # then differs by a fifth of a gray level of 255 on average, and comes four times as fast.
 FINER = 3

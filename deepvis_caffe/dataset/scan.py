@@ -26,7 +26,6 @@ from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.layer_scan import NONE, LayerScan
 from deepvis_caffe.dataset.loader import (
     Batch,
-    Floats,
     check_prepared,
     in_order,
     load_batch,
@@ -37,7 +36,7 @@ from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_va
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.image import opencv_threads
+from deepvis_caffe.image import Floats, opencv_threads
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # Values of the size of a net's largest that a lane holds at a time, roughly: a layer's two ends,

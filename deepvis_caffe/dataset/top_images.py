@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.layer_scan import NONE, Top
-from deepvis_caffe.dataset.loader import DecodedImages, Floats, in_order
+from deepvis_caffe.dataset.loader import DecodedImages, in_order
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.image import Floats, Picture
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField
 
@@ -368,6 +368,6 @@ def _is_small(field: ReceptiveField | None, preprocessor: Preprocessor) -> bool:
     return SMALL * field.size[0] * field.size[1] <= height * width
 
 
-def _part(window: Window | None) -> tuple[slice, ...]:
+def _part(window: InputWindow | None) -> tuple[slice, ...]:
     """The input's channels, rows and columns that are run."""
     return (slice(None), window.rows, window.columns) if window else (slice(None),)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.loader import Batch, Floats, check_prepared, load_batches
+from deepvis_caffe.dataset.loader import Batch, check_prepared, load_batches
 from deepvis_caffe.dataset.moments import ROUNDING
 from deepvis_caffe.dataset.reduction import check_readable
 from deepvis_caffe.dataset.scan import (
@@ -42,6 +42,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.image import Floats
 
 
 @dataclass(frozen=True, eq=False)

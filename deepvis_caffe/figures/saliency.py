@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, UnknownNameError
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
-
-Floats = NDArray[np.float32]
 
 BLUR = 4.0  # pixels, the Deep Visualization Toolbox's caffevis_grad_norm_blur_radius
 

@@ -31,7 +31,7 @@ _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class Window:
+class InputWindow:
     """A part of the input that gives one unit its value and gradient.
 
     Attributes
@@ -64,7 +64,7 @@ class Window:
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
 
 
-def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window | None:
+def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputWindow | None:
     """The smallest window for one position of a value, or None where it needs the whole image.
 
     Parameters
@@ -78,7 +78,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
 
     Returns
     -------
-    Window or None
+    InputWindow or None
         None also where not every layer on the way is known to slide evenly over the image.
     """
     fields = model.receptive_fields
@@ -99,7 +99,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
     at = (where[0] - box[0] // int(field.stride[0]), where[1] - box[1] // int(field.stride[1]))
     extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
     fits = extent and all(index < size for index, size in zip(at, extent, strict=True))
-    return Window(box, at, extent) if extent and fits else None
+    return InputWindow(box, at, extent) if extent and fits else None
 
 
 def _even(stride: tuple[object, object]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
-from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.model import Model
@@ -226,7 +226,7 @@ def _deconvolution(step: _Step, field: _Field) -> _Field:
     return rows, columns
 
 
-def _image_window(step: _Step) -> Window | None:
+def _image_window(step: _Step) -> SlidingWindow | None:
     """A (de)convolution's window, None where it does not slide over rows and columns."""
     options = step.param.convolution_param
     over_images = len(step.shape) == 4 and options.axis in (1, -3)
@@ -240,7 +240,7 @@ def _pooling(step: _Step, field: _Field) -> _Field:
     return _under(pooling_window(options, step.shape[2:]), field)
 
 
-def _under(window: Window, field: _Field) -> _Field:
+def _under(window: SlidingWindow, field: _Field) -> _Field:
     rows, columns = (
         span.under(*geometry)
         for span, *geometry in zip(field, window.extent, window.stride, window.pad, strict=True)
@@ -252,7 +252,7 @@ def _lrn(step: _Step, field: _Field) -> _Field:
     p = step.param.lrn_param
     if p.norm_region == LRNParameter.ACROSS_CHANNELS:
         return field
-    around = Window((p.local_size,) * 2, (1, 1), ((p.local_size - 1) // 2,) * 2, (1, 1))
+    around = SlidingWindow((p.local_size,) * 2, (1, 1), ((p.local_size - 1) // 2,) * 2, (1, 1))
     return _under(around, field)
 
 

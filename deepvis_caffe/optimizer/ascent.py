@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.image import Floats
 from deepvis_caffe.optimizer.objectives import Objective, Reading
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.preconditioner import preconditioner
 from deepvis_caffe.optimizer.rates import Slope
 from deepvis_caffe.optimizer.regularizers import regularizer
-from deepvis_caffe.optimizer.result import Floats, Record, Track
+from deepvis_caffe.optimizer.result import Record, Track
 from deepvis_caffe.optimizer.transforms import random_views
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.input_window import Window
+from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def resolve_batch_size(
     layer: str,
     wanted: int | None = None,
     images: int = LARGEST,
-    window: Window | None = None,
+    window: InputWindow | None = None,
 ) -> int:
     """How many images to optimize at a time.
 
@@ -97,7 +97,7 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     return shape[1:]
 
 
-def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
+def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> int:
     most = min(images, _fitting(net, layer, window))
     # One more than half an image over is still one batch: nine seeds are not four and five.
     size = SMALLEST if most > SMALLEST * 2 else most
@@ -111,7 +111,7 @@ def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
     return size
 
 
-def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
+def _seconds(net: Net, layer: str, size: int, window: InputWindow | None) -> float:
     """What one image of a batch takes, forward and backward: the better of two passes."""
     channels, height, width = net.preprocessor.shape
     height, width = window.size if window else (height, width)
@@ -125,7 +125,7 @@ def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
     return min(taken[1:]) / size
 
 
-def _fitting(net: Net, layer: str, window: Window | None) -> int:
+def _fitting(net: Net, layer: str, window: InputWindow | None) -> int:
     """The most images whose values fit into a share of the free memory."""
     below = _below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}

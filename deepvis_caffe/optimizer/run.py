@@ -13,7 +13,7 @@ import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objectives import (
@@ -226,7 +226,7 @@ def ascent_params(
 
 def unit_window(
     net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
-) -> Window | None:
+) -> InputWindow | None:
     """The window of the input that a run is restricted to, or None."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")

@@ -10,13 +10,13 @@ from helpers.engine_nets import conv, layer, load_text, net_text, noise, weights
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.resources import resource
 
 SLIDING = ("Convolution", "Pooling", "LRN", "Concat", "Eltwise")
 
 
-def window(net: Net, name: str, where: tuple[int, int]) -> Window | None:
+def window(net: Net, name: str, where: tuple[int, int]) -> InputWindow | None:
     return window_of(net.model, net.model.graph.gradient_start(name), where)
 
 
@@ -108,7 +108,7 @@ def test_a_window_by_hand(tmp_path: Path) -> None:
         ),
     )
     found = window(net, "pool", (3, 1))
-    assert found == Window((8, 0, 18, 10), (1, 1), (2, 2))
+    assert found == InputWindow((8, 0, 18, 10), (1, 1), (2, 2))
     assert found.size == (10, 10)
     assert window(net, "a", (0, 19)).box == (0, 36, 2, 40)  # 37..39, from a multiple of 2
 

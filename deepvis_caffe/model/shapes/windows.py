@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, require, rule
-from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 
 @rule("Convolution", "Deconvolution", bottoms=(1, None), tops=(1, None))
@@ -44,7 +44,7 @@ def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top] * len(bottoms), [weight, (outputs,)] if conv.bias_term else [weight])
 
 
-def _convolved(size: Shape, window: Window) -> Shape:
+def _convolved(size: Shape, window: SlidingWindow) -> Shape:
     padded = tuple(s + 2 * p for s, p in zip(size, window.pad, strict=True))
     require(
         all(e <= s for e, s in zip(window.extent, padded, strict=True)),
@@ -56,7 +56,7 @@ def _convolved(size: Shape, window: Window) -> Shape:
     )
 
 
-def _deconvolved(size: Shape, window: Window) -> Shape:
+def _deconvolved(size: Shape, window: SlidingWindow) -> Shape:
     out = tuple(
         stride * (s - 1) + e - 2 * p
         for s, e, p, stride in zip(size, window.extent, window.pad, window.stride, strict=True)
@@ -90,7 +90,7 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top] * len(param.top))
 
 
-def pooled_size(size: Sequence[int], window: Window, ceil: bool) -> Shape:
+def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape:
     """Height and width of a pooling layer's top; `ceil` is Caffe's rounding, false some forks'."""
     rounded = math.ceil if ceil else math.floor
     out = [

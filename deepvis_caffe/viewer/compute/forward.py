@@ -8,17 +8,15 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.compute.request import Request, Result
 from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
-
-Floats = NDArray[np.float32]
 
 
 class Compute:

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.labels import Labels, label_of
 
-Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 NOT_SHOWN = ("Input", "DummyData", "Split")
