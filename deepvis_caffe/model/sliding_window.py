@@ -16,12 +16,12 @@ from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, PoolingParamete
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """One number per spatial axis (height, width for images), in pixels of the layer's bottom.
+    """How a kernel slides over its bottom: one number per spatial axis (height, width for images).
 
     Attributes
     ----------
     kernel, stride, pad, dilation
-        For a deconvolution these count pixels of the top, as in Caffe.
+        In pixels of the layer's bottom; for a deconvolution in pixels of its top, as in Caffe.
     """
 
     kernel: tuple[int, ...]
@@ -31,7 +31,7 @@ class SlidingWindow:
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """Pixels that the kernel spans, its holes included."""
+        """Pixels that the kernel spans, with the holes of its dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
