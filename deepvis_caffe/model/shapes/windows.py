@@ -1,4 +1,4 @@
-"""Shape rules of the layers that slide a window, or need images: convolution, pooling, LRN."""
+"""Shape rules of layers that slide a window or need images: convolution, pooling, LRN, crop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Round down: ``(size + 2 pad - extent) // stride + 1``; Deconvolution is its inverse.
 
-    A kernel larger than its padded bottom is refused. C++ rounds -1 / 2 up to 0, so Caffe itself
-    lets some of these pass with a single output that sees half of nothing.
+    A kernel larger than its padded bottom is refused. Caffe accepts some of these, because in C++
+    -1 / 2 is 0, and computes one meaningless output.
 
-    Weights are (output, input / group, *kernel), for a Deconvolution (input, output / group,
+    Weights are (output, input / group, *kernel), or for a Deconvolution (input, output / group,
     *kernel), and an optional bias (output,).
     """
     conv = param.convolution_param
@@ -91,7 +91,7 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape:
-    """Height and width of a pooling layer's top; `ceil` is Caffe's rounding, false some forks'."""
+    """Height and width of a pooling layer's top. Caffe rounds up (`ceil`), some forks down."""
     rounded = math.ceil if ceil else math.floor
     out = [
         rounded((s + 2 * p - k) / stride) + 1
@@ -108,7 +108,7 @@ def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape
 
 @rule("LRN")
 def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottom's shape; windows of odd size over images only."""
+    """The bottom's shape; windows have an odd size, and bottoms are images."""
     (shape,) = bottoms
     size = param.lrn_param.local_size
     require(size % 2 == 1, f"local_size must be odd, got {size}")
@@ -118,7 +118,7 @@ def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Crop", bottoms=(2, 2))
 def crop(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The first bottom cut to the second's size, from `axis` on."""
+    """The first bottom, cropped to the second's size from `axis` on."""
     shape, like = bottoms
     offset = list(param.crop_param.offset)
     start = canonical_axis(shape, param.crop_param.axis)
