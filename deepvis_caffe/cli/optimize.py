@@ -32,8 +32,8 @@ LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
 REGULARIZERS = "Regularizers, in place of the preset's"
 
 
-def _regularizer(help_: str) -> Any:
-    return typer.Option(help=help_, rich_help_panel=REGULARIZERS, show_default=False)
+def _regularizer(help_: str, *flags: str) -> Any:
+    return typer.Option(*flags, help=help_, rich_help_panel=REGULARIZERS, show_default=False)
 
 
 @with_settings(MODEL, OPTIMIZER)
@@ -86,22 +86,27 @@ def optimize(
     total_variation: Annotated[
         float | None, _regularizer("Step against total variation, gray levels.")
     ] = None,
-    shift: Annotated[
-        float | None, _regularizer("Show the net the image moved by up to this part of it.")
+    jitter: Annotated[
+        float | None,
+        _regularizer(
+            "Random translation, up to this fraction of the image.", "--jitter", "--shift"
+        ),
     ] = None,
     scale: Annotated[
-        float | None, _regularizer("... magnified or shrunk by a factor of up to 1 + this.")
+        float | None, _regularizer("Random scaling, by a factor of up to 1 + this.")
     ] = None,
-    rotation: Annotated[float | None, _regularizer("... turned by up to so many degrees.")] = None,
+    rotation: Annotated[
+        float | None, _regularizer("Random rotation, up to so many degrees.")
+    ] = None,
     octaves: Annotated[
         int | None, _regularizer("Parts of the run; in each the net sees the image larger.")
     ] = None,
     octave_scale: Annotated[float | None, _regularizer("How much larger.")] = None,
     fourier: Annotated[
-        float | None, _regularizer("Frequency f moves as f to the power of minus this.")
+        float | None, _regularizer("Scale the gradient at frequency f by f to the minus this.")
     ] = None,
     decorrelate: Annotated[
-        float | None, _regularizer("How far colors move as in photographs, 0 to 1.")
+        float | None, _regularizer("How far colors change as in photographs, 0 to 1.")
     ] = None,
     diversity: Annotated[
         float | None, _regularizer("Step away from the unit's other images, gray levels.")
@@ -123,7 +128,7 @@ def optimize(
         "contribution_percentile": contribution_percentile,
         "blur_end": blur_end,
         "total_variation": total_variation,
-        "shift": shift,
+        "jitter": jitter,
         "scale": scale,
         "rotation": rotation,
         "octaves": octaves,
@@ -143,7 +148,7 @@ def optimize(
         settings.rate,
         settings.iterations,
         start=start,
-        push=parse_push(push),
+        sign=parse_push(push),
         **{name: value for name, value in changes.items() if value is not None},
     )
     if direction and units != "all":
@@ -230,7 +235,7 @@ def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Se
 def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str) -> None:
     """Make one layer's pictures and say what came of it."""
     from deepvis_caffe.jobs.optimize import make_layer
-    from deepvis_caffe.optimizer.dead_relus import below_relus
+    from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
     net, store, seeds = work.net, work.store, len(work.seeds)
     typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
@@ -256,7 +261,7 @@ def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str
         typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * seeds, below_relus(net, layer)), err=True)
+        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(

@@ -74,18 +74,18 @@ BLUR_EVERY = (1, 8)  # steps, any whole number from the first to the last
 
 
 def random_params(
-    rng: np.random.Generator, iterations: int = GRAY_LEVEL_STEPS, push: int = 1
+    rng: np.random.Generator, iterations: int = GRAY_LEVEL_STEPS, sign: int = 1
 ) -> AscentParams:
     """One random combination of the four regularizers and the rate, from `RANGES`."""
     drawn: dict[str, Any] = {name: one.draw(rng) for name, one in RANGES.items()}
     every = int(rng.integers(BLUR_EVERY[0], BLUR_EVERY[1] + 1))
     rate = GrayLevels(drawn.pop("levels"))
     every = every if drawn["blur_width"] else 0
-    return AscentParams(**drawn, blur_every=every, rate=rate, iterations=iterations, push=push)
+    return AscentParams(**drawn, blur_every=every, rate=rate, iterations=iterations, sign=sign)
 
 
 def trial(
-    seed: int, number: int, iterations: int = GRAY_LEVEL_STEPS, push: int = 1
+    seed: int, number: int, iterations: int = GRAY_LEVEL_STEPS, sign: int = 1
 ) -> AscentParams:
     """The parameters of trial `number` of the search with this `seed`.
 
@@ -99,7 +99,7 @@ def trial(
     """
     if seed < 0 or number < 0:
         raise SettingsError(f"seed and trial number start at 0; got {seed} and {number}")
-    return random_params(np.random.default_rng([seed, number]), iterations, push)
+    return random_params(np.random.default_rng([seed, number]), iterations, sign)
 
 
 def total_variation(picture: Picture) -> float:

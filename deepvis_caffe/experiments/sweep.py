@@ -76,7 +76,7 @@ def sweep(
     Parameters
     ----------
     params
-        Rate, steps, start and push of every run; its own regularizers are taken away.
+        Rate, steps, start and sign of every run; its own regularizers are taken away.
     columns
         Number of values in each row, evenly spaced from 0 to the row's strongest.
     values
@@ -101,7 +101,7 @@ def sweep(
         if name not in known:
             raise UnknownNameError("swept parameter", name, known)
     alone = AscentParams(
-        rate=params.rate, iterations=params.iterations, start=params.start, push=params.push
+        rate=params.rate, iterations=params.iterations, start=params.start, sign=params.sign
     )
     rows = []
     for axis in AXES:

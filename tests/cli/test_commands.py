@@ -309,7 +309,8 @@ def test_optimize_keeps_what_other_parameters_made() -> None:
     assert path.read_bytes() != before
 
 
-def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
+@pytest.mark.parametrize("jitter", ["jitter", "shift"])  # the second as in earlier versions
+def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
     given = {
         "decay": 0.25,
         "blur_width": 0.75,
@@ -320,7 +321,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
         "contribution_percentile": 20.0,
         "blur_end": 0.5,
         "total_variation": 0.1,
-        "shift": 0.1,
+        jitter: 0.1,
         "scale": 0.2,
         "rotation": 5.0,
         "octaves": 2,
@@ -341,9 +342,10 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
     assert record["layer"] == "conv/1"
     assert record["position"] == [1, 2]
     rate = {"type": "Constant", "lr": 2.5}
-    expected = {**given, "push": -1, "start": "uniform", "rate": rate, "iterations": 5}
-    assert record["params"] == expected
-    assert set(expected) == {field.name for field in fields(AscentParams)}
+    more_given = {"start": "uniform", "rate": rate, "iterations": 5}
+    named = {name: value for name, value in given.items() if name != jitter}
+    assert record["params"] == {**named, **more_given, "shift": 0.1, "push": -1}
+    assert {*named, *more_given, "jitter", "sign"} == {field.name for field in fields(AscentParams)}
 
 
 def test_every_setting_is_a_flag_of_its_command() -> None:

@@ -19,10 +19,10 @@ from deepvis_caffe.figures.montage import cell_of, montage
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.optimize import about_run, recipe, seen_window, write_result
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Step, optimize
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
 from deepvis_caffe.optimizer.batching import unit_shape
-from deepvis_caffe.optimizer.dead_relus import unit_below
 from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
 from deepvis_caffe.results.records import Record
 from deepvis_caffe.results.store import Box, ResultStore
@@ -185,7 +185,7 @@ class Synthesis:
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
         """Climb the unit below the ReLU that silences this one; whether there is one."""
-        below = unit_below(self._net, plan.layer, plan.unit)
+        below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
         whole = self._making.params.diversity > 0
@@ -267,7 +267,7 @@ class _Shown:
         self._library, self._key, self._sees = library, key, sees
         self._next = 0.0
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Snapshot) -> None:
         now = time.monotonic()
         if step.step == 0 or now < self._next:  # the first is noise
             return
