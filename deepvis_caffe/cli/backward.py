@@ -45,7 +45,7 @@ def backward(
 
     Sends the unit's activation back down to the image and writes a picture of what arrives.
     """
-    from deepvis_caffe.attribution.backward import unit_diff
+    from deepvis_caffe.attribution.backward import saliency_map
     from deepvis_caffe.engines.inputs import zero_inputs
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.saliency import heat, show_diff
@@ -62,7 +62,7 @@ def backward(
     blob = net.model.graph.seed(layer).blob
     blobs = dict.fromkeys([blob, *net.model.graph.outputs])
     values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
-    diff, strongest = unit_diff(net, values[blob], layer, unit, mode, parse_position(position))
+    diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))
     write_image(out, show_diff(diff, net.preprocessor, view))
     if overlay:
         write_image(overlay, lay_over(net.preprocessor.show(x[0]), heat(diff)))

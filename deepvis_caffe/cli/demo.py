@@ -52,26 +52,26 @@ def demo_images(net: Net, results: Path, labels: Labels, photographs: tuple[str,
     from time import monotonic
 
     from deepvis_caffe.dataset.scan import ScanParams
-    from deepvis_caffe.dataset.tiles import view_of, write_views
-    from deepvis_caffe.dataset.top_images import MOST, distinct
+    from deepvis_caffe.dataset.tiles import parse_tile_name, write_tiles
+    from deepvis_caffe.dataset.top_images import MAX_OVERLAP, distinct
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
     from deepvis_caffe.jobs.top_images import make_top_pictures
 
     names = photographs or sample_images(more=True)
     with progress_bar(f"cutting {len(names)} photographs", "views") as report:
-        source = write_views({name: sample_image(name) for name in names}, results / VIEWS, report)
+        source = write_tiles({name: sample_image(name) for name in names}, results / VIEWS, report)
     params = ScanParams(tuple(part.layer for part in IMAGE_PARTS), CANDIDATES).for_net(net)
     begun = monotonic()
     with progress_bar(f"{len(params.layers)} layers", "images") as report:
         scan = scan_dataset(net, source, results / FOLDER, params, progress=report)
     for line in summary(scan, monotonic() - begun):
         typer.echo(line)
-    tops = {name: distinct(net, scan, name, COUNT, view_of) for name in params.layers}
+    tops = {name: distinct(net, scan, name, COUNT, parse_tile_name) for name in params.layers}
     scan = replace(
         scan, layers={name: replace(one, top=tops[name]) for name, one in scan.layers.items()}
     )
-    recipe = {**scan_recipe(net, source, params), "count": COUNT, "overlap": MOST}
+    recipe = {**scan_recipe(net, source, params), "count": COUNT, "overlap": MAX_OVERLAP}
     made = []
     for part in IMAGE_PARTS:
         with progress_bar(f"pictures of {part.layer}", "units") as report:

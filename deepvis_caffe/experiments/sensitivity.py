@@ -28,16 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.loader import Batch, Floats, check_prepared, load_batches
-from deepvis_caffe.dataset.moments import ROUNDING
 from deepvis_caffe.dataset.reduction import check_readable
 from deepvis_caffe.dataset.scan import (
     ScanParams,
+    default_batch_size,
     learned_layers,
     scan_images,
-    usual_batch,
     value_of,
 )
-from deepvis_caffe.dataset.source import Progress, Source
+from deepvis_caffe.dataset.source import ProgressCallback, Source
 from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
@@ -116,7 +115,7 @@ def layers_spread(
     source: Source,
     layers: Sequence[str],
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Spread:
     """The spread of every unit over the images of a source.
 
@@ -148,8 +147,7 @@ def layers_spread(
         raise ImageError(f"none of the {len(source):,} images can be used; {name}: {why}")
     spread = {}
     for name, found in scan.layers.items():
-        own = found.moments.deviation()
-        spread[name] = np.where(own <= ROUNDING * np.abs(found.moments.mean), 0.0, own)
+        spread[name] = np.where(found.moments.constant(), 0.0, found.moments.deviation())
     return Spread(scan.images, spread)
 
 
@@ -215,7 +213,7 @@ def measure_sensitivity(
     pairs: Iterable[Pair],
     spread: Spread,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     count: int = 0,
 ) -> list[Movement]:
     """How far each layer moves between the two inputs of a pair; see the top of this file.
@@ -245,7 +243,7 @@ def measure_sensitivity(
     layers = {name: value_of(net, name) for name in spread.layers}
     for name, value in layers.items():
         check_readable(name, net.shapes.get(value))
-    size = batch_size or max(1, usual_batch(net) // 2)
+    size = batch_size or max(1, default_batch_size(net) // 2)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layers}
     waiting, done = iter(pairs), 0
     while batch := list(islice(waiting, size)):
@@ -297,7 +295,7 @@ def _moved(
 def _batches(net: Net, source: Source, threads: int) -> Iterator[Batch]:
     check_prepared(source, net.preprocessor)
     return load_batches(
-        source, net.preprocessor, range(len(source)), max(2, usual_batch(net) // 2), threads
+        source, net.preprocessor, range(len(source)), max(2, default_batch_size(net) // 2), threads
     )
 
 

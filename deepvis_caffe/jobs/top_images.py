@@ -26,7 +26,7 @@ import numpy as np
 
 from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.cores import usable_cores
-from deepvis_caffe.dataset.loader import DecodedImages, in_order, usual_room
+from deepvis_caffe.dataset.loader import ImageCache, default_cache_size, ordered_map
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import Example, unit_examples
@@ -44,7 +44,7 @@ IMAGES = "max_im"
 SMALLEST_CELL, LARGEST_SINGLE = 128, 512  # pixels
 
 Progress = Callable[[int, int], None]
-State = tuple[Net, DecodedImages, Source, Scan, str, tuple[str, ...]]
+State = tuple[Net, ImageCache, Source, Scan, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def make_top_pictures(
     overwrite
         Whether pictures by another recipe may be lost.
     room
-        Bytes of decoded images that each process keeps; `usual_room` by default.
+        Bytes of decoded images that each process keeps; `default_cache_size` by default.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def make_top_pictures(
     report(done, len(units))
     write = partial(_write_unit, folder, layer, by=by, net=net, labels=labels, count=found.units)
     if room is None:
-        room = usual_room(where.count if isinstance(where, LocalProcesses) else 1)
+        room = default_cache_size(where.count if isinstance(where, LocalProcesses) else 1)
     more = (room, source, scan, layer, tuple(modes))
     if isinstance(where, Serial):
         make_state = partial(_state, partial(_itself, net), *more)
@@ -143,7 +143,7 @@ def make_top_pictures(
         ThreadPoolExecutor(writers, thread_name_prefix="write") as pool,
         closing(run_tasks(make_state, _examples, todo, where)) as ready,
     ):
-        for _ in in_order(
+        for _ in ordered_map(
             lambda one: write(todo[one[0]], one[1], size=found.top.count), ready, pool, writers
         ):
             done += 1
@@ -269,7 +269,7 @@ def _itself(net: Net) -> Net:
 
 def _state(make_net: Callable[[], Net], room: int, source: Source, *more: Any) -> State:
     net = make_net()
-    return (net, DecodedImages(source, net.preprocessor, room), source, *more)
+    return (net, ImageCache(source, net.preprocessor, room), source, *more)
 
 
 def _examples(state: State, unit: int, tell: Callable[[Any], None]) -> list[Example]:
