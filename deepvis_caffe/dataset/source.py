@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
-
-Progress = Callable[[int, int], None]
+from deepvis_caffe.progress import ProgressCallback
 
 
 class Source(abc.ABC):
@@ -142,7 +141,7 @@ def every(source: Source, step: int) -> Source:
 
 
 def unique(
-    source: Source, progress: Progress | None = None
+    source: Source, progress: ProgressCallback | None = None
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
     """The source without exact duplicates, of which the first name stays.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deepvis_caffe.dataset.image_files import Files
 from deepvis_caffe.dataset.top_images import Box
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, write_image
+from deepvis_caffe.progress import ProgressCallback
 
 PARTS = (1, 2, 3)  # of a photograph's shorter side, what a view is long
 SMALLEST = 96  # pixels; a view of fewer is a blur to most nets
@@ -40,7 +41,7 @@ def view_boxes(height: int, width: int) -> list[Box]:
 def write_views(
     photographs: Mapping[str, Picture],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Files:
     """Cut photographs into views, as PNG files; those that are there are left alone.
 

@@ -37,12 +37,13 @@ from deepvis_caffe.dataset.scan import (
     usual_batch,
     value_of,
 )
-from deepvis_caffe.dataset.source import Progress, Source
+from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.progress import ProgressCallback
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def layers_spread(
     source: Source,
     layers: Sequence[str],
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Spread:
     """The spread of every unit over the images of a source.
 
@@ -215,7 +216,7 @@ def measure_sensitivity(
     pairs: Iterable[Pair],
     spread: Spread,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     count: int = 0,
 ) -> list[Movement]:
     """How far each layer moves between the two inputs of a pair; see the top of this file.

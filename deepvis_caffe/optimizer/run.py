@@ -32,6 +32,7 @@ from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Step
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -50,7 +51,7 @@ def optimize(
     rate: Rate | float | str = "auto",
     batch_size: int | None = None,
     crop: Crop = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
     cancel: Callable[[], bool] | None = None,
     watch: Callable[[Step], None] | None = None,
     **changes: Any,
@@ -142,11 +143,10 @@ def optimize(
             list(product(some, seeds))
             for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
         ]
-    meter = _Meter(params.iterations * len(pairs), progress, watch, cancel)
+    meter = ProgressMeter(progress, [params.iterations * len(batch) for batch in batches])
     box = window.box if window else None
     results = AscentResults()
-    for batch in batches:
-        end = meter.done + params.iterations * len(batch)
+    for number, batch in enumerate(batches):
         objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.push)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
         if window:
@@ -161,8 +161,8 @@ def optimize(
             net=net,
             preprocessor=preprocessor,
         )
-        tick = partial(meter.step, step_of)
-        tracks = ascend(net, layer, objective, start, params, tick, preprocessor, runs)
+        after = _AfterStep(partial(meter.update, number), step_of, watch, cancel)
+        tracks = ascend(net, layer, objective, start, params, after, preprocessor, runs)
         results += [
             AscentResult(
                 layer=layer,
@@ -182,9 +182,9 @@ def optimize(
             )
             for (target, seed), track in zip(batch, tracks, strict=True)
         ]
-        if meter.cancelled:
+        if after.cancelled:
             break
-        meter.skip_to(end)
+        meter.finish(number)
     return results
 
 
@@ -232,29 +232,21 @@ def unit_window(
 
 
 @dataclass
-class _Meter:
-    """Counts image steps, reports and shows them, and asks whether to go on."""
+class _AfterStep:
+    """Counts a batch's image steps, shows each step, and asks whether to go on."""
 
-    total: int
-    progress: Callable[[int, int], None] | None
+    count: Callable[[int], None]
+    step_of: Callable[[int, Any], Step]
     watch: Callable[[Step], None] | None
     cancel: Callable[[], bool] | None
-    done: int = 0
     cancelled: bool = False
 
-    def step(self, step_of: Callable[[int, Any], Step], t: int, x: Any) -> bool:
-        self.skip_to(self.done + len(x))
+    def __call__(self, t: int, x: Any) -> bool:
+        self.count((t + 1) * len(x))
         if self.watch:
-            self.watch(step_of(t, x))
+            self.watch(self.step_of(t, x))
         self.cancelled = bool(self.cancel and self.cancel())
         return not self.cancelled
-
-    def skip_to(self, done: int) -> None:
-        """Where every image of a batch has ended early, its other steps count as done."""
-        if done > self.done:
-            self.done = done
-            if self.progress:
-                self.progress(done, self.total)
 
 
 def _listed(name: str, items: Any) -> list[Any]:
