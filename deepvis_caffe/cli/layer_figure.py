@@ -43,7 +43,8 @@ def layer_figure(
     """
     from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.results.store import ResultStore, folder_name
+    from deepvis_caffe.results import layout
+    from deepvis_caffe.results.store import ResultStore
 
     store = ResultStore(results or settings.results)
     there = store.runs(layer)
@@ -68,7 +69,7 @@ def layer_figure(
         for unit, one in chosen.items()
     ]
     title = f"{layer}: {len(cells)} units" if labels else ""
-    path = out or store.folder / "layers" / f"{folder_name(layer)}.png"
+    path = out or layout.layer_figure(store.folder, layer)
     write_image(path, grid(cells, columns or wide(len(cells)), cell, title))
     typer.echo(f"wrote {path}: {len(cells)} units", err=True)
     left_out = len(wanted) - len(chosen)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,14 +19,11 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.jobs.optimize import Unit
-    from deepvis_caffe.model.labels import Labels
-    from deepvis_caffe.optimizer import AscentParams, Position
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
     from deepvis_caffe.optimizer.objectives import Target
-    from deepvis_caffe.optimizer.run import Crop
-    from deepvis_caffe.results.store import ResultStore
 
-# Layers whose units nobody else has: others hand the same ones on, rectified, pooled or joined.
+# Layers with units of their own: others pass the same units on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
 REGULARIZERS = "Regularizers, in place of the preset's"
 
@@ -138,10 +134,10 @@ def optimize(
         "diversity": diversity,
     }
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.jobs.where import net_maker, where_of
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
-    from deepvis_caffe.results.store import ResultStore
 
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file),
@@ -159,24 +155,14 @@ def optimize(
     if seeds > 1 and not params.differs_by_seed:
         typer.echo(f"from {start} every seed gives the same picture: one of each unit", err=True)
         seeds = 1
-    work = Work(
-        net=net,
-        store=ResultStore(out or settings.results),
-        seeds=range(seeds),
-        params=params,
-        position=parse_position(position),
-        labels=labels,
-        batch_size=settings.batch_size,
-        crop=parse_crop(crop),
-        overwrite=overwrite,
-        where=where_of(settings, net),
-        make_net=net_maker(settings, net),
-    )
-    chosen = chosen_layers(net, layer, layers)
-    targets = [targets_of(work, name, units, direction) for name in chosen]  # before any work
-    for number, (name, climbed) in enumerate(zip(chosen, targets, strict=True), 1):
+    ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
+    job = Job.from_settings(settings, net, out, labels, overwrite)
+    where = parse_position(position)
+    chosen = [TargetLayer.of(net, name, where) for name in chosen_layers(net, layer, layers)]
+    targets = [targets_of(one, units, direction) for one in chosen]  # checked before any work
+    for number, (one, own) in enumerate(zip(chosen, targets, strict=True), 1):
         which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""
-        optimize_layer(work, name, climbed, which)
+        optimize_layer(job, one, own, ascents, which)
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
@@ -194,78 +180,46 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     return [one.name for one in net.layers if one.weights and one.type in LEARNED]
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What the layers of one command share; see `make_layer`."""
-
-    net: Net
-    store: ResultStore
-    seeds: Sequence[int]
-    params: AscentParams
-    position: Position
-    labels: Labels
-    batch_size: int | None
-    crop: Crop
-    overwrite: bool
-    where: Where
-    make_net: Callable[[], Net]
-
-
-def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Sequence[Target]:
-    """What is climbed in a layer, which has it at the position that is asked for.
+def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequence[Target]:
+    """What is maximized in a layer.
 
     Raises
     ------
     SettingsError
-        It has not; with the layer's name.
+        The layer does not have it; with the layer's name.
     """
-    from deepvis_caffe.optimizer.batching import unit_shape
-    from deepvis_caffe.optimizer.objectives import check_targets, read_directions, resolve_position
+    from deepvis_caffe.optimizer.objectives import read_directions
 
-    shape = unit_shape(work.net, layer)
-    resolve_position(work.position, shape, layer)
     if direction:
-        return check_targets(read_directions(direction), shape, layer)
+        return layer.check(read_directions(direction))
     try:
-        return parse_units(units, (shape or (1,))[0])
+        return parse_units(units, layer.count)
     except SettingsError as error:
-        raise SettingsError(f"layer {layer!r}: {error}") from error
+        raise SettingsError(f"layer {layer.name!r}: {error}") from error
 
 
-def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str) -> None:
-    """Make one layer's pictures and say what came of it."""
+def optimize_layer(
+    job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents, which: str
+) -> None:
+    """Make one layer's pictures, and print what was found."""
     from deepvis_caffe.jobs.optimize import make_layer
     from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
-    net, store, seeds = work.net, work.store, len(work.seeds)
-    typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
+    net, store, seeds = job.net, job.store, len(ascents.seeds)
+    steps = ascents.params.iterations
+    typer.echo(plan(layer.name, len(targets), seeds, steps) + which, err=True)
     begun = time.monotonic()
-    with progress_bar(f"{layer} on {place(net, work.where)}", "image steps") as report:
-        made = make_layer(
-            net,
-            store,
-            layer,
-            targets,
-            work.seeds,
-            work.params,
-            work.position,
-            work.labels,
-            work.batch_size,
-            work.crop,
-            report,
-            work.overwrite,
-            work.where,
-            work.make_net,
-        )
+    with progress_bar(f"{layer.name} on {place(net, job.where)}", "image steps") as report:
+        made = make_layer(job.reporting(report), layer, targets, ascents)
     for unit in made:
         typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer)), err=True)
+        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer.name)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
-        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer)}; "
+        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer.name)}; "
         f"{new} runs made now, {runs - new} were there{rate}",
         err=True,
     )
@@ -292,7 +246,7 @@ def off_note(off: int, runs: int, below: Sequence[str]) -> str:
     note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
     if not below:
         return note
-    return f"{note} behind a ReLU; climb below it instead: {', '.join(below)}"
+    return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"
 
 
 def describe(unit: Unit, seeds: int) -> str:

@@ -49,12 +49,14 @@ def presets(
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import TargetLayer
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.params import in_words
     from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.results.layout import presets_figure, record_of
     from deepvis_caffe.results.records import write_record
-    from deepvis_caffe.results.store import folder_name
 
     chosen = {
         name: ascent_params(
@@ -64,16 +66,9 @@ def presets(
     }
     labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    variants = Variants(
-        net,
-        settings.results,
-        layer,
-        [unit],
-        range(seeds),
-        parse_position(position),
-        labels,
-        settings.batch_size,
-    )
+    job = Job(net, settings.results, labels=labels)
+    target = TargetLayer.of(net, layer, parse_position(position))
+    variants = Variants(job, target, [unit], range(seeds), settings.batch_size)
     with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
         variants.make(chosen.values(), report)
     cells = [
@@ -83,13 +78,13 @@ def presets(
         )
         for name, params in chosen.items()
     ]
-    path = out or settings.results / "presets" / f"{folder_name(layer)}_{unit:04d}.png"
+    path = out or presets_figure(settings.results, layer, unit)
     title = f"{variants.title(unit)}: {seeds} random starts by each preset"
     write_image(path, grid(cells, min(columns, len(cells)), cell, title, text=14))
-    write_record(path.with_suffix(".json"), record_of(variants, chosen))
+    write_record(record_of(path), presets_record(variants, chosen))
     for name, params in chosen.items():
         typer.echo(f"preset {name}: activation {reached(variants, params)}; {in_words(params)}")
-    typer.echo(f"wrote {path} and {path.with_suffix('.json').name}", err=True)
+    typer.echo(f"wrote {path} and {record_of(path).name}", err=True)
 
 
 def parse_presets(text: str) -> list[int | str]:
@@ -120,7 +115,7 @@ def reached(variants: Variants, params: AscentParams) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def record_of(variants: Variants, chosen: dict[int | str, AscentParams]) -> dict[str, Any]:
+def presets_record(variants: Variants, chosen: dict[int | str, AscentParams]) -> dict[str, Any]:
     """What is written beside the figure."""
     (unit,) = variants.units
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,8 +57,9 @@ def search(
     with --keep TRIAL --name NAME: from then on --preset NAME works everywhere. Pictures that are
     there already are not made again, so an interrupted search goes on by the same command.
     """
-    from deepvis_caffe.experiments.search import kept_params, load_judge, sheet_path
-    from deepvis_caffe.optimizer.presets import save_preset
+    from deepvis_caffe.experiments.search import kept_params, load_judge
+    from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset
+    from deepvis_caffe.results.layout import search_sheet
 
     if (keep is None) != (name is None):
         raise SettingsError("--keep TRIAL and --name NAME go together")
@@ -65,54 +67,53 @@ def search(
     results = shlex.quote(str(settings.results))
     again = f"deepvis search {shlex.quote(layer)} --units {units}{same_seed} --results {results}"
     if keep is not None and name is not None:
-        record = sheet_path(settings.results, layer, parse_unit_numbers(units), seed)
+        record = search_sheet(settings.results, layer, parse_unit_numbers(units), seed, ".json")
         params = kept_params(record, keep, again)
         path = save_preset(settings.presets_file, name, params, overwrite)
         typer.echo(f"trial {keep} is preset {name} in {path}; use it with --preset {name}")
         return
-    judged_by = load_judge(judge) if judge else None
-    _run(settings, layer, units, trials, seed, position, judged_by, again, overwrite)
+    write_sheet = partial(_write_sheet, judge=load_judge(judge) if judge else None, again=again)
+    variants = _variants(settings, layer, units, seed, position)
+    steps = settings.iterations or GRAY_LEVEL_STEPS
+    _run(variants, trials, steps, overwrite, write_sheet)
+    typer.echo(
+        f"look, choose, and keep one as a preset: {again} --keep TRIAL --name NAME", err=True
+    )
 
 
-def _run(
-    settings: Settings,
-    layer: str,
-    units: str,
-    trials: int,
-    seed: int,
-    position: str,
-    judge: Judge | None,
-    again: str,
-    overwrite: bool,
-) -> None:
+def _variants(settings: Settings, layer: str, units: str, seed: int, position: str) -> Variants:
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.experiments.search import trial, trials_there
     from deepvis_caffe.experiments.variants import Variants
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import TargetLayer
     from deepvis_caffe.model.labels import read_labels
-    from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS
-    from deepvis_caffe.optimizer.run import unit_shape
 
     labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    chosen = parse_unit_numbers(units, (unit_shape(net, layer) or (1,))[0])
-    variants = Variants(
-        net,
-        settings.results,
-        layer,
-        chosen,
-        [seed],
-        parse_position(position),
-        labels,
-        settings.batch_size,
-    )
-    steps = settings.iterations or GRAY_LEVEL_STEPS
+    target = TargetLayer.of(net, layer, parse_position(position))
+    chosen = parse_unit_numbers(units, target.count)
+    job = Job(net, settings.results, labels=labels)
+    return Variants(job, target, chosen, [seed], settings.batch_size)
+
+
+def _run(
+    variants: Variants,
+    trials: int,
+    steps: int,
+    overwrite: bool,
+    write_sheet: Callable[[Variants, list[tuple[int, AscentParams]]], None],
+) -> None:
+    """Run the trials, and write a sheet of those that are finished, also when interrupted."""
+    from deepvis_caffe.experiments.search import trial, trials_there
+
+    (seed,), net, layer = variants.seeds, variants.job.net, variants.layer
     there = trials_there(variants, seed, steps, overwrite)
     # Those that are there beyond the ones asked for stay on the page.
     drawn = [trial(seed, number, steps) for number in range(max(trials, there))]
-    todo = len(chosen) * trials * steps
+    todo = len(variants.units) * trials * steps
     typer.echo(
-        f"{layer}: {trials} trials x {len(chosen)} units x {steps} steps = {todo:,} image steps, "
-        "less what is there already",
+        f"{layer}: {trials} trials x {len(variants.units)} units x {steps} steps = {todo:,} image "
+        "steps, less what is there already",
         err=True,
     )
     try:
@@ -121,34 +122,26 @@ def _run(
     finally:  # what an interrupted search has is worth looking at, too
         finished = [(n, params) for n, params in enumerate(drawn) if variants.has_all(params)]
         if finished:
-            _write_sheet(variants, seed, finished, judge, again)
-    typer.echo(
-        f"look, choose, and keep one as a preset: {again} --keep TRIAL --name NAME", err=True
-    )
+            write_sheet(variants, finished)
 
 
 def _write_sheet(
     variants: Variants,
-    seed: int,
     finished: list[tuple[int, AscentParams]],
     judge: Judge | None,
     again: str,
 ) -> None:
     """Write the page, the picture and the record of the trials that are finished."""
-    from deepvis_caffe.experiments.search import (
-        measure,
-        search_record,
-        sheet_path,
-        sheet_picture,
-        write_page,
-    )
+    from deepvis_caffe.experiments.search import measure, search_record, sheet_picture, write_page
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.results.layout import search_sheet
     from deepvis_caffe.results.records import write_record
 
     made = [measure(variants, number, params, judge) for number, params in finished]
     names = "; ".join(variants.title(unit) for unit in variants.units)
+    (seed,) = variants.seeds
     title = f"{names}: {len(made)} random regularizations, seed {seed}"
-    place = partial(sheet_path, variants.folder, variants.layer, variants.units, seed)
+    place = partial(search_sheet, variants.folder, variants.layer, variants.units, seed)
     write_record(place(".json"), search_record(variants.layer, variants.units, seed, made))
     write_image(place(".png"), sheet_picture(made, title))
     write_page(place(".html"), made, title, again)

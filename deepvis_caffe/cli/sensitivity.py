@@ -16,7 +16,6 @@ from deepvis_caffe.settings.fields import DATASET, MODEL
 if TYPE_CHECKING:
     from deepvis_caffe.dataset.source import Source
 
-FOLDER = "sensitivity"  # of the results
 NOISE, REPEATS = 4.0, 4
 
 
@@ -72,6 +71,7 @@ def sensitivity(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments import sensitivity as measure
     from deepvis_caffe.experiments.sensitivity import plot_movements, write_movements
+    from deepvis_caffe.results.layout import sensitivity_folder
 
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
@@ -94,7 +94,7 @@ def sensitivity(
         pairs = measure.noisy_pairs(net, inputs, level, rng, repeats, threads)
     with progress_bar("movement", "pairs") as report:
         found = measure.measure_sensitivity(net, pairs, spread, progress=report, count=count)
-    folder, total = out or settings.results / FOLDER, len(found[0].pairs)
+    folder, total = out or sensitivity_folder(settings.results), len(found[0].pairs)
     table = write_movements(folder / f"{source.stem}.csv", found)
     if plots:
         title = f"{source.name}, {what}: {total:,} pairs, spread over {spread.images:,} images"

@@ -58,10 +58,12 @@ def sweep(
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.figures.figure import figure
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import TargetLayer
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.results.layout import record_of, sweep_figure
     from deepvis_caffe.results.records import write_record
-    from deepvis_caffe.results.store import folder_name
 
     given = {
         "decay": decay,
@@ -79,22 +81,21 @@ def sweep(
     rows = sweep_rows(base, columns, values)
     labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    folder = settings.results / "sweep"
-    variants = Variants(
-        net, settings.results, layer, [unit], [seed], parse_position(position), labels
-    )
+    job = Job(net, settings.results, labels=labels)
+    target = TargetLayer.of(net, layer, parse_position(position))
+    variants = Variants(job, target, [unit], [seed])
     with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
         variants.make((params for row in rows for params in row.params), report)
-    path = out or folder / f"{folder_name(layer)}_{unit:04d}_{seed}.png"
+    path = out or sweep_figure(settings.results, layer, unit, seed)
     write_image(path, figure(figure_rows(variants, rows), cell, title_of(variants, rows)))
-    write_record(path.with_suffix(".json"), record_of(variants, rows))
+    write_record(record_of(path), sweep_record(variants, rows))
     for row in rows:
         reached = ", ".join(
             f"{row.axis.show(value)}: {_reached(variants, params)}"
             for value, params in zip(row.values, row.params, strict=True)
         )
         typer.echo(f"{row.axis.title}: activation at {reached}")
-    typer.echo(f"wrote {path} and {path.with_suffix('.json').name}", err=True)
+    typer.echo(f"wrote {path} and {record_of(path).name}", err=True)
 
 
 def title_of(variants: Variants, rows: list[SweepRow]) -> str:
@@ -130,8 +131,10 @@ def figure_rows(variants: Variants, rows: list[SweepRow]) -> list[Row]:
     ]
 
 
-def record_of(variants: Variants, rows: list[SweepRow]) -> dict[str, Any]:
+def sweep_record(variants: Variants, rows: list[SweepRow]) -> dict[str, Any]:
     """What is written beside the figure: every value with its parameters and activation."""
+    from deepvis_caffe.results.layout import BEST_X
+
     (unit,), (seed,) = variants.units, variants.seeds
     return {
         "layer": variants.layer,
@@ -150,7 +153,7 @@ def record_of(variants: Variants, rows: list[SweepRow]) -> dict[str, Any]:
                         "params": params.record(),
                         "picture": str(
                             variants.store(params)
-                            .picture(variants.layer, unit, seed, "best_X")
+                            .picture(variants.layer, unit, seed, BEST_X)
                             .relative_to(variants.folder)
                         ),
                     }

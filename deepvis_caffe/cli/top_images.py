@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,10 @@ from deepvis_caffe.settings.fields import DATASET, MODEL, OPTIMIZER
 if TYPE_CHECKING:
     from deepvis_caffe.dataset.scan import Scan
     from deepvis_caffe.dataset.source import Source
-    from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.model.labels import Labels
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.top_images import ScannedImages
 
 ASCENTS_ONLY = ("preset", "presets_file", "seeds", "iterations", "rate")
-FOLDER = "dataset"  # of the results, where a scan is kept
 MOST_LISTED = 5
 
 
@@ -64,8 +63,9 @@ def top_images(
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.engines.rules import check_mode
-    from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
-    from deepvis_caffe.jobs.where import net_maker, where_of
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+    from deepvis_caffe.jobs.top_images import ScannedImages
     from deepvis_caffe.model.labels import read_labels
 
     labels = read_labels(settings.labels) if settings.labels else ()
@@ -77,35 +77,24 @@ def top_images(
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
     shown = _pictured(pictures, params.layers)
     source = read_source(settings, every, unique, class_folders)
-    folder = out or settings.results
-    where, make_net = where_of(settings, net), net_maker(settings, net)
+    job = Job.from_settings(settings, net, out, labels, overwrite)
     begun = time.monotonic()
     with progress_bar(
         f"{len(params.layers)} layers, {net.engine}, {net.device}", "images"
     ) as report:
-        first: list[int] = []
+        works = False
 
-        def heard(done: int, total: int) -> None:
-            first.append(done) if not first else None
+        def report_work(done: int, total: int | None) -> None:
+            nonlocal works
+            works = True
             report(done, total)
 
-        scan = scan_dataset(
-            net,
-            source,
-            folder / FOLDER,
-            params,
-            batch_size=settings.batch_size,
-            where=where,
-            make_net=make_net,
-            progress=heard,
-            overwrite=overwrite,
-        )
-    for line in summary(scan, time.monotonic() - begun if first else None):
+        scan = run_scan(job.reporting(report_work), source, params, settings.batch_size)
+    for line in summary(scan, time.monotonic() - begun if works else None):
         typer.echo(line, err=True)
-    recipe = scan_recipe(net, source, params)
-    more = {"where": where, "make_net": make_net, "overwrite": overwrite}
+    scanned = ScannedImages(source, scan, scan_recipe(job, source, params))
     for layer in shown:
-        _make_pictures(net, source, scan, recipe, folder, layer, units, chosen_modes, labels, more)
+        _make_pictures(job, scanned, layer, units, chosen_modes)
 
 
 def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
@@ -146,34 +135,13 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
 
 
 def _make_pictures(
-    net: Net,
-    source: Source,
-    scan: Scan,
-    recipe: dict[str, Any],
-    folder: Path,
-    layer: str,
-    units: str,
-    modes: Sequence[str],
-    labels: Labels,
-    more: dict[str, Any],
+    job: Job, scanned: ScannedImages, layer: str, units: str, modes: Sequence[str]
 ) -> None:
     from deepvis_caffe.jobs.top_images import make_top_pictures
 
-    numbers = parse_unit_numbers(units, scan.layers[layer].units)
+    numbers = parse_unit_numbers(units, scanned.scan.layers[layer].units)
     with progress_bar(f"pictures of {layer}", "units") as report:
-        made = make_top_pictures(
-            net,
-            source,
-            scan,
-            recipe,
-            folder,
-            layer,
-            numbers,
-            modes,
-            labels,
-            progress=report,
-            **more,
-        )
+        made = make_top_pictures(job.reporting(report), scanned, layer, numbers, modes)
     for unit in made:
         name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
         seen = unit.montage or "answers to none of the images"

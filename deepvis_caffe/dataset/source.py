@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
-
-ProgressCallback = Callable[[int, int], None]  # called with what is done, and the total
+from deepvis_caffe.progress import ProgressCallback
 
 
 class Source(abc.ABC):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deepvis_caffe.dataset.image_files import Files
 from deepvis_caffe.dataset.top_images import Box
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, write_image
+from deepvis_caffe.progress import ProgressCallback
 
 DIVISORS = (1, 2, 3)  # a tile's side is the photograph's shorter side divided by one of these
 SMALLEST = 96  # pixels; a smaller tile is too blurred for most nets
@@ -40,7 +41,7 @@ def tile_boxes(height: int, width: int) -> list[Box]:
 def write_tiles(
     photographs: Mapping[str, Picture],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Files:
     """Cut photographs into tiles and write them as PNG files; existing files are kept.
 

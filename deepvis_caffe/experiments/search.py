@@ -26,8 +26,8 @@ from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.optimizer.params import AscentParams, in_words
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, params_from_record
 from deepvis_caffe.optimizer.rates import GrayLevels
+from deepvis_caffe.results.layout import search_sheet
 from deepvis_caffe.results.records import Record, read_record
-from deepvis_caffe.results.store import folder_name
 
 
 @dataclass(frozen=True)
@@ -211,14 +211,6 @@ def load_judge(name: str) -> Judge:
     return judge
 
 
-def sheet_path(
-    results: Path, layer: str, units: Sequence[int], seed: int, ending: str = ".json"
-) -> Path:
-    """Where a search's record goes, or with another `ending` its page and its picture."""
-    numbers = "_".join(f"{unit:04d}" for unit in units)
-    return results / "search" / f"{folder_name(layer)}_{numbers}_{seed}{ending}"
-
-
 def trials_there(variants: Variants, seed: int, steps: int, overwrite: bool = False) -> int:
     """How many trials the page of a search has that is there, and that is going to be written.
 
@@ -227,7 +219,7 @@ def trials_there(variants: Variants, seed: int, steps: int, overwrite: bool = Fa
     SettingsError
         Its trials have another number of steps, and `overwrite` is not set.
     """
-    path = sheet_path(variants.folder, variants.layer, variants.units, seed)
+    path = search_sheet(variants.folder, variants.layer, variants.units, seed, ".json")
     trials = (read_record(path) or {}).get("trials", [])
     others = {one["params"].get("iterations") for one in trials} - {steps}
     if not others:

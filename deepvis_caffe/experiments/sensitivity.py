@@ -36,12 +36,13 @@ from deepvis_caffe.dataset.scan import (
     scan_images,
     value_of,
 )
-from deepvis_caffe.dataset.source import ProgressCallback, Source
+from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.progress import ProgressCallback
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -54,7 +55,7 @@ def optimize(
     rate: Rate | float | str = "auto",
     batch_size: int | None = None,
     crop: Crop = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
     cancel: Callable[[], bool] | None = None,
     watch: Callable[[Snapshot], None] | None = None,
     **changes: Any,
@@ -146,11 +147,10 @@ def optimize(
             list(product(some, seeds))
             for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
         ]
-    meter = _Meter(params.iterations * len(pairs), progress, watch, cancel)
+    meter = ProgressMeter(progress, [params.iterations * len(batch) for batch in batches])
     box = window.box if window else None
     results = AscentResults()
-    for batch in batches:
-        end = meter.done + params.iterations * len(batch)
+    for number, batch in enumerate(batches):
         objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.sign)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
         if window:
@@ -165,7 +165,7 @@ def optimize(
             net=net,
             preprocessor=preprocessor,
         )
-        after_step = partial(meter.after_step, snapshot)
+        after_step = _AfterStep(partial(meter.update, number), snapshot, watch, cancel)
         tracks = ascend(net, layer, objective, start, params, after_step, preprocessor, runs)
         results += [
             AscentResult(
@@ -186,9 +186,9 @@ def optimize(
             )
             for (target, seed), track in zip(batch, tracks, strict=True)
         ]
-        if meter.cancelled:
+        if after_step.cancelled:
             break
-        meter.skip_to(end)
+        meter.finish(number)
     return results
 
 
@@ -236,29 +236,21 @@ def unit_window(
 
 
 @dataclass
-class _Meter:
-    """Counts image steps, reports them, and asks whether to go on."""
+class _AfterStep:
+    """Counts a batch's image steps, calls `watch`, and asks whether to go on."""
 
-    total: int
-    progress: Callable[[int, int], None] | None
+    count: Callable[[int], None]
+    snapshot: Callable[[int, Any], Snapshot]
     watch: Callable[[Snapshot], None] | None
     cancel: Callable[[], bool] | None
-    done: int = 0
     cancelled: bool = False
 
-    def after_step(self, snapshot: Callable[[int, Any], Snapshot], t: int, x: Any) -> bool:
-        self.skip_to(self.done + len(x))
+    def __call__(self, t: int, x: Any) -> bool:
+        self.count((t + 1) * len(x))
         if self.watch:
-            self.watch(snapshot(t, x))
+            self.watch(self.snapshot(t, x))
         self.cancelled = bool(self.cancel and self.cancel())
         return not self.cancelled
-
-    def skip_to(self, done: int) -> None:
-        """Report `done` image steps; a batch that ended early counts its other steps as done."""
-        if done > self.done:
-            self.done = done
-            if self.progress:
-                self.progress(done, self.total)
 
 
 def _listed(name: str, items: Any) -> list[Any]:
