@@ -180,7 +180,7 @@ class LayerScan:
     active
         int64 (C,): images in which the unit is above 0 somewhere.
     histogram
-        int64 (C, `BINS`): each image's strongest activation, in the bins of `histogram.EDGES`.
+        int64 (C, `BINS`): each image's strongest activation, in the bins of `EDGES`.
     classes
         By class, where images have one.
     """
