@@ -1,4 +1,4 @@
-"""``deepvis demo``: fetch a real ImageNet model and make its first images."""
+"""``deepvis demo``: download an ImageNet model and visualize some of its units."""
 
 from __future__ import annotations
 
@@ -129,16 +129,18 @@ PARTS = (
 
 
 def demo(
-    results: Annotated[
-        Path, typer.Option("--results", "-o", help="Folder that the pictures go to.")
-    ] = Path("results/demo"),
-    engine: Annotated[str, typer.Option(help="auto, pycaffe or torch.")] = "auto",
+    results: Annotated[Path, typer.Option("--results", "-o", help="Results folder.")] = Path(
+        "results/demo"
+    ),
+    engine: Annotated[str, typer.Option(help="Engine: auto, pycaffe or torch.")] = "auto",
     real_images: Annotated[
         bool,
-        typer.Option("--real-images", help="Show what excites units in photographs instead."),
+        typer.Option(
+            "--real-images", help="Find the top images of some units in photographs instead."
+        ),
     ] = False,
 ) -> None:
-    """Fetch a real model and make its first images, in minutes."""
+    """Download SqueezeNet and visualize some of its units, in minutes."""
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.fetch import fetch, known_models
     from deepvis_caffe.jobs.job import Job

@@ -1,4 +1,4 @@
-"""``deepvis filters``: how strongly a first layer's filters answer, by spatial frequency."""
+"""``deepvis filters``: responses of the first layer's filters by spatial frequency."""
 
 from __future__ import annotations
 
@@ -29,25 +29,28 @@ def filters(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Photographs; by default the few that scikit-image has."
+            metavar="FOLDER", help="Folder of photographs. Default: the samples of scikit-image."
         ),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="A convolution; by default the net's first.")
+        str | None, typer.Option(help="Convolution layer. Default: the first one.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Edge filters to compare at either end.")] = 5,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of edge filters to compare at each end.")
+    ] = 5,
     show_plot: Annotated[
-        bool, typer.Option("--plot/--no-plot", help="Draw it; needs matplotlib.")
+        bool, typer.Option("--plot/--no-plot", help="Also draw a plot; needs matplotlib.")
     ] = True,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table, .csv; the plot goes beside it.")
+        Path,
+        typer.Option("--out", "-o", help="CSV table to write; the plot is written next to it."),
     ] = Path("filters.csv"),
 ) -> None:
-    """Compare a first layer's filters of low and of high frequency.
+    """Compare low- and high-frequency filters of the first layer.
 
-    The paper's first appendix: how strongly each filter answers to photographs (after the
-    rectifier, mean over images and places), against the spatial frequency that it looks for. Blobs
-    of colour are told from edges and left out of the comparison.
+    Repeats the first appendix of the paper: the response of each filter to photographs (after the
+    ReLU, averaged over images and positions) against its spatial frequency. Color blobs are
+    detected and left out of the comparison of edges.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.first_layer import (

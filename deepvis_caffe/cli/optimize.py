@@ -1,4 +1,4 @@
-"""``deepvis optimize LAYER``: images that excite the units of a layer most."""
+"""``deepvis optimize LAYER``: feature visualization of the units of a layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Layers with units of their own: others pass the same units on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
-REGULARIZERS = "Regularizers, in place of the preset's"
+REGULARIZERS = "Regularizers and transforms (override the preset)"
 
 
 def _regularizer(help_: str, *flags: str) -> Any:
@@ -36,83 +36,113 @@ def _regularizer(help_: str, *flags: str) -> Any:
 def optimize(
     settings: Settings,
     layer: Annotated[
-        str | None, typer.Argument(metavar="[LAYER]", help="The units' layer, or blob.")
+        str | None, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Several layers, in place of LAYER: a,b,c, or all with weights."),
+        typer.Option(help="Several layers instead of LAYER: a,b,c, or all layers with weights."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="130,366 or 0-99 or all; 130+366 is their sum; layer, all at once.")
+        str,
+        typer.Option(
+            help="Units: 130,366 or 0-99 or all. 130+366 maximizes the sum of two units; layer "
+            "maximizes the whole layer (DeepDream)."
+        ),
     ] = "all",
     direction: Annotated[
         Path | None,
-        typer.Option(help="In place of units: a .npy file, one number a channel, or rows of them."),
+        typer.Option(
+            help="Maximize a direction in channel space instead of units: a .npy file with one "
+            "number per channel, or one row per direction."
+        ),
     ] = None,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
-    push: Annotated[str, typer.Option(help="up, or down for images that inhibit.")] = "up",
+    push: Annotated[
+        str, typer.Option(help="up to maximize the activation, down to minimize it.")
+    ] = "up",
     start: Annotated[
-        str, typer.Option(help="First image: noise, uniform, mean, or a picture's path.")
+        str, typer.Option(help="Starting image: noise, uniform, mean, or an image file.")
     ] = "noise",
     crop: Annotated[
-        str, typer.Option(help="auto: only the window that a unit sees; off: whole images.")
+        str,
+        typer.Option(
+            help="auto: optimize only the receptive field of the unit; off: the whole image."
+        ),
     ] = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other parameters made.")
+        bool,
+        typer.Option("--overwrite", help="Replace results that were made with other parameters."),
     ] = False,
-    decay: Annotated[float | None, _regularizer("Part of the image taken away a step.")] = None,
-    blur_width: Annotated[float | None, _regularizer("Gaussian blur's sigma, pixels.")] = None,
-    blur_every: Annotated[int | None, _regularizer("Steps between blurs, 0 for none.")] = None,
-    value_percentile: Annotated[float | None, _regularizer("Clip small values under it.")] = None,
+    decay: Annotated[
+        float | None, _regularizer("L2 decay: fraction of the image removed at each step.")
+    ] = None,
+    blur_width: Annotated[
+        float | None, _regularizer("Standard deviation of the Gaussian blur, in pixels.")
+    ] = None,
+    blur_every: Annotated[int | None, _regularizer("Blur every N steps; 0 for never.")] = None,
+    value_percentile: Annotated[
+        float | None, _regularizer("Set values below this percentile of magnitude to 0.")
+    ] = None,
     norm_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small norm under it.")
+        float | None, _regularizer("Set pixels below this percentile of norm to 0.")
     ] = None,
     benefit_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small signed contribution under it.")
+        float | None, _regularizer("Set pixels below this percentile of signed contribution to 0.")
     ] = None,
     contribution_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small contribution under it.")
+        float | None,
+        _regularizer("Set pixels below this percentile of absolute contribution to 0."),
     ] = None,
     blur_end: Annotated[
-        float | None, _regularizer("Blur's sigma at the end, to which it falls.")
+        float | None,
+        _regularizer("Final blur width; the width goes linearly from --blur-width to this."),
     ] = None,
     total_variation: Annotated[
-        float | None, _regularizer("Step against total variation, gray levels.")
+        float | None, _regularizer("Size of the step that reduces total variation, in gray levels.")
     ] = None,
     jitter: Annotated[
         float | None,
         _regularizer(
-            "Random translation, up to this fraction of the image.", "--jitter", "--shift"
+            "Random translation by up to this fraction of the image's size.", "--jitter", "--shift"
         ),
     ] = None,
     scale: Annotated[
-        float | None, _regularizer("Random scaling, by a factor of up to 1 + this.")
+        float | None, _regularizer("Random scaling by a factor of up to 1 + this.")
     ] = None,
     rotation: Annotated[
-        float | None, _regularizer("Random rotation, up to so many degrees.")
+        float | None, _regularizer("Random rotation by up to this many degrees.")
     ] = None,
     octaves: Annotated[
-        int | None, _regularizer("Parts of the run; in each the net sees the image larger.")
+        int | None,
+        _regularizer("Number of stages, in which the net sees the image ever larger."),
     ] = None,
-    octave_scale: Annotated[float | None, _regularizer("How much larger.")] = None,
+    octave_scale: Annotated[
+        float | None, _regularizer("Ratio of the image sizes in two successive octaves.")
+    ] = None,
     fourier: Annotated[
-        float | None, _regularizer("Scale the gradient at frequency f by f to the minus this.")
+        float | None,
+        _regularizer("Scale the step at spatial frequency f by f to the power of minus this."),
     ] = None,
     decorrelate: Annotated[
-        float | None, _regularizer("How far colors change as in photographs, 0 to 1.")
+        float | None,
+        _regularizer("Color decorrelation, 0 (off) to 1 (the color statistics of photographs)."),
     ] = None,
     diversity: Annotated[
-        float | None, _regularizer("Step away from the unit's other images, gray levels.")
+        float | None,
+        _regularizer("Size of the step that makes the images of one unit differ, in gray levels."),
     ] = None,
 ) -> None:
-    """Find images that excite the units of a layer.
+    """Feature visualization: find images that maximize the activation of units.
 
-    Pictures that are there already, made by the same parameters, are not made again: give the same
-    command to go on after an interruption. What other parameters made is kept, unless --overwrite
-    says otherwise.
+    Regularized gradient ascent from random starts (activation maximization), --seeds images per
+    unit, with a montage for each unit and one for the layer. Finished images are kept: run the same
+    command again to resume after an interruption. Images made with other parameters are replaced
+    only with --overwrite; montages made by other programs are never replaced.
     """
     changes = {
         "decay": decay,

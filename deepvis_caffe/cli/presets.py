@@ -1,4 +1,4 @@
-"""``deepvis presets LAYER --unit U``: the presets side by side for one unit."""
+"""``deepvis presets LAYER --unit U``: one unit with each preset, side by side."""
 
 from __future__ import annotations
 
@@ -23,27 +23,31 @@ if TYPE_CHECKING:
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds"))
 def presets(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The unit's layer, or blob.")],
-    unit: Annotated[int, typer.Option(help="Channel, from 0.")],
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
+    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
     which: Annotated[
-        str, typer.Option("--presets", help="Numbers and names, in the order to show them.")
+        str, typer.Option("--presets", help="Presets by number or name, in the order to show.")
     ] = "1,2,3,4",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Pictures of each.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Images per preset.")] = 4,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
-    columns: Annotated[int, typer.Option(min=1, help="Presets a row.")] = 2,
-    cell: Annotated[int, typer.Option(min=16, help="Size of a preset's block, pixels.")] = 400,
+    columns: Annotated[int, typer.Option(min=1, help="Presets per row.")] = 2,
+    cell: Annotated[
+        int, typer.Option(min=16, help="Size of the block of each preset, in pixels.")
+    ] = 400,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The figure, .png or .jpg; by default in the results."),
+        typer.Option(
+            "--out", "-o", help="Figure to write, .png or .jpg. Default: in the results folder."
+        ),
     ] = None,
 ) -> None:
-    """Draw a unit's pictures by each preset, side by side.
+    """Compare presets: the images of one unit with each, side by side.
 
-    The paper's gorilla figure: some pictures show high frequencies, others low; some are dense,
-    others sparse. A record is written beside it. Pictures that are there already are not made
-    again.
+    Draws the gorilla figure of the paper: some presets give high frequencies, others low; some
+    dense images, others sparse ones. Also writes a JSON record. Finished images are kept and
+    reused.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.variants import Variants

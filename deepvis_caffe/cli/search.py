@@ -1,4 +1,4 @@
-"""``deepvis search LAYER --units U``: random regularizations, to choose from by eye."""
+"""``deepvis search LAYER --units U``: random search for regularization parameters."""
 
 from __future__ import annotations
 
@@ -21,41 +21,51 @@ if TYPE_CHECKING:
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.optimizer import AscentParams
 
-KEEP = "Keep a trial as a preset"
+KEEP = "Save a trial as a preset"
 
 
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds", "rate"))
 def search(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The units' layer, or blob.")],
-    units: Annotated[str, typer.Option("--units", "--unit", help="366 or 366,130.")],
-    trials: Annotated[int, typer.Option(min=1, help="Random combinations.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws and the first image.")] = 0,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")],
+    units: Annotated[str, typer.Option("--units", "--unit", help="Units: 366 or 366,130.")],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Number of random parameter sets to try.")
+    ] = 300,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Random seed of the parameter sets and of the starting image."),
+    ] = 0,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
     judge: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Your own measure, called with each picture (RGB) and its unit.",
+            help="Your own score: a function called with each image (RGB) and its unit.",
         ),
     ] = None,
     keep: Annotated[
-        int | None, typer.Option(help="Number of the trial to keep.", rich_help_panel=KEEP)
+        int | None, typer.Option(help="Number of the trial to save.", rich_help_panel=KEEP)
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it.", rich_help_panel=KEEP)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the preset.", rich_help_panel=KEEP)
+    ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Lose a preset of that name, or a page of other steps."),
+        typer.Option(
+            "--overwrite",
+            help="Replace a preset of that name, or a page made with another number of steps.",
+        ),
     ] = False,
 ) -> None:
-    """Try random regularizations, and keep the one that you like.
+    """Try random regularization parameters, and save the best as a preset.
 
-    Draws combinations of decay, blur, both clippings and the rate, makes a picture of each unit by
-    each, and writes a page and a picture to choose from. Choose by eye, then give the same command
-    with --keep TRIAL --name NAME: from then on --preset NAME works everywhere. Pictures that are
-    there already are not made again, so an interrupted search goes on by the same command.
+    Samples decay, blur, both kinds of clipping and the learning rate, makes an image of each unit
+    with each parameter set, and writes a web page that shows them all. Choose by eye, then run the
+    same command with --keep TRIAL --name NAME; after that, --preset NAME works in every command.
+    Finished images are kept: run the same command again to resume after an interruption.
     """
     from deepvis_caffe.experiments.search import kept_params, load_judge
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset

@@ -1,4 +1,4 @@
-"""``deepvis stats``: what a pass over a dataset says of each unit, as tables and plots."""
+"""``deepvis stats``: statistics of each unit over a dataset, as tables and plots."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ UNUSED = tuple(
 @with_settings(MODEL, leave_out=UNUSED)
 def stats(
     settings: Settings,
-    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were looked at.")] = "all",
-    plots: Annotated[bool, typer.Option(help="Draw each layer, too.")] = True,
+    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were scanned.")] = "all",
+    plots: Annotated[bool, typer.Option(help="Also plot each layer.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for tables and plots.", show_default="RESULTS"),
+        typer.Option(
+            "--out", "-o", help="Folder for the tables and plots.", show_default="RESULTS/dataset"
+        ),
     ] = None,
 ) -> None:
-    """Write what `deepvis top-images` found of each unit: a CSV table and a plot a layer.
+    """Write the statistics of each unit that `deepvis top-images` collected.
 
-    Mean and spread, share of zeros, how often it is active, dead units; and where they were kept,
-    the unit that it goes with most, and how selective it is for one class.
+    One CSV table and one plot per layer: mean and standard deviation, fraction of zeros, how often
+    a unit is active, dead units. If the scan recorded them: the most correlated unit, and the class
+    selectivity.
     """
     from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
     from deepvis_caffe.figures.plots import plot_layer

@@ -1,4 +1,4 @@
-"""``deepvis sweep LAYER --unit U``: each regularizer alone, from none to too strong."""
+"""``deepvis sweep LAYER --unit U``: the effect of each regularizer by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.figures.figure import Row
 
-VALUES = "Values, in place of an even sweep"
+VALUES = "Values to use instead of the default ones"
 
 
 def _values(help_: str) -> Any:
@@ -28,30 +28,38 @@ def _values(help_: str) -> Any:
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "presets_file", "seeds", "batch_size"))
 def sweep(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The unit's layer, or blob.")],
-    unit: Annotated[int, typer.Option(help="Channel, from 0.")],
-    columns: Annotated[int, typer.Option(help="Pictures a row.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the first image, the same for all.")] = 0,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
+    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    columns: Annotated[int, typer.Option(help="Images per row.")] = 8,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the starting image, the same for all.")
+    ] = 0,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
     decay: Annotated[str | None, _values("L2 decay.")] = None,
-    blur_width: Annotated[str | None, _values("Blur's sigma, pixels; every 4 steps.")] = None,
-    norm_percentile: Annotated[str | None, _values("Clipping of small norms.")] = None,
-    contribution_percentile: Annotated[
-        str | None, _values("Clipping of small contributions.")
+    blur_width: Annotated[str | None, _values("Blur width in pixels, every 4 steps.")] = None,
+    norm_percentile: Annotated[
+        str | None, _values("Percentile for clipping pixels with small norm.")
     ] = None,
-    cell: Annotated[int, typer.Option(min=16, help="Size of a picture, pixels.")] = 160,
+    contribution_percentile: Annotated[
+        str | None, _values("Percentile for clipping pixels with small contribution.")
+    ] = None,
+    cell: Annotated[
+        int, typer.Option(min=16, help="Size of an image in the figure, in pixels.")
+    ] = 160,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The figure, .png or .jpg; by default in the results."),
+        typer.Option(
+            "--out", "-o", help="Figure to write, .png or .jpg. Default: in the results folder."
+        ),
     ] = None,
 ) -> None:
-    """Draw what each of the four regularizers does alone.
+    """Show the effect of each of the paper's four regularizers by itself.
 
-    One row each, from none to too strong: the paper's regularization figure. Under each picture
-    stand the regularizer's value and the activation that was reached. A record of all of it is
-    written beside the figure. Pictures that are there already are not made again.
+    Draws the regularization figure of the paper: one row per regularizer, from none to too strong,
+    with its value and the activation reached under each image. Also writes a JSON record. Finished
+    images are kept and reused.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.sweep import sweep as sweep_rows

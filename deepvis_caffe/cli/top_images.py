@@ -1,4 +1,4 @@
-"""``deepvis top-images``: the images of a dataset that excite each unit most."""
+"""``deepvis top-images``: the maximally activating images of each unit in a dataset."""
 
 from __future__ import annotations
 
@@ -30,35 +30,47 @@ MOST_LISTED = 5
 def top_images(
     settings: Settings,
     layers: Annotated[
-        str, typer.Option(help="Layers to look at: a,b,c, or all with weights.")
+        str, typer.Option(help="Layers to scan: a,b,c, or all layers with weights.")
     ] = "all",
     pictures: Annotated[
         str | None,
-        typer.Option(help="Layers whose pictures are made: a,b,c, all of --layers, or none."),
+        typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units whose pictures are made: 130,366 or 0-99 or all.")
+        str, typer.Option(help="Units to write images for: 130,366 or 0-99 or all.")
     ] = "all",
     modes: Annotated[
-        str, typer.Option(help="Pictures beside the crops: deconv,gradient,guided, or none.")
+        str,
+        typer.Option(help="Saliency maps to write for each crop: deconv,gradient,guided, or none."),
     ] = "deconv",
-    every: Annotated[int, typer.Option(help="Take one image of so many.", min=1)] = 1,
-    unique: Annotated[bool, typer.Option("--unique", help="Take exact duplicates once.")] = False,
+    every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Use exact duplicates only once.")
+    ] = False,
     class_folders: Annotated[
-        bool, typer.Option("--class-folders", help="The folders in a folder of images are classes.")
+        bool, typer.Option("--class-folders", help="Treat the subfolders of --images as classes.")
     ] = False,
     correlation: Annotated[
-        bool, typer.Option("--correlation", help="Keep each layer's correlation between units.")
+        bool,
+        typer.Option(
+            "--correlation", help="Also compute the correlation between the units of each layer."
+        ),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other images or nets made.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace results that were made from other images, nets or flags."
+        ),
     ] = False,
 ) -> None:
-    """Find the images of a dataset that excite each unit most, and what in them does.
+    """Find the top images of each unit: those that activate it most in a dataset.
 
-    One pass over the images takes every layer's; pictures are then made of those. Whatever is there
-    already is not made again: give the same command to go on after an interruption.
+    One pass over the dataset covers all layers and collects statistics of every unit. Then, for
+    each unit, the part of each top image in its receptive field is cropped, with a saliency map.
+    Finished work is kept: run the same command again to resume after an interruption.
     """
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
