@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import DATASET, MODEL
-
-if TYPE_CHECKING:
-    from deepvis_caffe.dataset.source import Source
 
 NOISE, REPEATS = 4.0, 4
 
@@ -82,7 +79,7 @@ def sensitivity(
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
     follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
-    inputs = sources.every(_open(source), every)
+    inputs = sources.every(measure.open_images(source), every)
     net, threads = load_net(settings), usable_cores()
     asked = layers.strip().lower()
     names = [one.strip() for one in layers.split(",") if one.strip()]
@@ -119,13 +116,3 @@ def sensitivity(
             "--images",
             err=True,
         )
-
-
-def _open(path: Path) -> Source:
-    """The images at a path, which may be a single one."""
-    from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
-    from deepvis_caffe.dataset.open_source import open_source
-
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return Files(path.parent, {path.name: None})
-    return open_source(path)
