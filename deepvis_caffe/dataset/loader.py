@@ -27,7 +27,7 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.model.preprocess import Preprocessor
 
 Floats = NDArray[np.float32]
-# A large JPEG is decoded at a reduced size that is still so many times the net's input. That is
+# A large JPEG is decoded at a reduced size, still this many times the net's input. That is
 # four times as fast, and changes the input by a fifth of a gray level of 255 on average.
 OVERSAMPLING = 3
 Item = TypeVar("Item")
@@ -244,7 +244,7 @@ class ImageCache:
 
 
 def default_cache_size(processes: int = 1) -> int:
-    """The capacity, in bytes, of the cache of each of so many processes on this machine."""
+    """The capacity, in bytes, of each cache if `processes` on this machine have one."""
     free = NumpyOps().free_memory()
     return UNKNOWN if free is None else min(MOST, free // SHARE // processes)
 

@@ -22,7 +22,7 @@ from deepvis_caffe.errors import ModelError
 # whole batch of a first layer is ten times too large for them, and takes five times as long.
 BLOCK = 2**19
 # The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
-# mean(x)^2 is more than so many times the variance: then too much would be lost to rounding.
+# mean(x)^2 is more than this many times the variance: then rounding would lose too much.
 FAR = 8.0
 
 

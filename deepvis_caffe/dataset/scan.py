@@ -219,7 +219,7 @@ class Scan:
     Attributes
     ----------
     layers
-        By name, as asked for.
+        By the names in `ScanParams.layers`.
     names
         The names of the images that are a top image of any unit, ascending. The layers refer to
         images by their index in it.

@@ -140,7 +140,7 @@ def ascend(
     return tracker.tracks()
 
 
-LEADERS = 4  # leaders are compared with only while at most one channel in so many is computed
+LEADERS = 4  # compare with leaders only while at most a quarter of the channels is computed
 
 
 class ObjectiveReader:

@@ -88,7 +88,7 @@ class AscentParams:
     rotation
         Rotate it at random, by up to this many degrees.
     octaves, octave_scale
-        Divide the run into so many equal parts. The last part shows the net the image at its own
+        Divide the run into this many equal parts. The last part shows the net the image at its own
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See

@@ -20,7 +20,7 @@ The Deep Visualization Toolbox adds two, which no preset uses:
 `clip_small_benefits`             pixels of small ``-sum over channels of x * g`` become 0
 ================================  ============================================================
 
-Others' work, off unless asked for:
+From other work, off by default:
 
 ================================  ============================================================
 `total_variation`                 Rudin, Osher and Fatemi 1992; as a regularizer Mahendran and

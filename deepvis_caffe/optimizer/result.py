@@ -8,7 +8,7 @@
 `Snapshot`
     One step of a batch, for a caller that watches it.
 `AscentResult`
-    What `optimize` returns for one unit and seed: a track, and what was asked for.
+    What `optimize` returns for one unit and seed: a track, with its parameters.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class AscentResult:
     Attributes
     ----------
     layer, seed, position
-        As they were asked for.
+        The arguments of `optimize`.
     unit
         The channel; of another target its name, see `deepvis_caffe.optimizer.objectives.name_of`.
     image

@@ -1,6 +1,6 @@
 """`optimize`, the front door: ``(net, layer, units, seeds) -> results``.
 
-It checks what was asked for, restricts the ascent to the part of the input that the unit sees, runs
+It checks the arguments, restricts the ascent to the part of the input that the unit sees, runs
 the loop (`deepvis_caffe.optimizer.ascent`) in batches, and wraps up the results.
 """
 
