@@ -288,10 +288,8 @@ def _moved(
     net: Net, batch: Sequence[Pair], size: int, blobs: Iterable[str]
 ) -> dict[str, NDArray[np.float64]]:
     """By blob, (size, C): the mean over positions of how far each unit's values move."""
-    full = [
-        *batch,
-        *[batch[-1]] * (size - len(batch)),
-    ]  # equal batch sizes, so that rounding is the same
+    # Always batches of the same size, so that rounding is the same.
+    full = [*batch, *[batch[-1]] * (size - len(batch))]
     x = np.stack([pair.x for pair in full] + [pair.changed for pair in full])
     inputs: dict[str, Floats] = {net.image_input(): x}
     for name, zeros in zero_inputs(net).items():

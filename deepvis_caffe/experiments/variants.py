@@ -151,8 +151,6 @@ class Variants:
         name = self.label(unit)
         return f"{self.layer} unit {unit}" + (f", {name}" if name else "")
 
-    # -- parts -------------------------------------------------------------------------------
-
     def _recipe(self, params: AscentParams) -> Record:
         return {**self._base, "params": params.record()}
 

@@ -104,9 +104,9 @@ def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
     most = min(images, _most_in_memory(net, layer, window))
     # Up to twice the smallest size stay together: nine seeds are one batch, not four and five.
     size = SMALLEST if most > SMALLEST * 2 else most
-    best = math.inf if size == most else _seconds(net, layer, size, window)
+    best = math.inf if size == most else seconds_per_image(net, layer, size, window)
     while 2 * size <= most:
-        seconds = _seconds(net, layer, 2 * size, window)
+        seconds = seconds_per_image(net, layer, 2 * size, window)
         if seconds > GAIN * best:
             break
         size, best = 2 * size, seconds
@@ -114,7 +114,7 @@ def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
     return size
 
 
-def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
+def seconds_per_image(net: Net, layer: str, size: int, window: Window | None) -> float:
     """The time per image of a forward and backward pass of a batch: the better of two."""
     channels, height, width = net.preprocessor.shape
     height, width = window.size if window else (height, width)
