@@ -1,4 +1,4 @@
-"""``deepvis optimize LAYER``: images that excite the units of a layer most."""
+"""``deepvis optimize LAYER``: feature visualization, images that maximize the units of a layer."""
 
 from __future__ import annotations
 
@@ -36,78 +36,90 @@ def _regularizer(help_: str) -> Any:
 def optimize(
     settings: Settings,
     layer: Annotated[
-        str | None, typer.Argument(metavar="[LAYER]", help="The units' layer, or blob.")
+        str | None, typer.Argument(metavar="[LAYER]", help="The layer of the units, or its blob.")
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Several layers, in place of LAYER: a,b,c, or all with weights."),
+        typer.Option(help="Several layers instead of LAYER: a,b,c, or all that have weights."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="130,366 or 0-99 or all; 130+366 is their sum; layer, all at once.")
+        str, typer.Option(help="130,366 or 0-99 or all; 130+366 for a sum; layer for all at once.")
     ] = "all",
     direction: Annotated[
         Path | None,
-        typer.Option(help="In place of units: a .npy file, one number a channel, or rows of them."),
+        typer.Option(help="Instead of units: a .npy file with one number per channel, or rows."),
     ] = None,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the feature map: center, y,x or all.")
     ] = "center",
-    push: Annotated[str, typer.Option(help="up, or down for images that inhibit.")] = "up",
+    push: Annotated[str, typer.Option(help="up to maximize the unit, down to minimize it.")] = "up",
     start: Annotated[
-        str, typer.Option(help="First image: noise, uniform, mean, or a picture's path.")
+        str, typer.Option(help="First image: noise, uniform, mean, or the path of a picture.")
     ] = "noise",
     crop: Annotated[
-        str, typer.Option(help="auto: only the window that a unit sees; off: whole images.")
+        str, typer.Option(help="auto: optimize only the receptive field; off: whole images.")
     ] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other parameters made.")
+        bool, typer.Option("--overwrite", help="Replace results made by other parameters.")
     ] = False,
-    decay: Annotated[float | None, _regularizer("Part of the image taken away a step.")] = None,
-    blur_width: Annotated[float | None, _regularizer("Gaussian blur's sigma, pixels.")] = None,
-    blur_every: Annotated[int | None, _regularizer("Steps between blurs, 0 for none.")] = None,
-    value_percentile: Annotated[float | None, _regularizer("Clip small values under it.")] = None,
+    decay: Annotated[
+        float | None, _regularizer("L2 decay: part of the image removed per step.")
+    ] = None,
+    blur_width: Annotated[
+        float | None, _regularizer("Sigma of the Gaussian blur, in pixels.")
+    ] = None,
+    blur_every: Annotated[int | None, _regularizer("Steps between blurs; 0 for no blur.")] = None,
+    value_percentile: Annotated[
+        float | None, _regularizer("Clip values below this percentile.")
+    ] = None,
     norm_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small norm under it.")
+        float | None, _regularizer("Clip pixels whose norm is below this percentile.")
     ] = None,
     benefit_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small signed contribution under it.")
+        float | None,
+        _regularizer("Clip pixels whose signed contribution is below this percentile."),
     ] = None,
     contribution_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small contribution under it.")
+        float | None, _regularizer("Clip pixels whose contribution is below this percentile.")
     ] = None,
     blur_end: Annotated[
-        float | None, _regularizer("Blur's sigma at the end, to which it falls.")
+        float | None, _regularizer("Sigma that the blur falls to by the end, in pixels.")
     ] = None,
     total_variation: Annotated[
-        float | None, _regularizer("Step against total variation, gray levels.")
+        float | None, _regularizer("Step against total variation, in gray levels.")
     ] = None,
     shift: Annotated[
-        float | None, _regularizer("Show the net the image moved by up to this part of it.")
+        float | None,
+        _regularizer("Jitter: shift the image at random, by up to this part of its size."),
     ] = None,
     scale: Annotated[
-        float | None, _regularizer("... magnified or shrunk by a factor of up to 1 + this.")
+        float | None, _regularizer("Scale the image at random, by a factor of up to 1 + this.")
     ] = None,
-    rotation: Annotated[float | None, _regularizer("... turned by up to so many degrees.")] = None,
+    rotation: Annotated[
+        float | None, _regularizer("Rotate the image at random, by up to this many degrees.")
+    ] = None,
     octaves: Annotated[
-        int | None, _regularizer("Parts of the run; in each the net sees the image larger.")
+        int | None, _regularizer("Number of octaves; in each one the net sees the image larger.")
     ] = None,
-    octave_scale: Annotated[float | None, _regularizer("How much larger.")] = None,
+    octave_scale: Annotated[
+        float | None, _regularizer("How much larger the image is in each octave.")
+    ] = None,
     fourier: Annotated[
-        float | None, _regularizer("Frequency f moves as f to the power of minus this.")
+        float | None, _regularizer("Scale the step at frequency f by f to the power of minus this.")
     ] = None,
     decorrelate: Annotated[
-        float | None, _regularizer("How far colors move as in photographs, 0 to 1.")
+        float | None, _regularizer("How far steps follow the colors of photographs, 0 to 1.")
     ] = None,
     diversity: Annotated[
-        float | None, _regularizer("Step away from the unit's other images, gray levels.")
+        float | None, _regularizer("Step away from the unit's other images, in gray levels.")
     ] = None,
 ) -> None:
-    """Find images that excite the units of a layer.
+    """Find images that maximize the units of a layer (feature visualization).
 
-    Pictures that are there already, made by the same parameters, are not made again: give the same
-    command to go on after an interruption. What other parameters made is kept, unless --overwrite
-    says otherwise.
+    To continue after an interruption, run the same command again: pictures made by the same
+    parameters are not made twice. Results of other parameters are never replaced without
+    --overwrite.
     """
     changes = {
         "decay": decay,
@@ -161,7 +173,7 @@ def optimize(
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
-    """The layers that a command names: one, several, or all that have weights."""
+    """The layers that the arguments name: one, several, or all that have weights."""
     if (layer is None) == (layers is None):
         raise SettingsError("name one LAYER, or several with --layers a,b,c or --layers all")
     if layer is not None:
@@ -170,7 +182,7 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     if layers.strip().lower() != "all":
         names = [name.strip() for name in layers.split(",")]
         for name in names:
-            net.model.graph.seed(name)  # unknown ones are said before any work
+            net.model.graph.seed(name)  # an unknown name is an error before any work
         return names
     return [one.name for one in net.layers if one.weights and one.type in LEARNED]
 
@@ -221,7 +233,7 @@ def optimize_layer(
 
 
 def place(net: Net, where: Where) -> str:
-    """What runs the ascents, in words."""
+    """Which engine and device run the ascents, in words."""
     if isinstance(where, DaskCluster):
         return f"{net.engine}, workers of {where.address}"
     here = f"{net.engine}, {net.device}"
@@ -229,7 +241,7 @@ def place(net: Net, where: Where) -> str:
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
-    """One line about what is going to be done."""
+    """One line about the work ahead."""
     return (
         f"{layer}: {units:,} units x {seeds} seeds x {steps} steps = {units * seeds * steps:,} "
         "image steps, less what is there already"
@@ -237,7 +249,7 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
 
 
 def off_note(off: int, runs: int, below: Sequence[str]) -> str:
-    """What to do about runs without a gradient."""
+    """What to do about runs that had no gradient."""
     note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
     if not below:
         return note

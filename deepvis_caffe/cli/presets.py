@@ -23,27 +23,30 @@ if TYPE_CHECKING:
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds"))
 def presets(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The unit's layer, or blob.")],
-    unit: Annotated[int, typer.Option(help="Channel, from 0.")],
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="The layer of the unit, or its blob.")
+    ],
+    unit: Annotated[int, typer.Option(help="Number of the channel, from 0.")],
     which: Annotated[
-        str, typer.Option("--presets", help="Numbers and names, in the order to show them.")
+        str,
+        typer.Option("--presets", help="Numbers and names, in the order in which to show them."),
     ] = "1,2,3,4",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Pictures of each.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Pictures per preset.")] = 4,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the feature map: center, y,x or all.")
     ] = "center",
-    columns: Annotated[int, typer.Option(min=1, help="Presets a row.")] = 2,
-    cell: Annotated[int, typer.Option(min=16, help="Size of a preset's block, pixels.")] = 400,
+    columns: Annotated[int, typer.Option(min=1, help="Presets per row.")] = 2,
+    cell: Annotated[int, typer.Option(min=16, help="Size of a preset's block, in pixels.")] = 400,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The figure, .png or .jpg; by default in the results."),
     ] = None,
 ) -> None:
-    """Draw a unit's pictures by each preset, side by side.
+    """Show a unit's pictures by each preset, side by side.
 
-    The paper's gorilla figure: some pictures show high frequencies, others low; some are dense,
-    others sparse. A record is written beside it. Pictures that are there already are not made
-    again.
+    As in the paper's gorilla figure: some pictures have high frequencies, others low ones; some are
+    dense, others sparse. A record is written beside the figure. Pictures that exist already are not
+    made again.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.variants import Variants

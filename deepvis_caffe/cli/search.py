@@ -27,35 +27,43 @@ KEEP = "Keep a trial as a preset"
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds", "rate"))
 def search(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The units' layer, or blob.")],
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="The layer of the units, or its blob.")
+    ],
     units: Annotated[str, typer.Option("--units", "--unit", help="366 or 366,130.")],
-    trials: Annotated[int, typer.Option(min=1, help="Random combinations.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws and the first image.")] = 0,
+    trials: Annotated[int, typer.Option(min=1, help="Number of random combinations.")] = 300,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random draws and of the first image.")
+    ] = 0,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the feature map: center, y,x or all.")
     ] = "center",
     judge: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Your own measure, called with each picture (RGB) and its unit.",
+            help="A measure of your own, called with each picture (RGB) and its unit.",
         ),
     ] = None,
     keep: Annotated[
         int | None, typer.Option(help="Number of the trial to keep.", rich_help_panel=KEEP)
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it.", rich_help_panel=KEEP)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the preset.", rich_help_panel=KEEP)
+    ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Lose a preset of that name, or a page of other steps."),
+        typer.Option(
+            "--overwrite", help="Replace a preset of that name, or a page of other steps."
+        ),
     ] = False,
 ) -> None:
     """Try random regularizations, and keep the one that you like.
 
-    Draws combinations of decay, blur, both clippings and the rate, makes a picture of each unit by
-    each, and writes a page and a picture to choose from. Choose by eye, then give the same command
-    with --keep TRIAL --name NAME: from then on --preset NAME works everywhere. Pictures that are
-    there already are not made again, so an interrupted search goes on by the same command.
+    Draws combinations of decay, blur, both kinds of clipping and the rate, makes a picture of each
+    unit with each of them, and writes a page and a contact sheet to choose from. Choose by eye,
+    then run the same command with --keep TRIAL --name NAME: from then on --preset NAME works
+    everywhere. To continue after an interruption, run the same command again.
     """
     from deepvis_caffe.experiments.search import kept_params, load_judge
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset

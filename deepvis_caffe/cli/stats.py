@@ -1,4 +1,4 @@
-"""``deepvis stats``: what a pass over a dataset says of each unit, as tables and plots."""
+"""``deepvis stats``: statistics of each unit over a dataset, as tables and plots."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ UNUSED = tuple(
 @with_settings(MODEL, leave_out=UNUSED)
 def stats(
     settings: Settings,
-    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were looked at.")] = "all",
-    plots: Annotated[bool, typer.Option(help="Draw each layer, too.")] = True,
+    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were scanned.")] = "all",
+    plots: Annotated[bool, typer.Option(help="Also plot each layer.")] = True,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for tables and plots.", show_default="RESULTS"),
     ] = None,
 ) -> None:
-    """Write what `deepvis top-images` found of each unit: a CSV table and a plot a layer.
+    """Write the statistics that `deepvis top-images` found: a CSV table and a plot per layer.
 
-    Mean and spread, share of zeros, how often it is active, dead units; and where they were kept,
-    the unit that it goes with most, and how selective it is for one class.
+    For each unit: mean and standard deviation, share of zeros, how often it is active, and whether
+    it is dead. Also the most correlated unit and the selectivity for one class, where the scan has
+    them.
     """
     from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
     from deepvis_caffe.figures.plots import plot_layer
@@ -49,7 +50,7 @@ def stats(
     for name in names:
         if name not in scan.layers:
             raise SettingsError(
-                f"--layers: {name!r} was not looked at; there are {', '.join(scan.layers)}"
+                f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
             )
     folder = out or layout.scan_folder(settings.results)
     typer.echo(f"{'layer':24} {'units':>6} {'dead':>5} {'zeros':>6} {'strongest':>10}")

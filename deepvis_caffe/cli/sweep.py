@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.figures.figure import Row
 
-VALUES = "Values, in place of an even sweep"
+VALUES = "Values, instead of an even sweep"
 
 
 def _values(help_: str) -> Any:
@@ -28,30 +28,36 @@ def _values(help_: str) -> Any:
 @with_settings(MODEL, OPTIMIZER, leave_out=("preset", "presets_file", "seeds", "batch_size"))
 def sweep(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The unit's layer, or blob.")],
-    unit: Annotated[int, typer.Option(help="Channel, from 0.")],
-    columns: Annotated[int, typer.Option(help="Pictures a row.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the first image, the same for all.")] = 0,
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="The layer of the unit, or its blob.")
+    ],
+    unit: Annotated[int, typer.Option(help="Number of the channel, from 0.")],
+    columns: Annotated[int, typer.Option(help="Pictures per row.")] = 8,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first image, the same for all pictures.")
+    ] = 0,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the feature map: center, y,x or all.")
     ] = "center",
     decay: Annotated[str | None, _values("L2 decay.")] = None,
-    blur_width: Annotated[str | None, _values("Blur's sigma, pixels; every 4 steps.")] = None,
-    norm_percentile: Annotated[str | None, _values("Clipping of small norms.")] = None,
-    contribution_percentile: Annotated[
-        str | None, _values("Clipping of small contributions.")
+    blur_width: Annotated[
+        str | None, _values("Sigma of the blur, in pixels; every 4 steps.")
     ] = None,
-    cell: Annotated[int, typer.Option(min=16, help="Size of a picture, pixels.")] = 160,
+    norm_percentile: Annotated[str | None, _values("Percentile of norms to clip.")] = None,
+    contribution_percentile: Annotated[
+        str | None, _values("Percentile of contributions to clip.")
+    ] = None,
+    cell: Annotated[int, typer.Option(min=16, help="Size of a picture, in pixels.")] = 160,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The figure, .png or .jpg; by default in the results."),
     ] = None,
 ) -> None:
-    """Draw what each of the four regularizers does alone.
+    """Show what each of the four regularizers does alone.
 
-    One row each, from none to too strong: the paper's regularization figure. Under each picture
-    stand the regularizer's value and the activation that was reached. A record of all of it is
-    written beside the figure. Pictures that are there already are not made again.
+    One row each, from none to too strong, as in the paper's regularization figure. Below each
+    picture are the regularizer's value and the activation that was reached. A record of all of it
+    is written beside the figure. Pictures that exist already are not made again.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.sweep import sweep as sweep_rows

@@ -1,4 +1,4 @@
-"""``deepvis top-images``: the images of a dataset that excite each unit most."""
+"""``deepvis top-images``: the images of a dataset that excite each unit most (top images)."""
 
 from __future__ import annotations
 
@@ -30,35 +30,44 @@ MOST_LISTED = 5
 def top_images(
     settings: Settings,
     layers: Annotated[
-        str, typer.Option(help="Layers to look at: a,b,c, or all with weights.")
+        str, typer.Option(help="Layers to scan: a,b,c, or all that have weights.")
     ] = "all",
     pictures: Annotated[
         str | None,
-        typer.Option(help="Layers whose pictures are made: a,b,c, all of --layers, or none."),
+        typer.Option(help="Layers to make pictures of: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units whose pictures are made: 130,366 or 0-99 or all.")
+        str, typer.Option(help="Units to make pictures of: 130,366 or 0-99 or all.")
     ] = "all",
     modes: Annotated[
-        str, typer.Option(help="Pictures beside the crops: deconv,gradient,guided, or none.")
+        str,
+        typer.Option(
+            help="Backward modes to show beside the crops: deconv,gradient,guided, or none."
+        ),
     ] = "deconv",
-    every: Annotated[int, typer.Option(help="Take one image of so many.", min=1)] = 1,
-    unique: Annotated[bool, typer.Option("--unique", help="Take exact duplicates once.")] = False,
+    every: Annotated[int, typer.Option(help="Use every N-th image only.", min=1)] = 1,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Use only one of exact duplicates.")
+    ] = False,
     class_folders: Annotated[
-        bool, typer.Option("--class-folders", help="The folders in a folder of images are classes.")
+        bool,
+        typer.Option("--class-folders", help="Each folder in the folder of images is a class."),
     ] = False,
     correlation: Annotated[
-        bool, typer.Option("--correlation", help="Keep each layer's correlation between units.")
+        bool,
+        typer.Option(
+            "--correlation", help="Also compute the correlation between the units of each layer."
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other images or nets made.")
+        bool, typer.Option("--overwrite", help="Replace results made from other images or nets.")
     ] = False,
 ) -> None:
-    """Find the images of a dataset that excite each unit most, and what in them does.
+    """Find the top images of each unit in a dataset, and what in them excites it.
 
-    One pass over the images takes every layer's; pictures are then made of those. Whatever is there
-    already is not made again: give the same command to go on after an interruption.
+    One pass over the images covers all layers; the pictures are made after it. To continue after an
+    interruption, run the same command again: nothing is made twice.
     """
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
@@ -98,7 +107,7 @@ def top_images(
 
 
 def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
-    """The images that the settings name, and what is left of them."""
+    """The images that the settings name, without those that are left out."""
     from deepvis_caffe.dataset import source as sources
     from deepvis_caffe.dataset.open_source import open_source
 
@@ -116,7 +125,7 @@ def read_source(settings: Settings, every: int, unique: bool, class_folders: boo
 
 
 def summary(scan: Scan, seconds: float | None) -> list[str]:
-    """What a pass found, in words.
+    """What a scan found, in words.
 
     Parameters
     ----------
@@ -156,7 +165,7 @@ def _make_pictures(
 
 
 def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
-    """The layers whose pictures are made."""
+    """The layers to make pictures of."""
     word = (text or "all").strip().lower()
     if word in ("all", "none"):
         return list(layers) if word == "all" else []
@@ -164,7 +173,7 @@ def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
     for name in names:
         if name not in layers:
             raise SettingsError(
-                f"--pictures: {name!r} is not among the layers that are looked at: "
+                f"--pictures: {name!r} is not among the layers that are scanned: "
                 f"{', '.join(layers)}"
             )
     return names
