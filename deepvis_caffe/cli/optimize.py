@@ -196,7 +196,7 @@ def optimize(
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
-    """The layers that a command names: one, several, or all that have weights."""
+    """The layers that the arguments name: one, several, or all that have weights."""
     if (layer is None) == (layers is None):
         raise SettingsError("name one LAYER, or several with --layers a,b,c or --layers all")
     if layer is not None:
@@ -205,7 +205,7 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     if layers.strip().lower() != "all":
         names = [name.strip() for name in layers.split(",")]
         for name in names:
-            net.model.graph.seed(name)  # unknown ones are said before any work
+            net.model.graph.seed(name)  # an unknown name is an error before any work
         return names
     return [one.name for one in net.layers if one.weights and one.type in LEARNED]
 
@@ -256,7 +256,7 @@ def optimize_layer(
 
 
 def place(net: Net, where: Where) -> str:
-    """What runs the ascents, in words."""
+    """Which engine and device run the ascents, in words."""
     if isinstance(where, DaskCluster):
         return f"{net.engine}, workers of {where.address}"
     here = f"{net.engine}, {net.device}"
@@ -264,7 +264,7 @@ def place(net: Net, where: Where) -> str:
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
-    """One line about what is going to be done."""
+    """One line about the work ahead."""
     return (
         f"{layer}: {units:,} units x {seeds} seeds x {steps} steps = {units * seeds * steps:,} "
         "image steps, less what is there already"
@@ -272,7 +272,7 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
 
 
 def off_note(off: int, runs: int, below: Sequence[str]) -> str:
-    """What to do about runs without a gradient."""
+    """What to do about runs that had no gradient."""
     note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
     if not below:
         return note

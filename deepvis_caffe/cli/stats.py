@@ -52,7 +52,7 @@ def stats(
     for name in names:
         if name not in scan.layers:
             raise SettingsError(
-                f"--layers: {name!r} was not looked at; there are {', '.join(scan.layers)}"
+                f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
             )
     folder = out or layout.scan_folder(settings.results)
     typer.echo(f"{'layer':24} {'units':>6} {'dead':>5} {'zeros':>6} {'strongest':>10}")

@@ -110,7 +110,7 @@ def top_images(
 
 
 def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
-    """The images that the settings name, and what is left of them."""
+    """The images that the settings name, without those that are left out."""
     from deepvis_caffe.dataset import source as sources
     from deepvis_caffe.dataset.open_source import open_source
 
@@ -128,7 +128,7 @@ def read_source(settings: Settings, every: int, unique: bool, class_folders: boo
 
 
 def summary(scan: Scan, seconds: float | None) -> list[str]:
-    """What a pass found, in words.
+    """What a scan found, in words.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _make_pictures(
 
 
 def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
-    """The layers whose pictures are made."""
+    """The layers to make pictures of."""
     word = (text or "all").strip().lower()
     if word in ("all", "none"):
         return list(layers) if word == "all" else []
@@ -176,7 +176,7 @@ def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
     for name in names:
         if name not in layers:
             raise SettingsError(
-                f"--pictures: {name!r} is not among the layers that are looked at: "
+                f"--pictures: {name!r} is not among the layers that are scanned: "
                 f"{', '.join(layers)}"
             )
     return names
