@@ -253,14 +253,14 @@ def test_optimize_again_makes_what_is_missing() -> None:
     assert "2 runs made now, 4 were there" in again.stderr
 
 
-def test_optimize_tells_of_units_that_are_off_and_where_to_climb_instead(folder: Path) -> None:
+def test_optimize_reports_units_that_are_off_and_the_layer_below(folder: Path) -> None:
     weights = small_model.weights()
     weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
     write_caffemodel(folder / "small.caffemodel", "Small", layers)
     said = _deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs ended at a gradient of exactly 0" in said
-    assert "climb below it instead: conv/1" in said
+    assert "optimize below it instead: conv/1" in said
     assert "gradient of exactly" not in _deepvis("optimize", "conv/1", *SHORT).stderr
 
 
