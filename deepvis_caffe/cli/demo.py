@@ -1,4 +1,4 @@
-"""``deepvis demo``: fetch a real ImageNet model and make its first images."""
+"""``deepvis demo``: download an ImageNet model and visualize some of its units."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
     from time import monotonic
 
     from deepvis_caffe.dataset.scan import ScanParams
-    from deepvis_caffe.dataset.tiles import view_of, write_views
-    from deepvis_caffe.dataset.top_images import MOST, distinct
+    from deepvis_caffe.dataset.tiles import parse_tile_name, write_tiles
+    from deepvis_caffe.dataset.top_images import MAX_OVERLAP, distinct
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.jobs.scan import run_scan, scan_recipe
     from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
@@ -58,20 +58,20 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
 
     net, results = job.net, job.results
     names = photographs or sample_images(more=True)
-    with progress_bar(f"cutting {len(names)} photographs", "views") as report:
+    with progress_bar(f"cutting {len(names)} photographs", "tiles") as report:
         pictures = {name: sample_image(name) for name in names}
-        source = write_views(pictures, layout.demo_views(results), report)
+        source = write_tiles(pictures, layout.demo_views(results), report)
     params = ScanParams(tuple(part.layer for part in IMAGE_PARTS), CANDIDATES).for_net(net)
     begun = monotonic()
     with progress_bar(f"{len(params.layers)} layers", "images") as report:
         scan = run_scan(job.reporting(report), source, params)
     for line in summary(scan, monotonic() - begun):
         typer.echo(line)
-    tops = {name: distinct(net, scan, name, COUNT, view_of) for name in params.layers}
+    tops = {name: distinct(net, scan, name, COUNT, parse_tile_name) for name in params.layers}
     scan = replace(
         scan, layers={name: replace(one, top=tops[name]) for name, one in scan.layers.items()}
     )
-    recipe = {**scan_recipe(job, source, params), "count": COUNT, "overlap": MOST}
+    recipe = {**scan_recipe(job, source, params), "count": COUNT, "overlap": MAX_OVERLAP}
     scanned = ScannedImages(source, scan, recipe)
     made = []
     for part in IMAGE_PARTS:
@@ -129,16 +129,18 @@ PARTS = (
 
 
 def demo(
-    results: Annotated[
-        Path, typer.Option("--results", "-o", help="Folder that the pictures go to.")
-    ] = Path("results/demo"),
-    engine: Annotated[str, typer.Option(help="auto, pycaffe or torch.")] = "auto",
+    results: Annotated[Path, typer.Option("--results", "-o", help="Results folder.")] = Path(
+        "results/demo"
+    ),
+    engine: Annotated[str, typer.Option(help="Engine: auto, pycaffe or torch.")] = "auto",
     real_images: Annotated[
         bool,
-        typer.Option("--real-images", help="Show what excites units in photographs instead."),
+        typer.Option(
+            "--real-images", help="Find the top images of some units in photographs instead."
+        ),
     ] = False,
 ) -> None:
-    """Fetch a real model and make its first images, in minutes."""
+    """Download SqueezeNet and visualize some of its units, in minutes."""
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.fetch import fetch, known_models
     from deepvis_caffe.jobs.job import Job

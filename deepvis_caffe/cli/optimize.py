@@ -1,4 +1,4 @@
-"""``deepvis optimize LAYER``: feature visualization, images that maximize the units of a layer."""
+"""``deepvis optimize LAYER``: feature visualization of the units of a layer."""
 
 from __future__ import annotations
 
@@ -25,101 +25,124 @@ if TYPE_CHECKING:
 
 # Layers with units of their own: others pass the same units on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
-REGULARIZERS = "Regularizers, in place of the preset's"
+REGULARIZERS = "Regularizers and transforms (override the preset)"
 
 
-def _regularizer(help_: str) -> Any:
-    return typer.Option(help=help_, rich_help_panel=REGULARIZERS, show_default=False)
+def _regularizer(help_: str, *flags: str) -> Any:
+    return typer.Option(*flags, help=help_, rich_help_panel=REGULARIZERS, show_default=False)
 
 
 @with_settings(MODEL, OPTIMIZER)
 def optimize(
     settings: Settings,
     layer: Annotated[
-        str | None, typer.Argument(metavar="[LAYER]", help="The layer of the units, or its blob.")
+        str | None, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Several layers instead of LAYER: a,b,c, or all that have weights."),
+        typer.Option(help="Several layers instead of LAYER: a,b,c, or all layers with weights."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="130,366 or 0-99 or all; 130+366 for a sum; layer for all at once.")
+        str,
+        typer.Option(
+            help="Units: 130,366 or 0-99 or all. 130+366 maximizes the sum of two units; layer "
+            "maximizes the whole layer (DeepDream)."
+        ),
     ] = "all",
     direction: Annotated[
         Path | None,
-        typer.Option(help="Instead of units: a .npy file with one number per channel, or rows."),
+        typer.Option(
+            help="Maximize a direction in channel space instead of units: a .npy file with one "
+            "number per channel, or one row per direction."
+        ),
     ] = None,
     position: Annotated[
-        str, typer.Option(help="Position in the feature map: center, y,x or all.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
-    push: Annotated[str, typer.Option(help="up to maximize the unit, down to minimize it.")] = "up",
+    push: Annotated[
+        str, typer.Option(help="up to maximize the activation, down to minimize it.")
+    ] = "up",
     start: Annotated[
-        str, typer.Option(help="First image: noise, uniform, mean, or the path of a picture.")
+        str, typer.Option(help="Starting image: noise, uniform, mean, or an image file.")
     ] = "noise",
     crop: Annotated[
-        str, typer.Option(help="auto: optimize only the receptive field; off: whole images.")
+        str,
+        typer.Option(
+            help="auto: optimize only the receptive field of the unit; off: the whole image."
+        ),
     ] = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made by other parameters.")
+        bool,
+        typer.Option("--overwrite", help="Replace results that were made with other parameters."),
     ] = False,
     decay: Annotated[
-        float | None, _regularizer("L2 decay: part of the image removed per step.")
+        float | None, _regularizer("L2 decay: fraction of the image removed at each step.")
     ] = None,
     blur_width: Annotated[
-        float | None, _regularizer("Sigma of the Gaussian blur, in pixels.")
+        float | None, _regularizer("Standard deviation of the Gaussian blur, in pixels.")
     ] = None,
-    blur_every: Annotated[int | None, _regularizer("Steps between blurs; 0 for no blur.")] = None,
+    blur_every: Annotated[int | None, _regularizer("Blur every N steps; 0 for never.")] = None,
     value_percentile: Annotated[
-        float | None, _regularizer("Clip values below this percentile.")
+        float | None, _regularizer("Set values below this percentile of magnitude to 0.")
     ] = None,
     norm_percentile: Annotated[
-        float | None, _regularizer("Clip pixels whose norm is below this percentile.")
+        float | None, _regularizer("Set pixels below this percentile of norm to 0.")
     ] = None,
     benefit_percentile: Annotated[
-        float | None,
-        _regularizer("Clip pixels whose signed contribution is below this percentile."),
+        float | None, _regularizer("Set pixels below this percentile of signed contribution to 0.")
     ] = None,
     contribution_percentile: Annotated[
-        float | None, _regularizer("Clip pixels whose contribution is below this percentile.")
+        float | None,
+        _regularizer("Set pixels below this percentile of absolute contribution to 0."),
     ] = None,
     blur_end: Annotated[
-        float | None, _regularizer("Sigma that the blur falls to by the end, in pixels.")
+        float | None,
+        _regularizer("Final blur width; the width goes linearly from --blur-width to this."),
     ] = None,
     total_variation: Annotated[
-        float | None, _regularizer("Step against total variation, in gray levels.")
+        float | None, _regularizer("Size of the step that reduces total variation, in gray levels.")
     ] = None,
-    shift: Annotated[
+    jitter: Annotated[
         float | None,
-        _regularizer("Jitter: shift the image at random, by up to this part of its size."),
+        _regularizer(
+            "Random translation by up to this fraction of the image's size.", "--jitter", "--shift"
+        ),
     ] = None,
     scale: Annotated[
-        float | None, _regularizer("Scale the image at random, by a factor of up to 1 + this.")
+        float | None, _regularizer("Random scaling by a factor of up to 1 + this.")
     ] = None,
     rotation: Annotated[
-        float | None, _regularizer("Rotate the image at random, by up to this many degrees.")
+        float | None, _regularizer("Random rotation by up to this many degrees.")
     ] = None,
     octaves: Annotated[
-        int | None, _regularizer("Number of octaves; in each one the net sees the image larger.")
+        int | None,
+        _regularizer("Number of stages, in which the net sees the image ever larger."),
     ] = None,
     octave_scale: Annotated[
-        float | None, _regularizer("How much larger the image is in each octave.")
+        float | None, _regularizer("Ratio of the image sizes in two successive octaves.")
     ] = None,
     fourier: Annotated[
-        float | None, _regularizer("Scale the step at frequency f by f to the power of minus this.")
+        float | None,
+        _regularizer("Scale the step at spatial frequency f by f to the power of minus this."),
     ] = None,
     decorrelate: Annotated[
-        float | None, _regularizer("How far steps follow the colors of photographs, 0 to 1.")
+        float | None,
+        _regularizer("Color decorrelation, 0 (off) to 1 (the color statistics of photographs)."),
     ] = None,
     diversity: Annotated[
-        float | None, _regularizer("Step away from the unit's other images, in gray levels.")
+        float | None,
+        _regularizer("Size of the step that makes the images of one unit differ, in gray levels."),
     ] = None,
 ) -> None:
-    """Find images that maximize the units of a layer (feature visualization).
+    """Feature visualization: find images that maximize the activation of units.
 
-    To continue after an interruption, run the same command again: pictures made by the same
-    parameters are not made twice. Results of other parameters are never replaced without
-    --overwrite.
+    Regularized gradient ascent from random starts (activation maximization), --seeds images per
+    unit, with a montage for each unit and one for the layer. Finished images are kept: run the same
+    command again to resume after an interruption. Images made with other parameters are replaced
+    only with --overwrite; montages made by other programs are never replaced.
     """
     changes = {
         "decay": decay,
@@ -131,7 +154,7 @@ def optimize(
         "contribution_percentile": contribution_percentile,
         "blur_end": blur_end,
         "total_variation": total_variation,
-        "shift": shift,
+        "jitter": jitter,
         "scale": scale,
         "rotation": rotation,
         "octaves": octaves,
@@ -151,7 +174,7 @@ def optimize(
         settings.rate,
         settings.iterations,
         start=start,
-        push=parse_push(push),
+        sign=parse_push(push),
         **{name: value for name, value in changes.items() if value is not None},
     )
     if direction and units != "all":
@@ -210,7 +233,7 @@ def optimize_layer(
 ) -> None:
     """Make one layer's pictures, and print what was found."""
     from deepvis_caffe.jobs.optimize import make_layer
-    from deepvis_caffe.optimizer.dead_relus import below_relus
+    from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
     net, store, seeds = job.net, job.store, len(ascents.seeds)
     steps = ascents.params.iterations
@@ -222,7 +245,7 @@ def optimize_layer(
         typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * seeds, below_relus(net, layer.name)), err=True)
+        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer.name)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(

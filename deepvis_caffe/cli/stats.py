@@ -29,14 +29,16 @@ def stats(
     plots: Annotated[bool, typer.Option(help="Also plot each layer.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for tables and plots.", show_default="RESULTS"),
+        typer.Option(
+            "--out", "-o", help="Folder for the tables and plots.", show_default="RESULTS/dataset"
+        ),
     ] = None,
 ) -> None:
-    """Write the statistics that `deepvis top-images` found: a CSV table and a plot per layer.
+    """Write the statistics of each unit that `deepvis top-images` collected.
 
-    For each unit: mean and standard deviation, share of zeros, how often it is active, and whether
-    it is dead. Also the most correlated unit and the selectivity for one class, where the scan has
-    them.
+    One CSV table and one plot per layer: mean and standard deviation, fraction of zeros, how often
+    a unit is active, dead units. If the scan recorded them: the most correlated unit, and the class
+    selectivity.
     """
     from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
     from deepvis_caffe.figures.plots import plot_layer

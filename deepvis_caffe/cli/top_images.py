@@ -1,4 +1,4 @@
-"""``deepvis top-images``: the images of a dataset that excite each unit most (top images)."""
+"""``deepvis top-images``: the maximally activating images of each unit in a dataset."""
 
 from __future__ import annotations
 
@@ -30,28 +30,25 @@ MOST_LISTED = 5
 def top_images(
     settings: Settings,
     layers: Annotated[
-        str, typer.Option(help="Layers to scan: a,b,c, or all that have weights.")
+        str, typer.Option(help="Layers to scan: a,b,c, or all layers with weights.")
     ] = "all",
     pictures: Annotated[
         str | None,
-        typer.Option(help="Layers to make pictures of: a,b,c, all of --layers, or none."),
+        typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units to make pictures of: 130,366 or 0-99 or all.")
+        str, typer.Option(help="Units to write images for: 130,366 or 0-99 or all.")
     ] = "all",
     modes: Annotated[
         str,
-        typer.Option(
-            help="Backward modes to show beside the crops: deconv,gradient,guided, or none."
-        ),
+        typer.Option(help="Saliency maps to write for each crop: deconv,gradient,guided, or none."),
     ] = "deconv",
-    every: Annotated[int, typer.Option(help="Use every N-th image only.", min=1)] = 1,
+    every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
     unique: Annotated[
-        bool, typer.Option("--unique", help="Use only one of exact duplicates.")
+        bool, typer.Option("--unique", help="Use exact duplicates only once.")
     ] = False,
     class_folders: Annotated[
-        bool,
-        typer.Option("--class-folders", help="Each folder in the folder of images is a class."),
+        bool, typer.Option("--class-folders", help="Treat the subfolders of --images as classes.")
     ] = False,
     correlation: Annotated[
         bool,
@@ -59,15 +56,21 @@ def top_images(
             "--correlation", help="Also compute the correlation between the units of each layer."
         ),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made from other images or nets.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace results that were made from other images, nets or flags."
+        ),
     ] = False,
 ) -> None:
-    """Find the top images of each unit in a dataset, and what in them excites it.
+    """Find the top images of each unit: those that activate it most in a dataset.
 
-    One pass over the images covers all layers; the pictures are made after it. To continue after an
-    interruption, run the same command again: nothing is made twice.
+    One pass over the dataset covers all layers and collects statistics of every unit. Then, for
+    each unit, the part of each top image in its receptive field is cropped, with a saliency map.
+    Finished work is kept: run the same command again to resume after an interruption.
     """
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net

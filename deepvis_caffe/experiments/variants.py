@@ -1,9 +1,9 @@
-"""Units under many sets of parameters: ``(job, units, seeds, [parameters]) -> runs on disk``.
+"""Runs of units under many sets of parameters: ``(job, units, seeds, [params]) -> runs on disk``.
 
-What sweeps, searches and comparisons of presets are made of. Each set of parameters has a results
-folder of its own, named by a digest of everything that decides the pixels; see
-`deepvis_caffe.results.layout.run_folder`. So no two sets share a picture, what one figure has made
-another one finds, and an interrupted figure goes on where it stopped.
+Sweeps, searches and comparisons of presets are made of these. Each set of parameters has its own
+results folder, named by a digest of everything that determines the pixels, see
+`deepvis_caffe.results.layout.run_folder`. So no two sets share a picture, one experiment reuses the
+runs of another, and an interrupted one resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ class Variants:
         Parameters
         ----------
         several
-            The sets of parameters; those that are there twice run once.
+            The sets of parameters; one that occurs twice runs once.
         progress
-            Called with the image steps that are done and that there are to do.
+            Called with the number of image steps done, and their total.
 
         Returns
         -------
         list of ResultStore
-            One for each set in turn.
+            One for each set, in order.
         """
         several = list(several)
         missing = {params: self.missing(params) for params in several}
@@ -106,7 +106,7 @@ class Variants:
         return [self.store(params) for params in several]
 
     def store(self, params: AscentParams) -> ResultStore:
-        """Where the runs of one set of parameters are."""
+        """The results folder of one set of parameters."""
         text = json.dumps(self._recipe(params), sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return ResultStore(run_folder(self.folder, digest))
@@ -126,23 +126,23 @@ class Variants:
         return not any(self.missing(params).values())
 
     def cell(self, params: AscentParams, unit: int, seed: int) -> Picture:
-        """One run's picture as figures show it, see `ResultStore.cell`."""
+        """The picture of one run as figures show it, see `ResultStore.cell`."""
         return self.store(params).cell(self.layer, unit, seed)
 
     def picture(self, params: AscentParams, unit: int, seed: int) -> Picture:
-        """One run's picture with the mean, as a net would see it."""
+        """The picture of one run with the mean, as a net sees it."""
         return read_image(self.store(params).picture(self.layer, unit, seed, BEST_XPM))
 
     def record(self, params: AscentParams, unit: int, seed: int) -> Record:
-        """One run's record."""
+        """The record of one run."""
         path = self.store(params).record(self.layer, unit, seed)
         record = read_record(path)
         if record is None:
-            raise ImageError(f"{path} is gone or damaged; give the same command again")
+            raise ImageError(f"{path} is missing or damaged; give the same command again")
         return record
 
     def label(self, unit: int) -> str | None:
-        """A unit's name, up to its first comma; None where it has none."""
+        """A unit's label up to its first comma; None if it has none."""
         name = label_of(self.job.labels, unit, self.target.count)
         return name.split(",")[0] if name else None
 
@@ -150,8 +150,6 @@ class Variants:
         """``pool10 unit 366, gorilla``."""
         name = self.label(unit)
         return f"{self.layer} unit {unit}" + (f", {name}" if name else "")
-
-    # -- parts -------------------------------------------------------------------------------
 
     def _recipe(self, params: AscentParams) -> Record:
         return {**self._base, "params": params.record()}
@@ -167,7 +165,7 @@ class Variants:
 
 
 def activation(record: Record) -> str:
-    """What a run reached, as figures write it; or why it reached nothing."""
+    """The activation that a run reached, as text; or why it reached none."""
     value = record["best_value"]
     if value is None:
         return str(record["stop"])

@@ -18,9 +18,9 @@ from typing import Any
 
 from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.cluster.cores import usable_cores
-from deepvis_caffe.dataset.decoders import Decoders, worth_decoders
+from deepvis_caffe.dataset.decoders import Decoders, processes_pay_off
 from deepvis_caffe.dataset.loader import check_prepared
-from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images, usual_batch
+from deepvis_caffe.dataset.scan import Scan, ScanParams, default_batch_size, merge, scan_images
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
@@ -90,7 +90,7 @@ def run_scan(
     params
         What the scan keeps.
     batch_size
-        Images that run side by side, `deepvis_caffe.dataset.scan.usual_batch` by default.
+        Images that run side by side, `deepvis_caffe.dataset.scan.default_batch_size` by default.
     shard_size
         Images that are lost where the pass is cut off; by default 64 to 512. Where a scan goes on,
         the size of the shards that are there counts.
@@ -199,9 +199,9 @@ def _ready(
     next_of: Mapping[int, range],
 ) -> _Reader:
     net = make_net()
-    size = batch_size or usual_batch(net)
+    size = batch_size or default_batch_size(net)
     decoders = None
-    if worth_decoders(net, source, threads):
+    if processes_pay_off(net, source, threads):
         decoders = Decoders(source, net.preprocessor, threads, size, next_of)
     return _Reader(net, source, params, size, threads, decoders)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.cluster.cores import usable_cores
-from deepvis_caffe.dataset.loader import DecodedImages, in_order, usual_room
+from deepvis_caffe.dataset.loader import ImageCache, default_cache_size, ordered_map
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import Example, unit_examples
@@ -96,7 +96,7 @@ def make_top_pictures(
     modes
         Backward modes to show beside the crops.
     room
-        Bytes of decoded images that each process keeps; `usual_room` by default.
+        Bytes of decoded images that each process keeps; `default_cache_size` by default.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def make_top_pictures(
     meter = ProgressMeter(job.progress, [1] * len(todo), before=len(units) - len(todo))
     meter.report()
     if room is None:
-        room = usual_room(job.processes)
+        room = default_cache_size(job.processes)
     make_state = partial(_ready, scanned=scanned, layer=layer, modes=tuple(modes), room=room)
     # A unit's files are written while the net computes the next: compressing takes as long.
     threads = max(1, usable_cores() // 2)
@@ -122,7 +122,7 @@ def make_top_pictures(
         ThreadPoolExecutor(threads, thread_name_prefix="write") as pool,
         closing(job.run(_examples, todo, make_state)) as ready,
     ):
-        written = in_order(lambda one: writer.write(todo[one[0]], one[1]), ready, pool, threads)
+        written = ordered_map(lambda one: writer.write(todo[one[0]], one[1]), ready, pool, threads)
         for number, _ in enumerate(written):
             meter.finish(number)
     return [
@@ -222,7 +222,7 @@ class _State:
     """What a process keeps from unit to unit."""
 
     net: Net
-    images: DecodedImages
+    images: ImageCache
     scanned: ScannedImages
     layer: str
     modes: tuple[str, ...]
@@ -236,7 +236,7 @@ def _ready(
     room: int,
 ) -> _State:
     net = make_net()
-    images = DecodedImages(scanned.source, net.preprocessor, room)
+    images = ImageCache(scanned.source, net.preprocessor, room)
     return _State(net, images, scanned, layer, modes)
 
 

@@ -72,7 +72,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
     model
         Layers and shapes; weights are not read.
     value
-        What is climbed.
+        The value that is maximized.
     where
         (y, x) in its map; None for all of it.
 

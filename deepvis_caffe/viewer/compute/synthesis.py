@@ -26,8 +26,8 @@ from deepvis_caffe.jobs.optimize import (
     write_result,
 )
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Step, optimize
-from deepvis_caffe.optimizer.dead_relus import unit_below
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
+from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
 from deepvis_caffe.results.records import Box, Record
 from deepvis_caffe.viewer.disk.library import Library
@@ -193,7 +193,7 @@ class Synthesis:
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
         """Climb the unit below the ReLU that silences this one; whether there is one."""
-        below = unit_below(self._net, plan.layer, plan.unit)
+        below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
         whole = self._making.params.diversity > 0
@@ -275,7 +275,7 @@ class _Shown:
         self._library, self._key, self._receptive_field = library, key, receptive_field
         self._next = 0.0
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Snapshot) -> None:
         now = time.monotonic()
         if step.step == 0 or now < self._next:  # the first is noise
             return
