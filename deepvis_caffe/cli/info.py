@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @with_settings(MODEL)
 def info(
     settings: Settings,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List every layer: type, output, receptive field, weights.
+    """List the layers: type, output shape, receptive field, number of weights.
 
-    Says, too, which engine runs the net, and where; none does without its weights.
+    Also prints which engine and device run the net. Without weights, only the structure is listed.
     """
     from deepvis_caffe.engines.layer_info import layer_infos
     from deepvis_caffe.engines.load import load_layers, load_net

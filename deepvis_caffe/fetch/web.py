@@ -11,8 +11,7 @@ from urllib.error import HTTPError
 
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.files import whole_file
-
-Progress = Callable[[int, int | None], None]
+from deepvis_caffe.progress import ProgressCallback
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without any data, not for the whole file
@@ -22,7 +21,7 @@ def download(
     url: str,
     path: Path,
     digest: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Download one file; it gets its name only once it is complete and verified.
@@ -73,7 +72,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{sum_.hexdigest()}"
 
 
-def _copy(url: str, path: Path, progress: Progress | None) -> None:
+def _copy(url: str, path: Path, progress: ProgressCallback | None) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "deepvis_caffe"})
     done, total = 0, None
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import EDGES, LayerScan
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.statistics import selectivity
@@ -103,7 +104,7 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
     often.legend()
     spread.scatter(found.moments.mean, found.moments.deviation(), s=8)
     spread.set(xlabel="mean", ylabel="standard deviation", title="over all positions and images")
-    correlation = found.moments.correlation()
+    correlation = pearson(found.moments)
     index, _ = selectivity(found.classes, found.moments.mean)
     if correlation is not None:
         shown = last.imshow(correlation, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")

@@ -26,6 +26,7 @@ from deepvis_caffe.dataset.correlation import Correlation, Pairs
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
 from deepvis_caffe.results.index import LayerResults, Results, Run, UnitResults
+from deepvis_caffe.results.layout import KINDS, MONTAGE, TREES
 
 Json = dict[str, Any]
 
@@ -34,8 +35,7 @@ HEIGHT = 999  # a history's points are whole numbers from 0, its lowest value, t
 LONGEST_LABEL = 300  # characters
 
 # Which pictures a unit has, as bits of one number.
-BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
-BITS |= {"max_gradient": 32, "max_guided": 64}
+BITS = {kind: 1 << bit for bit, kind in enumerate((MONTAGE, *KINDS, *TREES[1:]))}
 
 
 def index_json(
@@ -126,7 +126,7 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
             "best": [record.best_iteration, _rounded(record.best_value)],
             "top": record.met_top_iteration,
             "stop": record.stop,
-            "window": record.seen_part,
+            "window": record.receptive_field_in_picture,
             "history": history_json(run),
         }
 

@@ -23,6 +23,7 @@ from deepvis_caffe.files import whole_file
 from deepvis_caffe.page.data import correlation_text, dumps, index_json, part_texts
 from deepvis_caffe.page.single_file import PageTemplates, source_hash
 from deepvis_caffe.results.index import Results
+from deepvis_caffe.results.layout import gallery_page
 
 SCRIPTS = (
     "data.js",
@@ -71,7 +72,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
     ImageError
         The file cannot be written, or is a page that another program made. It is left as it was.
     """
-    page = results.folder / "index.html" if out is None else Path(out)
+    page = gallery_page(results.folder) if out is None else Path(out)
     _check_place(page)
     try:
         with _new_files(page.with_name(f"{page.stem}_files")) as new:

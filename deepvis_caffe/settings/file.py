@@ -29,14 +29,14 @@ FILE_NAME = "settings_local.py"
 VARIABLE = "DEEPVIS_SETTINGS"
 
 HEAD = """\
-# Settings of deepvis_caffe: point them at your own model. The file's name is settings_local.py;
-# `deepvis doctor --write-settings` writes it, and `deepvis doctor` checks what you write in it and
-# says how to mend it.
+# Settings for deepvis_caffe. Save this file as settings_local.py and point it at your model;
+# `deepvis doctor --write-settings` writes a fresh copy, and `deepvis doctor` checks it and explains
+# how to fix what is wrong.
 #
-# It is a Python file. Relative paths start at its folder. Every setting is also a flag of the
-# `deepvis` command (channel_swap is --channel-swap), and the flag wins. What is written none below
-# is None here, and words and paths stand in quotes. Names that begin with an underscore are your
-# own. A settings_local.py of the Deep Visualization Toolbox works as it is.
+# This is a Python file. Relative paths start at the folder that it is in. Every setting is also a
+# command-line flag of the same name (channel_swap is --channel-swap), and flags take precedence.
+# "none" in the descriptions is None here. Names that start with an underscore are yours to use.
+# A settings_local.py written for the Deep Visualization Toolbox also works as it is.
 """
 EXAMPLES: dict[str, Any] = {
     "prototxt": "path/to/deploy.prototxt",
@@ -106,7 +106,11 @@ def template_text() -> str:
         value = EXAMPLES.get(name, field.default)
         shown = str(value) if isinstance(value, Path) else value
         comment = textwrap.fill(
-            field.description or "", 100, initial_indent="# ", subsequent_indent="# "
+            field.description or "",
+            100,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_on_hyphens=False,
         )
         literal = f'"{shown}"' if isinstance(shown, str) else repr(shown)
         parts.append(f"{comment}\n{name} = {literal}\n")

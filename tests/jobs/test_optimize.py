@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
+from helpers.jobs import make_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from deepvis_caffe.engines.fingerprint import fingerprint
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.montage import vivid
-from deepvis_caffe.jobs.optimize import batches, make_layer
+from deepvis_caffe.jobs.optimize import batches
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 

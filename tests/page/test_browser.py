@@ -20,7 +20,7 @@ from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.figures.correlation_colors import STILL, colors
 from deepvis_caffe.page.page import write_page
 from deepvis_caffe.results.index import read_results
-from deepvis_caffe.results.store import folder_name
+from deepvis_caffe.results.layout import folder_name
 
 FIRE = "fire4/expand3x3"
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>"

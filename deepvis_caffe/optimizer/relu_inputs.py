@@ -1,4 +1,8 @@
-"""What to climb where a ReLU leaves nothing to climb: ``(net, layer) -> layers``."""
+"""The inputs of ReLUs: ``(net, layer) -> layers below``, where a silent unit has a gradient.
+
+A unit that is 0 behind a ReLU has a gradient of exactly 0, so an ascent cannot start from it. At
+the ReLU's input it has one.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,12 @@ from deepvis_caffe.model.shapes.layout import joined_axis
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
-HANDS_ON = ("Dropout", "LRN", "Pooling", "Split")  # a channel of theirs is one of their bottom's
+# Layers each of whose channels comes from one channel of their bottom, in the same order.
+CHANNEL_BY_CHANNEL = ("Dropout", "LRN", "Pooling", "Split")
 
 
-def below_relus(net: Net, name: str) -> list[str]:
-    """The layers right below the ReLUs that `name` reads, by way of layers without weights.
-
-    A unit that is off behind a ReLU has a gradient of exactly 0; below the ReLU it has one.
+def layers_below_relus(net: Net, name: str) -> list[str]:
+    """The layers directly below the ReLUs that `name` reads through layers without weights.
 
     Parameters
     ----------
@@ -25,7 +28,7 @@ def below_relus(net: Net, name: str) -> list[str]:
     graph = net.model.graph
     found: dict[str, None] = {}
     wanted = [graph.gradient_start(name)]
-    for value in wanted:  # grows on the way
+    for value in wanted:  # grows as it goes
         layer = graph.producer[value]
         if layer.type == "ReLU" and layer.param.relu_param.negative_slope == 0:
             found |= dict.fromkeys(filter(None, [graph.start_name(layer.bottoms[0])]))
@@ -34,18 +37,19 @@ def below_relus(net: Net, name: str) -> list[str]:
     return list(found)
 
 
-def unit_below(net: Net, name: str, unit: int) -> tuple[str, int] | None:
-    """The same unit right below the ReLU that it comes from, by its layer's name and its number.
+def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
+    """The same unit directly below its ReLU: the layer's name and the channel.
 
     Parameters
     ----------
     name, unit
-        A layer or blob, and a channel of it. Of a concatenation, the channel of that bottom.
+        A layer or blob, and a channel of it. A channel of a concatenation is followed into the
+        bottom that it comes from.
 
     Returns
     -------
     tuple or None
-        None where the unit does not come from a ReLU, or not unchanged.
+        None if the unit does not come from a ReLU channel by channel.
     """
     graph = net.model.graph
     value = graph.gradient_start(name)
@@ -62,7 +66,7 @@ def unit_below(net: Net, name: str, unit: int) -> tuple[str, int] | None:
                 unit -= channels
             else:
                 return None
-        elif layer.type in HANDS_ON:
+        elif layer.type in CHANNEL_BY_CHANNEL:
             value = layer.bottoms[0]
         else:
             return None
