@@ -22,7 +22,7 @@ from deepvis_caffe.engines.fingerprint import fingerprint
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.montage import vivid
-from deepvis_caffe.jobs.optimize import batches
+from deepvis_caffe.jobs.batches import batches
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 
