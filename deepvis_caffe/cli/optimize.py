@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,13 +27,77 @@ if TYPE_CHECKING:
 
 # Layers with units of their own: others pass the same units on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
-REGULARIZERS = "Regularizers and transforms (override the preset)"
+# Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
+REGULARIZERS: dict[str, tuple[Any, ...]] = {
+    "decay": (float, "L2 decay: fraction of the image removed at each step."),
+    "blur_width": (float, "Standard deviation of the Gaussian blur, in pixels."),
+    "blur_every": (int, "Blur every N steps; 0 for never."),
+    "value_percentile": (float, "Set values below this percentile of magnitude to 0."),
+    "norm_percentile": (float, "Set pixels below this percentile of norm to 0."),
+    "benefit_percentile": (float, "Set pixels below this percentile of signed contribution to 0."),
+    "contribution_percentile": (
+        float,
+        "Set pixels below this percentile of absolute contribution to 0.",
+    ),
+    "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
+    "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
+    "jitter": (
+        float,
+        "Random translation by up to this fraction of the image's size.",
+        "--jitter",
+        "--shift",
+    ),
+    "scale": (float, "Random scaling by a factor of up to 1 + this."),
+    "rotation": (float, "Random rotation by up to this many degrees."),
+    "octaves": (int, "Number of stages, in which the net sees the image ever larger."),
+    "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
+    "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
+    "decorrelate": (
+        float,
+        "Color decorrelation, 0 (off) to 1 (the color statistics of photographs).",
+    ),
+    "diversity": (
+        float,
+        "Size of the step that makes the images of one unit differ, in gray levels.",
+    ),
+}
+PANEL = "Regularizers and transforms (override the preset)"
 
 
-def _regularizer(help_: str, *flags: str) -> Any:
-    return typer.Option(*flags, help=help_, rich_help_panel=REGULARIZERS, show_default=False)
+def with_regularizers(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `REGULARIZERS`; its `changes` receives those that are set."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        flags = {name: given.pop(name) for name in REGULARIZERS}
+        changes = {name: value for name, value in flags.items() if value is not None}
+        command(**given, changes=changes)
+
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        parameters += _regularizer_flags() if name == "changes" else [parameter]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}  # Typer reads these
+    del run.__wrapped__
+    return run
 
 
+def _regularizer_flags() -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                type_ | None,
+                typer.Option(*names, help=help_, rich_help_panel=PANEL, show_default=False),
+            ],
+        )
+        for name, (type_, help_, *names) in REGULARIZERS.items()
+    ]
+
+
+@with_regularizers
 @with_settings(MODEL, OPTIMIZER)
 def optimize(
     settings: Settings,
@@ -78,64 +144,8 @@ def optimize(
         bool,
         typer.Option("--overwrite", help="Replace results that were made with other parameters."),
     ] = False,
-    decay: Annotated[
-        float | None, _regularizer("L2 decay: fraction of the image removed at each step.")
-    ] = None,
-    blur_width: Annotated[
-        float | None, _regularizer("Standard deviation of the Gaussian blur, in pixels.")
-    ] = None,
-    blur_every: Annotated[int | None, _regularizer("Blur every N steps; 0 for never.")] = None,
-    value_percentile: Annotated[
-        float | None, _regularizer("Set values below this percentile of magnitude to 0.")
-    ] = None,
-    norm_percentile: Annotated[
-        float | None, _regularizer("Set pixels below this percentile of norm to 0.")
-    ] = None,
-    benefit_percentile: Annotated[
-        float | None, _regularizer("Set pixels below this percentile of signed contribution to 0.")
-    ] = None,
-    contribution_percentile: Annotated[
-        float | None,
-        _regularizer("Set pixels below this percentile of absolute contribution to 0."),
-    ] = None,
-    blur_end: Annotated[
-        float | None,
-        _regularizer("Final blur width; the width goes linearly from --blur-width to this."),
-    ] = None,
-    total_variation: Annotated[
-        float | None, _regularizer("Size of the step that reduces total variation, in gray levels.")
-    ] = None,
-    jitter: Annotated[
-        float | None,
-        _regularizer(
-            "Random translation by up to this fraction of the image's size.", "--jitter", "--shift"
-        ),
-    ] = None,
-    scale: Annotated[
-        float | None, _regularizer("Random scaling by a factor of up to 1 + this.")
-    ] = None,
-    rotation: Annotated[
-        float | None, _regularizer("Random rotation by up to this many degrees.")
-    ] = None,
-    octaves: Annotated[
-        int | None,
-        _regularizer("Number of stages, in which the net sees the image ever larger."),
-    ] = None,
-    octave_scale: Annotated[
-        float | None, _regularizer("Ratio of the image sizes in two successive octaves.")
-    ] = None,
-    fourier: Annotated[
-        float | None,
-        _regularizer("Scale the step at spatial frequency f by f to the power of minus this."),
-    ] = None,
-    decorrelate: Annotated[
-        float | None,
-        _regularizer("Color decorrelation, 0 (off) to 1 (the color statistics of photographs)."),
-    ] = None,
-    diversity: Annotated[
-        float | None,
-        _regularizer("Size of the step that makes the images of one unit differ, in gray levels."),
-    ] = None,
+    *,
+    changes: dict[str, float],
 ) -> None:
     """Feature visualization: find images that maximize the activation of units.
 
@@ -144,25 +154,6 @@ def optimize(
     command again to resume after an interruption. Images made with other parameters are replaced
     only with --overwrite; montages made by other programs are never replaced.
     """
-    changes = {
-        "decay": decay,
-        "blur_width": blur_width,
-        "blur_every": blur_every,
-        "value_percentile": value_percentile,
-        "norm_percentile": norm_percentile,
-        "benefit_percentile": benefit_percentile,
-        "contribution_percentile": contribution_percentile,
-        "blur_end": blur_end,
-        "total_variation": total_variation,
-        "jitter": jitter,
-        "scale": scale,
-        "rotation": rotation,
-        "octaves": octaves,
-        "octave_scale": octave_scale,
-        "fourier": fourier,
-        "decorrelate": decorrelate,
-        "diversity": diversity,
-    }
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents, TargetLayer
@@ -175,7 +166,7 @@ def optimize(
         settings.iterations,
         start=start,
         sign=parse_push(push),
-        **{name: value for name, value in changes.items() if value is not None},
+        **changes,
     )
     if direction and units != "all":
         raise SettingsError("--units and --direction exclude each other; give one of them")

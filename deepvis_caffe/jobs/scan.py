@@ -178,7 +178,7 @@ def _reader_maker(
 ) -> Callable[[Callable[[], Net]], _Reader]:
     threads = max(1, usable_cores() // job.processes)
     next_of: Mapping[int, range] = {}
-    if isinstance(job.where, Serial):  # elsewhere nobody knows which shard a process gets next
+    if isinstance(job.where, Serial):  # other processes get their shards in no fixed order
         next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}
     return partial(
         _ready,

@@ -102,9 +102,14 @@ class ResultStore:
         return {unit: sorted(found[unit]) for unit in sorted(found)}
 
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
-        """What a montage shows of one run, read from disk; see `montage_cell`."""
+        """What a montage shows of one run: its ``best_X``, read from disk.
+
+        Cut to the unit's receptive field, with its contrast stretched, and enlarged where it is
+        small; see `deepvis_caffe.figures.montage.cell_of`.
+        """
         picture = read_image(self.picture(layer, unit, seed, BEST_X))
-        return montage_cell(picture, read_record(self.record(layer, unit, seed)) or {})
+        record = read_record(self.record(layer, unit, seed)) or {}
+        return cell_of(picture, record.get("sees"), record.get("window"))
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -198,8 +203,8 @@ class ResultStore:
         record
             Holds ``"recipe"``; layer, unit and seeds are added.
         cells
-            The `montage_cell` of seeds that are still in memory. Those of the others are read from
-            disk, where they must be.
+            What `cell` would read, by seed, for runs that are still in memory. The others are read
+            from disk, where they must be.
 
         Raises
         ------
@@ -260,21 +265,6 @@ class ResultStore:
             name = layout.parse_file(OPTIMIZED, folder.name, path.name)
             if isinstance(name, layout.Montage):
                 yield int(name.unit), read_record(path) or {}
-
-
-def montage_cell(picture: Picture, record: Record) -> Picture:
-    """What a montage shows of one run: ``best_X``, cut to the unit's receptive field.
-
-    Its contrast is stretched, and it is enlarged where it is small.
-
-    Parameters
-    ----------
-    picture
-        The run's ``best_X``, (H, W, 3) RGB uint8.
-    record
-        The run's record, see `ResultStore.write_run`.
-    """
-    return cell_of(picture, record.get("sees"), record.get("window"))
 
 
 def _write_with_record(path: Path, picture: Picture, record: Record) -> Path:
