@@ -157,8 +157,8 @@ class ScanParams:
     Parameters
     ----------
     layers
-        Names of layers or blobs, whose activations are read; with ``:raw`` the values before any
-        in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
+        Names of layers or blobs, whose activations are read. ``name:raw`` reads the values before
+        any in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
     count
         Top images to keep of each unit.
     correlation

@@ -267,7 +267,7 @@ def unit_examples(
     field = field_of(net, layer)
     in_windows = _is_small(field, net.preprocessor)
     values, diffs = saliency_maps_at(
-        net, net.model.graph.activation(layer), unit, x.astype(np.float32), where, modes, in_windows
+        net, layer, unit, x.astype(np.float32), where, modes, in_windows
     )
     examples = []
     for number, k in enumerate(places):

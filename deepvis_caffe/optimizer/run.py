@@ -67,9 +67,9 @@ def optimize(
     net
         From `load_net`.
     layer
-        A layer's or blob's name. It means the activation; where in-place ReLUs come last in that,
-        the value below them, which is the same for a unit that is on, and leaves a gradient to one
-        that is off. ``conv1:raw`` is the layer's own output, before any in-place layer. See
+        A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
+        below them are maximized: they are the same for a unit that is on, and have a gradient for
+        one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
         `deepvis_caffe.model.graph`.
     units
         Channels of that layer; or instead sums of channels, directions or the whole layer, see
