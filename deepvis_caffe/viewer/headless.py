@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError
-from deepvis_caffe.image import write_image
+from deepvis_caffe.image import Picture, write_image
 from deepvis_caffe.viewer.session import Session
 
 LONGEST = 120.0  # seconds that one picture may take
@@ -33,8 +33,7 @@ def run_headless(
     written: list[Path] = []
     last = -1
     for number in range(1, frames + 1):
-        last = _wait(session, last)
-        _, picture = session.draw()
+        last, picture = _wait(session, last)
         written.append(write_image(folder / f"frame_{number:04d}.png", picture))
         if progress:
             progress(number, frames)
@@ -43,16 +42,19 @@ def run_headless(
     return written
 
 
-def _wait(session: Session, last: int) -> int:
-    """Wait until another frame than `last` is on the picture, whole; its number."""
+def _wait(session: Session, last: int) -> tuple[int, Picture]:
+    """Wait until another frame than `last` is on the picture, whole; its number and the picture."""
     until = time.monotonic() + LONGEST
     while time.monotonic() < until:
         session.wake.wait(0.05)
         session.draw()
-        shown = session.shown
-        whole = session.settled and not session.reading
-        if whole and shown is not None and shown != last:
-            return shown
+        if session.settled and not session.reading:
+            # With all that was read since. A live source may have gone on, too: the number is that
+            # of this picture, or the next wait would take the same frame for another.
+            _, picture = session.draw()
+            shown = session.shown
+            if session.settled and shown is not None and shown != last:
+                return shown, picture
         if session.trouble:
             break
     raise DeepVisError(session.trouble or f"no frame came within {LONGEST:g} seconds")

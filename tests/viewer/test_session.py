@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
-from deepvis_caffe.viewer.compute.request import Request, Result
+from deepvis_caffe.viewer.compute.request import Request, Result, request_of
 from deepvis_caffe.viewer.compute.synthesis import Making
 from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.disk import library as library_module
@@ -30,11 +29,13 @@ from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
+from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.state import State
 
 Start = Callable[..., Session]
+STATUS = 30  # rows at the bottom that say how long things took
 
 
 @pytest.fixture
@@ -50,9 +51,10 @@ def photos(tmp_path: Path) -> Path:
 def start(engine: str, tmp_path: Path, photos: Path) -> Iterator[Start]:
     sessions: list[Session] = []
 
-    def make(source: str | None = None, making: Making | None = None) -> Session:
+    def make(source: str | Source | None = None, making: Making | None = None) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
-        sources = parse_sources(source or str(photos))
+        named = not isinstance(source, Source)
+        sources = parse_sources(source or str(photos)) if named else [source]
         session = Session(Parts(net, sources, tmp_path / "out", LABELS, making), 900, 700)
         session.start()
         sessions.append(session)
@@ -127,8 +129,7 @@ def test_what_is_drawn_is_the_screen_of_its_view(start: Start) -> None:
     session.press("b")
     picture = settle(session)
     plain = Screen().draw(session._view(), 900, 700)
-    status = 700 - 30  # its time is another one
-    np.testing.assert_array_equal(picture[:status], plain[:status])
+    np.testing.assert_array_equal(picture[:-STATUS], plain[:-STATUS])
 
 
 def test_images_go_on_and_back_and_freezing_does_not_hinder(start: Start) -> None:
@@ -223,8 +224,7 @@ def test_screenshots_are_what_is_shown(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "out" / "viewer" / "shot_0001.png"
     eventually(path.exists)
     saved = cv2.imread(str(path))[..., ::-1]
-    status = 700 - 30
-    np.testing.assert_array_equal(saved[:status], picture[:status])
+    np.testing.assert_array_equal(saved[:-STATUS], picture[:-STATUS])
 
 
 def test_sizes_are_kept_within_limits(start: Start) -> None:
@@ -326,20 +326,30 @@ def test_headless_waits_for_the_pictures_on_disk(
     folder = tmp_path / "out" / "regularized_opt" / "fc"
     for unit in range(4):
         write_image(folder / f"fc_{unit:04d}_montage.jpg", np.full((20, 20, 3), 200, np.uint8))
-
-    def slowly(path: Path) -> np.ndarray:
-        time.sleep(0.2)
-        return read_image(path)
-
-    monkeypatch.setattr(library_module, "read_image", slowly)
-    monkeypatch.setattr(patterns_module, "read_image", slowly)
     session = start()
     session.press("o")
+    settle(session)
+    drawn: list[int] = []
+
+    def draw() -> tuple[int, np.ndarray]:
+        number, picture = Session.draw(session)
+        drawn.append(number)
+        return number, picture
+
+    def read_behind(path: Path) -> np.ndarray:
+        before = len(drawn)
+        eventually(lambda: len(drawn) > before)
+        return read_image(path)
+
+    monkeypatch.setattr(session, "draw", draw)
+    monkeypatch.setattr(library_module, "read_image", read_behind)
+    monkeypatch.setattr(patterns_module, "read_image", read_behind)
     session.press("s")
-    run_headless(session, 1, tmp_path / "shots")
+    (path,) = run_headless(session, 1, tmp_path / "shots")
     view = session._view()
     assert sorted(view.patterns) == [0, 1, 2, 3]
     assert len(view.unit.optimized) == 1
+    np.testing.assert_array_equal(read_image(path), session.draw()[1])
 
 
 def test_headless_says_what_the_worker_says(start: Start, tmp_path: Path) -> None:
@@ -372,15 +382,55 @@ def test_a_session_that_never_started_closes(engine: str, tmp_path: Path, photos
     assert session.close()
 
 
+class Noise(Source):
+    """Another picture each time, as fast as they are taken."""
+
+    live = True
+    name = "noise"
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def read(self, pause: Pause) -> Shot:
+        pause(0.001)  # leave others some time, too
+        return Shot(self._rng.integers(0, 256, (24, 32, 3)).astype(np.uint8), self.name)
+
+
 def test_a_stream_that_never_rests_is_settled_all_the_same(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (32, 24))
-    for level in range(0, 250, 5):
-        writer.write(np.full((24, 32, 3), level, np.uint8))
-    writer.release()
-    session = start(str(path))
+    session = start(Noise())
     written = run_headless(session, 3, tmp_path / "shots")
     session.press("o")
     settle(session)
-    assert len({cv2.imread(str(path)).tobytes() for path in written}) == 3
+    assert len({read_image(path)[:-STATUS].tobytes() for path in written}) == 3
     assert session.live
+
+
+class Timed(Session):
+    """A session whose stream has a new result just before those drawings that the test names."""
+
+    def __init__(self, parts: Parts, fresh: Iterable[bool]) -> None:
+        super().__init__(parts, 320, 240)
+        self._noise, self._fresh, self._frame_numbers = Noise(), iter(fresh), itertools.count(1)
+        self.state = replace(self.state, unit_images=False)  # nothing is read from disk
+
+    def draw(self, stop: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray]:
+        if next(self._fresh):
+            picture = self._noise.read(lambda seconds: None).picture
+            frame = Frame(picture, next(self._frame_numbers), "noise", live=True)
+            self._parts.frames.put(frame)
+            compute = self._parts.worker._compute
+            self._parts.results.put(compute(frame, request_of(self.state, self.scene)))
+        drawn = super().draw(stop)
+        self.wake.set()
+        return drawn
+
+
+def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Path) -> None:
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
+    for fresh in itertools.product((True, False), repeat=5):
+        parts = Parts(net, [Noise()], tmp_path / "out", LABELS)
+        session = Timed(parts, itertools.chain(fresh, itertools.repeat(True)))
+        written = run_headless(session, 3, tmp_path / "shots")
+        pictures = {read_image(path)[:-STATUS].tobytes() for path in written}
+        assert len(pictures) == 3, fresh
+        assert session.close()

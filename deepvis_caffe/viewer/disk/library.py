@@ -78,13 +78,18 @@ class Library:
         there.
     changed
         Called when there is something new to show, from any thread.
+    clock
+        Seconds that go by.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], changed: Callable[[], None] = lambda: None
+        self,
+        folder: str | os.PathLike[str],
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = Path(folder)
-        self._changed = changed
+        self._changed, self._clock = changed, clock
         self._thread = Background("library", self._run)
         self._news = self._thread.news
         self._wanted: OrderedDict[Wanted, None] = OrderedDict()  # newest last
@@ -200,7 +205,7 @@ class Library:
             known, unfinished = layer is not None, layer is not None and layer.disk.unfinished
         else:
             known, unfinished = self._units.get((entry, unit)) is not None, False
-        recently = time.monotonic() - self._looked.get(wanted, -LOOK_EVERY) < LOOK_EVERY
+        recently = self._clock() - self._looked.get(wanted, -LOOK_EVERY) < LOOK_EVERY
         if wanted == self._reading or (known and recently and not unfinished):
             return
         self._wanted[wanted] = None
@@ -248,7 +253,7 @@ class Library:
         self._version += 1
         cells = {**layer.made, **layer.disk.cells}
         layer.shown = self._version, MappingProxyType(cells)
-        layer.shown_at, layer.hidden = time.monotonic(), False
+        layer.shown_at, layer.hidden = self._clock(), False
         self._layers.put(entry, layer, sum(one.nbytes for one in cells.values()))
 
     # -- on the thread -------------------------------------------------------------------------
@@ -270,7 +275,7 @@ class Library:
             except Exception:  # whatever it was, the window lives on without these pictures
                 log.warning("cannot read the pictures of %s", entry.name, exc_info=True)
             with self._news:
-                self._looked[wanted] = time.monotonic()
+                self._looked[wanted] = self._clock()
                 self._reading = None
                 if more and wanted not in self._wanted:  # the rest, after whatever is newer
                     self._wanted[wanted] = None
@@ -312,14 +317,14 @@ class Library:
         with self._news:
             layer = self._layers.get(entry)
             if layer is None:
-                layer = _Layer(LayerPatterns(self._folder(entry), entry))
+                layer = _Layer(LayerPatterns(self._folder(entry), entry, self._clock))
                 self._take_made(layer, entry)
                 self._show(entry, layer)
         new = not layer.disk.unfinished and layer.disk.look()
         new = layer.disk.read(AT_A_TIME) or new
         with self._news:
             layer.hidden, more = layer.hidden or new, layer.disk.unfinished
-            due = not more or time.monotonic() - layer.shown_at >= SHOW_EVERY
+            due = not more or self._clock() - layer.shown_at >= SHOW_EVERY
             if layer.hidden and due:
                 self._take_made(layer, entry)
                 self._show(entry, layer)

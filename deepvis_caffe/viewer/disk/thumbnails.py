@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError
@@ -40,6 +41,8 @@ class LayerPatterns:
         The layer's.
     entry
         The layer.
+    clock
+        Seconds that go by.
 
     Attributes
     ----------
@@ -48,10 +51,12 @@ class LayerPatterns:
         something has changed, so that other threads may read it.
     """
 
-    def __init__(self, folder: LayerFolder, entry: Entry) -> None:
+    def __init__(
+        self, folder: LayerFolder, entry: Entry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.cells: dict[int, Picture] = {}
         self.largest = largest(entry.units)
-        self._folder, self._entry = folder, entry
+        self._folder, self._entry, self._clock = folder, entry, clock
         self._listed = 0
         self._sources: dict[int, Source] = {}  # what each cell was read from
         self._sprite: Source | None = None
@@ -90,7 +95,7 @@ class LayerPatterns:
 
     def read(self, seconds: float) -> bool:
         """Read for some time, at least one picture; whether `cells` differ now."""
-        until, new = time.monotonic() + seconds, {}
+        until, new = self._clock() + seconds, {}
         while self._todo:
             unit, source, files = self._todo.pop()
             try:
@@ -100,7 +105,7 @@ class LayerPatterns:
             else:
                 new[unit] = shrunk(picture, self.largest).copy()
                 self._sources[unit] = source
-            if time.monotonic() >= until:
+            if self._clock() >= until:
                 break
         if new:
             self.cells = {**self.cells, **new}

@@ -63,25 +63,38 @@ class Viewer:
         self.window = Window(display, "deepvis")
 
     def press(self, *keys: str) -> None:
-        """Press keys, by our names, in the window and on its twin, one after the other's effect."""
+        """Press keys, by our names, in the window and on its twin, one after the other's effect.
+
+        Each key must change what is shown, or nobody could tell when the window has handled it.
+        """
         for key in keys:
+            before = self.same()
             names = {"left": "Left", "right": "Right", "up": "Up", "down": "Down", "esc": "Escape"}
             self.window.press(names.get(key, key))
             self.twin.press(key)
-            self.same()
+            self.same(before)
 
-    def same(self) -> np.ndarray:
-        """Wait until the window shows what its twin draws; what it shows.
+    def same(self, before: np.ndarray | None = None) -> np.ndarray:
+        """Wait until the window shows what its twin draws in the end; what it shows.
 
         Where that does not happen both stay with the screenshots.
+
+        Parameters
+        ----------
+        before
+            What was shown before something was done to both. The twin's picture must differ from
+            it: two that still show the old source, say, look the same, too.
         """
 
         def alike() -> list[np.ndarray]:
-            _, expected = self.twin.draw()
-            seen = self.window.look()
-            if not self.twin.settled or seen.shape != expected.shape:
+            self.twin.draw()
+            if not self.twin.settled or self.twin.reading:
                 return []
-            return [seen] if np.array_equal(seen[:-STATUS], expected[:-STATUS]) else []
+            _, expected = self.twin.draw()
+            if before is not None and shows(expected, before):
+                return []
+            seen = self.window.look()
+            return [seen] if shows(seen, expected) else []
 
         try:
             return eventually(alike, LONG)[0]
@@ -101,6 +114,11 @@ class Viewer:
         """Wait for the process's end: its exit code, and what it said."""
         _, said = self.process.communicate(timeout=LONG)
         return self.process.returncode, said
+
+
+def shows(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures are the same, but for the status line."""
+    return np.array_equal(one[:-STATUS], other[:-STATUS])
 
 
 @contextmanager
@@ -170,7 +188,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
 
 def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
     with viewing(display, small, "chelsea") as viewer:
-        viewer.same()
+        before = viewer.same()
         place = next(
             (y, x)
             for y in range(0, SIZE[1], 5)
@@ -181,11 +199,12 @@ def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
         viewer.window.click(place[1], place[0])
         for kind in ("move", "click"):
             viewer.twin.mouse(kind, *place)  # type: ignore[arg-type]
-        viewer.same()
+        before = viewer.same(before)
         assert viewer.twin.state.layer == 1
-        viewer.window.hold("shift", "t")  # OpenCV's Qt windows tell of "t"
-        viewer.twin.press("T")
-        viewer.same()
+        with viewer.window.holding("shift"):
+            viewer.window.press("t")  # OpenCV's Qt windows tell of "t"
+            viewer.twin.press("T")
+            viewer.same(before)
         assert viewer.twin.state.individual == 1
 
 
