@@ -128,7 +128,7 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
-    from deepvis_caffe.viewer.compute.synthesis import Making
+    from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
     from deepvis_caffe.viewer.parts import Parts
     from deepvis_caffe.viewer.session import Session
     from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -139,5 +139,5 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     )
     net = load_net(settings)
     labels = labels_for(settings, net)
-    making = Making(params, settings.seeds, labels) if synthesis else None
-    return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
+    how = SynthesisParams(params, settings.seeds, labels) if synthesis else None
+    return Session(Parts(net, sources, settings.results, labels, how), *settings.window)

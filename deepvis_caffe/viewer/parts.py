@@ -10,16 +10,16 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import Result
-from deepvis_caffe.viewer.compute.synthesis import Making, Synthesis
-from deepvis_caffe.viewer.compute.threads import Frame, Newest
+from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
-from deepvis_caffe.viewer.disk.correlations import Correlations
+from deepvis_caffe.viewer.disk.correlations import Correlations, Relations
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
-from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
-from deepvis_caffe.viewer.state.state import Scene
+from deepvis_caffe.viewer.state.catalogue import catalogue
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
+from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class Parts:
         The results folder.
     labels
         Names of classes.
-    making
-        How images of units are synthesised.
+    synthesis
+        How images of units are optimized, if they are.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Parts:
         sources: Sequence[Source],
         results: Path,
         labels: Labels = (),
-        making: Making | None = None,
+        synthesis: SynthesisParams | None = None,
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
@@ -71,7 +71,8 @@ class Parts:
         self._pushed: Pushed | None = None
         self.library = Library(results, lambda: self._changed())
         self.correlations = Correlations(results, lambda: self._changed())
-        self._synthesis = Synthesis(net, self.library, making) if making else None
+        self.relations = Relations(self.library, self.correlations, self.scene)
+        self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         self.worker = Worker(
             Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
         )
@@ -103,10 +104,21 @@ class Parts:
         """Whether images of units can be synthesised here."""
         return self._synthesis is not None
 
-    def want(self, entry: Entry | None, unit: int) -> None:
-        """Say which unit should have images made; None for none."""
-        if self._synthesis is not None:
-            self._synthesis.want(entry, unit)
+    def request(self, state: State) -> None:
+        """Ask the threads for everything that a state shows.
+
+        The only place that does: all else looks at what is known by now. Called for every frame;
+        costs nothing where everything is known.
+        """
+        entry = self.scene.entries[state.layer]
+        self.worker.request(request_of(state, self.scene))
+        if state.correlation:
+            self.correlations.request(entry)
+        units = [state.unit] if state.unit_images else []
+        units += [unit for unit, _ in self.relations.partners(state)]
+        self.library.request(entry, units, state.optimized)
+        wanted = entry if state.synthesis else None
+        if self._synthesis is not None and self._synthesis.request(wanted, state.unit):
             self.worker.nudge()
 
     def close(self) -> bool:

@@ -11,27 +11,28 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.request import Result, request_of
-from deepvis_caffe.viewer.compute.threads import Frame, Newest
 from deepvis_caffe.viewer.disk.recorder import Recorder
-from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.panes.screen import Screen
+from deepvis_caffe.viewer.panes.view import Hover, Status, View
 from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.sources.source import Source
 from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, help_table
-from deepvis_caffe.viewer.state.mouse import MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
 from deepvis_caffe.viewer.state.state import State
-from deepvis_caffe.viewer.state.view import Hover, Status, UnitPictures, View
+from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.threads import Newest
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts
 
+NO_PICTURES = UnitPictures()
 MESSAGE = 6.0  # seconds that a message stays
 POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
 RATE_EVERY = 0.5  # seconds between two counts of results a second
@@ -63,7 +64,6 @@ class Session:
         self.running = True
         self.wake = threading.Event()
         self._screen = Screen([*help_table(), mouse_help()])
-        self._relations = Relations(parts.library, parts.correlations)
         self._frames: Newest[Frame] = parts.frames
         self._frame: Frame | None = None
         self._result: Result | None = None
@@ -75,7 +75,7 @@ class Session:
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
         self._draw_seconds, self._said_draw_seconds = 0.0, 0.0
-        self._number, self._key = 0, None
+        self._number = 0
         self._picture: Picture | None = None
         self._recorder = Recorder(parts.folder, self.say)
         self._commands: dict[str, Callable[[], None]] = {
@@ -121,7 +121,7 @@ class Session:
         self._hover = None if kind == "leave" else Hover(y, x)
         self._pointed = time.monotonic()
         if kind == "click":
-            hit = self._screen.hit(self._view(), y, x)
+            hit = self.hit(y, x)
             if hit is not None and hit.kind == "command":
                 self.act(hit.value)
             else:
@@ -165,30 +165,41 @@ class Session:
         """
         self.wake.clear()
         self._take()
-        view = self._view()
-        key: Any = (
-            view.state,
-            view.status,
-            view.hover,
-            view.result and view.result.number,
-            view.result is None and view.frame and view.frame.number,  # shown until there is one
-            view.unit,  # by identity, as it is itself while nothing is new
-            view.patterns_version,
-            view.failure,
-            view.relation,  # likewise
-            self._width,
-            self._height,
-        )
-        if key != self._key or self._picture is None:
-            begun = time.perf_counter()
-            may_stop = stop if self._picture is not None else lambda: False
-            picture = self._screen.draw(view, self._width, self._height, may_stop)
-            if picture is not None:
-                self._draw_seconds = time.perf_counter() - begun
-                self._picture, self._key, self._number = picture, key, self._number + 1
-                self._recorder.show(picture)
+        self._parts.request(self.state)
+        view = self.view
+        begun = time.perf_counter()
+        may_stop = stop if self._picture is not None else lambda: False
+        picture = self._screen.draw(view, self._width, self._height, may_stop)
+        if picture is not None and picture is not self._picture:
+            self._draw_seconds = time.perf_counter() - begun
+            self._picture, self._number = picture, self._number + 1
+            self._recorder.show(picture)
         assert self._picture is not None
         return self._number, self._picture
+
+    @property
+    def view(self) -> View:
+        """What the panes are given now: the state, and what is known by now."""
+        state, parts = self.state, self._parts
+        entry = self.scene.entries[state.layer]
+        library = parts.library
+        return View(
+            state=state,
+            scene=self.scene,
+            preprocessor=parts.preprocessor,
+            frame=self._frame,
+            result=self._result,
+            unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
+            optimized=library.optimized(entry),
+            failure=self.trouble,
+            relation=parts.relations.of(state),
+            status=self._status(),
+            hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
+        )
+
+    def hit(self, y: int, x: int) -> Hit | None:
+        """What lies at a pixel of the picture that was drawn last."""
+        return self._screen.hit(self.view, y, x)
 
     @property
     def settled(self) -> bool:
@@ -197,11 +208,11 @@ class Session:
 
     @property
     def reading(self) -> bool:
-        """Whether pictures of units that would be shown are still read from disk."""
+        """Whether something that would be shown is still being read from disk."""
         parts = self._parts
         if parts.correlations.busy:
             return True
-        self._view()  # asks for what goes with what was read just now
+        parts.request(self.state)  # a correlation that was just read tells whose pictures to read
         return parts.library.busy or parts.correlations.busy
 
     @property
@@ -234,9 +245,9 @@ class Session:
     # -- parts ---------------------------------------------------------------------------------
 
     def _settle(self, state: State) -> None:
-        """Take a state on, and tell everybody whom it concerns."""
+        """Make this the state, and request what it needs."""
         aspect = grid_aspect(self._width, self._height)
-        state = self._relations.follow(replace(state, aspect=aspect), self.scene)
+        state = self._parts.relations.with_order(replace(state, aspect=aspect))
         if state.help:
             pages = self._screen.help_pages(self._width, self._height)
             state = replace(state, help_pages=pages)
@@ -245,9 +256,7 @@ class Session:
         if state.synthesis != self.state.synthesis:  # nothing else on the screen tells
             self._say_making(state.synthesis)
         self.state = state
-        self._parts.worker.ask(request_of(state, self.scene))
-        entry = self.scene.entries[state.layer]
-        self._parts.want(entry if state.synthesis else None, state.unit)
+        self._parts.request(state)
 
     def _say_making(self, on: bool) -> None:
         if not self._parts.makes_images:
@@ -256,7 +265,8 @@ class Session:
             self.say(f"units without images get {'some' if on else 'none'}")
 
     def _take(self) -> None:
-        self.state = self._relations.follow(self.state, self.scene)
+        """Take what the threads have made since the last drawing."""
+        self.state = self._parts.relations.with_order(self.state)
         frame = self._frames.take()
         if frame is not None:
             self._frame = frame
@@ -274,27 +284,6 @@ class Session:
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
         return self._result is None or self._result.request != wanted
-
-    def _view(self) -> View:
-        state, parts = self.state, self._parts
-        entry = self.scene.entries[state.layer]
-        version, patterns = parts.library.patterns(entry) if state.patterns else (0, {})
-        relation = self._relations.of(state, self.scene)  # what is asked for last is read first
-        unit = parts.library.unit(entry, state.unit) if state.unit_images else UnitPictures()
-        return View(
-            state=state,
-            scene=self.scene,
-            preprocessor=parts.preprocessor,
-            frame=self._frame,
-            result=self._result,
-            unit=unit,
-            patterns=patterns,
-            patterns_version=version,
-            failure=self.trouble,
-            relation=relation,
-            status=self._status(),
-            hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
-        )
 
     def _status(self) -> Status:
         player, trouble = self._parts.player.status(), self._parts.worker.trouble
@@ -322,13 +311,13 @@ class Session:
         if found is None or self.state.help:
             return
         pane, rect = found
-        row = first_row(self._view(), rect.height, rect.width) if pane == "layers" else 0
+        row = first_row(self.view, rect.height, rect.width) if pane == "layers" else 0
         self._settle(wheel(self.state, self.scene, pane, steps, row))
 
     def _open_top(self, index: int) -> None:
         """Make one of the unit's strongest images the input, the whole of it."""
         try:
-            source = top_source(self._view().unit.found, index)
+            source = top_source(self.view.unit.found, index)
         except DeepVisError as error:
             self.say(str(error), trouble=True)
             return

@@ -14,7 +14,7 @@ from helpers.small_model import LABELS, write_model
 import deepvis_caffe as dv
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
-from deepvis_caffe.viewer.compute.synthesis import Making
+from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
@@ -48,8 +48,8 @@ def resident() -> float:
 
 def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path)))
-    making = Making(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
-    session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, making), 640, 480)
+    params = SynthesisParams(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
+    session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, params), 640, 480)
     before = threading.active_count()
     session.start()
     keys = itertools.cycle(KEYS)

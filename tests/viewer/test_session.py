@@ -19,9 +19,7 @@ from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
-from deepvis_caffe.viewer.compute.request import Request, Result, request_of
-from deepvis_caffe.viewer.compute.synthesis import Making
-from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.disk import library as library_module
 from deepvis_caffe.viewer.disk import thumbnails as patterns_module
 from deepvis_caffe.viewer.headless import run_headless
@@ -32,6 +30,7 @@ from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
+from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import State
 
 Start = Callable[..., Session]
@@ -51,11 +50,13 @@ def photos(tmp_path: Path) -> Path:
 def start(engine: str, tmp_path: Path, photos: Path) -> Iterator[Start]:
     sessions: list[Session] = []
 
-    def make(source: str | Source | None = None, making: Making | None = None) -> Session:
+    def make(
+        source: str | Source | None = None, synthesis: SynthesisParams | None = None
+    ) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
         named = not isinstance(source, Source)
         sources = parse_sources(source or str(photos)) if named else [source]
-        session = Session(Parts(net, sources, tmp_path / "out", LABELS, making), 900, 700)
+        session = Session(Parts(net, sources, tmp_path / "out", LABELS, synthesis), 900, 700)
         session.start()
         sessions.append(session)
         return session
@@ -128,7 +129,7 @@ def test_what_is_drawn_is_the_screen_of_its_view(start: Start) -> None:
     session.press("o")
     session.press("b")
     picture = settle(session)
-    plain = Screen().draw(session._view(), 900, 700)
+    plain = Screen().draw(session.view, 900, 700)
     np.testing.assert_array_equal(picture[:-STATUS], plain[:-STATUS])
 
 
@@ -137,11 +138,11 @@ def test_images_go_on_and_back_and_freezing_does_not_hinder(start: Start) -> Non
     first = shown(session)
     session.press("e")
     eventually(lambda: session.draw() and session.shown != first)
-    assert session._result is not None
-    assert session._result.frame.name == "1.png (2 of 3)"
+    assert session.view.result is not None
+    assert session.view.result.frame.name == "1.png (2 of 3)"
     session.press("f")
     session.press("w")
-    eventually(lambda: session.draw() and session._result.frame.name == "0.png (1 of 3)")
+    eventually(lambda: session.draw() and session.view.result.frame.name == "0.png (1 of 3)")
 
 
 def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
@@ -151,7 +152,7 @@ def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
         (hit.kind, hit.index): (y, x)
         for y in range(0, 700, 6)
         for x in range(0, 900, 6)
-        if (hit := session._screen.hit(session._view(), y, x)) is not None
+        if (hit := session.hit(y, x)) is not None
     }
     session.mouse("click", *places["layer", 1])
     assert (session.state.layer, session.state.cursor) == (1, "layers")
@@ -164,7 +165,7 @@ def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
     session.mouse("move", *places["unit", 1])
     assert np.any(settle(session) != before)  # a tip beside the mouse
     session.mouse("leave", 0, 0)
-    assert session._view().hover is None
+    assert session.view.hover is None
     session.mouse("wheel", *places["unit", 0], 1)
     assert session.state.unit == 4  # the last one: there is one row less than that
 
@@ -175,8 +176,8 @@ def test_a_picture_from_outside_becomes_the_input(start: Start) -> None:
     pushed = np.full((24, 32, 3), 77, np.uint8)
     session.push(pushed, "webcam")
     eventually(lambda: session.draw() and session.shown != first and session.settled)
-    assert session._result is not None
-    assert np.abs(session._result.picture.astype(int) - 77).max() <= 1
+    assert session.view.result is not None
+    assert np.abs(session.view.result.picture.astype(int) - 77).max() <= 1
 
 
 def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
@@ -190,10 +191,10 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     session._parts.worker._compute = broken  # type: ignore[assignment]
     session.press("o")
     eventually(lambda: session.trouble)
-    status = session._view().status
+    status = session.view.status
     assert (status.message, status.trouble) == ("the fan is off", True)
     assert not status.busy, "nothing more is computed"
-    assert session._view().failure == "the fan is off"
+    assert session.view.failure == "the fan is off"
     gate = threading.Event()
 
     def slow(frame: Frame, request: Request) -> Result:
@@ -202,19 +203,19 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
 
     session._parts.worker._compute = slow
     session.press("o")
-    assert session._view().failure == "the fan is off", "until the next good result"
+    assert session.view.failure == "the fan is off", "until the next good result"
     gate.set()
     settle(session)
     gate.clear()
     session.press("u")
-    eventually(lambda: session._view().status.busy)
-    assert session._view().failure == "", "a slow net has not failed"
+    eventually(lambda: session.view.status.busy)
+    assert session.view.failure == "", "a slow net has not failed"
     gate.set()
     session._parts.worker._compute = compute
     session.press("u")
     settle(session)
     assert session.trouble == ""
-    assert session._view().status.message == ""
+    assert session.view.status.message == ""
 
 
 def test_screenshots_are_what_is_shown(start: Start, tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_sizes_are_kept_within_limits(start: Start) -> None:
 def test_x_says_where_no_images_can_be_made(start: Start) -> None:
     session = start()
     session.press("x")
-    status = session._view().status
+    status = session.view.status
     assert "without the making of images" in status.message
     assert status.trouble
 
@@ -277,14 +278,14 @@ def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: 
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     start: Start, tmp_path: Path
 ) -> None:
-    making = Making(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
-    session = start(making=making)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
+    session = start(synthesis=params)
     session.press("o")  # fc
     session.press("down")
     session.press("right")
     folder = tmp_path / "out" / "regularized_opt" / "fc"
     eventually((folder / "fc_0001_montage.jpg").exists)
-    eventually(lambda: session.draw() and len(session._view().unit.optimized) == 2)
+    eventually(lambda: session.draw() and len(session.view.unit.optimized) == 2)
     plain = dv.optimize(
         dv.load_net(load_settings(tmp_path / "settings_local.py", {"engine": "torch"})),
         "fc",
@@ -298,13 +299,13 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
-    making = Making(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
-    session = start(making=making)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
+    session = start(synthesis=params)
     session.press("x")
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
-    assert session._view().status.message == "units without images get none"
+    assert session.view.status.message == "units without images get none"
     session.press("e")
     settle(session)
     assert not (tmp_path / "out" / "regularized_opt" / "fc").exists()
@@ -346,8 +347,8 @@ def test_headless_waits_for_the_pictures_on_disk(
     monkeypatch.setattr(patterns_module, "read_image", read_behind)
     session.press("s")
     (path,) = run_headless(session, 1, tmp_path / "shots")
-    view = session._view()
-    assert sorted(view.patterns) == [0, 1, 2, 3]
+    view = session.view
+    assert sorted(view.optimized) == [0, 1, 2, 3]
     assert len(view.unit.optimized) == 1
     np.testing.assert_array_equal(read_image(path), session.draw()[1])
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.model.labels import class_blob
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
+from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
 
 Floats = NDArray[np.float32]

@@ -41,7 +41,7 @@ Key = tuple[Entry, int]
 
 
 @dataclass(frozen=True)
-class Making:
+class SynthesisParams:
     """How images are made.
 
     Attributes
@@ -85,26 +85,27 @@ class Synthesis:
         Used when this is called, on the worker's thread.
     library
         Gets the images; results go to its folder.
-    making
+    params
         How images are made.
     """
 
-    def __init__(self, net: Net, library: Library, making: Making) -> None:
-        self._net, self._library, self._making = net, library, making
+    def __init__(self, net: Net, library: Library, params: SynthesisParams) -> None:
+        self._net, self._library, self._params = net, library, params
         self._store = ResultStore(library.folder)
-        self._seeds = list(range(making.seeds))
+        self._seeds = list(range(params.seeds))
         self._wanted: Key | None = None
         self._plans: dict[Key, _Plan] = {}
         self._made_by: Record | None = None
 
-    def want(self, entry: Entry | None, unit: int = 0) -> None:
-        """Say whose images are wanted now, from any thread; None for nobody's."""
+    def request(self, entry: Entry | None, unit: int = 0) -> bool:
+        """Ask for images of this unit, from any thread; None for none. Whether that is new."""
         wanted = None if entry is None else (entry, unit)
         if wanted == self._wanted:
-            return
+            return False
         self._wanted = wanted
         if wanted is not None and wanted not in self._plans:
-            self._library.tell(*wanted, note=WAITING)
+            self._library.set_progress(*wanted, note=WAITING)
+        return True
 
     def __call__(self, between: Callable[[], bool]) -> bool:
         """Make the wanted unit's next image, or begin to.
@@ -148,7 +149,7 @@ class Synthesis:
             log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
         finally:
             known = self._plans.get(wanted)
-            self._library.tell(*wanted, note=known.note if known else None)
+            self._library.set_progress(*wanted, note=known.note if known else None)
         return True
 
     # -- what there is to do -------------------------------------------------------------------
@@ -175,7 +176,7 @@ class Synthesis:
         missing = [seed for seed in plan.todo if seed not in files.runs]
         if not files.runs or not self._has(plan, files.runs):
             plan.todo, plan.keeps = [], False
-        elif missing and not self._making.params.diversity:  # else they are made together
+        elif missing and not self._params.params.diversity:  # else they are made together
             plan.todo = missing
         elif not missing:
             plan.todo = []
@@ -188,7 +189,7 @@ class Synthesis:
         below = unit_below(self._net, plan.layer, plan.unit)
         if below is None:
             return False
-        whole = self._making.params.diversity > 0
+        whole = self._params.params.diversity > 0
         lower = self._plan(*below, self._seeds if whole else [seed, *plan.todo])
         lower.note = f"silent behind a ReLU; below it: {lower.layer}, unit {lower.unit}"
         files = self._look(lower, [lower.layer])
@@ -205,13 +206,13 @@ class Synthesis:
 
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
         # Diversity couples a unit's images, which then are made together or not at all.
-        seeds = list(plan.todo) if self._making.params.diversity else plan.todo[:1]
+        seeds = list(plan.todo) if self._params.params.diversity else plan.todo[:1]
         results = optimize(
             self._net,
             plan.layer,
             [plan.unit],
             seeds,
-            self._making.params,
+            self._params.params,
             batch_size=len(seeds),
             watch=_Shown(self._library, key, plan.sees),
             cancel=stops,
@@ -239,7 +240,7 @@ class Synthesis:
         if not plan.keeps or (result is None and finished()):
             return
         about = about_run(
-            self._net, self._making.labels, unit, plan.count, plan.sees, self._recipe()
+            self._net, self._params.labels, unit, plan.count, plan.sees, self._recipe()
         )
         try:
             store.claim(layer, [unit], [result.seed] if result else [], self._recipe())
@@ -256,7 +257,7 @@ class Synthesis:
 
     def _recipe(self) -> Record:
         if self._made_by is None:  # it takes a digest of all weights
-            self._made_by = recipe(self._net, self._making.params, "center", seeds=self._seeds)
+            self._made_by = recipe(self._net, self._params.params, "center", seeds=self._seeds)
         return self._made_by
 
 
@@ -274,7 +275,7 @@ class _Shown:
         self._next = now + SHOW_EVERY
         cells = [cell_of(one, self._sees, step.window) for one in step.pictures(symmetric=True)]
         picture = cells[0] if len(cells) == 1 else montage(cells)
-        self._library.tell(*self._key, picture, (step.step + 1) / step.steps)
+        self._library.set_progress(*self._key, picture, (step.step + 1) / step.steps)
 
 
 def _words(error: Exception) -> str:

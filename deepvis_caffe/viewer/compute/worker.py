@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deepvis_caffe.errors import DeepVisError
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.threads import Background, Frame, Newest
+from deepvis_caffe.viewer.state.request import Frame, Request, Result
+from deepvis_caffe.viewer.threads import Background, Newest
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class Worker:
             self._frame = frame
             self._news.notify_all()
 
-    def ask(self, request: Request) -> None:
-        """Let this be what is wanted of every frame from now on."""
+    def request(self, request: Request) -> None:
+        """Let this be what is computed of every frame from now on."""
         with self._news:
             if request != self._request:
                 self._request = request

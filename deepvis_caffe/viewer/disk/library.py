@@ -1,6 +1,7 @@
-"""The pictures of units: what is on disk, what was made just now, and what is being made.
+"""The pictures of units: what is on disk, what was optimized just now, and what is in progress.
 
-Who draws never waits: a thread reads, and what is known at a moment is there at once.
+Whoever draws never waits. Once a frame it requests what it wants to show, and a thread reads that;
+what is known at a moment is returned at once.
 """
 
 from __future__ import annotations
@@ -9,39 +10,41 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
 from deepvis_caffe.image import Picture, read_image
-from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run
+from deepvis_caffe.results.index import SCAN
+from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run, stamp_of
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
+from deepvis_caffe.results.scan_file import read_scan
 from deepvis_caffe.viewer.cache import Recent
-from deepvis_caffe.viewer.compute.threads import Background
-from deepvis_caffe.viewer.disk.correlations import ScanReader
-from deepvis_caffe.viewer.disk.thumbnails import LayerPatterns
+from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 
 UNIT_BYTES, LAYER_BYTES, MADE_BYTES = 96 << 20, 192 << 20, 64 << 20
 LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
-AT_A_TIME = 0.05  # seconds of patterns that are read before something newer may come first
+AT_A_TIME = 0.05  # seconds of reading a layer before something newer may come first
 SHOW_EVERY = 0.3  # seconds between two showings of a layer that is being read
 LONGEST_QUEUE = 32
 MOST_MERGED = 16  # a unit that is shown and those that go with it
 MONTAGE = -1  # in place of a seed
 
 Key = tuple[Entry, int]
-Wanted = tuple[Entry, int | None]  # a unit, or a layer's patterns
-Patterns = tuple[int, Mapping[int, Picture]]
-NONE_YET: Patterns = (0, MappingProxyType({}))
+Wanted = tuple[Entry, int | None]  # a unit, or the optimized images of a whole layer
+Pictures = Mapping[int, Picture]  # by unit
+NONE_YET: Pictures = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +60,60 @@ class _Unit:
 
 @dataclass(eq=False)
 class _Layer:
-    """The patterns of a layer: those on disk, those made just now, and both as they are shown."""
+    """The optimized images of a layer: on disk, made just now, and both as they are shown."""
 
-    disk: LayerPatterns
+    disk: LayerThumbnails
     made: dict[int, Picture] = field(default_factory=dict)
-    shown: Patterns = NONE_YET
+    shown: Pictures = field(default_factory=lambda: NONE_YET)
     shown_at: float = 0.0
     hidden: bool = False  # whether something was read that is not shown yet
+
+
+class _ScanReader:
+    """The scan in a results folder, read when it is first needed and again when it has changed.
+
+    Parameters
+    ----------
+    folder
+        The results folder; there need not be a scan in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SCAN
+        self._stamp: Stamp | None = None
+        self._scan: Scan | None = None
+
+    def stamp(self) -> Stamp | None:
+        """Another value for another scan; None where there is none."""
+        return stamp_of(self._path)
+
+    def unit(self, names: Sequence[str], units: int, unit: int) -> UnitStatistics | None:
+        """The statistics of a unit; None where there are none.
+
+        Parameters
+        ----------
+        names
+            Names that the layer may have in the scan.
+        units
+            How many units it has; a scan in which it has others is of another net.
+        """
+        stamp = self.stamp()
+        if stamp != self._stamp:
+            self._stamp, self._scan = stamp, self._read() if stamp else None
+        if self._scan is None:
+            return None
+        for name in names:
+            layer = self._scan.layers.get(name)
+            if layer is not None and layer.units == units:
+                return unit_statistics(self._scan, name, unit)
+        return None
+
+    def _read(self) -> Scan | None:
+        try:
+            return read_scan(self._path)[0]
+        except DeepVisError as error:
+            log.warning("left out: %s", error)
+            return None
 
 
 class Library:
@@ -102,9 +152,8 @@ class Library:
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # as they were asked for
         self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
-        self._scan = ScanReader(self.folder)  # and this
-        self._version = 0
-        self._said: set[str] = set()
+        self._scan = _ScanReader(self.folder)  # and this
+        self._logged: set[str] = set()
 
     def start(self) -> None:
         """Start the thread that reads."""
@@ -114,16 +163,30 @@ class Library:
         """End the thread after the file that it reads now; whether it ended in time."""
         return self._thread.close(timeout)
 
-    # -- to be shown ---------------------------------------------------------------------------
+    # -- what is wanted, and what is known -----------------------------------------------------
+
+    def request(self, entry: Entry, units: Sequence[int] = (), optimized: bool = False) -> None:
+        """Ask for pictures of a layer; to be called for every frame that shows them.
+
+        What is not known is read, and what is known is looked for again every second.
+
+        Parameters
+        ----------
+        units
+            Those of which everything is wanted, the most important first.
+        optimized
+            Whether the optimized image of each unit is wanted, small.
+        """
+        with self._news:
+            if optimized:
+                self._request((entry, None))
+            for unit in reversed(units):  # what is requested last is read first
+                self._request((entry, unit))
 
     def unit(self, entry: Entry, unit: int) -> UnitPictures:
-        """What is known of a unit now; the same object as long as that is all.
-
-        The disk is looked at in the background, again and again as long as this is called.
-        """
+        """What is known of a unit now; the same object as long as nothing is new."""
         key = (entry, unit)
         with self._news:
-            self._want(key)
             if key not in self._merged:
                 self._merged[key] = self._merge(key)
             self._merged.move_to_end(key)
@@ -131,31 +194,29 @@ class Library:
                 self._merged.popitem(last=False)
             return self._merged[key]
 
-    def patterns(self, entry: Entry) -> Patterns:
+    def optimized(self, entry: Entry) -> Pictures:
         """One small picture for each unit that has one, as far as they are read.
 
         Returns
         -------
-        version
-            No two mappings have the same, and of one layer it grows; 0 where nothing is known yet.
-        pictures
-            By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`.
+        Mapping
+            By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`. The
+            same object as long as nothing is new.
         """
         with self._news:
-            self._want((entry, None))
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
     @property
     def busy(self) -> bool:
-        """Whether something that was asked for is unread; units are looked at again anyway."""
+        """Whether something that was requested has not been read yet."""
         with self._news:
             return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
 
     # -- from the synthesis --------------------------------------------------------------------
 
     def add(self, entry: Entry, unit: int, seed: int, picture: Picture) -> None:
-        """Take in an image that was made just now; the disk's, once it is there, replaces it."""
+        """Add an image that was made just now; the one on disk, once it is there, replaces it."""
         key = (entry, unit)
         with self._news:
             made = {**(self._made.get(key) or {}), seed: picture}
@@ -167,7 +228,7 @@ class Library:
             self._refresh(key)
         self._changed()
 
-    def tell(
+    def set_progress(
         self,
         entry: Entry,
         unit: int,
@@ -175,16 +236,16 @@ class Library:
         progress: float = 0.0,
         note: str | None = None,
     ) -> None:
-        """Say what is being made, which is one thing at a time.
+        """Set what is being optimized, which is one thing at a time.
 
         Parameters
         ----------
         working
-            The image as it is now; None where nothing is being made.
+            The image as it is now; None where nothing is being optimized.
         progress
-            How far that is, 0 to 1.
+            How much of it is done, 0 to 1.
         note
-            A line for people about this unit; None leaves it as it is.
+            A line to show beside this unit; None leaves it as it is.
         """
         key = (entry, unit)
         with self._news:
@@ -198,7 +259,7 @@ class Library:
 
     # -- parts, all under the lock -------------------------------------------------------------
 
-    def _want(self, wanted: Wanted) -> None:
+    def _request(self, wanted: Wanted) -> None:
         entry, unit = wanted
         if unit is None:
             layer = self._layers.get(entry)
@@ -210,14 +271,14 @@ class Library:
             return
         self._wanted[wanted] = None
         self._wanted.move_to_end(wanted)
-        if len(self._wanted) > LONGEST_QUEUE:  # the oldest is something that was passed by
+        if len(self._wanted) > LONGEST_QUEUE:  # the oldest was requested by a frame long gone
             self._wanted.popitem(last=False)
         self._news.notify_all()
 
     def _unread(self, wanted: Wanted) -> bool:
-        entry, unit = wanted  # of a layer pictures are read one by one, so it counts as long as
-        if unit is None or wanted not in self._looked:  # anything of it is read
-            return True
+        entry, unit = wanted
+        if unit is None or wanted not in self._looked:
+            return True  # a layer is read picture by picture, and queued until the last
         return self._units.get((entry, unit)) is None
 
     def _merge(self, key: Key) -> UnitPictures:
@@ -250,9 +311,8 @@ class Library:
         }
 
     def _show(self, entry: Entry, layer: _Layer) -> None:
-        self._version += 1
         cells = {**layer.made, **layer.disk.cells}
-        layer.shown = self._version, MappingProxyType(cells)
+        layer.shown = MappingProxyType(cells)
         layer.shown_at, layer.hidden = self._clock(), False
         self._layers.put(entry, layer, sum(one.nbytes for one in cells.values()))
 
@@ -272,7 +332,7 @@ class Library:
                     new, more = self._read_layer(entry)
                 else:
                     new = self._read_unit((entry, unit))
-            except Exception:  # whatever it was, the window lives on without these pictures
+            except Exception:  # whatever it was, the viewer goes on without these pictures
                 log.warning("cannot read the pictures of %s", entry.name, exc_info=True)
             with self._news:
                 self._looked[wanted] = self._clock()
@@ -317,7 +377,7 @@ class Library:
         with self._news:
             layer = self._layers.get(entry)
             if layer is None:
-                layer = _Layer(LayerPatterns(self._folder(entry), entry, self._clock))
+                layer = _Layer(LayerThumbnails(self._folder(entry), entry, self._clock))
                 self._take_made(layer, entry)
                 self._show(entry, layer)
         new = not layer.disk.unfinished and layer.disk.look()
@@ -332,12 +392,12 @@ class Library:
             return False, more
 
     def _try(self, read: Callable[..., Picture], *args: Any) -> Picture | None:
-        """What is read; None where it cannot be, which is said once."""
+        """What is read; None where it cannot be, which is logged once."""
         try:
             return read(*args)
         except DeepVisError as error:
-            if str(error) not in self._said:
-                self._said.add(str(error))
+            if str(error) not in self._logged:
+                self._logged.add(str(error))
                 log.warning("left out: %s", error)
             return None
 

@@ -29,8 +29,8 @@ MOST_BYTES = 64 << 20  # of one layer; a layer of very many units has smaller pi
 Source = tuple[Path, tuple[int, int] | None]
 
 
-class LayerPatterns:
-    """The optimised image of each unit of a layer, small; for one thread.
+class LayerThumbnails:
+    """The optimized image of each unit of a layer, small; for one thread.
 
     Where a ``whole_layer.jpg`` shows a unit, it is cut from that, and else the unit's first seed
     is read, or its montage.

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import label_of
 from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
 from deepvis_caffe.viewer.panes.words import number, pending
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 MOST = 10
-
-
-def reads(view: View) -> Hashable:
-    """The result; while there is none, why."""
-    result = view.result.number if view.result else None
-    return view.scene, result, view.frame is None, view.failure
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -70,7 +63,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("classes", reads, draw, hit)
+PANE = Pane("classes", draw, hit)
 
 
 def scored(view: View) -> Entry | None:

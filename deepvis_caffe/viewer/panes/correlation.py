@@ -29,10 +29,11 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, put, thumb, write, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import say
 from deepvis_caffe.viewer.panes.words import short_label
-from deepvis_caffe.viewer.state.view import Partner, View
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.units import Partner
 
 CARD_GAP = 6
 SHAPE = 3  # a strip of three images, so many times as wide as high

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
-from deepvis_caffe.viewer.compute.request import Floats
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     FAINT,
@@ -23,24 +20,15 @@ from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, put, write, writ
 from deepvis_caffe.viewer.panes.maps import (
     ROOT,
     Boost,
-    boost_of,
+    boost_alone,
     colour_maps,
-    shown_maps,
-    shows_diffs,
 )
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import letters, say, titled
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
-from deepvis_caffe.viewer.state.view import View
-
-
-def reads(view: View) -> Hashable:
-    """The selection, its colours and the result; why there may be none."""
-    state = view.state
-    shown = state.show_back, state.back, state.back_source, state.gamma, state.colormap
-    result = view.result.number if view.result else None
-    nothing = view.frame is None, view.failure
-    return view.scene, state.layer, state.unit, shown, result, nothing
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.request import Floats
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -51,13 +39,13 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(
         height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
     )
-    maps = shown_maps(view)
+    maps = view.shown_maps
     if maps is None or state.unit >= len(maps):
         say(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         _draw_number(canvas, maps[:, 0, 0], state.unit, room, size)
     else:
-        boost = boost_of(state, signed=shows_diffs(view))._replace(individual=1.0)
+        boost = boost_alone(state, signed=view.shows_diffs)
         _draw_map(canvas, maps[state.unit], room, size, boost)
     return canvas
 
@@ -67,7 +55,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("detail", reads, draw, hit)
+PANE = Pane("detail", draw, hit)
 
 
 def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost) -> None:

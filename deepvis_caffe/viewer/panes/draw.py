@@ -48,19 +48,19 @@ class Rect(NamedTuple):
         )
 
 
-class Coat(NamedTuple):
-    """Paint ready to be laid over a picture: both (h, w, 3) uint16.
+class Premultiplied(NamedTuple):
+    """A colour multiplied by its alpha, ready to be blended: both (h, w, 3) uint16.
 
     Attributes
     ----------
-    paint
-        Colour times ink, 0 to 255 * 255, and 127 so that a division by 255 rounds.
-    kept
-        How much of what is below stays, 255 is all.
+    color
+        Colour times alpha, 0 to 255 * 255, plus 127 so that a division by 255 rounds.
+    background
+        255 minus alpha: how much of what is below stays.
     """
 
-    paint: NDArray[np.uint16]
-    kept: NDArray[np.uint16]
+    color: NDArray[np.uint16]
+    background: NDArray[np.uint16]
 
 
 def blank(height: int, width: int, color: Color) -> Picture:
@@ -82,7 +82,7 @@ def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
     top, left, height, width = rect
     fill(canvas, Rect(top, left + radius, height, width - 2 * radius), color)
     for x, across in ((left, 1), (rect.right - radius, -1)):
-        _lay(canvas, top, x, _side_coat(height, radius, across, color))
+        _blend(canvas, top, x, _side_mark(height, radius, across, color))
 
 
 def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
@@ -129,7 +129,7 @@ def write(
     taken = text_width(line, size)
     if width is not None and align != "left":
         left += (width - taken) // (2 if align == "centre" else 1)
-    _lay(canvas, top, left, _line_coat(line, size, bold, color))
+    _blend(canvas, top, left, _text_mark(line, size, bold, color))
     return taken
 
 
@@ -176,30 +176,30 @@ def _paint(part: Picture, color: Color) -> None:
         part[1:] = part[0].copy()
 
 
-def _coat(ink: NDArray[np.uint8], color: Color) -> Coat:
-    share = np.repeat(ink[..., np.newaxis], 3, axis=2).astype(np.uint16)
-    return Coat(share * np.asarray(color, np.uint16) + 127, 255 - share)
+def _premultiplied(alpha: NDArray[np.uint8], color: Color) -> Premultiplied:
+    share = np.repeat(alpha[..., np.newaxis], 3, axis=2).astype(np.uint16)
+    return Premultiplied(share * np.asarray(color, np.uint16) + 127, 255 - share)
 
 
 @lru_cache(maxsize=1024)
-def _line_coat(line: str, size: int, bold: bool, color: Color) -> Coat:
-    return _coat(line_ink(line, size, bold), color)
+def _text_mark(line: str, size: int, bold: bool, color: Color) -> Premultiplied:
+    return _premultiplied(line_ink(line, size, bold), color)
 
 
 @lru_cache(maxsize=256)
-def _side_coat(height: int, radius: int, across: int, color: Color) -> Coat:
+def _side_mark(height: int, radius: int, across: int, color: Color) -> Premultiplied:
     """The left (across 1) or right (-1) end of a rectangle with rounded corners."""
     ink = np.full((height, radius), 255, np.uint8)
     ink[:radius] = _corner(radius)
     ink[height - radius :] = _corner(radius)[::-1]
-    return _coat(ink[:, ::across], color)
+    return _premultiplied(ink[:, ::across], color)
 
 
-def _lay(canvas: Picture, top: int, left: int, coat: Coat) -> None:
-    """Blend paint over what is there."""
-    part, its = _overlap(canvas, top, left, *coat.paint.shape[:2])
-    mixed = part * coat.kept[its]
-    mixed += coat.paint[its]
+def _blend(canvas: Picture, top: int, left: int, mark: Premultiplied) -> None:
+    """Blend a mark over what is there."""
+    part, its = _overlap(canvas, top, left, *mark.color.shape[:2])
+    mixed = part * mark.background[its]
+    mixed += mark.color[its]
     mixed //= 255
     part[:] = mixed
 

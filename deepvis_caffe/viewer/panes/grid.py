@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.request import Floats
 from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
@@ -20,7 +18,6 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
     Color,
 )
-from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import (
     Rect,
     blank,
@@ -33,13 +30,15 @@ from deepvis_caffe.viewer.panes.draw import (
     write,
     write_middle,
 )
-from deepvis_caffe.viewer.panes.maps import boost_of, broken, colour_maps, shown_maps, shows_diffs
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, colour_maps, diff_picture
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, say, titled, wide_letters
 from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
 from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.request import Floats
 from deepvis_caffe.viewer.state.state import State, grid_shape
-from deepvis_caffe.viewer.state.view import View
 
 
 @dataclass(frozen=True)
@@ -145,15 +144,15 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
         return
-    if view.state.patterns:
-        small = view.patterns.get(view.state.unit)
+    if view.state.optimized:
+        small = view.optimized.get(view.state.unit)
         made = view.unit.optimized[0] if view.unit.optimized else small
         if made is None:
             say(canvas, room, view.unit.note or "no optimised image of this unit yet", size)
         else:
             paste(canvas, made, room)
         return
-    maps = shown_maps(view)
+    maps = view.shown_maps
     entry = view.scene.entries[view.state.layer]
     if maps is None:
         say(canvas, room, pending(view, entry.name), size)
@@ -163,27 +162,11 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
     else:
         one = maps[view.state.unit : view.state.unit + 1]
         place = fitted(one.shape[1], one.shape[2], room)
-        boost = boost_of(view.state, signed=shows_diffs(view))._replace(individual=1.0)
+        boost = boost_alone(view.state, signed=view.shows_diffs)
         put(canvas, colour_maps(one, place.height, place.width, boost), place.top, place.left)
 
 
 NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
-
-
-def reads(view: View) -> Hashable:
-    """All that the grid depends on."""
-    state = view.state
-    shown = view.patterns_version if state.patterns else 0
-    result = view.result.number if view.result else None
-    return (
-        (view.scene, state.layer, state.unit, state.cursor, state.back_source, state.back),
-        (state.show_back, state.patterns, state.gamma, state.individual, state.colormap),
-        (state.aspect, state.zoom, state.back_view, shown),
-        (None if (state.patterns or state.correlation) and state.zoom == "off" else result),
-        (state.correlation, state.by_number, view.relation),
-        (view.unit if state.zoom == "unit" else None),
-        (view.frame is None, view.failure),  # "no picture yet"
-    )
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -197,14 +180,14 @@ def draw(view: View, height: int, width: int) -> Picture:
         correlation.draw(view, canvas, room, size)
         return canvas
     entry = view.scene.entries[view.state.layer]
-    maps = None if view.state.patterns else shown_maps(view)
+    maps = None if view.state.optimized else view.shown_maps
     cells = cells_of(entry, view.state, room)
-    if maps is None and not view.state.patterns:
-        what = f"{view.state.back} to {entry.name}" if shows_diffs(view) else entry.name
+    if maps is None and not view.state.optimized:
+        what = f"{view.state.back} to {entry.name}" if view.shows_diffs else entry.name
         say(canvas, room, pending(view, what), size)
         return canvas
     if maps is None:
-        _draw_patterns(canvas, view, cells)
+        _draw_optimized(canvas, view, cells)
     else:
         _draw_maps(canvas, view, maps, cells)
         if entry.is_vector:
@@ -226,7 +209,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
 
-PANE = Pane("grid", reads, draw, hit)
+PANE = Pane("grid", draw, hit)
 
 
 def _title(view: View) -> tuple[str, str, str]:
@@ -236,11 +219,10 @@ def _title(view: View) -> tuple[str, str, str]:
         return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
-    if state.patterns:
-        return entry.name, f"optimised images, {len(view.patterns)} of {entry.units}", ""
-    maps = shown_maps(view)
-    lost = broken(maps) if maps is not None else 0
-    if shows_diffs(view):
+    if state.optimized:
+        return entry.name, f"optimised images, {len(view.optimized)} of {entry.units}", ""
+    lost = view.not_finite
+    if view.shows_diffs:
         more = f"what flows back, {more}"
     page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
     if page.count < entry.units:
@@ -250,14 +232,14 @@ def _title(view: View) -> tuple[str, str, str]:
     boost = boost_of(state)
     told = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
     told += [f"each {boost.individual:.0%}"] if boost.individual else []
-    told += [boost.colormap] if boost.colormap != "gray" and not shows_diffs(view) else []
+    told += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
     return entry.name, f"{more}   {label}", ", ".join(told)
 
 
 def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
-    boost = boost_of(view.state, signed=shows_diffs(view))
+    boost = boost_of(view.state, signed=view.shows_diffs)
     if len(page) < len(maps):  # colours are told apart over the whole layer, not over the page
         good = maps[np.isfinite(maps)]
         ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
@@ -282,11 +264,11 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
         put(canvas, flat[: len(flat) - gap, : flat.shape[1] - gap], place.top, place.left)
 
 
-def _draw_patterns(canvas: Picture, view: View, cells: Cells) -> None:
+def _draw_optimized(canvas: Picture, view: View, cells: Cells) -> None:
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
-        picture = view.patterns.get(unit)
+        picture = view.optimized.get(unit)
         if picture is None:
             fill(canvas, place, EMPTY)
         else:
@@ -337,7 +319,7 @@ def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
 
 def _tip(view: View, entry: Entry, unit: int) -> str:
     words = [f"{entry.name} {unit}", short_label(view.scene, entry, unit)]
-    maps = shown_maps(view)
+    maps = view.shown_maps
     if maps is not None and unit < len(maps):
         top = float(maps[unit].max())
         words.append(number(top) if entry.is_vector else f"at most {number(top)}")

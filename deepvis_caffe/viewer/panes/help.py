@@ -10,8 +10,7 @@ from deepvis_caffe.text import line_height, text_width, wrapped
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, LINE, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, write, write_middle
 from deepvis_caffe.viewer.panes.widgets import panel
-
-Group = tuple[str, Sequence[tuple[str, str]]]
+from deepvis_caffe.viewer.state.actions import HelpGroup
 
 TITLE = "keys and mouse"
 CLOSE, ONWARD = "h closes this", "h goes on"
@@ -25,15 +24,15 @@ class _Laid(NamedTuple):
 
     size: int
     room: int  # pixels of a column
-    pages: list[list[list[Group]]]
+    pages: list[list[list[HelpGroup]]]
 
 
-def help_pages(groups: Sequence[Group], height: int, width: int) -> int:
+def help_pages(groups: Sequence[HelpGroup], height: int, width: int) -> int:
     """How many pages the help has in so many pixels; one, unless they are few."""
     return len(_lay(groups, height, width).pages)
 
 
-def help_picture(groups: Sequence[Group], height: int, width: int, page: int = 0) -> Picture:
+def help_picture(groups: Sequence[HelpGroup], height: int, width: int, page: int = 0) -> Picture:
     """Draw one page of the help.
 
     Parameters
@@ -92,7 +91,7 @@ def _draw_line(
     return top + _line_height(names, words, size, room, keys)
 
 
-def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
+def _lay(groups: Sequence[HelpGroup], height: int, width: int) -> _Laid:
     """With the largest letters with which all fits on one page; on several, if none do."""
     whole = width - 2 * _margin(width)
     for size in SIZES:
@@ -113,9 +112,11 @@ def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
     return _Laid(PAGED, room, pages or [[]])
 
 
-def _pack(groups: Sequence[Group], high: int, room: int, size: int) -> list[list[Group]] | None:
+def _pack(
+    groups: Sequence[HelpGroup], high: int, room: int, size: int
+) -> list[list[HelpGroup]] | None:
     """Fill columns from the top with whole groups; None where one is higher than a column."""
-    columns: list[list[Group]] = [[]]
+    columns: list[list[HelpGroup]] = [[]]
     for group in groups:
         if _height_of([group], size, room) > high:
             return None
@@ -126,8 +127,8 @@ def _pack(groups: Sequence[Group], high: int, room: int, size: int) -> list[list
 
 
 def _balanced(
-    groups: Sequence[Group], high: int, room: int, size: int, count: int
-) -> list[list[Group]]:
+    groups: Sequence[HelpGroup], high: int, room: int, size: int, count: int
+) -> list[list[HelpGroup]]:
     """At most `count` columns, as short as they can be."""
     for lower in range(size, high + size, size):
         columns = _pack(groups, min(lower, high), room, size)
@@ -136,7 +137,7 @@ def _balanced(
     raise AssertionError("they did fit")
 
 
-def _parts(group: Group, high: int, room: int, size: int) -> list[Group]:
+def _parts(group: HelpGroup, high: int, room: int, size: int) -> list[HelpGroup]:
     """A group in parts, none higher than a column as far as its lines let it."""
     title, lines = group
     parts: list[tuple[str, list[tuple[str, str]]]] = [(title, [])]
@@ -148,7 +149,7 @@ def _parts(group: Group, high: int, room: int, size: int) -> list[Group]:
     return list(parts)
 
 
-def _height_of(column: Sequence[Group], size: int, room: int) -> int:
+def _height_of(column: Sequence[HelpGroup], size: int, room: int) -> int:
     high = -size
     for _, lines in column:
         keys = _keys_width(lines, size, room)

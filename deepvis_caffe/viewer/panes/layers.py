@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from itertools import groupby
 from typing import NamedTuple
 
@@ -22,11 +21,12 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel
 from deepvis_caffe.viewer.panes.words import extent
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 
 class Place(NamedTuple):
@@ -40,13 +40,6 @@ class Place(NamedTuple):
 
 
 _flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
-
-
-def reads(view: View) -> Hashable:
-    """The selection, the cursor, the source and the scroll."""
-    state = view.state
-    source = state.source[0] if state.source and state.back != "off" else None
-    return view.scene, state.layer, state.cursor, source, state.scroll
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -88,7 +81,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("layers", reads, draw, hit)
+PANE = Pane("layers", draw, hit)
 
 
 def layer_letters(width: int) -> int:

@@ -1,7 +1,8 @@
-"""Which of a result's values panes show, for the state as it is now.
+"""From values to pictures: the maps of a layer's units, and the diff of the input.
 
-Stacked like that, one call of OpenCV shrinks all of them, and since a cell has a whole number of
-pixels none runs into the next. Where pixels grow they stay squares.
+Maps are coloured as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
+and since a cell has a whole number of pixels none runs into the next. Pixels that are enlarged stay
+squares.
 """
 
 from __future__ import annotations
@@ -12,20 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.viewer.cache import ByIdentity
-from deepvis_caffe.viewer.compute.request import Result
+from deepvis_caffe.figures.montage import vivid
+from deepvis_caffe.figures.saliency import heat, overlay, show_diff
+from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.state.request import Floats
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State
-from deepvis_caffe.viewer.state.view import View
 
-Floats = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 
 ROOT = 0.5  # exponent of diffs, before the boost's: a few are far larger than all others
 STEPS = 65535  # a power is looked up in a table this fine
-
-
-_counts: ByIdentity[int] = ByIdentity(2)  # a layer's maps, which several panes ask about
 
 
 class Boost(NamedTuple):
@@ -51,22 +50,22 @@ class Boost(NamedTuple):
 
 
 def boost_of(state: State, signed: bool = False) -> Boost:
-    """The boost that a state is set to."""
-    return Boost(
-        GAMMAS[state.gamma % len(GAMMAS)],
-        INDIVIDUALS[state.individual % len(INDIVIDUALS)],
-        COLORMAPS[state.colormap % len(COLORMAPS)],
-        signed,
-    )
+    """The boost that a state sets."""
+    individual = INDIVIDUALS[state.individual % len(INDIVIDUALS)]
+    return Boost(_gamma(state), individual, _colormap(state), signed)
 
 
-def broken(maps: Floats) -> int:
-    """How many values are infinite or no numbers; counted once for each array."""
-    return _counts.get(maps, None, lambda: _broken(maps))
+def boost_alone(state: State, signed: bool = False) -> Boost:
+    """The boost of a map that is shown alone: it has its own range, whatever is set."""
+    return Boost(_gamma(state), 1.0, _colormap(state), signed)
 
 
-def _broken(maps: Floats) -> int:
-    return int(maps.size - np.count_nonzero(np.isfinite(maps)))
+def _gamma(state: State) -> float:
+    return GAMMAS[state.gamma % len(GAMMAS)]
+
+
+def _colormap(state: State) -> str:
+    return COLORMAPS[state.colormap % len(COLORMAPS)]
 
 
 def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Floats]:
@@ -103,8 +102,8 @@ def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     """
     if not len(maps):
         return np.zeros((0, width, 3), np.uint8)
-    good = _broken(maps) == 0
-    bad = None if good else ~np.isfinite(maps)
+    finite = np.isfinite(maps)
+    bad = None if finite.all() else ~finite
     if bad is not None:
         maps = np.where(bad, 0, maps) if bad.all() else np.where(bad, maps[~bad].min(), maps)
     low, high = ranges(maps, boost.individual, boost.signed)
@@ -171,27 +170,42 @@ def _coloured(levels: Levels, colours: NDArray[np.uint8]) -> Levels:
     return np.asarray(cv2.LUT(cv2.merge([levels] * 3), lookup), np.uint8)
 
 
-def shown_maps(view: View) -> Floats | None:
-    """The selected layer's activations, or its diffs where these are set; None until they come."""
-    current = view.current
-    if current is None:
+# -- the backward pass at the input ---------------------------------------------------------------
+
+ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
+
+
+def diff_picture(view: View) -> Picture | None:
+    """The picture of the backward result; None while there is none."""
+    diff = view.input_diff
+    if diff is None:
         return None
-    if shows_diffs(view):
-        return current.diffs if _back_fits(view, current) else None
-    return current.maps
+    if view.state.shows_heat:
+        return heated_input(view)
+    picture = show_diff(_finite(diff), view.preprocessor, view.state.diff_style)
+    picture = vivid(picture) if view.state.diff_style in ABOUT_GRAY else picture
+    return _marked(picture, diff)
 
 
-def shows_diffs(view: View) -> bool:
-    """Whether the grid is set to diffs, and there is a pass that gives some."""
-    return view.state.show_back and view.state.back != "off"
+def heated_input(view: View) -> Picture | None:
+    """The picture that the net saw under a heat map; None while there is no backward result."""
+    diff = view.input_diff
+    if diff is None or view.result is None:
+        return None
+    warm, picture = heat(_finite(diff)), view.result.picture
+    if warm.shape != picture.shape[:2]:
+        warm = resize_image(warm, *picture.shape[:2])
+    return _marked(overlay(picture, warm), diff)
 
 
-def input_diff(view: View) -> Floats | None:
-    """The input's diff, if it is of the pass that is set now."""
-    result = view.result
-    return result.back if result is not None and _back_fits(view, result) else None
+def _finite(diff: Floats) -> Floats:
+    return np.nan_to_num(diff, posinf=0, neginf=0)
 
 
-def _back_fits(view: View, result: Result) -> bool:
-    request, state = result.request, view.state
-    return state.back != "off" and (request.back, request.source) == (state.back, state.back_source)
+def _marked(picture: Picture, diff: Floats) -> Picture:
+    """Mark pixels whose diff is no number, as the grid does."""
+    bad = np.asarray(~np.isfinite(diff).all(axis=0), np.uint8)
+    if bad.any():
+        picture = picture.copy()
+        picture[resize_image(bad, *picture.shape[:2]) > 0] = BROKEN
+    return picture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
@@ -18,18 +16,14 @@ from deepvis_caffe.viewer.panes.colors import (
     Color,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
-from deepvis_caffe.viewer.panes.maps import boost_of, broken, shown_maps
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.maps import boost_of
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import PAD
 from deepvis_caffe.viewer.panes.words import unit_name
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 Piece = tuple[str, Color]
-
-
-def reads(view: View) -> Hashable:
-    """Everything that it says, in words."""
-    return mode(view), tuple(_left(view)), tuple(_right(view)), tuple(_dots(view))
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -69,7 +63,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return Hit("nothing", tip=view.status.message)
 
 
-PANE = Pane("status", reads, draw, hit)
+PANE = Pane("status", draw, hit)
 
 
 def mode(view: View) -> Piece:
@@ -77,7 +71,7 @@ def mode(view: View) -> Piece:
     state = view.state
     if state.correlation:
         return "correlation", ACCENT
-    if state.patterns:
+    if state.optimized:
         return "pattern", ACCENT
     if state.back != "off":
         return ("back" if state.show_back else f"fwd + {state.back}"), RAISED
@@ -101,8 +95,7 @@ def _left(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    maps = None if state.patterns or state.correlation else shown_maps(view)
-    lost = broken(maps) if maps is not None else 0
+    lost = 0 if state.optimized or state.correlation else view.not_finite
     if lost:
         pieces.append((f"{lost} values are no numbers", TROUBLE))
     if status.message:
@@ -119,16 +112,13 @@ def _right(view: View) -> list[Piece]:
         pieces.append(("frozen", ACCENT))
     if status.visitors:
         pieces.append((f"{status.visitors} watching", SOFT))
-    if status.rate:  # a picture that stands still has none
-        # No finer than people read: words that come again are drawn from memory.
-        rate = f"{status.rate:.0f}" if status.rate >= 10 else f"{status.rate:.1f}"
-        pieces.append((f"{rate} a second", SOFT))
+    if status.rate_text:
+        pieces.append((f"{status.rate_text} a second", SOFT))
     if state.timing:
-        net, drawing = status.seconds * 1000, status.draw_seconds * 1000
-        pieces.append((f"net {net:.0f} ms, drawing {drawing:.1f} ms", SOFT))
+        pieces.append((f"net {status.net_ms} ms, drawing {status.draw_ms} ms", SOFT))
         pieces.append((view.scene.engine, FAINT))
     else:
-        pieces.append((f"{status.seconds * 1000:.0f} ms", SOFT))
+        pieces.append((f"{status.net_ms} ms", SOFT))
     return [*pieces, ("h for help", FAINT)]
 
 

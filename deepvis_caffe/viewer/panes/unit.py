@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.dataset.statistics import UnitStatistics
@@ -11,10 +11,12 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, thumb, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
 from deepvis_caffe.viewer.panes.words import number, short_label
-from deepvis_caffe.viewer.state.view import UnitPictures, View
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 LEAST_PART = 3.2  # the pane is at least so many times as high as this part of it
 
@@ -105,11 +107,6 @@ class Section(NamedTuple):
     rect: Rect
 
 
-def reads(view: View) -> Hashable:
-    """The pictures, and whose they are."""
-    return view.scene, view.state.layer, view.state.unit, view.unit
-
-
 def draw(view: View, height: int, width: int) -> Picture:
     """Draw what there is of the unit's pictures, or why there is none."""
     size, unit = letters(width), view.unit
@@ -157,7 +154,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("unit", reads, draw, hit)
+PANE = Pane("unit", draw, hit)
 
 
 def _top_hit(unit: UnitPictures, picture: Picture, place: Rect, y: int, x: int) -> Hit | None:

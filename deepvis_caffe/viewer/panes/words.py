@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry, unit_label
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
-from deepvis_caffe.viewer.state.view import View
 
 
 def number(value: float) -> str:
@@ -40,7 +40,7 @@ def pending(view: View, what: str) -> str:
     if view.failure:  # what to do about it has no room here: the status line's tip says all
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
-    return f"computing {what} ..." if view.frame else "no picture yet"
+    return f"computing {what} ..." if view.has_frame else "no picture yet"
 
 
 def extent(entry: Entry) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from deepvis_caffe.viewer.compute.threads import Background, Frame
 from deepvis_caffe.viewer.sources.source import Source
+from deepvis_caffe.viewer.state.request import Frame
+from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 

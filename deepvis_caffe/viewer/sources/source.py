@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.threads import Newest
+from deepvis_caffe.viewer.threads import Newest
 
 Pause = Callable[[float], None]
 

@@ -9,7 +9,7 @@ a capital there is another one, too, for some of OpenCV's windows give small let
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -17,9 +17,9 @@ from typing import Any
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.viewer.state.state import (
-    BACK_VIEWS,
     BACKS,
     COLORMAPS,
+    DIFF_STYLES,
     GAMMAS,
     INDIVIDUALS,
     ZOOMS,
@@ -52,6 +52,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
 
 
 Change = Callable[[State, Scene], State]
+HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
 
 FAST = 5  # cells or layers at once, DVT's caffevis_fast_move_dist
 
@@ -158,10 +159,10 @@ def _reset(state: State, scene: Scene) -> State:
 
 
 def _common_back(state: State, scene: Scene) -> State:
-    now = (state.back, "raw" if state.back == "off" else state.back_view)
+    now = (state.back, "raw" if state.back == "off" else state.diff_style)
     following = COMMON.index(now) + 1 if now in COMMON else 0
     back, view = COMMON[following % len(COMMON)]
-    return set_back(replace(state, back_view=view), back)
+    return set_back(replace(state, diff_style=view), back)
 
 
 def set_back(state: State, back: Back) -> State:
@@ -177,9 +178,9 @@ def _next_back(state: State, scene: Scene) -> State:
     return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
 
 
-def _next_view(state: State, scene: Scene) -> State:
-    at = BACK_VIEWS.index(state.back_view)
-    return replace(state, back_view=BACK_VIEWS[(at + 1) % len(BACK_VIEWS)])
+def _next_style(state: State, scene: Scene) -> State:
+    at = DIFF_STYLES.index(state.diff_style)
+    return replace(state, diff_style=DIFF_STYLES[(at + 1) % len(DIFF_STYLES)])
 
 
 def _freeze_source(state: State, scene: Scene) -> State:
@@ -189,8 +190,8 @@ def _freeze_source(state: State, scene: Scene) -> State:
 def _show_back(state: State, scene: Scene) -> State:
     if state.correlation:  # back to whatever the grid showed before
         return replace(state, correlation=False)
-    if state.patterns:
-        return replace(state, patterns=False)
+    if state.optimized:
+        return replace(state, optimized=False)
     back = "gradient" if not state.show_back and state.back == "off" else state.back
     return replace(state, show_back=not state.show_back, back=back)
 
@@ -207,8 +208,8 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
     return replace(state, **{field: (getattr(state, field) + 1) % count})
 
 
-def _show_patterns(state: State, scene: Scene) -> State:
-    return replace(state, patterns=state.correlation or not state.patterns, correlation=False)
+def _show_optimized(state: State, scene: Scene) -> State:
+    return replace(state, optimized=state.correlation or not state.optimized, correlation=False)
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
@@ -255,11 +256,11 @@ ACTIONS = (
     Action("reset", ("esc",), MOVING, "first layer and unit, all else as at the start", _reset),
     Action("common_back", ("b",), BACKWARD, "next of the common modes and views", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
-    Action("back_view", ("m",), BACKWARD, f"next view: {', '.join(BACK_VIEWS)}", _next_view),
+    Action("diff_style", ("m",), BACKWARD, f"next view: {', '.join(DIFF_STYLES)}", _next_style),
     Action("freeze_source", ("d",), BACKWARD, "hold the unit that it starts from", _freeze_source),
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge the unit, the backward result, nothing", _next_zoom),
-    Action("patterns", ("s",), GRID, "optimised images, or activations", _show_patterns),
+    Action("optimized", ("s",), GRID, "optimised images, or activations", _show_optimized),
     Action("correlation", ("1",), GRID, "which units go together", _show_correlation),
     Action("order", ("2",), GRID, "these by likeness, or by number", _next_order),
     Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),
@@ -310,7 +311,7 @@ BY_KEY = _by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 
-def help_table() -> list[tuple[str, list[tuple[str, str]]]]:
+def help_table() -> list[HelpGroup]:
     """The list of keys: groups in order, each with its lines of (keys, what they do).
 
     Actions of one text share a line; their second keys, such as j l i k for the arrows, another.

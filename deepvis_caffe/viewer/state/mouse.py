@@ -10,9 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deepvis_caffe.viewer.panes.help import Group
-from deepvis_caffe.viewer.panes.pane import Hit
-from deepvis_caffe.viewer.state.actions import BY_NAME, select_layer, select_unit, set_back, walk
+from deepvis_caffe.viewer.state.actions import (
+    BY_NAME,
+    HelpGroup,
+    select_layer,
+    select_unit,
+    set_back,
+    walk,
+)
 from deepvis_caffe.viewer.state.state import BACKS, Scene, State, grid_shape
 
 MouseKind = Literal["move", "click", "wheel", "leave"]
@@ -20,8 +25,38 @@ MouseKind = Literal["move", "click", "wheel", "leave"]
 TITLE = "Mouse"
 
 
+HitKind = Literal[
+    "layer", "unit", "pair", "zoomed", "class", "back", "style", "top", "command", "nothing"
+]
+
+
 @dataclass(frozen=True)
-class Deed:
+class Hit:
+    """What lies under a place of a pane.
+
+    Attributes
+    ----------
+    kind
+        ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
+        layer named `value`; ``"pair"`` is the units `index` and `value` of the layer; ``"zoomed"``
+        is what fills the grid's place; ``"back"`` and ``"style"`` set the backward pass's mode and
+        view to `value`; ``"command"`` is the action named `value`; ``"top"`` is the top image
+        numbered `index`; ``"nothing"`` can only be pointed at.
+        What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
+    index, value
+        See there.
+    tip
+        What to say of it beside the mouse: unit, label and activation; may be empty.
+    """
+
+    kind: HitKind
+    index: int = 0
+    value: str = ""
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class MouseAction:
     """One thing that the mouse does.
 
     Attributes
@@ -59,15 +94,15 @@ def wheel(state: State, scene: Scene, pane: str, steps: int, first_row: int = 0)
     return _do("wheel", pane, state, scene, steps, first_row)
 
 
-def mouse_help() -> Group:
+def mouse_help() -> HelpGroup:
     """What the help says of the mouse: its title, and lines of (gesture, what it does)."""
     words = {"click": "click", "wheel": "wheel", "move": "point"}
-    return TITLE, [(words[deed.kind], deed.help) for deed in DEEDS]
+    return TITLE, [(words[action.kind], action.help) for action in MOUSE_ACTIONS]
 
 
 def _do(kind: MouseKind, on: str, state: State, scene: Scene, *what: Any) -> State:
-    deed = _BY_PLACE.get((kind, on))
-    return deed.change(state, scene, *what) if deed is not None and deed.change else state
+    action = _BY_PLACE.get((kind, on))
+    return action.change(state, scene, *what) if action is not None and action.change else state
 
 
 def _click_layer(state: State, scene: Scene, hit: Hit) -> State:
@@ -100,9 +135,9 @@ def _click_back(state: State, scene: Scene, hit: Hit) -> State:
     return set_back(state, next(back for back in BACKS if back == hit.value))
 
 
-def _click_view(state: State, scene: Scene, hit: Hit) -> State:
+def _click_style(state: State, scene: Scene, hit: Hit) -> State:
     back = "gradient" if state.back == "off" else state.back
-    return replace(state, back_view=hit.value, back=back)
+    return replace(state, diff_style=hit.value, back=back)
 
 
 def _click_top(state: State, scene: Scene, hit: Hit) -> State:
@@ -126,19 +161,19 @@ def _turn_grid(state: State, scene: Scene, steps: int, first_row: int) -> State:
     return replace(select_unit(state, scene, state.unit + steps * columns), cursor="units")
 
 
-DEEDS = (
-    Deed("click", "layer", "a layer: select it", _click_layer),
-    Deed("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
-    Deed("click", "zoomed", "what is enlarged: all units again", _click_zoomed),
-    Deed("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
-    Deed("click", "class", "a class: select its unit", _click_class),
-    Deed("click", "back", "a backward mode: set it", _click_back),
-    Deed("click", "view", "a backward view: set it", _click_view),
-    Deed("click", "top", "a top image: make it the input", _click_top),
-    Deed("click", "command", "h for help: this list; again: close it", _click_command),
-    Deed("wheel", "layers", "over the layers: scroll them", _turn_layers),
-    Deed("wheel", "grid", "over the units: next row, previous row", _turn_grid),
-    Deed("move", "", "at anything: what it is, and its value"),
+MOUSE_ACTIONS = (
+    MouseAction("click", "layer", "a layer: select it", _click_layer),
+    MouseAction("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
+    MouseAction("click", "zoomed", "what is enlarged: all units again", _click_zoomed),
+    MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
+    MouseAction("click", "class", "a class: select its unit", _click_class),
+    MouseAction("click", "back", "a backward mode: set it", _click_back),
+    MouseAction("click", "style", "a backward view: set it", _click_style),
+    MouseAction("click", "top", "a top image: make it the input", _click_top),
+    MouseAction("click", "command", "h for help: this list; again: close it", _click_command),
+    MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
+    MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),
+    MouseAction("move", "", "at anything: what it is, and its value"),
 )
 
-_BY_PLACE = {(deed.kind, deed.on): deed for deed in DEEDS}
+_BY_PLACE = {(action.kind, action.on): action for action in MOUSE_ACTIONS}

@@ -18,7 +18,7 @@ Back = Literal["off", "gradient", "deconv", "guided"]
 Zoom = Literal["off", "unit", "back"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
-BACK_VIEWS = ("raw", "gray", "norm", "blur", "positive", "heat")
+DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "heat")
 ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the two boosts, the Deep Visualization Toolbox's: an exponent, and how far each channel's
 # own range replaces the layer's.
@@ -40,14 +40,14 @@ class State:
         The selection: an index into the catalogue, and a unit of that layer.
     cursor
         Where the arrow keys move: in the list of layers, or in the grid of units.
-    back, back_view
-        Mode of the backward pass, and how its result at the input is shown.
+    back, diff_style
+        Mode of the backward pass, and the style in which its result at the input is shown.
     source
         The unit that the backward pass starts from, where it is frozen; None follows the selection.
     show_back
         Whether the grid shows diffs instead of activations.
-    patterns
-        Whether the grid shows each unit's optimised image instead.
+    optimized
+        Whether the grid shows each unit's optimized image instead.
     correlation
         Whether it shows how the layer's units go together, whatever else it is set to.
     by_number
@@ -82,10 +82,10 @@ class State:
     unit: int = 0
     cursor: Cursor = "layers"
     back: Back = "off"
-    back_view: str = "raw"
+    diff_style: str = "raw"
     source: UnitRef | None = None
     show_back: bool = False
-    patterns: bool = False
+    optimized: bool = False
     correlation: bool = False
     by_number: bool = False
     order: tuple[int, ...] = ()
@@ -109,6 +109,11 @@ class State:
     def shows_correlation(self) -> bool:
         """Whether the grid's pane shows it now, and nothing lies over it."""
         return self.correlation and self.zoom == "off"
+
+    @property
+    def shows_heat(self) -> bool:
+        """Whether the style of the diff is the one that lies over the input, as a heat map."""
+        return self.diff_style == "heat"
 
     @property
     def back_source(self) -> UnitRef:

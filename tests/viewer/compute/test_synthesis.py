@@ -20,7 +20,13 @@ from deepvis_caffe.jobs.optimize import make_layer
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute import synthesis as synthesis_module
-from deepvis_caffe.viewer.compute.synthesis import NOT_FINITE, SILENT, WAITING, Making, Synthesis
+from deepvis_caffe.viewer.compute.synthesis import (
+    NOT_FINITE,
+    SILENT,
+    WAITING,
+    Synthesis,
+    SynthesisParams,
+)
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
 
@@ -59,12 +65,12 @@ class Viewer:
     ) -> None:
         self.net, self.store = net, ResultStore(folder)
         self.library = Library(folder)
-        making = Making(params, seeds, small_model.LABELS)
-        self.synthesis = Synthesis(net, self.library, making)
+        how = SynthesisParams(params, seeds, small_model.LABELS)
+        self.synthesis = Synthesis(net, self.library, how)
 
     def run(self, name: str, unit: int, between: Callable[[], bool] = never) -> int:
         """Work until there is nothing to do; how often there was."""
-        self.synthesis.want(entry_of(self.net, name), unit)
+        self.synthesis.request(entry_of(self.net, name), unit)
         calls = 0
         while self.synthesis(between):
             calls += 1
@@ -407,7 +413,8 @@ def test_the_library_shows_from_disk_what_was_made(torch_net: Net, tmp_path: Pat
     fresh = Library(tmp_path / "out")
     fresh.start()
     entry, until = entry_of(torch_net, "conv/1"), time.monotonic() + 20
-    while len(fresh.unit(entry, 2).optimized) < 2 or 2 not in fresh.patterns(entry)[1]:
+    while len(fresh.unit(entry, 2).optimized) < 2 or 2 not in fresh.optimized(entry):
+        fresh.request(entry, [2], optimized=True)
         assert time.monotonic() < until
         time.sleep(0.01)
     for mine, theirs in zip(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepvis_caffe.viewer.disk.relations import strip
 from helpers.cluster_work import small_net
 from helpers.image_sets import slow_pass, write_folder
 from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
@@ -22,10 +23,9 @@ from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
 from deepvis_caffe.viewer.disk import library as library_module
 from deepvis_caffe.viewer.disk.correlations import Correlations, Known
-from deepvis_caffe.viewer.disk.relations import strip
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.session import Session
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 LAYER = entry("conv/1", 1, 5, 4, 4)
 
@@ -62,7 +62,7 @@ def matrix(net: Net, images: Path) -> np.ndarray:
 
 def known(store: Correlations, layer=LAYER) -> Known:
     """What is known once it is read."""
-    store.layer(layer)
+    store.request(layer)
     eventually(lambda: not store.busy)
     return store.layer(layer)
 
@@ -86,7 +86,7 @@ def test_it_is_numpys_and_the_same_object_until_the_scan_is_another(
     for _ in range(3):
         assert known(store) is first
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
-    eventually(lambda: store.layer(LAYER).correlation is None)
+    eventually(lambda: known(store).correlation is None)
     assert "cannot be read as a scan" in known(store).note[0]
     assert store.close()
 
@@ -122,7 +122,7 @@ def test_a_scan_that_is_made_meanwhile_is_seen(
     store.start()
     assert known(store).correlation is None
     scan_dataset(net, open_source(images), tmp_path / "out" / "dataset", PARAMS)
-    eventually(lambda: store.layer(LAYER).correlation is not None)
+    eventually(lambda: known(store).correlation is not None)
     assert len(heard) == 2
     assert store.close()
 
@@ -139,10 +139,10 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     session.press("1")
     eventually(lambda: whole(session) and session.state.order)
     order = session.state.order
-    relation = session._view().relation
+    relation = session.view.relation
     assert relation.correlation is not None
     assert relation.correlation.order == order
-    assert session._view().relation is relation, "the same while nothing is new"
+    assert session.view.relation is relation, "the same while nothing is new"
     number = session.draw()[0]
     assert session.draw()[0] == number, "and so nothing is drawn"
     seen: list[int] = []
@@ -164,7 +164,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     unit = order[1]
     session._settle(replace(session.state, unit=unit))
     eventually(lambda: whole(session))
-    relation = session._view().relation
+    relation = session.view.relation
     row = np.delete(matrix[unit], unit)
     expected = sorted((r for r in row if abs(r) > 0.005), key=lambda r: (r < 0, -abs(r)))
     assert [one.value for one in relation.partners] == pytest.approx(expected, abs=1e-4)
@@ -183,7 +183,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     places: dict[tuple[int, int], tuple[int, int]] = {}
     for y in range(0, 900, 5):
         for x in range(0, 1100, 5):
-            hit = session._screen.hit(session._view(), y, x)
+            hit = session.hit(y, x)
             if hit is not None and hit.kind == "pair":
                 places.setdefault((hit.index, int(hit.value)), (y, x))
     assert len(places) == 25
@@ -200,7 +200,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
 def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_path: Path) -> None:
     session.press("1")
     (path,) = run_headless(session, 1, tmp_path / "shots")
-    shown = session._view().relation
+    shown = session.view.relation
     assert all(partner.picture is not None for partner in shown.partners)
     np.testing.assert_array_equal(read_image(path), session.draw()[1])
 
@@ -221,12 +221,12 @@ def test_what_is_read_later_is_waited_for_and_drawn(
     assert session.reading, "the partners' pictures, which nobody has asked for yet"
     eventually(lambda: whole(session))
     number = session.draw()[0]
-    partner = session._view().relation.partners[0]
+    partner = session.view.relation.partners[0]
     assert partner.picture is not None
     path = parts.folder.parent / "max_im" / "conv_1" / f"conv_1_{partner.unit:04d}.jpg"
     write_image(path, np.full_like(read_image(path), 77))
     eventually(lambda: session.draw()[0] > number)
-    picture = session._view().relation.partners[0].picture
+    picture = session.view.relation.partners[0].picture
     assert picture is not None
     assert np.abs(picture.astype(int) - 77).max() < 3
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from helpers.waiting import eventually
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.library import LOOK_EVERY, Library
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 CONV = Entry("conv1", "conv1", "Convolution", (1, 7, 9, 9), 7, (9, 9))
 SLASH = Entry("blob", "fire/conv", "Convolution", (1, 4, 9, 9), 4, (9, 9))
@@ -68,12 +68,24 @@ def write(path: Path, picture: np.ndarray) -> None:
     assert cv2.imwrite(str(path), picture[..., ::-1])
 
 
+def look(library: Library, entry: Entry, unit: int) -> UnitPictures:
+    """Do what each frame does: request a unit, and take what is known of it by now."""
+    library.request(entry, [unit])
+    return library.unit(entry, unit)
+
+
+def look_at_all(library: Library, entry: Entry) -> Mapping[int, np.ndarray]:
+    """Likewise, the optimized images of a layer."""
+    library.request(entry, optimized=True)
+    return library.optimized(entry)
+
+
 def known(library: Library, unit: int, count: int = 1, entry: Entry = CONV) -> UnitPictures:
-    return eventually(lambda: len((one := library.unit(entry, unit)).optimized) == count and one)
+    return eventually(lambda: len((one := look(library, entry, unit)).optimized) == count and one)
 
 
 def cells(library: Library, units: set[int], entry: Entry = CONV) -> dict[int, np.ndarray]:
-    return eventually(lambda: set(one := library.patterns(entry)[1]) == units and dict(one))
+    return eventually(lambda: set(one := look_at_all(library, entry)) == units and dict(one))
 
 
 def look_again(library: Library, clock: Clock, *units: int) -> None:
@@ -81,9 +93,7 @@ def look_again(library: Library, clock: Clock, *units: int) -> None:
     wanted = [(CONV, None), *((CONV, unit) for unit in units)]
     eventually(lambda: all(library._looked.get(one) == clock.now for one in wanted))
     clock.now += 2 * LOOK_EVERY
-    library.patterns(CONV)
-    for unit in units:
-        library.unit(CONV, unit)
+    library.request(CONV, units, optimized=True)
     eventually(lambda: all(library._looked[one] == clock.now for one in wanted))
 
 
@@ -120,7 +130,7 @@ def test_a_folder_of_the_toolbox_is_shown(library: Library, tmp_path: Path) -> N
     assert found.top is not None
     assert found.deconv is not None
     assert (gray(found.top), gray(found.deconv)) == pytest.approx((60, 90), abs=2)
-    other = eventually(lambda: (one := library.unit(CONV, 4)).top is not None and one)
+    other = eventually(lambda: (one := look(library, CONV, 4)).top is not None and one)
     assert (other.optimized, other.deconv, gray(other.top)) == ((), None, pytest.approx(70, abs=2))
     write(tmp_path / "regularized_opt/conv1/conv1_0002_5_best_X.jpg", plain(255))
     eventually(lambda: gray(known(library, 2).optimized[0]) > 250)
@@ -130,7 +140,7 @@ def test_both_names_of_a_layer_are_looked_for(library: Library, tmp_path: Path) 
     write(tmp_path / "regularized_opt/blob/blob_0001_montage.jpg", plain(50))
     write(tmp_path / "max_im/fire_conv/fire_conv_0001.jpg", plain(80))
     found = eventually(
-        lambda: (one := library.unit(SLASH, 1)).optimized and one.top is not None and one
+        lambda: (one := look(library, SLASH, 1)).optimized and one.top is not None and one
     )
     assert gray(found.optimized[0]) == pytest.approx(50, abs=2)
     assert gray(found.top) == pytest.approx(80, abs=2)
@@ -143,7 +153,7 @@ def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
     add_run(tmp_path, "fire_conv", record("fire_conv", 1, 0))
     cells(library, {0}, SLASH)
     known(library, 0, 1, SLASH)
-    library.unit(SLASH, 1)
+    library.request(SLASH, [1])
     eventually(lambda: (SLASH, 1) in library._looked)
     assert "is of layer 'fire_conv', not 'fire/conv'" in caplog.text
     assert library.unit(SLASH, 1).optimized == ()
@@ -156,7 +166,7 @@ def test_what_changes_on_disk_is_seen(library: Library, tmp_path: Path) -> None:
     write(path, plain(230, 12, 12))  # in place: the folder's time stays
 
     def bright() -> bool:  # there is none where it was read while it was being written
-        found = library.unit(CONV, 0).optimized
+        found = look(library, CONV, 0).optimized
         return bool(found) and gray(found[0]) > 220
 
     eventually(bright)
@@ -170,14 +180,13 @@ def test_the_same_object_as_long_as_nothing_changes(
 ) -> None:
     add_run(tmp_path, "conv1", record("conv1", 0, 0))
     first = known(timed, 0)
-    version, _ = timed.patterns(CONV)
+    before = look_at_all(timed, CONV)
     cells(timed, {0})
-    settled = timed.patterns(CONV)
-    assert settled[0] > version
+    settled = timed.optimized(CONV)
+    assert settled is not before
     look_again(timed, clock, 0)
     assert timed.unit(CONV, 0) is first
-    assert timed.patterns(CONV) == settled
-    assert timed.patterns(CONV)[1] is settled[1]
+    assert timed.optimized(CONV) is settled
 
 
 def test_what_cannot_be_read_is_left_out_and_said_once(
@@ -205,9 +214,12 @@ def test_what_cannot_be_read_is_left_out_and_said_once(
 
 
 def test_no_folder_is_no_trouble(library: Library, caplog: pytest.LogCaptureFixture) -> None:
+    before = look_at_all(library, CONV)
+    assert look(library, CONV, 0).optimized == ()
+    assert before == {}
+    eventually(lambda: not library.busy)
     assert library.unit(CONV, 0).optimized == ()
-    assert library.patterns(CONV) == (0, {})
-    eventually(lambda: library.patterns(CONV)[0])
+    assert library.optimized(CONV) == {}
     assert not caplog.records
 
 
@@ -217,7 +229,7 @@ def test_a_broken_disk_ends_nothing(
     add_run(tmp_path, "conv1", record("conv1", 0, 0))
     with monkeypatch.context() as patch:
         patch.setattr("deepvis_caffe.viewer.disk.library.read_run", lambda *_: 1 / 0)
-        library.unit(CONV, 0)
+        library.request(CONV, [0])
         eventually(lambda: (CONV, 0) in library._looked)
         assert library.unit(CONV, 0).optimized == ()
     known(library, 0)
@@ -286,9 +298,9 @@ def test_a_picture_of_a_layer_that_is_made_anew_is_read_anew(
     cells(library, set(range(7)))
     write(folder / "new.jpg", sprite([*LEVELS[:6], 20, 0, 0], 3))
     (folder / "new.jpg").replace(folder / "whole_layer.jpg")
-    eventually(lambda: gray(library.patterns(CONV)[1][6]) < 25)
+    eventually(lambda: gray(look_at_all(library, CONV)[6]) < 25)
     (folder / "whole_layer.jpg").unlink()
-    eventually(lambda: not library.patterns(CONV)[1])
+    eventually(lambda: not look_at_all(library, CONV))
 
 
 def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> None:
@@ -302,29 +314,29 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
     for unit in range(1, 1000):
         os.link(folder / "fc_0000_0_best_X.png", folder / f"fc_{unit:04d}_0_best_X.png")
     write(tmp_path / "max_im/conv1/conv1_0001.jpg", plain(70))
-    shown: list[tuple[int, int]] = []  # its version, and how many units it has
+    shown: list[Mapping[int, np.ndarray]] = []
     other: list[int] = []  # how many units were shown when another layer's unit was read
     whole = threading.Event()
 
     def look() -> None:
-        version, patterns = library.patterns(many)
-        if not shown or version != shown[-1][0]:
-            shown.append((version, len(patterns)))
-        if not other and library.unit(CONV, 1).top is not None:
-            other.append(len(patterns))
-        if len(patterns) == 1000:
+        cells = look_at_all(library, many)
+        if not shown or cells is not shown[-1]:
+            shown.append(cells)
+        if not other and look(library, CONV, 1).top is not None:
+            other.append(len(cells))
+        if len(cells) == 1000:
             whole.set()
 
     library = Library(tmp_path, look, Clock(0.01))
-    library.patterns(many)
+    library.request(many, optimized=True)
     library.start()
     assert whole.wait(LONG)
     assert library.close(LONG)
-    for counts in zip(*shown, strict=True):
-        assert list(counts) == sorted(set(counts)), "newer versions have more units"
+    counts = [len(cells) for cells in shown]
+    assert counts == sorted(set(counts)), "newer mappings have more units"
     assert len(shown) > 2
     # It was asked for at the first showing: a newer wish does not wait for a thousand units.
-    assert other == [shown[0][1]]
+    assert other == [counts[0]]
 
 
 # -- from the synthesis ----------------------------------------------------------------------------
@@ -333,17 +345,18 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
 def test_what_was_made_is_shown_at_once_and_the_disk_replaces_it(
     library: Library, tmp_path: Path
 ) -> None:
-    eventually(lambda: library.patterns(CONV)[0])
-    version = library.patterns(CONV)[0]
+    library.request(CONV, optimized=True)
+    eventually(lambda: not library.busy)
+    before = library.optimized(CONV)
     library.add(CONV, 2, 1, plain(11, 300, 300))
     library.add(CONV, 2, 0, plain(22, 300, 300))
     assert [gray(one) for one in library.unit(CONV, 2).optimized] == [22, 11]
-    later, patterns = library.patterns(CONV)
-    assert later > version
-    assert (patterns[2].shape, gray(patterns[2])) == ((128, 128, 3), 22)
+    later = library.optimized(CONV)
+    assert later is not before
+    assert (later[2].shape, gray(later[2])) == ((128, 128, 3), 22)
     write(tmp_path / "regularized_opt/conv1/conv1_0002_0_best_X.png", plain(255, 300, 300))
-    eventually(lambda: [gray(o) for o in library.unit(CONV, 2).optimized] == [255, 11])
-    eventually(lambda: gray(library.patterns(CONV)[1][2]) == 255)
+    eventually(lambda: [gray(o) for o in look(library, CONV, 2).optimized] == [255, 11])
+    eventually(lambda: gray(look_at_all(library, CONV)[2]) == 255)
 
 
 def test_what_was_made_before_its_layer_was_looked_at(library: Library) -> None:
@@ -354,16 +367,15 @@ def test_what_was_made_before_its_layer_was_looked_at(library: Library) -> None:
 def test_what_is_being_made_is_of_one_unit() -> None:
     told: list[int] = []
     library = Library("nowhere", lambda: told.append(0))
-    library.unit(CONV, 1)
-    library.tell(CONV, 1, plain(5), 0.25, "on its way")
+    library.set_progress(CONV, 1, plain(5), 0.25, "on its way")
     one = library.unit(CONV, 1)
     assert one.working is not None
     assert (gray(one.working), one.progress, one.note) == (5, 0.25, "on its way")
     assert library.unit(CONV, 2).working is None
-    library.tell(CONV, 2, plain(6), 0.5)
+    library.set_progress(CONV, 2, plain(6), 0.5)
     assert library.unit(CONV, 1).working is None
     assert library.unit(CONV, 1).note == "on its way"
-    library.tell(CONV, 2)
+    library.set_progress(CONV, 2)
     assert (library.unit(CONV, 2).working, library.unit(CONV, 2).progress) == (None, 0)
     assert len(told) == 3
 

@@ -14,10 +14,11 @@ from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes import correlation as partners
 from deepvis_caffe.viewer.panes.colors import ACCENT, EMPTY
 from deepvis_caffe.viewer.panes.grid import PANE
-from deepvis_caffe.viewer.panes.pane import Hit
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
+from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State
-from deepvis_caffe.viewer.state.view import Partner, Relation, View
+from deepvis_caffe.viewer.state.units import Partner, Relation
 
 SIZE = (420, 520)  # (height, width) of the pane
 LETTERS = wide_letters(SIZE[1])

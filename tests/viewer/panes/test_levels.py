@@ -5,9 +5,10 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+from helpers.pane_views import view
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, NEGATIVE, POSITIVE, signed_table, table
-from deepvis_caffe.viewer.panes.maps import Boost, boost_of, broken, colour_maps, ranges
+from deepvis_caffe.viewer.panes.maps import Boost, boost_of, colour_maps, ranges
 from deepvis_caffe.viewer.state.state import COLORMAPS, State
 
 
@@ -110,7 +111,7 @@ def test_equal_values_are_dark_and_no_division_by_zero(signed: bool) -> None:
 def test_what_is_no_number_has_its_own_colour_and_spoils_nothing_else() -> None:
     maps = np.array([[[np.nan, 0], [1, np.inf]], [[2, 4], [-np.inf, 4]]], np.float32)
     made = colour_maps(maps, 2, 2, Boost())
-    assert broken(maps) == 3
+    assert view(maps).not_finite == 3
     expected = [[BROKEN, 0], [64, BROKEN], [128, 255], [BROKEN, 255]]
     for row, line in zip(made, expected, strict=True):
         for pixel, value in zip(row, line, strict=True):

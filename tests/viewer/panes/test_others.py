@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from deepvis_caffe.viewer.panes.maps import diff_picture
 from helpers.pane_views import colours, entry, has, scene, view, view_of
 
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
@@ -28,28 +29,28 @@ from deepvis_caffe.viewer.panes.colors import (
     WELL,
     Color,
 )
-from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, blank
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.maps import Boost, colour_maps
 from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import Status, View
 from deepvis_caffe.viewer.panes.widgets import say
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
-from deepvis_caffe.viewer.state.state import BACK_VIEWS, State
-from deepvis_caffe.viewer.state.view import Status, UnitPictures, View
+from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 RNG = np.random.default_rng(0)
 DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
 ALL = (input_pane, detail, back, classes, unit, status)
 
 
-def _backward(back_view: str, **state: object) -> View:
-    set_to = State(back="guided", back_view=back_view, **state)  # type: ignore[arg-type]
+def _backward(diff_style: str, **state: object) -> View:
+    set_to = State(back="guided", diff_style=diff_style, **state)  # type: ignore[arg-type]
     return view(np.ones((2, 2, 2)), set_to, back=DIFF)
 
 
-@pytest.mark.parametrize("name", BACK_VIEWS)
+@pytest.mark.parametrize("name", DIFF_STYLES)
 def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     shown = _backward(name)
     made = diff_picture(shown)
@@ -65,7 +66,7 @@ def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     assert len(colours(drawn) & colours(made)) > 2
 
 
-@pytest.mark.parametrize("name", BACK_VIEWS)
+@pytest.mark.parametrize("name", DIFF_STYLES)
 def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
     bad = DIFF.copy()
     bad[1, 2, 3], bad[0, 5, 7] = np.nan, np.inf
@@ -92,7 +93,7 @@ def test_chips_set_the_mode_and_the_view() -> None:
                 assert hit.tip
                 found.add((hit.kind, hit.value))
     assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
-        ("view", name) for name in BACK_VIEWS
+        ("view", name) for name in DIFF_STYLES
     }
     off = replace(shown, state=State())
     kinds = {back.PANE.hit(off, 60, 300, y, 20) for y in range(60)}
@@ -354,7 +355,7 @@ def test_the_status_says_what_there_is_to_say() -> None:
             State(),
             State(back="deconv"),
             State(back="deconv", show_back=True),
-            State(patterns=True),
+            State(optimized=True),
         )
     ]
     assert modes == ["fwd", "fwd + deconv", "back", "pattern"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers.waiting import eventually
 
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+from deepvis_caffe.viewer.state.request import Frame
 
 LONG = 20.0
 PICTURE = np.zeros((1, 1, 3), np.uint8)

@@ -170,7 +170,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
         viewer.press("a", "m", "m", "m", "m", "m", "t", "g")
         keep("6_heat")
         viewer.press("esc", "down", "s")
-        assert viewer.twin.state.patterns
+        assert viewer.twin.state.optimized
         keep("7_patterns")
         viewer.press("s", "h")
         keep("8_help")
@@ -193,8 +193,7 @@ def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
             (y, x)
             for y in range(0, SIZE[1], 5)
             for x in range(0, SIZE[0], 5)
-            if (hit := viewer.twin._screen.hit(viewer.twin._view(), y, x))
-            and (hit.kind, hit.index) == ("layer", 1)
+            if (hit := viewer.twin.hit(y, x)) and (hit.kind, hit.index) == ("layer", 1)
         )
         viewer.window.click(place[1], place[0])
         for kind in ("move", "click"):
@@ -237,7 +236,7 @@ def test_without_a_camera_it_says_so_and_shows_photographs(display: str, small: 
         pytest.skip("there is a camera here")
     with viewing(display, small, "0") as viewer:
         viewer.same()
-        status = viewer.twin._view().status
+        status = viewer.twin.view.status
         assert status.message == "camera 0 does not open: photographs"
         assert status.source.startswith("astronaut")
 

@@ -1,4 +1,4 @@
-"""What the window asks of the worker, and what comes back."""
+"""What is asked of the net for each frame, and what it answers: `Frame`, `Request`, `Result`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture that a source gave.
+
+    Attributes
+    ----------
+    picture
+        (H, W, 3), RGB, uint8, of any size.
+    number
+        Counts the frames of one viewer: no two have the same.
+    name
+        What it is, for people: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
+    live
+        Whether more of the kind follow by themselves, as from a camera.
+    """
+
+    picture: Picture = field(repr=False)
+    number: int
+    name: str
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,34 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from deepvis_caffe.image import Picture
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """A picture that a source gave.
-
-    Attributes
-    ----------
-    picture
-        (H, W, 3), RGB, uint8, of any size.
-    number
-        Counts the frames of one viewer: no two have the same.
-    name
-        What it is, for people: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
-    live
-        Whether more of the kind follow by themselves, as from a camera.
-    """
-
-    picture: Picture = field(repr=False)
-    number: int
-    name: str
-    live: bool = False
 
 
 class Newest(Generic[T]):
