@@ -21,7 +21,7 @@ from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
 from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk import thumbnails as patterns_module
+from deepvis_caffe.viewer.disk import thumbnails as thumbnails_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.parts import Parts
@@ -344,7 +344,7 @@ def test_headless_waits_for_the_pictures_on_disk(
 
     monkeypatch.setattr(session, "draw", draw)
     monkeypatch.setattr(library_module, "read_image", read_behind)
-    monkeypatch.setattr(patterns_module, "read_image", read_behind)
+    monkeypatch.setattr(thumbnails_module, "read_image", read_behind)
     session.press("s")
     (path,) = run_headless(session, 1, tmp_path / "shots")
     view = session.view
@@ -412,7 +412,8 @@ class Timed(Session):
     def __init__(self, parts: Parts, fresh: Iterable[bool]) -> None:
         super().__init__(parts, 320, 240)
         self._noise, self._fresh, self._frame_numbers = Noise(), iter(fresh), itertools.count(1)
-        self.state = replace(self.state, unit_images=False)  # nothing is read from disk
+        parts.library.start()  # for what was requested at once; nothing more is read from disk
+        self.state = replace(self.state, unit_images=False)
 
     def draw(self, stop: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray]:
         if next(self._fresh):

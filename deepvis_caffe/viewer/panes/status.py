@@ -33,7 +33,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     row = Rect(0, PAD, height, max(1, width - 2 * PAD))
     dots = round(size * 0.55)
     right = row.right
-    for words, color in reversed(_right(view)):
+    for words, color in reversed(right_pieces(view)):
         wide = text_width(words, size)
         if right - wide < row.left + row.width // 2:
             break
@@ -48,7 +48,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     ink = TEXT if color == RAISED else GROUND
     write_middle(canvas, badge, Rect(0, row.left, height, wide), size, ink, bold=True)
     left = row.left + wide + size
-    for words, color in _left(view):
+    for words, color in left_pieces(view):
         if left >= right:
             break
         place = Rect(0, left, height, right - left)
@@ -78,7 +78,8 @@ def mode(view: View) -> Piece:
     return "fwd", RAISED
 
 
-def _left(view: View) -> list[Piece]:
+def left_pieces(view: View) -> list[Piece]:
+    """What is set, from the left: the selection, the backward pass, colours; then the message."""
     state, status = view.state, view.status
     pieces: list[Piece] = [(unit_name(view.scene, (state.layer, state.unit)), TEXT)]
     if state.back != "off":
@@ -103,7 +104,8 @@ def _left(view: View) -> list[Piece]:
     return pieces
 
 
-def _right(view: View) -> list[Piece]:
+def right_pieces(view: View) -> list[Piece]:
+    """How it goes, from the right end: the input, rates and times."""
     state, status = view.state, view.status
     pieces: list[Piece] = []
     if status.source:

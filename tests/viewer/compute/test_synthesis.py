@@ -169,7 +169,7 @@ def test_an_image_is_shown_as_it_sharpens(
 ) -> None:
     monkeypatch.setattr(synthesis_module, "SHOW_EVERY", 0.0)
     viewer = Viewer(torch_net, tmp_path / "out", seeds=1)
-    viewer.synthesis.want(entry_of(torch_net, "fc"), 0)
+    viewer.synthesis.request(entry_of(torch_net, "fc"), 0)
     assert viewer.shown("fc", 0).note == WAITING
     seen: list[tuple[Any, float, str]] = []
 
@@ -196,10 +196,10 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
     def moves_on() -> bool:
         steps.append(0)
         if len(steps) == 2:
-            viewer.synthesis.want(fc, 3)
+            viewer.synthesis.request(fc, 3)
         return False
 
-    viewer.synthesis.want(fc, 0)
+    viewer.synthesis.request(fc, 0)
     assert viewer.synthesis(moves_on)  # looks
     assert viewer.synthesis(moves_on)
     assert len(steps) == 2
@@ -208,7 +208,7 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
     while viewer.synthesis(never):
         pass
     assert viewer.store.runs("fc") == {3: [0, 1]}
-    viewer.synthesis.want(None)
+    viewer.synthesis.request(None)
     assert not viewer.synthesis(never)
     viewer.run("fc", 0)  # whoever comes back gets it
     assert viewer.store.runs("fc") == {0: [0, 1], 3: [0, 1]}
@@ -216,7 +216,7 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
 
 def test_it_stops_where_the_worker_says_so(torch_net: Net, tmp_path: Path) -> None:
     viewer = Viewer(torch_net, tmp_path / "out")
-    viewer.synthesis.want(entry_of(torch_net, "fc"), 0)
+    viewer.synthesis.request(entry_of(torch_net, "fc"), 0)
     assert viewer.synthesis(lambda: True)
     assert viewer.synthesis(lambda: True)
     assert files(tmp_path / "out") == {}
@@ -258,7 +258,7 @@ def test_what_others_made_is_left_alone(torch_net: Net, tmp_path: Path, whose: s
     before = files(tmp_path / "out")
     fc = entry_of(torch_net, "fc")
     named = Entry("alias", fc.layer, fc.type, fc.shape, fc.units, fc.map_size)
-    viewer.synthesis.want(named, 1)
+    viewer.synthesis.request(named, 1)
     assert viewer.synthesis(never)
     assert not viewer.synthesis(never)
     assert files(tmp_path / "out") == before

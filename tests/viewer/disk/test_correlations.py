@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepvis_caffe.viewer.disk.relations import strip
 from helpers.cluster_work import small_net
 from helpers.image_sets import slow_pass, write_folder
 from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
@@ -22,7 +21,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk.correlations import Correlations, Known
+from deepvis_caffe.viewer.disk.correlations import Correlations, Known, strip
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.units import UnitPictures

@@ -318,7 +318,7 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
     other: list[int] = []  # how many units were shown when another layer's unit was read
     whole = threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         cells = look_at_all(library, many)
         if not shown or cells is not shown[-1]:
             shown.append(cells)
@@ -327,7 +327,7 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
         if len(cells) == 1000:
             whole.set()
 
-    library = Library(tmp_path, look, Clock(0.01))
+    library = Library(tmp_path, watch, Clock(0.01))
     library.request(many, optimized=True)
     library.start()
     assert whole.wait(LONG)

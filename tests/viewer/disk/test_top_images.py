@@ -165,4 +165,4 @@ def test_statistics_are_those_of_a_slow_loop(
     assert any(hit and "whose strongest is" in hit.tip for hit in hits)
     # Another scan replaces it, a damaged one is none.
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
-    eventually(lambda: session.view.unit.statistics is None)
+    eventually(lambda: session.draw() and session.view.unit.statistics is None)

@@ -21,6 +21,7 @@ from deepvis_caffe.viewer.state.units import UnitPictures
 
 SIZE = (1200, 700)
 LAYERS = scene(entry("conv", 6, 4, 4), entry("fc", 3), labels=("ant", "bee", "cat"))
+ONES = np.ones((6, 4, 4), np.float32)
 HELP = [("Move", [("left right", "the next layer or unit"), ("h", "this")])]
 
 
@@ -71,7 +72,7 @@ def test_a_screen_is_its_panes_in_their_places() -> None:
         ({}, set()),
         ({"hover": Hover(300, 500)}, set()),
         ({"state": {"scroll": 0}}, {"layers"}),
-        ({"state": {"cursor": "units"}}, {"layers", "grid"}),
+        ({"state": {"cursor": "units"}}, {"layers"}),
         ({"state": {"gamma": 1}}, {"grid", "detail", "status"}),
         ({"state": {"individual": 1}}, {"grid", "status"}),
         ({"state": {"diff_style": "norm"}}, {"back"}),
@@ -82,7 +83,10 @@ def test_a_screen_is_its_panes_in_their_places() -> None:
         ({"status": Status(rate=20.2, source="cat.jpg")}, set()),  # it says no more than 20
         ({"unit": UnitPictures(note="later")}, {"unit"}),
         ({"optimized": {1: blank(4, 4, ACCENT)}}, set()),  # nobody looks at them
-        ({"result": {"number": 2}}, {"input", "grid", "detail", "back", "classes"}),
+        (
+            {"result": {"number": 2, "maps": ONES, "back": ONES[:3]}},
+            {"input", "grid", "detail", "back", "classes"},
+        ),
     ],
 )
 def test_only_what_reads_a_change_is_drawn_again(change: dict, drawn: set[str]) -> None:
@@ -90,6 +94,7 @@ def test_only_what_reads_a_change_is_drawn_again(change: dict, drawn: set[str]) 
     screen, view = Screen(panes=counting.panes), _view()
     first = screen.draw(view, *SIZE)
     assert counting.take() == set(PANES)
+    assert screen.draw(view, *SIZE) is first, "nothing has changed"
     for part in ("state", "result"):
         if isinstance(change.get(part), dict):
             change = {**change, part: replace(getattr(view, part), **change[part])}
@@ -144,17 +149,23 @@ def test_a_pane_that_fails_says_so_and_the_others_live_on(
     broken_panes.clear()
 
 
-def test_another_size_or_layout_draws_all() -> None:
+def test_another_size_or_layout_draws_panes_of_another_size() -> None:
     counting = Counting()
     screen, view = Screen(panes=counting.panes), _view()
     screen.draw(view, *SIZE)
     counting.take()
-    screen.draw(view, 1210, 700)
-    assert counting.take() == set(PANES)
+    screen.draw(view, 1700, 950)
+    assert counting.take() == set(PANES), "no pane has the size that it had"
     less = replace(view, state=replace(view.state, labels=False))
-    made = screen.draw(less, 1210, 700)
-    assert counting.take() == set(PANES) - {"classes"}
-    np.testing.assert_array_equal(made, Screen().draw(less, 1210, 700))
+    made = screen.draw(less, 1700, 950)
+    before, after = (
+        {name: (rect.height, rect.width) for name, rect in layout(1700, 950, one.state).items()}
+        for one in (view, less)
+    )
+    resized = {name for name, size in after.items() if size != before[name]}
+    assert counting.take() == resized
+    assert 0 < len(resized) < len(after), "the others are in another place at most"
+    np.testing.assert_array_equal(made, Screen().draw(less, 1700, 950))
 
 
 def test_hits_are_the_panes_own() -> None:

@@ -7,9 +7,8 @@ from typing import get_args
 
 from helpers.scenes import scene
 
-from deepvis_caffe.viewer.panes.pane import Kind
 from deepvis_caffe.viewer.panes.screen import PANES
-from deepvis_caffe.viewer.state.mouse import MOUSE_ACTIONS, Hit, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.mouse import MOUSE_ACTIONS, Hit, HitKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.state.state import State
 
 SCENE = scene()
@@ -38,7 +37,7 @@ def test_the_pass_s_mode_and_view_are_set() -> None:
     assert click(STATE, SCENE, Hit("back", value="guided")) == replace(STATE, back="guided")
     shown = replace(STATE, back="deconv", zoom="back", show_back=True)
     assert click(shown, SCENE, Hit("back", value="off")) == STATE
-    assert click(STATE, SCENE, Hit("view", value="heat")) == replace(
+    assert click(STATE, SCENE, Hit("style", value="heat")) == replace(
         STATE, back="gradient", diff_style="heat"
     )
     assert click(shown, SCENE, Hit("view", value="norm")) == replace(shown, diff_style="norm")
@@ -61,7 +60,7 @@ def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
 
 def test_all_that_can_be_hit_is_in_the_table_once() -> None:
     clicks = [action.on for action in MOUSE_ACTIONS if action.kind == "click"]
-    assert sorted(clicks) == sorted(set(get_args(Kind)) - {"nothing"})
+    assert sorted(clicks) == sorted(set(get_args(HitKind)) - {"nothing"})
     wheels = [action.on for action in MOUSE_ACTIONS if action.kind == "wheel"]
     assert wheels == [pane for pane in PANES if wheel(STATE, SCENE, pane, 1) != STATE]
     assert {action.on for action in MOUSE_ACTIONS if action.kind == "move"} == {""}
