@@ -1,23 +1,30 @@
-"""The viewer as a page on this machine's port: `serve`, which blocks until the session ends."""
+"""Serve the viewer as a page: `serve`, which blocks until the session ends; who may see it: `Gate`.
+
+Whoever talks to the viewer drives it, and sees what it sees. Two ways must be shut: another page in
+the same browser that opens our WebSocket (browsers allow it, but send its `Origin`), and a name of
+somebody else's that is made to point at this machine ("DNS rebinding": then `Origin` and `Host`
+agree, and are not ours). Where other machines can reach the port, a token proves who asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from deepvis_caffe.errors import ViewerError
-from deepvis_caffe.viewer.browser.app import Gate, is_loopback
-from deepvis_caffe.viewer.browser.hub import Surface
 
-if TYPE_CHECKING:
-    from deepvis_caffe.viewer.browser.hub import Hub
+if TYPE_CHECKING:  # starlette may be missing
+    from deepvis_caffe.viewer.browser.hub import Hub, Surface
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +32,66 @@ HOST, PORT = "127.0.0.1", 8008
 MOST_BYTES = 4 << 20  # of one message; more ends the connection
 TELLING = 2.0  # seconds that pages have to hear of the end; one whose line is dead never does
 EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The rule for one server.
+
+    Attributes
+    ----------
+    host
+        What it is bound to.
+    token
+        What an address must carry as ``?token=``; None where only this machine can ask.
+    """
+
+    host: str
+    token: str | None = field(default=None, repr=False)
+
+    def refusal(self, headers: Mapping[str, str], token: str | None) -> str:
+        """Why a request is refused; empty if it is not.
+
+        Parameters
+        ----------
+        headers
+            By lower-case name.
+        token
+            The one that the address carries.
+        """
+        host = headers.get("host", "")
+        if self.token is not None:
+            # Bytes: compare_digest takes no text with other than ASCII characters.
+            if not secrets.compare_digest((token or "").encode(), self.token.encode()):
+                return "this address needs ?token= as the viewer's terminal shows it"
+        elif not self._is_ours(host):
+            return f"the viewer is not at {host!r}; open http://127.0.0.1 and its port"
+        # Programs other than browsers send no Origin, and could send any.
+        origin = headers.get("origin")
+        if origin is not None and _after_scheme(origin) != host.lower():
+            return f"a page from {origin} may not use the viewer"
+        return ""
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header names this machine; its port may be a tunnel's."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets that do not match
+            return False
+        return is_loopback(name) or name == self.host.lower()
+
+
+def _after_scheme(origin: str) -> str:
+    """Name and port of an Origin header, which has nothing else; empty for ``null``."""
+    return origin.lower().partition("://")[2]
 
 
 def serve(
