@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster_work import small_net
 from small_model import LABELS
+from waiting import LONG
 
 from deepvis_caffe.dataset.open import open_source
 from deepvis_caffe.dataset.run import scan_dataset, scan_recipe
@@ -40,4 +41,4 @@ def showing_unit(model: Path, images: Path, results: Path) -> Iterator[Session]:
     for key in ("down", *["right"] * UNIT):
         made.press(key)
     yield made
-    assert made.close()
+    assert made.close(LONG)

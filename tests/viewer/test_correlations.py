@@ -14,7 +14,7 @@ from image_sets import slow_pass, write_folder
 from small_model import write_model
 from viewer.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
 from viewer.scenes import entry
-from waiting import eventually
+from waiting import LONG, eventually
 
 from deepvis_caffe.dataset.open import open_source
 from deepvis_caffe.dataset.run import scan_dataset
@@ -88,7 +88,7 @@ def test_it_is_numpys_and_the_same_object_until_the_scan_is_another(
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
     eventually(lambda: store.layer(LAYER).correlation is None)
     assert "cannot be read as a scan" in known(store).note[0]
-    assert store.close()
+    assert store.close(LONG)
 
 
 def test_why_there_is_none_and_what_to_do(
@@ -110,7 +110,7 @@ def test_why_there_is_none_and_what_to_do(
         "the pass over the dataset kept no correlation",
         f"{command} --overwrite",
     )
-    assert all(one.close() for one in (nothing, scanned, without))
+    assert all(one.close(LONG) for one in (nothing, scanned, without))
 
 
 def test_a_scan_that_is_made_meanwhile_is_seen(
@@ -124,7 +124,7 @@ def test_a_scan_that_is_made_meanwhile_is_seen(
     scan_dataset(net, open_source(images), tmp_path / "out" / "dataset", PARAMS)
     eventually(lambda: store.layer(LAYER).correlation is not None)
     assert len(heard) == 2
-    assert store.close()
+    assert store.close(LONG)
 
 
 def whole(session: Session) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from small_model import LABELS, write_model
+from waiting import LONG
 
 import deepvis_caffe as dv
 from deepvis_caffe.optimizer import ascent_params
@@ -65,6 +66,6 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
         held.append(resident())
         assert session.trouble == ""
         assert threading.active_count() == before + 4  # worker, input, library, correlation
-    assert session.close()
+    assert session.close(LONG)
     assert threading.active_count() == before
     assert held[1] - held[0] < LEAK, held
