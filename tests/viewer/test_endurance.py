@@ -51,7 +51,7 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path)))
     making = Making(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
     session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, making), 640, 480)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     session.start()
     keys = itertools.cycle(KEYS)
     held = []
@@ -65,7 +65,10 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
             seen.add(session.shown)
         held.append(resident())
         assert session.trouble == ""
-        assert threading.active_count() == before + 4  # worker, input, library, correlation
+        own = set(threading.enumerate()) - before
+        assert sorted(one.name for one in own) == [
+            f"deepvis {name}" for name in ("correlation", "input", "library", "worker")
+        ]
     assert session.close(LONG)
-    assert threading.active_count() == before
+    assert not own & set(threading.enumerate())
     assert held[1] - held[0] < LEAK, held
