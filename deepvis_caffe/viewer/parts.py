@@ -121,10 +121,16 @@ class Parts:
         if self._synthesis is not None and self._synthesis.request(wanted, state.unit):
             self.worker.nudge()
 
-    def close(self) -> bool:
-        """End every thread; whether all of them ended in time."""
+    def close(self, timeout: float | None = None) -> bool:
+        """End every thread; whether all of them ended in time.
+
+        Parameters
+        ----------
+        timeout
+            Seconds that each may take to finish what it does; None is each one's own patience.
+        """
         threads = (self.player, self.worker, self.library, self.correlations)
-        ended = [one.close() for one in threads]
+        ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
     def _show(self, frame: Frame) -> None:

@@ -236,11 +236,11 @@ class Session:
         player = self._parts.player.status()
         return self._parts.worker.failure or (player.message if player.stuck else "")
 
-    def close(self) -> bool:
-        """End every thread; whether all of them ended."""
+    def close(self, timeout: float | None = None) -> bool:
+        """End every thread; whether all of them ended in time. See `Parts.close`."""
         self.running = False
         self._recorder.close()
-        return self._parts.close()
+        return self._parts.close(timeout)
 
     # -- parts ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.small_model import LABELS, write_model
+from helpers.waiting import LONG
 
 import deepvis_caffe as dv
 from deepvis_caffe.optimizer import ascent_params
@@ -50,7 +51,7 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path)))
     params = SynthesisParams(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
     session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, params), 640, 480)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     session.start()
     keys = itertools.cycle(KEYS)
     held = []
@@ -64,7 +65,10 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
             seen.add(session.shown)
         held.append(resident())
         assert session.trouble == ""
-        assert threading.active_count() == before + 4  # worker, input, library, correlation
-    assert session.close()
-    assert threading.active_count() == before
+        own = set(threading.enumerate()) - before
+        assert sorted(one.name for one in own) == [
+            f"deepvis {name}" for name in ("correlation", "input", "library", "worker")
+        ]
+    assert session.close(LONG)
+    assert not own & set(threading.enumerate())
     assert held[1] - held[0] < LEAK, held

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.small_model import LABELS, write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
 from deepvis_caffe.image import read_image, write_image
@@ -47,7 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(engine: str, tmp_path: Path, photos: Path) -> Iterator[Start]:
+def start(engine: str, tmp_path: Path, photos: Path, lasting: None) -> Iterator[Start]:
     sessions: list[Session] = []
 
     def make(
@@ -62,7 +62,7 @@ def start(engine: str, tmp_path: Path, photos: Path) -> Iterator[Start]:
         return session
 
     yield make
-    assert all(session.close() for session in sessions)
+    assert all(session.close(LONG) for session in sessions)
 
 
 def settle(session: Session) -> np.ndarray:
@@ -198,7 +198,7 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     gate = threading.Event()
 
     def slow(frame: Frame, request: Request) -> Result:
-        assert gate.wait(20)
+        assert gate.wait(LONG)
         return compute(frame, request)
 
     session._parts.worker._compute = slow
@@ -306,8 +306,17 @@ def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
     assert session.view.status.message == "units without images get none"
-    session.press("e")
-    settle(session)
+    idle, rested = session._parts.worker._idle, threading.Event()
+    assert idle is not None
+
+    def watched(between: Callable[[], bool]) -> bool:
+        worked = idle(between)
+        if not worked:
+            rested.set()
+        return worked
+
+    session._parts.worker._idle = watched
+    assert rested.wait(LONG), "there is nothing to be made"
     assert not (tmp_path / "out" / "regularized_opt" / "fc").exists()
 
 
@@ -380,7 +389,7 @@ def test_a_session_that_never_started_closes(engine: str, tmp_path: Path, photos
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
     session = Session(Parts(net, parse_sources(str(photos)), tmp_path / "out"))
     assert session.state == State(aspect=session.state.aspect)
-    assert session.close()
+    assert session.close(LONG)
 
 
 class Noise(Source):
@@ -435,4 +444,4 @@ def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Pa
         written = run_headless(session, 3, tmp_path / "shots")
         pictures = {read_image(path)[:-STATUS].tobytes() for path in written}
         assert len(pictures) == 3, fresh
-        assert session.close()
+        assert session.close(LONG)

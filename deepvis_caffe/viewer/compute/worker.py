@@ -142,12 +142,13 @@ class Worker:
         if job is None:
             return False
         frame, request = job
+        failure = ""
         try:
             self._results.put(self._compute(frame, request))
-            self._trouble = self._failure = ""
         except Exception as error:  # the window lives on, and the next frame may do better
-            self._trouble = self._failure = _said(error)
-        with self._news:
+            failure = _said(error)
+        with self._news:  # who sees a failure sees no computation that goes on
+            self._trouble = self._failure = failure
             self._done = (frame.number, request)
         self._changed()
         return True

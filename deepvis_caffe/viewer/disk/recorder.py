@@ -27,10 +27,12 @@ class Recorder:
         Where files go; made when the first one is written.
     say
         Called with a line for people and whether it is trouble, from any thread.
+    clock
+        Seconds that go by.
     """
 
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._say, self._clock = folder, say, clock
         self._video: _Video | None = None
         self._savers: list[threading.Thread] = []
         self._naming = threading.Lock()  # a name is free until its file is there
@@ -55,7 +57,7 @@ class Recorder:
             return
         try:
             path = _free(self._folder, "video", ".mp4")
-            self._video = _Video(path, picture, self._say)
+            self._video = _Video(path, picture, self._say, self._clock)
         except (DeepVisError, OSError) as error:
             self._say(f"cannot record a video in {self._folder}: {error}", True)
         else:
@@ -94,12 +96,12 @@ class _Video:
     It has another name until it is whole: a video that was cut off has no index and does not play.
     """
 
-    def __init__(self, path: Path, first: Picture, say: Say) -> None:
+    def __init__(self, path: Path, first: Picture, say: Say, clock: Callable[[], float]) -> None:
         import cv2
 
         height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec wants even sizes
         self.picture = first
-        self._path, self._say, self._size = path, say, (height, width)
+        self._path, self._say, self._size, self._clock = path, say, (height, width), clock
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer: Any = cv2.VideoWriter(
@@ -136,10 +138,10 @@ class _Video:
     def _write(self) -> None:
         import cv2
 
-        begun, written, last = time.monotonic(), 0, None
+        begun, written, last = self._clock(), 0, None
         frame: Any = self.picture
-        while not self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - time.monotonic())):
-            behind = time.monotonic() - begun - written / FRAMES_A_SECOND
+        while True:  # at least one picture: a file without any is no video
+            behind = self._clock() - begun - written / FRAMES_A_SECOND
             if behind > LONGEST_LAG:
                 begun += behind
             if last is not self.picture:
@@ -147,6 +149,8 @@ class _Video:
                 frame = cv2.cvtColor(resize_image(last, *self._size), cv2.COLOR_RGB2BGR)
             self._writer.write(frame)
             written += 1
+            if self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - self._clock())):
+                return
 
 
 def _free(folder: Path, kind: str, suffix: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from helpers import small_model
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
@@ -412,14 +412,16 @@ def test_the_library_shows_from_disk_what_was_made(torch_net: Net, tmp_path: Pat
     viewer.run("conv/1", 2)
     fresh = Library(tmp_path / "out")
     fresh.start()
-    entry, until = entry_of(torch_net, "conv/1"), time.monotonic() + 20
-    while len(fresh.unit(entry, 2).optimized) < 2 or 2 not in fresh.optimized(entry):
+    entry = entry_of(torch_net, "conv/1")
+
+    def read() -> bool:
         fresh.request(entry, [2], optimized=True)
-        assert time.monotonic() < until
-        time.sleep(0.01)
+        return len(fresh.unit(entry, 2).optimized) == 2 and 2 in fresh.optimized(entry)
+
+    eventually(read)
     for mine, theirs in zip(
         viewer.shown("conv/1", 2).optimized, fresh.unit(entry, 2).optimized, strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
-    assert viewer.library.close()
-    assert fresh.close()
+    assert viewer.library.close(LONG)
+    assert fresh.close(LONG)

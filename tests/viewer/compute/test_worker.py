@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from helpers.waiting import LONG
 
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.viewer.compute.worker import Worker
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.threads import Newest
-
-LONG = 20.0  # seconds after which a test has hung
 
 
 def frame(number: int) -> Frame:
@@ -125,7 +124,7 @@ def test_an_error_is_said_and_the_next_frame_is_computed(
 
 def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
     story: list[str] = []
-    idle_begun, step = threading.Event(), threading.Event()
+    idle_begun, step, idle_over = (threading.Event() for _ in range(3))
 
     def idle(between: Callable[[], bool]) -> bool:
         if "idle 1" in story:
@@ -135,6 +134,7 @@ def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
         assert step.wait(LONG)
         assert between() is False
         story.append("idle 2")
+        idle_over.set()
         return True
 
     done = threading.Semaphore(0)
@@ -149,6 +149,7 @@ def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
     worker.show(frame(7))
     step.set()
     assert done.acquire(timeout=LONG)
+    assert idle_over.wait(LONG)  # or 8 came between the same two steps
     worker.show(frame(8))
     assert done.acquire(timeout=LONG)
     assert story == ["idle 1", "frame 7", "idle 2", "frame 8"]

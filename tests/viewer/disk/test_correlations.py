@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from helpers.image_sets import slow_pass, write_folder
 from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
 from helpers.scenes import entry
 from helpers.small_model import write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
+from deepvis_caffe.viewer.disk import correlations as correlations_module
 from deepvis_caffe.viewer.disk import library as library_module
 from deepvis_caffe.viewer.disk.correlations import Correlations, Known, strip
 from deepvis_caffe.viewer.headless import run_headless
@@ -60,9 +62,9 @@ def matrix(net: Net, images: Path) -> np.ndarray:
 
 
 def known(store: Correlations, layer=LAYER) -> Known:
-    """What is known once it is read."""
+    """What is known once the disk was looked at for it."""
     store.request(layer)
-    eventually(lambda: not store.busy)
+    eventually(lambda: store._wanted is None and store._reading is None)
     return store.layer(layer)
 
 
@@ -87,7 +89,7 @@ def test_it_is_numpys_and_the_same_object_until_the_scan_is_another(
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
     eventually(lambda: known(store).correlation is None)
     assert "cannot be read as a scan" in known(store).note[0]
-    assert store.close()
+    assert store.close(LONG)
 
 
 def test_why_there_is_none_and_what_to_do(
@@ -109,7 +111,7 @@ def test_why_there_is_none_and_what_to_do(
         "the pass over the dataset kept no correlation",
         f"{command} --overwrite",
     )
-    assert all(one.close() for one in (nothing, scanned, without))
+    assert all(one.close(LONG) for one in (nothing, scanned, without))
 
 
 def test_a_scan_that_is_made_meanwhile_is_seen(
@@ -122,8 +124,8 @@ def test_a_scan_that_is_made_meanwhile_is_seen(
     assert known(store).correlation is None
     scan_dataset(net, open_source(images), tmp_path / "out" / "dataset", PARAMS)
     eventually(lambda: known(store).correlation is not None)
+    assert store.close(LONG)
     assert len(heard) == 2
-    assert store.close()
 
 
 def whole(session: Session) -> bool:
@@ -207,17 +209,28 @@ def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_pa
 def test_what_is_read_later_is_waited_for_and_drawn(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(path: Path) -> np.ndarray:
-        time.sleep(0.2)
-        return read_image(path)
+    drawn, looked = threading.Event(), threading.Event()
+
+    def read_after(event: threading.Event, read: Callable[..., Any]) -> Callable[..., Any]:
+        def later(*args: Any) -> Any:
+            assert event.wait(LONG)
+            return read(*args)
+
+        return later
 
     eventually(lambda: whole(session))
+    later = read_after(drawn, correlations_module.read_moments)
+    monkeypatch.setattr(correlations_module, "read_moments", later)
+    monkeypatch.setattr(library_module, "read_image", read_after(looked, read_image))
     session.press("1")
     session.draw()
+    drawn.set()
     parts = session._parts
-    eventually(lambda: not (parts.correlations.busy or parts.library.busy))
-    monkeypatch.setattr(library_module, "read_image", slowly)
-    assert session.reading, "the partners' pictures, which nobody has asked for yet"
+    eventually(lambda: not parts.correlations.busy)
+    assert not parts.library.busy, "nobody has asked for the partners' pictures yet"
+    assert session.reading
+    assert not whole(session)
+    looked.set()
     eventually(lambda: whole(session))
     number = session.draw()[0]
     partner = session.view.relation.partners[0]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.results_folder import add_run, record
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.library import LOOK_EVERY, Library
@@ -23,7 +23,6 @@ from deepvis_caffe.viewer.state.units import UnitPictures
 
 CONV = Entry("conv1", "conv1", "Convolution", (1, 7, 9, 9), 7, (9, 9))
 SLASH = Entry("blob", "fire/conv", "Convolution", (1, 4, 9, 9), 4, (9, 9))
-LONG = 60.0  # seconds after which a test has hung
 
 
 class Clock:

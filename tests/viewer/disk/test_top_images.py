@@ -40,7 +40,7 @@ def results(net: Net, images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(results: Path, images: Path, tmp_path: Path) -> Iterator[Session]:
+def session(results: Path, images: Path, tmp_path: Path, lasting: None) -> Iterator[Session]:
     with showing_unit(tmp_path, images, results) as made:
         yield made
 

@@ -19,13 +19,12 @@ import numpy as np
 import pytest
 from helpers.screen import Window, artefacts, park_mouse, require_screen, xvfb
 from helpers.small_model import write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.cli.view import open_session
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.settings import Settings, load_settings
 
-LONG = 60.0
 SIZE = (1280, 800)
 STATUS = 40  # rows at the bottom that say how long things took
 
@@ -97,14 +96,14 @@ class Viewer:
             return [seen] if shows(seen, expected) else []
 
         try:
-            return eventually(alike, LONG)[0]
+            return eventually(alike)[0]
         except AssertionError:
             write_image(artefacts() / "unlike_window.png", self.window.look())
             write_image(artefacts() / "unlike_twin.png", self.twin.draw()[1])
             raise
 
     def close(self) -> None:
-        assert self.twin.close()
+        assert self.twin.close(LONG)
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
@@ -179,7 +178,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
 
         viewer.window.press("p")
         shot = squeezenet.results / "viewer" / "shot_0001.png"
-        eventually(shot.exists, LONG)
+        eventually(shot.exists)
         assert np.array_equal(read_image(shot)[:-STATUS], viewer.same()[:-STATUS])
 
         viewer.window.press("q")
