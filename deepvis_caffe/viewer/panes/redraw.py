@@ -75,4 +75,6 @@ class _Recorder:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, BY_VALUE) and bool(one == other))
+    if one is other:
+        return True
+    return isinstance(one, BY_VALUE) and isinstance(other, BY_VALUE) and bool(one == other)

@@ -40,7 +40,7 @@ def test_the_pass_s_mode_and_view_are_set() -> None:
     assert click(STATE, SCENE, Hit("style", value="heat")) == replace(
         STATE, back="gradient", diff_style="heat"
     )
-    assert click(shown, SCENE, Hit("view", value="norm")) == replace(shown, diff_style="norm")
+    assert click(shown, SCENE, Hit("style", value="norm")) == replace(shown, diff_style="norm")
 
 
 def test_an_action_is_done_and_what_can_only_be_pointed_at_is_not() -> None:
