@@ -1,1 +1,1 @@
-"""The live viewer: what every unit of a net answers to what a camera sees, as it sees it."""
+"""The live viewer: the activations of every unit of a net, while a camera or images are its input."""

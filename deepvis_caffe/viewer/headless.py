@@ -1,4 +1,4 @@
-"""The session without anybody who looks: pictures of what the window would show, as files."""
+"""The viewer without a window: pictures of what it would show, written to files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_headless(
 ) -> list[Path]:
     """Write what the window would show for each of the next `frames` frames of the source.
 
-    Of a camera or video each new frame is one; through images it goes one by one.
+    A camera or video gives one picture for each new frame; images are stepped through one by one.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def run_headless(
     Raises
     ------
     DeepVisError
-        No picture came within two minutes: what the source or the net has to say.
+        No picture came within two minutes; the message is that of the source or the net.
     """
     written: list[Path] = []
     last = -1

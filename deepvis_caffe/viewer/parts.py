@@ -1,4 +1,4 @@
-"""The threads and stores of one viewer, made together, started together, ended together."""
+"""The threads and stores of one viewer: made, started, asked and ended together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Parts:
     Parameters
     ----------
     net
-        From here on the worker's alone.
+        From now on used by the worker's thread alone.
     sources
         Where frames come from, at least one.
     results
@@ -47,7 +47,7 @@ class Parts:
     scene, preprocessor
         Of the net.
     frames, results
-        Slots with the newest of each.
+        Slots with the newest frame and the newest result.
     player, library, correlations, worker
         The threads.
     folder
@@ -79,7 +79,7 @@ class Parts:
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start every thread; `changed` is called whenever there may be something new to show."""
+        """Start every thread. `changed` is called whenever there may be something new to show."""
         self._changed = changed
         self.library.start()
         self.correlations.start()
@@ -87,7 +87,7 @@ class Parts:
         self.player.start()
 
     def push(self, picture: Picture, name: str) -> None:
-        """Let a picture from outside be the input, until another source is chosen."""
+        """Make a picture from outside the input, until another source is chosen."""
         if self._pushed is None:
             self._pushed = Pushed(name)
             self.player.select(self._pushed)
@@ -101,14 +101,14 @@ class Parts:
 
     @property
     def makes_images(self) -> bool:
-        """Whether images of units can be synthesised here."""
+        """Whether this viewer can optimize images of units."""
         return self._synthesis is not None
 
     def request(self, state: State) -> None:
         """Ask the threads for everything that a state shows.
 
-        The only place that does: all else looks at what is known by now. Called for every frame;
-        costs nothing where everything is known.
+        This is the only place that asks; everything else reads what is known by now. It is called
+        for every frame, and costs next to nothing where nothing is missing.
         """
         entry = self.scene.entries[state.layer]
         self.worker.request(request_of(state, self.scene))
@@ -127,7 +127,7 @@ class Parts:
         Parameters
         ----------
         timeout
-            Seconds that each may take to finish what it does; None is each one's own patience.
+            Seconds that each may take to finish its current work; None is each one's own default.
         """
         threads = (self.player, self.worker, self.library, self.correlations)
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]

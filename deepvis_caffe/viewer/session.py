@@ -1,7 +1,7 @@
-"""The viewer without a window: keys and mouse in, pictures out. Every front end drives this one.
+"""The viewer behind every front end: keys and mouse in, pictures out.
 
-Called from one thread. Nothing in it waits for the net, a camera or a disk: those have threads of
-their own, and what they find is taken when the next picture is drawn.
+It is called from one thread, and never waits for the net, a camera or a disk. Those have threads of
+their own; their results are taken when the next picture is drawn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NO_PICTURES = UnitPictures()
 MESSAGE = 6.0  # seconds that a message stays
-POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
+POINTING = 5.0  # seconds that a tip stays: not every window reports that the mouse has left
 RATE_EVERY = 0.5  # seconds between two counts of results a second
 
 
@@ -53,7 +53,7 @@ class Session:
     state
         What is set.
     running
-        False once somebody has asked to quit.
+        False once the user has quit.
     wake
         Set when there may be something new to draw; for front ends that wait.
     """
@@ -70,14 +70,14 @@ class Session:
         self._hover: Hover | None = None
         self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
-        self._top: Source | None = None  # the image that was clicked at last
+        self._top: Source | None = None  # the top image that was clicked last
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
-        self._draw_seconds, self._said_draw_seconds = 0.0, 0.0
+        self._draw_seconds, self._shown_draw_seconds = 0.0, 0.0
         self._number = 0
         self._picture: Picture | None = None
-        self._recorder = Recorder(parts.folder, self.say)
+        self._recorder = Recorder(parts.folder, self.show_message)
         self._commands: dict[str, Callable[[], None]] = {
             "next_image": lambda: parts.player.step(1),
             "previous_image": lambda: parts.player.step(-1),
@@ -93,7 +93,7 @@ class Session:
 
     @property
     def title(self) -> str:
-        """For the window's frame."""
+        """The title of the window."""
         return f"deepvis: {self.scene.model}" if self.scene.model else "deepvis"
 
     def start(self) -> None:
@@ -102,13 +102,13 @@ class Session:
         self._settle(self.state)
 
     def press(self, key: str) -> None:
-        """Do what a key does; keys that do nothing are ignored."""
+        """Perform the action of a key; other keys are ignored."""
         action = BY_KEY.get(key)
         if action is not None:
             self.act(action.name)
 
     def act(self, name: str) -> None:
-        """Do an action by its name."""
+        """Perform an action by its name."""
         change = BY_NAME[name].change
         if change is None:
             self._commands[name]()
@@ -117,7 +117,7 @@ class Session:
         self.wake.set()
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
-        """The mouse moved, clicked or turned its wheel by `steps` at this pixel, or left."""
+        """Handle a mouse move, a click, or `steps` of the wheel at this pixel, or the mouse leaving."""
         self._hover = None if kind == "leave" else Hover(y, x)
         self._pointed = time.monotonic()
         if kind == "click":
@@ -133,12 +133,12 @@ class Session:
         self.wake.set()
 
     def resize(self, width: int, height: int) -> None:
-        """Draw pictures of this size from now on, within limits."""
+        """Draw pictures of this size from now on, within the limits of the layout."""
         self._width, self._height = within_limits(width, height)
         self._settle(self.state)
 
     def push(self, picture: Picture, name: str) -> None:
-        """Let a picture from outside be the input: (H, W, 3) RGB uint8."""
+        """Make a picture from outside the input: (H, W, 3) RGB uint8."""
         self._parts.push(picture, name)
 
     def end_push(self) -> None:
@@ -146,11 +146,11 @@ class Session:
         self._parts.end_push()
 
     def set_visitors(self, count: int) -> None:
-        """Say how many look on through a browser."""
+        """Set how many people watch through a browser."""
         self._visitors = count
 
-    def say(self, text: str, trouble: bool = False) -> None:
-        """Show a line for some seconds; from any thread."""
+    def show_message(self, text: str, trouble: bool = False) -> None:
+        """Show a line in the status line for some seconds; from any thread."""
         self._message = (time.monotonic() + MESSAGE, text, trouble)
         self.wake.set()
 
@@ -160,8 +160,8 @@ class Session:
         Parameters
         ----------
         stop
-            Asked between two panes. Where it says so, nothing is new yet: the last picture comes
-            back, and the next call goes on from the panes that are drawn.
+            Asked before each pane that has to be drawn. If it returns True, the last picture is
+            returned, and the next call goes on from the panes that are drawn by then.
         """
         self.wake.clear()
         self._take()
@@ -203,7 +203,7 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether what is shown answers what is asked; of a live source another frame may wait."""
+        """Whether the result that is shown is of the current request. A live source may be ahead."""
         return not self._stale() and (self.live or not self._parts.worker.busy)
 
     @property
@@ -227,12 +227,12 @@ class Session:
 
     @property
     def live(self) -> bool:
-        """Whether frames follow by themselves, as from a camera."""
+        """Whether the source gives frames by itself, as a camera does."""
         return self._frame is not None and self._frame.live
 
     @property
     def trouble(self) -> str:
-        """Why there is no result: the worker's words, or the input's; empty where all is well."""
+        """Why there is no result: the error of the worker or the input; empty where there is none."""
         player = self._parts.player.status()
         return self._parts.worker.failure or (player.message if player.stuck else "")
 
@@ -253,16 +253,16 @@ class Session:
             state = replace(state, help_pages=pages)
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
-        if state.synthesis != self.state.synthesis:  # nothing else on the screen tells
-            self._say_making(state.synthesis)
+        if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
+            self._show_whether_synthesis(state.synthesis)
         self.state = state
         self._parts.request(state)
 
-    def _say_making(self, on: bool) -> None:
+    def _show_whether_synthesis(self, on: bool) -> None:
         if not self._parts.makes_images:
-            self.say("this viewer was started without the making of images", trouble=True)
+            self.show_message("this viewer was started without the making of images", trouble=True)
         else:
-            self.say(f"units without images get {'some' if on else 'none'}")
+            self.show_message(f"units without images get {'some' if on else 'none'}")
 
     def _take(self) -> None:
         """Take what the threads have made since the last drawing."""
@@ -279,7 +279,9 @@ class Session:
             self._arrivals.popleft()
         if now - self._counted > RATE_EVERY:
             self._rate, self._counted = float(len(self._arrivals)) * self.live, now
-            self._said_draw_seconds = self._draw_seconds  # to say each would draw it again
+            self._shown_draw_seconds = (
+                self._draw_seconds
+            )  # not at every draw: to show it is to draw
 
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
@@ -297,7 +299,7 @@ class Session:
         return Status(
             rate=self._rate,
             seconds=self._result.seconds if self._result else 0.0,
-            draw_seconds=self._said_draw_seconds if self.state.timing else 0.0,
+            draw_seconds=self._shown_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,
             trouble=bad,
@@ -315,14 +317,14 @@ class Session:
         self._settle(wheel(self.state, self.scene, pane, steps, row))
 
     def _open_top(self, index: int) -> None:
-        """Make one of the unit's strongest images the input, the whole of it."""
+        """Make one of the unit's top images the input: the whole image, not the crop."""
         try:
             source = top_source(self.view.unit.found, index)
         except DeepVisError as error:
-            self.say(str(error), trouble=True)
+            self.show_message(str(error), trouble=True)
             return
         if self._top is not None:
-            self._parts.player.drop(self._top)  # there is one at a time in the list of sources
+            self._parts.player.drop(self._top)  # the list of sources holds one at a time
         self._top = source
         self._parts.player.select(source)
 

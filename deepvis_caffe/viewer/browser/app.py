@@ -49,7 +49,7 @@ def app(session: Surface, gate: Gate, ended: Callable[[], None] = lambda: None) 
     gate
         Who may come in.
     ended
-        Called once when the session has ended, after every visitor was told.
+        Called once when the session has ended, after every visitor was notified.
 
     Returns
     -------

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 8008
 MOST_BYTES = 4 << 20  # of one message; more ends the connection
-TELLING = 2.0  # seconds that pages have to hear of the end; one whose line is dead never does
+FAREWELL = 2.0  # seconds that pages have to receive the end; one whose line is dead never does
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -103,7 +103,7 @@ def serve(
 ) -> None:
     """Show a session in a web page until it ends: by its own key, by a signal, or by an error.
 
-    However it ends, pages are told so first. A second Ctrl-C does not wait for them.
+    However it ends, pages are notified first. A second Ctrl-C does not wait for them.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def serve(
         What the page's address must carry. Where other machines can reach the host and there is
         none, a random one is made.
     say
-        Told, line by line, where the page is.
+        Called with each line of text that says where the page is.
 
     Raises
     ------
@@ -137,12 +137,12 @@ def serve(
     with listener:
 
         class Server(uvicorn.Server):
-            """Tells the pages before it closes their connections, which they would try anew."""
+            """Notifies the pages before it closes their connections, or they would reconnect."""
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 hub.end()
-                until = time.monotonic() + TELLING
-                while not (hub.told or self.force_exit) and time.monotonic() < until:
+                until = time.monotonic() + FAREWELL
+                while not (hub.drained or self.force_exit) and time.monotonic() < until:
                     await asyncio.sleep(0.02)
                 await super().shutdown(sockets)
 
@@ -169,7 +169,7 @@ def serve(
             say(line)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # it has shut down by itself, and then says so
+        except KeyboardInterrupt:  # uvicorn has shut down, and raises it again
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
             raise hub.error
@@ -200,7 +200,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _addresses(host: str, port: int, token: str | None) -> list[str]:
-    """Lines for people: where to look."""
+    """Lines that say where the page is."""
     name = socket.gethostname() if host in EVERYWHERE else host
     query = f"?token={token}" if token else ""
     lines = [f"the viewer is at http://{f'[{name}]' if ':' in name else name}:{port}/{query}"]

@@ -1,8 +1,8 @@
-"""Optimised images of the selected unit, made while the viewer runs: idle work for the worker.
+"""Optimize images of the selected unit while the viewer is idle.
 
-One image at a time, seed after seed, as ``deepvis optimize`` makes them with the same settings and
-to the same files, so that either takes up what the other has begun. Between two steps the net
-serves the camera.
+One image at a time, seed after seed. Images and files are those of ``deepvis optimize`` with the
+same settings, so that either continues what the other has begun. Between two steps the net serves
+the camera.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from deepvis_caffe.viewer.state.catalogue import Entry
 
 log = logging.getLogger(__name__)
 
-SHOW_EVERY = 0.1  # seconds between two looks at the image that is being made
+SHOW_EVERY = 0.1  # seconds between two updates of the image in progress
 
 WAITING = "waiting for a quiet moment"
-SILENT = "nothing to climb: from every start its gradient is 0"
+SILENT = "nothing to maximize: the gradient is 0 from every start"
 NOT_FINITE = "nothing to show: its activation is not finite"
 
 Key = tuple[Entry, int]
@@ -42,7 +42,7 @@ Key = tuple[Entry, int]
 
 @dataclass(frozen=True)
 class SynthesisParams:
-    """How images are made.
+    """How images are optimized.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class SynthesisParams:
 
 @dataclass
 class _Plan:
-    """What is left to do for a unit, and where: perhaps below the ReLU that it comes from."""
+    """What is left to do for a unit, and at which layer: it may be one below the unit's ReLU."""
 
     layer: str
     unit: int
@@ -74,10 +74,10 @@ class _Plan:
 
 
 class Synthesis:
-    """Makes the images that the wanted unit lacks; see `deepvis_caffe.viewer.compute.worker.Idle`.
+    """Optimizes the images that the requested unit lacks: `Idle` work for the worker.
 
-    A unit that has images by another program or other parameters lacks none, and nothing that is
-    on disk is written over. Images that cannot be kept are shown all the same.
+    A unit that has images of another program or of other parameters lacks none, and no file is
+    ever overwritten. Images that cannot be saved are shown all the same.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ class Synthesis:
         return True
 
     def __call__(self, between: Callable[[], bool]) -> bool:
-        """Make the wanted unit's next image, or begin to.
+        """Plan the requested unit's images, or optimize the next one.
 
         Parameters
         ----------
         between
-            Called between two steps, when the net is free for anything; says whether to stop. What
-            it raises passes through, and nothing else does: other errors become the unit's note.
+            Called between two steps, when the net is free for other work; returns whether to stop.
+            Its exceptions are passed on; all others become the unit's note.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class Synthesis:
             if error in raised:
                 raise
             plan = self._plans[wanted] = plan or _Plan(wanted[0].layer, wanted[1])
-            plan.todo, plan.note = [], _words(error)
+            plan.todo, plan.note = [], _describe(error)
             log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
         finally:
             known = self._plans.get(wanted)
@@ -161,14 +161,14 @@ class Synthesis:
         return plan
 
     def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
-        """Everything still to be made; the error of a layer or unit that cannot be climbed."""
+        """The plan of a unit for which there is nothing yet; raises where it cannot be maximized."""
         shape = unit_shape(self._net, layer)
         check_units([unit], shape, layer)
         sees = seen_window(self._net, layer, shape, "center")
         return _Plan(layer, unit, list(seeds), (shape or (1,))[0], sees)
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
-        """Leave out what is on disk; by others, then all of it."""
+        """Take off the plan what is on disk; everything, if it is by other parameters."""
         units = LayerFolder(self._library.folder, names).files().units
         files = units.get(plan.unit, UnitFiles())
         if not files.optimized:
@@ -185,7 +185,7 @@ class Synthesis:
         return files
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
-        """Climb the unit below the ReLU that silences this one; whether there is one."""
+        """Maximize the unit below the ReLU that silences this one; return whether there is one."""
         below = unit_below(self._net, plan.layer, plan.unit)
         if below is None:
             return False
@@ -205,7 +205,7 @@ class Synthesis:
     # -- making it -----------------------------------------------------------------------------
 
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
-        # Diversity couples a unit's images, which then are made together or not at all.
+        # Diversity couples a unit's images: they are optimized together or not at all.
         seeds = list(plan.todo) if self._params.params.diversity else plan.todo[:1]
         results = optimize(
             self._net,
@@ -234,7 +234,7 @@ class Synthesis:
                 self._keep(plan, result)
 
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
-        """Write an image, and the montage once all are there."""
+        """Write an image, and the montage once all images are there."""
         store, layer, unit = self._store, plan.layer, plan.unit
         finished = partial(store.finished, layer, unit, self._seeds, self._recipe())
         if not plan.keeps or (result is None and finished()):
@@ -249,7 +249,7 @@ class Synthesis:
             if self._has(plan, self._seeds) and not finished():
                 store.write_montage(layer, unit, self._seeds, about)
         except DeepVisError as error:
-            plan.keeps, plan.note = False, f"shown, not kept: {_words(error)}"
+            plan.keeps, plan.note = False, f"shown, not kept: {_describe(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
         made_by = self._recipe()
@@ -262,7 +262,7 @@ class Synthesis:
 
 
 class _Shown:
-    """Shows an ascent's images in the library, a few times a second."""
+    """Passes the images of an ascent in progress to the library, a few times a second."""
 
     def __init__(self, library: Library, key: Key, sees: Box | None) -> None:
         self._library, self._key, self._sees = library, key, sees
@@ -278,5 +278,5 @@ class _Shown:
         self._library.set_progress(*self._key, picture, (step.step + 1) / step.steps)
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

@@ -42,7 +42,7 @@ class Known:
     correlation
         None where there is none.
     note
-        Why there is none, and what to do, a line each; empty while it is being read.
+        Why there is none and what to do about it, a line each; empty while it is being read.
     """
 
     correlation: Correlation | None = None
@@ -137,9 +137,9 @@ class Correlations:
         except DeepVisError as error:
             log.warning("left out: %s", error)
             return Known(note=(str(error), f"{COMMAND} --overwrite"))
-        except Exception as error:  # whatever it was, the window lives on without it
-            log.warning("cannot tell the correlation of %s", entry.name, exc_info=True)
-            return Known(note=(f"it cannot be told: {type(error).__name__}: {error}",))
+        except Exception as error:  # whatever it was, the viewer goes on without it
+            log.warning("cannot compute the correlation of %s", entry.name, exc_info=True)
+            return Known(note=(f"it cannot be computed: {type(error).__name__}: {error}",))
         if found is None:
             note = "the pass over the dataset kept no correlation"
             return Known(note=(note, f"{COMMAND} --overwrite"))

@@ -1,4 +1,4 @@
-"""One small picture for each unit of a layer, read from disk a few at a time."""
+"""Thumbnails of a layer: the optimized image of each unit, small, read a few at a time."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Source = tuple[Path, tuple[int, int] | None]
 class LayerThumbnails:
     """The optimized image of each unit of a layer, small; for one thread.
 
-    Where a ``whole_layer.jpg`` shows a unit, it is cut from that, and else the unit's first seed
-    is read, or its montage.
+    They are cut from ``whole_layer.jpg`` where that shows the unit; else the unit's first seed or
+    its montage is read.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class LayerThumbnails:
     Attributes
     ----------
     cells
-        By unit, (H, W, 3) RGB uint8, of at most `largest` pixels a side; another mapping where
-        something has changed, so that other threads may read it.
+        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. It is replaced, never changed,
+        so that other threads may read it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LayerThumbnails:
         return bool(self._todo)
 
     def look(self) -> bool:
-        """See what has changed on disk; whether `cells` differ already."""
+        """List what has changed on disk; return whether `cells` have changed."""
         files = self._folder.files()
         if self._folder.listed == self._listed:
             return False
@@ -94,7 +94,7 @@ class LayerThumbnails:
         return changed or bool(gone)
 
     def read(self, seconds: float) -> bool:
-        """Read for some time, at least one picture; whether `cells` differ now."""
+        """Read for some time, at least one picture; return whether `cells` have changed."""
         until, new = self._clock() + seconds, {}
         while self._todo:
             unit, source, files = self._todo.pop()
@@ -152,5 +152,5 @@ class LayerThumbnails:
 
 
 def largest(units: int) -> int:
-    """How large a side may be for a layer of so many units to take no more than `MOST_BYTES`."""
+    """The side of a thumbnail, pixels, with which a layer of this many units fits `MOST_BYTES`."""
     return max(SMALLEST, min(LARGEST, math.isqrt(MOST_BYTES // (3 * max(units, 1)))))

@@ -8,7 +8,15 @@ from deepvis_caffe.viewer.panes.draw import Rect, paste
 from deepvis_caffe.viewer.panes.maps import diff_picture
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import Chip, draw_chip, flow, inside, letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import (
+    Chip,
+    draw_chip,
+    flow,
+    inside,
+    letters,
+    titled,
+    write_note,
+)
 from deepvis_caffe.viewer.panes.words import pending, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import BACKS, DIFF_STYLES
@@ -18,7 +26,7 @@ TIPS = {
     "gradient": "the gradient: what would change the unit",
     "deconv": "deconvolution (Zeiler and Fergus 2014): what the unit is made of",
     "guided": "guided backpropagation (Springenberg et al. 2015)",
-    "raw": "in colours, about gray",
+    "raw": "in colors, about gray",
     "gray": "the mean over channels, about gray",
     "norm": "the length over channels",
     "blur": "the length over channels, blurred",
@@ -53,7 +61,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     if on and room is not None:
         picture = diff_picture(view)
         if picture is None:
-            say(canvas, room, pending(view, state.back), size)
+            write_note(canvas, room, pending(view, state.back), size)
         else:
             paste(canvas, picture, room)
     return canvas

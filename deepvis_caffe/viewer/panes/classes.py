@@ -10,7 +10,7 @@ from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOFT, 
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, pending
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
@@ -24,7 +24,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     blob = scored(view)
     canvas, room = titled(height, width, size, "classes", blob.name if blob else "")
     if view.result is None or view.result.scores is None:
-        say(canvas, room, _why_none(view), size)
+        write_note(canvas, room, _why_none(view), size)
         return canvas
     scores = view.result.scores.reshape(-1)
     good = np.nan_to_num(scores, posinf=0, neginf=0)
@@ -32,11 +32,11 @@ def draw(view: View, height: int, width: int) -> Picture:
     shares = bool(scores.min() >= 0 and scores.sum() <= 1.001)  # a softmax: of the whole
     for place, (unit, rect) in enumerate(_rows(view, height, width)):
         value = float(scores[unit])
-        told = _share(value) if shares else number(value)
+        text = _share(value) if shares else number(value)
         name = (label_of(view.scene.labels, unit, scores.size) or f"unit {unit}").split(",")[0]
         line = Rect(rect.top, rect.left, rect.height - 5, rect.width)
         ink = TEXT if place == 0 else SOFT
-        kept = write_middle(canvas, told, line, size, ink, "right")
+        kept = write_middle(canvas, text, line, size, ink, "right")
         words = line._replace(width=max(1, line.width - kept - size))
         write_middle(canvas, name, words, size, ink, "left", bold=place == 0)
         track = Rect(rect.bottom - 5, rect.left, 3, rect.width)

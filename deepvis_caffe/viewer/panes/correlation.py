@@ -30,7 +30,7 @@ from deepvis_caffe.viewer.panes.colors import (
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, put, thumb, write, write_middle
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.panes.widgets import write_note
 from deepvis_caffe.viewer.panes.words import short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import Partner
@@ -359,7 +359,7 @@ def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> 
 def _say_why(canvas: Picture, view: View, room: Rect, size: int) -> None:
     note = view.relation.note
     if not note:
-        say(canvas, room, "reading ...", size)
+        write_note(canvas, room, "reading ...", size)
         return
     lines = [(line, FAINT) for line in wrapped(note[0], size, room.width)]
     for more in note[1:]:
@@ -367,4 +367,4 @@ def _say_why(canvas: Picture, view: View, room: Rect, size: int) -> None:
     step = round(size * 1.6)
     top = room.top + max(0, (room.height - step * len(lines)) // 2)
     for place, (line, color) in enumerate(lines):
-        write(canvas, line, top + place * step, room.left, size, color, room.width, "centre")
+        write(canvas, line, top + place * step, room.left, size, color, room.width, "center")

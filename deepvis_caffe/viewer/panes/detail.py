@@ -21,11 +21,11 @@ from deepvis_caffe.viewer.panes.maps import (
     ROOT,
     Boost,
     boost_alone,
-    colour_maps,
+    color_maps,
 )
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.request import Floats
@@ -41,7 +41,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     )
     maps = view.shown_maps
     if maps is None or state.unit >= len(maps):
-        say(canvas, room, pending(view, entry.name), size)
+        write_note(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         _draw_number(canvas, maps[:, 0, 0], state.unit, room, size)
     else:
@@ -64,7 +64,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     area = room._replace(height=max(1, room.height - feet))
     place = fitted(one.shape[0], one.shape[1], area)
     place = place._replace(top=area.top)  # what is said of it stands right below
-    put(canvas, colour_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
+    put(canvas, color_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
     good = one[np.isfinite(one)]
     if not good.size:
         return
@@ -72,7 +72,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     if boost.signed:
         high = max(abs(low), abs(high))
         low = -high
-    # The scale of colours: what the ends are stands beside it.
+    # The scale of colors: what the ends are stands beside it.
     ends, below = (number(low), number(high)), place.bottom + 6
     sides = [text_width(end, size - 1) + 8 for end in ends]
     bar = Rect(
@@ -90,28 +90,28 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
 
 
 def _scale(height: int, width: int, boost: Boost) -> Picture:
-    """All the colours from the lowest value to the highest, through the same exponent."""
+    """All the colors from the lowest value to the highest, through the same exponent."""
     share = np.linspace(0, 1, width)
     if boost.signed:
         levels = 2 * share - 1
         levels = 128 + 127 * np.sign(levels) * np.abs(levels) ** (ROOT * boost.gamma)
-        colours = signed_table()[np.rint(levels).astype(int)]
+        colors = signed_table()[np.rint(levels).astype(int)]
     else:
-        colours = table(boost.colormap)[np.rint(255 * share**boost.gamma).astype(int)]
-    return np.repeat(colours[np.newaxis], height, axis=0)
+        colors = table(boost.colormap)[np.rint(255 * share**boost.gamma).astype(int)]
+    return np.repeat(colors[np.newaxis], height, axis=0)
 
 
 def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
     value = float(values[unit])
     rank = 1 + int((np.nan_to_num(values, nan=-np.inf) > value).sum())
-    told, words = number(value), f"{ordinal(rank)} of {len(values)}"
+    text, words = number(value), f"{ordinal(rank)} of {len(values)}"
     large = min(round(size * 2.4), max(size, room.height // 4))
     beside = room.width - text_width(words, size) - size
-    while large > size and text_width(told, large) > beside:
+    while large > size and text_width(text, large) > beside:
         large -= 1
-    write(canvas, told, room.top, room.left, large, TEXT)
+    write(canvas, text, room.top, room.left, large, TEXT)
     row = Rect(room.top, room.left, round(large * 1.3), room.width)
-    if text_width(told, large) > beside:  # in a row of its own
+    if text_width(text, large) > beside:  # in a row of its own
         row = Rect(row.bottom, room.left, round(size * 1.5), room.width)
     write_middle(canvas, words, row, size, SOFT, "right")
     graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
@@ -120,7 +120,7 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
 
 
 def _draw_graph(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
-    """All units' values as bars from 0, in the order of the units, the selected one in colour."""
+    """All units' values as bars from 0, in the order of the units, the selected one in color."""
     feet = round(size * 1.4)
     area = room._replace(height=room.height - feet)
     fill(canvas, area, WELL)

@@ -16,7 +16,7 @@ from deepvis_caffe.text import cut, line_height, line_ink, text_width
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.panes.colors import TEXT, Color
 
-Align = Literal["left", "centre", "right"]
+Align = Literal["left", "center", "right"]
 
 
 class Rect(NamedTuple):
@@ -49,12 +49,12 @@ class Rect(NamedTuple):
 
 
 class Premultiplied(NamedTuple):
-    """A colour multiplied by its alpha, ready to be blended: both (h, w, 3) uint16.
+    """A color multiplied by its alpha, ready to be blended: both (h, w, 3) uint16.
 
     Attributes
     ----------
     color
-        Colour times alpha, 0 to 255 * 255, plus 127 so that a division by 255 rounds.
+        Color times alpha, 0 to 255 * 255, plus 127 so that a division by 255 rounds.
     background
         255 minus alpha: how much of what is below stays.
     """
@@ -64,7 +64,7 @@ class Premultiplied(NamedTuple):
 
 
 def blank(height: int, width: int, color: Color) -> Picture:
-    """A picture of one colour."""
+    """A picture of one color."""
     made = np.empty((height, width, 3), np.uint8)
     _paint(made, color)
     return made
@@ -128,7 +128,7 @@ def write(
         return 0
     taken = text_width(line, size)
     if width is not None and align != "left":
-        left += (width - taken) // (2 if align == "centre" else 1)
+        left += (width - taken) // (2 if align == "center" else 1)
     _blend(canvas, top, left, _text_mark(line, size, bold, color))
     return taken
 
@@ -139,7 +139,7 @@ def write_middle(
     rect: Rect,
     size: int,
     color: Color,
-    align: Align = "centre",
+    align: Align = "center",
     bold: bool = False,
 ) -> int:
     """Write one line in the middle of a rectangle's height."""
@@ -222,7 +222,7 @@ def _corner(radius: int) -> NDArray[np.uint8]:
     return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)
 
 
-MOST_BYTES = 128 << 20  # a page of a large layer's optimised images, small and as they were
+MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, small and as they were
 
 # With each the picture that it is of: while that lives, nobody else has its id.
 _made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)

@@ -30,10 +30,10 @@ from deepvis_caffe.viewer.panes.draw import (
     write,
     write_middle,
 )
-from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, colour_maps, diff_picture
+from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, color_maps, diff_picture
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import inside, say, titled, wide_letters
+from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
 from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
@@ -139,7 +139,7 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
     if view.state.zoom == "back":
         picture = diff_picture(view)
         if picture is None:
-            say(canvas, room, pending(view, view.state.back), size)
+            write_note(canvas, room, pending(view, view.state.back), size)
         else:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
@@ -148,14 +148,14 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
         small = view.optimized.get(view.state.unit)
         made = view.unit.optimized[0] if view.unit.optimized else small
         if made is None:
-            say(canvas, room, view.unit.note or "no optimised image of this unit yet", size)
+            write_note(canvas, room, view.unit.note or "no optimized image of this unit yet", size)
         else:
             paste(canvas, made, room)
         return
     maps = view.shown_maps
     entry = view.scene.entries[view.state.layer]
     if maps is None:
-        say(canvas, room, pending(view, entry.name), size)
+        write_note(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         value = number(float(maps[view.state.unit, 0, 0]))
         write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
@@ -163,14 +163,14 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
         one = maps[view.state.unit : view.state.unit + 1]
         place = fitted(one.shape[1], one.shape[2], room)
         boost = boost_alone(view.state, signed=view.shows_diffs)
-        put(canvas, colour_maps(one, place.height, place.width, boost), place.top, place.left)
+        put(canvas, color_maps(one, place.height, place.width, boost), place.top, place.left)
 
 
 NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the selected layer's maps, diffs or optimised images; or one of them alone."""
+    """Draw the selected layer's maps, diffs or optimized images; or one of them alone."""
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view))
     if view.state.zoom != "off":
@@ -184,7 +184,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     cells = cells_of(entry, view.state, room)
     if maps is None and not view.state.optimized:
         what = f"{view.state.back} to {entry.name}" if view.shows_diffs else entry.name
-        say(canvas, room, pending(view, what), size)
+        write_note(canvas, room, pending(view, what), size)
         return canvas
     if maps is None:
         _draw_optimized(canvas, view, cells)
@@ -220,7 +220,7 @@ def _title(view: View) -> tuple[str, str, str]:
     if state.correlation:
         return correlation.title(view)
     if state.optimized:
-        return entry.name, f"optimised images, {len(view.optimized)} of {entry.units}", ""
+        return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
     lost = view.not_finite
     if view.shows_diffs:
         more = f"what flows back, {more}"
@@ -230,22 +230,22 @@ def _title(view: View) -> tuple[str, str, str]:
     if lost:
         more += f", {lost} values are no numbers"
     boost = boost_of(state)
-    told = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
-    told += [f"each {boost.individual:.0%}"] if boost.individual else []
-    told += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
+    settings = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
+    settings += [f"each {boost.individual:.0%}"] if boost.individual else []
+    settings += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
-    return entry.name, f"{more}   {label}", ", ".join(told)
+    return entry.name, f"{more}   {label}", ", ".join(settings)
 
 
 def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
     boost = boost_of(view.state, signed=view.shows_diffs)
-    if len(page) < len(maps):  # colours are told apart over the whole layer, not over the page
+    if len(page) < len(maps):  # colors are settings apart over the whole layer, not over the page
         good = maps[np.isfinite(maps)]
         ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
         extra = np.broadcast_to(ends.reshape(-1, 1, 1), (len(ends), *maps.shape[1:]))
         page = np.concatenate([page, extra])
-    stack = colour_maps(page, cells.height, cells.width, boost)
+    stack = color_maps(page, cells.height, cells.width, boost)
     high, wide = cells.height, cells.width
     tiles = stack.reshape(-1, high, wide, 3)
     columns, gap = cells.columns, cells.gap
@@ -312,7 +312,7 @@ def _mark(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
-    """With a dark line around it, so that it stands out from bright neighbours."""
+    """With a dark line around it, so that it stands out from bright neighbors."""
     frame(canvas, rect.inset(-thick), GROUND)
     frame(canvas, rect, color, thick)
 

@@ -8,7 +8,7 @@ from deepvis_caffe.viewer.panes.draw import fill, paste
 from deepvis_caffe.viewer.panes.maps import heated_input
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import pending
 from deepvis_caffe.viewer.state.mouse import Hit
 
@@ -26,7 +26,7 @@ def draw(view: View, height: int, width: int) -> Picture:
         picture = view.result.picture if warm is None else warm
     if picture is None:
         fill(canvas, room, WELL)
-        say(canvas, room, pending(view, "picture"), size)
+        write_note(canvas, room, pending(view, "picture"), size)
     else:
         paste(canvas, picture, room)
     return canvas

@@ -157,7 +157,7 @@ def _flow(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tup
 
 
 def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
-    """Lay the chips out. Neighbours of one module are named once, in front of them."""
+    """Lay the chips out. Neighbors of one module are named once, in front of them."""
     places: list[Place] = []
     row, left = 0, 0
     groups = groupby(range(len(entries)), key=lambda index: _module(entries[index].name))

@@ -1,6 +1,6 @@
 """From values to pictures: the maps of a layer's units, and the diff of the input.
 
-Maps are coloured as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
+Maps are colored as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
 and since a cell has a whole number of pixels none runs into the next. Pixels that are enlarged stay
 squares.
 """
@@ -28,7 +28,7 @@ STEPS = 65535  # a power is looked up in a table this fine
 
 
 class Boost(NamedTuple):
-    """How values become colours.
+    """How values become colors.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Boost(NamedTuple):
     colormap
         One of ``state.COLORMAPS``.
     signed
-        Whether 0 is black, and the two signs have a colour each. Then the exponent is of the size,
+        Whether 0 is black, and the two signs have a color each. Then the exponent is of the size,
         and takes its root first.
     """
 
@@ -69,7 +69,7 @@ def _colormap(state: State) -> str:
 
 
 def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Floats]:
-    """The lowest and the highest value that colours tell apart, for each map, (N, 1, 1) each.
+    """The lowest and the highest value that colors tell apart, for each map, (N, 1, 1) each.
 
     ``low = (1 - individual) * min(all) + individual * min(map)``, and so on; about 0 where signed.
     """
@@ -85,8 +85,8 @@ def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Float
     return low.astype(np.float32).reshape(shape), high.astype(np.float32).reshape(shape)
 
 
-def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
-    """Colour maps and bring each to a cell's size.
+def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
+    """Color maps and bring each to a cell's size.
 
     Parameters
     ----------
@@ -109,11 +109,11 @@ def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     low, high = ranges(maps, boost.individual, boost.signed)
     maps = _shrunk(np.ascontiguousarray(maps, np.float32), height, width)
     stack = _enlarged(_levels(maps, low, high, boost), height, width)
-    colours = _coloured(stack, signed_table() if boost.signed else table(boost.colormap))
+    colors = _colored(stack, signed_table() if boost.signed else table(boost.colormap))
     if bad is not None:
         marks = _shrunk(bad.astype(np.float32), height, width) > 0
-        colours[_enlarged(marks.astype(np.uint8), height, width) > 0] = BROKEN
-    return colours
+        colors[_enlarged(marks.astype(np.uint8), height, width) > 0] = BROKEN
+    return colors
 
 
 def _shrunk(maps: Floats, height: int, width: int) -> Floats:
@@ -163,10 +163,10 @@ def _powers(gamma: float, top: int) -> Levels:
     return np.rint(top * (np.arange(STEPS + 1) / STEPS) ** gamma).astype(np.uint8)
 
 
-def _coloured(levels: Levels, colours: NDArray[np.uint8]) -> Levels:
+def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
     import cv2
 
-    lookup = np.ascontiguousarray(colours[:, np.newaxis])
+    lookup = np.ascontiguousarray(colors[:, np.newaxis])
     return np.asarray(cv2.LUT(cv2.merge([levels] * 3), lookup), np.uint8)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.panes.colors import TROUBLE
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
 from deepvis_caffe.viewer.state.mouse import Hit
 
 log = logging.getLogger(__name__)
@@ -76,5 +76,5 @@ class _Guard:
 def _error_picture(name: str, text: str, height: int, width: int) -> Picture:
     size = letters(width)
     canvas, room = titled(height, width, size, name)
-    say(canvas, room, f"this cannot be shown: {text}", size, TROUBLE)
+    write_note(canvas, room, f"this cannot be shown: {text}", size, TROUBLE)
     return canvas

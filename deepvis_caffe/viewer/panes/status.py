@@ -79,7 +79,7 @@ def mode(view: View) -> Piece:
 
 
 def left_pieces(view: View) -> list[Piece]:
-    """What is set, from the left: the selection, the backward pass, colours; then the message."""
+    """What is set, from the left: the selection, the backward pass, colors; then the message."""
     state, status = view.state, view.status
     pieces: list[Piece] = [(unit_name(view.scene, (state.layer, state.unit)), TEXT)]
     if state.back != "off":

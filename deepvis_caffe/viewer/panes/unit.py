@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT, TROUB
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, thumb, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
+from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
@@ -100,7 +100,7 @@ SHORT = {"top": "strongest images", "deconv": "their deconv"}  # where there is 
 
 
 class Section(NamedTuple):
-    """A part of the pane: optimised images, top images, or their deconv."""
+    """A part of the pane: optimized images, top images, or their deconv."""
 
     title: str
     name: str
@@ -132,7 +132,7 @@ def draw(view: View, height: int, width: int) -> Picture:
             assert picture is not None
             paste(canvas, picture, _placed(picture.shape[0], picture.shape[1], area))
     if not sections:
-        say(canvas, room, unit.note or "no pictures of this unit yet", size)
+        write_note(canvas, room, unit.note or "no pictures of this unit yet", size)
     return canvas
 
 
@@ -190,7 +190,7 @@ def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
         step = (
             f"sharpening {unit.progress:.0%}"
             if unit.working is not None
-            else unit.note or "optimised"
+            else unit.note or "optimized"
         )
         named.append((step, "made"))
     if unit.top is not None:
@@ -227,7 +227,7 @@ def _placed(height: int, width: int, area: Rect) -> Rect:
 
 
 def _draw_made(canvas: Picture, unit: UnitPictures, area: Rect) -> None:
-    """Optimised images in a square of squares, the one in the making behind them."""
+    """Optimized images in a square of squares, the one in the making behind them."""
     pictures: Sequence[Picture] = [*unit.optimized[:9]]
     if unit.working is not None:
         pictures = [*unit.optimized[:8], unit.working]

@@ -86,7 +86,7 @@ def titled(
     return made, inside(height, width, size)
 
 
-def say(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
+def write_note(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
     """Say in the middle of a rectangle, in lines as it has room for, why nothing is in it."""
     step = round(size * 1.5)
     lines = wrapped(line, size, rect.width)

@@ -260,7 +260,7 @@ ACTIONS = (
     Action("freeze_source", ("d",), BACKWARD, "hold the unit that it starts from", _freeze_source),
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge the unit, the backward result, nothing", _next_zoom),
-    Action("optimized", ("s",), GRID, "optimised images, or activations", _show_optimized),
+    Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
     Action("correlation", ("1",), GRID, "which units go together", _show_correlation),
     Action("order", ("2",), GRID, "these by likeness, or by number", _next_order),
     Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),

@@ -61,7 +61,7 @@ class State:
     labels, unit_images
         Whether class probabilities and the selected unit's images are shown.
     synthesis
-        Whether a unit without optimised images gets some while there is nothing else to do.
+        Whether a unit without optimized images gets some while there is nothing else to do.
     frozen
         Whether the input stands still.
     resize

@@ -17,12 +17,12 @@ class UnitPictures:
     Attributes
     ----------
     optimized
-        Its optimised images, each (H, W, 3) RGB uint8; sizes may differ.
+        Its optimized images, each (H, W, 3) RGB uint8; sizes may differ.
     top, deconv
         The montage of the images that excite it most, and of their deconv; None where none is
         there.
     working
-        The image that is being synthesised now, as it is at this step; None where none is.
+        The image that is being synthesized now, as it is at this step; None where none is.
     progress
         How far that is, 0 to 1.
     note
@@ -55,7 +55,7 @@ class Partner:
     unit, value
         Which, and Pearson's r.
     picture
-        A strip of the images that excite it most, or an optimised one; None where there is none.
+        A strip of the images that excite it most, or an optimized one; None where there is none.
     """
 
     unit: int

@@ -190,7 +190,9 @@ def test_pane_is_drawn_again_for_what_it_shows_and_not_for_activations() -> None
 def test_where_there_is_none_the_pane_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(correlation, "write", lambda canvas, line, *more, **_: lines.append(line))
-    monkeypatch.setattr(correlation, "say", lambda canvas, room, line, *more: lines.append(line))
+    monkeypatch.setattr(
+        correlation, "write_note", lambda canvas, room, line, *more: lines.append(line)
+    )
     none = shown(found=None)
     PANE.draw(none, *SIZE)
     assert lines == ["reading ..."]

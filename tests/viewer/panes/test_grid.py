@@ -11,7 +11,7 @@ from helpers.pane_views import entry, has, scene, view, view_of
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, EMPTY, NEGATIVE, POSITIVE, SOURCE
 from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.grid import PANE, cells_of
-from deepvis_caffe.viewer.panes.maps import Boost, colour_maps
+from deepvis_caffe.viewer.panes.maps import Boost, color_maps
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
 from deepvis_caffe.viewer.state.units import UnitPictures
@@ -187,7 +187,7 @@ def test_zoom_fills_the_pane() -> None:
     shown = view(maps, State(zoom="unit", unit=1))
     made, room = PANE.draw(shown, *SIZE), _room()
     wide, tall = room.width, round(2 * room.width / 3)
-    expected = colour_maps(maps[1:2].astype(np.float32), tall, wide, Boost())
+    expected = color_maps(maps[1:2].astype(np.float32), tall, wide, Boost())
     top = room.top + (room.height - tall) // 2
     np.testing.assert_array_equal(made[top : top + tall, room.left : room.right], expected)
     pattern = np.full((5, 5, 3), (1, 200, 3), np.uint8)

@@ -30,11 +30,11 @@ from deepvis_caffe.viewer.panes.colors import (
 )
 from deepvis_caffe.viewer.panes.draw import Rect, blank
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
-from deepvis_caffe.viewer.panes.maps import Boost, colour_maps, diff_picture
+from deepvis_caffe.viewer.panes.maps import Boost, color_maps, diff_picture
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import Status, View
-from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.panes.widgets import write_note
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
@@ -120,7 +120,7 @@ def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
     maps[0] = 1000
     made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
     side = 300 - 16
-    expected = colour_maps(maps[1:], side, side, Boost(gamma=0.5))
+    expected = color_maps(maps[1:], side, side, Boost(gamma=0.5))
     top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
     candidates = [made[t : t + side, 8 : 8 + side] for t in range(15, 45)]
     assert any(np.array_equal(one, expected) for one in candidates), top
@@ -161,7 +161,9 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
 ) -> None:
     said: list[str] = []
     for module in (grid, zoomed, detail, back, classes):
-        monkeypatch.setattr(module, "say", lambda canvas, room, line, *more: said.append(line))
+        monkeypatch.setattr(
+            module, "write_note", lambda canvas, room, line, *more: said.append(line)
+        )
     shown = view(np.ones((2, 2, 2)), state)
     nothing = replace(shown, frame=None, result=None)
     waiting = replace(shown, result=None)
@@ -199,7 +201,9 @@ def test_a_number_and_its_rank_do_not_lie_on_each_other(
 
 def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(input_pane, "say", lambda canvas, room, line, *more: said.append(line))
+    monkeypatch.setattr(
+        input_pane, "write_note", lambda canvas, room, line, *more: said.append(line)
+    )
     shown = replace(view(np.ones((2, 2, 2)), State()), frame=None, result=None)
     failed = replace(shown, failure="folder x is empty")
     draw = Redraw(input_pane.PANE.draw)
@@ -211,7 +215,7 @@ def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_said_in_an_empty_pane_is_wrapped_and_stays_inside() -> None:
     words, room = "as many words as take a few lines of this", Rect(20, 30, 60, 100)
     canvas = blank(100, 160, WELL)
-    say(canvas, room, words, 12)
+    write_note(canvas, room, words, 12)
     ink = (canvas != WELL).any(axis=2)
     rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
     assert 20 <= rows.min() <= rows.max() < 80
