@@ -25,11 +25,10 @@ SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has n
 
 @contextmanager
 def orderly_termination() -> Iterator[None]:
-    """Let SIGTERM, and SIGHUP of a terminal that is gone, unwind the block as Ctrl-C does.
+    """Make SIGTERM, and SIGHUP of a closed terminal, unwind the block as Ctrl-C does.
 
-    The process then exits with 128 and the signal's number, as a shell would say of it. A signal
-    that is ignored, as under nohup, or that somebody else handles stays as it is. For the main
-    thread alone.
+    The process then exits with 128 plus the signal's number, as shells report it. A signal that is
+    ignored, as under nohup, or that has another handler is left alone. Only for the main thread.
     """
     before = {}
     for number, handler in ((signal.SIGTERM, _unwind), (SIGHUP, _terminate)):
@@ -47,7 +46,7 @@ def _unwind(number: int, frame: FrameType | None) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGTERM)  # whose handler may be a server's, which ends in order
+    signal.raise_signal(signal.SIGTERM)  # a server may have a handler for it
 
 
 @with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("batch_size", "workers", "scheduler"))
@@ -57,36 +56,50 @@ def view(
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="Camera number or device, video, URL, picture, folder, or several with commas; by "
-            "default the `source` of the settings.",
+            help="A camera's number or device, a video, a URL, an image, a folder, or several of "
+            "these separated by commas; by default the `source` of the settings.",
         ),
     ] = None,
     browser: Annotated[
-        bool, typer.Option("--browser", help="Show it in a web page instead of a window.")
+        bool, typer.Option("--browser", help="Show the viewer in a web page instead of a window.")
     ] = False,
     host: Annotated[
-        str, typer.Option(help="... on this address; beyond this machine it asks for a token.")
+        str,
+        typer.Option(
+            help="With --browser: the address to listen on. If other machines can reach it, the "
+            "page asks for a token."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="... on this port.")] = 8008,
+    port: Annotated[int, typer.Option(help="With --browser: the port.")] = 8008,
     token: Annotated[
-        str | None, typer.Option(help="... to who knows this; beyond this machine made if need be.")
+        str | None,
+        typer.Option(
+            help="With --browser: the token that the page's address must carry; by default a "
+            "random one, if other machines can reach the address."
+        ),
     ] = None,
     headless: Annotated[
-        bool, typer.Option("--headless", help="Write what the window would show, and stop.")
+        bool,
+        typer.Option("--headless", help="Write what the window would show to PNG files, and exit."),
     ] = False,
-    frames: Annotated[int, typer.Option(help="... so many pictures.", min=1)] = 1,
-    out: Annotated[Path, typer.Option("--out", "-o", help="... into this folder.")] = Path("view"),
+    frames: Annotated[int, typer.Option(help="With --headless: how many pictures.", min=1)] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="With --headless: the folder.")] = Path(
+        "view"
+    ),
     press: Annotated[
-        str, typer.Option(help="Keys to press first, as in right*3,down,b; h lists the keys.")
+        str,
+        typer.Option(
+            help="Keys to press at the start, as in right*3,down,b; h in the viewer lists the keys."
+        ),
     ] = "",
     synthesis: Annotated[
         bool,
         typer.Option(
-            "--synthesis/--no-synthesis", help="Make images of units that have none, when idle."
+            "--synthesis/--no-synthesis", help="Optimize images of units that have none, when idle."
         ),
     ] = True,
 ) -> None:
-    """Watch every unit of the net answer to a camera, a video or images.
+    """Watch what every unit of the net computes from a camera, a video or images.
 
     Press h in the window for the list of keys, q to quit.
     """
@@ -102,7 +115,7 @@ def view(
 
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
-    # OpenCV keeps to one thread: the net has the cores, and what is drawn is small.
+    # OpenCV uses one thread: the net has the cores, and what is drawn is small.
     with opencv_threads(1), orderly_termination(), closing(session):
         session.start()
         for key in keys:
@@ -124,7 +137,7 @@ def view(
 
 
 def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
-    """Load the net and everything around it; nothing has started yet."""
+    """Load the net and make everything around it; no thread is started yet."""
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset

@@ -1,1 +1,1 @@
-"""The live viewer: the activations of every unit of a net, while a camera or images are its input."""
+"""The live viewer: what every unit of a net computes from a camera, a video or images."""

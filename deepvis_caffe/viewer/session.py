@@ -117,7 +117,7 @@ class Session:
         self.wake.set()
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
-        """Handle a mouse move, a click, or `steps` of the wheel at this pixel, or the mouse leaving."""
+        """Handle a move, a click or `steps` of the wheel at a pixel, or the mouse leaving."""
         self._hover = None if kind == "leave" else Hover(y, x)
         self._pointed = time.monotonic()
         if kind == "click":
@@ -203,7 +203,7 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether the result that is shown is of the current request. A live source may be ahead."""
+        """Whether the result that is shown is for the current request."""
         return not self._stale() and (self.live or not self._parts.worker.busy)
 
     @property
@@ -232,7 +232,7 @@ class Session:
 
     @property
     def trouble(self) -> str:
-        """Why there is no result: the error of the worker or the input; empty where there is none."""
+        """Why there is no result: the error of the worker or of the input; may be empty."""
         player = self._parts.player.status()
         return self._parts.worker.failure or (player.message if player.stuck else "")
 
@@ -260,9 +260,9 @@ class Session:
 
     def _show_whether_synthesis(self, on: bool) -> None:
         if not self._parts.makes_images:
-            self.show_message("this viewer was started without the making of images", trouble=True)
+            self.show_message("this viewer was started with --no-synthesis", trouble=True)
         else:
-            self.show_message(f"units without images get {'some' if on else 'none'}")
+            self.show_message(f"optimizing images of units without any: {'on' if on else 'off'}")
 
     def _take(self) -> None:
         """Take what the threads have made since the last drawing."""

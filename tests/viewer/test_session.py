@@ -239,7 +239,7 @@ def test_x_says_where_no_images_can_be_made(start: Start) -> None:
     session = start()
     session.press("x")
     status = session.view.status
-    assert "without the making of images" in status.message
+    assert "--no-synthesis" in status.message
     assert status.trouble
 
 
@@ -305,7 +305,7 @@ def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
-    assert session.view.status.message == "units without images get none"
+    assert session.view.status.message == "optimizing images of units without any: off"
     idle, rested = session._parts.worker._idle, threading.Event()
     assert idle is not None
 

@@ -128,9 +128,7 @@ class Visitor:
 
     async def send(self) -> None:
         """Send what was offered, until it is closed or gone."""
-        with suppress(
-            WebSocketDisconnect, RuntimeError
-        ):  # gone: receiving fails likewise, and ends it
+        with suppress(WebSocketDisconnect, RuntimeError):  # gone: receiving ends, too
             while True:
                 await self._wake.wait()
                 self._wake.clear()

@@ -1,1 +1,1 @@
-"""The thread that owns the net: frames, backward passes, and images that are optimized when idle."""
+"""The thread that owns the net: frames, backward passes, and images optimized when idle."""

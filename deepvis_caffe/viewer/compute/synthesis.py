@@ -161,7 +161,7 @@ class Synthesis:
         return plan
 
     def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
-        """The plan of a unit for which there is nothing yet; raises where it cannot be maximized."""
+        """The plan of a unit that has no images yet; raises where it cannot be maximized."""
         shape = unit_shape(self._net, layer)
         check_units([unit], shape, layer)
         sees = seen_window(self._net, layer, shape, "center")

@@ -137,7 +137,7 @@ class Worker:
         return self._thread.closing
 
     def _serve(self) -> bool:
-        """Compute the newest frame and request if they have no result; return whether they had none."""
+        """Compute the newest frame and request, unless it is done; return whether it was not."""
         with self._news:
             job = self._waiting()
         if job is None:

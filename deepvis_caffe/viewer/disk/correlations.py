@@ -1,4 +1,4 @@
-"""How a layer's units are correlated, and which go with the selected one; read by a thread.
+"""The correlation of layers, read by a thread, and the partners of the selected unit.
 
 Reading and clustering a layer of a thousand units takes a tenth of a second, and whoever draws
 never waits: what is known at a moment is returned at once.
@@ -152,7 +152,7 @@ _strips: ByIdentity[Picture] = ByIdentity(256)
 
 
 class Relations:
-    """How the selected unit goes with the others: its layer's correlation, and their pictures.
+    """How the selected unit is correlated with others, and their pictures.
 
     Parameters
     ----------

@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 UNIT_BYTES, LAYER_BYTES, MADE_BYTES = 96 << 20, 192 << 20, 64 << 20
 LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
 AT_A_TIME = 0.05  # seconds of reading a layer before something newer may come first
-SHOW_EVERY = 0.3  # seconds between two showings of a layer that is being read
+SHOW_EVERY = 0.3  # seconds between two updates of a layer that is being read
 LONGEST_QUEUE = 32
-MOST_MERGED = 16  # a unit that is shown and those that go with it
+MOST_MERGED = 16  # a unit that is shown and its partners
 MONTAGE = -1  # in place of a seed
 
 Key = tuple[Entry, int]
@@ -129,7 +129,7 @@ class Library:
     changed
         Called when there is something new to show, from any thread.
     clock
-        Seconds that go by.
+        Returns the time in seconds.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Library:
         self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
         self._working: tuple[Key, Picture, float] | None = None
         self._notes: dict[Key, str] = {}
-        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # as they were asked for
+        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
         self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
         self._scan = _ScanReader(self.folder)  # and this
         self._logged: set[str] = set()
@@ -303,7 +303,7 @@ class Library:
         self._merged.pop(key, None)
 
     def _take_made(self, layer: _Layer, entry: Entry) -> None:
-        """What was made of a layer and is not read from disk yet."""
+        """Collect what was made for a layer and is not read from disk yet."""
         units = [unit for of, unit in self._made if of == entry and unit not in layer.disk.cells]
         made = {unit: self._made.get((entry, unit)) or {} for unit in units}
         layer.made = {
@@ -348,7 +348,7 @@ class Library:
         folder = self._folder(entry)
         with self._news:
             old = self._units.get(key)
-            if old is None:  # should it fail, it is not tried again at once
+            if old is None:  # if it fails, it is not tried again at once
                 self._units.put(key, _Unit(), 0)
         files = folder.files().units.get(unit, UnitFiles())
         stamp = (*files.stamp(), self._scan.stamp())
@@ -373,7 +373,7 @@ class Library:
         return bool(optimized or found or statistics or had)
 
     def _read_layer(self, entry: Entry) -> tuple[bool, bool]:
-        """Read for a moment; whether there is something new to show, and whether more to read."""
+        """Read for a moment; return whether there is something new, and whether there is more."""
         with self._news:
             layer = self._layers.get(entry)
             if layer is None:

@@ -28,7 +28,7 @@ class Recorder:
     notify
         Called with a message and whether it is an error, from any thread.
     clock
-        Seconds that go by.
+        Returns the time in seconds.
     """
 
     def __init__(

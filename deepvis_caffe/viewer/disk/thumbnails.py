@@ -42,13 +42,13 @@ class LayerThumbnails:
     entry
         The layer.
     clock
-        Seconds that go by.
+        Returns the time in seconds.
 
     Attributes
     ----------
     cells
-        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. It is replaced, never changed,
-        so that other threads may read it.
+        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. A change makes a new
+        mapping, so that other threads may read this one.
     """
 
     def __init__(

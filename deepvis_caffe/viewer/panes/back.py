@@ -1,4 +1,4 @@
-"""The backward pass: what in the input made a unit answer."""
+"""The backward pass: what in the input a unit responds to."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from deepvis_caffe.viewer.state.state import BACKS, DIFF_STYLES
 
 TIPS = {
     "off": "no backward pass",
-    "gradient": "the gradient: what would change the unit",
+    "gradient": "the gradient (saliency map): what would change the unit",
     "deconv": "deconvolution (Zeiler and Fergus 2014): what the unit is made of",
     "guided": "guided backpropagation (Springenberg et al. 2015)",
-    "raw": "in colors, about gray",
-    "gray": "the mean over channels, about gray",
-    "norm": "the length over channels",
-    "blur": "the length over channels, blurred",
-    "positive": "the sum over channels of what is above 0",
-    "heat": "where it matters, over the input",
+    "raw": "in color, 0 is gray",
+    "gray": "the mean over channels, 0 is gray",
+    "norm": "the norm over channels",
+    "blur": "the norm over channels, blurred",
+    "positive": "the sum over channels of positive values",
+    "heat": "a heat map over the input",
 }
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the chips of the modes and views and, while there is a pass, its picture."""
+    """Draw the chips of modes and styles and, while there is a backward pass, its picture."""
     state, size = view.state, letters(width)
     on = state.back != "off"
     frozen = state.source is not None
@@ -68,7 +68,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The mode or view under a pixel."""
+    """The mode or style under a pixel."""
     for kind, chip in _chips(view, height, width)[0]:
         if chip.rect.has(y, x):
             return Hit("back" if kind == "back" else "style", value=chip.name, tip=TIPS[chip.name])
@@ -79,7 +79,7 @@ PANE = Pane("back", draw, hit)
 
 
 def chips_height(width: int) -> int:
-    """Rows that the pane takes while there is no pass: its title and its modes."""
+    """The pane's height without a backward pass: its title and the modes."""
     size = letters(width)
     room = inside(1000, width, size)
     return flow(BACKS, size - 1, room.top, room.left, room.width)[-1].rect.bottom + 8

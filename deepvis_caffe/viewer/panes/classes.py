@@ -1,4 +1,4 @@
-"""The classes: what the net takes the picture for."""
+"""The classes: the net's highest scores for the picture."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PANE = Pane("classes", draw, hit)
 
 
 def scored(view: View) -> Entry | None:
-    """The layer that the scores are of: ``prob`` where it fits, else the last that does."""
+    """The layer of the scores: ``prob`` if its size fits, else the last layer that does."""
     if view.result is None or view.result.scores is None:
         return None
     count = view.result.scores.size
@@ -90,7 +90,7 @@ def _why_none(view: View) -> str:
 
 
 def rows_height(rows: int, size: int) -> int:
-    """Pixels that so many classes take."""
+    """Pixels that a number of classes takes."""
     return rows * (round(size * 1.45) + 5)
 
 

@@ -21,11 +21,11 @@ TEXT: Color = (232, 234, 238)
 SOFT: Color = (164, 172, 184)
 FAINT: Color = (107, 115, 128)
 
-ACCENT: Color = (255, 184, 77)  # what is selected
+ACCENT: Color = (255, 184, 77)  # the selection
 ACCENT_DIM: Color = (92, 70, 38)
 SOURCE: Color = (64, 214, 190)  # where the backward pass starts
 TROUBLE: Color = (255, 107, 107)
-BROKEN: Color = (255, 0, 170)  # a value that is no number
+BROKEN: Color = (255, 0, 170)  # a value that is not finite
 
 NEGATIVE: Color = (64, 150, 255)
 POSITIVE: Color = (255, 112, 48)

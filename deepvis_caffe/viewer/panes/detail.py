@@ -1,4 +1,4 @@
-"""The selected unit from near: its map enlarged, or its place among all numbers of its layer."""
+"""The selected unit in detail: its map enlarged, or its value among all values of its layer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """Nothing to click at."""
+    """Nothing to click on."""
     return None
 
 
@@ -63,7 +63,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     feet = 2 * line + 8
     area = room._replace(height=max(1, room.height - feet))
     place = fitted(one.shape[0], one.shape[1], area)
-    place = place._replace(top=area.top)  # what is said of it stands right below
+    place = place._replace(top=area.top)  # the scale and the numbers stand right below
     put(canvas, color_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
     good = one[np.isfinite(one)]
     if not good.size:
@@ -72,7 +72,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     if boost.signed:
         high = max(abs(low), abs(high))
         low = -high
-    # The scale of colors: what the ends are stands beside it.
+    # The scale of colors, between the values of its ends.
     ends, below = (number(low), number(high)), place.bottom + 6
     sides = [text_width(end, size - 1) + 8 for end in ends]
     bar = Rect(
@@ -90,7 +90,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
 
 
 def _scale(height: int, width: int, boost: Boost) -> Picture:
-    """All the colors from the lowest value to the highest, through the same exponent."""
+    """All colors from the lowest value to the highest, with the same exponent."""
     share = np.linspace(0, 1, width)
     if boost.signed:
         levels = 2 * share - 1
@@ -120,14 +120,14 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
 
 
 def _draw_graph(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
-    """All units' values as bars from 0, in the order of the units, the selected one in color."""
+    """The values of all units as bars from 0, in their order, the selected one highlighted."""
     feet = round(size * 1.4)
     area = room._replace(height=room.height - feet)
     fill(canvas, area, WELL)
     good = np.nan_to_num(values, posinf=0, neginf=0)
     low, high = min(0.0, float(good.min())), max(0.0, float(good.max()))
     span = high - low or 1.0
-    # Of the units that share a column of pixels, the farthest from 0 is seen.
+    # Of units that share a column of pixels, the one farthest from 0 is drawn.
     column = np.arange(len(good)) * area.width // len(good)
     starts = np.searchsorted(column, np.arange(area.width), side="right") - 1
     tall = np.zeros(area.width)

@@ -1,6 +1,6 @@
-"""Marks on a picture: fills, rounded boxes, frames, text, pictures in a room. All write in place.
+"""Drawing in place: fills, rounded boxes, frames, text, pictures fitted into a rectangle.
 
-Whatever lies outside of the picture is left out, so that no room is too small to draw in.
+Whatever lies outside of the canvas is clipped, so that no pane is too small to draw in.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def write_middle(
 
 
 def fitted(height: int, width: int, rect: Rect) -> Rect:
-    """The largest rectangle of the shape height : width in the middle of a rectangle."""
+    """The largest rectangle of the shape height : width, centered in a rectangle."""
     factor = min(rect.height / max(height, 1), rect.width / max(width, 1))
     rows = min(rect.height, max(1, round(height * factor)))
     columns = min(rect.width, max(1, round(width * factor)))
@@ -158,14 +158,14 @@ def fitted(height: int, width: int, rect: Rect) -> Rect:
 
 
 def paste(canvas: Picture, picture: Picture, rect: Rect) -> Rect:
-    """Put a picture, as large as it goes, in the middle of a rectangle; where it came to lie."""
+    """Put a picture into the middle of a rectangle, as large as possible; return its place."""
     place = fitted(picture.shape[0], picture.shape[1], rect)
     put(canvas, resize_image(picture, place.height, place.width), place.top, place.left)
     return place
 
 
 def put(canvas: Picture, picture: Picture, top: int, left: int) -> None:
-    """Copy a picture to a place, as far as it lies inside."""
+    """Copy a picture to a place, clipped to the canvas."""
     part, its = _overlap(canvas, top, left, picture.shape[0], picture.shape[1])
     part[:] = picture[its]
 
@@ -207,7 +207,7 @@ def _blend(canvas: Picture, top: int, left: int, mark: Premultiplied) -> None:
 def _overlap(
     canvas: Picture, top: int, left: int, height: int, width: int
 ) -> tuple[Picture, tuple[slice, slice]]:
-    """The part of a canvas that a thing covers, and which part of the thing that is."""
+    """The part of a canvas that something covers, and which part of that something it is."""
     first_y, first_x = max(top, 0), max(left, 0)
     last_y = max(first_y, min(top + height, canvas.shape[0]))
     last_x = max(first_x, min(left + width, canvas.shape[1]))
@@ -222,16 +222,16 @@ def _corner(radius: int) -> NDArray[np.uint8]:
     return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)
 
 
-MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, small and as they were
+MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, originals and thumbnails
 
-# With each the picture that it is of: while that lives, nobody else has its id.
+# Each with its original: while that lives, no other picture has its id.
 _made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)
 
 
 def thumb(picture: Picture, height: int, width: int) -> Picture:
-    """A picture as large as fits into (height, width), from memory where it was made before.
+    """A picture resized to fit into (height, width), cached.
 
-    Pictures are told apart by identity: nobody may write into one that was given here.
+    The cache goes by identity, so a picture that was passed here must not be written to.
     """
     key = id(picture), height, width
     found = _made.get(key)

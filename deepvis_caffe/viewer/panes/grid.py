@@ -1,4 +1,4 @@
-"""The grid: every unit of the selected layer at once, or one of them filling its place."""
+"""The grid: every unit of the selected layer at once, or one thing enlarged in its place."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from deepvis_caffe.viewer.state.state import State, grid_shape
 
 @dataclass(frozen=True)
 class Cells:
-    """A grid of equal cells, row by row, of the units `first` to `first + count - 1`.
+    """A grid of equal cells, row by row, for the units `first` to `first + count - 1`.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Cells:
     count: int
 
     def rect(self, unit: int) -> Rect | None:
-        """The cell of a unit, None where it is on another page."""
+        """The cell of a unit; None if it is on another page."""
         place = unit - self.first
         if not 0 <= place < self.count:
             return None
@@ -79,7 +79,7 @@ class Cells:
         )
 
     def unit_at(self, y: int, x: int) -> int | None:
-        """The unit whose cell, or the gap behind it, has a pixel."""
+        """The unit at a pixel: in its cell, or in the gap behind that."""
         row, column = (y - self.top) // self.step_y, (x - self.left) // self.step_x
         place = row * self.columns + column
         inside = 0 <= row < self.rows and 0 <= column < self.columns and place < self.count
@@ -97,10 +97,10 @@ class Cells:
 
 
 def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
-    """Lay a layer's units out in a room, as large as they go.
+    """Lay out the cells of a layer in a rectangle, as large as possible.
 
-    Maps keep their shape; numbers and lines of numbers are squares. Where a layer has more units
-    than a page has cells, the page is the one with the selected unit.
+    Cells have the shape of the maps; for numbers and vectors they are squares. If a layer has more
+    units than fit on a page, this is the page of the selected unit.
     """
     rows, columns = grid_shape(entry, state.aspect)
     high, wide = (max(size, 1) for size in entry.map_size)
@@ -127,7 +127,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
 
 
 def zoomed_title(view: View) -> tuple[str, str, str]:
-    """What the pane is called while it is zoomed."""
+    """The pane's title while something is enlarged."""
     state = view.state
     if state.zoom == "back":
         return f"backward, {state.back}", f"from {unit_name(view.scene, state.back_source)}", ""
@@ -135,7 +135,7 @@ def zoomed_title(view: View) -> tuple[str, str, str]:
 
 
 def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with it."""
+    """Fill a rectangle with what is enlarged."""
     if view.state.zoom == "back":
         picture = diff_picture(view)
         if picture is None:
@@ -166,7 +166,7 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
         put(canvas, color_maps(one, place.height, place.width, boost), place.top, place.left)
 
 
-NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
+NAMED_CELL = 54  # pixels; smaller cells have no room for the unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -223,12 +223,12 @@ def _title(view: View) -> tuple[str, str, str]:
         return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
     lost = view.not_finite
     if view.shows_diffs:
-        more = f"what flows back, {more}"
+        more = f"diffs, {more}"
     page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
     if page.count < entry.units:
         more += f", {page.first} to {page.first + page.count - 1} shown"
     if lost:
-        more += f", {lost} values are no numbers"
+        more += f", {lost} not finite"
     boost = boost_of(state)
     settings = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
     settings += [f"each {boost.individual:.0%}"] if boost.individual else []
@@ -278,7 +278,7 @@ def _draw_optimized(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _name_cells(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
-    """Write into large cells of numbers what they are."""
+    """Write the unit's name and value into cells of numbers, if they are large enough."""
     if cells.width < NAMED_CELL:
         return
     entry, size = view.scene.entries[view.state.layer], max(11, min(16, cells.width // 9))
@@ -312,7 +312,7 @@ def _mark(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
-    """With a dark line around it, so that it stands out from bright neighbors."""
+    """Draw a frame with a dark line around it, to stand out from bright neighbors."""
     frame(canvas, rect.inset(-thick), GROUND)
     frame(canvas, rect, color, thick)
 

@@ -1,4 +1,4 @@
-"""The help: everything that keys and the mouse do, from a table that is given."""
+"""The help: a picture of everything that keys and the mouse do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.panes.widgets import panel
 from deepvis_caffe.viewer.state.actions import HelpGroup
 
 TITLE = "keys and mouse"
-CLOSE, ONWARD = "h closes this", "h goes on"
+CLOSE, ONWARD = "press h to close", "press h for more"
 SIZES = range(26, 9, -1)  # of the letters on a single page, the first that fits is taken
 PAGED = 11  # and where there are several
 MOST_COLUMNS = 4
@@ -28,7 +28,7 @@ class _Laid(NamedTuple):
 
 
 def help_pages(groups: Sequence[HelpGroup], height: int, width: int) -> int:
-    """How many pages the help has in so many pixels; one, unless they are few."""
+    """The number of pages that the help needs at this size; usually one."""
     return len(_lay(groups, height, width).pages)
 
 
@@ -38,8 +38,8 @@ def help_picture(groups: Sequence[HelpGroup], height: int, width: int, page: int
     Parameters
     ----------
     groups
-        Each a title and lines of (keys, what they do). Keys that stand for each other are told
-        apart by spaces: ``"left  j"``.
+        Each a title and lines of (keys, what they do). Alternative keys are separated by spaces:
+        ``"left  j"``.
     height, width
         Of the picture.
     page
@@ -92,13 +92,13 @@ def _draw_line(
 
 
 def _lay(groups: Sequence[HelpGroup], height: int, width: int) -> _Laid:
-    """With the largest letters with which all fits on one page; on several, if none do."""
+    """Lay out with the largest letters that fit on one page; on several pages, if none do."""
     whole = width - 2 * _margin(width)
     for size in SIZES:
         high = _height(height, size)
         least = sum(round(size * 1.8) + len(lines) * round(size * 1.75) for _, lines in groups)
         for count in range(1, min(MOST_COLUMNS, whole // (17 * size)) + 1):
-            if least > count * high:  # seen without a look at the words, which takes its time
+            if least > count * high:  # cheap to see, while wrapping the text is slow
                 continue
             columns = _pack(groups, high, whole // count, size)
             if columns is not None and len(columns) <= count:
@@ -138,7 +138,7 @@ def _balanced(
 
 
 def _parts(group: HelpGroup, high: int, room: int, size: int) -> list[HelpGroup]:
-    """A group in parts, none higher than a column as far as its lines let it."""
+    """Split a group into parts that are no higher than a column, unless a single line is."""
     title, lines = group
     parts: list[tuple[str, list[tuple[str, str]]]] = [(title, [])]
     for line in lines:

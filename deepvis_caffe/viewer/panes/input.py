@@ -14,7 +14,7 @@ from deepvis_caffe.viewer.state.mouse import Hit
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the net's picture and its name, under a heat map where that is the view."""
+    """Draw the net's picture and its name, under a heat map if that is the style."""
     size = letters(width)
     frame = view.result.frame if view.result else view.frame
     canvas, room = titled(
@@ -33,7 +33,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The frame's name, to read where the title cuts it."""
+    """The frame's whole name as a tip, since the title may cut it."""
     frame = view.result.frame if view.result else view.frame
     return Hit("nothing", tip=frame.name) if frame else None
 

@@ -23,7 +23,7 @@ from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, Sta
 
 Levels = NDArray[np.uint8]
 
-ROOT = 0.5  # exponent of diffs, before the boost's: a few are far larger than all others
+ROOT = 0.5  # exponent of diffs, times the boost's: a few are far larger than all others
 STEPS = 65535  # a power is looked up in a table this fine
 
 
@@ -33,14 +33,14 @@ class Boost(NamedTuple):
     Attributes
     ----------
     gamma
-        Exponent of what lies between 0 and 1.
+        Exponent of values scaled to 0 to 1.
     individual
-        How far each map's own range replaces that of them all, 0 to 1.
+        How far each map's own range replaces the common one, 0 to 1.
     colormap
         One of ``state.COLORMAPS``.
     signed
-        Whether 0 is black, and the two signs have a color each. Then the exponent is of the size,
-        and takes its root first.
+        Whether 0 is black, and each sign has a color. The exponent then applies to the square root
+        of the magnitude.
     """
 
     gamma: float = 1.0
@@ -69,7 +69,7 @@ def _colormap(state: State) -> str:
 
 
 def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Floats]:
-    """The lowest and the highest value that colors tell apart, for each map, (N, 1, 1) each.
+    """The lowest and the highest value of the color scale, for each map, (N, 1, 1) each.
 
     ``low = (1 - individual) * min(all) + individual * min(map)``, and so on; about 0 where signed.
     """
@@ -86,7 +86,7 @@ def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Float
 
 
 def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
-    """Color maps and bring each to a cell's size.
+    """Color maps, and resize each to a cell.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     Returns
     -------
     ndarray
-        (N * height, width, 3), RGB. Values that are no numbers are `BROKEN`.
+        (N * height, width, 3), RGB. Values that are not finite are `BROKEN`.
     """
     if not len(maps):
         return np.zeros((0, width, 3), np.uint8)
@@ -117,7 +117,7 @@ def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
 
 
 def _shrunk(maps: Floats, height: int, width: int) -> Floats:
-    """Average axes that are longer than a cell's; in floats, before anything is rounded."""
+    """Average the axes that are longer than the cell's; in floats, before anything is rounded."""
     import cv2
 
     count, rows, columns = maps.shape
@@ -131,9 +131,9 @@ def _shrunk(maps: Floats, height: int, width: int) -> Floats:
 
 
 def _enlarged(levels: Levels, height: int, width: int) -> Levels:
-    """Axes that are shorter than a cell's in squares: (N, h, w) -> (N * height, width)."""
+    """Repeat pixels along axes shorter than the cell's: (N, h, w) -> (N * height, width)."""
     rows, columns = levels.shape[1:]
-    if columns != width:  # the pixel whose middle is nearest; OpenCV's own rounds, far down
+    if columns != width:  # the pixel with the nearest center; OpenCV's own differs
         levels = np.take(levels, (2 * np.arange(width) + 1) * columns // (2 * width), axis=2)
     if rows != height:
         levels = np.take(levels, (2 * np.arange(height) + 1) * rows // (2 * height), axis=1)
@@ -203,7 +203,7 @@ def _finite(diff: Floats) -> Floats:
 
 
 def _marked(picture: Picture, diff: Floats) -> Picture:
-    """Mark pixels whose diff is no number, as the grid does."""
+    """Mark pixels whose diff is not finite, as the grid does."""
     bad = np.asarray(~np.isfinite(diff).all(axis=0), np.uint8)
     if bad.any():
         picture = picture.copy()

@@ -1,4 +1,4 @@
-"""The screen: panes laid out in one picture, each drawn anew only when what it reads changes."""
+"""The screen: panes laid out in one picture, each drawn again only when what it reads changes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Screen:
     Parameters
     ----------
     help_groups
-        What the help says: each a title and lines of (keys, what they do).
+        The help: each a title and lines of (keys, what they do).
     panes
         By name, those of the layout.
     """
@@ -110,7 +110,7 @@ class Screen:
         return self._drawn[1]
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the picture as it was drawn last; the help lies over all."""
+        """What lies at a pixel of the last picture; an open help covers everything."""
         if view.state.help:
             return Hit("command", value="help")
         for name, rect in self._rects.items():
@@ -120,12 +120,12 @@ class Screen:
         return None
 
     def pane_at(self, y: int, x: int) -> tuple[str, Rect] | None:
-        """The pane at a pixel of the picture as it was drawn last, and where that is."""
+        """The pane at a pixel of the last picture, and its rectangle."""
         found = ((name, rect) for name, rect in self._rects.items() if rect.has(y, x))
         return next(found, None)
 
     def help_pages(self, width: int, height: int) -> int:
-        """How many pages the help has in a window."""
+        """The number of pages of the help in a window of this size."""
         if self._pages[0] != (width, height):
             room = _help_room(height, width)
             pages = help_pages(self._help_groups, room.height, room.width)
@@ -162,7 +162,7 @@ def _help_room(height: int, width: int) -> Rect:
 
 
 def draw_tip(picture: Picture, tip: str, hover: Hover) -> None:
-    """Say something beside the mouse, inside of the picture."""
+    """Write a tip beside the mouse, inside of the picture."""
     height, width = picture.shape[:2]
     size = wide_letters(round(width * 0.58))
     wide = min(width, text_width(tip, size) + 2 * size)

@@ -1,4 +1,4 @@
-"""The status line: what is set, how fast it goes, and the last thing to say."""
+"""The status line: what is set, how fast it goes, and the last message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Piece = tuple[str, Color]
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw one line: at the left what is set, at the right how it goes."""
+    """Draw one line: what is set at the left, how it goes at the right."""
     canvas = blank(height, width, GROUND)
     size = max(10, round(height * 0.48))
     row = Rect(0, PAD, height, max(1, width - 2 * PAD))
@@ -57,9 +57,9 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The message, to read where it is cut; at the right end, the help."""
+    """The whole message as a tip, since it may be cut; at the right end, the help."""
     if x > width - 4 * height:
-        return Hit("command", value="help", tip="all the keys")
+        return Hit("command", value="help", tip="all keys")
     return Hit("nothing", tip=view.status.message)
 
 
@@ -72,7 +72,7 @@ def mode(view: View) -> Piece:
     if state.correlation:
         return "correlation", ACCENT
     if state.optimized:
-        return "pattern", ACCENT
+        return "optimized", ACCENT
     if state.back != "off":
         return ("back" if state.show_back else f"fwd + {state.back}"), RAISED
     return "fwd", RAISED
@@ -98,7 +98,7 @@ def left_pieces(view: View) -> list[Piece]:
         pieces.append((boost.colormap, SOFT))
     lost = 0 if state.optimized or state.correlation else view.not_finite
     if lost:
-        pieces.append((f"{lost} values are no numbers", TROUBLE))
+        pieces.append((f"{lost} values are not finite", TROUBLE))
     if status.message:
         pieces.append((status.message, TROUBLE if status.trouble else ACCENT))
     return pieces
@@ -115,7 +115,7 @@ def right_pieces(view: View) -> list[Piece]:
     if status.visitors:
         pieces.append((f"{status.visitors} watching", SOFT))
     if status.rate_text:
-        pieces.append((f"{status.rate_text} a second", SOFT))
+        pieces.append((f"{status.rate_text} fps", SOFT))
     if state.timing:
         pieces.append((f"net {status.net_ms} ms, drawing {status.draw_ms} ms", SOFT))
         pieces.append((view.scene.engine, FAINT))
@@ -125,6 +125,6 @@ def right_pieces(view: View) -> list[Piece]:
 
 
 def _dots(view: View) -> list[Color]:
-    """A red one while a video is recorded, one in the accent while the screen waits."""
+    """A red dot while a video is recorded, an amber one while the screen waits for the net."""
     status = view.status
     return [TROUBLE] * status.recording + [ACCENT] * status.busy

@@ -1,7 +1,7 @@
-"""What the mouse does: one table of its deeds, each with its help and what it makes of the state.
+"""What the mouse does: one table of actions, each with its help and its change of the state.
 
-``(state, scene, what it was done to) -> state``. A click is done to what lies under the mouse, a
-`Hit` of some kind; the wheel turns over a pane. What has no row here does nothing.
+A click acts on the `Hit` under the mouse, by its kind; the wheel acts on a pane. What is not in the
+table does nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HitKind = Literal[
 
 @dataclass(frozen=True)
 class Hit:
-    """What lies under a place of a pane.
+    """What lies at a pixel of a pane.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class Hit:
         numbered `index`; ``"nothing"`` can only be pointed at.
         What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
     index, value
-        See there.
+        See `kind`.
     tip
-        What to say of it beside the mouse: unit, label and activation; may be empty.
+        The text of the tip beside the mouse: unit, label and activation; may be empty.
     """
 
     kind: HitKind
@@ -57,7 +57,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class MouseAction:
-    """One thing that the mouse does.
+    """One action of the mouse.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class MouseAction:
     on
         A click's kind of `Hit`, the wheel's pane.
     help
-        What the help says it is done to, and what it does.
+        Its text in the help: what it acts on, and what it does.
     change
         ``(state, scene, hit) -> state`` of a click, ``(state, scene, steps, first row) -> state``
         of the wheel; None for pointing.
@@ -79,7 +79,7 @@ class MouseAction:
 
 
 def click(state: State, scene: Scene, hit: Hit | None) -> State:
-    """Do what a click does to what was hit."""
+    """Perform a click on what was hit."""
     return _do("click", hit.kind, state, scene, hit) if hit is not None else state
 
 
@@ -89,19 +89,19 @@ def wheel(state: State, scene: Scene, pane: str, steps: int, first_row: int = 0)
     Parameters
     ----------
     first_row
-        Which row is on top in the list of layers now.
+        The row that is on top in the list of layers now.
     """
     return _do("wheel", pane, state, scene, steps, first_row)
 
 
 def mouse_help() -> HelpGroup:
-    """What the help says of the mouse: its title, and lines of (gesture, what it does)."""
+    """The help on the mouse: its title, and lines of (gesture, what it does)."""
     words = {"click": "click", "wheel": "wheel", "move": "point"}
     return TITLE, [(words[action.kind], action.help) for action in MOUSE_ACTIONS]
 
 
 def _do(kind: MouseKind, on: str, state: State, scene: Scene, *what: Any) -> State:
-    action = _BY_PLACE.get((kind, on))
+    action = _BY_TARGET.get((kind, on))
     return action.change(state, scene, *what) if action is not None and action.change else state
 
 
@@ -120,7 +120,7 @@ def _click_zoomed(state: State, scene: Scene, hit: Hit) -> State:
 
 
 def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
-    """Its row, and in the row that is selected already its column."""
+    """Select its row; in the row that is selected already, its column."""
     unit = hit.index if hit.index != state.unit else int(hit.value)
     return replace(select_unit(state, scene, unit), cursor="units")
 
@@ -164,16 +164,16 @@ def _turn_grid(state: State, scene: Scene, steps: int, first_row: int) -> State:
 MOUSE_ACTIONS = (
     MouseAction("click", "layer", "a layer: select it", _click_layer),
     MouseAction("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
-    MouseAction("click", "zoomed", "what is enlarged: all units again", _click_zoomed),
+    MouseAction("click", "zoomed", "an enlarged unit: back to all units", _click_zoomed),
     MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
     MouseAction("click", "class", "a class: select its unit", _click_class),
     MouseAction("click", "back", "a backward mode: set it", _click_back),
-    MouseAction("click", "style", "a backward view: set it", _click_style),
+    MouseAction("click", "style", "a backward style: set it", _click_style),
     MouseAction("click", "top", "a top image: make it the input", _click_top),
-    MouseAction("click", "command", "h for help: this list; again: close it", _click_command),
+    MouseAction("click", "command", "h for help: open or close this list", _click_command),
     MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
     MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),
-    MouseAction("move", "", "at anything: what it is, and its value"),
+    MouseAction("move", "", "at anything: show its name and value"),
 )
 
-_BY_PLACE = {(action.kind, action.on): action for action in MOUSE_ACTIONS}
+_BY_TARGET = {(action.kind, action.on): action for action in MOUSE_ACTIONS}

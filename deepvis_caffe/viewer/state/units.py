@@ -12,27 +12,26 @@ from deepvis_caffe.results.records import TopImage
 
 @dataclass(frozen=True, eq=False)
 class UnitPictures:
-    """What is known of one unit beside its activation.
+    """What is known of one unit beside its activations.
 
     Attributes
     ----------
     optimized
         Its optimized images, each (H, W, 3) RGB uint8; sizes may differ.
     top, deconv
-        The montage of the images that excite it most, and of their deconv; None where none is
-        there.
+        The montage of its top images, and of their deconv; None where there is none.
     working
-        The image that is being synthesized now, as it is at this step; None where none is.
+        The image that is being optimized, as it is at this step; None if none is.
     progress
-        How far that is, 0 to 1.
+        How much of that is done, 0 to 1.
     note
-        One line for people where there is nothing to see yet: "waiting for a quiet moment".
+        A line to show where there is no image yet: "waiting for a quiet moment".
     found
-        What the record says of the images in `top`, strongest first; empty where there is none.
+        The images in `top` by its record, strongest first; empty where there is no record.
     columns
-        How many of them are beside each other in `top`.
+        How many of them are side by side in `top`.
     statistics
-        What a pass over a dataset says of the unit; None where none is on disk.
+        The unit's statistics over a dataset; None where there are none on disk.
     """
 
     optimized: tuple[Picture, ...] = ()
@@ -48,14 +47,14 @@ class UnitPictures:
 
 @dataclass(frozen=True, eq=False)
 class Partner:
-    """A unit that goes with the selected one, or against it.
+    """A unit that is correlated with the selected one.
 
     Attributes
     ----------
     unit, value
         Which, and Pearson's r.
     picture
-        A strip of the images that excite it most, or an optimized one; None where there is none.
+        A strip of its top images, or an optimized image; None where there is none.
     """
 
     unit: int
@@ -65,18 +64,18 @@ class Partner:
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """How the selected layer's units go together, and with whom the selected one does.
+    """The correlation of the selected layer's units, and the partners of the selected one.
 
     Attributes
     ----------
     correlation
-        The layer's; None where it is not known.
+        Of the layer; None where it is not known.
     note
-        Why that is, and what to do, a line each; empty while it is being read.
+        Why it is not known and what to do about it, a line each; empty while it is being read.
     partners
-        Those that rise with the selected unit, the closest first, then those that fall.
+        Positively correlated units, the closest first, then negatively correlated ones.
     pictured
-        Whether room is to be left for their pictures.
+        Whether to leave room for their pictures.
     """
 
     correlation: Correlation | None = None

@@ -8,8 +8,8 @@ The codes are not OpenCV's but those of whatever draws its windows:
 - macOS gives ASCII, and for other keys AppKit's function keys, 0xf700 and above (``NSEvent.h``).
 
 OpenCV's Qt windows report "a" with Shift and without (seen with opencv-python 5.0 on X11):
-`keyPressEvent` in window_QT.cpp turns Qt's key, which has no case, into ASCII. So `Shift` asks the X
-server for the state of the key; and since that may fail, no action is on a capital alone.
+`keyPressEvent` in window_QT.cpp turns Qt's key, which has no case, into ASCII. So `Shift` asks the
+X server for the state of the key; and since that may fail, no action is on a capital alone.
 """
 
 from __future__ import annotations

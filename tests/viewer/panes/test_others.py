@@ -352,7 +352,7 @@ def test_the_status_says_what_there_is_to_say() -> None:
     recording = replace(shown, status=Status(recording=True))
     assert has(status.PANE.draw(recording, 27, 1200), TROUBLE)
     broken = view([[[np.nan, 1]]])
-    assert any("1 values are no numbers" in words for words, _ in status.left_pieces(broken))
+    assert any("1 values are not finite" in words for words, _ in status.left_pieces(broken))
     modes = [
         status.mode(replace(shown, state=state))[0]
         for state in (
@@ -362,7 +362,7 @@ def test_the_status_says_what_there_is_to_say() -> None:
             State(optimized=True),
         )
     ]
-    assert modes == ["fwd", "fwd + deconv", "back", "pattern"]
+    assert modes == ["fwd", "fwd + deconv", "back", "optimized"]
     hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
     assert hit is not None
     assert (hit.kind, hit.value) == ("command", "help")
