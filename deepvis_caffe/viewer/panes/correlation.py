@@ -56,9 +56,7 @@ def draw_partners(view: View, canvas: Picture, room: Rect, size: int) -> None:
     for with_it, group in zip((True, False), _groups(room), strict=True):
         cards = _cards(view, group, size, with_it)
         head = group._replace(height=_line(size))
-        words = (
-            ("most correlated" if with_it else "most anticorrelated") if cards else _none(with_it)
-        )
+        words = _heading(with_it, bool(cards))
         write_middle(canvas, words, head, size - 1, SOFT if cards else FAINT, "left")
         for card in cards:
             _draw_card(canvas, view, card, size)

@@ -90,7 +90,7 @@ class Result:
     maps
         (units, height, width), activations of the layer.
     diffs
-        Diffs of the layer, of the same shape; None if not requested.
+        Likewise, diffs of the layer; None if not requested.
     back
         (C, H, W), the input's diff in the net's own channel order; None if there was no backward pass.
     scores

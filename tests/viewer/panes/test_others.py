@@ -230,7 +230,7 @@ def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(classes, "say", lambda canvas, room, line, *more: said.append(line))
+    monkeypatch.setattr(classes, "write_note", lambda canvas, room, line, *more: said.append(line))
     shown = view(np.ones((2, 2, 2)), State())
     assert shown.result is not None
     for asked in (True, False):

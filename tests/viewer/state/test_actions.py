@@ -88,7 +88,7 @@ def test_every_action_says_what_it_does_and_only_commands_leave_the_state_alone(
 
 
 def test_two_actions_of_one_key_are_refused() -> None:
-    with pytest.raises(ValueError, match="'a' is 'one' and 'two'"):
+    with pytest.raises(ValueError, match="'a' is both 'one' and 'two'"):
         _by_key((Action("one", ("a",), "", ""), Action("two", ("a",), "", "")))
 
 
@@ -101,7 +101,7 @@ def test_help_lists_every_key_once_and_joins_what_is_said_alike() -> None:
         ("J L I K", "move it by 5"),
         ("< > [ ]", "the same"),
     ]
-    assert ("e pgdn", "next image; in a video onward") in lines
+    assert ("e pgdn", "next image; in a video, skip ahead") in lines
 
 
 # -- moving: conv1's 12 units stand in 3 rows of 4 in a room of aspect 4:3 -------------------------
