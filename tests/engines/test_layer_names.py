@@ -32,9 +32,8 @@ from deepvis_caffe.results.scan_file import read_scan, write_scan
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import request_of
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import catalogue
+from deepvis_caffe.viewer.state.request import Frame, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 
 # As in ResNet, everything works in place on the convolution's blob.  A second convolution has only
