@@ -173,9 +173,7 @@ class Decoders:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self._count, SPAWN, _start, (*self._job, self._memory))
         try:
-            with starting_workers(
-                share(0, threads=1)
-            ):  # the pool starts processes as it needs them
+            with starting_workers(share(0, threads=1)):  # the pool starts them as it needs them
                 answers = self._pool.submit(_decode, indices, slot)
         except BrokenProcessPool as error:
             answers = Future()

@@ -18,18 +18,9 @@ from pathlib import Path
 
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.jobs.batches import AscentBatch, batches, run_batches
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import (
-    AscentBatch,
-    Ascents,
-    TargetLayer,
-    batches,
-    largest_batch,
-    recipe,
-    record_fields,
-    run_batches,
-    write_result,
-)
+from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, recipe, record_fields, write_result
 from deepvis_caffe.model.labels import label_of
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.optimizer.objectives import check_units
@@ -161,7 +152,7 @@ class Variants:
     @cached_property
     def _most(self) -> int:
         images = len(self.units) * len(self.seeds)
-        return largest_batch(self.job.net, self.target, self.batch_size, images)
+        return self.target.batch_size(self.job.net, self.batch_size, images)
 
 
 def activation(record: Record) -> str:

@@ -1,28 +1,25 @@
 """A layer's optimized images, from net to files: ``(job, layer, units, ascents) -> files``.
 
-Ascents run in batches, in this process or in others. Only numbers travel between processes: which
-units and seeds one way, images and histories the other. Every batch is written as soon as it has
-run, and what is on disk already does not run again. So the work can be interrupted at any moment,
-and the same call goes on with it.
+Every batch of ascents is written as soon as it has run, and what is on disk already does not run
+again. So the work can be interrupted at any moment, and the same call goes on with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from deepvis_caffe.cluster import LocalProcesses, Where
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
+from deepvis_caffe.jobs.batches import AscentBatch, batches, fair_batch, run_batches
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
+from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
 from deepvis_caffe.optimizer.objectives import (
     Target,
     UnitName,
@@ -33,14 +30,11 @@ from deepvis_caffe.optimizer.objectives import (
 )
 from deepvis_caffe.optimizer.run import Crop, unit_window
 from deepvis_caffe.optimizer.start import start_digest
-from deepvis_caffe.progress import ProgressMeter
 from deepvis_caffe.results.layout import BEST_X, BEST_XPM
 from deepvis_caffe.results.records import Box, Record, read_record
 from deepvis_caffe.results.store import ResultStore
 
 NAMED = 3  # of a sum's units, in its label
-
-N = TypeVar("N", bound=UnitName)
 
 
 # -- what is to be made --------------------------------------------------------------------------
@@ -97,6 +91,11 @@ class TargetLayer:
     def check(self, targets: Iterable[Any]) -> list[Target]:
         """`targets` in Python's own types; `SettingsError` where the layer has no such one."""
         return check_targets(targets, self.shape, self.name)
+
+    def batch_size(self, net: Net, wanted: int | None, images: int, crop: Crop = "auto") -> int:
+        """How many images run side by side, of so many; see `resolve_batch_size`."""
+        window = unit_window(net, self.name, self.index, crop)
+        return resolve_batch_size(net, self.name, wanted, images, window)
 
 
 @dataclass(frozen=True)
@@ -211,114 +210,6 @@ def make_layer(
     ]
 
 
-# -- batches -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AscentBatch:
-    """Ascents that run side by side: some units of a layer, some seeds of each.
-
-    Attributes
-    ----------
-    layer, targets, seeds, params, position, crop
-        As for `optimize`.
-    """
-
-    layer: str
-    targets: tuple[Target, ...]
-    seeds: tuple[int, ...]
-    params: AscentParams
-    position: Position = "center"
-    crop: Crop = "auto"
-
-    @property
-    def images(self) -> int:
-        """How many images run side by side."""
-        return len(self.targets) * len(self.seeds)
-
-    @property
-    def steps(self) -> int:
-        """Image steps in all."""
-        return self.images * self.params.iterations
-
-    def __str__(self) -> str:
-        names = [name_of(target) for target in self.targets]
-        units, seeds = (",".join(map(str, some)) for some in (names, self.seeds))
-        return f"{self.layer}, units {units}, seeds {seeds}"
-
-
-def run_batches(
-    job: Job, batches: Sequence[AscentBatch]
-) -> Generator[tuple[AscentBatch, list[AscentResult]], None, None]:
-    """Run every batch, and yield what it found as soon as it is there.
-
-    Parameters
-    ----------
-    job
-        Its `progress` counts image steps.
-
-    Yields
-    ------
-    tuple of AscentBatch and list of AscentResult
-        In the order in which they are ready.
-
-    Raises
-    ------
-    ModelError, ClusterError, Exception
-        As `Job.run`.
-    """
-    meter = ProgressMeter(job.progress, [batch.steps for batch in batches])
-    with closing(job.run(_run_batch, batches, on_message=meter.update)) as found:
-        for index, results in found:
-            meter.finish(index)
-            yield batches[index], [_with_preprocessor(job.net, result) for result in results]
-
-
-def batches(
-    missing: Mapping[N, Sequence[int]], most: int, whole: bool = False
-) -> Iterator[tuple[list[N], list[int]]]:
-    """Cut what is missing into batches of at most `most` images, each some units times some seeds.
-
-    Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
-    spread evenly.
-
-    Parameters
-    ----------
-    missing
-        Seeds by unit.
-    whole
-        Whether a unit's seeds have to stay together, in a batch of more than `most` if need be.
-    """
-    for seeds, group in groupby(missing, key=lambda unit: tuple(missing[unit])):
-        units = list(group)
-        if not seeds:
-            continue
-        for some_units in split(units, max(1, most // len(seeds))):
-            for some_seeds in [seeds] if whole else split(seeds, most):
-                yield list(some_units), list(some_seeds)
-
-
-def largest_batch(
-    net: Net, layer: TargetLayer, batch_size: int | None, images: int, crop: Crop = "auto"
-) -> int:
-    """How many images run side by side, of so many."""
-    window = unit_window(net, layer.name, layer.index, crop)
-    return resolve_batch_size(net, layer.name, batch_size, images, window)
-
-
-def fair_batch(images: int, most: int, where: Where) -> int:
-    """A batch size, `most` or less, with which every local process gets a batch.
-
-    Parameters
-    ----------
-    images
-        How many there are to share.
-    """
-    if not isinstance(where, LocalProcesses):
-        return most
-    return max(1, min(most, -(-images // where.count)))
-
-
 def _cut(
     job: Job,
     layer: TargetLayer,
@@ -330,7 +221,7 @@ def _cut(
     params, images = ascents.params, sum(map(len, missing.values()))
     if not images:
         return []
-    most = largest_batch(job.net, layer, ascents.batch_size, images, ascents.crop)
+    most = layer.batch_size(job.net, ascents.batch_size, images, ascents.crop)
     most = fair_batch(images, most, job.where)
     return [
         AscentBatch(
@@ -345,30 +236,6 @@ def _cut(
     ]
 
 
-def _run_batch(net: Net, batch: AscentBatch, report: Callable[[Any], None]) -> list[AscentResult]:
-    results = optimize(
-        net,
-        batch.layer,
-        batch.targets,
-        batch.seeds,
-        preset=batch.params,
-        position=batch.position,
-        crop=batch.crop,
-        batch_size=batch.images,
-        progress=lambda done, total: report(done),
-    )
-    # The preprocessor is as large as two images, and the process that asks has its own.
-    return [replace(result, preprocessor=None) for result in results]  # type: ignore[arg-type]
-
-
-def _with_preprocessor(net: Net, result: AscentResult) -> AscentResult:
-    own = net.preprocessor
-    if result.window:
-        top, left, bottom, right = result.window
-        own = own.cut(slice(top, bottom), slice(left, right))
-    return replace(result, preprocessor=own)
-
-
 # -- what is written -----------------------------------------------------------------------------
 
 
@@ -376,7 +243,7 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
     """Everything that decides the pixels, except for the layer's name, unit and seed.
 
     Where the ascent does not start at the named layer's own output, ``"output_of"`` says at which
-    layer's. Records without it are of a time when every ascent started at the layer's own.
+    layer's. Older records do not have it, from when every ascent started at the layer's own output.
     """
     params = ascents.params
     decides: Record = {

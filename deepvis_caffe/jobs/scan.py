@@ -145,8 +145,8 @@ def run_scan(
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
     """Everything that decides the numbers of a scan, as JSON has it.
 
-    ``"own_output"`` lists the layers of which not their blob's final value is read. Records without
-    it are of a time when every name meant the final value of the layer's blob.
+    ``"own_output"`` lists the layers that are not read as their blob's final value. Older recipes
+    do not have it, from when every name meant the final value of the layer's blob.
     """
     graph = job.net.model.graph
     read = {name: graph.activation(name) for name in params.layers}

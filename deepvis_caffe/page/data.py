@@ -34,7 +34,7 @@ UNITS_A_PART = 128
 HEIGHT = 999  # a history's points are whole numbers from 0, its lowest value, to this
 LONGEST_LABEL = 300  # characters
 
-# What a unit has, as bits of one number.
+# Which pictures a unit has, as bits of one number.
 BITS = {kind: 1 << bit for bit, kind in enumerate((MONTAGE, *KINDS, *TREES[1:]))}
 
 

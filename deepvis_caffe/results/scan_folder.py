@@ -136,8 +136,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     words = {
         "net": "another net or mean",
         "images": "other images",
-        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant what the "
-        "layers after it make of that",
+        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant the value "
+        "after all in-place layers",
     }
     return ", ".join(
         words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")

@@ -106,7 +106,11 @@ def template_text() -> str:
         value = EXAMPLES.get(name, field.default)
         shown = str(value) if isinstance(value, Path) else value
         comment = textwrap.fill(
-            field.description or "", 100, initial_indent="# ", subsequent_indent="# "
+            field.description or "",
+            100,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_on_hyphens=False,
         )
         literal = f'"{shown}"' if isinstance(shown, str) else repr(shown)
         parts.append(f"{comment}\n{name} = {literal}\n")

@@ -13,7 +13,7 @@ from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise,
 from helpers.image_sets import write_folder
 
 import deepvis_caffe as dv
-from deepvis_caffe.attribution.backward import unit_diff
+from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
 from deepvis_caffe.dataset.top_images import unit_examples
@@ -21,13 +21,15 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.experiments.sensitivity import Pair, layers_spread, measure_sensitivity
 from deepvis_caffe.image import read_image
-from deepvis_caffe.jobs.optimize import make_layer
-from deepvis_caffe.jobs.scan import layer_recipe, scan_dataset, scan_recipe
-from deepvis_caffe.jobs.top_images import make_top_pictures
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit, make_layer
+from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.rates import Constant
 from deepvis_caffe.results.index import read_results
 from deepvis_caffe.results.scan_file import read_scan, write_scan
+from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.request import request_of
@@ -228,7 +230,7 @@ def test_the_spread_and_the_movement_are_its_own(net: Net, tmp_path: Path) -> No
 def test_attribution_sends_down_what_the_unit_does(net: Net, x: np.ndarray, name: str) -> None:
     x = x[:1]
     values = net.forward(x, [name])[name]
-    diff, strongest = unit_diff(net, values, name, 0)
+    diff, strongest = saliency_map(net, values, name, 0)
     own = slow(x)[name][:, :1]
     assert strongest == pytest.approx(own.max(), rel=1e-4)
     sent = np.zeros_like(slow(x)[name])
@@ -274,6 +276,13 @@ def test_an_unknown_name_is_said_without_the_suffix(net: Net) -> None:
 PARAMS = ascent_params(preset=3, iterations=2)
 
 
+def make(net: Net, folder: Path, name: str, overwrite: bool = False) -> Unit:
+    """The pictures of unit 0, one seed."""
+    job = Job(net, folder, overwrite=overwrite)
+    (unit,) = make_layer(job, TargetLayer.of(net, name), [0], Ascents(PARAMS))
+    return unit
+
+
 def as_before(store: ResultStore) -> None:
     """Make records those of the version in which a layer's name meant its own output."""
     changed = 0
@@ -288,26 +297,24 @@ def test_results_of_the_former_meaning_are_not_taken_for_the_new_one(
     net: Net, tmp_path: Path
 ) -> None:
     store = ResultStore(tmp_path)
-    make_layer(net, store, "conv1", [0], [0], PARAMS)
+    make(net, tmp_path, "conv1")
     assert json.loads(store.record("conv1", 0, 0).read_text())["recipe"]["output_of"] == "scale1"
     as_before(store)
     old = store.picture("conv1", 0, 0).read_bytes()
     with pytest.raises(
         SettingsError, match=r"now means its activation, after layer 'scale1'.*:raw.*--overwrite"
     ):
-        make_layer(net, store, "conv1", [0], [0], PARAMS)
+        make(net, tmp_path, "conv1")
     assert store.picture("conv1", 0, 0).read_bytes() == old
-    (made,) = make_layer(net, store, "conv1", [0], [0], PARAMS, overwrite=True)
-    assert made.new == 1
-    (again,) = make_layer(net, store, "conv1", [0], [0], PARAMS)
-    assert again.new == 0
+    assert make(net, tmp_path, "conv1", overwrite=True).new == 1
+    assert make(net, tmp_path, "conv1").new == 0
 
 
 def test_results_whose_meaning_stays_keep_their_recipe(net: Net, tmp_path: Path) -> None:
     """A convolution with a ReLU in place, and a Dropout; and an in-place layer by its own name."""
     for name in ("second", "scale1", "relu1", "second:raw"):
         store = ResultStore(tmp_path / name.replace(":", "_"))
-        make_layer(net, store, name, [0], [0], PARAMS)
+        make(net, store.folder, name)
         recipe = json.loads(store.record(name, 0, 0).read_text())["recipe"]
         assert sorted(recipe) == ["crop", "net", "params", "position"]
 
@@ -315,7 +322,7 @@ def test_results_whose_meaning_stays_keep_their_recipe(net: Net, tmp_path: Path)
 def test_the_raw_output_has_a_folder_and_records_of_its_own(net: Net, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for name in ("conv1", "conv1:raw"):
-        make_layer(net, store, name, [0], [0], PARAMS)
+        make(net, tmp_path, name)
     assert {path.name for path in (tmp_path / "regularized_opt").iterdir()} == {
         "conv1",
         "conv1_raw",
@@ -329,22 +336,21 @@ def test_a_scan_of_the_former_meaning_of_an_in_place_layer_is_not_taken(
     net: Net, tmp_path: Path
 ) -> None:
     source = open_source(write_folder(tmp_path / "images", 3, size=(30, 35)))
-    folder = tmp_path / "dataset"
+    job, folder = Job(net, tmp_path), tmp_path / "dataset"
     params = ScanParams(("conv1", "relu1", "bn1"), 2)
-    scan_dataset(net, source, folder, params)
-    recipe = scan_recipe(net, source, params)
-    assert recipe["own_output"] == ["bn1"]
-    assert "own_output" not in scan_recipe(net, source, ScanParams(("conv1", "second"), 2))
+    run_scan(job, source, params)
+    assert scan_recipe(job, source, params)["own_output"] == ["bn1"]
+    assert "own_output" not in scan_recipe(job, source, ScanParams(("conv1", "second"), 2))
     path = folder / "recipe.json"
     old = json.loads(path.read_text())
     del old["recipe"]["own_output"]
     path.write_text(json.dumps(old))
     write_scan(folder / "scan.npz", read_scan(folder / "scan.npz")[0], old["recipe"])
-    same = scan_dataset(net, source, folder, ScanParams(("conv1", "relu1"), 2))  # still there
+    same = run_scan(job, source, ScanParams(("conv1", "relu1"), 2))  # still there
     assert set(same.layers) == {"conv1", "relu1", "bn1"}
     with pytest.raises(SettingsError, match="name of an in-place layer now means its own output"):
-        scan_dataset(net, source, folder, params)
-    scan_dataset(net, source, folder, params, overwrite=True)
+        run_scan(job, source, params)
+    run_scan(Job(net, tmp_path, overwrite=True), source, params)
 
 
 def test_pictures_of_other_layers_stay_beside_those_of_an_in_place_one(
@@ -354,7 +360,8 @@ def test_pictures_of_other_layers_stay_beside_those_of_an_in_place_one(
     some, more = ScanParams(("conv1",), 2), ScanParams(("conv1", "bn1"), 2)
     for params, new in ((some, True), (more, False)):
         scan = scan_images(net, source, params)
-        recipe = scan_recipe(net, source, params)
-        (made,) = make_top_pictures(net, source, scan, recipe, tmp_path / "r", "conv1", [1])
+        job = Job(net, tmp_path / "results")
+        recipe = scan_recipe(job, source, params)
+        (made,) = make_top_pictures(job, ScannedImages(source, scan, recipe), "conv1", [1])
         assert made.new == new
     assert layer_recipe(recipe, "bn1")["own_output"] == ["bn1"]

@@ -21,8 +21,8 @@ from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError, ModelError
 from deepvis_caffe.jobs import job as job_module
+from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches
 from deepvis_caffe.jobs.job import Job, net_maker, where_of
-from deepvis_caffe.jobs.optimize import AscentBatch, fair_batch, run_batches
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.settings import Settings, load_settings
