@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from waiting import LONG
 
 FLAGS = (
     "--headless=new",
@@ -71,7 +72,7 @@ class BrowserPage:
         from selenium.webdriver.support.wait import WebDriverWait
 
         try:
-            WebDriverWait(self.driver, 20, 0.05).until(
+            WebDriverWait(self.driver, LONG, 0.05).until(
                 lambda _: self.run(script, *arguments) == expected
             )
         except TimeoutException:
