@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.pycaffe.library import import_caffe
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError, UnknownNameError
-from deepvis_caffe.model.inputs import is_data
+from deepvis_caffe.model.deploy import is_data
 from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.preprocess import Preprocessor

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
+from helpers.waiting import LONG
 from typer.testing import CliRunner, Result
-from waiting import LONG
 
 import deepvis_caffe as dv
 from deepvis_caffe.cli.main import COMMANDS, app

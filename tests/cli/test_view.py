@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
+from helpers.waiting import LONG, eventually
 from typer.testing import CliRunner, Result
-from waiting import LONG, eventually
 
 from deepvis_caffe.cli.main import app
 from deepvis_caffe.cli.view import open_session

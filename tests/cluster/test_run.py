@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cluster_work as work
 import numpy as np
 import pytest
-import small_model
-from waiting import LONG, eventually
+from helpers import cluster_work as work
+from helpers import small_model
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where, run_tasks

@@ -13,7 +13,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from waiting import LONG
+from helpers.waiting import LONG
 
 from deepvis_caffe.errors import FetchError, UnknownNameError
 from deepvis_caffe.fetch import (

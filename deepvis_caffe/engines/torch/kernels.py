@@ -19,7 +19,7 @@ from deepvis_caffe.engines.torch.device import memory_format
 from deepvis_caffe.engines.torch.onednn import PackedConvolution, usable
 from deepvis_caffe.engines.torch.ops import rectified
 from deepvis_caffe.engines.torch.registry import RuleNow
-from deepvis_caffe.model.geometry import Window
+from deepvis_caffe.model.sliding_window import Window
 
 Size = tuple[int, ...]
 # With fewer input channels than this, most lanes of oneDNN's strided backward idle.

@@ -9,13 +9,13 @@ import pytest
 import scipy.signal
 import torch
 import torch.nn.functional as F
-from torch_layers import built, check_gradient
+from helpers.torch_layers import built, check_gradient
 
 from deepvis_caffe.engines.rules import relu_deconv, relu_guided
 from deepvis_caffe.engines.torch import kernels, onednn
 from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
 from deepvis_caffe.engines.torch.layers import dense
-from deepvis_caffe.model.geometry import Window
+from deepvis_caffe.model.sliding_window import Window
 
 # (channels, outputs, window, group): one for each way of computing the gradient, and its edges
 GEOMETRIES = {

@@ -17,7 +17,7 @@ from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
 from deepvis_caffe.engines.torch.ops import Op
 from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.geometry import convolution_window
+from deepvis_caffe.model.sliding_window import convolution_window
 
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)

@@ -19,9 +19,9 @@ from torch import Tensor
 from deepvis_caffe.engines.torch.ops import Op, rectified
 from deepvis_caffe.engines.torch.registry import RuleNow, Setup, register
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.geometry import Window, pooling_window
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size
+from deepvis_caffe.model.sliding_window import Window, pooling_window
 
 # What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
 _LOWEST = float(np.finfo(np.float32).min)

@@ -1,0 +1,157 @@
+"""Work for worker processes, which import it by name: a small net, and tasks that go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.errors import UnknownNameError
+from deepvis_caffe.settings.fields import BadSettingError
+from helpers.waiting import eventually
+
+Tell = Callable[[Any], None]
+
+
+def small_net(folder: Path) -> Any:
+    import deepvis_caffe as dv
+
+    files = folder / "small.prototxt", folder / "small.caffemodel"
+    return dv.load_net(*files, engine="torch", mean=(100.0, 110.0, 120.0))
+
+
+def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:
+    """The small net; its process is killed when a batch that starts with an image comes by, once.
+
+    The marker file then holds the process's number.
+    """
+    from deepvis_caffe.image import read_image
+
+    net = small_net(folder)
+    image, reduce = net.preprocessor(read_image(fatal)), net.reduce
+
+    def die_or_reduce(inputs: Any, *more: Any) -> Any:
+        if (inputs[net.image_input()][0] == image).all():
+            die_once(marker)
+        return reduce(inputs, *more)
+
+    net.reduce = die_or_reduce
+    return net
+
+
+def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[Any, ...]:
+    """One unit and seed. In the middle of the last one, the process is killed, if `task` says so.
+
+    The marker file lets that happen once.
+    """
+    import deepvis_caffe as dv
+
+    unit, seed, marker = task
+
+    def progress(done: int, total: int) -> None:
+        tell((done, total))
+        if marker and done == 4:
+            die_once(marker)
+
+    (run,) = dv.optimize(net, "fc", unit, seed, iterations=8, progress=progress)
+    return run.image, run.objective, run.best_iteration, run.picture()
+
+
+def die_once(marker: Path) -> None:
+    try:
+        with marker.open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def no_state() -> None:
+    pass
+
+
+def new_state() -> object:
+    return object()
+
+
+def broken_state() -> None:
+    raise UnknownNameError("layer", "fcc", ["fc"], "the net")
+
+
+def square(state: None, task: int, tell: Tell) -> int:
+    tell(-task)
+    return task * task
+
+
+def identity(state: object, task: Any, tell: Tell) -> tuple[int, int, int]:
+    return os.getpid(), id(state), threading.get_ident()
+
+
+def meet(state: object, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
+    """Wait until tasks of this kind have begun in so many processes; each leaves its number."""
+    folder, processes = task
+    (folder / str(os.getpid())).touch()
+    eventually(lambda: len(list(folder.iterdir())) >= processes)
+    return identity(state, task, tell)
+
+
+def fail(state: None, task: tuple[int, str], tell: Tell) -> int:
+    number, how = task
+    if number == 1:
+        raise ERRORS[how]()
+    return number
+
+
+class AwkwardError(Exception):
+    """Cannot be made again from its pickle."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "plain": lambda: ValueError("no such thing"),
+    "unknown name": lambda: UnknownNameError("layer", "fcc", ["fc", "prob"], "the net"),
+    "bad setting": lambda: BadSettingError("seeds", "seeds cannot be 0"),
+    "awkward": lambda: AwkwardError(3, 4),
+}
+
+
+def die(state: None, task: int, tell: Tell) -> int:
+    if task == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def leave(state: None, task: int, tell: Tell) -> int:
+    sys.exit(7)
+
+
+def beat(state: None, task: tuple[int, Path], tell: Tell) -> int:
+    """The first task is short; the others go on for minutes, and leave a sign of life."""
+    number, folder = task
+    for _ in range(6000 if number else 0):
+        tell(number)
+        (folder / str(os.getpid())).touch()
+        time.sleep(0.02)
+    return number
+
+
+def beat_in_silence(state: None, task: tuple[int, Path], tell: Tell) -> int:
+    """As `beat`, and never tells, so that a pipe that is broken is not noticed."""
+    return beat(state, task, lambda message: None)
+
+
+def surroundings(state: None, task: int, tell: Tell) -> tuple[dict[str, str], int, bool]:
+    """Variables, torch's threads, and whether Ctrl-C has been kept out from the beginning."""
+    import torch
+
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    seen = {name: os.environ[name] for name in names if name in os.environ}
+    deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return seen, torch.get_num_threads(), deaf
