@@ -130,7 +130,7 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
     thread = threading.Thread(target=run, daemon=True)
     running = Running(lines, thread, errors)
     module = sys.modules[serve.__module__]
-    patience, module.TELLING = module.TELLING, LONG  # however slow a page hears of the end
+    patience, module.FAREWELL = module.FAREWELL, LONG  # however slow a page hears of the end
     thread.start()
     try:
         eventually(lambda: (lines and session.draws > 0) or errors)
@@ -138,7 +138,7 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
     finally:
         session.running = False
         running.join()
-        module.TELLING = patience
+        module.FAREWELL = patience
         assert len(session.threads) == 1, "it may be called from one thread alone"
 
 

@@ -445,7 +445,7 @@ def test_the_same_port_again_and_the_page_comes_back(session: FakeSession) -> No
 
 
 # A server that tells its pages of the end for as long as it takes.
-PATIENCE = f"import sys; sys.modules[{serve.__module__!r}].TELLING = 1e9"
+PATIENCE = f"import sys; sys.modules[{serve.__module__!r}].FAREWELL = 1e9"
 
 
 @pytest.mark.parametrize(
