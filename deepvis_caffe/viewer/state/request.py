@@ -87,8 +87,7 @@ class Result:
     diffs
         Likewise, diffs of the layer; None if not requested.
     back
-        (C, H, W), the input's diff in the net's own channel order; None if there was no backward
-        pass.
+        (C, H, W), diff of the input in the net's channel order; None without a backward pass.
     scores
         (classes,); None if they were not requested, or the net has none.
     seconds
