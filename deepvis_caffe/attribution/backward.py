@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.optimizer.batching import unit_shape
 from deepvis_caffe.optimizer.objectives import Objective, Position, check_units, resolve_position
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Floats, Net
-    from deepvis_caffe.model.graph import Value
+    from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.image import Floats
 
 
 def saliency_map(
@@ -76,7 +76,7 @@ def saliency_map(
 
 def saliency_maps_at(
     net: Net,
-    value: Value,
+    layer: str,
     unit: int,
     x: Floats,
     positions: Sequence[tuple[int, ...]],
@@ -87,8 +87,8 @@ def saliency_maps_at(
 
     Parameters
     ----------
-    value
-        A layer's value, of which `unit` is a channel.
+    layer, unit
+        A layer's or blob's name, and a channel of its activation.
     x
         (N, C, H, W), the net's inputs.
     positions
@@ -106,8 +106,8 @@ def saliency_maps_at(
     maps
         (N, C, H, W) by mode.
     """
-    writer = net.model.graph.producer[value]
-    name = writer.name if len(writer.tops) == 1 else value.blob
+    value = net.model.graph.activation(layer)
+    name = net.model.graph.start_name(value) or layer  # an in-place ReLU's, where there is one
     activations = np.zeros(len(x), np.float32)
     maps = {mode: np.zeros_like(x) for mode in modes}
     windows = [window_of(net.model, value, one) if in_windows else None for one in positions]
@@ -134,6 +134,6 @@ def saliency_maps_at(
     return activations, maps
 
 
-def _part(window: Window | None) -> tuple[slice, ...]:
+def _part(window: InputWindow | None) -> tuple[slice, ...]:
     """The channels, rows and columns of the input that are run."""
     return (slice(None), window.rows, window.columns) if window else (slice(None),)

@@ -70,7 +70,7 @@ def backward(
     zeros = zero_inputs(net)
     if zeros:
         typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
-    blob = net.model.graph.seed(layer).blob
+    blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.model.graph.outputs])
     values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
     diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))

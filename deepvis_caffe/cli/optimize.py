@@ -196,7 +196,7 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     if layers.strip().lower() != "all":
         names = [name.strip() for name in layers.split(",")]
         for name in names:
-            net.model.graph.seed(name)  # an unknown name is an error before any work
+            net.model.graph.activation(name)  # an unknown name is an error before any work
         return names
     return [one.name for one in net.layers if one.weights and one.type in LEARNED]
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.moments import Moments
+from deepvis_caffe.image import Floats
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Pairs = tuple[tuple[int, float], ...]  # units, each with its r
 

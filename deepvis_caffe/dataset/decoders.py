@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.cluster.cores import share
-from deepvis_caffe.cluster.process import SPAWN, live_with_parent, quiet_start
-from deepvis_caffe.dataset.loader import Batch, Floats, chunks, try_load
+from deepvis_caffe.cluster.process import SPAWN, live_with_parent, starting_workers
+from deepvis_caffe.dataset.loader import Batch, chunks, try_load
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
 CHUNK = 8  # images that a process decodes at a time
@@ -172,7 +173,7 @@ class Decoders:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self._count, SPAWN, _start, (*self._job, self._memory))
         try:
-            with quiet_start(share(0, threads=1)):  # the pool starts processes as it needs them
+            with starting_workers(share(0, threads=1)):  # the pool starts them as it needs them
                 answers = self._pool.submit(_decode, indices, slot)
         except BrokenProcessPool as error:
             answers = Future()

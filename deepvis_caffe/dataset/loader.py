@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
-Floats = NDArray[np.float32]
 # A large JPEG is decoded at a reduced size, still this many times the net's input. That is
 # four times as fast, and changes the input by a fifth of a gray level of 255 on average.
 OVERSAMPLING = 3

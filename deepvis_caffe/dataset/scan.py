@@ -26,7 +26,6 @@ from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.layer_scan import NONE, LayerScan
 from deepvis_caffe.dataset.loader import (
     Batch,
-    Floats,
     check_prepared,
     chunks,
     load_batch,
@@ -37,8 +36,7 @@ from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_va
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.image import opencv_threads
-from deepvis_caffe.model.graph import Value
+from deepvis_caffe.image import Floats, opencv_threads
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
@@ -159,8 +157,8 @@ class ScanParams:
     Parameters
     ----------
     layers
-        Names of layers or blobs. Their values are taken as the next layer sees them, after any
-        in-place layer. By default `learned_layers`.
+        Names of layers or blobs, whose activations are read. ``name:raw`` reads the values before
+        any in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
     count
         Top images to keep of each unit.
     correlation
@@ -191,7 +189,7 @@ class ScanParams:
         """
         layers = self.layers or learned_layers(net)
         for name in layers:
-            check_readable(name, net.shapes.get(value_of(net, name)))
+            check_readable(name, net.shapes.get(net.model.graph.activation(name)))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 
 
@@ -204,12 +202,6 @@ def learned_layers(net: Net) -> tuple[str, ...]:
     """The layers with units of their own; all others pass on units of layers below."""
     learned = ("Convolution", "Deconvolution", "InnerProduct")
     return tuple(one.name for one in net.layers if one.weights and one.type in learned)
-
-
-def value_of(net: Net, name: str) -> Value:
-    """The value that a scan reads for a layer's name: the final one of its blob."""
-    graph = net.model.graph
-    return graph.final(graph.seed(name).blob)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +234,7 @@ class Scan:
         """Over no images."""
         layers = {
             name: LayerScan.empty(
-                check_readable(name, net.shapes.get(value_of(net, name))),
+                check_readable(name, net.shapes.get(net.model.graph.activation(name))),
                 params.count,
                 params.correlation,
             )
@@ -374,7 +366,7 @@ def read_layers(
     inputs = {net.image_input(): x}
     for name, shape in net.inputs.items():
         inputs.setdefault(name, np.zeros((batch_size, *shape[1:]), np.float32))
-    blobs = {name: value_of(net, name).blob for name in params.layers}
+    blobs = {name: net.model.graph.activation_name(name) for name in params.layers}
     # Images come in order, so a later one is kept only if it is higher than the lowest one kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
 

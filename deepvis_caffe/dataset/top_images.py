@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.attribution.backward import saliency_maps_at
 from deepvis_caffe.dataset.layer_scan import NONE, Top
-from deepvis_caffe.dataset.loader import Floats, ImageCache, ordered_map
-from deepvis_caffe.dataset.scan import Scan, value_of
+from deepvis_caffe.dataset.loader import ImageCache, ordered_map
+from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField
@@ -43,7 +43,7 @@ def place_of(shape: tuple[int, ...], position: int) -> tuple[int, ...]:
 
 def field_of(net: Net, layer: str) -> ReceptiveField | None:
     """The receptive field of the value that a scan reads for a layer; None if unknown."""
-    return net.model.receptive_fields.get(value_of(net, layer))
+    return net.model.receptive_fields.get(net.model.graph.activation(layer))
 
 
 def seen_box(
@@ -267,7 +267,7 @@ def unit_examples(
     field = field_of(net, layer)
     in_windows = _is_small(field, net.preprocessor)
     values, diffs = saliency_maps_at(
-        net, value_of(net, layer), unit, x.astype(np.float32), where, modes, in_windows
+        net, layer, unit, x.astype(np.float32), where, modes, in_windows
     )
     examples = []
     for number, k in enumerate(places):

@@ -218,7 +218,7 @@ def mean_activations(
     ImageError
         There are no images.
     """
-    blob = net.model.graph.seed(layer).blob
+    blob = net.model.graph.activation_name(layer)
     total, count = np.zeros(len(filters_of(net, layer))), 0
     for image in images:
         values = net.forward(net.preprocessor(image)[None], [blob])[blob][0]

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
-from deepvis_caffe.dataset.loader import Batch, Floats, check_prepared, load_batches
+from deepvis_caffe.dataset.loader import Batch, check_prepared, load_batches
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.reduction import check_readable
 from deepvis_caffe.dataset.scan import (
@@ -36,7 +36,6 @@ from deepvis_caffe.dataset.scan import (
     default_batch_size,
     learned_layers,
     scan_images,
-    value_of,
 )
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.statistics import write_csv
@@ -44,6 +43,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.image import Floats
 from deepvis_caffe.progress import ProgressCallback
 
 
@@ -115,8 +115,9 @@ def open_images(path: Path) -> Source:
 
 def sensitivity_layers(net: Net) -> tuple[str, ...]:
     """The layers measured by default: those with weights, and the net's outputs."""
-    outputs = [name for name in net.model.graph.outputs if len(net.shapes[value_of(net, name)]) > 1]
-    own = {value_of(net, name): name for name in [*learned_layers(net), *outputs]}
+    graph = net.model.graph
+    outputs = [name for name in graph.outputs if len(net.shapes[graph.blobs[name]]) > 1]
+    own = {graph.activation(name): name for name in [*learned_layers(net), *outputs]}
     return tuple(dict.fromkeys(own.values()))
 
 
@@ -250,16 +251,16 @@ def measure_sensitivity(
         There are no pairs, or a layer's values for one are not finite.
     """
     graph = net.model.graph
-    layers = {name: value_of(net, name) for name in spread.layers}
-    for name, value in layers.items():
-        check_readable(name, net.shapes.get(value))
+    layers = {name: graph.activation_name(name) for name in spread.layers}
+    for name in layers:
+        check_readable(name, net.shapes.get(graph.activation(name)))
     size = batch_size or max(1, default_batch_size(net) // 2)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layers}
     waiting, done = iter(pairs), 0
     while batch := list(islice(waiting, size)):
-        moved = _moved(net, batch, size, dict.fromkeys(one.blob for one in layers.values()))
-        for name, value in layers.items():
-            far = moved[value.blob][: len(batch)]
+        moved = _moved(net, batch, size, dict.fromkeys(layers.values()))
+        for name, blob in layers.items():
+            far = moved[blob][: len(batch)]
             if not np.isfinite(far).all():
                 bad = int(np.flatnonzero(~np.isfinite(far).all(axis=1))[0])
                 raise ImageError(f"layer {name!r} is not finite for {batch[bad].name}")
@@ -275,12 +276,12 @@ def measure_sensitivity(
     return [
         Movement(
             layer=name,
-            type=graph.producer[graph.seed(name)].type,  # not that of an in-place ReLU
+            type=graph.producer[graph.own_output(name)].type,  # not that of an in-place ReLU
             units=len(spread.layers[name]),
             constant=int((spread.layers[name] == 0).sum()),
             pairs=np.concatenate(found[name]),
         )
-        for name, value in layers.items()
+        for name in layers
     ]
 
 

@@ -76,7 +76,7 @@ class TargetLayer:
         """
         shape = unit_shape(net, name)
         index = resolve_position(position, shape, name)
-        field = net.model.receptive_fields.get(net.model.graph.seed(name))
+        field = net.model.receptive_fields.get(net.model.graph.gradient_start(name))
         seen = None
         if field is not None and index is not None and len(index) == 2:
             rows, columns = field.window(*index)
@@ -240,7 +240,11 @@ def _cut(
 
 
 def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
-    """Everything that decides the pixels, except for layer, unit and seed."""
+    """Everything that decides the pixels, except for the layer's name, unit and seed.
+
+    Where the ascent does not start at the named layer's own output, ``"output_of"`` says at which
+    layer's. Older records do not have it, from when every ascent started at the layer's own output.
+    """
     params = ascents.params
     decides: Record = {
         "net": job.fingerprint,
@@ -250,6 +254,8 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
     }
     if digest := start_digest(params.start):
         decides["start"] = digest
+    if start := job.net.model.graph.start_layer(layer.name):
+        decides["output_of"] = start
     if params.diversity:  # a unit's images depend on each other
         decides["seeds"] = list(ascents.seeds)
     return decides

@@ -143,7 +143,14 @@ def run_scan(
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
-    """Everything that decides the numbers of a scan, as JSON has it."""
+    """Everything that decides the numbers of a scan, as JSON has it.
+
+    ``"own_output"`` lists the layers that are not read as their blob's final value. Older recipes
+    do not have it, from when every name meant the final value of the layer's blob.
+    """
+    graph = job.net.model.graph
+    read = {name: graph.activation(name) for name in params.layers}
+    own = [name for name, value in read.items() if not graph.same(value, graph.blobs[value.blob])]
     return {
         "net": job.fingerprint,
         "resize": job.net.preprocessor.resize,
@@ -151,6 +158,7 @@ def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
         "layers": list(params.layers),
         "count": params.count,
         "correlation": params.correlation,
+        **({"own_output": own} if own else {}),
     }
 
 

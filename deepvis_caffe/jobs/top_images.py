@@ -31,7 +31,7 @@ from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.progress import ProgressMeter
 from deepvis_caffe.results.layout import TOP_IMAGES, mode_tree
 from deepvis_caffe.results.records import Record
-from deepvis_caffe.results.scan_folder import without_layers
+from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.top_store import TopImageStore
 
 SMALLEST_CELL, LARGEST_CROP = 128, 512  # pixels
@@ -147,7 +147,7 @@ class _Writer:
         self.store = TopImageStore(job.results)
         self._job, self._layer = job, layer
         self._found = scanned.scan.layers[layer]
-        self._recipe = without_layers(scanned.recipe)
+        self._recipe = layer_recipe(scanned.recipe, layer)
 
     def has(self, trees: Sequence[str], unit: int) -> bool:
         """Whether all pictures of a unit are there; raises where one must not be replaced."""

@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.image import Floats
 from deepvis_caffe.optimizer.objectives import Objective, Reading
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.preconditioning import preconditioner
 from deepvis_caffe.optimizer.rates import GradientInfo
 from deepvis_caffe.optimizer.regularizers import regularizer
-from deepvis_caffe.optimizer.result import Floats, Track, Tracker
+from deepvis_caffe.optimizer.result import Track, Tracker
 from deepvis_caffe.optimizer.transforms import random_transforms
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def ascend(
     net
         The net, on its engine.
     layer
-        As in ``Net.evaluate``: a layer's own top, before any in-place layer after it.
+        As in ``Net.evaluate``.
     objective
         What to maximize, for as many images as `x` has.
     x

@@ -17,7 +17,7 @@ import numpy as np
 
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.input_window import Window
+from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def resolve_batch_size(
     layer: str,
     wanted: int | None = None,
     images: int = LARGEST,
-    window: Window | None = None,
+    window: InputWindow | None = None,
 ) -> int:
     """How many images to optimize at a time.
 
@@ -100,7 +100,7 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     return shape[1:]
 
 
-def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
+def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> int:
     most = min(images, _most_in_memory(net, layer, window))
     # Up to twice the smallest size stay together: nine seeds are one batch, not four and five.
     size = SMALLEST if most > SMALLEST * 2 else most
@@ -114,7 +114,7 @@ def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
     return size
 
 
-def seconds_per_image(net: Net, layer: str, size: int, window: Window | None) -> float:
+def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | None) -> float:
     """The time per image of a forward and backward pass of a batch: the better of two."""
     channels, height, width = net.preprocessor.shape
     height, width = window.size if window else (height, width)
@@ -128,7 +128,7 @@ def seconds_per_image(net: Net, layer: str, size: int, window: Window | None) ->
     return min(taken[1:]) / size
 
 
-def _most_in_memory(net: Net, layer: str, window: Window | None) -> int:
+def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
     """The most images whose values fit into `SHARE` of the free memory."""
     below = _below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}
@@ -163,10 +163,10 @@ def _why_mixed(net: Net, layer: str) -> str | None:
 def _below(net: Net, layer: str) -> Graph:
     """The layers that a layer's values depend on."""
     graph = net.model.graph
-    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
+    return Graph(graph.name, graph.ancestors([graph.gradient_start(layer)]))
 
 
 def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
     below = _below(net, layer)
     inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.seed(layer))
+    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))

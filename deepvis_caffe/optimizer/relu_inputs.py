@@ -12,7 +12,6 @@ from deepvis_caffe.model.shapes.layout import joined_axis
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.model.graph import Value
 
 # Layers each of whose channels comes from one channel of their bottom, in the same order.
 CHANNEL_BY_CHANNEL = ("Dropout", "LRN", "Pooling", "Split")
@@ -28,11 +27,11 @@ def layers_below_relus(net: Net, name: str) -> list[str]:
     """
     graph = net.model.graph
     found: dict[str, None] = {}
-    wanted = [graph.seed(name)]
+    wanted = [graph.gradient_start(name)]
     for value in wanted:  # grows as it goes
         layer = graph.producer[value]
         if layer.type == "ReLU" and layer.param.relu_param.negative_slope == 0:
-            found[graph.producer[layer.bottoms[0]].name] = None
+            found |= dict.fromkeys(filter(None, [graph.start_name(layer.bottoms[0])]))
         elif not net.model.weights.get(layer.name):
             wanted += layer.bottoms
     return list(found)
@@ -53,11 +52,12 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
         None if the unit does not come from a ReLU channel by channel.
     """
     graph = net.model.graph
-    value = graph.seed(name)
+    value = graph.gradient_start(name)
     while True:
         layer = graph.producer[value]
         if layer.type == "ReLU" and layer.param.relu_param.negative_slope == 0:
-            return _named(net, layer.bottoms[0], unit)
+            below = graph.start_name(layer.bottoms[0])
+            return (below, unit) if below else None
         if layer.type == "Concat" and joined_axis(layer.param) == 1:
             for value in layer.bottoms:
                 channels = (net.shapes.get(value) or (0, 0))[1]
@@ -70,11 +70,3 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
             value = layer.bottoms[0]
         else:
             return None
-
-
-def _named(net: Net, value: Value, unit: int) -> tuple[str, int] | None:
-    """The name by which a pass starts at this value; None where an in-place layer hides it."""
-    graph = net.model.graph
-    layer = graph.producer[value]
-    names = [layer.name] if len(layer.tops) == 1 else []
-    return next(((n, unit) for n in (*names, value.blob) if graph.seed(n) == value), None)

@@ -20,10 +20,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.image import Picture, encode_png
+from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.objectives import Position, UnitName
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 
-Floats = NDArray[np.float32]
 Stop = Literal["finished", "zero gradient", "not finite", "cancelled"]
 
 _RUNNING, _ZERO, _NOT_FINITE = 0, 1, 2

@@ -17,7 +17,7 @@ import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objectives import (
@@ -67,8 +67,10 @@ def optimize(
     net
         From `load_net`.
     layer
-        A layer's name: its own top, before any in-place layer after it, so that ``conv1`` means
-        the values below its ReLU. Or a blob's name.
+        A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
+        below them are maximized: they are the same for a unit that is on, and have a gradient for
+        one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
+        `deepvis_caffe.model.graph`.
     units
         Channels of that layer; or instead sums of channels, directions or the whole layer, see
         `deepvis_caffe.optimizer.objectives`.
@@ -228,11 +230,12 @@ def ascent_params(
 
 def unit_window(
     net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
-) -> Window | None:
+) -> InputWindow | None:
     """The part of the input that an ascent is restricted to; None for all of it."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
-    return window_of(net.model, net.model.graph.seed(layer), where) if crop == "auto" else None
+    start = net.model.graph.gradient_start(layer)
+    return window_of(net.model, start, where) if crop == "auto" else None
 
 
 @dataclass

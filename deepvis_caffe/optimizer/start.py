@@ -11,13 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
-from deepvis_caffe.image import read_image
+from deepvis_caffe.image import Floats, read_image
 from deepvis_caffe.model.preprocess import Preprocessor
-
-Floats = NDArray[np.float32]
 
 NOISE = 10  # standard deviation, in gray levels of 255: the Deep Visualization Toolbox's
 

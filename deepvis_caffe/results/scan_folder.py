@@ -18,6 +18,8 @@ from deepvis_caffe.files import write_text
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
 from deepvis_caffe.results.scan_file import Recipe, read_scan, write_scan
 
+OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
+
 
 class ScanFolder:
     """A scan on disk.
@@ -37,8 +39,10 @@ class ScanFolder:
         if not path.is_file():
             return None
         scan, old = read_scan(path)
-        same = without_layers(old) == without_layers(recipe)
-        return scan if same and set(recipe["layers"]) <= set(scan.layers) else None
+        wanted = set(recipe["layers"])
+        same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
+        same_values = wanted & set(old.get(OWN_OUTPUT, ())) == set(recipe.get(OWN_OUTPUT, ()))
+        return scan if same and same_values else None
 
     def claim(self, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
         """Make the folder this recipe's.
@@ -118,13 +122,23 @@ class ScanFolder:
                     path.unlink(missing_ok=True)
 
 
-def without_layers(recipe: Recipe) -> dict[str, Any]:
+def layer_recipe(recipe: Recipe, layer: str) -> dict[str, Any]:
     """What decides a layer's numbers, whatever other layers were scanned with it."""
-    return {name: value for name, value in recipe.items() if name != "layers"}
+    own = {OWN_OUTPUT: [layer]} if layer in recipe.get(OWN_OUTPUT, ()) else {}
+    return {**_without_layers(recipe), **own}
+
+
+def _without_layers(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in ("layers", OWN_OUTPUT)}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    words = {"net": "another net or mean", "images": "other images"}
+    words = {
+        "net": "another net or mean",
+        "images": "other images",
+        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant the value "
+        "after all in-place layers",
+    }
     return ", ".join(
         words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
         for name in {**old, **new}

@@ -282,9 +282,18 @@ def _recipe(path: Path) -> Any:
 def _differences(old: Record, new: Record) -> str:
     before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
     return ", ".join(
-        "another net or preprocessing"
-        if name == "net"
-        else f"{name} {before.get(name)}, now {now.get(name)}"
+        _difference(name, before.get(name), now.get(name))
         for name in {**before, **now}
         if name != "params" and before.get(name) != now.get(name)
     )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "net":
+        return "another net or preprocessing"
+    if name == "output_of" and before is None:
+        return (
+            "the layer's name meant its own output then, and now means its activation, after layer "
+            f"{now!r} has worked on it in place; add :raw to the name for its own output"
+        )
+    return f"{name} {before}, now {now}"

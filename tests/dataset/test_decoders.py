@@ -90,7 +90,7 @@ def test_images_that_always_kill_are_named(tmp_path: Path) -> None:
     source = Drawn(60, tmp_path, deadly=(2 * CHUNK + 3, None))
     with Decoders(source, PREPROCESSOR, 2, 4) as decoders:
         check(copied(decoders, range(2)), range(2), 4)
-        named = rf"^{TRIES} processes in turn died .* from 00\d\d on"
+        named = rf"^{TRIES} processes in a row died .* from 00\d\d on"
         with pytest.raises(ClusterError, match=named):
             copied(decoders, range(60))
 

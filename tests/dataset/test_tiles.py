@@ -37,7 +37,7 @@ def slow_boxes(height: int, width: int) -> set[tuple[int, int, int, int]]:
 @pytest.mark.parametrize(
     "size", [(300, 451), (512, 512), (640, 427), (100, 100), (95, 800), (1, 9)]
 )
-def test_where_views_are(size: tuple[int, int]) -> None:
+def test_where_tiles_are(size: tuple[int, int]) -> None:
     boxes = tile_boxes(*size)
     assert len(boxes) == len(set(boxes))
     assert set(boxes) == slow_boxes(*size)
@@ -48,7 +48,7 @@ def test_where_views_are(size: tuple[int, int]) -> None:
     assert covered.all()
 
 
-def test_views_are_slices_of_the_photographs(tmp_path: Path) -> None:
+def test_tiles_are_slices_of_the_photographs(tmp_path: Path) -> None:
     photographs = {name: sample_image(name) for name in ("chelsea", "text")}
     photographs["cat_2_x"] = photographs["chelsea"][:120, 40:300]
     told: list[tuple[int, int]] = []
@@ -68,7 +68,7 @@ def test_views_are_slices_of_the_photographs(tmp_path: Path) -> None:
     source = write_tiles(photographs, tmp_path)
     assert (tmp_path / again).read_bytes() == b"kept"
     assert "another.png" not in source.names
-    with pytest.raises(ImageError, match=r"another.png is not the name of a view"):
+    with pytest.raises(ImageError, match=r"another.png is not the name of a tile"):
         parse_tile_name("another.png")
 
 
@@ -96,7 +96,7 @@ def test_of_what_overlaps_the_strongest_stays(tmp_path: Path) -> None:
         name: np.kron(rng.integers(0, 256, (36, 40, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
         for name in ("one", "two")
     }
-    source = write_tiles(photographs, tmp_path / "views")
+    source = write_tiles(photographs, tmp_path / "tiles")
     scan = scan_images(net, source, ScanParams(("find",), 30))
     top = scan.layers["find"].top
     best = distinct(net, scan, "find", 5, parse_tile_name)

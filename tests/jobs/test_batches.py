@@ -109,7 +109,7 @@ def test_a_worker_without_the_files_or_with_others(
     with pytest.raises(ModelError) as caught:
         list(run_batches(Job(net, tmp_path, where, net_maker(moved, net)), BATCHES))
     assert str(caught.value).startswith(there)
-    assert "as a worker made ready, on" in caught.value.__notes__[0]
+    assert "while a worker was starting, on" in caught.value.__notes__[0]
     with pytest.raises(ClusterError, match="give make_net"):
         Job(net, tmp_path, where)
 

@@ -180,7 +180,7 @@ def test_numpy_numbers_are_parameters_too(net: FakeNet) -> None:
     run = optimize(net, "unit", 1, **given)[0]  # type: ignore[arg-type]
     record = json.loads(json.dumps(run.record()))["params"]
     assert (record["iterations"], record["rate"]) == (3, {"type": "Constant", "lr": 3})
-    assert [record[name] for name in changes] == [0.25, 2, -1]
+    assert [record[name] for name in ("decay", "blur_every", "push")] == [0.25, 2, -1]
 
 
 def test_positions_of_numpy(small: Net) -> None:
