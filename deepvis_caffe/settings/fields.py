@@ -147,7 +147,9 @@ class Settings(BaseModel):
         MODEL, None, "Trained weights: a .caffemodel or .caffemodel.h5 file."
     )
     engine: Literal["auto", "pycaffe", "torch"] = _setting(
-        MODEL, "auto", "Engine that runs the net: auto, pycaffe or torch."
+        MODEL,
+        "auto",
+        "Engine that runs the net: auto (the fastest that can run it here), pycaffe or torch.",
     )
     device: Device = _setting(
         MODEL,
