@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 from helpers import cluster_work as work
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
@@ -24,7 +24,7 @@ from deepvis_caffe.errors import ClusterError, SettingsError
 TESTS = Path(__file__).parents[1]
 
 
-def _square(address: str, timeout: float = 10.0) -> list[tuple[int, int]]:
+def _square(address: str, timeout: float = LONG) -> list[tuple[int, int]]:
     where = DaskCluster(address, timeout=timeout)
     return list(run_tasks(work.no_state, work.square, range(3), where))
 
@@ -164,7 +164,7 @@ def test_a_scheduler_that_dies(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     worker = start("worker", address, "--no-nanny")
     try:
         tasks = [(number, tmp_path) for number in range(3)]
-        found = run_tasks(work.no_state, work.beat, tasks, DaskCluster(address))
+        found = run_tasks(work.no_state, work.beat, tasks, DaskCluster(address, timeout=LONG))
         assert next(found) == (0, 0)
         scheduler.kill()
         with pytest.raises(ClusterError, match=f"the Dask scheduler at {address} has ended"):

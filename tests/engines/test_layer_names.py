@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepvis_caffe.viewer.compute.request import request_of
+from deepvis_caffe.viewer.compute.threads import Frame
 from helpers import slow_layers
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
 from helpers.image_sets import write_folder
@@ -32,8 +34,6 @@ from deepvis_caffe.results.scan_file import read_scan, write_scan
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import request_of
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import catalogue
 from deepvis_caffe.viewer.state.state import Scene, State
 

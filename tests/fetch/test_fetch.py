@@ -13,6 +13,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from helpers.waiting import LONG
 
 from deepvis_caffe.errors import FetchError, UnknownNameError
 from deepvis_caffe.fetch import (
@@ -48,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         if self.path == "/endless":
             self.end_headers()
-            self.server.stop.wait(5)  # headers, then silence
+            self.server.stop.wait(LONG)  # headers, then silence
             return
         body = self.server.body
         length = len(body) + 100 if self.path == "/truncated" else len(body)
@@ -137,7 +138,8 @@ def test_a_server_that_does_not_say_the_size(row, server, tmp_path):
 def test_what_goes_wrong_is_said_in_words_and_leaves_nothing(
     row, server, tmp_path, monkeypatch, page, words
 ):
-    monkeypatch.setattr(web, "TIMEOUT", 0.5)
+    if page == "endless":
+        monkeypatch.setattr(web, "TIMEOUT", 0.5)
     server.body = CONTENT[:-1] + b"!" if page == "corrupt" else CONTENT
     url = "http://127.0.0.1:9/x" if page == "refused" else f"{server.address}/{page}"
     with pytest.raises(FetchError, match=words) as caught:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.viewer.compute.request import Result, request_of
-from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
-from deepvis_caffe.viewer.state.view import View
 
 INPUT = (3, 8, 10)
 

@@ -23,9 +23,8 @@ from websockets.sync.client import ClientConnection, connect
 from deepvis_caffe.errors import ImageError, ViewerError
 from deepvis_caffe.image import encode_jpeg, encode_png, read_image
 from deepvis_caffe.viewer.browser import hub
-from deepvis_caffe.viewer.browser.app import Gate
 from deepvis_caffe.viewer.browser.messages import MOST_BYTES, read_message, read_webcam
-from deepvis_caffe.viewer.browser.serve import serve
+from deepvis_caffe.viewer.browser.serve import Gate, serve
 from deepvis_caffe.viewer.browser.visitor import MOST, Pace
 
 

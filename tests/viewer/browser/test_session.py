@@ -50,7 +50,7 @@ def twin(squeezenet_settings: Settings) -> Iterator[Session]:
     session = open_session(squeezenet_settings, "chelsea,coffee", synthesis=False)
     session.start()
     yield session
-    assert session.close()
+    assert session.close(LONG)
 
 
 def on_canvas(page: BrowserPage) -> np.ndarray:
