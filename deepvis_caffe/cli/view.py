@@ -55,53 +55,60 @@ def view(
     first: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
-            help="A camera's number or device, a video, a URL, an image, a folder, or several of "
-            "these separated by commas; by default the `source` of the settings.",
+            metavar="SOURCE",
+            help="Camera number or device, video, URL, image, folder, or several separated by "
+            "commas. Default: `source` in the settings.",
         ),
     ] = None,
     browser: Annotated[
-        bool, typer.Option("--browser", help="Show the viewer in a web page instead of a window.")
+        bool,
+        typer.Option(
+            "--browser", help="Serve the viewer as a web page instead of opening a window."
+        ),
     ] = False,
     host: Annotated[
         str,
         typer.Option(
-            help="With --browser: the address to listen on. If other machines can reach it, the "
-            "page asks for a token."
+            help="With --browser: address to listen on. Unless it is 127.0.0.1, a token is needed."
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="With --browser: the port.")] = 8008,
+    port: Annotated[
+        int, typer.Option(help="With --browser: port to listen on; 0 for any free port.")
+    ] = 8008,
     token: Annotated[
         str | None,
         typer.Option(
-            help="With --browser: the token that the page's address must carry; by default a "
-            "random one, if other machines can reach the address."
+            help="With --browser: token that visitors must give. Default: a new one where needed."
         ),
     ] = None,
     headless: Annotated[
         bool,
-        typer.Option("--headless", help="Write what the window would show to PNG files, and exit."),
+        typer.Option("--headless", help="Write what the window would show to files, and exit."),
     ] = False,
-    frames: Annotated[int, typer.Option(help="With --headless: how many pictures.", min=1)] = 1,
-    out: Annotated[Path, typer.Option("--out", "-o", help="With --headless: the folder.")] = Path(
-        "view"
-    ),
+    frames: Annotated[
+        int, typer.Option(help="With --headless: number of images to write.", min=1)
+    ] = 1,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="With --headless: folder for the images.")
+    ] = Path("view"),
     press: Annotated[
         str,
         typer.Option(
-            help="Keys to press at the start, as in right*3,down,b; h in the viewer lists the keys."
+            help="Keys to press at the start, such as right*3,down,b. Press h to list the keys."
         ),
     ] = "",
     synthesis: Annotated[
         bool,
         typer.Option(
-            "--synthesis/--no-synthesis", help="Optimize images of units that have none, when idle."
+            "--synthesis/--no-synthesis",
+            help="Optimize images for units that have none, while idle.",
         ),
     ] = True,
 ) -> None:
-    """Watch what every unit of the net computes from a camera, a video or images.
+    """Live viewer: see every unit respond to a camera, a video or images.
 
-    Press h in the window for the list of keys, q to quit.
+    Shows the activations of all units of a layer, saliency maps of the selected unit, its optimized
+    images and its top images. Press h for the list of keys, q to quit.
     """
     from deepvis_caffe.cli.progress import progress_bar
     from deepvis_caffe.image import opencv_threads

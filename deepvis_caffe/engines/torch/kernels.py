@@ -19,7 +19,7 @@ from deepvis_caffe.engines.torch.device import memory_format
 from deepvis_caffe.engines.torch.onednn import PackedConvolution, usable
 from deepvis_caffe.engines.torch.ops import rectified
 from deepvis_caffe.engines.torch.registry import RuleNow
-from deepvis_caffe.model.sliding_window import Window
+from deepvis_caffe.model.sliding_window import SlidingWindow
 
 Size = tuple[int, ...]
 # With fewer input channels than this, most lanes of oneDNN's strided backward idle.
@@ -78,7 +78,9 @@ class Convolution2d:
         Number of groups of channels.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, window: Window, group: int) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, window: SlidingWindow, group: int
+    ) -> None:
         self.weight, self.bias, self.window, self.group = weight, bias, window, group
         self.forward = Correlate(weight, bias, window.stride, window.pad, window.dilation, group)
         self._backward: Callable[[Tensor, Size], Tensor] | None = None
@@ -162,7 +164,7 @@ class _ByPhases:
     convolution with s times s times C outputs, which are then interleaved.
     """
 
-    def __init__(self, weight: Tensor, window: Window) -> None:
+    def __init__(self, weight: Tensor, window: SlidingWindow) -> None:
         outputs, channels, height, width = weight.shape
         self.channels, self.stride, self.pad = channels, window.stride, window.pad
         rows, columns = self.stride

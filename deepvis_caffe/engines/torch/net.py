@@ -160,7 +160,7 @@ class TorchNet(Net):
     def evaluate(self, x: Tensor, name: str, channels: tuple[int, ...] | None = None) -> Tensor:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
         self._ascent = None  # the last pass's memory is free for this one
-        target = self.model.graph.seed(name)
+        target = self.model.graph.gradient_start(name)
         image = Value(self.image_input())
         values = {image: self._laid_out(x.detach())}
         for blob, shape in self.inputs.items():
@@ -180,7 +180,7 @@ class TorchNet(Net):
     def saves_channels(self, name: str) -> bool:
         """Whether the layer that makes those channels can make some of them alone."""
         graph = self.model.graph
-        target = graph.seed(name)
+        target = graph.gradient_start(name)
         layers = graph.ancestors([target], map(Value, self.inputs))
         return narrowed(graph, self._program, layers, target, (0,)) != {}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
-from deepvis_caffe.results.index import SCAN
 from deepvis_caffe.results.layer_files import Stamp, stamp_of
+from deepvis_caffe.results.layout import scan_path
 from deepvis_caffe.results.scan_file import read_moments
 from deepvis_caffe.viewer.cache import ByIdentity, Recent
 from deepvis_caffe.viewer.disk.library import Library
@@ -64,7 +64,7 @@ class Correlations:
     """
 
     def __init__(self, folder: Path, changed: Callable[[], None] = lambda: None) -> None:
-        self._path = folder / SCAN
+        self._path = scan_path(folder)
         self._changed = changed
         self._thread = Background("correlation", self._run)
         self._news = self._thread.news

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
@@ -28,7 +28,6 @@ from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
-from deepvis_caffe.viewer.state.request import Floats
 
 
 def draw(view: View, height: int, width: int) -> Picture:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
@@ -37,7 +37,6 @@ from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, wri
 from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
-from deepvis_caffe.viewer.state.request import Floats
 from deepvis_caffe.viewer.state.state import State, grid_shape
 
 

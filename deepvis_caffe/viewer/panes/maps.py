@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.figures.saliency import heat, overlay, show_diff
-from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.state.request import Floats
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State
 
 Levels = NDArray[np.uint8]

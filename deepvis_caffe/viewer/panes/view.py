@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.cache import ByIdentity
-from deepvis_caffe.viewer.state.request import Floats, Frame, Result
+from deepvis_caffe.viewer.state.request import Frame, Result
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures
 

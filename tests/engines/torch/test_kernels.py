@@ -15,18 +15,18 @@ from deepvis_caffe.engines.rules import relu_deconv, relu_guided
 from deepvis_caffe.engines.torch import kernels, onednn
 from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
 from deepvis_caffe.engines.torch.layers import dense
-from deepvis_caffe.model.sliding_window import Window
+from deepvis_caffe.model.sliding_window import SlidingWindow
 
 # (channels, outputs, window, group): one for each way of computing the gradient, and its edges
 GEOMETRIES = {
-    "turned": (4, 6, Window((3, 2), (1, 1), (1, 0), (1, 1)), 1),
-    "turned, groups and holes": (4, 6, Window((3, 2), (1, 1), (2, 1), (2, 1)), 2),
-    "wide padding": (2, 3, Window((2, 2), (1, 1), (3, 3), (1, 1)), 1),
-    "phases": (3, 4, Window((3, 3), (2, 2), (0, 0), (1, 1)), 1),
-    "phases, a long kernel": (3, 4, Window((5, 7), (2, 3), (2, 1), (1, 1)), 1),
-    "phases, a stride past the kernel": (3, 4, Window((1, 2), (3, 3), (0, 0), (1, 1)), 1),
-    "transposed, many channels": (9, 2, Window((3, 3), (2, 2), (1, 1), (1, 1)), 1),
-    "transposed, groups and holes": (4, 6, Window((2, 3), (2, 3), (1, 0), (2, 1)), 2),
+    "turned": (4, 6, SlidingWindow((3, 2), (1, 1), (1, 0), (1, 1)), 1),
+    "turned, groups and holes": (4, 6, SlidingWindow((3, 2), (1, 1), (2, 1), (2, 1)), 2),
+    "wide padding": (2, 3, SlidingWindow((2, 2), (1, 1), (3, 3), (1, 1)), 1),
+    "phases": (3, 4, SlidingWindow((3, 3), (2, 2), (0, 0), (1, 1)), 1),
+    "phases, a long kernel": (3, 4, SlidingWindow((5, 7), (2, 3), (2, 1), (1, 1)), 1),
+    "phases, a stride past the kernel": (3, 4, SlidingWindow((1, 2), (3, 3), (0, 0), (1, 1)), 1),
+    "transposed, many channels": (9, 2, SlidingWindow((3, 3), (2, 2), (1, 1), (1, 1)), 1),
+    "transposed, groups and holes": (4, 6, SlidingWindow((2, 3), (2, 3), (1, 0), (2, 1)), 2),
 }
 SIZES = [(7, 9), (8, 8), (9, 7)]
 

@@ -47,7 +47,7 @@ def net(tmp_path: Path):
 
 
 def steps(net, name: str):
-    target = net.model.graph.seed(name)
+    target = net.model.graph.gradient_start(name)
     data = Value("data")
     return make_plan(net.model.graph, net._program, target, data, [data])
 
@@ -97,7 +97,7 @@ def test_climbing_a_unit_equals_forward_and_backward(tmp_path, name, units, mode
     net = load_text("torch", tmp_path, POOLED)
     x = noise(3, 2, 9, 10)
     net.forward(x, [])
-    dy = np.zeros((3, *net.shapes[net.model.graph.seed(name)][1:]), np.float32)
+    dy = np.zeros((3, *net.shapes[net.model.graph.gradient_start(name)][1:]), np.float32)
     dy[range(3), units] = noise(3, *dy.shape[2:], seed=4)
     dx = net.backward(name, dy, mode)["data"]
     net.evaluate(torch.tensor(x), name)
@@ -108,7 +108,7 @@ def test_climbing_a_unit_equals_forward_and_backward(tmp_path, name, units, mode
 @pytest.mark.parametrize("name", ["a", "relu_a", "b", "leaky", "relu_c", "out"])
 def test_the_ascent_equals_forward_and_backward(net, name, mode):
     x = noise(3, 2, 4, 5)
-    value = net.model.graph.seed(name)
+    value = net.model.graph.gradient_start(name)
     net.forward(x, [])
     dy = noise(3, *net.shapes[value][1:], seed=4)
     dx = net.backward(name, dy, mode)["data"]
@@ -136,7 +136,7 @@ def test_diffs_that_two_values_share(tmp_path, name, mode):
     net = load_text("torch", tmp_path, SHARED)
     x = noise(3, 2, 4, 5)
     net.forward(x, [])
-    dy = noise(3, *net.shapes[net.model.graph.seed(name)][1:], seed=4)
+    dy = noise(3, *net.shapes[net.model.graph.gradient_start(name)][1:], seed=4)
     dx = net.backward(name, dy, mode)["data"]
     net.evaluate(torch.tensor(x), name)
     given = torch.tensor(dy)
@@ -214,7 +214,7 @@ def test_a_convolution_takes_what_a_concat_would_have_joined(
     taken = {"f": {"d": "joined"}, "end": {"d": "joined", "f": "twice"}}
     assert joined(net, name) == taken.get(name, {})
     x = noise(3, 2, 8, 9)
-    value = net.model.graph.seed(name)
+    value = net.model.graph.gradient_start(name)
     net.forward(x, [])
     dy = noise(3, *net.shapes[value][1:], seed=4)
     dx = net.backward(name, dy, mode)["data"]

@@ -133,7 +133,7 @@ def test_a_branch_that_nobody_asks_for_does_not_run(tmp_path: Path, ran: list[st
 
 def test_weights_have_no_gradient(chain: Net) -> None:
     chain.forward(noise(1, 3, 2, 2))
-    top = chain._values[chain.model.graph.final("conv2")]
+    top = chain._values[chain.model.graph.activation("conv2")]
     leaves = set()
     nodes = [top.grad_fn]
     while nodes:

@@ -21,7 +21,7 @@ from deepvis_caffe.engines.torch.registry import RuleNow, Setup, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size
-from deepvis_caffe.model.sliding_window import Window, pooling_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, pooling_window
 
 # What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
 _LOWEST = float(np.finfo(np.float32).min)
@@ -125,7 +125,7 @@ class RectifiedMaximum:
     A mode's rule sees the diff where its ReLU stands: between the pooling and x.
     """
 
-    def __init__(self, window: Window, ceil_mode: bool, rule: RuleNow) -> None:
+    def __init__(self, window: SlidingWindow, ceil_mode: bool, rule: RuleNow) -> None:
         self._options = (window.kernel, window.stride, (0, 0), (1, 1), ceil_mode)
         self._rule = rule
 
