@@ -133,9 +133,9 @@ def leave(state: None, task: int, tell: Tell) -> int:
 
 
 def beat(state: None, task: tuple[int, Path], tell: Tell) -> int:
-    """The first task is short; the others go on for minutes, and leave a sign of life."""
+    """The first task is short; the others outlive every test, and leave a sign of life."""
     number, folder = task
-    for _ in range(6000 if number else 0):
+    for _ in range(60_000 if number else 0):
         tell(number)
         (folder / str(os.getpid())).touch()
         time.sleep(0.02)

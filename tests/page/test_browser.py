@@ -452,7 +452,8 @@ def test_a_pair_is_named_and_a_click_opens_the_rows_unit(driver: Any, related: P
     from selenium.webdriver import ActionChains
 
     page = Page(driver, related).open("#/conv1/correlation")
-    page.until(True, "document.querySelector('#matrix-canvas')?.width > 100")
+    painted = "document.querySelector('#matrix-canvas')?.width > 100"
+    page.until(True, painted)
     canvas = driver.find_element("css selector", "#matrix-canvas")
     side = canvas.size["width"]
 
@@ -473,8 +474,11 @@ def test_a_pair_is_named_and_a_click_opens_the_rows_unit(driver: Any, related: P
     assert page.run(HASH) == "#/conv1/correlation", "nothing to open"
     point(3, 2).click().perform()
     page.until("#/conv1/2", HASH)  # the row's has no pictures, the column's has
+    page.until("Unit 2", HEADING)
     page.driver.back()
     page.until("#/conv1/correlation", HASH)
+    page.until(None, HEADING)
+    page.until(True, painted)
     canvas = driver.find_element("css selector", "#matrix-canvas")
     point(1, 2).click().perform()
     page.until("#/conv1/0", HASH)

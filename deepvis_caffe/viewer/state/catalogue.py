@@ -28,8 +28,8 @@ class Entry:
     name
         Name of the blob.
     layer
-        The name to start a backward pass or an ascent from: that of the layer that writes the blob
-        first, or of the blob itself if that layer has several tops.
+        The name from which a backward pass or an ascent starts: that of the layer that writes the
+        blob first; or the blob's, if that layer has several tops.
     type
         Type of that layer.
     shape
