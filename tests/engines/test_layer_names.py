@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepvis_caffe.viewer.compute.request import request_of
-from deepvis_caffe.viewer.compute.threads import Frame
 from helpers import slow_layers
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
 from helpers.image_sets import write_folder
