@@ -1,4 +1,4 @@
-"""The torch engine beside a plain PyTorch module of the same net: is its cleverness worth it?
+"""The torch engine beside a plain PyTorch module of the same net, with autograd.
 
     python -m benchmarks.engine [--rounds 9] [--nets squeezenet_v1.1,resnet50] [--batches 1,8]
 

@@ -1,7 +1,7 @@
 """A plain PyTorch module of a Caffe net: the baseline that the torch engine has to beat.
 
-What a PyTorch user would write: `torch.nn.functional` layer by layer, weights channels last, autograd
-for the gradient. It knows the layers of our own prototxts and no Caffe quirk beyond them.
+What a PyTorch user would write: `torch.nn.functional` layer by layer, weights channels last,
+autograd for the gradient. It knows the layers of our own prototxts and no Caffe quirk beyond them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class PlainLayer(nn.Module):
         self.function = FUNCTIONS[layer.type](layer)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
+        """The top."""
         return self.function(*bottoms, *self.weights)
 
 
@@ -53,7 +54,9 @@ class PlainNet(nn.Module):
         self.layers = nn.ModuleList()
         for layer in model.graph:
             weights = [torch.tensor(array) for array in model.weights.get(layer.name, ())]
-            self.layers.append(nn.Identity() if layer.type == "Input" else PlainLayer(layer, weights))
+            self.layers.append(
+                nn.Identity() if layer.type == "Input" else PlainLayer(layer, weights)
+            )
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, name: str) -> Tensor:

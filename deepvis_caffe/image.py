@@ -20,6 +20,7 @@ from deepvis_caffe.errors import ImageError, UnknownNameError
 from deepvis_caffe.files import whole_file
 
 Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]  # a net's input or a value of it, of any shape
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

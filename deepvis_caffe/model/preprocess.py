@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
-
-Floats = NDArray[np.float32]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
 

@@ -147,7 +147,7 @@ class Settings(BaseModel):
         MODEL, None, "The net's weights: .caffemodel or .caffemodel.h5."
     )
     engine: Literal["auto", "pycaffe", "torch"] = _setting(
-        MODEL, "auto", "Who computes: pycaffe, torch, or auto (pycaffe where it can be imported)."
+        MODEL, "auto", "Who computes: pycaffe, torch, or auto (the fastest that runs the net here)."
     )
     device: Device = _setting(
         MODEL,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepvis_caffe.engines.arrays import NumpyOps
-from deepvis_caffe.engines.base import Floats, Net
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.pycaffe.library import (
     check_builds,
     check_types,
@@ -22,6 +22,7 @@ from deepvis_caffe.engines.pycaffe.surgery import NO_GRADIENT, TAP, write_net
 from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
 from deepvis_caffe.engines.rules import check_mode, rule_for
 from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from deepvis_caffe.engines.arrays import ops_for
-from deepvis_caffe.engines.base import Floats, Net
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, full_precision
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
