@@ -53,7 +53,8 @@ setup(
     },
     package_data={
         "deepvis_caffe": ["py.typed"],
-        "deepvis_caffe.gallery": ["*.j2", "templates/*"],
+        "deepvis_caffe.experiments": ["*.j2"],
+        "deepvis_caffe.page": ["templates/*"],
         "deepvis_caffe.model": ["schema.proto"],
         "deepvis_caffe.prototxt": ["*.prototxt"],
         "deepvis_caffe.viewer.browser": ["templates/*"],

@@ -15,7 +15,7 @@ import numpy as np
 
 import deepvis_caffe as dv
 from benchmarks.judge import CONTESTANTS, class_sets, pictures_of, squeezenet
-from deepvis_caffe.gallery.montage import captioned, montage
+from deepvis_caffe.figures.montage import captioned, montage
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.resources import resource

@@ -30,7 +30,7 @@ import numpy as np
 import deepvis_caffe as dv
 from benchmarks.cases import MEAN, load
 from benchmarks.timing import median_ratio
-from deepvis_caffe.dataset.files import read_folder
+from deepvis_caffe.dataset.image_files import read_folder
 from deepvis_caffe.dataset.scan import ScanParams, learned_layers, scan_images
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import resize_image, write_image

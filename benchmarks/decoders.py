@@ -26,7 +26,7 @@ from benchmarks.cases import load
 from benchmarks.dataset import COUNT, NET, write_photos
 from benchmarks.timing import median_ratio
 from deepvis_caffe.dataset.decoders import Decoders
-from deepvis_caffe.dataset.files import read_folder
+from deepvis_caffe.dataset.image_files import read_folder
 from deepvis_caffe.dataset.loader import Batch, load_batches
 from deepvis_caffe.dataset.scan import Scan, ScanParams, read_layers
 from deepvis_caffe.engines.base import Net

@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.cases import load
 from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.viewer.compute.synthesis import Making
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
-from deepvis_caffe.viewer.synthesis import Making
 
 KEYS = (
     *("o", "down", "right", "b", "right", "d", "u", "a", "o", "s", "m", "t", "z", "b", "g", "T"),

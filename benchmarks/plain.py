@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepvis_caffe.model.geometry import convolution_window, pooling_window
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
+from deepvis_caffe.model.sliding_window import convolution_window, pooling_window
 
 
 class PlainLayer(nn.Module):

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.cases import load
 from deepvis_caffe.image import opencv_threads
-from deepvis_caffe.viewer import worker as worker_module
+from deepvis_caffe.viewer.compute import worker as worker_module
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session

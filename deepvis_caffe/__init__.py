@@ -13,8 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepvis_caffe.dataset.open import open_source as open_source
-    from deepvis_caffe.dataset.run import scan_dataset as scan_dataset
+    from deepvis_caffe.dataset.open_source import open_source as open_source
     from deepvis_caffe.dataset.scan import Scan as Scan
     from deepvis_caffe.dataset.scan import ScanParams as ScanParams
     from deepvis_caffe.engines.load import load_net as load_net
@@ -27,22 +26,23 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import SettingsError as SettingsError
     from deepvis_caffe.errors import UnknownNameError as UnknownNameError
     from deepvis_caffe.errors import WeightsError as WeightsError
-    from deepvis_caffe.gallery.store import ResultStore as ResultStore
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
+    from deepvis_caffe.jobs.scan import scan_dataset as scan_dataset
     from deepvis_caffe.model.model import load_model as load_model
     from deepvis_caffe.optimizer import AscentParams as AscentParams
     from deepvis_caffe.optimizer import AscentResult as AscentResult
     from deepvis_caffe.optimizer import optimize as optimize
+    from deepvis_caffe.results.store import ResultStore as ResultStore
     from deepvis_caffe.settings import Settings as Settings
     from deepvis_caffe.settings import load_settings as load_settings
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "open_source": "dataset.open",
-    "scan_dataset": "dataset.run",
+    "open_source": "dataset.open_source",
+    "scan_dataset": "jobs.scan",
     "Scan": "dataset.scan",
     "ScanParams": "dataset.scan",
     "load_net": "engines.load",
@@ -55,7 +55,7 @@ _HOMES = {
     "SettingsError": "errors",
     "UnknownNameError": "errors",
     "WeightsError": "errors",
-    "ResultStore": "gallery.store",
+    "ResultStore": "results.store",
     "read_image": "image",
     "sample_image": "image",
     "write_image": "image",

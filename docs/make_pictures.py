@@ -10,16 +10,16 @@ import numpy as np
 
 import deepvis_caffe as dv
 from deepvis_caffe.fetch import fetch, known_models
-from deepvis_caffe.gallery.layer import make_layer
-from deepvis_caffe.gallery.montage import captioned, montage, vivid
-from deepvis_caffe.gallery.store import ResultStore
+from deepvis_caffe.figures.montage import captioned, montage, vivid
+from deepvis_caffe.jobs.optimize import make_layer
 from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
-from deepvis_caffe.viewer.script import parse_keys
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
+from deepvis_caffe.viewer.state.actions import parse_keys
 
 IMAGES = Path(__file__).parent / "images"
 DEMO = Path("results/demo")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_page import open_browser
+from helpers.browser_page import open_browser
 
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.fetch import fetch

@@ -45,18 +45,17 @@ def backward(
 
     Sends the unit's activation back down to the image and writes a picture of what arrives.
     """
-    from deepvis_caffe.engines.inputs import zero_inputs
+    from deepvis_caffe.attribution.backward import unit_diff
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.views import heat, show_diff
-    from deepvis_caffe.gallery.views import overlay as lay_over
+    from deepvis_caffe.figures.saliency import heat, show_diff
+    from deepvis_caffe.figures.saliency import overlay as lay_over
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import class_blob, read_labels, top_classes
-    from deepvis_caffe.optimizer.unit_diff import unit_diff
 
     net = load_net(settings)
     labels = read_labels(settings.labels) if settings.labels else ()
     x = net.preprocessor(_read(image))[None]
-    zeros = zero_inputs(net)
+    zeros = net.zero_inputs()
     if zeros:
         typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
     blob = net.model.graph.seed(layer).blob

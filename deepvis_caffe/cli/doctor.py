@@ -17,8 +17,7 @@ from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
-from deepvis_caffe.settings.file import FILE_NAME, VARIABLE
-from deepvis_caffe.settings.template import template_text
+from deepvis_caffe.settings.file import FILE_NAME, VARIABLE, template_text
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -56,7 +55,7 @@ def doctor(
     The exit code is 1 if something fails.
     """
     if keys:
-        from deepvis_caffe.viewer.key_test import run_key_test
+        from deepvis_caffe.viewer.window.key_test import run_key_test
 
         run_key_test(typer.echo)
         return

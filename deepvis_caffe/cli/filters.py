@@ -17,8 +17,8 @@ from deepvis_caffe.settings.fields import MODEL
 if TYPE_CHECKING:
     import numpy as np
 
+    from deepvis_caffe.experiments.first_layer import FilterSpectrum
     from deepvis_caffe.image import Picture
-    from deepvis_caffe.model.filters import FilterSpectrum
 
 ORDER = ("edge", "colour edge", "blob", "empty")
 
@@ -50,14 +50,15 @@ def filters(
     of colour are told from edges and left out of the comparison.
     """
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.filter_stats import (
+    from deepvis_caffe.experiments.first_layer import (
+        compared_kinds,
+        filter_spectra,
         filters_of,
         first_convolution,
         mean_activations,
         plot,
         write_table,
     )
-    from deepvis_caffe.model.filters import compared_kinds, filter_spectra
 
     paths = image_files(images) if images else None
     net = load_net(settings)
@@ -95,7 +96,7 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
     """The comparison of the appendix, in words: edges of brightness, then all edges."""
     from scipy.stats import spearmanr
 
-    from deepvis_caffe.model.filters import EDGES, compared_kinds, first_and_last
+    from deepvis_caffe.experiments.first_layer import EDGES, compared_kinds, first_and_last
 
     kinds: list[str] = [one.kind for one in spectra]
     yield ", ".join(

@@ -27,9 +27,8 @@ def gallery(
     the Deep Visualization Toolbox left. The pictures stay where they are; give the same command
     again when there are new ones.
     """
-    from deepvis_caffe.gallery.index import read_results
-    from deepvis_caffe.gallery.index_statistics import with_statistics
-    from deepvis_caffe.gallery.page import write_page
+    from deepvis_caffe.page.page import write_page
+    from deepvis_caffe.results.index import read_results, with_statistics
 
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)

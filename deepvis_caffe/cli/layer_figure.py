@@ -41,9 +41,9 @@ def layer_figure(
     The paper's supplement: one picture for each unit that `deepvis optimize` has made. Nothing is
     computed, and no net is needed.
     """
-    from deepvis_caffe.gallery.figure import Cell, grid
-    from deepvis_caffe.gallery.store import ResultStore, folder_name
+    from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.results.store import ResultStore, folder_name
 
     store = ResultStore(results or settings.results)
     there = store.runs(layer)
@@ -78,8 +78,8 @@ def layer_figure(
 
 def caption(store: object, layer: str, unit: int, seed: int) -> tuple[str, ...]:
     """A unit's number, and its name where it has one."""
-    from deepvis_caffe.gallery.record import read_record
-    from deepvis_caffe.gallery.store import ResultStore
+    from deepvis_caffe.results.records import read_record
+    from deepvis_caffe.results.store import ResultStore
 
     assert isinstance(store, ResultStore)
     label = (read_record(store.record(layer, unit, seed)) or {}).get("label")

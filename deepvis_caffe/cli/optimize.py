@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.labels import labels_for
+from deepvis_caffe.cli.flags import labels_for, with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
@@ -21,12 +20,12 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.gallery.layer import Unit
-    from deepvis_caffe.gallery.store import ResultStore
+    from deepvis_caffe.jobs.optimize import Unit
     from deepvis_caffe.model.labels import Labels
     from deepvis_caffe.optimizer import AscentParams, Position
+    from deepvis_caffe.optimizer.objectives import Target
     from deepvis_caffe.optimizer.run import Crop
-    from deepvis_caffe.optimizer.targets import Target
+    from deepvis_caffe.results.store import ResultStore
 
 # Layers whose units nobody else has: others hand the same ones on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
@@ -134,10 +133,10 @@ def optimize(
         "diversity": diversity,
     }
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.elsewhere import net_maker, where_of
-    from deepvis_caffe.gallery.store import ResultStore
+    from deepvis_caffe.jobs.where import net_maker, where_of
     from deepvis_caffe.optimizer import ascent_params
-    from deepvis_caffe.optimizer.saved import find_preset
+    from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.results.store import ResultStore
 
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file),
@@ -216,8 +215,7 @@ def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Se
         It has not; with the layer's name.
     """
     from deepvis_caffe.optimizer.batching import unit_shape
-    from deepvis_caffe.optimizer.objective import resolve_position
-    from deepvis_caffe.optimizer.targets import check_targets, read_directions
+    from deepvis_caffe.optimizer.objectives import check_targets, read_directions, resolve_position
 
     shape = unit_shape(work.net, layer)
     resolve_position(work.position, shape, layer)
@@ -231,8 +229,8 @@ def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Se
 
 def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str) -> None:
     """Make one layer's pictures and say what came of it."""
-    from deepvis_caffe.gallery.layer import make_layer
-    from deepvis_caffe.optimizer.relus import below_relus
+    from deepvis_caffe.jobs.optimize import make_layer
+    from deepvis_caffe.optimizer.dead_relus import below_relus
 
     net, store, seeds = work.net, work.store, len(work.seeds)
     typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)

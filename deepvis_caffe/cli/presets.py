@@ -15,7 +15,7 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
-    from deepvis_caffe.gallery.variants import Variants
+    from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.image import Picture
     from deepvis_caffe.optimizer import AscentParams
 
@@ -46,15 +46,15 @@ def presets(
     again.
     """
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.figure import Cell, grid
-    from deepvis_caffe.gallery.record import write_record
-    from deepvis_caffe.gallery.store import folder_name
-    from deepvis_caffe.gallery.variants import Variants
+    from deepvis_caffe.experiments.variants import Variants
+    from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
-    from deepvis_caffe.optimizer.saved import find_preset
-    from deepvis_caffe.optimizer.words import in_words
+    from deepvis_caffe.optimizer.params import in_words
+    from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.results.records import write_record
+    from deepvis_caffe.results.store import folder_name
 
     chosen = {
         name: ascent_params(
@@ -102,7 +102,7 @@ def parse_presets(text: str) -> list[int | str]:
 
 def block(variants: Variants, params: AscentParams) -> Picture:
     """One preset's pictures, in a square."""
-    from deepvis_caffe.gallery.montage import montage
+    from deepvis_caffe.figures.montage import montage
 
     (unit,) = variants.units
     cells = [variants.cell(params, unit, seed) for seed in variants.seeds]

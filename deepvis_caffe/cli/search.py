@@ -16,8 +16,8 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
-    from deepvis_caffe.gallery.trials import Judge
-    from deepvis_caffe.gallery.variants import Variants
+    from deepvis_caffe.experiments.search import Judge
+    from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.optimizer import AscentParams
 
 KEEP = "Keep a trial as a preset"
@@ -56,8 +56,8 @@ def search(
     with --keep TRIAL --name NAME: from then on --preset NAME works everywhere. Pictures that are
     there already are not made again, so an interrupted search goes on by the same command.
     """
-    from deepvis_caffe.gallery.trials import kept_params, load_judge, sheet_path
-    from deepvis_caffe.optimizer.saved import save_preset
+    from deepvis_caffe.experiments.search import kept_params, load_judge, sheet_path
+    from deepvis_caffe.optimizer.presets import save_preset
 
     if (keep is None) != (name is None):
         raise SettingsError("--keep TRIAL and --name NAME go together")
@@ -86,12 +86,11 @@ def _run(
     overwrite: bool,
 ) -> None:
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.trials import trials_there
-    from deepvis_caffe.gallery.variants import Variants
+    from deepvis_caffe.experiments.search import trial, trials_there
+    from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS
     from deepvis_caffe.optimizer.run import unit_shape
-    from deepvis_caffe.optimizer.search import trial
 
     labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
@@ -136,10 +135,15 @@ def _write_sheet(
     again: str,
 ) -> None:
     """Write the page, the picture and the record of the trials that are finished."""
-    from deepvis_caffe.gallery.record import write_record
-    from deepvis_caffe.gallery.sheet import sheet_picture, write_page
-    from deepvis_caffe.gallery.trials import measure, search_record, sheet_path
+    from deepvis_caffe.experiments.search import (
+        measure,
+        search_record,
+        sheet_path,
+        sheet_picture,
+        write_page,
+    )
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.results.records import write_record
 
     made = [measure(variants, number, params, judge) for number, params in finished]
     names = "; ".join(variants.title(unit) for unit in variants.units)

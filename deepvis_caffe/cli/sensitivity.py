@@ -65,17 +65,17 @@ def sensitivity(
     """
     import numpy as np
 
-    from deepvis_caffe.cluster.shares import usable_cores
-    from deepvis_caffe.dataset import sensitivity as measure
+    from deepvis_caffe.cluster.cores import usable_cores
     from deepvis_caffe.dataset import source as sources
-    from deepvis_caffe.dataset.open import open_source
-    from deepvis_caffe.dataset.sensitivity_files import plot_movements, write_movements
-    from deepvis_caffe.dataset.video import SUFFIXES
+    from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES
+    from deepvis_caffe.dataset.open_source import open_source
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.experiments import sensitivity as measure
+    from deepvis_caffe.experiments.sensitivity import plot_movements, write_movements
 
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
-    follow = frames or (noise is None and source.suffix.lower() in SUFFIXES)
+    follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
     inputs = sources.every(_open(source), every)
     net, threads = load_net(settings), usable_cores()
     asked = layers.strip().lower()
@@ -117,9 +117,9 @@ def sensitivity(
 
 def _open(path: Path) -> Source:
     """The images at a path, which may be a single one."""
-    from deepvis_caffe.dataset.files import SUFFIXES, Files
-    from deepvis_caffe.dataset.open import open_source
+    from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
+    from deepvis_caffe.dataset.open_source import open_source
 
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return Files(path.parent, {path.name: None})
     return open_source(path)

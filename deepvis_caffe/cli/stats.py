@@ -38,11 +38,11 @@ def stats(
     Mean and spread, share of zeros, how often it is active, dead units; and where they were kept,
     the unit that it goes with most, and how selective it is for one class.
     """
-    from deepvis_caffe.dataset.plot import plot_layer
-    from deepvis_caffe.dataset.scan_file import read_scan
-    from deepvis_caffe.dataset.table import unit_rows, write_skipped, write_table
-    from deepvis_caffe.gallery.store import folder_name
+    from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
+    from deepvis_caffe.figures.plots import plot_layer
     from deepvis_caffe.model.labels import read_labels
+    from deepvis_caffe.results.scan_file import read_scan
+    from deepvis_caffe.results.store import folder_name
 
     labels = read_labels(settings.labels) if settings.labels else ()
     scan, _ = read_scan(settings.results / FOLDER / "scan.npz")

@@ -14,9 +14,9 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
-    from deepvis_caffe.gallery.figure import Row
-    from deepvis_caffe.gallery.variants import Variants
-    from deepvis_caffe.optimizer.sweep import SweepRow
+    from deepvis_caffe.experiments.sweep import SweepRow
+    from deepvis_caffe.experiments.variants import Variants
+    from deepvis_caffe.figures.figure import Row
 
 VALUES = "Values, in place of an even sweep"
 
@@ -54,14 +54,14 @@ def sweep(
     written beside the figure. Pictures that are there already are not made again.
     """
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.gallery.figure import figure
-    from deepvis_caffe.gallery.record import write_record
-    from deepvis_caffe.gallery.store import folder_name
-    from deepvis_caffe.gallery.variants import Variants
+    from deepvis_caffe.experiments.sweep import sweep as sweep_rows
+    from deepvis_caffe.experiments.variants import Variants
+    from deepvis_caffe.figures.figure import figure
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
-    from deepvis_caffe.optimizer.sweep import sweep as sweep_rows
+    from deepvis_caffe.results.records import write_record
+    from deepvis_caffe.results.store import folder_name
 
     given = {
         "decay": decay,
@@ -109,7 +109,7 @@ def title_of(variants: Variants, rows: list[SweepRow]) -> str:
 
 def figure_rows(variants: Variants, rows: list[SweepRow]) -> list[Row]:
     """The figure's rows, from what is on disk."""
-    from deepvis_caffe.gallery.figure import Cell, Row
+    from deepvis_caffe.figures.figure import Cell, Row
 
     (unit,), (seed,) = variants.units, variants.seeds
     return [
@@ -163,7 +163,7 @@ def record_of(variants: Variants, rows: list[SweepRow]) -> dict[str, Any]:
 
 
 def _reached(variants: Variants, params: Any) -> str:
-    from deepvis_caffe.gallery.variants import activation
+    from deepvis_caffe.experiments.variants import activation
 
     (unit,), (seed,) = variants.units, variants.seeds
     return activation(variants.record(params, unit, seed))

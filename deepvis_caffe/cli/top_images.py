@@ -61,11 +61,11 @@ def top_images(
     One pass over the images takes every layer's; pictures are then made of those. Whatever is there
     already is not made again: give the same command to go on after an interruption.
     """
-    from deepvis_caffe.dataset.run import scan_dataset, scan_recipe
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.engines.rules import check_mode
-    from deepvis_caffe.gallery.elsewhere import net_maker, where_of
+    from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
+    from deepvis_caffe.jobs.where import net_maker, where_of
     from deepvis_caffe.model.labels import read_labels
 
     labels = read_labels(settings.labels) if settings.labels else ()
@@ -111,7 +111,7 @@ def top_images(
 def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
     """The images that the settings name, and what is left of them."""
     from deepvis_caffe.dataset import source as sources
-    from deepvis_caffe.dataset.open import open_source
+    from deepvis_caffe.dataset.open_source import open_source
 
     if settings.images is None:
         raise SettingsError(
@@ -157,7 +157,7 @@ def _make_pictures(
     labels: Labels,
     more: dict[str, Any],
 ) -> None:
-    from deepvis_caffe.gallery.top_pictures import make_top_pictures
+    from deepvis_caffe.jobs.top_images import make_top_pictures
 
     numbers = parse_unit_numbers(units, scan.layers[layer].units)
     with progress_bar(f"pictures of {layer}", "units") as report:

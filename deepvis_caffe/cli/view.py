@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.labels import labels_for
-from deepvis_caffe.cli.termination import orderly_termination
+from deepvis_caffe.cli.flags import labels_for, with_settings
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.session import Session
+
+
+SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+@contextmanager
+def orderly_termination() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that is gone, unwind the block as Ctrl-C does.
+
+    The process then exits with 128 and the signal's number, as a shell would say of it. A signal
+    that is ignored, as under nohup, or that somebody else handles stays as it is. For the main
+    thread alone.
+    """
+    before = {}
+    for number, handler in ((signal.SIGTERM, _unwind), (SIGHUP, _terminate)):
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGTERM)  # whose handler may be a server's, which ends in order
 
 
 @with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("batch_size", "workers", "scheduler"))
@@ -61,13 +92,13 @@ def view(
     """
     from deepvis_caffe.cli.progress import progress_bar
     from deepvis_caffe.image import opencv_threads
-    from deepvis_caffe.viewer.script import parse_keys
+    from deepvis_caffe.viewer.state.actions import parse_keys
 
     if browser and headless:
         raise SettingsError("--browser and --headless exclude each other")
     keys = parse_keys(press)
     if not browser and not headless:
-        from deepvis_caffe.viewer.display import check_display
+        from deepvis_caffe.viewer.window.display import check_display
 
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
@@ -87,7 +118,7 @@ def view(
 
             serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))
         else:
-            from deepvis_caffe.viewer.window import run_window
+            from deepvis_caffe.viewer.window.window import run_window
 
             run_window(session)
 
@@ -96,11 +127,11 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     """Load the net and everything around it; nothing has started yet."""
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params
-    from deepvis_caffe.optimizer.saved import find_preset
+    from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.viewer.compute.synthesis import Making
     from deepvis_caffe.viewer.parts import Parts
     from deepvis_caffe.viewer.session import Session
     from deepvis_caffe.viewer.sources.open_source import parse_sources
-    from deepvis_caffe.viewer.synthesis import Making
 
     sources = parse_sources(source or settings.source)
     params = ascent_params(

@@ -17,10 +17,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 from weakref import WeakSet
 
-from deepvis_caffe.cluster.shares import share, threads_each
-from deepvis_caffe.cluster.spawn import SPAWN, quiet_start
-from deepvis_caffe.cluster.where import LocalProcesses
-from deepvis_caffe.cluster.worker import DONE, FAILED, READY, TOLD, serve
+from deepvis_caffe.cluster.cores import share, threads_each
+from deepvis_caffe.cluster.process import DONE, FAILED, READY, SPAWN, TOLD, quiet_start, serve
+from deepvis_caffe.cluster.run import LocalProcesses
 from deepvis_caffe.errors import ClusterError
 
 GONE = "gone"  # beside what a worker sends: it has died

@@ -6,12 +6,94 @@ is the only one who writes files, so that workers need no folder that can be wri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from deepvis_caffe.cluster.failure import name_task
-from deepvis_caffe.cluster.where import LocalProcesses, Serial, Where
+from deepvis_caffe.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Serial:
+    """In this process, one after another."""
+
+
+@dataclass(frozen=True)
+class LocalProcesses:
+    """In processes of this machine, which end with the work.
+
+    Parameters
+    ----------
+    count
+        Number of processes; each builds its own state.
+    threads
+        Threads that each computes with; by default an equal share of the cores.
+    gpus
+        Devices to deal out, one to a process in turn, as ``CUDA_VISIBLE_DEVICES`` names them; see
+        `deepvis_caffe.cluster.cores.find_gpus`. Where there are none, processes see what we see.
+    tries
+        How often a task may lose the process that runs it.
+
+    Raises
+    ------
+    SettingsError
+        A number under 1.
+    """
+
+    count: int
+    threads: int | None = None
+    gpus: tuple[str, ...] = ()
+    tries: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("count", "threads", "tries"):
+            _at_least_one(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class DaskCluster:
+    """On the workers of a Dask cluster that runs already.
+
+    Parameters
+    ----------
+    address
+        The scheduler's, for example ``tcp://10.0.0.1:8786``.
+    timeout
+        Seconds to wait for the scheduler.
+    in_flight
+        The most tasks that are on the cluster at a time, so that results do not pile up there; by
+        default two a worker, and at least 8.
+
+    Raises
+    ------
+    SettingsError
+        A number under 1, or an address that is none.
+    """
+
+    address: str
+    timeout: float = 10.0
+    in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least_one("in_flight", self.in_flight)
+        if not re.fullmatch(
+            r"((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:.]+\]|[^/:\s]+):\d+/?", self.address
+        ):
+            raise SettingsError(
+                f"a scheduler's address is as tcp://10.0.0.1:8786; got {self.address!r}"
+            )
+
+
+Where = Serial | LocalProcesses | DaskCluster
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise SettingsError(f"{name} must be at least 1; got {value}")
+
 
 State = TypeVar("State")
 Task = TypeVar("Task")
@@ -25,7 +107,7 @@ def run_tasks(
     make_state: Callable[[], State],
     work: Callable[[State, Task, Tell], Result],
     tasks: Iterable[Task],
-    where: Where = Serial(),  # noqa: B008  # frozen
+    where: Where = Serial(),  # frozen
     heard: Heard | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Run every task, and yield each result as soon as it is there.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.decode import decode
+from deepvis_caffe.dataset.image_files import decode
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.model.schema_pb2 import Datum

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from deepvis_caffe.cluster.shares import share
-from deepvis_caffe.cluster.spawn import SPAWN, live_with_parent, quiet_start
+from deepvis_caffe.cluster.cores import share
+from deepvis_caffe.cluster.process import SPAWN, live_with_parent, quiet_start
 from deepvis_caffe.dataset.loader import Batch, Floats, pieces, prepare
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net

@@ -1,4 +1,12 @@
-"""What is kept of one layer: its units' strongest images and statistics, mergeable."""
+"""What is kept of one layer: its units' strongest images and statistics, mergeable.
+
+Fixed bins need no pass to find a range, and histograms of parts add up. Each bin of either sign is
+a factor of sqrt(2) wide, from 2^-12 to 2^20; 0 has a bin of its own, and the outermost take the
+rest.
+
+The order is total: a higher value first, and of equal values the image that comes first. So tables
+can be merged in any order and any grouping with one result, that of a single pass.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +15,106 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.histogram import BINS, count_values
 from deepvis_caffe.dataset.moments import Moments
 from deepvis_caffe.dataset.reduction import Reduction
-from deepvis_caffe.dataset.top import Top
+
+HALF_OCTAVES = np.arange(-24, 41)
+POSITIVE = 2.0 ** (HALF_OCTAVES / 2)
+# Bin k of the histogram holds EDGES[k] <= value < EDGES[k + 1]; the middle one is exactly 0.
+EDGES = np.concatenate(
+    [[-np.inf], -POSITIVE[:0:-1], [0.0], [np.nextafter(0, 1)], POSITIVE[1:], [np.inf]]
+)
+BINS = len(EDGES) - 1
+
+
+def count_values(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The histogram of each column of (N, C): int64 (C, `BINS`)."""
+    bins = np.searchsorted(EDGES, values.astype(np.float64), side="right") - 1
+    units = values.shape[1]
+    places = np.clip(bins, 0, BINS - 1) + BINS * np.arange(units)
+    return np.bincount(places.ravel(), minlength=units * BINS).reshape(units, BINS)
+
+
+NONE = -1  # where there are fewer images than places
+
+
+@dataclass(frozen=True, eq=False)
+class Top:
+    """For each of C units, its K strongest activations, at most one an image.
+
+    Attributes
+    ----------
+    value
+        float32 (C, K), descending; -inf where there is none.
+    image
+        int64 (C, K), the images' numbers; `NONE` where there is none.
+    position
+        int64 (C, K), where on the unit's map, rows first; 0 for units without one.
+    """
+
+    value: NDArray[np.float32]
+    image: NDArray[np.int64]
+    position: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, units: int, count: int) -> Top:
+        """A table of `count` places for each unit, with nothing in it."""
+        shape = (units, count)
+        return cls(
+            np.full(shape, -np.inf, np.float32),
+            np.full(shape, NONE, np.int64),
+            np.zeros(shape, np.int64),
+        )
+
+    @property
+    def count(self) -> int:
+        """Places a unit."""
+        return self.value.shape[1]
+
+    def with_batch(
+        self,
+        value: NDArray[np.float32],
+        image: NDArray[np.int64],
+        position: NDArray[np.int64],
+    ) -> Top:
+        """The table after N more images.
+
+        Parameters
+        ----------
+        value, position
+            Each image's strongest activation, (N, C), finite, and where it is.
+        image
+            The images' numbers, (N,), each higher than all in the table.
+        """
+        higher = (value > self.value[:, -1]).any(axis=0) | (self.image[:, -1] == NONE)
+        units = np.flatnonzero(higher)  # few, once the table is full
+        if not len(units):
+            return self
+        images = np.broadcast_to(image, (len(units), len(image)))
+        changed = self._of(units).merged(Top(value.T[units], images, position.T[units]))
+        table = Top(self.value.copy(), self.image.copy(), self.position.copy())
+        table.value[units], table.image[units] = changed.value, changed.image
+        table.position[units] = changed.position
+        return table
+
+    def _of(self, units: NDArray[np.int64]) -> Top:
+        return Top(self.value[units], self.image[units], self.position[units])
+
+    def merged(self, other: Top) -> Top:
+        """The strongest of both; no image may be in both."""
+        value, image, position = (
+            np.concatenate([getattr(self, name), getattr(other, name)], axis=1)
+            for name in ("value", "image", "position")
+        )
+        places = np.iinfo(np.int64).max  # what is empty comes last, among -inf too
+        order = np.lexsort((np.where(image == NONE, places, image), -value), axis=1)
+        best = order[:, : self.count]
+        return Top(*(np.take_along_axis(one, best, axis=1) for one in (value, image, position)))
+
+    def renumbered(self, numbers: NDArray[np.int64]) -> Top:
+        """The same images under other numbers, by old number; ascending order must stay."""
+        image = np.where(self.image == NONE, NONE, numbers[np.maximum(self.image, 0)])
+        return Top(self.value, image, self.position)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,30 @@
-"""What a dataset says of one unit, ready to be shown: ``(scan, layer, unit) -> UnitStatistics``."""
+"""What a dataset says of one unit, ready to be shown: ``(scan, layer, unit) -> UnitStatistics``.
+
+Selectivity is the class selectivity index of Morcos et al. 2018, "On the importance of single
+directions for generalization": (most - rest) / (most + rest), where `most` is the mean activation
+over the images of the class that excites the unit most, and `rest` the mean of the other classes'
+means. It is between 0 and 1 for units that are never negative, as behind a ReLU, and not defined
+for others.
+"""
 
 from __future__ import annotations
 
+import csv
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.correlation import Pairs, strongest
-from deepvis_caffe.dataset.histogram import EDGES
+from deepvis_caffe.dataset.layer_scan import EDGES, NONE, Classes, LayerScan
 from deepvis_caffe.dataset.moments import ROUNDING, Moments
 from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.files import whole_file
+from deepvis_caffe.model.labels import Labels, label_of
 
 MOST_ALIKE = 3
 MOST_RELATED = 6  # either way
@@ -26,7 +40,7 @@ class Bars:
         Images in each bin; empty where there were none.
     edges
         One more than there are bins; the first may be -inf and the last inf, see
-        `deepvis_caffe.dataset.histogram`.
+        `deepvis_caffe.dataset.layer_scan`.
     """
 
     counts: tuple[int, ...]
@@ -114,3 +128,169 @@ def related(moments: Moments, unit: int, count: int = MOST_RELATED) -> tuple[Pai
     with np.errstate(divide="ignore", invalid="ignore"):
         row = np.clip(moments.products[unit] / (spread[unit] * spread), -1, 1)
     return strongest(row, unit, count, 1), strongest(row, unit, count, -1)
+
+
+@dataclass(frozen=True)
+class UnitRow:
+    """One unit over a dataset.
+
+    Attributes
+    ----------
+    unit, label
+        Which, and its name.
+    mean, deviation
+        Over every position of every image.
+    zeros
+        Share of those values that are exactly 0.
+    active
+        Share of images in which it is above 0 somewhere.
+    highest
+        The strongest activation, in `image`.
+    image
+        The name of that image; empty where there is none.
+    dead
+        Whether it is above 0 in no image.
+    nearest, correlation
+        The unit of the layer that it goes with most, either way, and how: Pearson's correlation
+        over all positions and images. None where that was not kept, or it never changes.
+    selectivity, best_class
+        See above; None without classes, or where it is not defined.
+    """
+
+    unit: int
+    label: str | None
+    mean: float
+    deviation: float
+    zeros: float
+    active: float
+    highest: float
+    image: str
+    dead: bool
+    nearest: int | None = None
+    correlation: float | None = None
+    selectivity: float | None = None
+    best_class: int | None = None
+
+
+def unit_rows(scan: Scan, layer: str, labels: Labels = ()) -> list[UnitRow]:
+    """Statistics of every unit of a layer."""
+    found = scan.layers[layer]
+    deviation, zeros = found.moments.deviation(), found.zeros / max(found.moments.count, 1)
+    nearest, correlation = _nearest(found)
+    index, best = selectivity(found.classes, found.moments.mean)
+    rows = []
+    for unit in range(found.units):
+        image = int(found.top.image[unit, 0])
+        rows.append(
+            UnitRow(
+                unit=unit,
+                label=label_of(labels, unit, found.units),
+                mean=float(found.moments.mean[unit]),
+                deviation=float(deviation[unit]),
+                zeros=float(zeros[unit]),
+                active=float(found.active[unit] / max(scan.images, 1)),
+                highest=float(found.high[unit]),
+                image=scan.names[image] if image != NONE else "",
+                dead=bool(found.active[unit] == 0),
+                nearest=None if math.isnan(correlation[unit]) else int(nearest[unit]),
+                correlation=_number(correlation[unit]),
+                selectivity=_number(index[unit]),
+                best_class=None if best[unit] is None else best[unit],
+            )
+        )
+    return rows
+
+
+def selectivity(
+    classes: Classes, mean: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], list[int | None]]:
+    """Each unit's class selectivity index, and the class that excites it most.
+
+    Parameters
+    ----------
+    mean
+        (C,), used for its length.
+
+    Returns
+    -------
+    index
+        float64 (C,), NaN where it is not defined.
+    best
+        The label of that class; None without classes.
+    """
+    units = len(mean)
+    if len(classes.label) < 2:
+        return np.full(units, np.nan), [None] * units
+    means = classes.total / classes.count[:, None]
+    first = means.argmax(axis=0)
+    most = means.max(axis=0)
+    rest = (means.sum(axis=0) - most) / (len(means) - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        index = (most - rest) / (most + rest)
+    index[(means < 0).any(axis=0) | ~(most + rest > 0)] = np.nan
+    return index, [int(classes.label[which]) for which in first]
+
+
+def write_table(path: Path, rows: Sequence[UnitRow]) -> Path:
+    """Write a CSV file, a row a unit; what is not known is empty.
+
+    Raises
+    ------
+    ImageError
+        It cannot be written.
+    """
+    names = list(UnitRow.__dataclass_fields__)
+    return write_csv(path, names, ([_cell(getattr(row, name)) for name in names] for row in rows))
+
+
+def write_skipped(path: Path, scan: Scan) -> Path:
+    """Write the images that could not be used, and why, as a CSV file."""
+    return write_csv(path, ["image", "why"], scan.skipped)
+
+
+def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
+    """Write a CSV file whole or not at all.
+
+    Parameters
+    ----------
+    rows
+        Of any number, each as long as `head`.
+
+    Raises
+    ------
+    ImageError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            writer.writerows(rows)  # type: ignore[arg-type]
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def _nearest(layer: LayerScan) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For each unit the other one that it goes with most, and their correlation, or NaN."""
+    full = layer.moments.correlation()
+    units = layer.units
+    if full is None or units < 2:
+        return np.zeros(units, np.int64), np.full(units, np.nan)
+    others = np.where(np.eye(units, dtype=bool), np.nan, full)
+    strength = np.where(np.isnan(others), -1, np.abs(others))
+    nearest = strength.argmax(axis=1)
+    return nearest, others[np.arange(units), nearest]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError, UnknownNameError
+from deepvis_caffe.model.deploy import is_data
 from deepvis_caffe.model.graph import Layer
-from deepvis_caffe.model.inputs import is_data
 from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.preprocess import Preprocessor

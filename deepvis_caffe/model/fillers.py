@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.model.geometry import convolution_window
 from deepvis_caffe.model.graph import Graph, Layer
 from deepvis_caffe.model.shapes import Shapes
+from deepvis_caffe.model.sliding_window import convolution_window
 
 Array = NDArray[np.float32]
 

@@ -14,10 +14,10 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepvis_caffe.model.geometry import Window, convolution_window, pooling_window
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
+from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.model import Model

@@ -6,14 +6,12 @@ Start reading at `deepvis_caffe.optimizer.ascent`, the loop.
 """
 
 from deepvis_caffe.optimizer.ascent import ascend
-from deepvis_caffe.optimizer.objective import Objective, Position
+from deepvis_caffe.optimizer.objectives import Objective, Position
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS, preset
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate, Slope
-from deepvis_caffe.optimizer.record import MetTop
-from deepvis_caffe.optimizer.result import AscentResult, AscentResults
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults, MetTop, Step
 from deepvis_caffe.optimizer.run import ascent_params, optimize
-from deepvis_caffe.optimizer.step import Step
 
 __all__ = [
     "PRESETS",

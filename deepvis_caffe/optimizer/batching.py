@@ -13,8 +13,8 @@ import numpy as np
 
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.input_window import Window
 from deepvis_caffe.model.shapes import infer
-from deepvis_caffe.model.window import Window
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
-from deepvis_caffe.optimizer.rates import GrayLevels, Rate
+from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
 from deepvis_caffe.optimizer.start import check_start
 
 PERCENTILES = (
@@ -73,10 +73,10 @@ class AscentParams:
         it. Oygard 2015, "Visualizing GoogLeNet classes".
     total_variation
         Step against the total variation, in gray levels where a lone pixel sticks out; see
-        `deepvis_caffe.optimizer.operators.smooth_variation`.
+        `deepvis_caffe.optimizer.regularizers.smooth_variation`.
     shift
         Each step the net is shown the image moved by up to this part of its sides, in [0, 1); see
-        `deepvis_caffe.optimizer.views`.
+        `deepvis_caffe.optimizer.transforms`.
     scale
         ... magnified or shrunk by a random factor of up to ``1 + scale``.
     rotation
@@ -92,7 +92,7 @@ class AscentParams:
         photographs, which are nearly gray.
     diversity
         Step away from the other images of the same unit, in gray levels; see
-        `deepvis_caffe.optimizer.diversity`.
+        `deepvis_caffe.optimizer.regularizers`.
 
     Raises
     ------
@@ -215,3 +215,53 @@ def _whole(number: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+NAMED = (
+    "decay",
+    "blur_width",
+    "blur_every",
+    "value_percentile",
+    "norm_percentile",
+    "benefit_percentile",
+    "contribution_percentile",
+    "iterations",
+)
+
+
+def in_words(params: AscentParams, rate: bool = False) -> str:
+    """The regularizers in one line, and the rate where it is asked for."""
+    p = params
+    parts = [
+        f"decay {p.decay:g}" if p.decay else "",
+        f"blur {p.blur_width:g} px every {p.blur_every}" if p.blurs else "",
+        f"clips values under {p.value_percentile:g}%" if p.value_percentile else "",
+        f"clips norms under {p.norm_percentile:g}%" if p.norm_percentile else "",
+        f"clips benefits under {p.benefit_percentile:g}%" if p.benefit_percentile else "",
+        f"clips contributions under {p.contribution_percentile:g}%"
+        if p.contribution_percentile
+        else "",
+    ]
+    parts += [  # what has no words of its own here, by its name
+        f"{one.name.replace('_', ' ')} {getattr(p, one.name):g}"
+        for one in fields(p)
+        if isinstance(getattr(p, one.name), int | float)
+        and one.name not in NAMED
+        and getattr(p, one.name) != one.default
+    ]
+    said = ", ".join(part for part in parts if part) or "no regularization"
+    return f"{said}; {rate_in_words(p.rate)}" if rate else said
+
+
+def rate_in_words(rate: Rate) -> str:
+    """A learning rate in a few words."""
+    match rate:
+        case GrayLevels(levels):
+            return f"{levels:g} gray levels a step"
+        case Constant(lr):
+            return f"rate {lr:g}"
+        case Progress(max_lr, desired):
+            return f"progress {desired:g}, rate at most {max_lr:g}"
+        case Progress01(max_lr, early, late):
+            return f"progress {early:g}, late {late:g}, rate at most {max_lr:g}"
+    return type(rate).__name__

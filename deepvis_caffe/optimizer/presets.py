@@ -1,16 +1,32 @@
-"""Sets of parameters by number or name: the paper's four (Table 1), with its toolbox's rates; ours.
+"""Named sets of parameters: the paper's four (Table 1), ours, and the user's own in a JSON file.
 
-A user's own, kept by name in a file, are in `deepvis_caffe.optimizer.saved`.
+A user's own, kept by name in a file, are in `deepvis_caffe.optimizer.presets`.
+
+The file holds what `AscentParams.record` gives, by name::
+
+    {"crisp": {"decay": 0.001, "blur_width": 0.7, "blur_every": 4, ...,
+               "rate": {"type": "GrayLevels", "levels": 5.0}, "iterations": 300}}
+
+A parameter that is left out has its default. Every entry is checked when the file is read.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any, get_type_hints
 
-from deepvis_caffe.errors import UnknownNameError
+from pydantic import TypeAdapter, ValidationError
+
+from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
+from deepvis_caffe.files import write_text
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress
+from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.settings.fields import PRESET_NAME
 
 # Ours, after Olah et al. 2017; tuned with a classifier that no objective sees, see
 # benchmarks/README.md. Its rate is in gray levels already, so "auto" and "paper" mean the same.
@@ -76,3 +92,158 @@ def preset(which: int | str) -> AscentParams:
     if which not in PRESETS:
         raise UnknownNameError("preset", str(which), map(str, PRESETS))
     return PRESETS[which]
+
+
+RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
+RESERVED = ("all", "none")  # words that flags take for something else
+
+
+def find_preset(which: int | str, path: Path) -> int | str | AscentParams:
+    """What `optimize` takes for a preset that is named in the settings.
+
+    Parameters
+    ----------
+    which
+        Number or name.
+    path
+        The file with the user's own; it need not be there.
+
+    Returns
+    -------
+    int, str or AscentParams
+        A built-in preset's number or name as it is, the parameters of one of the user's own.
+
+    Raises
+    ------
+    UnknownNameError
+        Neither knows it; the message lists all that there are.
+    SettingsError
+        The file is needed, and is not right.
+    """
+    if which in PRESETS:
+        return which
+    own = read_presets(path)
+    if which not in own:
+        raise UnknownNameError("preset", str(which), [*map(str, PRESETS), *own], str(path))
+    return own[str(which)]
+
+
+def read_presets(path: Path) -> dict[str, AscentParams]:
+    """The presets of a file, all checked; none where there is no file.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or an entry is no set of parameters: with file and entry.
+    """
+    return {name: _checked(record, path, name) for name, record in _read(path).items()}
+
+
+def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = False) -> Path:
+    """Add a preset to a file, which is made where there is none and written whole or not at all.
+
+    Raises
+    ------
+    SettingsError
+        The name does not fit, is built in or is taken, or the file is not right.
+    """
+    if not re.fullmatch(PRESET_NAME, name) or name.lower() in RESERVED:
+        raise SettingsError(
+            f"a preset cannot be named {name!r}: a name is a letter and then letters, digits, "
+            f"dots, dashes and underscores, and none of {', '.join(RESERVED)}"
+        )
+    if name in PRESETS:
+        raise SettingsError(f"{name!r} is a built-in preset; choose another name")
+    known = read_presets(path)  # all of it is checked before anything is written
+    if name in known and known[name] != params and not overwrite:
+        raise SettingsError(
+            f"{path} holds another preset named {name!r}; choose another name, or give "
+            f"--overwrite to lose it. Names that are taken: {', '.join(known)}"
+        )
+    text = json.dumps({**_read(path), name: params.record()}, indent=1) + "\n"
+    try:
+        return write_text(path, text)
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def params_from_record(record: Mapping[str, Any]) -> AscentParams:
+    """The inverse of `AscentParams.record`.
+
+    Raises
+    ------
+    SettingsError, UnknownNameError
+        An unknown parameter or rate, or a value that does not fit.
+    """
+    if not isinstance(record, Mapping):
+        raise SettingsError(f"expected an object of parameters, got {record!r}")
+    kinds = _kinds(AscentParams)
+    for name in record:
+        if name not in kinds:
+            raise UnknownNameError("ascent parameter", name, kinds)
+    values: dict[str, Any] = {
+        name: _rate(value) if name == "rate" else _typed(name, value, kinds[name])
+        for name, value in record.items()
+    }
+    return AscentParams(**values)
+
+
+def _rate(record: Any) -> Rate:
+    if not isinstance(record, Mapping) or "type" not in record:
+        example = '{"type": "GrayLevels", "levels": 4}'
+        raise SettingsError(f"rate must be an object such as {example}; got {record!r}")
+    kind, own = record["type"], {name: record[name] for name in record if name != "type"}
+    if kind not in RATES:
+        raise UnknownNameError("rate", str(kind), RATES)
+    kinds = _kinds(RATES[kind])
+    for name in own:
+        if name not in kinds:
+            raise UnknownNameError(f"parameter of {kind}", name, kinds)
+    typed = {name: _typed(f"{name} of {kind}", own[name], kinds[name]) for name in own}
+    try:
+        rate: Rate = RATES[kind](**typed)
+    except TypeError as error:  # a parameter without a default is not there
+        raise SettingsError(f"rate {kind} takes {', '.join(kinds)}: {error}") from error
+    return rate
+
+
+def _kinds(of: type) -> dict[str, Any]:
+    """The type of each field of a dataclass."""
+    hints = get_type_hints(of)
+    return {one.name: hints[one.name] for one in fields(of)}
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """`value` if JSON has it in this type: a number is not a word, nor true a number."""
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].lower()
+        raise SettingsError(f"{name} cannot be {value!r}: {reason}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the file holds, by name, as it is written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"cannot read the presets {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(
+            f"the presets {path} are not JSON: {error}; mend the file or move it away"
+        ) from error
+    if not isinstance(content, dict):
+        raise SettingsError(
+            f"the presets {path} must be an object, a set of parameters by each name; got "
+            f"{type(content).__name__}"
+        )
+    return content
+
+
+def _checked(record: Any, path: Path, name: str) -> AscentParams:
+    try:
+        return params_from_record(record)
+    except DeepVisError as error:
+        raise SettingsError(f"{path}: preset {name!r}: {error}") from error

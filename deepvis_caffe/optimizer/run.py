@@ -13,12 +13,16 @@ import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.window import Window, window_of
+from deepvis_caffe.model.input_window import Window, window_of
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
-from deepvis_caffe.optimizer.objective import (
+from deepvis_caffe.optimizer.objectives import (
+    LAYER,
+    Direction,
     Objective,
     Position,
+    check_targets,
+    name_of,
     plain_position,
     resolve_position,
 )
@@ -26,10 +30,8 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.result import AscentResult, AscentResults
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Step
 from deepvis_caffe.optimizer.start import first_images
-from deepvis_caffe.optimizer.step import Step
-from deepvis_caffe.optimizer.targets import LAYER, Direction, check_targets, name_of
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -64,7 +66,7 @@ def optimize(
         below its ReLU. Or a blob's name.
     units
         Channels of that layer; or, in their place, sums of channels, directions and the whole
-        layer, see `deepvis_caffe.optimizer.targets`.
+        layer, see `deepvis_caffe.optimizer.objectives`.
     seeds
         Each starts another image of every unit.
     preset
@@ -95,7 +97,7 @@ def optimize(
         not begun are left out.
     watch
         Called after every step, between `progress` and `cancel`, with what can be seen of it; see
-        `deepvis_caffe.optimizer.step`. The net may be used for anything there: ``forward`` and
+        `deepvis_caffe.optimizer.result`. The net may be used for anything there: ``forward`` and
         ``backward`` of other images, of any size, change nothing in the result.
     **changes
         Fields of `AscentParams` to set in place of the preset's, for example ``blur_width=0.5``,

@@ -9,18 +9,17 @@ from pathlib import Path
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.viewer.catalogue import Entry, catalogue
-from deepvis_caffe.viewer.compute import Compute
-from deepvis_caffe.viewer.correlations import Correlations
-from deepvis_caffe.viewer.frame import Frame, Newest
-from deepvis_caffe.viewer.library import Library
-from deepvis_caffe.viewer.request import Result
+from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.compute.request import Result
+from deepvis_caffe.viewer.compute.synthesis import Making, Synthesis
+from deepvis_caffe.viewer.compute.threads import Frame, Newest
+from deepvis_caffe.viewer.compute.worker import Worker
+from deepvis_caffe.viewer.disk.correlations import Correlations
+from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.sources.player import Player
-from deepvis_caffe.viewer.sources.pushed import Pushed
-from deepvis_caffe.viewer.sources.source import Source
-from deepvis_caffe.viewer.state import Scene
-from deepvis_caffe.viewer.synthesis import Making, Synthesis
-from deepvis_caffe.viewer.worker import Worker
+from deepvis_caffe.viewer.sources.source import Pushed, Source
+from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
+from deepvis_caffe.viewer.state.state import Scene
 
 log = logging.getLogger(__name__)
 

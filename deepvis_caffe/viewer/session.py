@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.actions import BY_KEY, BY_NAME, help_table
-from deepvis_caffe.viewer.frame import Frame, Newest
-from deepvis_caffe.viewer.layout import grid_aspect, within_limits
-from deepvis_caffe.viewer.mouse import MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.compute.request import Result, request_of
+from deepvis_caffe.viewer.compute.threads import Frame, Newest
+from deepvis_caffe.viewer.disk.recorder import Recorder
+from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.panes.layers import first_row
-from deepvis_caffe.viewer.recorder import Recorder
-from deepvis_caffe.viewer.relations import Relations
-from deepvis_caffe.viewer.request import Result, request_of
-from deepvis_caffe.viewer.screen import Screen
+from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
+from deepvis_caffe.viewer.panes.screen import Screen
+from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.sources.source import Source
-from deepvis_caffe.viewer.sources.top import top_source
-from deepvis_caffe.viewer.state import State
-from deepvis_caffe.viewer.view import Hover, Status, UnitPictures, View
+from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, help_table
+from deepvis_caffe.viewer.state.mouse import MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.state import State
+from deepvis_caffe.viewer.state.view import Hover, Status, UnitPictures, View
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts

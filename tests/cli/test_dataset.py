@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-import small_model
-from image_sets import slow_pass, slow_top, write_folder
+from helpers import small_model
+from helpers.image_sets import slow_pass, slow_top, write_folder
 from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv

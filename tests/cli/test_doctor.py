@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
 from typer.testing import CliRunner
 
 from deepvis_caffe.cli.doctor import check_results

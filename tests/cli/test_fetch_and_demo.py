@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe import fetch as fetching
-from deepvis_caffe.cli import demo, demo_images
+from deepvis_caffe.cli import demo
 from deepvis_caffe.cli.demo import Part
 from deepvis_caffe.cli.main import app
 from deepvis_caffe.resources import resource
@@ -101,9 +101,9 @@ def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_demo_of_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = (demo_images.Part("conv/1", {0: "edges", 3: ""}), demo_images.Part("fc", {1: ""}))
-    monkeypatch.setattr(demo_images, "PARTS", parts)
-    monkeypatch.setattr(demo_images, "COUNT", 4)
+    parts = (demo.ImagePart("conv/1", {0: "edges", 3: ""}), demo.ImagePart("fc", {1: ""}))
+    monkeypatch.setattr(demo, "IMAGE_PARTS", parts)
+    monkeypatch.setattr(demo, "COUNT", 4)
     monkeypatch.setattr("deepvis_caffe.image.sample_images", lambda more: ("text", "rocket"))
     command = ("demo", "--real-images", "--engine", "torch", "-o", "pictures")
     text = _deepvis(*command).stdout

@@ -12,15 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
 from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv
 from deepvis_caffe.cli.main import app
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.experiments.search import trial
 from deepvis_caffe.optimizer import AscentParams
-from deepvis_caffe.optimizer.saved import read_presets
-from deepvis_caffe.optimizer.search import trial
+from deepvis_caffe.optimizer.presets import read_presets
 
 SHORT = ("--iterations", "3")
 

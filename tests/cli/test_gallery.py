@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from results_folder import add_pictures, add_run, record
+from helpers.results_folder import add_pictures, add_run, record
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe.cli.main import app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import small_model
+from helpers import small_model
 from typer.testing import CliRunner
 
 from deepvis_caffe.cli.main import app

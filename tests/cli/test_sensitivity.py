@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
-from image_sets import slow_pass, write_folder
+from helpers import small_model
+from helpers.image_sets import slow_pass, write_folder
 from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv

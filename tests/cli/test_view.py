@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import small_model
+from helpers import small_model
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe.cli.main import app

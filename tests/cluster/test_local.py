@@ -6,13 +6,13 @@ import os
 import signal
 from pathlib import Path
 
-import cluster_work as work
 import pytest
-from own_group import group_size, start_script
-from waiting import eventually
+from helpers import cluster_work as work
+from helpers.own_group import group_size, start_script
+from helpers.waiting import eventually
 
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
-from deepvis_caffe.cluster.shares import find_gpus, share, threads_each
+from deepvis_caffe.cluster.cores import find_gpus, share, threads_each
 from deepvis_caffe.errors import ClusterError
 
 
@@ -78,7 +78,7 @@ def test_how_a_worker_died_is_told() -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-import cluster_work as work
+from helpers import cluster_work as work
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
 
 if __name__ == "__main__":
@@ -117,7 +117,7 @@ def test_nothing_is_left_running_and_no_worker_prints(tmp_path: Path, how: str) 
 
 
 LEFT_OPEN = """
-import cluster_work as work
+from helpers import cluster_work as work
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
 
 if __name__ == "__main__":

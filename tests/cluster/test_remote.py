@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cluster_work as work
 import pytest
 from distributed import LocalCluster
-from waiting import eventually
+from helpers import cluster_work as work
+from helpers.waiting import eventually
 
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cluster_work as work
 import numpy as np
 import pytest
-import small_model
+from helpers import cluster_work as work
+from helpers import small_model
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where, run_tasks

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import small_model
-from cluster_work import mortal_net, small_net
 from distributed import Client
-from image_sets import slow_pass, slow_top, write_folder
+from helpers import small_model
+from helpers.cluster_work import mortal_net, small_net
+from helpers.image_sets import slow_pass, slow_top, write_folder
 
 from deepvis_caffe.cluster import DaskCluster
-from deepvis_caffe.dataset.open import open_source
-from deepvis_caffe.dataset.run import scan_dataset
+from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams
+from deepvis_caffe.jobs.scan import scan_dataset
 
 
 def test_a_cluster_finds_the_same_to_the_last_bit(address: str, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import signal
 from functools import partial
 from pathlib import Path
 
-import decoder_work
 import numpy as np
 import pytest
-from decoder_work import PREPROCESSOR, Drawn, picture
-from engine_nets import conv, load_text, net_text
-from own_group import start_script
-from waiting import eventually
+from helpers import decoder_work
+from helpers.decoder_work import PREPROCESSOR, Drawn, picture
+from helpers.engine_nets import conv, load_text, net_text
+from helpers.own_group import start_script
+from helpers.waiting import eventually
 
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
 from deepvis_caffe.dataset.decoders import FEWEST, PIECE, TRIES, Decoders, worth_decoders

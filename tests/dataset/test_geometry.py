@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from engine_nets import conv, layer, load_text, net_text
+from helpers.engine_nets import conv, layer, load_text, net_text
 
-from deepvis_caffe.dataset.geometry import cut, field_of, picture_box, place_of, seen_box
+from deepvis_caffe.dataset.top_images import cut, field_of, picture_box, place_of, seen_box
 from deepvis_caffe.model.preprocess import Preprocessor
 
 

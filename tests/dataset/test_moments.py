@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepvis_caffe.dataset.histogram import BINS, EDGES, count_values
+from deepvis_caffe.dataset.layer_scan import BINS, EDGES, count_values
 from deepvis_caffe.dataset.moments import Moments
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_nets import conv, load_text, net_text
+from helpers.engine_nets import conv, load_text, net_text
 
-from deepvis_caffe.dataset.open import open_source
-from deepvis_caffe.dataset.passes import HELD, lanes_for, read_batches
+from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.reduction import Reduction, reduce_value
+from deepvis_caffe.dataset.scan import HELD, lanes_for, read_batches
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import write_image
 

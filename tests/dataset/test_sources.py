@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepvis_caffe.dataset.decode import decode
+from deepvis_caffe.dataset.image_files import decode
 from deepvis_caffe.dataset.loader import in_order, load_batches
-from deepvis_caffe.dataset.open import open_source
+from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.source import every, unique
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import write_image

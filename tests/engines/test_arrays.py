@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from array_ops import OPS
+from helpers.array_ops import OPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

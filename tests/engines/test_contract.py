@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import arrays, conv, layer, load_text, net_text, noise, relative_error, relu
+from helpers.engine_nets import (
+    arrays,
+    conv,
+    layer,
+    load_text,
+    net_text,
+    noise,
+    relative_error,
+    relu,
+)
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError, UnknownNameError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from agreement import assert_engines_agree, few
-from engine_nets import layer, net_text, relu
+from helpers.agreement import assert_engines_agree, few
+from helpers.engine_nets import layer, net_text, relu
 from hypothesis import assume, given
 from hypothesis import strategies as st
 

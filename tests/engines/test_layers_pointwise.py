@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import assert_engines_agree, few
-from engine_nets import layer, net_text
+from helpers.agreement import assert_engines_agree, few
+from helpers.engine_nets import layer, net_text
 from hypothesis import given
 from hypothesis import strategies as st
 

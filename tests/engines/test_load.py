@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import layer, net_text, relu
+from helpers.engine_nets import layer, net_text, relu
 
 from deepvis_caffe.engines.base import EngineChoice
 from deepvis_caffe.engines.load import (

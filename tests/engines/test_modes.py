@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import slow_layers as slow
-from engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
+from helpers import slow_layers as slow
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
 
 LRN = "lrn_param { local_size: 3 alpha: 5 beta: 0.75 %s }"
 

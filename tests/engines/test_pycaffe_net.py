@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import (
+from google.protobuf import text_format
+from helpers.engine_nets import (
     arrays,
     conv,
     layer,
@@ -23,7 +24,6 @@ from engine_nets import (
     relu,
     weights_for,
 )
-from google.protobuf import text_format
 
 from deepvis_caffe.engines.load import choose_engine, load_net
 from deepvis_caffe.engines.pycaffe.library import choose_device, enter_device, import_caffe
@@ -378,7 +378,7 @@ def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
     import sys
     sys.path.insert(0, "tests")
     from pathlib import Path
-    from engine_nets import load_net, noise, weights_for
+    from helpers.engine_nets import load_net, noise, weights_for
     path = Path(sys.argv[1])
     net = load_net(path, weights_for(path), "pycaffe")
     net.forward(noise(2, 3, 8, 9))

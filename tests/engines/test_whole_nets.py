@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import noise, relative_error, weights_for
+from helpers.engine_nets import noise, relative_error, weights_for
 
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.engines.pycaffe import PycaffeNet

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from engine_nets import conv, layer, net_text
 from google.protobuf import text_format
+from helpers.engine_nets import conv, layer, net_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from caffe_verdict import caffe_verdicts
 from google.protobuf import text_format
+from helpers.caffe_verdict import caffe_verdicts
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Value

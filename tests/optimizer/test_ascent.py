@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from array_ops import OPS
-from fake_nets import FakeNet, bumps, linear
+from helpers.array_ops import OPS
+from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_nets import conv, load_text, net_text
+from helpers.engine_nets import conv, load_text, net_text
 
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer import batching

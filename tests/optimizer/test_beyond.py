@@ -6,8 +6,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from array_ops import OPS
-from fake_nets import FakeNet, bumps, linear
+from helpers.array_ops import OPS
+from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import affine_transform, gaussian_filter
@@ -23,17 +23,23 @@ from deepvis_caffe.optimizer import (
     optimize,
     preset,
 )
-from deepvis_caffe.optimizer.blur import blur_matrix, falling_blur
-from deepvis_caffe.optimizer.diversity import COARSE, diversity, similarity_slope
 from deepvis_caffe.optimizer.preconditioner import (
     color_mix,
     padded,
     preconditioner,
     spectrum,
 )
+from deepvis_caffe.optimizer.regularizers import (
+    COARSE,
+    blur_matrix,
+    diversity,
+    falling_blur,
+    similarity_slope,
+    total_variation,
+    variation_slope,
+)
 from deepvis_caffe.optimizer.start import first_images
-from deepvis_caffe.optimizer.variation import total_variation, variation_slope
-from deepvis_caffe.optimizer.views import STREAM, affine_maps
+from deepvis_caffe.optimizer.transforms import STREAM, affine_maps
 
 SHAPE = (3, 8, 7)
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from engine_nets import conv, layer, load_text, net_text, noise, relu
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
+from helpers.slow_ascent import RATES, Run, climb
 from scipy.signal import convolve, correlate
-from slow_ascent import RATES, Run, climb
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.optimizer import AscentResult, Constant, Progress, Progress01, optimize

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from array_ops import OPS
+from helpers.array_ops import OPS
 
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Slope

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_ops import OPS
-from engine_nets import conv, load_text, net_text, relu
+from helpers.array_ops import OPS
+from helpers.engine_nets import conv, load_text, net_text, relu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
-from deepvis_caffe.optimizer.ascent import LOOK_EVERY
-from deepvis_caffe.optimizer.objective import Objective
-from deepvis_caffe.optimizer.reader import FEW, Reader
+from deepvis_caffe.optimizer.ascent import FEW, LOOK_EVERY, Reader
+from deepvis_caffe.optimizer.objectives import Objective
 
 UNITS = 40
 

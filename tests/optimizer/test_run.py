@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import conv, layer, load_text, net_text, relu
-from fake_nets import FakeNet, bumps, linear
+from helpers.engine_nets import conv, layer, load_text, net_text, relu
+from helpers.fake_nets import FakeNet, bumps, linear
 
 import deepvis_caffe
 from deepvis_caffe.engines.base import Net

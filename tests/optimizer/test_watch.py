@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_nets import conv, layer, load_text, net_text, noise, relu
-from fake_nets import FakeNet, bumps
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
+from helpers.fake_nets import FakeNet, bumps
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
 from deepvis_caffe.optimizer import AscentParams, GrayLevels, Step, optimize

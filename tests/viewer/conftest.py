@@ -14,7 +14,7 @@ def broken_panes() -> Iterator[list[str]]:
     found: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("deepvis_caffe.viewer.panes.guard")
+    log = logging.getLogger("deepvis_caffe.viewer.panes.pane")
     log.addHandler(handler)
     yield found
     log.removeHandler(handler)

@@ -9,15 +9,15 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from small_model import LABELS, write_model
+from helpers.small_model import LABELS, write_model
 
 import deepvis_caffe as dv
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
+from deepvis_caffe.viewer.compute.synthesis import Making
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
-from deepvis_caffe.viewer.synthesis import Making
 
 FRAMES = 500  # of each half
 KEYS = ("o", "down", "right", "b", "d", "u", "a", "o", "s", "m", "t", "z", "T", "g", "esc")

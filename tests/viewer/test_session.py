@@ -12,27 +12,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_model import LABELS, write_model
-from waiting import eventually
+from helpers.small_model import LABELS, write_model
+from helpers.waiting import eventually
 
 import deepvis_caffe as dv
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
-from deepvis_caffe.viewer import library as library_module
-from deepvis_caffe.viewer import patterns as patterns_module
-from deepvis_caffe.viewer.actions import help_table
-from deepvis_caffe.viewer.frame import Frame
+from deepvis_caffe.viewer.compute.request import Request, Result
+from deepvis_caffe.viewer.compute.synthesis import Making
+from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.disk import library as library_module
+from deepvis_caffe.viewer.disk import thumbnails as patterns_module
 from deepvis_caffe.viewer.headless import run_headless
-from deepvis_caffe.viewer.mouse import mouse_help
+from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.parts import Parts
-from deepvis_caffe.viewer.request import Request, Result
-from deepvis_caffe.viewer.screen import Screen
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
-from deepvis_caffe.viewer.state import State
-from deepvis_caffe.viewer.synthesis import Making
+from deepvis_caffe.viewer.state.actions import help_table
+from deepvis_caffe.viewer.state.mouse import mouse_help
+from deepvis_caffe.viewer.state.state import State
 
 Start = Callable[..., Session]
 
@@ -79,7 +79,7 @@ def shown(session: Session) -> int | None:
 
 
 def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
-    from deepvis_caffe.viewer.actions import BY_KEY
+    from deepvis_caffe.viewer.state.actions import BY_KEY
 
     session = start()
     settle(session)

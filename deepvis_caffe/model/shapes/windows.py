@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from deepvis_caffe.model.geometry import Window, convolution_window, pooling_window
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, require, rule
+from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
 
 
 @rule("Convolution", "Deconvolution", bottoms=(1, None), tops=(1, None))

@@ -1,18 +1,61 @@
 """What a page may say: ``text of a message -> Message``, or an error.
 
+It comes from outside, so its size is read before its pixels are, and only a JPEG is read at all.
+
 All of it is checked here: types, names, ranges. Coordinates are pixels of the picture that was
 sent, from its upper left corner. Webcam pictures are no messages: they come as bytes.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from deepvis_caffe.viewer.layout import within_limits
-from deepvis_caffe.viewer.mouse import MouseKind
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.panes.layout import within_limits
+from deepvis_caffe.viewer.state.mouse import MouseKind
+
+MOST_BYTES = 1 << 20
+MOST_PIXELS = 1 << 21  # the page sends 640 x 480 at most
+
+
+def read_webcam(content: bytes) -> Picture:
+    """Read one picture.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3), RGB, uint8.
+
+    Raises
+    ------
+    ImageError
+        It is no whole JPEG file, or too large.
+    """
+    from PIL import Image
+
+    if len(content) > MOST_BYTES:
+        raise ImageError(f"a webcam picture of {len(content)} bytes; at most {MOST_BYTES} are read")
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ImageError(
+                    f"a webcam picture of {image.width} x {image.height} pixels; at most "
+                    f"{MOST_PIXELS} pixels are read"
+                )
+            return np.array(image.convert("RGB"))
+    # What Pillow raises on damage: OSError (UnidentifiedImageError too), SyntaxError, ValueError,
+    # struct.error, DecompressionBombError ...
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"a webcam picture that cannot be read: {error}") from error
+
 
 LONGEST = 500  # characters; the longest that the page sends has 70
 KEYS = (

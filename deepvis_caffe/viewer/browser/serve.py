@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deepvis_caffe.errors import ViewerError
-from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
-from deepvis_caffe.viewer.browser.surface import Surface
+from deepvis_caffe.viewer.browser.app import Gate, is_loopback
+from deepvis_caffe.viewer.browser.hub import Surface
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.browser.hub import Hub

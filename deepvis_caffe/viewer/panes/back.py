@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.panes.box import inside, letters, say, titled
-from deepvis_caffe.viewer.panes.chips import Chip, draw_chip, flow
 from deepvis_caffe.viewer.panes.colors import ACCENT, LINE, SOURCE, TEXT
 from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, paste
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import Chip, draw_chip, flow, inside, letters, say, titled
 from deepvis_caffe.viewer.panes.words import pending, short_label
-from deepvis_caffe.viewer.state import BACK_VIEWS, BACKS
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.state import BACK_VIEWS, BACKS
+from deepvis_caffe.viewer.state.view import View
 
 TIPS = {
     "off": "no backward pass",

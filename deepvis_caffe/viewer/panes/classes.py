@@ -8,13 +8,13 @@ import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import label_of
-from deepvis_caffe.viewer.catalogue import Entry
-from deepvis_caffe.viewer.panes.box import inside, letters, say, titled
 from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
 from deepvis_caffe.viewer.panes.words import number, pending
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.view import View
 
 MOST = 10
 

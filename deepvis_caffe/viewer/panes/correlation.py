@@ -2,7 +2,7 @@
 
 Units stand in the order of their likeness, so that those which go together are blocks; the row and
 the column of the selected one are marked, and its row is shown once more below, thick enough to be
-read and pointed at. Its closest partners are beside that, `deepvis_caffe.viewer.panes.partners`.
+read and pointed at. Its closest partners are beside that, `deepvis_caffe.viewer.panes.correlation`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,159 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.correlation import Correlation
-from deepvis_caffe.gallery.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
+from deepvis_caffe.figures.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width, wrapped
-from deepvis_caffe.viewer.panes import partners
-from deepvis_caffe.viewer.panes.box import say
-from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, LINE, SOFT
-from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, put, write, write_middle
-from deepvis_caffe.viewer.panes.memory import ByIdentity
+from deepvis_caffe.viewer.cache import ByIdentity
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    EMPTY,
+    FAINT,
+    LINE,
+    NEGATIVE,
+    POSITIVE,
+    SOFT,
+    TEXT,
+)
+from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, put, thumb, write, write_middle
 from deepvis_caffe.viewer.panes.pane import Hit
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.panes.words import short_label
+from deepvis_caffe.viewer.state.view import Partner, View
+
+CARD_GAP = 6
+SHAPE = 3  # a strip of three images, so many times as wide as high
+LEAST_CARD, ENOUGH = 36, 3  # pixels of a strip's height; partners that are worth smaller strips
+
+
+class Card(NamedTuple):
+    """One partner: its strip, and the line of words below that."""
+
+    partner: Partner
+    strip: Rect
+    line: Rect
+
+
+def draw_partners(view: View, canvas: Picture, room: Rect, size: int) -> None:
+    """Draw both groups."""
+    for with_it, group in zip((True, False), _groups(room), strict=True):
+        cards = _cards(view, group, size, with_it)
+        head = group._replace(height=_line(size))
+        words = ("goes with" if with_it else "goes against") if cards else _none(with_it)
+        write_middle(canvas, words, head, size - 1, SOFT if cards else FAINT, "left")
+        for card in cards:
+            _draw_card(canvas, view, card, size)
+
+
+def hit_partners(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
+    """The partner at a pixel."""
+    found = view.relation.correlation
+    for with_it, group in zip((True, False), _groups(room), strict=True):
+        for card in _cards(view, group, size, with_it):
+            if card.strip.has(y, x) or card.line.has(y, x):
+                unit = card.partner.unit
+                words = partner_tip(view, found, view.state.unit, unit) if found else ""
+                return Hit("unit", unit, tip=words)
+    return None
+
+
+def partner_tip(view: View, found: Correlation, one: int, other: int) -> str:
+    """What to say of a pair: both units, their labels, and r."""
+    scene, entry = view.scene, view.scene.entries[view.state.layer]
+    names = [f"{unit} {short_label(scene, entry, unit)}".rstrip() for unit in (one, other)]
+    still = [name for name, unit in zip(names, (one, other), strict=True) if found.still[unit]]
+    if one == other:
+        return names[0] + (" never changes" if still else "")
+    if still:
+        never = f"{still[0]} never changes" if len(still) == 1 else "neither changes"
+        return f"{names[0]} and {names[1]}   {never}"
+    return f"{names[0]} and {names[1]}   r {signed(float(found.values[one, other]))}"
+
+
+def signed(value: float) -> str:
+    """Pearson's r in words: two digits, its sign always."""
+    text = f"{abs(value):.2f}"
+    return text if not float(text) else ("−" if value < 0 else "+") + text
+
+
+def _groups(room: Rect) -> tuple[Rect, Rect]:
+    """One below the other in a column, side by side in a row."""
+    if room.height >= room.width:
+        half = (room.height - CARD_GAP) // 2
+        return room._replace(height=half), room._replace(
+            top=room.top + half + CARD_GAP, height=room.height - half - CARD_GAP
+        )
+    half = (room.width - 2 * CARD_GAP) // 2
+    return room._replace(width=half), room._replace(left=room.right - half, width=half)
+
+
+def _cards(view: View, group: Rect, size: int, with_it: bool) -> list[Card]:
+    """As many cards as have room, in rows; strips as large as leaves room for three."""
+    some = [one for one in view.relation.partners if (one.value > 0) == with_it]
+    head, line = _line(size), _line(size)
+    area = Rect(group.top + head, group.left, group.height - head, group.width)
+    if not view.relation.pictured:
+        fits = max(0, area.height // line)
+        return [
+            Card(
+                one,
+                Rect(area.top, area.left, 0, 0),
+                area._replace(top=area.top + k * line, height=line),
+            )
+            for k, one in enumerate(some[:fits])
+        ]
+    columns, wide, high = _grid(area, line)
+    rows = (area.height + CARD_GAP) // (high + line + CARD_GAP)
+    cards = []
+    for place, one in enumerate(some[: rows * columns]):
+        row, column = divmod(place, columns)
+        strip = Rect(
+            area.top + row * (high + line + CARD_GAP),
+            area.left + column * (wide + CARD_GAP),
+            high,
+            wide,
+        )
+        cards.append(Card(one, strip, Rect(strip.bottom, strip.left, line, wide)))
+    return cards
+
+
+def _grid(area: Rect, line: int) -> tuple[int, int, int]:
+    """Columns, and width and height of a strip."""
+    best = (1, area.width, max(1, area.width // SHAPE))
+    for columns in range(1, 7):
+        wide = (area.width - CARD_GAP * (columns - 1)) // columns
+        high = wide // SHAPE
+        if high < LEAST_CARD:
+            break
+        best = (columns, wide, high)
+        if columns * ((area.height + CARD_GAP) // (high + line + CARD_GAP)) >= ENOUGH:
+            break
+    return best
+
+
+def _draw_card(canvas: Picture, view: View, card: Card, size: int) -> None:
+    strip, partner = card.strip, card.partner
+    if strip.height:
+        if partner.picture is None:
+            fill(canvas, strip, EMPTY)
+        else:
+            put(canvas, thumb(partner.picture, strip.height, strip.width), strip.top, strip.left)
+    value, small = signed(partner.value), size - 1
+    color = POSITIVE if partner.value > 0 else NEGATIVE
+    write_middle(canvas, value, card.line, small, color, "right")
+    entry = view.scene.entries[view.state.layer]
+    name = f"{partner.unit} {short_label(view.scene, entry, partner.unit)}".rstrip()
+    room = card.line._replace(width=max(1, card.line.width - text_width(value, small) - 6))
+    write_middle(canvas, name, room, small, TEXT, "left")
+
+
+def _none(with_it: bool) -> str:
+    return "goes with none" if with_it else "goes against none"
+
+
+def _line(size: int) -> int:
+    return round(size * 1.5)
+
 
 GAP = 6
 LEAST = 140  # pixels; a smaller matrix leaves no room for partners
@@ -65,7 +208,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
     _mark(canvas, view, found, places)
     _draw_legend(canvas, found, places.legend, size)
     if places.partners is not None:
-        partners.draw(view, canvas, places.partners, size)
+        draw_partners(view, canvas, places.partners, size)
 
 
 def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
@@ -78,12 +221,12 @@ def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
     if places.matrix.has(y, x):
         row = order[_index(y - places.matrix.top, places.matrix.height, len(order))]
         column = order[_index(x - places.matrix.left, places.matrix.width, len(order))]
-        return Hit("pair", int(row), str(column), partners.tip(view, found, int(row), int(column)))
+        return Hit("pair", int(row), str(column), partner_tip(view, found, int(row), int(column)))
     if places.row.has(y, x):
         unit = int(order[_row_index(view, found, places.row.width)[x - places.row.left]])
-        return Hit("unit", unit, tip=partners.tip(view, found, state.unit, unit))
+        return Hit("unit", unit, tip=partner_tip(view, found, state.unit, unit))
     if places.partners is not None and places.partners.has(y, x):
-        return partners.hit(view, places.partners, size, y, x)
+        return hit_partners(view, places.partners, size, y, x)
     return None
 
 

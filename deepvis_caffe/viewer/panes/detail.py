@@ -8,7 +8,7 @@ import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
-from deepvis_caffe.viewer.panes.box import letters, say, titled
+from deepvis_caffe.viewer.compute.request import Floats
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     FAINT,
@@ -20,12 +20,18 @@ from deepvis_caffe.viewer.panes.colors import (
     table,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, put, write, write_middle
-from deepvis_caffe.viewer.panes.levels import ROOT, Boost, boost_of, colour_maps
-from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
+from deepvis_caffe.viewer.panes.maps import (
+    ROOT,
+    Boost,
+    boost_of,
+    colour_maps,
+    shown_maps,
+    shows_diffs,
+)
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import letters, say, titled
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
-from deepvis_caffe.viewer.request import Floats
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.view import View
 
 
 def reads(view: View) -> Hashable:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepvis_caffe.gallery.montage import vivid
-from deepvis_caffe.gallery.views import heat, overlay, show_diff
+from deepvis_caffe.figures.montage import vivid
+from deepvis_caffe.figures.saliency import heat, overlay, show_diff
 from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.viewer.compute.request import Floats
 from deepvis_caffe.viewer.panes.colors import BROKEN
 from deepvis_caffe.viewer.panes.maps import input_diff
-from deepvis_caffe.viewer.request import Floats
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.view import View
 
 ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.text import cut, line_height, line_ink, text_width
+from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.panes.colors import TEXT, Color
 
 Align = Literal["left", "centre", "right"]
@@ -219,3 +220,23 @@ def _corner(radius: int) -> NDArray[np.uint8]:
     away = radius - np.arange(radius) - 0.5
     beyond = np.hypot(away[:, np.newaxis], away) - radius
     return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)
+
+
+MOST_BYTES = 128 << 20  # a page of a large layer's optimised images, small and as they were
+
+# With each the picture that it is of: while that lives, nobody else has its id.
+_made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)
+
+
+def thumb(picture: Picture, height: int, width: int) -> Picture:
+    """A picture as large as fits into (height, width), from memory where it was made before.
+
+    Pictures are told apart by identity: nobody may write into one that was given here.
+    """
+    key = id(picture), height, width
+    found = _made.get(key)
+    if found is None:
+        place = fitted(picture.shape[0], picture.shape[1], Rect(0, 0, height, width))
+        found = picture, resize_image(picture, place.height, place.width)
+        _made.put(key, found, sum(one.nbytes for one in found))
+    return found[1]

@@ -1,16 +1,15 @@
-"""The grid: every unit of the selected layer at once."""
+"""The grid: every unit of the selected layer at once, or one of them filling its place."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 import numpy as np
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.catalogue import Entry
-from deepvis_caffe.viewer.panes import correlation, zoomed
-from deepvis_caffe.viewer.panes.box import inside, say, titled, wide_letters
-from deepvis_caffe.viewer.panes.cells import Cells, cells_of
+from deepvis_caffe.viewer.compute.request import Floats
+from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     EMPTY,
@@ -21,14 +20,152 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
     Color,
 )
-from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, frame, put, write
-from deepvis_caffe.viewer.panes.levels import boost_of, broken, colour_maps
-from deepvis_caffe.viewer.panes.maps import shown_maps, shows_diffs
+from deepvis_caffe.viewer.panes.diff import diff_picture
+from deepvis_caffe.viewer.panes.draw import (
+    Rect,
+    blank,
+    fill,
+    fitted,
+    frame,
+    paste,
+    put,
+    thumb,
+    write,
+    write_middle,
+)
+from deepvis_caffe.viewer.panes.maps import boost_of, broken, colour_maps, shown_maps, shows_diffs
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.thumbs import thumb
-from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label
-from deepvis_caffe.viewer.request import Floats
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.panes.widgets import inside, say, titled, wide_letters
+from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.state import State, grid_shape
+from deepvis_caffe.viewer.state.view import View
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A grid of equal cells, row by row, of the units `first` to `first + count - 1`.
+
+    Attributes
+    ----------
+    top, left
+        Of the first cell.
+    height, width
+        Of a cell, without the gap.
+    gap
+        Pixels between cells.
+    """
+
+    rows: int
+    columns: int
+    top: int
+    left: int
+    height: int
+    width: int
+    gap: int
+    first: int
+    count: int
+
+    def rect(self, unit: int) -> Rect | None:
+        """The cell of a unit, None where it is on another page."""
+        place = unit - self.first
+        if not 0 <= place < self.count:
+            return None
+        row, column = divmod(place, self.columns)
+        return Rect(
+            self.top + row * (self.height + self.gap),
+            self.left + column * (self.width + self.gap),
+            self.height,
+            self.width,
+        )
+
+    def unit_at(self, y: int, x: int) -> int | None:
+        """The unit whose cell, or the gap behind it, has a pixel."""
+        row, column = (y - self.top) // self.step_y, (x - self.left) // self.step_x
+        place = row * self.columns + column
+        inside = 0 <= row < self.rows and 0 <= column < self.columns and place < self.count
+        return self.first + place if inside else None
+
+    @property
+    def step_y(self) -> int:
+        """From one row to the next."""
+        return self.height + self.gap
+
+    @property
+    def step_x(self) -> int:
+        """From one column to the next."""
+        return self.width + self.gap
+
+
+def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
+    """Lay a layer's units out in a room, as large as they go.
+
+    Maps keep their shape; numbers and lines of numbers are squares. Where a layer has more units
+    than a page has cells, the page is the one with the selected unit.
+    """
+    rows, columns = grid_shape(entry, state.aspect)
+    high, wide = (max(size, 1) for size in entry.map_size)
+    if entry.is_vector or min(high, wide) * 8 < max(high, wide):
+        high = wide = 1
+    step_y, step_x = room.height // rows, room.width // columns
+    tight = min(step_y, step_x)
+    gap = 0 if tight < 5 else 1 if tight < 16 else 2 if tight < 40 else 3
+    factor = min((step_y - gap) / high, (step_x - gap) / wide)
+    height, width = max(1, int(high * factor)), max(1, int(wide * factor))
+    page = rows * columns
+    first = min(state.unit, max(entry.units - 1, 0)) // page * page
+    return Cells(
+        rows,
+        columns,
+        room.top,  # right below the title
+        room.left + max(0, (room.width - columns * (width + gap) + gap) // 2),
+        height,
+        width,
+        gap,
+        first,
+        min(page, max(entry.units - first, 0)),
+    )
+
+
+def zoomed_title(view: View) -> tuple[str, str, str]:
+    """What the pane is called while it is zoomed."""
+    state = view.state
+    if state.zoom == "back":
+        return f"backward, {state.back}", f"from {unit_name(view.scene, state.back_source)}", ""
+    return unit_name(view.scene, (state.layer, state.unit)), "", "zoomed"
+
+
+def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
+    """Fill a rectangle with it."""
+    if view.state.zoom == "back":
+        picture = diff_picture(view)
+        if picture is None:
+            say(canvas, room, pending(view, view.state.back), size)
+        else:
+            place = fitted(picture.shape[0], picture.shape[1], room)
+            paste(canvas, picture, place)
+        return
+    if view.state.patterns:
+        small = view.patterns.get(view.state.unit)
+        made = view.unit.optimized[0] if view.unit.optimized else small
+        if made is None:
+            say(canvas, room, view.unit.note or "no optimised image of this unit yet", size)
+        else:
+            paste(canvas, made, room)
+        return
+    maps = shown_maps(view)
+    entry = view.scene.entries[view.state.layer]
+    if maps is None:
+        say(canvas, room, pending(view, entry.name), size)
+    elif entry.is_vector:
+        value = number(float(maps[view.state.unit, 0, 0]))
+        write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
+    else:
+        one = maps[view.state.unit : view.state.unit + 1]
+        place = fitted(one.shape[1], one.shape[2], room)
+        boost = boost_of(view.state, signed=shows_diffs(view))._replace(individual=1.0)
+        put(canvas, colour_maps(one, place.height, place.width, boost), place.top, place.left)
+
 
 NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
 
@@ -54,7 +191,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view))
     if view.state.zoom != "off":
-        zoomed.draw(view, canvas, room, size)
+        draw_zoomed(view, canvas, room, size)
         return canvas
     if view.state.correlation:
         correlation.draw(view, canvas, room, size)
@@ -96,7 +233,7 @@ def _title(view: View) -> tuple[str, str, str]:
     state, entry = view.state, view.scene.entries[view.state.layer]
     more = extent(entry)
     if state.zoom != "off":
-        return zoomed.title(view)
+        return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
     if state.patterns:

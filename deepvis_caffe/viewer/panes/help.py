@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import line_height, text_width, wrapped
-from deepvis_caffe.viewer.panes.box import panel
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, LINE, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, write, write_middle
+from deepvis_caffe.viewer.panes.widgets import panel
 
 Group = tuple[str, Sequence[tuple[str, str]]]
 

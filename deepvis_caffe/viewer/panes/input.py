@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.panes.box import letters, say, titled
 from deepvis_caffe.viewer.panes.colors import WELL
 from deepvis_caffe.viewer.panes.diff import heated_input
 from deepvis_caffe.viewer.panes.draw import fill, paste
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import letters, say, titled
 from deepvis_caffe.viewer.panes.words import pending
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.view import View
 
 
 def reads(view: View) -> Hashable:

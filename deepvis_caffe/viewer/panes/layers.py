@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
-from deepvis_caffe.viewer.catalogue import Entry
-from deepvis_caffe.viewer.panes.box import PAD, letters, panel
-from deepvis_caffe.viewer.panes.chips import GAP, chip_height
+from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     ACCENT_DIM,
@@ -24,10 +22,11 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
-from deepvis_caffe.viewer.panes.memory import ByIdentity
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel
 from deepvis_caffe.viewer.panes.words import extent
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.view import View
 
 
 class Place(NamedTuple):

@@ -6,7 +6,6 @@ from collections.abc import Hashable
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
-from deepvis_caffe.viewer.panes.box import PAD
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     FAINT,
@@ -19,11 +18,11 @@ from deepvis_caffe.viewer.panes.colors import (
     Color,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
-from deepvis_caffe.viewer.panes.levels import boost_of, broken
-from deepvis_caffe.viewer.panes.maps import shown_maps
+from deepvis_caffe.viewer.panes.maps import boost_of, broken, shown_maps
 from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.widgets import PAD
 from deepvis_caffe.viewer.panes.words import unit_name
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.view import View
 
 Piece = tuple[str, Color]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-from deepvis_caffe.viewer.catalogue import Entry, unit_label
-from deepvis_caffe.viewer.state import Scene, UnitRef
-from deepvis_caffe.viewer.view import View
+from deepvis_caffe.viewer.state.catalogue import Entry, unit_label
+from deepvis_caffe.viewer.state.state import Scene, UnitRef
+from deepvis_caffe.viewer.state.view import View
 
 
 def number(value: float) -> str:

@@ -1,13 +1,17 @@
-"""OpenCV's capture, quietly, with pictures as the rest of us have them."""
+"""Cameras, network streams and video files, read through OpenCV."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
 PATIENCE = 5000  # ms that a stream has to open, and each picture of it to come
 
@@ -55,3 +59,167 @@ def read_picture(capture: Any) -> Picture | None:
         return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return cv2.cvtColor(frame, code)  # ten times as fast as a copy that runs backward
+
+
+AGAIN = 1.0  # seconds between two tries of a source that does not open
+
+
+class Camera(Source):
+    """A live source behind OpenCV; a file on a server plays at its own rate, over and over.
+
+    Parameters
+    ----------
+    device
+        A camera's number, a device's path, or the URL of a stream.
+    clock
+        Seconds that go by.
+    """
+
+    live = True
+
+    def __init__(self, device: int | str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._device, self._clock = device, clock
+        self.name = f"camera {device}" if isinstance(device, int) else _shown(device)
+        self._period = self._begun = self._due = (
+            0.0  # of a file on a server; a stream has its own pace
+        )
+        self._capture: Any = None
+        self._seen = False
+
+    def read(self, pause: Pause) -> Shot | None:
+        """The newest frame; where there is none, another try a second later."""
+        if self._capture is None:
+            self._capture = open_capture(self._device)
+            if self._capture is None:
+                state = "is gone" if self._seen else "does not open"
+                self.trouble = f"{self.name} {state}; trying again"
+                pause(AGAIN)
+                return None
+            import cv2
+
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no frames of a while ago
+            if isinstance(self._device, str) and "://" in self._device:
+                self._begin(cv2)
+        if self._period:
+            pause(self._due - self._clock())
+            self._due = max(self._due, self._clock()) + self._period
+        picture = read_picture(self._capture)
+        if picture is None and self._period and self._due > self._begun + 2 * self._period:
+            self.close()  # its end, after which comes its start
+            return None
+        if picture is None:
+            state = "is gone" if self._seen else "opens, but gives no picture"
+            self.trouble = f"{self.name} {state}; trying again"
+            self.close()
+            pause(AGAIN)
+            return None
+        self._seen, self.trouble = True, ""
+        return Shot(picture, self.name)
+
+    def _begin(self, cv2: Any) -> None:
+        finite = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._period = 1 / rate if finite and 1 <= rate <= 1000 else 0.0
+        self._begun = self._due = self._clock()
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+def _shown(url: str) -> str:
+    """A URL as others may see it: without its password, and what may be one."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
+
+
+LEAP = 5.0  # seconds that one step goes
+LATE = 0.5  # seconds behind its pace after which a video goes on from where it is
+USUAL_RATE = 25.0  # frames a second of a file that does not say
+
+
+class Video(Source):
+    """Frames of a file in order, none before its time; frames that are late are left out.
+
+    Parameters
+    ----------
+    path
+        Of any format that OpenCV's FFmpeg reads.
+    clock
+        Seconds that go by.
+    """
+
+    live = True
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self.name = path.name
+        self._capture: Any = None
+        self._rate = USUAL_RATE
+        self._next = 0  # number of the frame that is read next
+        self._begun = 0.0  # when frame 0 would have been shown
+
+    def read(self, pause: Pause) -> Shot | None:
+        """Wait until the next frame's time, and give it; after the last comes the first."""
+        if self._capture is None and not self._open(pause):
+            return None
+        behind = self._clock() - self._begun - self._next / self._rate
+        if behind < 0:
+            pause(-behind)
+        elif behind > LATE:  # it was frozen, or the machine was busy
+            self._begun += behind
+        else:
+            for _ in range(int(behind * self._rate)):
+                if not self._capture.grab():
+                    break
+                self._next += 1
+        picture = read_picture(self._capture)
+        if picture is None:
+            if self._next == 0:
+                self.trouble = f"{self._path} holds no frame that can be read"
+                pause(AGAIN)
+                return None
+            self._seek(0)
+            return self.read(pause)
+        at = self._next / self._rate
+        self._next += 1
+        return Shot(picture, f"{self.name} {int(at // 60)}:{int(at % 60):02d}")
+
+    def step(self, count: int) -> None:
+        """Leap by some seconds, around the ends."""
+        if self._capture is None:
+            return
+        import cv2
+
+        total = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        to = self._next + round(count * LEAP * self._rate)
+        self._seek(to % total if total > 0 else max(to, 0))
+
+    def close(self) -> None:
+        """Close the file; it goes on from its start."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _open(self, pause: Pause) -> bool:
+        import cv2
+
+        self._capture = open_capture(str(self._path))
+        if self._capture is None:
+            self.trouble = f"cannot open {self._path} as a video"
+            pause(AGAIN)
+            return False
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._rate = rate if 1 <= rate <= 1000 else USUAL_RATE
+        self.trouble, self._next, self._begun = "", 0, self._clock()
+        return True
+
+    def _seek(self, frame: int) -> None:
+        import cv2
+
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
+        self._next = frame
+        self._begun = self._clock() - frame / self._rate

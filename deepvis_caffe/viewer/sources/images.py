@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.image import Picture, read_image, sample_image, sample_images
+from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
 log = logging.getLogger(__name__)
@@ -100,3 +101,34 @@ def _sample(name: str) -> Callable[[], Picture]:
 def _natural(path: Path) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", str(path).lower())
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def top_source(images: Sequence[TopImage], index: int) -> Source:
+    """The whole image that a cell of a montage was cut from.
+
+    Parameters
+    ----------
+    images
+        What the montage's record says, see `deepvis_caffe.results.records`; empty where there
+        is no record.
+
+    Raises
+    ------
+    ImageError
+        The record does not say where the image is, or it is gone.
+    """
+    if not images:
+        raise ImageError(
+            "this picture has no record of its images: `deepvis top-images` writes one"
+        )
+    if not 0 <= index < len(images):
+        raise ImageError(f"there is no top image {index + 1}: the unit has {len(images)}")
+    image = images[index]
+    if image.file is None:
+        raise ImageError(
+            f"{image.name} is no file of its own, or its record does not say which: pictures that "
+            "`deepvis top-images` makes of image files can be opened"
+        )
+    if not image.file.is_file():
+        raise ImageError(f"{image.name} is gone: there is no {image.file}")
+    return image_files([image.file], image.name)

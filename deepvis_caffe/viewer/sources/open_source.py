@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import sample_images
-from deepvis_caffe.viewer.sources.camera import Camera
+from deepvis_caffe.viewer.sources.capture import Camera, Video
 from deepvis_caffe.viewer.sources.images import (
     SUFFIXES,
     image_files,
@@ -16,7 +16,6 @@ from deepvis_caffe.viewer.sources.images import (
     samples,
 )
 from deepvis_caffe.viewer.sources.source import Source
-from deepvis_caffe.viewer.sources.video import Video
 
 SAMPLES = "samples"
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from deepvis_caffe.viewer.background import Background
-from deepvis_caffe.viewer.frame import Frame
+from deepvis_caffe.viewer.compute.threads import Background, Frame
 from deepvis_caffe.viewer.sources.source import Source
 
 log = logging.getLogger(__name__)

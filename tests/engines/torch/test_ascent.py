@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_nets import conv, layer, load_text, net_text, noise, relu
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
 
 from deepvis_caffe.engines.base import Net
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from torch_layers import built, check_gradient
+from helpers.torch_layers import built, check_gradient
 
 from deepvis_caffe.engines.torch import device
 from deepvis_caffe.engines.torch.layer import Layer

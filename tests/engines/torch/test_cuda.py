@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
+from helpers.engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
 
 from deepvis_caffe.engines.load import load_net
 

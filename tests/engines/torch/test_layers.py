@@ -9,9 +9,9 @@ import pytest
 import scipy.ndimage
 import scipy.special
 import torch
+from helpers.torch_layers import built, check_gradient, distinct, gradients, run, run_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_layers import built, check_gradient, distinct, gradients, run, run_all
 
 few = settings(deadline=None, derandomize=True, max_examples=25)
 

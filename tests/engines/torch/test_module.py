@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu, weights_for
+from helpers.engine_nets import (
+    conv,
+    layer,
+    load_text,
+    net_text,
+    noise,
+    relative_error,
+    relu,
+    weights_for,
+)
 
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.resources import resource

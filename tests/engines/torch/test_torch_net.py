@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
+from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.torch.device import choose_device, full_precision

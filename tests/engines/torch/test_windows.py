@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.torch_layers import Array, built, check_gradient, distinct, gradients, run, run_all
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch_layers import Array, built, check_gradient, distinct, gradients, run, run_all
 
 from deepvis_caffe.errors import EngineError
 

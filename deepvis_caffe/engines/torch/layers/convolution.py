@@ -16,7 +16,7 @@ from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
-from deepvis_caffe.model.geometry import Window, convolution_window
+from deepvis_caffe.model.sliding_window import Window, convolution_window
 
 Size = tuple[int, ...]
 InputGradient = Callable[[Tensor, Size], Tensor]

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
-from deepvis_caffe.model.geometry import pooling_window
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size
+from deepvis_caffe.model.sliding_window import pooling_window
 
 # What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
 _LOWEST = float(np.finfo(np.float32).min)

@@ -1,0 +1,291 @@
+"""Images in files: those below a folder or named by a list, and the frames of a video.
+
+OpenCV draws what is there of a JPEG or PNG that ends too early and leaves the rest gray, without a
+word to the caller; such a picture would be the strongest image of some edge detector.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.dataset.source import Source
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Picture, read_image
+
+START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
+
+
+def decode(content: bytes, side: int | None = None) -> Picture:
+    """A picture, (H, W, 3), RGB, uint8, from the bytes of a file.
+
+    Parameters
+    ----------
+    side
+        A JPEG may be decoded at a half or a quarter of its size if both sides are no shorter than
+        this. It is larger than what is wanted in the end, so that those averages do not matter.
+
+    Raises
+    ------
+    ImageError
+        It is no picture, or not a whole one.
+    """
+    if content.startswith(b"\xff\xd8") and not _ends(content):
+        raise ImageError(f"a JPEG that ends too early, after {len(content):,} bytes")
+    if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
+        raise ImageError(f"a PNG that ends too early, after {len(content):,} bytes")
+    return read_image(content, _shrink(content, side) if side else 1)
+
+
+def _ends(jpeg: bytes) -> bool:
+    """Whether the end of the image comes after its first scan.
+
+    A thumbnail inside a segment has an end of its own, and cameras write more behind the image.
+    """
+    for marker, at in _segments(jpeg):
+        if marker == START_OF_SCAN:
+            return jpeg.find(END_OF_IMAGE, at) >= 0
+        if marker is None:
+            return True  # not as it should be: let the decoder judge
+    return False
+
+
+def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
+    """How many times smaller a JPEG may be decoded."""
+    if content.startswith(b"\xff\xd8"):
+        for marker, at in _segments(content):
+            if marker in START_OF_FRAME:
+                height = int.from_bytes(content[at + 5 : at + 7], "big")
+                width = int.from_bytes(content[at + 7 : at + 9], "big")
+                shorter = min(height, width)
+                return 4 if shorter >= 4 * side else 2 if shorter >= 2 * side else 1
+    return 1
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int | None, int]]:
+    """The marker of each segment and where it is; None where there should be one and is not."""
+    at = 2
+    while at + 4 <= len(jpeg):
+        if jpeg[at] != 0xFF:
+            yield None, at
+            return
+        marker = jpeg[at + 1]
+        if marker == 0xFF or marker in ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        yield marker, at
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+
+
+# What OpenCV decodes everywhere.
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".jpeg", ".jpg", ".jpe", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+
+
+class Files(Source):
+    """Image files below one folder.
+
+    Parameters
+    ----------
+    root
+        What the names start at.
+    labels
+        The class of each image by its name, which is its path from `root`, parted by ``/``.
+    """
+
+    kind = "files"
+
+    def __init__(self, root: Path, labels: Mapping[str, int | None]) -> None:
+        self.root = root.absolute()
+        self.names = sorted(labels)
+        self._labels = [labels[name] for name in self.names]
+
+    def read(self, index: int) -> NDArray[Any]:
+        """RGB, (H, W, 3), uint8."""
+        return decode(self.content(index))
+
+    def read_small(self, index: int, side: int) -> NDArray[Any]:
+        """The same; a JPEG perhaps smaller, see `decode`."""
+        return decode(self.content(index), side)
+
+    def label(self, index: int) -> int | None:
+        """As listed."""
+        return self._labels[index]
+
+    def content(self, index: int) -> bytes:
+        """The file's bytes."""
+        try:
+            return self._path(index).read_bytes()
+        except OSError as error:
+            raise ImageError(error.strerror or str(error)) from error
+
+    def size(self, index: int) -> int | None:
+        """The file's; 0 where it is gone."""
+        try:
+            return self._path(index).stat().st_size
+        except OSError:
+            return 0
+
+    def file(self, index: int) -> Path:
+        """Its absolute path."""
+        return self._path(index)
+
+    def _path(self, index: int) -> Path:
+        return self.root / self.names[index]
+
+
+def read_folder(folder: Path, class_folders: bool = False) -> Files:
+    """Every image below a folder, links followed.
+
+    Parameters
+    ----------
+    class_folders
+        Whether the folders in it are classes, numbered from 0 in the order of their names.
+
+    Raises
+    ------
+    ImageError
+        It holds no images.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        true = os.path.realpath(where)
+        if true in seen:  # a link to where we have been
+            folders.clear()
+            continue
+        seen.add(true)
+        inside = os.path.relpath(where, folder).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [prefix + name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise ImageError(
+            f"{folder} holds no images: no file in it ends in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    classes = sorted({name.partition("/")[0] for name in found if "/" in name})
+    numbers = {name: number for number, name in enumerate(classes)} if class_folders else {}
+    return Files(folder, {name: numbers.get(name.partition("/")[0]) for name in found})
+
+
+def read_list(path: Path) -> Files:
+    """The images that a text file lists, as Caffe's ``ImageData`` layer reads it.
+
+    A path a line, from the list's own folder, and perhaps a space and the number of its class. An
+    image that is listed twice is one; files that are not there are found out when they are read.
+
+    Raises
+    ------
+    ImageError
+        The list cannot be read, is empty, or gives one image two classes.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ImageError(f"cannot read the list {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ImageError(f"the list {path} is not UTF-8 text: {error.reason}") from error
+    labels: dict[str, int | None] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"(.*\S)\s+([+-]?\d+)\s*", line)
+        name, label = (match[1], int(match[2])) if match else (line.strip(), None)
+        if labels.setdefault(name, label) != label:
+            raise ImageError(
+                f"{path}:{number}: {name} has class {label} here, and {labels[name]} further up"
+            )
+    if not labels:
+        raise ImageError(f"the list {path} names no images")
+    return Files(path.parent, labels)
+
+
+VIDEO_SUFFIXES = frozenset(
+    (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+)
+
+
+class Video(Source):
+    """Frames by number, decoded from the beginning: seeking is not exact in every format.
+
+    Parameters
+    ----------
+    path
+        The file, which is read through once to count its frames: what its head says may be wrong.
+
+    Raises
+    ------
+    ImageError
+        It cannot be opened, or has no frames.
+    """
+
+    kind = "video"
+    in_one_stream = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._reset()
+        with self._lock:
+            self._reopen()
+            while self._capture.grab():
+                self._next += 1
+            count = self._next
+            self._reopen()
+        if not count:
+            raise ImageError(f"the video {path} has no frames that can be decoded")
+        self.names = [f"frame_{number:08d}" for number in range(count)]
+
+    def read(self, index: int) -> NDArray[Any]:
+        """RGB, (H, W, 3), uint8."""
+        import cv2
+
+        with self._lock:
+            if self._capture is None or index < self._next:
+                self._reopen()
+            while self._next < index and self._capture.grab():
+                self._next += 1
+            found, bgr = self._capture.read()
+            self._next += 1
+        if not found:
+            raise ImageError(f"frame {index} cannot be decoded")
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+    def label(self, index: int) -> int | None:
+        """None."""
+        return None
+
+    def content(self, index: int) -> bytes:
+        """The frame's pixels."""
+        return self.read(index).tobytes()
+
+    def signature(self) -> str:
+        """Of the number of frames, and the file's size."""
+        return f"{super().signature()}-{self.path.stat().st_size}"
+
+    def _reset(self) -> None:
+        self._capture: Any = None
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def _reopen(self) -> None:
+        import cv2
+
+        self._capture, self._next = cv2.VideoCapture(str(self.path)), 0
+        if not self._capture.isOpened():
+            raise ImageError(f"cannot open the video {self.path}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "names": self.names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()

@@ -1,0 +1,1 @@
+"""The experiments of the paper: sweep, search, presets, first-layer filters, sensitivity."""

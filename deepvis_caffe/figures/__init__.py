@@ -1,0 +1,1 @@
+"""Drawing: montages, captions, labelled figures, saliency maps as pictures, plots."""

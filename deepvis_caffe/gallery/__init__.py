@@ -1,1 +1,0 @@
-"""Results on disk, and the pictures made of them."""

@@ -1,0 +1,1 @@
+"""Resumable work over units or images, in this process, in many, or on a cluster."""

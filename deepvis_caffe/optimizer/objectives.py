@@ -1,0 +1,341 @@
+"""Objectives: what an ascent maximizes of a layer: a unit, a sum, a direction, or the whole layer.
+
+=====================  ======================================================================
+``130``                one channel
+``(130, 340)``         the sum of channels, as of a group of classes
+``Direction(v, name)`` ``v . channels``, for example the difference of two classes, or a row of
+                       a concept's weights (Kim et al. 2018, "TCAV")
+``"layer"``            half the squared norm of all of the layer, so that whatever it answers to
+                       is raised (Mordvintsev et al. 2015, "Inceptionism": DeepDream)
+=====================  ======================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.errors import SettingsError
+
+UnitName = int | str
+LAYER: Literal["layer"] = "layer"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction in the space of a layer's channels.
+
+    Parameters
+    ----------
+    vector
+        One number a channel, not all 0.
+    name
+        What results are called; letters, digits, ``_``, ``.`` and ``-``.
+    """
+
+    vector: tuple[float, ...] = field(repr=False)
+    name: str = "direction"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vector", tuple(float(one) for one in self.vector))
+        if not self.vector or not np.isfinite(self.vector).all() or not any(self.vector):
+            raise SettingsError(
+                f"direction {self.name!r} must hold one finite number a channel, not all of them 0"
+            )
+        if not self.name or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in self.name):
+            raise SettingsError(
+                f"a direction's name is made of letters, digits, '_', '.' and '-'; got "
+                f"{self.name!r}"
+            )
+        if self.name == LAYER or self.name[0].isdigit():
+            raise SettingsError(
+                f"a direction's name starts with a letter, and is not {LAYER!r}; got {self.name!r}"
+            )
+
+
+LONGEST = 100  # characters of a sum's name: with its layer's it is a file's
+
+Target = int | tuple[int, ...] | Direction | Literal["layer"]
+
+
+def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:
+    """`targets` in Python's own types.
+
+    Parameters
+    ----------
+    shape
+        The layer's, without the batch axis.
+
+    Raises
+    ------
+    SettingsError
+        The layer has no such channel, or another number of them than a direction.
+    """
+    channels = shape[0] if shape else 1
+    checked: list[Target] = []
+    for target in targets:
+        if isinstance(target, Direction):
+            if len(target.vector) != channels:
+                raise SettingsError(
+                    f"direction {target.name!r} has {len(target.vector)} numbers, and layer "
+                    f"{layer!r} has {channels} channels; give one number for each"
+                )
+            checked.append(target)
+        elif isinstance(target, str) and target == LAYER:
+            checked.append(LAYER)
+        elif isinstance(target, Sequence) and not isinstance(target, str) and len(target):
+            members = tuple(dict.fromkeys(_channel(one, channels, layer) for one in target))
+            checked.append(members if len(members) > 1 else members[0])
+        else:
+            checked.append(_channel(target, channels, layer))
+    return checked
+
+
+def read_directions(path: Path) -> list[Direction]:
+    """The directions of a .npy file, (channels,) or (K, channels), called after the file.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds something else.
+    """
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SettingsError(f"cannot read directions from {path}: {error}") from error
+    if not isinstance(rows, np.ndarray) or rows.ndim not in (1, 2) or rows.dtype.kind not in "iuf":
+        raise SettingsError(
+            f"{path} must hold one number a channel, or rows of them, as numpy.save writes them"
+        )
+    if rows.ndim == 1:
+        return [Direction(tuple(rows), path.stem)]
+    return [Direction(tuple(row), f"{path.stem}-{index}") for index, row in enumerate(rows)]
+
+
+def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[int]:
+    """Single channels only; `SettingsError` where the layer has no such one."""
+    channels = shape[0] if shape else 1
+    return [_channel(unit, channels, layer) for unit in units]
+
+
+def name_of(target: Target) -> UnitName:
+    """What results are called: a unit's number, ``130+340`` for a sum, or a name.
+
+    A direction's holds a digest of its numbers, so that another vector is another result, and so
+    does that of a sum which is too long for a file's name: ``151+152+...+268-1f0a73bc``.
+    """
+    if isinstance(target, tuple):
+        name = "+".join(map(str, target))
+        if len(name) <= LONGEST:
+            return name
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        return f"{target[0]}+{target[1]}+...+{target[-1]}-{digest}"
+    if isinstance(target, Direction):
+        numbers = np.array(target.vector, "<f4").tobytes()
+        return f"{target.name}-{hashlib.blake2b(numbers, digest_size=4).hexdigest()}"
+    return target
+
+
+def weights_of(target: Target, channels: int) -> np.ndarray:
+    """The number that each channel counts with, (channels,)."""
+    if isinstance(target, Direction):
+        return np.array(target.vector, np.float32)
+    if target == LAYER:
+        return np.ones(channels, np.float32)
+    members = target if isinstance(target, tuple) else (target,)
+    return np.isin(np.arange(channels), members).astype(np.float32)
+
+
+def _channel(unit: Any, channels: int, layer: str) -> int:
+    whole = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool)
+    if not whole or not 0 <= unit < channels:
+        raise SettingsError(
+            f"layer {layer!r} has no unit {unit!r}; it has {channels}, numbered 0 to {channels - 1}"
+        )
+    return int(unit)
+
+
+Position = Literal["center", "all"] | Sequence[int]
+
+
+class Reading(NamedTuple):
+    """What the layer's values say of each image.
+
+    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
+
+    Attributes
+    ----------
+    activation
+        (N,), of a sum of units or of a whole channel the sum.
+    on_top
+        (N,) bool, whether the highest of the channels that were read, compared at the same
+        position, is the image's own or one of its group; False for directions and layers.
+    diff
+        (N, *shape), of `activation` with the sign of `push`.
+    highest
+        (N,) int, which of the channels that were read is the highest; None for layers.
+    """
+
+    activation: Any
+    on_top: Any
+    diff: Any
+    highest: Any
+
+
+class Objective:
+    """What is raised in each image of a batch, and its diff.
+
+    Parameters
+    ----------
+    ops
+        Operations of the engine's arrays.
+    targets
+        One for each image; see `deepvis_caffe.optimizer.objectives`. ``"layer"`` for all or none.
+    shape
+        The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
+        any number of axes may follow the channels.
+    where
+        The position within a channel's map, one index an axis, or None for the whole channel,
+        whose activation is the sum over the map.
+    push
+        1 or -1, the sign of the diff.
+    channels
+        The channels that the values hold; None for all of them.
+
+    Attributes
+    ----------
+    channels
+        As given.
+    count
+        How many channels the layer has.
+    """
+
+    def __init__(
+        self,
+        ops: ArrayOps,
+        targets: Sequence[Target],
+        shape: tuple[int, ...],
+        where: tuple[int, ...] | None,
+        push: int = 1,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
+        self._again = (ops, targets, shape, where, push)
+        self._shape, self._where, self._push = shape, where, push
+        self._map = tuple(range(2, 1 + len(shape)))
+        self._ops, few = ops, ops.for_numbers
+        self.channels = channels
+        count, extent = (*shape, 1)[0], shape[1:]
+        self.count = count
+        if LAYER in targets:
+            if any(target != LAYER for target in targets):
+                raise SettingsError("a batch climbs whole layers or units, not both")
+            mask = np.zeros((1, count, *extent), np.float32)
+            mask[(slice(None), slice(None), *self._place(len(extent)))] = push
+            self._weights, self._diff = None, ops.asarray(mask)
+            return
+        weights = np.stack([weights_of(target, count) for target in targets])
+        named = np.array([not isinstance(target, Direction) for target in targets])
+        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
+        if channels is not None:
+            weights = weights[:, channels]
+        self._rows = few.asarray(np.arange(len(targets)), np.int64)
+        self._weights = few.asarray(weights)
+        self._counts = few.asarray(weights != 0, np.bool_)
+        self._members = few.asarray((weights != 0) & named[:, None], np.bool_)
+        diff = np.zeros((*weights.shape, *extent), np.float32)
+        place = (slice(None), slice(None), *self._place(len(extent)))
+        diff[place] = push * weights[(..., *(None,) * (diff[place].ndim - 2))]
+        self._diff = ops.asarray(diff if shape else diff[:, 0])
+
+    def __call__(self, values: Any) -> Reading:
+        """Read what is raised.
+
+        Parameters
+        ----------
+        values
+            The layer's values, (N, *shape), of the objective's channels.
+        """
+        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
+        if self._weights is None:
+            diff = self._diff * values
+            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
+            activation = squares * (0.5 * self._push)
+            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
+        values = values.reshape(len(values), 1) if values.ndim == 1 else values
+        if self._where is not None:
+            scores = numbers(values)[(slice(None), slice(None), *self._where)]
+        else:
+            scores = numbers(values.sum(axis=self._map) if self._map else values)
+        # A channel that does not count may be infinite.
+        counted = xp.where(self._counts, scores * self._weights, 0)
+        highest = scores.argmax(axis=1)
+        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
+
+    def narrowed(self, others: Iterable[int] = ()) -> Objective:
+        """The same, reading only the channels that count, and some others.
+
+        Of a layer all count: that is this objective itself, as where there are no channels.
+        """
+        if self._weights is None or not self._shape:
+            return self
+        return Objective(*self._again, tuple(sorted(self._needed.union(others))))
+
+    def _place(self, axes: int) -> tuple[slice | int, ...]:
+        return (slice(None),) * axes if self._where is None else self._where
+
+
+def resolve_position(
+    position: Position, shape: tuple[int, ...], layer: str
+) -> tuple[int, ...] | None:
+    """The place in a channel's map that `position` means; None means all of it.
+
+    Parameters
+    ----------
+    position
+        ``"center"``, the middle (``size // 2`` on each axis); ``"all"``, the whole channel; or one
+        index an axis, (y, x) in a map of two.
+    shape
+        The layer's shape without the batch axis.
+
+    Raises
+    ------
+    SettingsError
+        Another word, a wrong number of indices, or an index outside the map.
+    """
+    extent = tuple(shape[1:])
+    position = plain_position(position)
+    if position == "all":
+        return None
+    if position == "center":
+        return tuple(size // 2 for size in extent)
+    if len(position) != len(extent) or not all(
+        0 <= index < size for index, size in zip(position, extent, strict=True)
+    ):
+        map_of = f"a map of {' x '.join(map(str, extent))}" if extent else "no map, only channels"
+        raise SettingsError(
+            f"position {position} is not in layer {layer!r}, which has {map_of}; give one "
+            f"index from 0 for each of its {len(extent)} axes, or 'center' or 'all'"
+        )
+    return position
+
+
+def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, ...]:
+    """A position in Python's own types; `SettingsError` where it is none."""
+    if isinstance(position, str):
+        if position in ("center", "all"):
+            return position
+    elif all(_is_index(index) for index in position):
+        return tuple(int(index) for index in position)
+    raise SettingsError(
+        f"position must be 'center', 'all', or whole numbers (y, x); got {position!r}"
+    )
+
+
+def _is_index(number: object) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)

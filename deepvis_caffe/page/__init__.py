@@ -1,0 +1,1 @@
+"""The static gallery page over a results folder."""

@@ -1,0 +1,210 @@
+"""The data of a page, in JSON's types: ``Results -> index, parts``.
+
+The index is embedded in the page and holds what its lists and its search need, some ten bytes a
+unit and its label. How each picture came about is in parts of `UNITS_A_PART` units, a file each,
+which the page loads when it shows one of them. A part's text calls `deepvisPart`: a page that is
+opened from disk may run scripts beside it, but not read files.
+
+The page paints the matrix itself and so knows the r of each pair that is pointed at; a picture that
+a page from disk shows it may not read. A half of the matrix is enough, and a byte a pair
+(`deepvis_caffe.figures.correlation_colours`): a layer of a thousand units takes 0.7 MB, which is
+loaded when it is looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from deepvis_caffe.dataset.correlation import Correlation, Pairs
+from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.figures.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
+from deepvis_caffe.results.index import LayerResults, Results, Run, UnitResults
+
+Json = dict[str, Any]
+
+UNITS_A_PART = 128
+HEIGHT = 999  # a history's points are whole numbers from 0, the lowest, to this
+LONGEST_LABEL = 300  # characters
+
+# What a unit has, as bits of one number.
+BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
+BITS |= {"max_gradient": 32, "max_guided": 64}
+
+
+def index_json(
+    results: Results,
+    base: str,
+    parts: Sequence[Sequence[str]],
+    matrices: Mapping[int, str] = MappingProxyType({}),
+) -> Json:
+    """What the page holds itself.
+
+    Parameters
+    ----------
+    base
+        Where the results folder is, as seen from the page; empty or ends in a slash.
+    parts
+        The address of each part of each layer, as seen from the page.
+    matrices
+        Likewise of the correlation of each layer that has one, by the layer's place.
+    """
+    layers = zip(results.layers, parts, strict=True)
+    return {
+        "base": base,
+        "bits": BITS,
+        "unitsAPart": UNITS_A_PART,
+        "height": HEIGHT,
+        "layers": [
+            {**_layer_json(layer, addresses), "correlation": matrices.get(number)}
+            for number, (layer, addresses) in enumerate(layers)
+        ],
+        "skipped": list(results.skipped),
+    }
+
+
+def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
+    """The text of each part of a layer; there are none where nothing is known of any unit.
+
+    Parameters
+    ----------
+    number
+        The layer's place in the index.
+    """
+    if not any(unit.runs or unit.statistics for unit in layer.units):
+        return
+    for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
+        content = dumps(_part_json(layer.units[first : first + UNITS_A_PART]))
+        yield f'deepvisPart("{number}.{place}", {content});\n'
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON, ASCII alone, so that no character of it means anything to HTML's parser."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&'":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _layer_json(layer: LayerResults, parts: Sequence[str]) -> Json:
+    labels = [(unit.label or "")[:LONGEST_LABEL] for unit in layer.units]
+    return {
+        "name": layer.name,
+        "folder": layer.folder,
+        "count": layer.count,
+        "whole": layer.whole_layer,
+        "units": [unit.unit for unit in layer.units],
+        "labels": labels if any(labels) else None,
+        "has": [_bits(unit) for unit in layer.units],
+        "parts": list(parts),
+    }
+
+
+def _bits(unit: UnitResults) -> int:
+    kinds = {*unit.pictures, *(kind for run in unit.runs for kind in run.pictures)}
+    return sum(bit for kind, bit in BITS.items() if kind in kinds)
+
+
+def _part_json(units: Sequence[UnitResults]) -> Json:
+    made: dict[Any, int] = {}  # what many runs have in common is written once
+
+    def run_json(run: Run) -> Json:
+        record = run.record
+        if record is None:
+            return {"seed": run.seed, "pictures": dict(run.pictures)}
+        return {
+            "seed": run.seed,
+            "pictures": dict(run.pictures),
+            "down": record.push < 0,
+            "made": made.setdefault(record.facts(), len(made)),
+            "best": [record.best_iteration, _rounded(record.best_value)],
+            "top": record.met_top_iteration,
+            "stop": record.stop,
+            "window": record.seen_part,
+            "history": history_json(run),
+        }
+
+    runs = [[run_json(run) for run in unit.runs] for unit in units]
+    part: Json = {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
+    if any(unit.statistics for unit in units):
+        part["statistics"] = [statistics_json(unit.statistics) for unit in units]
+    return part
+
+
+def statistics_json(known: UnitStatistics | None) -> Json | None:
+    """What a dataset says of a unit; edges of the histogram's bins are null where they are open."""
+    if known is None:
+        return None
+    return {
+        "images": known.images,
+        "mean": _rounded(known.mean),
+        "deviation": _rounded(known.deviation),
+        "zeros": _rounded(known.zeros),
+        "active": _rounded(known.active),
+        "highest": _rounded(known.highest),
+        "dead": known.dead,
+        "counts": list(known.bars.counts),
+        "edges": [_rounded(edge) if isfinite(edge) else None for edge in known.bars.edges],
+        "alike": _pairs_json(known.alike),
+        "together": _pairs_json(known.together),
+        "apart": _pairs_json(known.apart),
+    }
+
+
+def _pairs_json(pairs: Pairs) -> list[list[float | None]]:
+    return [[unit, _rounded(value)] for unit, value in pairs]
+
+
+def history_json(run: Run) -> Json | None:
+    """A run's history: its points as whole numbers, 0 the lowest of them, `HEIGHT` the highest."""
+    record = run.record
+    if record is None or not record.objective:
+        return None
+    finite = [value for value in (*record.objective, record.best_value) if value is not None]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+
+    def point(value: float | None) -> int | None:
+        if value is None:
+            return None
+        return round((value - low) / (high - low) * HEIGHT) if high > low else 0
+
+    return {
+        "length": run.length,
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "every": run.every,
+        "points": [point(value) for value in record.objective],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def correlation_text(found: Correlation, number: int) -> str:
+    """The text of the part, which calls `deepvisPart` as the others do.
+
+    Parameters
+    ----------
+    number
+        The layer's place in the index.
+    """
+    levels = levels_of(found.values[np.tril_indices(len(found.values))])  # row by row
+    content = dumps(
+        {
+            "images": found.images,
+            "order": list(found.order),
+            "levels": base64.b64encode(levels.tobytes()).decode(),
+            "none": NONE,
+            "zero": ZERO,
+            "steps": STEPS,
+            "colours": colours().tolist(),
+        }
+    )
+    return f'deepvisPart("{number}.correlation", {content});\n'

@@ -1,0 +1,207 @@
+"""The page over a results folder: ``Results -> index.html and the parts beside it``.
+
+One file holds the page, its style, its code and its index; `<name>_files` beside it holds how each
+picture came about. Parts are named by their content and written first, the page last, and what the
+old page used goes after that: so there is a whole page at every moment, the old one or the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
+
+from deepvis_caffe import __version__
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.files import whole_file
+from deepvis_caffe.page.data import correlation_text, dumps, index_json, part_texts
+from deepvis_caffe.page.single_file import PageTemplates, source_hash
+from deepvis_caffe.results.index import Results
+
+SCRIPTS = (
+    "data.js",
+    "route.js",
+    "pictures.js",
+    "chart.js",
+    "grid.js",
+    "unit.js",
+    "record.js",
+    "statistics.js",
+    "correlation.js",
+    "lightbox.js",
+    "keys.js",
+    "main.js",
+)
+STYLES = (
+    "base.css",
+    "layout.css",
+    "grid.css",
+    "unit.css",
+    "statistics.css",
+    "correlation.css",
+    "dialogs.css",
+    "narrow.css",
+)
+GENERATOR = b'<meta name="generator" content="deepvis gallery'
+PART = re.compile(r"[0-9a-f]{20}\.js")
+ENDINGS = (".html", ".htm")
+
+
+def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> Path:
+    """Write the page, and the folder of its parts beside it.
+
+    Parameters
+    ----------
+    out
+        The page; ``index.html`` in the results folder by default.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ImageError
+        The place cannot be written, or holds a page that is not ours. What was there stays.
+    """
+    page = results.folder / "index.html" if out is None else Path(out)
+    _check_place(page)
+    try:
+        with _new_files(page.with_name(f"{page.stem}_files")) as new:
+            parts = [
+                [new.write(text) for text in part_texts(layer, number)]
+                for number, layer in enumerate(results.layers)
+            ]
+            matrices = {
+                number: new.write(correlation_text(layer.correlation, number))
+                for number, layer in enumerate(results.layers)
+                if layer.correlation is not None
+            }
+            html = page_html(results, _address(results.folder, page.parent), parts, matrices)
+            with whole_file(page) as part:
+                part.write_bytes(html.encode("utf-8"))  # as it is: the policy has its hashes
+            new.keep()
+    except OSError as error:
+        raise ImageError(
+            f"cannot write {page}: {error.strerror}; choose another place (--out FILE)"
+        ) from error
+    return page
+
+
+def page_html(
+    results: Results,
+    base: str,
+    parts: list[list[str]],
+    matrices: Mapping[int, str] = MappingProxyType({}),
+) -> str:
+    """The text of the page.
+
+    Parameters
+    ----------
+    base, parts, matrices
+        Addresses of the results folder, of each layer's parts, and of the correlation of those
+        that have one, as seen from the page.
+    """
+    templates = PageTemplates("deepvis_caffe.page")
+    script = templates.script(SCRIPTS)
+    models = sorted({layer.model for layer in results.layers if layer.model})
+    own = {
+        "style": templates.joined(STYLES),
+        "script": script,
+        "index": dumps(index_json(results, base, parts, matrices)),
+    }
+    return templates.render(
+        own,
+        version=__version__,
+        name=", ".join(models) or results.folder.resolve().name,
+        policy=_policy(script),
+    )
+
+
+def _policy(script: str) -> str:
+    """What a browser lets the page do: run this script, load what lies beside it, nothing else."""
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
+        f"img-src 'self' file: data:; script-src 'self' file: {source_hash(script)}"
+    )
+
+
+def _address(folder: Path, seen_from: Path) -> str:
+    try:
+        relative = Path(os.path.relpath(folder.resolve(), seen_from.resolve())).as_posix()
+    except ValueError:  # another drive
+        return f"{folder.resolve().as_uri()}/"
+    return "" if relative == "." else f"{quote(relative)}/"
+
+
+def _check_place(page: Path) -> None:
+    if page.suffix.lower() not in ENDINGS:
+        raise ImageError(f"cannot write {page}: a page's name must end in {', '.join(ENDINGS)}")
+    try:
+        with page.open("rb") as file:
+            is_ours = GENERATOR in file.read(4096)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ImageError(
+            f"cannot write {page}: {error.strerror}; choose another place (--out FILE)"
+        ) from error
+    if not is_ours:
+        raise ImageError(
+            f"{page} is there and was not made by `deepvis gallery`; choose another place "
+            "(--out FILE), or move it away"
+        )
+
+
+class _NewFiles:
+    """The parts of one page: those that it needs, and of them those that were not there before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._needed: set[str] = set()
+        self._new: list[Path] = []
+        self._kept = False
+
+    def write(self, text: str) -> str:
+        """Write a part unless it is there; its address as seen from the page."""
+        content = text.encode("ascii")
+        name = f"{hashlib.sha256(content).hexdigest()[:20]}.js"
+        path = self._folder / name
+        if not self._needed:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._needed.add(name)
+        if not path.is_file():
+            self._new.append(path)
+            with whole_file(path) as part:
+                part.write_bytes(content)
+        return f"{quote(self._folder.name)}/{name}"
+
+    def keep(self) -> None:
+        """The page is there: from now on the new parts stay, and those of the old one go."""
+        self._kept = True
+
+    def tidy(self) -> None:
+        """Remove what no page needs, and nothing that is not a part."""
+        with suppress(OSError):
+            old = [p for p in self._folder.iterdir() if PART.fullmatch(p.name)]
+            gone = [p for p in old if p.name not in self._needed] if self._kept else self._new
+            for path in gone:
+                path.unlink(missing_ok=True)
+            if not any(self._folder.iterdir()):
+                self._folder.rmdir()
+
+
+@contextmanager
+def _new_files(folder: Path) -> Iterator[_NewFiles]:
+    new = _NewFiles(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield new
+    finally:
+        new.tidy()

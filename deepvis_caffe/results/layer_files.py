@@ -1,0 +1,247 @@
+"""What a results folder has of one layer: ``(folder, names) -> LayerFiles``, and its pictures.
+
+The layout is that of `deepvis_caffe.results.store` and of the Deep Visualization Toolbox (DVT),
+which keeps no records and has of many layers montages alone, or one ``whole_layer.jpg``. A layer
+may have two folders: after its layer's name and after its blob's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.figures.montage import cell_of, shrunk, square_side
+from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.results.index import DECONV, MONTAGE, OPTIMIZED, RUN, TOP, TOP_IMAGES
+from deepvis_caffe.results.records import RunRecord, read_record, read_run_record
+from deepvis_caffe.results.store import folder_name
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[object, ...]
+
+SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # what the viewer has a place for
+RACY = 2.0  # seconds in which a folder may change again without its time of change telling
+
+
+@dataclass(frozen=True)
+class UnitFiles:
+    """The pictures of one unit, by their paths.
+
+    Attributes
+    ----------
+    runs
+        By seed, in order, and by kind: ``"best_X"``, ``"best_Xpm"``.
+    single
+        By what it is: ``"montage"``, ``"max_im"``, ``"max_deconv"``.
+    """
+
+    runs: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
+    single: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def optimized(self) -> bool:
+        """Whether there is an optimised image, whoever made it."""
+        return bool(self.runs) or "montage" in self.single
+
+    @property
+    def first(self) -> Path | None:
+        """The picture that stands for the unit: its first seed's, else its montage."""
+        for pictures in self.runs.values():
+            return pictures.get("best_X") or pictures["best_Xpm"]
+        return self.single.get("montage")
+
+    def stamp(self) -> Stamp:
+        """Differs where one of the files has changed."""
+        paths = [path for run in self.runs.values() for path in run.values()]
+        paths += self.single.values()
+        if "max_im" in self.single:
+            paths.append(self.single["max_im"].with_suffix(".json"))
+        return tuple(stamp_of(path) for path in paths)
+
+
+@dataclass(frozen=True)
+class LayerFiles:
+    """The pictures of one layer.
+
+    Attributes
+    ----------
+    units
+        By number, those that have any.
+    sprite
+        The picture of all units, if there is one.
+    """
+
+    units: Mapping[int, UnitFiles] = field(default_factory=dict)
+    sprite: Path | None = None
+
+
+class LayerFolder:
+    """A layer's folders, listed again only where they have changed.
+
+    Parameters
+    ----------
+    folder
+        The results folder; it need not be there.
+    names
+        What the layer is called, the name that counts more first.
+
+    Attributes
+    ----------
+    listed
+        Counts how often the folders were listed.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        stems = dict.fromkeys(map(folder_name, names))
+        self._places = [(tree, folder / tree / stem) for tree in SHOWN for stem in stems]
+        self._stamp: Stamp | None = None
+        self._files = LayerFiles()
+        self.listed = 0
+
+    def files(self) -> LayerFiles:
+        """What is there now."""
+        before = time.time()
+        stamp = tuple(stamp_of(path) for _, path in self._places)
+        if stamp != self._stamp:
+            self._files = _list(self._places)
+            self.listed += 1
+            newest = max((one[0] for one in stamp if one), default=0) / 1e9
+            self._stamp = stamp if before - newest > RACY else None
+        return self._files
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """(time of change in ns, size); None where there is no such file."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
+    """One run's picture as it is shown; see `deepvis_caffe.figures.montage`.
+
+    Parameters
+    ----------
+    pictures
+        By kind, at least one.
+    names
+        What the layer is called.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or is of another layer whose name gives the same folder.
+    """
+    path = pictures.get("best_X")
+    plain = path is None
+    path = path or pictures["best_Xpm"]
+    record = _record(path.with_name(f"{path.name.rpartition('_best_')[0]}.json"))
+    if record is not None and record.layer not in names:
+        raise ImageError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
+    picture = read_image(path)
+    if plain:  # zero is not gray in it
+        return picture
+    return cell_of(picture, *((record.sees, record.window) if record else ()))
+
+
+def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict[int, Picture]:
+    """The pictures of the units of a ``whole_layer.jpg``, each at most `most` pixels a side.
+
+    Unit k is at row ``k // side`` of a square; which units have one is in its record, and without
+    a record all of them do.
+
+    Parameters
+    ----------
+    names
+        What the layer is called.
+    units
+        How many units it has.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, is of another layer, or is no square of that many cells.
+    """
+    record = read_record(path.with_suffix(".json")) or {}
+    if record.get("layer", names[0]) not in names:
+        raise ImageError(f"{path} is of layer {record['layer']!r}, not {names[0]!r}")
+    count = record.get("count")
+    count = count if type(count) is int and count > 0 else units
+    listed = record.get("units")
+    known = range(count) if not isinstance(listed, list) else listed
+    picture = read_image(path)
+    side = square_side(count)
+    height, width = picture.shape[0] // side, picture.shape[1] // side
+    if (height * side, width * side) != picture.shape[:2] or not height * width:
+        raise ImageError(
+            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is no square of {side} x "
+            f"{side} cells, as a layer of {count} units has it"
+        )
+    cells = {}
+    for unit in known:
+        if type(unit) is int and 0 <= unit < min(count, units):
+            top, left = unit // side * height, unit % side * width
+            cells[unit] = shrunk(picture[top : top + height, left : left + width], most).copy()
+    return cells
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+def _list(places: Sequence[tuple[str, Path]]) -> LayerFiles:
+    """The folder after the layer's name comes first, and what it has the other does not replace."""
+    runs: dict[int, dict[int, dict[str, Path]]] = {}
+    single: dict[int, dict[str, Path]] = {}
+    sprite: Path | None = None
+    for tree, folder in places:
+        for name in _names(folder):
+            rest = name.removeprefix(f"{folder.name}_")
+            if tree == OPTIMIZED and name == "whole_layer.jpg":
+                sprite = sprite or folder / name
+            elif rest == name:
+                continue
+            elif tree != OPTIMIZED:
+                found = TOP.fullmatch(rest)
+                if found and found[2] == "jpg":
+                    single.setdefault(int(found[1]), {}).setdefault(tree, folder / name)
+            elif found := MONTAGE.fullmatch(rest):
+                if found[2] == "jpg":
+                    single.setdefault(int(found[1]), {}).setdefault("montage", folder / name)
+            elif found := RUN.fullmatch(rest):
+                unit, seed, kind, ending = found.groups()
+                kinds = runs.setdefault(int(unit), {}).setdefault(int(seed), {})
+                there = kinds.get(kind)
+                # Ours rather than DVT's, where both are in one folder.
+                if there is None or (ending == "png" and there.parent == folder):
+                    kinds[kind] = folder / name
+    numbers = sorted({*runs, *single})
+    return LayerFiles(
+        {k: UnitFiles(dict(sorted(runs.get(k, {}).items())), single.get(k, {})) for k in numbers},
+        sprite,
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:  # ten times as fast as pathlib, of many files
+            return sorted(entry.name for entry in entries)
+    except OSError:  # not there, or not for us
+        return []
+
+
+def _record(path: Path) -> RunRecord | None:
+    try:
+        return read_run_record(path)
+    except DeepVisError:
+        if path.exists():
+            log.info("%s cannot be read; its picture is shown whole", path)
+        return None

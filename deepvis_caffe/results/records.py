@@ -1,0 +1,297 @@
+"""Records beside pictures: JSON that says how a picture was made, checked as it is read.
+
+A record is written whole or not at all, after its pictures, so that what has one is finished.
+
+Records are as untrusted as anything on disk: what does not have the types that our own records
+have counts as damaged. A history is cut to size as it is read, because a results folder may hold a
+hundred thousand of a thousand steps each.
+
+`deepvis_caffe.jobs.top_images` writes it beside ``max_im/<layer>/<layer>_<unit:04d>.jpg``; the
+Deep Visualization Toolbox's pictures have none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.files import write_text
+from deepvis_caffe.optimizer.presets import PRESETS
+
+Record = dict[str, Any]
+
+
+def write_record(path: Path, record: Record) -> Path:
+    """Write JSON whole or not at all; NaN and infinity become null."""
+    text = json.dumps(as_json(record), indent=1, allow_nan=False) + "\n"
+    try:
+        return write_text(path, text)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_record(path: Path) -> Record | None:
+    """A record, or None where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON gives it back: lists for tuples, None for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+MOST_POINTS = 128  # of a history; a chart has some 300 pixels
+LONGEST_VALUE = 200  # characters of a parameter
+
+Facts = tuple[tuple[str, str], ...]  # names and values to show, in order
+Number = float | None  # None where it was not finite
+
+NOT_REGULARIZERS = ("rate", "iterations", "start", "push")
+
+
+class ModelNames(BaseModel):
+    """The names of the net and of its files."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str | None = None
+    prototxt: str | None = None
+    weights: str | None = None
+
+
+class About(BaseModel):
+    """What every record of a unit says, a montage's too."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    layer: str
+    unit: int
+    label: str | None = None
+    model: ModelNames = ModelNames()
+
+
+class RunRecord(About):
+    """What a record says of one ascent; see `deepvis_caffe.optimizer.AscentResult`.
+
+    Attributes
+    ----------
+    objective
+        The activation at each step that was run.
+    window
+        What the pictures are of the net's input, (top, left, bottom, right); None for all of it.
+    sees
+        What the unit sees of it, likewise; None where unknown.
+    """
+
+    seed: int
+    position: str | tuple[int, ...] = "center"
+    best_iteration: int | None
+    best_value: Number
+    met_top_iteration: int | None
+    stop: str
+    params: dict[str, Any]
+    engine: str = ""
+    version: str = ""
+    objective: list[Number]
+    window: tuple[int, int, int, int] | None = None
+    sees: tuple[int, int, int, int] | None = None
+
+    @property
+    def seen_part(self) -> tuple[int, int, int, int] | None:
+        """What the unit sees, in the picture's own rows and columns; None for all or unknown."""
+        if self.sees is None or self.sees == self.window:
+            return None
+        (top, left), (a, b, c, d) = (self.window or (0, 0))[:2], self.sees
+        return a - top, b - left, c - top, d - left
+
+    @property
+    def push(self) -> int:
+        """1 where the ascent went up, -1 where it went down."""
+        return -1 if self.params.get("push") == -1 else 1
+
+    def facts(self) -> Facts:
+        """How it was made, to be read by people: what many runs have in common."""
+        params = {**self.params, "push": "up" if self.push > 0 else "down"}
+        shown = [
+            ("preset", preset_of(self.params)),
+            *((name.replace("_", " "), plain_value(v)) for name, v in params.items()),
+            ("position", plain_value(self.position)),
+            ("net", self.model.name or ""),
+            ("prototxt", self.model.prototxt or ""),
+            ("weights", self.model.weights or ""),
+            ("engine", self.engine),
+            ("deepvis_caffe", self.version),
+        ]
+        return tuple((name[:LONGEST_VALUE], value) for name, value in shown if value)
+
+
+def read_about(path: Path) -> About:
+    """What a record says of its unit.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or is damaged.
+    """
+    return _read(path, About)
+
+
+def read_run_record(path: Path) -> RunRecord:
+    """The record of one ascent.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or is damaged.
+    """
+    return _read(path, RunRecord)
+
+
+def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]:
+    """The best of each `every` values in turn, the last of fewer; None where none was finite.
+
+    Taking one of so many would show waves that are not there: every blur lowers the activation.
+    """
+    if every == 1:
+        return list(values)
+    groups = (values[first : first + every] for first in range(0, len(values), every))
+    best = max if push > 0 else min
+    return [best((v for v in group if v is not None), default=None) for group in groups]
+
+
+def preset_of(params: Mapping[str, Any]) -> str:
+    """The name of the preset with these regularizers, or nothing."""
+    wanted = _regularizers(params)
+    return next((str(k) for k, one in PRESETS.items() if _regularizers(one.record()) == wanted), "")
+
+
+def _regularizers(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in NOT_REGULARIZERS}
+
+
+def plain_value(value: Any) -> str:
+    """A parameter's value in words; empty where it is off."""
+    if isinstance(value, Mapping):  # a rate: its type, and its own parameters
+        own = ", ".join(f"{name} {plain_value(v)}" for name, v in value.items() if name != "type")
+        text = f"{value.get('type', '')} ({own})" if own else str(value.get("type", ""))
+    elif isinstance(value, list | tuple):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, float) and math.isfinite(value):
+        text = f"{value:g}" if value else ""
+    else:
+        text = str(value) if value else ""
+    return text[:LONGEST_VALUE]
+
+
+def _read(path: Path, kind: type[Any]) -> Any:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ImageError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+    except RecursionError as error:
+        raise ImageError(f"{path}: it is nested too deeply") from error
+
+
+DVT_COLUMNS = 3  # of the Deep Visualization Toolbox's montages
+
+
+@dataclass(frozen=True)
+class TopImage:
+    """One of a unit's strongest images.
+
+    Attributes
+    ----------
+    name
+        In its source.
+    value
+        The activation.
+    file
+        The image file, whole; None where the image is a part of one, as of a video, or where the
+        record does not say.
+    class_name
+        Of the image's class, where that is known.
+    """
+
+    name: str
+    value: float
+    file: Path | None = None
+    class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class TopRecord:
+    """What a montage of strongest images shows.
+
+    Attributes
+    ----------
+    layer
+        Its true name.
+    images
+        Strongest first, row by row.
+    columns
+        How many are beside each other.
+    """
+
+    layer: str
+    images: tuple[TopImage, ...]
+    columns: int
+
+
+class _Image(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    value: float
+    file: str | None = Field(None, min_length=1)
+    class_name: str | None = None
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    layer: str
+    images: list[_Image]
+    columns: int = Field(DVT_COLUMNS, ge=1)
+
+
+def read_top_record(path: Path) -> TopRecord | None:
+    """The record beside a montage of strongest images.
+
+    Parameters
+    ----------
+    path
+        The picture's, or the record's own.
+
+    Returns
+    -------
+    TopRecord or None
+        None where there is none, or none that can be understood.
+    """
+    try:
+        record = _Record.model_validate(read_record(path.with_suffix(".json")))
+    except ValidationError:
+        return None
+    images = tuple(
+        TopImage(one.name, one.value, Path(one.file) if one.file else None, one.class_name)
+        for one in record.images
+    )
+    return TopRecord(record.layer, images, record.columns)

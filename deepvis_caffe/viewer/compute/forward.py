@@ -1,0 +1,121 @@
+"""One frame through the net: ``(frame, request) -> result``, nothing computed that is not shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.model.labels import class_blob
+from deepvis_caffe.viewer.compute.request import Request, Result
+from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
+from deepvis_caffe.viewer.state.state import Scene, UnitRef
+
+Floats = NDArray[np.float32]
+
+
+class Compute:
+    """The net as the viewer uses it: one frame at a time, on one thread.
+
+    What one frame gave is kept until the next comes, so that walking through the layers of a still
+    image reads values that are there already, and the pass of a held source is not run again.
+
+    Parameters
+    ----------
+    net
+        Its first input holds pictures.
+    scene
+        Of that net.
+    """
+
+    def __init__(self, net: Net, scene: Scene) -> None:
+        self._net, self._entries = net, scene.entries
+        self._others = net.zero_inputs()
+        self._preprocessors = {
+            how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
+            for how in ("crop", "stretch")
+        }
+        shapes = {entry.name: entry.shape for entry in scene.entries}
+        outputs = {name: shapes[name] for name in net.model.graph.outputs if name in shapes}
+        self._scores = class_blob(outputs, scene.labels)
+        self._numbers = count(1)
+        self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
+        self._values: dict[str, Floats] = {}
+        self._x = np.zeros(0, np.float32)
+        self._sent: tuple[UnitRef, str] | None = None  # source and mode of the diffs that are held
+        self._diffs: dict[str, Floats] = {}
+
+    def __call__(self, frame: Frame, request: Request) -> Result:
+        """Compute what a request wants of a frame.
+
+        Raises
+        ------
+        DeepVisError
+            The picture does not fit the net, or the engine fails on it.
+        """
+        begun = time.perf_counter()
+        entry, net = self._entries[request.layer], self._net
+        source = self._entries[request.source[0]] if request.source else None
+        wanted = [entry.name, *([self._scores] if request.scores and self._scores else [])]
+        if source:
+            wanted.append(net.model.graph.seed(source.layer).blob)
+        self._read(frame, request, wanted)
+        back, diffs = None, None
+        if request.source and request.back != "off":
+            image = net.image_input()
+            blobs = [image, *([entry.name] if request.diffs else [])]
+            found = self._backward(request.source, request.back, blobs)
+            back = found[image][0]
+            diffs = as_maps(found[entry.name]) if request.diffs else None
+        return Result(
+            frame=frame,
+            request=request,
+            picture=self._preprocessors[request.resize].show(self._x),
+            maps=as_maps(self._values[entry.name]),
+            diffs=diffs,
+            back=back,
+            scores=self._values[self._scores].reshape(-1)
+            if request.scores and self._scores
+            else None,
+            seconds=time.perf_counter() - begun,
+            number=next(self._numbers),
+        )
+
+    def _read(self, frame: Frame, request: Request, wanted: list[str]) -> None:
+        """Have the values of these blobs, running the net as little as that needs."""
+        this = (frame.number, request.resize)
+        if this != self._pass:
+            self._pass = self._sent = None  # should this fail, the next one starts anew
+            self._x = self._preprocessors[request.resize](frame.picture)
+            inputs = {self._net.image_input(): self._x[None], **self._others}
+            if frame.live and request.back == "off":  # the next frame comes before more is asked
+                self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
+                return
+            self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
+            self._pass = this
+        missing = [name for name in dict.fromkeys(wanted) if name not in self._values]
+        if missing:
+            self._values |= self._net.read(missing)
+
+    def _copied(self, name: str, value: Any) -> Floats:
+        return np.array(self._net.ops.numpy(value), np.float32, order="C")
+
+    def _backward(self, source: UnitRef, mode: str, blobs: list[str]) -> dict[str, Floats]:
+        """Diffs of these blobs, from the unit's own activations, as DVT starts a pass."""
+        if (source, mode) != self._sent:
+            self._sent, self._diffs = (source, mode), {}
+        if any(name not in self._diffs for name in blobs):
+            layer, unit = self._entries[source[0]].layer, source[1]
+            values = self._values[self._net.model.graph.seed(layer).blob]
+            maps = as_maps(values)
+            one = np.zeros_like(maps)
+            one[unit] = maps[unit]
+            diff = as_values(one, values.shape)
+            self._diffs |= self._net.backward(layer, diff, mode, blobs)
+        return self._diffs

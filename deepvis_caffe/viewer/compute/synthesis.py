@@ -1,0 +1,281 @@
+"""Optimised images of the selected unit, made while the viewer runs: idle work for the worker.
+
+One image at a time, seed after seed, as ``deepvis optimize`` makes them with the same settings and
+to the same files, so that either takes up what the other has begun. Between two steps the net
+serves the camera.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.figures.montage import cell_of, montage
+from deepvis_caffe.image import read_image
+from deepvis_caffe.jobs.optimize import about_run, recipe, seen_window, write_result
+from deepvis_caffe.model.labels import Labels
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Step, optimize
+from deepvis_caffe.optimizer.batching import unit_shape
+from deepvis_caffe.optimizer.dead_relus import unit_below
+from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
+from deepvis_caffe.results.records import Record
+from deepvis_caffe.results.store import Box, ResultStore
+from deepvis_caffe.viewer.disk.library import Library
+from deepvis_caffe.viewer.state.catalogue import Entry
+
+log = logging.getLogger(__name__)
+
+SHOW_EVERY = 0.1  # seconds between two looks at the image that is being made
+
+WAITING = "waiting for a quiet moment"
+SILENT = "nothing to climb: from every start its gradient is 0"
+NOT_FINITE = "nothing to show: its activation is not finite"
+
+Key = tuple[Entry, int]
+
+
+@dataclass(frozen=True)
+class Making:
+    """How images are made.
+
+    Attributes
+    ----------
+    params
+        What the ascent does.
+    seeds
+        How many images of each unit.
+    labels
+        Names of classes, for the records.
+    """
+
+    params: AscentParams
+    seeds: int
+    labels: Labels = ()
+
+
+@dataclass
+class _Plan:
+    """What is left to do for a unit, and where: perhaps below the ReLU that it comes from."""
+
+    layer: str
+    unit: int
+    todo: list[int] = field(default_factory=list)
+    count: int = 1
+    sees: Box | None = None
+    found: bool = False
+    keeps: bool = True  # whether results are written
+    note: str = ""
+
+
+class Synthesis:
+    """Makes the images that the wanted unit lacks; see `deepvis_caffe.viewer.compute.worker.Idle`.
+
+    A unit that has images by another program or other parameters lacks none, and nothing that is
+    on disk is written over. Images that cannot be kept are shown all the same.
+
+    Parameters
+    ----------
+    net
+        Used when this is called, on the worker's thread.
+    library
+        Gets the images; results go to its folder.
+    making
+        How images are made.
+    """
+
+    def __init__(self, net: Net, library: Library, making: Making) -> None:
+        self._net, self._library, self._making = net, library, making
+        self._store = ResultStore(library.folder)
+        self._seeds = list(range(making.seeds))
+        self._wanted: Key | None = None
+        self._plans: dict[Key, _Plan] = {}
+        self._made_by: Record | None = None
+
+    def want(self, entry: Entry | None, unit: int = 0) -> None:
+        """Say whose images are wanted now, from any thread; None for nobody's."""
+        wanted = None if entry is None else (entry, unit)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        if wanted is not None and wanted not in self._plans:
+            self._library.tell(*wanted, note=WAITING)
+
+    def __call__(self, between: Callable[[], bool]) -> bool:
+        """Make the wanted unit's next image, or begin to.
+
+        Parameters
+        ----------
+        between
+            Called between two steps, when the net is free for anything; says whether to stop. What
+            it raises passes through, and nothing else does: other errors become the unit's note.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to do.
+        """
+        wanted = self._wanted
+        if wanted is None:
+            return False
+        plan = self._plans.get(wanted)
+        if plan is not None and not plan.todo:
+            return False
+        raised: list[BaseException] = []
+
+        def stops() -> bool:
+            try:
+                return between() or self._wanted != wanted
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        try:
+            if plan is None:
+                plan = self._plans[wanted] = self._planned(wanted)
+            else:
+                self._make(wanted, plan, stops)
+        except Exception as error:
+            if error in raised:
+                raise
+            plan = self._plans[wanted] = plan or _Plan(wanted[0].layer, wanted[1])
+            plan.todo, plan.note = [], _words(error)
+            log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
+        finally:
+            known = self._plans.get(wanted)
+            self._library.tell(*wanted, note=known.note if known else None)
+        return True
+
+    # -- what there is to do -------------------------------------------------------------------
+
+    def _planned(self, key: Key) -> _Plan:
+        entry, unit = key
+        plan = self._plan(entry.layer, unit, self._seeds)
+        self._look(plan, (entry.layer, entry.name))
+        return plan
+
+    def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
+        """Everything still to be made; the error of a layer or unit that cannot be climbed."""
+        shape = unit_shape(self._net, layer)
+        check_units([unit], shape, layer)
+        sees = seen_window(self._net, layer, shape, "center")
+        return _Plan(layer, unit, list(seeds), (shape or (1,))[0], sees)
+
+    def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
+        """Leave out what is on disk; by others, then all of it."""
+        units = LayerFolder(self._library.folder, names).files().units
+        files = units.get(plan.unit, UnitFiles())
+        if not files.optimized:
+            return files
+        missing = [seed for seed in plan.todo if seed not in files.runs]
+        if not files.runs or not self._has(plan, files.runs):
+            plan.todo, plan.keeps = [], False
+        elif missing and not self._making.params.diversity:  # else they are made together
+            plan.todo = missing
+        elif not missing:
+            plan.todo = []
+            self._keep(plan)
+        plan.found = True
+        return files
+
+    def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
+        """Climb the unit below the ReLU that silences this one; whether there is one."""
+        below = unit_below(self._net, plan.layer, plan.unit)
+        if below is None:
+            return False
+        whole = self._making.params.diversity > 0
+        lower = self._plan(*below, self._seeds if whole else [seed, *plan.todo])
+        lower.note = f"silent behind a ReLU; below it: {lower.layer}, unit {lower.unit}"
+        files = self._look(lower, [lower.layer])
+        shown = {seed: read_run(one, [lower.layer]) for seed, one in files.runs.items()}
+        if not shown and files.first is not None:
+            shown = {seed: read_image(files.first)}
+        for number, picture in shown.items():
+            self._library.add(*key, number, picture)
+        lower.found |= plan.found
+        self._plans[key] = lower
+        return True
+
+    # -- making it -----------------------------------------------------------------------------
+
+    def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
+        # Diversity couples a unit's images, which then are made together or not at all.
+        seeds = list(plan.todo) if self._making.params.diversity else plan.todo[:1]
+        results = optimize(
+            self._net,
+            plan.layer,
+            [plan.unit],
+            seeds,
+            self._making.params,
+            batch_size=len(seeds),
+            watch=_Shown(self._library, key, plan.sees),
+            cancel=stops,
+        )
+        if any(result.stop == "cancelled" for result in results):
+            return
+        for result in results:
+            plan.todo.remove(result.seed)
+            if result.best_iteration is None:
+                plan.note = plan.note or NOT_FINITE
+            elif result.stop == "zero gradient" and len(result.objective) == 1:
+                if self._go_below(key, plan, result.seed):
+                    return
+                plan.note = "" if plan.found else SILENT
+            else:
+                plan.found = True
+                picture = cell_of(result.symmetric_picture(), plan.sees, result.window)
+                self._library.add(*key, result.seed, picture)
+                self._keep(plan, result)
+
+    def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
+        """Write an image, and the montage once all are there."""
+        store, layer, unit = self._store, plan.layer, plan.unit
+        finished = partial(store.finished, layer, unit, self._seeds, self._recipe())
+        if not plan.keeps or (result is None and finished()):
+            return
+        about = about_run(
+            self._net, self._making.labels, unit, plan.count, plan.sees, self._recipe()
+        )
+        try:
+            store.claim(layer, [unit], [result.seed] if result else [], self._recipe())
+            if result and not self._has(plan, [result.seed]):
+                write_result(store, result, about)
+            if self._has(plan, self._seeds) and not finished():
+                store.write_montage(layer, unit, self._seeds, about)
+        except DeepVisError as error:
+            plan.keeps, plan.note = False, f"shown, not kept: {_words(error)}"
+
+    def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
+        made_by = self._recipe()
+        return all(self._store.has_run(plan.layer, plan.unit, seed, made_by) for seed in seeds)
+
+    def _recipe(self) -> Record:
+        if self._made_by is None:  # it takes a digest of all weights
+            self._made_by = recipe(self._net, self._making.params, "center", seeds=self._seeds)
+        return self._made_by
+
+
+class _Shown:
+    """Shows an ascent's images in the library, a few times a second."""
+
+    def __init__(self, library: Library, key: Key, sees: Box | None) -> None:
+        self._library, self._key, self._sees = library, key, sees
+        self._next = 0.0
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        if step.step == 0 or now < self._next:  # the first is noise
+            return
+        self._next = now + SHOW_EVERY
+        cells = [cell_of(one, self._sees, step.window) for one in step.pictures(symmetric=True)]
+        picture = cells[0] if len(cells) == 1 else montage(cells)
+        self._library.tell(*self._key, picture, (step.step + 1) / step.steps)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,176 @@
+"""The thread that owns the engine: newest frame first, then what the window asks, then idle work.
+
+Nobody waits for it. Frames and requests are slots that keep the newest; results go into a slot of
+the same kind. (pycaffe's mode, CPU or GPU, belongs to a thread, so one thread does all.)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.viewer.compute.request import Request, Result
+from deepvis_caffe.viewer.compute.threads import Background, Frame, Newest
+
+log = logging.getLogger(__name__)
+
+Pause = Callable[[], bool]
+
+NICE = 10  # how far the net's threads stand back for the window's, see nice(2)
+IDLE = 0.2  # seconds between two looks for idle work where nothing happens
+
+
+class Idle(Protocol):
+    """Work for the time between frames."""
+
+    def __call__(self, between: Pause) -> bool:
+        """Work until there is nothing to do or `between`, called at every step, says stop.
+
+        Returns whether anything was done.
+        """
+
+
+class Worker:
+    """Computes results of the newest frame on a thread of its own.
+
+    Parameters
+    ----------
+    compute
+        ``(frame, request) -> result``; called on the worker's thread alone.
+    results
+        Where results go.
+    changed
+        Called, on the worker's thread, when there is a new result or trouble.
+    idle
+        Work for the time between frames, if any. It calls what it is given between two of its
+        steps: a frame that came meanwhile is computed right there.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Frame, Request], Result],
+        results: Newest[Result],
+        changed: Callable[[], None] = lambda: None,
+        idle: Idle | None = None,
+    ) -> None:
+        self._compute, self._results, self._changed, self._idle = compute, results, changed, idle
+        self._thread = Background("worker", self._run)
+        self._news = self._thread.news
+        self._frame: Frame | None = None
+        self._request: Request | None = None
+        self._done: tuple[int, Request] | None = None
+        self._trouble = self._failure = ""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def show(self, frame: Frame) -> None:
+        """Let this be the newest frame."""
+        with self._news:
+            self._frame = frame
+            self._news.notify_all()
+
+    def ask(self, request: Request) -> None:
+        """Let this be what is wanted of every frame from now on."""
+        with self._news:
+            if request != self._request:
+                self._request = request
+                self._news.notify_all()
+
+    def nudge(self) -> None:
+        """Look for idle work now, since what it works for has changed."""
+        with self._news:
+            self._news.notify_all()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the newest frame or request has no result yet."""
+        with self._news:
+            return self._waiting() is not None
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong last, with a frame or in idle work; empty since the last result."""
+        return self._trouble
+
+    @property
+    def failure(self) -> str:
+        """Why the last frame has no result; empty where it has one."""
+        return self._failure
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """End the thread after what it computes now; whether it ended within `timeout` seconds."""
+        ended = self._thread.close(timeout)
+        if not ended:
+            log.warning("the engine still computes after %g seconds; left behind", timeout)
+        return ended
+
+    # -- on the worker's thread ----------------------------------------------------------------
+
+    def _run(self) -> None:
+        _stand_back()
+        while not self._thread.closing:
+            if self._serve():
+                continue
+            worked = False
+            if self._idle is not None:
+                try:
+                    worked = self._idle(self._between)
+                except Exception as error:  # idle work may never end the viewer
+                    self._trouble = _said(error)
+                    self._changed()
+            with self._news:
+                if not worked and not self._thread.closing and self._waiting() is None:
+                    self._news.wait(IDLE if self._idle else None)
+
+    def _between(self) -> bool:
+        """Serve what came meanwhile; whether idle work should stop."""
+        while not self._thread.closing and self._serve():
+            pass
+        return self._thread.closing
+
+    def _serve(self) -> bool:
+        """Compute what waits, if anything does."""
+        with self._news:
+            job = self._waiting()
+        if job is None:
+            return False
+        frame, request = job
+        try:
+            self._results.put(self._compute(frame, request))
+            self._trouble = self._failure = ""
+        except Exception as error:  # the window lives on, and the next frame may do better
+            self._trouble = self._failure = _said(error)
+        with self._news:
+            self._done = (frame.number, request)
+        self._changed()
+        return True
+
+    def _waiting(self) -> tuple[Frame, Request] | None:
+        if self._frame is None or self._request is None:
+            return None
+        job = (self._frame.number, self._request)
+        return None if job == self._done else (self._frame, self._request)
+
+
+def _stand_back() -> None:
+    """Let the window's thread go first where cores are few: keys wait for it, nobody for the net.
+
+    On Linux niceness belongs to a thread, and the threads that it starts, as OpenMP's are, have it
+    from their start. Where nobody waits for a core it changes nothing.
+    """
+    if sys.platform.startswith("linux"):
+        thread = threading.get_native_id()
+        now = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICE))
+
+
+def _said(error: Exception) -> str:
+    log.debug("the worker had an error", exc_info=error)
+    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

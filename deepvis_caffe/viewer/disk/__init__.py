@@ -1,0 +1,1 @@
+"""What the viewer reads from the results folder, and the pictures and videos that it saves."""

@@ -1,0 +1,342 @@
+"""The pictures of units: what is on disk, what was made just now, and what is being made.
+
+Who draws never waits: a thread reads, and what is known at a moment is there at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.figures.montage import shrunk
+from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run
+from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
+from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.compute.threads import Background
+from deepvis_caffe.viewer.disk.correlations import ScanReader
+from deepvis_caffe.viewer.disk.thumbnails import LayerPatterns
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.view import UnitPictures
+
+log = logging.getLogger(__name__)
+
+UNIT_BYTES, LAYER_BYTES, MADE_BYTES = 96 << 20, 192 << 20, 64 << 20
+LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
+AT_A_TIME = 0.05  # seconds of patterns that are read before something newer may come first
+SHOW_EVERY = 0.3  # seconds between two showings of a layer that is being read
+LONGEST_QUEUE = 32
+MOST_MERGED = 16  # a unit that is shown and those that go with it
+MONTAGE = -1  # in place of a seed
+
+Key = tuple[Entry, int]
+Wanted = tuple[Entry, int | None]  # a unit, or a layer's patterns
+Patterns = tuple[int, Mapping[int, Picture]]
+NONE_YET: Patterns = (0, MappingProxyType({}))
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """What the disk has of a unit."""
+
+    optimized: Mapping[int, Picture] = field(default_factory=dict)  # by seed
+    single: Mapping[str, Picture] = field(default_factory=dict)
+    record: TopRecord | None = None  # of the images in "max_im"
+    statistics: UnitStatistics | None = None
+    stamp: Stamp | None = None
+
+
+@dataclass(eq=False)
+class _Layer:
+    """The patterns of a layer: those on disk, those made just now, and both as they are shown."""
+
+    disk: LayerPatterns
+    made: dict[int, Picture] = field(default_factory=dict)
+    shown: Patterns = NONE_YET
+    shown_at: float = 0.0
+    hidden: bool = False  # whether something was read that is not shown yet
+
+
+class Library:
+    """Pictures of units, by layer and unit.
+
+    Every method may be called from any thread, and none waits for the disk.
+
+    Parameters
+    ----------
+    folder
+        The results folder, of this program or of the Deep Visualization Toolbox; it need not be
+        there.
+    changed
+        Called when there is something new to show, from any thread.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], changed: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder = Path(folder)
+        self._changed = changed
+        self._thread = Background("library", self._run)
+        self._news = self._thread.news
+        self._wanted: OrderedDict[Wanted, None] = OrderedDict()  # newest last
+        self._reading: Wanted | None = None
+        self._looked: dict[Wanted, float] = {}
+        self._units: Recent[Key, _Unit] = Recent(UNIT_BYTES)
+        self._layers: Recent[Entry, _Layer] = Recent(LAYER_BYTES)
+        self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
+        self._working: tuple[Key, Picture, float] | None = None
+        self._notes: dict[Key, str] = {}
+        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # as they were asked for
+        self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
+        self._scan = ScanReader(self.folder)  # and this
+        self._version = 0
+        self._said: set[str] = set()
+
+    def start(self) -> None:
+        """Start the thread that reads."""
+        self._thread.start()
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """End the thread after the file that it reads now; whether it ended in time."""
+        return self._thread.close(timeout)
+
+    # -- to be shown ---------------------------------------------------------------------------
+
+    def unit(self, entry: Entry, unit: int) -> UnitPictures:
+        """What is known of a unit now; the same object as long as that is all.
+
+        The disk is looked at in the background, again and again as long as this is called.
+        """
+        key = (entry, unit)
+        with self._news:
+            self._want(key)
+            if key not in self._merged:
+                self._merged[key] = self._merge(key)
+            self._merged.move_to_end(key)
+            while len(self._merged) > MOST_MERGED:
+                self._merged.popitem(last=False)
+            return self._merged[key]
+
+    def patterns(self, entry: Entry) -> Patterns:
+        """One small picture for each unit that has one, as far as they are read.
+
+        Returns
+        -------
+        version
+            No two mappings have the same, and of one layer it grows; 0 where nothing is known yet.
+        pictures
+            By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`.
+        """
+        with self._news:
+            self._want((entry, None))
+            layer = self._layers.get(entry)
+            return layer.shown if layer else NONE_YET
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was asked for is unread; units are looked at again anyway."""
+        with self._news:
+            return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
+
+    # -- from the synthesis --------------------------------------------------------------------
+
+    def add(self, entry: Entry, unit: int, seed: int, picture: Picture) -> None:
+        """Take in an image that was made just now; the disk's, once it is there, replaces it."""
+        key = (entry, unit)
+        with self._news:
+            made = {**(self._made.get(key) or {}), seed: picture}
+            self._made.put(key, made, sum(one.nbytes for one in made.values()))
+            layer = self._layers.get(entry)
+            if layer is not None:
+                self._take_made(layer, entry)
+                self._show(entry, layer)
+            self._refresh(key)
+        self._changed()
+
+    def tell(
+        self,
+        entry: Entry,
+        unit: int,
+        working: Picture | None = None,
+        progress: float = 0.0,
+        note: str | None = None,
+    ) -> None:
+        """Say what is being made, which is one thing at a time.
+
+        Parameters
+        ----------
+        working
+            The image as it is now; None where nothing is being made.
+        progress
+            How far that is, 0 to 1.
+        note
+            A line for people about this unit; None leaves it as it is.
+        """
+        key = (entry, unit)
+        with self._news:
+            before = self._working
+            self._working = None if working is None else (key, working, progress)
+            if note is not None:
+                self._notes[key] = note
+            for changed in (key, before[0] if before else key):
+                self._refresh(changed)
+        self._changed()
+
+    # -- parts, all under the lock -------------------------------------------------------------
+
+    def _want(self, wanted: Wanted) -> None:
+        entry, unit = wanted
+        if unit is None:
+            layer = self._layers.get(entry)
+            known, unfinished = layer is not None, layer is not None and layer.disk.unfinished
+        else:
+            known, unfinished = self._units.get((entry, unit)) is not None, False
+        recently = time.monotonic() - self._looked.get(wanted, -LOOK_EVERY) < LOOK_EVERY
+        if wanted == self._reading or (known and recently and not unfinished):
+            return
+        self._wanted[wanted] = None
+        self._wanted.move_to_end(wanted)
+        if len(self._wanted) > LONGEST_QUEUE:  # the oldest is something that was passed by
+            self._wanted.popitem(last=False)
+        self._news.notify_all()
+
+    def _unread(self, wanted: Wanted) -> bool:
+        entry, unit = wanted  # of a layer pictures are read one by one, so it counts as long as
+        if unit is None or wanted not in self._looked:  # anything of it is read
+            return True
+        return self._units.get((entry, unit)) is None
+
+    def _merge(self, key: Key) -> UnitPictures:
+        disk = self._units.get(key) or _Unit()
+        pictures = {**(self._made.get(key) or {}), **disk.optimized}
+        if len(pictures) > 1:
+            pictures.pop(MONTAGE, None)
+        working = self._working if self._working and self._working[0] == key else None
+        return UnitPictures(
+            optimized=tuple(pictures[seed] for seed in sorted(pictures)),
+            top=disk.single.get("max_im"),
+            deconv=disk.single.get("max_deconv"),
+            working=working[1] if working else None,
+            progress=working[2] if working else 0.0,
+            note=self._notes.get(key, ""),
+            found=disk.record.images if disk.record else (),
+            columns=disk.record.columns if disk.record else DVT_COLUMNS,
+            statistics=disk.statistics,
+        )
+
+    def _refresh(self, key: Key) -> None:
+        self._merged.pop(key, None)
+
+    def _take_made(self, layer: _Layer, entry: Entry) -> None:
+        """What was made of a layer and is not read from disk yet."""
+        units = [unit for of, unit in self._made if of == entry and unit not in layer.disk.cells]
+        made = {unit: self._made.get((entry, unit)) or {} for unit in units}
+        layer.made = {
+            unit: shrunk(some[min(some)], layer.disk.largest) for unit, some in made.items()
+        }
+
+    def _show(self, entry: Entry, layer: _Layer) -> None:
+        self._version += 1
+        cells = {**layer.made, **layer.disk.cells}
+        layer.shown = self._version, MappingProxyType(cells)
+        layer.shown_at, layer.hidden = time.monotonic(), False
+        self._layers.put(entry, layer, sum(one.nbytes for one in cells.values()))
+
+    # -- on the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._wanted or self._thread.closing)
+                if self._thread.closing:
+                    return
+                wanted = self._reading = self._wanted.popitem()[0]
+            entry, unit = wanted
+            new = more = False
+            try:
+                if unit is None:
+                    new, more = self._read_layer(entry)
+                else:
+                    new = self._read_unit((entry, unit))
+            except Exception:  # whatever it was, the window lives on without these pictures
+                log.warning("cannot read the pictures of %s", entry.name, exc_info=True)
+            with self._news:
+                self._looked[wanted] = time.monotonic()
+                self._reading = None
+                if more and wanted not in self._wanted:  # the rest, after whatever is newer
+                    self._wanted[wanted] = None
+                    self._wanted.move_to_end(wanted, last=False)
+            if new:
+                self._changed()
+
+    def _read_unit(self, key: Key) -> bool:
+        entry, unit = key
+        folder = self._folder(entry)
+        with self._news:
+            old = self._units.get(key)
+            if old is None:  # should it fail, it is not tried again at once
+                self._units.put(key, _Unit(), 0)
+        files = folder.files().units.get(unit, UnitFiles())
+        stamp = (*files.stamp(), self._scan.stamp())
+        if old is not None and old.stamp == stamp:
+            return False
+        runs = {seed: self._try(read_run, one, folder.names) for seed, one in files.runs.items()}
+        single = {what: self._try(read_image, path) for what, path in files.single.items()}
+        optimized = {seed: one for seed, one in runs.items() if one is not None}
+        montage = single.get("montage")
+        if not optimized and montage is not None:
+            optimized[MONTAGE] = montage
+        found = {what: one for what, one in single.items() if one is not None and what != "montage"}
+        record = read_top_record(files.single["max_im"]) if "max_im" in found else None
+        if record is not None and record.layer not in folder.names:  # of the same folder name
+            found, record = {}, None
+        statistics = self._scan.unit(folder.names, entry.units, unit)
+        size = sum(one.nbytes for one in (*optimized.values(), *found.values()))
+        with self._news:
+            self._units.put(key, _Unit(optimized, found, record, statistics, stamp), size)
+            self._refresh(key)
+        had = old and (old.optimized or old.single or old.statistics)
+        return bool(optimized or found or statistics or had)
+
+    def _read_layer(self, entry: Entry) -> tuple[bool, bool]:
+        """Read for a moment; whether there is something new to show, and whether more to read."""
+        with self._news:
+            layer = self._layers.get(entry)
+            if layer is None:
+                layer = _Layer(LayerPatterns(self._folder(entry), entry))
+                self._take_made(layer, entry)
+                self._show(entry, layer)
+        new = not layer.disk.unfinished and layer.disk.look()
+        new = layer.disk.read(AT_A_TIME) or new
+        with self._news:
+            layer.hidden, more = layer.hidden or new, layer.disk.unfinished
+            due = not more or time.monotonic() - layer.shown_at >= SHOW_EVERY
+            if layer.hidden and due:
+                self._take_made(layer, entry)
+                self._show(entry, layer)
+                return True, more
+            return False, more
+
+    def _try(self, read: Callable[..., Picture], *args: Any) -> Picture | None:
+        """What is read; None where it cannot be, which is said once."""
+        try:
+            return read(*args)
+        except DeepVisError as error:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                log.warning("left out: %s", error)
+            return None
+
+    def _folder(self, entry: Entry) -> LayerFolder:
+        if entry not in self._folders:
+            self._folders[entry] = LayerFolder(self.folder, (entry.layer, entry.name))
+        return self._folders[entry]

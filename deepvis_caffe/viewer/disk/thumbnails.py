@@ -1,0 +1,151 @@
+"""One small picture for each unit of a layer, read from disk a few at a time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.figures.montage import shrunk
+from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.results.layer_files import (
+    LayerFiles,
+    LayerFolder,
+    UnitFiles,
+    read_run,
+    read_sprite,
+    stamp_of,
+)
+from deepvis_caffe.viewer.state.catalogue import Entry
+
+log = logging.getLogger(__name__)
+
+LARGEST, SMALLEST = 128, 16  # pixels a side
+MOST_BYTES = 64 << 20  # of one layer; a layer of very many units has smaller pictures
+
+Source = tuple[Path, tuple[int, int] | None]
+
+
+class LayerPatterns:
+    """The optimised image of each unit of a layer, small; for one thread.
+
+    Where a ``whole_layer.jpg`` shows a unit, it is cut from that, and else the unit's first seed
+    is read, or its montage.
+
+    Parameters
+    ----------
+    folder
+        The layer's.
+    entry
+        The layer.
+
+    Attributes
+    ----------
+    cells
+        By unit, (H, W, 3) RGB uint8, of at most `largest` pixels a side; another mapping where
+        something has changed, so that other threads may read it.
+    """
+
+    def __init__(self, folder: LayerFolder, entry: Entry) -> None:
+        self.cells: dict[int, Picture] = {}
+        self.largest = largest(entry.units)
+        self._folder, self._entry = folder, entry
+        self._listed = 0
+        self._sources: dict[int, Source] = {}  # what each cell was read from
+        self._sprite: Source | None = None
+        self._todo: list[tuple[int, Source, UnitFiles]] = []
+        self._broken: set[Source] = set()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether more is to be read."""
+        return bool(self._todo)
+
+    def look(self) -> bool:
+        """See what has changed on disk; whether `cells` differ already."""
+        files = self._folder.files()
+        if self._folder.listed == self._listed:
+            return False
+        self._listed = self._folder.listed
+        changed = self._look_at_sprite(files)
+        todo = []
+        for unit, one in files.units.items():
+            if one.first is None or not 0 <= unit < self._entry.units:
+                continue
+            if self._sprite is not None and self._sources.get(unit) == self._sprite:
+                continue
+            source = one.first, stamp_of(one.first)
+            if self._sources.get(unit) != source and source not in self._broken:
+                todo.append((unit, source, one))
+        self._todo = todo[::-1]
+        gone = {
+            unit
+            for unit, source in self._sources.items()
+            if source != self._sprite and not (unit in files.units and files.units[unit].optimized)
+        }
+        self._forget(gone)
+        return changed or bool(gone)
+
+    def read(self, seconds: float) -> bool:
+        """Read for some time, at least one picture; whether `cells` differ now."""
+        until, new = time.monotonic() + seconds, {}
+        while self._todo:
+            unit, source, files = self._todo.pop()
+            try:
+                picture = self._picture(files)
+            except DeepVisError as error:
+                self._skip(source, error)
+            else:
+                new[unit] = shrunk(picture, self.largest).copy()
+                self._sources[unit] = source
+            if time.monotonic() >= until:
+                break
+        if new:
+            self.cells = {**self.cells, **new}
+        return bool(new)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _picture(self, files: UnitFiles) -> Picture:
+        for pictures in files.runs.values():
+            return read_run(pictures, self._folder.names)
+        return read_image(files.single["montage"])  # whatever is in it, small
+
+    def _look_at_sprite(self, files: LayerFiles) -> bool:
+        path = files.sprite
+        # Its record, too: it is written last.
+        source: Source | None = None
+        if path is not None:
+            source = path, stamp_of(path.with_suffix(".json")) or stamp_of(path)
+        if source == self._sprite or (source is not None and source in self._broken):
+            return False
+        old, self._sprite = self._sprite, None
+        before = {unit for unit, own in self._sources.items() if own == old}
+        self._forget(before)
+        if source is None:
+            return bool(before)
+        try:
+            cells = read_sprite(source[0], self._folder.names, self._entry.units, self.largest)
+        except DeepVisError as error:
+            self._skip(source, error)
+            return bool(before)
+        self._sprite = source
+        self.cells = {**self.cells, **cells}
+        self._sources |= dict.fromkeys(cells, source)
+        return True
+
+    def _forget(self, units: set[int]) -> None:
+        for unit in units:
+            del self._sources[unit]
+        self.cells = {unit: cell for unit, cell in self.cells.items() if unit not in units}
+
+    def _skip(self, source: Source, error: DeepVisError) -> None:
+        self._broken.add(source)
+        log.warning("left out: %s", error)
+
+
+def largest(units: int) -> int:
+    """How large a side may be for a layer of so many units to take no more than `MOST_BYTES`."""
+    return max(SMALLEST, min(LARGEST, math.isqrt(MOST_BYTES // (3 * max(units, 1)))))

@@ -1,0 +1,1 @@
+"""What the viewer is set to, what changes it, and what the panes may read."""

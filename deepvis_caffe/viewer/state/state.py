@@ -1,0 +1,163 @@
+"""What the viewer is set to: plain, frozen, without a window or a net.
+
+Actions make one state of another (`deepvis_caffe.viewer.state.actions`); panes draw it; the worker
+computes what it asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from deepvis_caffe.model.labels import Labels
+from deepvis_caffe.viewer.state.catalogue import Entry
+
+Cursor = Literal["layers", "units"]
+Back = Literal["off", "gradient", "deconv", "guided"]
+Zoom = Literal["off", "unit", "back"]
+
+BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
+BACK_VIEWS = ("raw", "gray", "norm", "blur", "positive", "heat")
+ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
+# Steps of the two boosts, the Deep Visualization Toolbox's: an exponent, and how far each channel's
+# own range replaces the layer's.
+GAMMAS = (1.0, 0.7, 0.5, 0.3)
+INDIVIDUALS = (0.0, 0.5, 0.8, 1.0)
+PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
+COLORMAPS = ("gray", "inferno", "viridis", "magma", "cividis")
+
+UnitRef = tuple[int, int]  # index of a layer in the catalogue, and a unit of it
+
+
+@dataclass(frozen=True)
+class State:
+    """What the viewer is set to.
+
+    Attributes
+    ----------
+    layer, unit
+        The selection: an index into the catalogue, and a unit of that layer.
+    cursor
+        Where the arrow keys move: in the list of layers, or in the grid of units.
+    back, back_view
+        Mode of the backward pass, and how its result at the input is shown.
+    source
+        The unit that the backward pass starts from, where it is frozen; None follows the selection.
+    show_back
+        Whether the grid shows diffs instead of activations.
+    patterns
+        Whether the grid shows each unit's optimised image instead.
+    correlation
+        Whether it shows how the layer's units go together, whatever else it is set to.
+    by_number
+        Whether the units in that stand in the order of their numbers, and not of their likeness.
+    order
+        That order of the selected layer, in which the arrows walk there; empty is by number.
+    zoom
+        What fills the grid's pane instead of the grid: the selected unit, or the backward result.
+    gamma, individual, colormap
+        Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
+    labels, unit_images
+        Whether class probabilities and the selected unit's images are shown.
+    synthesis
+        Whether a unit without optimised images gets some while there is nothing else to do.
+    frozen
+        Whether the input stands still.
+    resize
+        How a picture comes to the input's size: ``"crop"`` or ``"stretch"``.
+    help, help_page
+        Whether the list of keys lies over everything, and which page of it.
+    help_pages
+        How many pages that has in the window.
+    timing
+        Whether the status line says where the time goes.
+    aspect
+        Width by height of the room that the grid has; it decides the grid's columns.
+    scroll
+        How many rows the list of layers is moved down by hand; None keeps the selection in view.
+    """
+
+    layer: int = 0
+    unit: int = 0
+    cursor: Cursor = "layers"
+    back: Back = "off"
+    back_view: str = "raw"
+    source: UnitRef | None = None
+    show_back: bool = False
+    patterns: bool = False
+    correlation: bool = False
+    by_number: bool = False
+    order: tuple[int, ...] = ()
+    zoom: Zoom = "off"
+    gamma: int = 0
+    individual: int = 0
+    colormap: int = 0
+    labels: bool = True
+    unit_images: bool = True
+    synthesis: bool = True
+    frozen: bool = False
+    resize: Literal["crop", "stretch"] = "crop"
+    help: bool = False
+    help_page: int = 0
+    help_pages: int = 1
+    timing: bool = False
+    aspect: float = 1.0
+    scroll: int | None = None
+
+    @property
+    def shows_correlation(self) -> bool:
+        """Whether the grid's pane shows it now, and nothing lies over it."""
+        return self.correlation and self.zoom == "off"
+
+    @property
+    def back_source(self) -> UnitRef:
+        """The unit that a backward pass starts from."""
+        return self.source or (self.layer, self.unit)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is looked at: fixed while the viewer runs.
+
+    Attributes
+    ----------
+    entries
+        The catalogue, at least one.
+    labels
+        Names of classes, in the net's order; may be empty.
+    model
+        The net's name, for the window's title.
+    engine
+        Who computes, and where: ``"torch, cpu"``.
+    input_size
+        (height, width) of the net's image input.
+    """
+
+    entries: tuple[Entry, ...]
+    labels: Labels = ()
+    model: str = ""
+    engine: str = ""
+    input_size: tuple[int, int] = (1, 1)
+
+
+def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
+    """(rows, columns) of a layer's grid in a room `aspect` times as wide as it is high.
+
+    Chosen so that the cells, which keep the shape of the layer's maps, come out largest. Of a
+    layer with more than `PAGE_UNITS` units it is the shape of a page.
+    """
+    height, width = (max(size, 1) for size in entry.map_size)
+    if entry.is_vector or min(height, width) * 8 < max(height, width):
+        height = width = 1  # a number, or a line of them, is a square
+    count = min(max(entry.units, 1), PAGE_UNITS)
+    ideal = math.sqrt(count * aspect * height / width)
+
+    def size(columns: int) -> tuple[float, int, int]:
+        """How large a grid of such cells is, then how many cells it has, then how narrow it is."""
+        rows = math.ceil(count / columns)
+        return max(rows * height, columns * width / aspect), rows * columns, -columns
+
+    near = (1, math.floor(ideal), math.ceil(ideal))
+    columns = min((min(max(one, 1), count) for one in near), key=size)
+    return math.ceil(count / columns), columns

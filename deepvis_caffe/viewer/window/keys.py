@@ -1,0 +1,170 @@
+"""Names of keys: ``code of cv2.waitKeyEx -> "a", "left", "pgup", ...`` on every system.
+
+The codes are not OpenCV's but those of whatever draws its windows:
+
+- Qt and GTK (Linux) give ASCII, and for keys without a character X11's keysyms, 0xff00 and above
+  (``X11/keysymdef.h``); GTK adds the modifiers' bits from 0x10000 on.
+- Windows gives ASCII, and for other keys their virtual key code times 65536 (``WinUser.h``).
+- macOS gives ASCII, and for other keys AppKit's function keys, 0xf700 and above (``NSEvent.h``).
+
+Qt gives small letters whatever Shift does, as was tried with opencv-python 5.0 on X11;
+`deepvis_caffe.viewer.window.keys` mends that where it can. So no action may need a capital.
+
+OpenCV's Qt windows tell of "a", whatever Shift does: `keyPressEvent` in window_QT.cpp turns Qt's
+key, which has no case, into ASCII. So the X server is asked how Shift is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import sys
+from typing import Any
+
+X11 = {
+    0xFF08: "backspace",
+    0xFF09: "tab",
+    0xFF0D: "enter",
+    0xFF1B: "esc",
+    0xFF50: "home",
+    0xFF51: "left",
+    0xFF52: "up",
+    0xFF53: "right",
+    0xFF54: "down",
+    0xFF55: "pgup",
+    0xFF56: "pgdn",
+    0xFF57: "end",
+    0xFF63: "insert",
+    0xFFFF: "delete",
+    # The number pad with its lock off, and its enter.
+    0xFF8D: "enter",
+    0xFF95: "home",
+    0xFF96: "left",
+    0xFF97: "up",
+    0xFF98: "right",
+    0xFF99: "down",
+    0xFF9A: "pgup",
+    0xFF9B: "pgdn",
+    0xFF9C: "end",
+    0xFF9E: "insert",
+    0xFF9F: "delete",
+    **{0xFFBE + number: f"f{number + 1}" for number in range(12)},
+}
+# With its lock on: the characters, 0xffb0 is 0.
+X11 |= {0xFFB0 + digit: str(digit) for digit in range(10)}
+X11 |= {0xFFAA: "*", 0xFFAB: "+", 0xFFAD: "-", 0xFFAE: ".", 0xFFAF: "/"}
+
+WINDOWS = {
+    0x21: "pgup",
+    0x22: "pgdn",
+    0x23: "end",
+    0x24: "home",
+    0x25: "left",
+    0x26: "up",
+    0x27: "right",
+    0x28: "down",
+    0x2D: "insert",
+    0x2E: "delete",
+    **{0x70 + number: f"f{number + 1}" for number in range(12)},
+}
+
+MACOS = {
+    0xF700: "up",
+    0xF701: "down",
+    0xF702: "left",
+    0xF703: "right",
+    0xF727: "insert",
+    0xF728: "delete",
+    0xF729: "home",
+    0xF72B: "end",
+    0xF72C: "pgup",
+    0xF72D: "pgdn",
+    **{0xF704 + number: f"f{number + 1}" for number in range(12)},
+}
+
+CONTROL = {3: "enter", 8: "backspace", 9: "tab", 10: "enter", 13: "enter", 27: "esc", 32: "space"}
+CONTROL |= {11: "backtab", 25: "backtab"}  # Shift and tab: Qt's, macOS's
+X11[0xFE20] = "backtab"  # ISO_Left_Tab, GTK's
+CONTROL_ALT = 0xC0000  # GTK's bits of keys that are the window system's, as Ctrl and s
+DELETE = 127  # what macOS gives for the backspace key
+
+
+def key_name(code: int) -> str | None:
+    """The name of a key, its character where it has one; None where there is no key or no name.
+
+    Parameters
+    ----------
+    code
+        As ``cv2.waitKeyEx`` gives it; -1 where no key was pressed.
+    """
+    if code < 0:
+        return None
+    low = code & 0xFFFF
+    if not low:
+        return WINDOWS.get(code >> 16)
+    if code & CONTROL_ALT:
+        return None
+    if low in X11 or low in MACOS:
+        return X11.get(low) or MACOS.get(low)
+    if low == DELETE:
+        return "backspace"
+    return CONTROL.get(low) or (chr(low) if 32 < low < 127 else None)
+
+
+SHIFT_KEYS = (0xFFE1, 0xFFE2)  # keysyms, left and right
+SHIFT, LOCK = 1 << 0, 1 << 1  # of X11's key masks (X11/X.h)
+
+
+class Shift:
+    """Gives letters their case; where they have it already, as they are.
+
+    Opened beside a window and used by its thread.
+    """
+
+    def __init__(self) -> None:
+        import cv2
+
+        self._x11: Any = None
+        self._display: int | None = None
+        self._pressed = False
+        if sys.platform.startswith("linux") and cv2.currentUIFramework().startswith("QT"):
+            self._connect()
+
+    def apply(self, code: int, key: str | None) -> str | None:
+        """A key's name with its case, as it came with `code`; to be called with every code."""
+        pressed, self._pressed = self._pressed, code in SHIFT_KEYS
+        if self._display is None or key is None or len(key) > 1 or not key.isalpha():
+            return key
+        mask = self._mask()
+        # Who types fast has let go of Shift by now; but then it came as a key just before.
+        capital = (pressed or bool(mask & SHIFT)) != bool(mask & LOCK)
+        return key.upper() if capital else key.lower()
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._display is not None:
+            self._x11.XCloseDisplay(self._display)
+            self._display = None
+
+    def _connect(self) -> None:
+        try:
+            x11 = ctypes.CDLL(ctypes.util.find_library("X11") or "libX11.so.6")
+        except OSError:
+            return
+        x11.XOpenDisplay.restype = ctypes.c_void_p
+        x11.XOpenDisplay.argtypes = [ctypes.c_char_p]
+        x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
+        x11.XDefaultRootWindow.restype = ctypes.c_ulong
+        x11.XDefaultRootWindow.argtypes = [ctypes.c_void_p]
+        x11.XQueryPointer.argtypes = [ctypes.c_void_p, ctypes.c_ulong, *[ctypes.c_void_p] * 7]
+        self._x11, self._display = x11, x11.XOpenDisplay(None)
+
+    def _mask(self) -> int:
+        """Which of Shift, Lock and others are on."""
+        root = self._x11.XDefaultRootWindow(self._display)
+        windows = [ctypes.c_ulong() for _ in range(2)]
+        places = [ctypes.c_int() for _ in range(4)]
+        mask = ctypes.c_uint()
+        answers = [ctypes.byref(answer) for answer in (*windows, *places, mask)]
+        self._x11.XQueryPointer(self._display, root, *answers)
+        return mask.value

@@ -1,0 +1,157 @@
+"""The session in a window of OpenCV's: the only file that knows ``cv2.imshow``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.viewer.session import Session
+from deepvis_caffe.viewer.state.mouse import MouseKind
+from deepvis_caffe.viewer.window.display import check_display, is_open
+from deepvis_caffe.viewer.window.keys import Shift, key_name
+
+BETWEEN = 0.004  # seconds of drawing between two looks for keys
+
+
+class Inbox:
+    """Keys and mouse in their order, from OpenCV's event loop until a session takes them.
+
+    OpenCV keeps one key between two looks, and drawing everything takes longer than typists do
+    between two keys: so there is a look between panes too. What comes then ends the drawing, which
+    is out of date by that; but not two drawings in a row, or who holds a key would see nothing.
+
+    Parameters
+    ----------
+    cv2
+        The module.
+
+    Attributes
+    ----------
+    urgent
+        Whether there is more than moves of the mouse.
+    """
+
+    def __init__(self, cv2: Any) -> None:
+        self._cv2, self._shift = cv2, Shift()
+        self._events: list[Callable[[Session], None]] = []
+        self.urgent = False
+        self._looked, self._interrupted = 0.0, False
+
+    def look(self, wait: int) -> None:
+        """Give the event loop so many ms, or until there is a key; then all that were typed."""
+        code = self._cv2.waitKeyEx(wait)
+        while code != -1:
+            key = self._shift.apply(code, key_name(code))
+            if key is not None:
+                self._events.append(partial(Session.press, key=key))
+                self.urgent = True
+            code = self._cv2.waitKeyEx(1)
+        self._looked = time.monotonic()
+
+    def interrupts(self) -> bool:
+        """Look, if the last time was long ago; whether the picture that is drawn is out of date."""
+        if time.monotonic() - self._looked > BETWEEN:
+            self.look(1)
+        if not self.urgent or self._interrupted:
+            return False
+        self._interrupted = True
+        return True
+
+    def shown(self) -> None:
+        """Say that a drawing came to its end."""
+        self._interrupted = False
+
+    def deliver(self, session: Session) -> None:
+        """Let the session have everything that came."""
+        events, self._events, self.urgent = self._events, [], False
+        for event in events:
+            if session.running:
+                event(session)
+
+    def on_mouse(self, event: int, x: int, y: int, flags: int, _: Any) -> None:
+        """Take what OpenCV tells: pixels of the picture, however the window stretches it."""
+        kind: MouseKind
+        steps = 0
+        if event == self._cv2.EVENT_MOUSEMOVE:
+            kind = "move"
+        elif event == self._cv2.EVENT_LBUTTONDOWN:
+            kind = "click"
+        elif event in (self._cv2.EVENT_MOUSEWHEEL, self._cv2.EVENT_MOUSEHWHEEL):
+            kind = "wheel"
+            steps = -1 if flags >> 16 > 0 else 1  # signed, away from the user is positive
+        else:
+            return
+        self._events.append(partial(Session.mouse, kind=kind, y=y, x=x, steps=steps))
+        self.urgent |= kind != "move"
+
+    def close(self) -> None:
+        """End what was opened."""
+        self._shift.close()
+
+
+WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
+SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
+
+
+def run_window(session: Session) -> None:
+    """Show a session in a window until somebody quits, closes the window or presses Ctrl-C.
+
+    Raises
+    ------
+    DeepVisError
+        There is no screen to show it on.
+    """
+    check_display()
+    import cv2
+
+    name = "deepvis"
+    try:
+        cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error as error:
+        raise DeepVisError(
+            f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
+            "--browser"
+        ) from error
+    shown, size, inbox = 0, _Size(session), Inbox(cv2)
+    try:
+        _, picture = session.draw()
+        cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
+        cv2.setWindowTitle(name, session.title)
+        cv2.setMouseCallback(name, inbox.on_mouse)
+        while session.running:
+            number, picture = session.draw(inbox.interrupts)
+            if number != shown:
+                shown = number
+                cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                inbox.shown()
+            inbox.look(1 if inbox.urgent else WAIT)
+            inbox.deliver(session)
+            if not is_open(name):
+                break
+            size.follow(cv2.getWindowImageRect(name))
+    finally:
+        inbox.close()
+        cv2.destroyAllWindows()
+        cv2.waitKey(1)  # windows close in the event loop
+
+
+class _Size:
+    """The window's size, followed once it holds still; where its pixels are in the picture."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._size, self._since = (0, 0), 0.0
+
+    def follow(self, rectangle: Sequence[int]) -> None:
+        width, height = rectangle[2:]
+        if width < 1 or height < 1:
+            return
+        now = time.monotonic()
+        if (width, height) != self._size:
+            self._size, self._since = (width, height), now
+        elif self._since and now - self._since > SETTLED:
+            self._since = 0.0
+            self._session.resize(width, height)

@@ -1,0 +1,120 @@
+"""Runs under many parameters: the optimizer's own, none of them twice, whatever interrupts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import small_model
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.load import load_net
+from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.experiments.variants import Variants, activation
+from deepvis_caffe.optimizer import AscentParams, GrayLevels, optimize
+
+PLAIN = AscentParams(iterations=4, rate=GrayLevels(4))
+SEVERAL = [PLAIN, PLAIN.but(decay=0.2), PLAIN, PLAIN.but(norm_percentile=50, iterations=3)]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
+    folder = tmp_path_factory.mktemp("model")
+    small_model.write_model(folder)
+    return load_net(
+        folder / "small.prototxt",
+        folder / "small.caffemodel",
+        engine="torch",
+        mean=small_model.MEAN,
+    )
+
+
+def _variants(net: Net, folder: Path, **more: object) -> Variants:
+    given = {"units": [2, 0], "seeds": [0, 3], "labels": small_model.LABELS, **more}
+    return Variants(net, folder, "fc", **given)  # type: ignore[arg-type]
+
+
+def test_every_run_is_the_optimizers(net: Net, tmp_path: Path) -> None:
+    made = _variants(net, tmp_path)
+    stores = made.make(SEVERAL)
+    assert stores[0].folder == stores[2].folder
+    assert len({store.folder for store in stores}) == 3
+    for params in SEVERAL:
+        for run in optimize(net, "fc", [0, 2], [0, 3], preset=params):
+            record = made.record(params, run.unit, run.seed)
+            assert record["params"] == params.record()
+            assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
+            difference = made.picture(params, run.unit, run.seed).astype(int) - run.picture()
+            assert np.abs(difference).max() <= 1
+
+
+def test_nothing_runs_twice(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[tuple[int, int]] = []
+    _variants(net, tmp_path).make(SEVERAL, lambda *given: reports.append(given))
+    assert reports[-1] == (4 * (4 + 4 + 3), 4 * (4 + 4 + 3))  # one of the four is there twice
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
+    monkeypatch.setattr(type(net), "evaluate", None)
+    again = _variants(net, tmp_path)
+    again.make(SEVERAL)
+    assert all(again.has_all(params) for params in SEVERAL)
+
+
+def test_an_interruption_costs_what_is_not_finished_and_changes_nothing(
+    net: Net, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    _variants(net, whole, batch_size=1).make(SEVERAL)
+    steps: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        steps.append(done)
+        if len(steps) == 11:  # within the third of the first four runs, of 4 steps each
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _variants(net, broken, batch_size=1).make(SEVERAL, stop)
+    left = _variants(net, broken, batch_size=1)
+    assert left.missing(PLAIN) == {2: [], 0: [0, 3]}
+    reports: list[tuple[int, int]] = []
+    left.make(SEVERAL, lambda *given: reports.append(given))
+    assert reports[-1] == (44 - 8, 44 - 8)
+    files = [
+        {str(p.relative_to(at)): p.read_bytes() for p in at.rglob("*") if p.is_file()}
+        for at in (whole, broken)
+    ]
+    assert files[0] == files[1]
+
+
+def test_another_net_or_position_shares_nothing(net: Net, tmp_path: Path) -> None:
+    folders = {
+        _variants(net, tmp_path).store(PLAIN).folder,
+        _variants(net, tmp_path, position="all").store(PLAIN).folder,
+        Variants(
+            load_net(net.model.prototxt, net.model.caffemodel, engine="torch"),
+            tmp_path,
+            "fc",
+            [0],
+        )
+        .store(PLAIN)
+        .folder,
+    }
+    assert len(folders) == 3
+
+
+def test_what_a_figure_says_of_a_run() -> None:
+    assert activation({"best_value": 23.4567, "stop": "finished"}) == "23.5"
+    assert activation({"best_value": -123456.0, "stop": "finished"}) == "-123456"
+    assert activation({"best_value": None, "stop": "not finite"}) == "not finite"
+
+
+def test_titles_and_errors(net: Net, tmp_path: Path) -> None:
+    made = _variants(net, tmp_path)
+    assert made.title(1) == "fc unit 1, bee"
+    assert Variants(net, tmp_path, "conv/1", [4], labels=small_model.LABELS).title(4) == (
+        "conv/1 unit 4"
+    )
+    with pytest.raises(SettingsError, match="has no unit 4"):
+        _variants(net, tmp_path, units=[4])
+    with pytest.raises(ImageError, match="give the same command again"):
+        made.record(PLAIN, 2, 0)

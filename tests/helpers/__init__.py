@@ -1,0 +1,1 @@
+"""What several tests share: nets, images, results folders, and oracles."""

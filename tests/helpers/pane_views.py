@@ -1,0 +1,56 @@
+"""Views made by hand, for the tests of what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.viewer.compute.request import Result, request_of
+from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.view import View
+
+INPUT = (3, 8, 10)
+
+
+def entry(name: str, units: int, height: int = 1, width: int = 1) -> Entry:
+    """A layer of so many units."""
+    shape = (1, units) if (height, width) == (1, 1) else (1, units, height, width)
+    return Entry(name, name, "Convolution", shape, units, (height, width))
+
+
+def scene(*entries: Entry, labels: tuple[str, ...] = ()) -> Scene:
+    """What is looked at."""
+    return Scene(entries, labels, "net", "torch, cpu", INPUT[1:])
+
+
+def view(
+    maps: Any, state: State | None = None, labels: tuple[str, ...] = (), **result: Any
+) -> View:
+    """A view of one layer, ``conv``, whose maps are (units, height, width)."""
+    maps = np.asarray(maps, np.float32)
+    return view_of(scene(entry("conv", *maps.shape), labels=labels), maps, state, **result)
+
+
+def view_of(scene: Scene, maps: Any, state: State | None = None, **result: Any) -> View:
+    """A view of the selected layer of a scene."""
+    state = state or State()
+    picture = np.full((*INPUT[1:], 3), 90, np.uint8)
+    frame = Frame(picture, 1, "cat.jpg")
+    given = {"number": 1, **result}
+    made = Result(frame, request_of(state, scene), picture, np.asarray(maps, np.float32), **given)
+    return View(state, scene, Preprocessor(INPUT), frame, made)
+
+
+def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
+    """All the colours of a picture."""
+    return {tuple(map(int, one)) for one in np.unique(picture.reshape(-1, 3), axis=0)}
+
+
+def has(picture: np.ndarray, color: Sequence[int]) -> bool:
+    """Whether a picture has pixels of a colour."""
+    return bool((picture == np.asarray(color)).all(axis=2).any())

@@ -1,0 +1,42 @@
+"""A small net, a scan of a few images by it, and a session that shows what is on disk of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepvis_caffe.dataset.open_source import open_source
+from deepvis_caffe.dataset.scan import ScanParams
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
+from deepvis_caffe.jobs.top_images import make_top_pictures
+from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.session import Session
+from deepvis_caffe.viewer.sources.open_source import parse_sources
+from helpers.cluster_work import small_net
+from helpers.small_model import LABELS
+
+IMAGES, TOP, UNIT = 8, 4, 2
+PARAMS = ScanParams(("conv/1",), TOP, correlation=True)
+
+
+def write_results(net: Net, images: Path, folder: Path, units: Sequence[int]) -> Path:
+    """A scan of those images, and the pictures of some units; where they are."""
+    source = open_source(images)
+    scan = scan_dataset(net, source, folder / "dataset", PARAMS)
+    recipe = scan_recipe(net, source, PARAMS)
+    make_top_pictures(net, source, scan, recipe, folder, "conv/1", units)
+    return folder
+
+
+@contextmanager
+def showing_unit(model: Path, images: Path, results: Path) -> Iterator[Session]:
+    """A session on a net of its own, as the viewer's is, that goes to `UNIT`."""
+    sources = parse_sources(str(images / "a"))
+    made = Session(Parts(small_net(model), sources, results, LABELS), 1100, 900)
+    made.start()
+    for key in ("down", *["right"] * UNIT):
+        made.press(key)
+    yield made
+    assert made.close()

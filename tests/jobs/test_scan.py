@@ -1,0 +1,187 @@
+"""A pass in shards: cut off and taken up, killed, shared among processes, one result."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import dataset_work, small_model
+from helpers.cluster_work import small_net
+from helpers.dataset_work import LAYERS, SHARD
+from helpers.image_sets import write_folder
+from helpers.own_group import start_script
+
+from deepvis_caffe.cluster import LocalProcesses
+from deepvis_caffe.dataset.decoders import Decoders
+from deepvis_caffe.dataset.open_source import open_source
+from deepvis_caffe.dataset.scan import Scan, ScanParams
+from deepvis_caffe.dataset.source import every
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.jobs.scan import scan_dataset
+
+IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    small_model.write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def net(model: Path) -> Net:
+    return small_net(model)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_folder(tmp_path_factory.mktemp("images"), IMAGES)
+    (folder / "a" / "0035.png").write_bytes(b"damaged")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(net: Net, images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    out = tmp_path_factory.mktemp("expected")
+    return content(run(net, images, out), out)
+
+
+def run(net: Net, images: Path, out: Path, **more: object) -> Scan:
+    given = {"batch_size": 2, "shard_size": SHARD, **more}
+    return scan_dataset(net, open_source(images), out, PARAMS, **given)
+
+
+def content(scan: Scan, out: Path) -> dict[str, object]:
+    """Everything in a scan and its file, to the last bit."""
+    with np.load(out / "scan.npz") as file:
+        arrays = {name: file[name].tobytes() for name in file.files}
+    assert [path.name for path in sorted(out.iterdir())] == ["recipe.json", "scan.npz"]
+    return {**arrays, "names": scan.names, "skipped": scan.skipped, "images": scan.images}
+
+
+def interrupted(net: Net, images: Path, out: Path, at: int) -> list[str]:
+    def progress(done: int, total: int) -> None:
+        if done >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(net, images, out, progress=progress)
+    return sorted(path.name for path in out.glob("*.npz"))
+
+
+def test_finished_shards_are_kept_and_the_same_call_goes_on(
+    net: Net, images: Path, tmp_path: Path, expected: dict[str, object]
+) -> None:
+    assert expected["images"] == IMAGES
+    assert interrupted(net, images, tmp_path, 12) == ["shard_00000.npz", "shard_00001.npz"]
+    before = (tmp_path / "shard_00001.npz").stat().st_mtime_ns
+    seen: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        assert total == IMAGES + 1
+        assert (tmp_path / "shard_00001.npz").stat().st_mtime_ns == before
+
+    # The shards that are there count, whatever size is asked for now.
+    scan = run(net, images, tmp_path, progress=progress, shard_size=4)
+    assert content(scan, tmp_path) == expected
+    assert seen[0] > 10
+    assert seen[-1] == IMAGES + 1
+
+
+def test_a_damaged_shard_is_made_again(
+    net: Net, images: Path, tmp_path: Path, expected: dict[str, object]
+) -> None:
+    interrupted(net, images, tmp_path, 12)
+    shard = tmp_path / "shard_00000.npz"
+    shard.write_bytes(shard.read_bytes()[:100])
+    assert content(run(net, images, tmp_path), tmp_path) == expected
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
+    net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
+) -> None:
+    killed = start_script(dataset_work.__file__, model, images, tmp_path, 13)
+    _, said = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, said
+    assert not (tmp_path / "scan.npz").exists()
+    assert len(list(tmp_path.glob("shard_*.npz"))) == 13 // SHARD
+    assert content(run(net, images, tmp_path), tmp_path) == expected
+
+
+def test_processes_find_the_same_to_the_last_bit(
+    net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
+) -> None:
+    make_net = partial(small_net, model)
+    scan = run(net, images, tmp_path, where=LocalProcesses(2), make_net=make_net)
+    assert content(scan, tmp_path) == expected
+
+
+def test_decoding_processes_change_no_bit_and_end_with_the_pass(
+    net: Net,
+    images: Path,
+    tmp_path: Path,
+    expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As beside a net that only one thread at a time may run: from the start, and taken up."""
+    began: list[int] = []
+
+    class Watched(Decoders):
+        def close(self) -> None:
+            began.append(len(multiprocessing.active_children()))
+            super().close()
+
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.Decoders", Watched)
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.usable_cores", lambda: 2)
+    monkeypatch.setattr("deepvis_caffe.dataset.decoders.FEWEST", 1)
+    monkeypatch.setattr(net, "reentrant", False)
+    before = len(multiprocessing.active_children())
+    assert content(run(net, images, tmp_path / "once"), tmp_path / "once") == expected
+    assert interrupted(net, images, tmp_path / "twice", 7) == ["shard_00000.npz"]
+    assert content(run(net, images, tmp_path / "twice"), tmp_path / "twice") == expected
+    assert len(began) == 3
+    assert min(began) > before
+    assert len(multiprocessing.active_children()) == before
+
+
+def test_what_is_there_is_read_and_not_made_again(
+    net: Net, images: Path, tmp_path: Path, expected: dict[str, object]
+) -> None:
+    run(net, images, tmp_path)
+
+    def progress(done: int, total: int) -> None:
+        raise AssertionError("nothing was to be done")
+
+    assert content(run(net, images, tmp_path, progress=progress), tmp_path) == expected
+    part = scan_dataset(
+        net, open_source(images), tmp_path, ScanParams(("fc",), 4), progress=progress
+    )
+    assert part.names == expected["names"]
+
+
+def test_another_recipe_is_refused_or_replaces_all(net: Net, images: Path, tmp_path: Path) -> None:
+    run(net, images, tmp_path)
+    fewer = every(open_source(images), 2)
+    with pytest.raises(SettingsError, match=r"another recipe \(other images\); .*--overwrite"):
+        scan_dataset(net, fewer, tmp_path, PARAMS)
+    with pytest.raises(SettingsError, match="count 4, now 3"):
+        scan_dataset(net, open_source(images), tmp_path, ScanParams(LAYERS, 3))
+    scan = scan_dataset(net, fewer, tmp_path, PARAMS, overwrite=True)
+    assert scan.images + len(scan.skipped) == 9
+    recipe = json.loads((tmp_path / "recipe.json").read_text())["recipe"]
+    assert recipe["images"] == fewer.signature()
+
+
+def test_nothing_that_can_be_read_is_an_error(net: Net, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_bytes(b"no")
+    with pytest.raises(ImageError, match=r"none of the 1 images can be used; x.png: cannot read"):
+        run(net, tmp_path / "images", tmp_path / "out")

@@ -1,0 +1,188 @@
+"""The same pictures from every place: this process, others of this machine, a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+from helpers import small_model
+
+import deepvis_caffe as dv
+from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import ClusterError, ModelError
+from deepvis_caffe.jobs import where as elsewhere
+from deepvis_caffe.jobs.optimize import Shard, fair_batch, make_layer, run_shards
+from deepvis_caffe.jobs.where import net_maker, where_of
+from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.results.store import ResultStore
+from deepvis_caffe.settings import Settings, load_settings
+
+PARAMS = ascent_params(preset=3, iterations=6)
+SHARDS = [Shard("fc", (unit,), (0, 1), PARAMS) for unit in (2, 0)]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load_settings(small_model.write_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def net(settings: Settings) -> Net:
+    return dv.load_net(settings)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("how", ["local", "dask"])
+def test_every_file_is_the_serial_one_byte_for_byte(
+    settings: Settings, net: Net, tmp_path: Path, how: str
+) -> None:
+    seen: list[tuple[int, int]] = []
+    give = (["fc"], [3, 1, 0], [0, 1, 2], PARAMS)
+
+    def make(name: str, **more: object) -> dict[str, bytes]:
+        (layer,), units, seeds, params = give
+        store = ResultStore(tmp_path / name)
+        made = make_layer(
+            net, store, layer, units, seeds, params, labels=small_model.LABELS, **more
+        )
+        assert [unit.new for unit in made] == [3, 3, 3]
+        return _files(tmp_path / name)
+
+    def report(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    serial = make("serial", batch_size=2)
+    more = {"batch_size": 2, "make_net": net_maker(settings, net), "progress": report}
+    if how == "local":
+        assert make("there", where=LocalProcesses(2), **more) == serial
+        assert len(seen) == 6 * 6  # 3 units, seeds in batches of 1 and 2: after every step of each
+    else:
+        with LocalCluster(
+            n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster:
+            where = DaskCluster(cluster.scheduler_address)
+            assert make("there", where=where, **more) == serial
+        assert len(seen) == 6  # after every batch
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (54, 54)
+
+
+def test_results_are_the_optimizers(net: Net) -> None:
+    for shard, results in run_shards(net, SHARDS):
+        runs = dv.optimize(net, "fc", shard.targets, shard.seeds, preset=PARAMS)
+        assert [(it.unit, it.seed) for it in results] == [(it.unit, it.seed) for it in runs]
+        for result, run in zip(results, runs, strict=True):
+            assert result.image.tobytes() == run.image.tobytes()
+            assert result.picture().tobytes() == run.picture().tobytes()
+
+
+def test_a_worker_without_the_files_or_with_others(
+    settings: Settings, net: Net, tmp_path: Path
+) -> None:
+    for name in ("prototxt", "weights"):
+        shutil.copy(getattr(settings, name), tmp_path)
+    moved = settings.model_copy(
+        update={
+            "prototxt": tmp_path / "small.prototxt",
+            "weights": tmp_path / "small.caffemodel",
+            "mean": (1.0, 2.0, 3.0),
+        }
+    )
+    where = LocalProcesses(1)
+    with pytest.raises(ModelError, match="a worker's net is not the same as here"):
+        list(run_shards(net, SHARDS, where, net_maker(moved, net)))
+    (tmp_path / "small.caffemodel").unlink()
+    there = f"{socket.gethostname()} has no file {tmp_path / 'small.caffemodel'}: workers read"
+    with pytest.raises(ModelError) as caught:
+        list(run_shards(net, SHARDS, where, net_maker(moved, net)))
+    assert str(caught.value).startswith(there)
+    assert "as a worker made ready, on" in caught.value.__notes__[0]
+    with pytest.raises(ClusterError, match="give make_net"):
+        list(run_shards(net, SHARDS, where))
+
+
+def test_a_shards_error_names_it(net: Net) -> None:
+    with pytest.raises(dv.SettingsError) as caught:
+        list(run_shards(net, [Shard("fc", (1, 9), (0,), PARAMS)]))
+    assert caught.value.__notes__ == ["in the task fc, units 1,9, seeds 0"]
+
+
+@pytest.mark.parametrize(
+    ("images", "most", "workers", "batch"),
+    [(9, 8, 1, 8), (9, 8, 2, 5), (100, 8, 4, 8), (9, 8, 16, 1), (0, 8, 4, 1), (3, 1, 2, 1)],
+)
+def test_every_worker_gets_a_batch(images: int, most: int, workers: int, batch: int) -> None:
+    assert fair_batch(images, most, LocalProcesses(workers)) == batch
+    assert fair_batch(images, most, Serial()) == most
+
+
+class _OnGpu:
+    engine, device = "pycaffe", "cuda:0"
+
+
+def test_settings_say_where(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "find_gpus", lambda: ("4", "6"))
+    assert where_of(Settings(), net) == Serial()
+    assert where_of(Settings(workers="3"), net) == LocalProcesses(3)
+    dask = DaskCluster("tcp://10.0.0.1:8786")
+    assert where_of(Settings(workers=3, scheduler=dask.address), net) == dask
+    for device in ("auto", "cuda"):
+        dealt = where_of(Settings(workers=3, device=device), _OnGpu())  # type: ignore[arg-type]
+        assert dealt == LocalProcesses(3, gpus=("4", "6"))
+    named = where_of(Settings(workers=3, device="cuda:1"), _OnGpu())  # type: ignore[arg-type]
+    assert named == LocalProcesses(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "device"),
+    [
+        # One of several GPUs is all that a local worker sees.
+        ({"device": "auto", "workers": 2}, "cuda"),
+        ({"device": "cuda", "workers": 2}, "cuda"),
+        ({"device": "cuda:1", "workers": 2}, "cuda:1"),
+        ({"device": "auto", "scheduler": "tcp://s:1"}, "auto"),
+    ],
+)
+def test_a_workers_net_is_the_same_on_its_own_device(
+    given: dict[str, object], device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(prototxt="a.prototxt", mean="/m.npy", results="out", **given)
+    maker = net_maker(settings, _OnGpu())  # type: ignore[arg-type]
+    assert isinstance(maker, partial)
+    (made_of,) = maker.args
+    assert made_of.prototxt == tmp_path / "a.prototxt"
+    assert made_of.mean == Path("/m.npy")
+    assert (made_of.engine, made_of.device) == ("pycaffe", device)
+
+
+def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> None:
+    """As people call it: from a script with no `if __name__ == ...` of ours."""
+    command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "optimize"]
+    flags = ["--units=1,3", "--seeds=2", "--iterations=4", "--batch-size=2", "--workers=2"]
+    file = settings.prototxt.parent / "settings_local.py"  # type: ignore[union-attr]
+    ended = subprocess.run(
+        [*command, "fc", "-s", str(file), "-o", str(tmp_path), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "4 runs made now, 0 were there" in ended.stderr
+    net = dv.load_net(settings)
+    for run in dv.optimize(net, "fc", [1, 3], range(2), iterations=4):
+        path = tmp_path / f"regularized_opt/fc/fc_{run.unit:04d}_{run.seed}.json"
+        assert json.loads(path.read_text())["objective"] == [float(v) for v in run.objective]

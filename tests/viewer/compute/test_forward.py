@@ -1,0 +1,193 @@
+"""One frame through the net: what the viewer shows is what the net's plain passes give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.small_model import LABELS, write_model
+
+import deepvis_caffe as dv
+from deepvis_caffe.attribution.backward import unit_diff
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.settings import load_settings
+from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.compute.request import Request, Result, request_of
+from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.state.catalogue import as_maps, catalogue
+from deepvis_caffe.viewer.state.state import Scene, State
+
+CONV, FC, PROB = 0, 1, 2
+
+
+@pytest.fixture
+def net(engine: str, tmp_path: Path) -> Net:
+    return dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
+
+
+@pytest.fixture
+def scene(net: Net) -> Scene:
+    return Scene(catalogue(net), LABELS)
+
+
+def frame(number: int = 1) -> Frame:
+    picture = np.random.default_rng(number).integers(0, 256, (30, 44, 3)).astype(np.uint8)
+    return Frame(picture, number, f"noise {number}")
+
+
+def same(result: Result, net: Net, picture: np.ndarray) -> None:
+    """The activations are those of a plain forward pass of that picture."""
+    name = ("conv/1", "fc", "prob")[result.request.layer]
+    plain = net.forward(net.preprocessor(picture)[None], blobs=[name])[name]
+    np.testing.assert_array_equal(result.maps, as_maps(plain))
+
+
+def test_activations_and_scores_are_the_net_s(net: Net, scene: Scene) -> None:
+    result = Compute(net, scene)(frame(), Request(CONV))
+    scores = net.forward(net.preprocessor(frame().picture)[None], blobs=["prob"])["prob"]
+    np.testing.assert_array_equal(result.scores, scores[0])
+    same(result, net, frame().picture)
+    assert result.back is None
+    assert result.diffs is None
+
+
+def test_the_picture_is_what_the_net_saw(net: Net, scene: Scene) -> None:
+    compute = Compute(net, scene)
+    for resize, columns in (("crop", slice(2, 42)), ("stretch", slice(None))):
+        # 30 x 44 cut to 3:4 is 30 x 40; both are then averaged to 12 x 16
+        expected = dv.load_net(net.model.prototxt, net.model.weights, "torch").preprocessor
+        small = expected.show(expected(frame().picture[:, columns]))
+        shown = compute(frame(), Request(CONV, resize=resize)).picture
+        if resize == "crop":
+            assert np.abs(shown.astype(int) - small.astype(int)).max() <= 1
+        else:
+            assert np.abs(shown.astype(int) - small.astype(int)).max() > 20
+
+
+@pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
+@pytest.mark.parametrize(("layer", "unit"), [(CONV, 2), (FC, 1)])
+def test_the_pass_starts_from_the_unit_s_own_activations(
+    net: Net, scene: Scene, mode: str, layer: int, unit: int
+) -> None:
+    asked = State(layer=layer, unit=unit, back=mode, show_back=True)
+    result = Compute(net, scene)(frame(), request_of(asked, scene))
+    name = ("conv/1", "fc")[layer]
+    values = net.forward(net.preprocessor(frame().picture)[None], blobs=[name])[name]
+    expected, _ = unit_diff(net, values, name, unit, mode)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_array_equal(result.back, expected)
+    only = np.zeros_like(result.maps)
+    only[unit] = as_maps(values)[unit]
+    np.testing.assert_array_equal(result.diffs, only)  # at the source: what was sent
+
+
+def test_diffs_of_a_layer_below_a_held_source(net: Net, scene: Scene) -> None:
+    asked = State(layer=CONV, back="gradient", source=(FC, 3), show_back=True)
+    result = Compute(net, scene)(frame(), request_of(asked, scene))
+    fc = net.forward(net.preprocessor(frame().picture)[None], blobs=["fc"])["fc"]
+    weights = net.model.weights["fc"][0][3]  # of an inner product the gradient is its weights
+    np.testing.assert_allclose(
+        result.diffs * (result.maps > 0),
+        fc[0, 3] * weights.reshape(result.maps.shape) * (result.maps > 0),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    above = State(layer=PROB, back="gradient", source=(FC, 3), show_back=True)
+    assert not Compute(net, scene)(frame(), request_of(above, scene)).diffs.any()
+
+
+def test_the_pass_of_a_held_source_runs_once_for_a_frame(net: Net, scene: Scene) -> None:
+    asked: list[list[str]] = []
+    backward = net.backward
+    net.backward = lambda *args: asked.append([args[0], *args[2:]]) or backward(*args)  # type: ignore[func-returns-value]
+    compute = Compute(net, scene)
+
+    def back(layer: int, number: int = 1, mode: str = "gradient", diffs: bool = False) -> Result:
+        state = State(layer=layer, back=mode, source=(FC, 3), show_back=diffs)
+        return compute(frame(number), request_of(state, scene))
+
+    first, second = back(CONV), back(PROB)
+    assert asked == [["fc", "gradient", ["data"]]]
+    np.testing.assert_array_equal(first.back, second.back)
+    seen = back(CONV, diffs=True)
+    assert asked[1:] == [["fc", "gradient", ["data", "conv/1"]]]
+    back(FC), back(CONV, diffs=True)
+    assert len(asked) == 2
+    others = back(FC, mode="deconv"), back(FC, number=2), back(FC)
+    assert len(asked) == 5, "another mode, another frame, and the first one's pass is forgotten"
+    net.backward = backward
+    for result in (first, seen, *others):
+        request = result.request
+        fresh = Compute(net, scene)(result.frame, request)
+        np.testing.assert_array_equal(result.back, fresh.back)
+        if request.diffs:
+            np.testing.assert_array_equal(result.diffs, fresh.diffs)
+
+
+def test_back_from_a_blob_of_no_axis(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "sum.prototxt").write_text(
+        'name: "sum" input: "data" input_shape { dim: 1 dim: 1 dim: 2 dim: 3 }'
+        'layer { name: "sum" type: "Reduction" bottom: "data" top: "sum" }'
+    )
+    net = dv.load_net(tmp_path / "sum.prototxt", {}, engine=engine, mean=(0,))
+    scene = Scene(catalogue(net))
+    result = Compute(net, scene)(frame(), request_of(State(back="gradient", show_back=True), scene))
+    total = net.preprocessor(frame().picture).sum()
+    np.testing.assert_allclose(result.maps, [[[total]]], rtol=1e-5)
+    np.testing.assert_allclose(result.back, np.full((1, 2, 3), total), rtol=1e-5)
+    np.testing.assert_array_equal(result.diffs, result.maps)
+
+
+def test_walking_through_layers_runs_the_net_once(net: Net, scene: Scene) -> None:
+    passes = []
+    forward = net.forward
+    net.forward = lambda *args, **kw: passes.append(kw["blobs"]) or forward(*args, **kw)
+    compute = Compute(net, scene)
+    results = [compute(frame(), Request(layer, scores=False)) for layer in (CONV, PROB, FC, CONV)]
+    assert [list(blobs) for blobs in passes] == [["conv/1"]]  # and nothing above it was read
+    net.forward = forward
+    for result in results:
+        same(result, net, frame().picture)
+    assert [result.number for result in results] == [1, 2, 3, 4]
+
+
+def test_frames_of_a_stream_give_the_same_and_any_request_can_follow(
+    net: Net, scene: Scene
+) -> None:
+    live = Frame(frame().picture, 1, "camera 0", live=True)
+    compute = Compute(net, scene)
+    still = Compute(net, scene)(frame(), Request(CONV))
+    first = compute(live, Request(CONV))
+    np.testing.assert_allclose(first.maps, still.maps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.scores, still.scores, rtol=1e-5, atol=1e-6)
+    same(
+        compute(live, Request(FC, scores=False, back="gradient", source=(FC, 1))), net, live.picture
+    )
+    same(compute(live, Request(PROB)), net, live.picture)
+
+
+def test_another_frame_or_fit_is_another_pass(net: Net, scene: Scene) -> None:
+    compute = Compute(net, scene)
+    first = compute(frame(1), Request(CONV))
+    second = compute(frame(2), Request(CONV))
+    stretched = compute(frame(2), Request(CONV, resize="stretch"))
+    same(second, net, frame(2).picture)
+    assert np.abs(first.maps - second.maps).max() > 0.01
+    assert np.abs(stretched.maps - second.maps).max() > 0.01
+
+
+def test_a_failed_frame_leaves_nothing_behind(net: Net, scene: Scene) -> None:
+    compute = Compute(net, scene)
+    compute(frame(1), Request(CONV))
+    broken = Frame(np.zeros((0, 4, 3), np.uint8), 2, "empty")
+    with pytest.raises(dv.DeepVisError, match="no pixels"):
+        compute(broken, Request(CONV))
+    same(compute(frame(1), Request(FC)), net, frame(1).picture)
+
+
+def test_without_classes_there_are_no_scores(engine: str, tmp_path: Path) -> None:
+    from helpers.engine_nets import conv, load_text, net_text
+
+    net = load_text(engine, tmp_path, net_text(conv("conv1", "data", 2, 3), data=(1, 3, 8, 8)))
+    assert Compute(net, Scene(catalogue(net)))(frame(), Request(0)).scores is None

@@ -1,0 +1,334 @@
+"""Pictures of units: what the test wrote is what is known, and nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from helpers.results_folder import add_run, record
+
+from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.disk.library import Library
+from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.view import UnitPictures
+
+CONV = Entry("conv1", "conv1", "Convolution", (1, 7, 9, 9), 7, (9, 9))
+SLASH = Entry("blob", "fire/conv", "Convolution", (1, 4, 9, 9), 4, (9, 9))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    made = Library(tmp_path)
+    made.start()
+    yield made
+    assert made.close()
+
+
+def plain(level: int | tuple[int, ...], height: int = 8, width: int = 10) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture[..., ::-1])
+
+
+def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "nothing came"
+        time.sleep(0.005)
+    return found
+
+
+def known(library: Library, unit: int, count: int = 1, entry: Entry = CONV) -> UnitPictures:
+    return wait(lambda: len((one := library.unit(entry, unit)).optimized) == count and one)
+
+
+def cells(library: Library, units: set[int], entry: Entry = CONV) -> dict[int, np.ndarray]:
+    return wait(lambda: set(one := library.patterns(entry)[1]) == units and dict(one))
+
+
+def gray(picture: np.ndarray) -> float:
+    return float(picture.mean())
+
+
+# -- one unit --------------------------------------------------------------------------------------
+
+
+def test_a_units_runs_are_shown_by_seed_as_their_montage_has_them(
+    library: Library, tmp_path: Path
+) -> None:
+    # rows 2 to 6 and columns 1 to 7 of the picture are what the unit sees
+    picture = plain(127, 50, 50)
+    picture[2:6, 1:4], picture[2:6, 4:7] = 97, 158
+    for seed in (10, 2):
+        path = add_run(tmp_path, "conv1", record("conv1", 3, seed))
+        write(path.with_name(f"conv1_0003_{seed}_best_X.png"), picture if seed == 2 else plain(0))
+    first, last = known(library, 3, 2).optimized
+    assert first.shape == (64, 96, 3)  # 4 x 6, enlarged to at least 96
+    assert (first[:, :40] == 0).all()
+    assert (first[:, 60:] == 255).all()
+    assert (last == 0).all()
+
+
+def test_a_folder_of_the_toolbox_is_shown(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "regularized_opt/conv1/conv1_0002_montage.jpg", plain((200, 100, 0), 30, 30))
+    write(tmp_path / "max_im/conv1/conv1_0002.jpg", plain(60, 20, 40))
+    write(tmp_path / "max_deconv/conv1/conv1_0002.jpg", plain(90, 20, 40))
+    write(tmp_path / "max_im/conv1/conv1_0004.jpg", plain(70))
+    found = known(library, 2)
+    np.testing.assert_allclose(found.optimized[0], plain((200, 100, 0), 30, 30), atol=4)
+    assert found.top is not None
+    assert found.deconv is not None
+    assert (gray(found.top), gray(found.deconv)) == pytest.approx((60, 90), abs=2)
+    other = wait(lambda: (one := library.unit(CONV, 4)).top is not None and one)
+    assert (other.optimized, other.deconv, gray(other.top)) == ((), None, pytest.approx(70, abs=2))
+    write(tmp_path / "regularized_opt/conv1/conv1_0002_5_best_X.jpg", plain(255))
+    wait(lambda: gray(known(library, 2).optimized[0]) > 250)
+
+
+def test_both_names_of_a_layer_are_looked_for(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "regularized_opt/blob/blob_0001_montage.jpg", plain(50))
+    write(tmp_path / "max_im/fire_conv/fire_conv_0001.jpg", plain(80))
+    found = wait(lambda: (one := library.unit(SLASH, 1)).optimized and one.top is not None and one)
+    assert gray(found.optimized[0]) == pytest.approx(50, abs=2)
+    assert gray(found.top) == pytest.approx(80, abs=2)
+
+
+def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
+    library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_run(tmp_path, "fire_conv", record("fire/conv", 0, 0))
+    add_run(tmp_path, "fire_conv", record("fire_conv", 1, 0))
+    cells(library, {0}, SLASH)
+    known(library, 0, 1, SLASH)
+    library.unit(SLASH, 1)
+    wait(lambda: "is of layer 'fire_conv', not 'fire/conv'" in caplog.text)
+    assert library.unit(SLASH, 1).optimized == ()
+
+
+def test_what_changes_on_disk_is_seen(library: Library, tmp_path: Path) -> None:
+    path = tmp_path / "regularized_opt/conv1/conv1_0000_montage.jpg"
+    write(path, plain(30))
+    known(library, 0)
+    write(path, plain(230, 12, 12))  # in place: the folder's time stays
+    wait(lambda: gray(library.unit(CONV, 0).optimized[0]) > 220)
+    path.unlink()
+    known(library, 0, 0)
+    assert not library.unit(CONV, 0).optimized
+
+
+def test_the_same_object_as_long_as_nothing_changes(library: Library, tmp_path: Path) -> None:
+    add_run(tmp_path, "conv1", record("conv1", 0, 0))
+    first = known(library, 0)
+    version, _ = library.patterns(CONV)
+    cells(library, {0})
+    settled = library.patterns(CONV)
+    assert settled[0] > version
+    time.sleep(1.2)  # looks again
+    assert library.unit(CONV, 0) is first
+    assert library.patterns(CONV) == settled
+    assert library.patterns(CONV)[1] is settled[1]
+
+
+def test_what_cannot_be_read_is_left_out_and_said_once(
+    library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "regularized_opt/conv1"
+    for seed in (0, 1):
+        add_run(tmp_path, "conv1", record("conv1", 0, seed))
+    (folder / "conv1_0000_0_best_X.png").write_bytes(b"no picture")
+    (folder / "conv1_0000_1.json").write_text("{")
+    (folder / "whole_layer.jpg").write_bytes(b"")
+    add_run(tmp_path, "conv1", record("conv1", 5, 0, sees=[1, 2]))
+    add_run(tmp_path, "conv1", record("conv1", 6, 0, sees=[-9, -9, 10**9, -2], window=None))
+    known(library, 0)
+    cells(library, {5, 6})
+    known(library, 5)
+    known(library, 6)
+    time.sleep(1.2)
+    known(library, 0)
+    cells(library, {5, 6})
+    lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(lines) == len(set(lines)) + 1  # once for the unit, once as its layer's pattern
+    assert sum("conv1_0000_0_best_X.png" in line for line in lines) == 2
+    assert sum("whole_layer.jpg" in line for line in lines) == 1
+
+
+def test_no_folder_is_no_trouble(library: Library, caplog: pytest.LogCaptureFixture) -> None:
+    assert library.unit(CONV, 0).optimized == ()
+    assert library.patterns(CONV) == (0, {})
+    wait(lambda: library.patterns(CONV)[0])
+    assert not caplog.records
+
+
+def test_a_broken_disk_ends_nothing(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_run(tmp_path, "conv1", record("conv1", 0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr("deepvis_caffe.viewer.disk.library.read_run", lambda *_: 1 / 0)
+        library.unit(CONV, 0)
+        wait(lambda: (CONV, 0) in library._looked)
+        assert library.unit(CONV, 0).optimized == ()
+    known(library, 0)
+
+
+# -- a whole layer ---------------------------------------------------------------------------------
+
+
+def sprite(levels: list[int], side: int, cell: int = 16) -> np.ndarray:
+    rows = np.array(levels, np.uint8).reshape(side, side)
+    return np.repeat(np.kron(rows, np.ones((cell, cell), np.uint8))[..., None], 3, axis=2)
+
+
+# 7 units are 3 x 3:  0 1 2 / 3 4 5 / 6 - -
+LEVELS = [0, 30, 60, 90, 120, 150, 180, 255, 255]
+
+
+def test_the_toolboxs_picture_of_a_layer_is_cut_into_its_units(
+    library: Library, tmp_path: Path
+) -> None:
+    write(tmp_path / "regularized_opt/conv1/whole_layer.jpg", sprite(LEVELS, 3))
+    found = cells(library, set(range(7)))
+    assert [gray(found[unit]) for unit in range(7)] == pytest.approx(LEVELS[:7], abs=3)
+    assert found[6].shape == (16, 16, 3)
+
+
+def test_our_picture_of_a_layer_says_which_units_it_has(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "regularized_opt/conv1"
+    write(folder / "whole_layer.jpg", sprite(LEVELS, 3))
+    about = {"layer": "conv1", "count": 7, "units": [1, 5, "x", 99, None], "recipe": None}
+    (folder / "whole_layer.json").write_text(json.dumps(about))
+    add_run(tmp_path, "conv1", record("conv1", 3, 4))
+    write(folder / "conv1_0003_4_best_X.png", plain(255, 300, 300))
+    found = cells(library, {1, 3, 5})
+    assert [gray(found[unit]) for unit in (1, 3, 5)] == pytest.approx([30, 255, 150], abs=3)
+
+
+@pytest.mark.parametrize(
+    "about", [{"layer": "other"}, {"count": 10, "layer": "conv1"}, {"count": "many", "layer": "x"}]
+)
+def test_a_picture_of_another_layer_is_not_cut(
+    library: Library, tmp_path: Path, about: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "regularized_opt/conv1"
+    write(folder / "whole_layer.jpg", sprite(LEVELS, 3, 17))  # 51 is not 4 times anything
+    (folder / "whole_layer.json").write_text(json.dumps(about))
+    write(folder / "conv1_0001_montage.jpg", plain(10))
+    cells(library, {1})
+    assert "whole_layer.jpg" in caplog.text
+
+
+def test_patterns_are_small_and_the_first_seeds(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "regularized_opt/conv1"
+    for seed, level in ((10, 255), (9, 0)):
+        write(folder / f"conv1_0000_{seed}_best_X.png", plain(level, 400, 200))
+    found = cells(library, {0})
+    assert found[0].shape == (128, 64, 3)
+    assert gray(found[0]) == 0
+
+
+def test_a_picture_of_a_layer_that_is_made_anew_is_read_anew(
+    library: Library, tmp_path: Path
+) -> None:
+    folder = tmp_path / "regularized_opt/conv1"
+    write(folder / "whole_layer.jpg", sprite(LEVELS, 3))
+    cells(library, set(range(7)))
+    write(folder / "new.jpg", sprite([*LEVELS[:6], 20, 0, 0], 3))
+    (folder / "new.jpg").replace(folder / "whole_layer.jpg")
+    wait(lambda: gray(library.patterns(CONV)[1][6]) < 25)
+    (folder / "whole_layer.jpg").unlink()
+    wait(lambda: not library.patterns(CONV)[1])
+
+
+def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> None:
+    many = Entry("fc", "fc", "InnerProduct", (1, 1000), 1000, (1, 1))
+    folder = tmp_path / "regularized_opt/fc"
+    write(folder / "fc_0000_0_best_X.png", plain(0, 100, 100))
+    for unit in range(1, 1000):
+        os.link(folder / "fc_0000_0_best_X.png", folder / f"fc_{unit:04d}_0_best_X.png")
+    write(tmp_path / "max_im/conv1/conv1_0001.jpg", plain(70))
+    told = threading.Event()
+    library = Library(tmp_path, told.set)
+    library.start()
+    seen, slowest, other = [], 0.0, None
+    while not seen or seen[-1][1] < 1000:
+        begun = time.perf_counter()
+        version, patterns = library.patterns(many)
+        slowest = max(slowest, time.perf_counter() - begun)
+        if not seen or version != seen[-1][0]:
+            seen.append((version, len(patterns)))
+        if seen[-1][1] and other is None and library.unit(CONV, 1).top is not None:
+            other = seen[-1][1]
+        told.wait(0.02)
+        told.clear()
+    library.close()
+    assert seen == sorted(seen)
+    assert len(seen) > 2
+    assert other is not None  # a newer wish did not wait for a thousand
+    assert other < 1000
+
+
+# -- from the synthesis ----------------------------------------------------------------------------
+
+
+def test_what_was_made_is_shown_at_once_and_the_disk_replaces_it(
+    library: Library, tmp_path: Path
+) -> None:
+    wait(lambda: library.patterns(CONV)[0])
+    version = library.patterns(CONV)[0]
+    library.add(CONV, 2, 1, plain(11, 300, 300))
+    library.add(CONV, 2, 0, plain(22, 300, 300))
+    assert [gray(one) for one in library.unit(CONV, 2).optimized] == [22, 11]
+    later, patterns = library.patterns(CONV)
+    assert later > version
+    assert (patterns[2].shape, gray(patterns[2])) == ((128, 128, 3), 22)
+    write(tmp_path / "regularized_opt/conv1/conv1_0002_0_best_X.png", plain(255, 300, 300))
+    wait(lambda: [gray(o) for o in library.unit(CONV, 2).optimized] == [255, 11])
+    wait(lambda: gray(library.patterns(CONV)[1][2]) == 255)
+
+
+def test_what_was_made_before_its_layer_was_looked_at(library: Library) -> None:
+    library.add(CONV, 5, 0, plain(44))
+    assert gray(cells(library, {5})[5]) == 44
+
+
+def test_what_is_being_made_is_of_one_unit() -> None:
+    told: list[int] = []
+    library = Library("nowhere", lambda: told.append(0))
+    library.unit(CONV, 1)
+    library.tell(CONV, 1, plain(5), 0.25, "on its way")
+    one = library.unit(CONV, 1)
+    assert one.working is not None
+    assert (gray(one.working), one.progress, one.note) == (5, 0.25, "on its way")
+    assert library.unit(CONV, 2).working is None
+    library.tell(CONV, 2, plain(6), 0.5)
+    assert library.unit(CONV, 1).working is None
+    assert library.unit(CONV, 1).note == "on its way"
+    library.tell(CONV, 2)
+    assert (library.unit(CONV, 2).working, library.unit(CONV, 2).progress) == (None, 0)
+    assert len(told) == 3
+
+
+def test_what_is_kept_is_bounded() -> None:
+    recent: Recent[str, int] = Recent(100)
+    for name, size in (("a", 60), ("b", 30), ("a", 50), ("c", 20)):
+        recent.put(name, size, size)
+    assert (list(recent), recent.get("b")) == (["b", "a", "c"], 30), "100 bytes in all"
+    recent.put("d", 1, 10)  # "a" was put longest ago, "b" has been used since
+    assert (recent.get("a"), list(recent)) == (None, ["c", "b", "d"])
+    recent.put("f", 3, 41)  # one more than there is room for, once 60 are held
+    assert list(recent) == ["b", "d", "f"]
+    recent.put("e", 2, 500)
+    assert (list(recent), recent.get("e")) == (["e"], 2)

@@ -1,0 +1,445 @@
+"""Input, detail, backward, classes, the unit's pictures, status and help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.pane_views import colours, entry, has, scene, view, view_of
+
+from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
+from deepvis_caffe.figures.montage import vivid
+from deepvis_caffe.figures.saliency import heat, overlay, show_diff
+from deepvis_caffe.results.records import TopImage
+from deepvis_caffe.text import line_ink, text_width, wrapped
+from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
+from deepvis_caffe.viewer.panes import grid as zoomed
+from deepvis_caffe.viewer.panes import help as help_pane
+from deepvis_caffe.viewer.panes import input as input_pane
+from deepvis_caffe.viewer.panes.classes import ranked, scored
+from deepvis_caffe.viewer.panes.colors import (
+    ACCENT,
+    BROKEN,
+    FAINT,
+    RAISED,
+    SOURCE,
+    TROUBLE,
+    WELL,
+    Color,
+)
+from deepvis_caffe.viewer.panes.diff import diff_picture
+from deepvis_caffe.viewer.panes.draw import Rect, blank
+from deepvis_caffe.viewer.panes.help import help_pages, help_picture
+from deepvis_caffe.viewer.panes.maps import Boost, colour_maps
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.state.actions import help_table
+from deepvis_caffe.viewer.state.mouse import mouse_help
+from deepvis_caffe.viewer.state.state import BACK_VIEWS, State
+from deepvis_caffe.viewer.state.view import Status, UnitPictures, View
+
+RNG = np.random.default_rng(0)
+DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
+ALL = (input_pane, detail, back, classes, unit, status)
+
+
+def _backward(back_view: str, **state: object) -> View:
+    set_to = State(back="guided", back_view=back_view, **state)  # type: ignore[arg-type]
+    return view(np.ones((2, 2, 2)), set_to, back=DIFF)
+
+
+@pytest.mark.parametrize("name", BACK_VIEWS)
+def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
+    shown = _backward(name)
+    made = diff_picture(shown)
+    assert made is not None
+    if name == "heat":
+        assert shown.result is not None
+        expected = overlay(shown.result.picture, heat(DIFF))
+    else:
+        expected = show_diff(DIFF, shown.preprocessor, name)
+    expected = vivid(expected) if name in ("raw", "gray") else expected
+    np.testing.assert_array_equal(made, expected)
+    drawn = back.PANE.draw(shown, 400, 300)
+    assert len(colours(drawn) & colours(made)) > 2
+
+
+@pytest.mark.parametrize("name", BACK_VIEWS)
+def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
+    bad = DIFF.copy()
+    bad[1, 2, 3], bad[0, 5, 7] = np.nan, np.inf
+    made = diff_picture(replace(_backward(name), result=replace(_backward(name).result, back=bad)))
+    assert made is not None
+    assert made.shape == (8, 10, 3)
+    marked = (made == BROKEN).all(axis=2)
+    assert sorted(zip(*np.nonzero(marked), strict=True)) == [(2, 3), (5, 7)]
+    assert len(colours(made)) > 4, "the others are told apart"
+
+
+def test_a_result_of_another_pass_is_not_shown() -> None:
+    shown = _backward("norm")
+    for change in ({"back": "deconv"}, {"unit": 1}, {"source": (0, 1)}, {"back": "off"}):
+        assert diff_picture(replace(shown, state=replace(shown.state, **change))) is None
+
+
+def test_chips_set_the_mode_and_the_view() -> None:
+    shown, found = _backward("raw"), set()
+    for y in range(0, 400, 3):
+        for x in range(0, 300, 3):
+            hit = back.PANE.hit(shown, 400, 300, y, x)
+            if hit is not None:
+                assert hit.tip
+                found.add((hit.kind, hit.value))
+    assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
+        ("view", name) for name in BACK_VIEWS
+    }
+    off = replace(shown, state=State())
+    kinds = {back.PANE.hit(off, 60, 300, y, 20) for y in range(60)}
+    assert {hit.kind for hit in kinds if hit} == {"back"}
+
+
+def test_a_frozen_source_shows_in_the_title() -> None:
+    assert has(back.PANE.draw(_backward("raw", source=(0, 0)), 400, 300), SOURCE)
+    assert not has(back.PANE.draw(_backward("raw"), 400, 300), SOURCE)
+
+
+def test_the_input_is_what_the_net_saw_and_warm_where_asked() -> None:
+    cold = input_pane.PANE.draw(_backward("raw"), 300, 300)
+    assert (cold[150, 100:200] == 90).all()
+    warm = input_pane.PANE.draw(_backward("heat"), 300, 300)
+    assert not (warm[150, 100:200] == 90).all()
+    before = input_pane.PANE.draw(replace(_backward("raw"), result=None), 300, 300)
+    np.testing.assert_array_equal(before, cold)
+
+
+def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
+    maps = np.zeros((2, 7, 7), np.float32)
+    maps[1] = np.arange(49).reshape(7, 7)
+    maps[0] = 1000
+    made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
+    side = 300 - 16
+    expected = colour_maps(maps[1:], side, side, Boost(gamma=0.5))
+    top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
+    candidates = [made[t : t + side, 8 : 8 + side] for t in range(15, 45)]
+    assert any(np.array_equal(one, expected) for one in candidates), top
+    assert has(detail.PANE.draw(view(np.full((1, 2, 2), np.nan)), 400, 300), BROKEN)
+
+
+def test_a_number_has_its_rank_and_place() -> None:
+    values = np.array([1, 5, -2, 3], np.float32).reshape(4, 1, 1)
+    seen = scene(entry("fc", 4), labels=("a", "b", "c", "d"))
+    for unit_, rank in ((1, "1st"), (3, "2nd"), (0, "3rd"), (2, "4th")):
+        made = detail.PANE.draw(view_of(seen, values, State(unit=unit_)), 300, 300)
+        ink = line_ink(f"{rank} of 4", 14)  # letters(300)
+        light = (made.astype(int).sum(axis=2) > 250).astype(int)
+        strip = light[:, 292 - ink.shape[1] + 2 : 292]
+        expected = (ink[:, :-2] > 140).astype(int)
+        windows = np.lib.stride_tricks.sliding_window_view(strip, expected.shape)[:, 0]
+        agree = (windows[:70] == expected).mean(axis=(1, 2)).max()
+        assert agree > 0.97
+        graph = made[100:280]
+        columns = np.nonzero((graph == ACCENT).all(axis=2).any(axis=0))[0]
+        assert 8 + unit_ * 71 - 1 <= columns.min() <= columns.max() <= 8 + (unit_ + 1) * 71 + 1
+
+
+SILENT = {  # a pane, in a state in which it has nothing without a result: what it waits for
+    "grid": (grid.PANE, State(), "conv"),
+    "grid of diffs": (grid.PANE, State(back="deconv", show_back=True), "deconv to conv"),
+    "unit alone": (grid.PANE, State(zoom="unit"), "conv"),
+    "pass alone": (grid.PANE, State(back="guided", zoom="back"), "guided"),
+    "detail": (detail.PANE, State(), "conv"),
+    "back": (back.PANE, State(back="gradient"), "gradient"),
+    "classes": (classes.PANE, State(), "scores"),
+}
+
+
+@pytest.mark.parametrize(("pane", "state", "what"), SILENT.values(), ids=SILENT)
+def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
+    pane: Pane, state: State, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for module in (grid, zoomed, detail, back, classes):
+        monkeypatch.setattr(module, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = view(np.ones((2, 2, 2)), state)
+    nothing = replace(shown, frame=None, result=None)
+    waiting = replace(shown, result=None)
+    failed = replace(waiting, failure="the fan is off; switch it on. Or wait")
+    moments = (nothing, waiting, failed)
+    assert len({pane.reads(moment) for moment in moments}) == 3, "else it is not drawn again"
+    for moment in moments:
+        pane.draw(moment, 300, 300)
+    assert said == ["no picture yet", f"computing {what} ...", f"no {what}: the fan is off"]
+
+
+@pytest.mark.parametrize("width", [70, 90, 120, 160, 260])
+def test_a_number_and_its_rank_do_not_lie_on_each_other(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Rect] = []
+
+    def note(canvas: np.ndarray, line: str, top: int, left: int, size: int, *more: object) -> None:
+        places.append(Rect(top, left, size, text_width(line, size)))
+
+    def note_right(
+        canvas: np.ndarray, line: str, row: Rect, size: int, color: Color, *more: str
+    ) -> None:
+        if "of" in line:
+            wide = text_width(line, size)
+            places.append(Rect(row.top, row.right - wide, row.height, wide))
+
+    monkeypatch.setattr(detail, "write", note)
+    monkeypatch.setattr(detail, "write_middle", note_right)
+    values = np.full((1000, 1, 1), 1.7e-13)
+    detail.PANE.draw(view_of(scene(entry("fc", 1000)), values), 120, width)
+    value, rank = places
+    assert value.right < rank.left or value.bottom <= rank.top
+
+
+def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(input_pane, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = replace(view(np.ones((2, 2, 2)), State()), frame=None, result=None)
+    failed = replace(shown, failure="folder x is empty")
+    assert input_pane.PANE.reads(shown) != input_pane.PANE.reads(failed)
+    for moment in (shown, failed):
+        input_pane.PANE.draw(moment, 300, 300)
+    assert said == ["no picture yet", "no picture: folder x is empty"]
+
+
+def test_what_is_said_in_an_empty_pane_is_wrapped_and_stays_inside() -> None:
+    words, room = "as many words as take a few lines of this", Rect(20, 30, 60, 100)
+    canvas = blank(100, 160, WELL)
+    say(canvas, room, words, 12)
+    ink = (canvas != WELL).any(axis=2)
+    rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
+    assert 20 <= rows.min() <= rows.max() < 80
+    assert 30 <= columns.min() <= columns.max() < 130
+    written = " ".join(wrapped(words, 12, 100))
+    assert written == words
+    lines = 1 + np.count_nonzero(np.diff(np.nonzero(ink.any(axis=1))[0]) > 1)
+    assert lines == len(wrapped(words, 12, 100)) == 3
+
+
+def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(classes, "say", lambda canvas, room, line, *more: said.append(line))
+    shown = view(np.ones((2, 2, 2)), State())
+    assert shown.result is not None
+    for asked in (True, False):
+        request = replace(shown.result.request, scores=asked)
+        result = replace(shown.result, request=request, scores=None)
+        classes.PANE.draw(replace(shown, result=result), 200, 300)
+    assert said == ["no scores", "computing scores ..."]
+
+
+def test_classes_are_ranked_with_bars_as_long_as_they_are_likely() -> None:
+    seen = scene(entry("aux", 3), entry("prob", 3), entry("pool", 3), labels=("x", "y, z", "w"))
+    scores = np.array([0.25, 0.5, 0.125], np.float32)
+    shown = view_of(seen, np.zeros((3, 1, 1)), scores=scores)
+    assert ranked(shown) == [1, 0, 2]
+    assert scored(shown) == seen.entries[1]
+    made = classes.PANE.draw(shown, 200, 300)
+    bar = (made == ACCENT).all(axis=2)
+    assert bar.any(axis=0).sum() == (300 - 16) / 2
+    assert bar.any(axis=1).sum() == 3
+    tips = [classes.PANE.hit(shown, 200, 300, y, 50) for y in range(200)]
+    told = list(dict.fromkeys(hit.tip for hit in tips if hit))
+    assert told == ["unit 1   y, z   0.5000", "unit 0   x   0.2500", "unit 2   w   0.1250"]
+    unlabelled = replace(shown, scene=replace(seen, labels=()))
+    assert "unit 1" in classes.PANE.hit(unlabelled, 200, 300, 40, 50).tip  # type: ignore[union-attr]
+
+
+def test_a_units_pictures_are_all_there() -> None:
+    def flat(*color: int) -> np.ndarray:
+        return np.full((20, 20, 3), color, np.uint8)
+
+    made = [flat(10 + i, 200, 30) for i in range(9)]
+    pictures = UnitPictures(optimized=tuple(made), top=flat(1, 2, 200), deconv=flat(200, 1, 2))
+    shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
+    for height, width in ((900, 300), (300, 900)):
+        drawn = unit.PANE.draw(shown, height, width)
+        extents = []
+        for picture in (*made, pictures.top, pictures.deconv):
+            assert picture is not None
+            rows, columns = np.nonzero((drawn == picture[0, 0]).all(axis=2))
+            box = (np.ptp(rows) + 1, np.ptp(columns) + 1)
+            assert len(rows) == box[0] * box[1], "it lies whole, and nothing on it"
+            extents.append(box)
+        assert len(set(extents[:9])) == 1
+        assert min(extents[9]) > 2.5 * min(extents[0])
+        rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
+        corner = unit.PANE.hit(shown, height, width, int(rows.max()), int(columns.max()))
+        first = unit.PANE.hit(shown, height, width, int(rows.min()), int(columns.min()))
+        assert corner is not None
+        assert first is not None
+        assert (first.kind, first.index, corner.index) == ("top", 0, 8)
+
+
+def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
+    bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, float("inf")))
+    known = UnitStatistics(5, 1.5, 2.0, 0.25, 0.0, 0.0, 9.0, True, bars, (), ((3, -0.5),))
+    picture = np.full((30, 30, 3), (1, 2, 200), np.uint8)
+    shown = replace(view(np.ones((2, 2, 2))), unit=UnitPictures(top=picture, statistics=known))
+    width = 316
+    drawn = unit.PANE.draw(shown, 500, width)
+    assert has(drawn, TROUBLE), "it is dead"
+    well = np.nonzero((drawn == WELL).all(axis=2)[:, 150])[0]
+    well = well[(well > 9) & (well < 490)]  # corners are as dark
+    bar_rows = [
+        (drawn[well.min() : well.max() + 1, x] == FAINT).all(axis=1).sum() for x in (20, 290)
+    ]
+    assert np.nonzero((drawn == (1, 2, 200)).all(axis=2))[0].max() < well.min()
+    assert bar_rows == [(well.max() + 1 - well.min()) // 4, well.max() + 1 - well.min()]
+    middle = int(well.mean())
+    tips = [
+        hit.tip
+        for x in range(width)
+        if (hit := unit.PANE.hit(shown, 500, width, middle, x)) is not None
+    ]
+    assert list(dict.fromkeys(tips)) == [
+        "1 image whose strongest is 0",
+        "0 images whose strongest is 1.00 to 2.00",
+        "4 images whose strongest is at least 2.00",
+    ]
+    assert [tips.count(tip) for tip in dict.fromkeys(tips)] == [100] * 3
+    low = unit.PANE.draw(shown, 150, width)
+    assert not has(low[10:-10, 10:-10], WELL), "pictures come first"
+
+
+def test_cells_of_a_montage_that_hold_no_image_are_none() -> None:
+    found = tuple(TopImage(f"{k}.png", 5.0 - k, None, "cat, puss") for k in range(3))
+    picture = np.full((25, 40, 3), (1, 2, 200), np.uint8)
+    pictures = UnitPictures(top=picture, found=found, columns=2)
+    shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
+    drawn = unit.PANE.draw(shown, 400, 300)
+    rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
+    ys, xs = (int(rows.min()), int(rows.max())), (int(columns.min()), int(columns.max()))
+    hits = [unit.PANE.hit(shown, 400, 300, y, x) for y in ys for x in xs]
+    assert [hit and hit.tip for hit in hits] == [
+        "1: 0.png   cat   5.00",
+        "2: 1.png   cat   4.00",
+        "3: 2.png   cat   3.00",
+        None,
+    ]
+
+
+def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:
+    working = np.full((20, 20, 3), (0, 99, 0), np.uint8)
+    shown = replace(
+        view(np.ones((2, 2, 2))), unit=UnitPictures(working=working, progress=0.25, note="no")
+    )
+    drawn = unit.PANE.draw(shown, 400, 300)
+    side = np.nonzero((drawn == (0, 99, 0)).all(axis=2).any(axis=0))[0]
+    bar = np.nonzero((drawn == ACCENT).all(axis=2).any(axis=0))[0]
+    assert bar.min() == side.min()
+    assert len(bar) == round(0.25 * len(side))
+
+
+def test_the_status_says_what_there_is_to_say() -> None:
+    shown = view(np.ones((2, 2, 2)))
+    plain = status.PANE.draw(shown, 27, 1200)
+    trouble = replace(shown, status=Status(message="no camera", trouble=True))
+    assert has(status.PANE.draw(trouble, 27, 1200), TROUBLE)
+    assert not has(plain, TROUBLE)
+    recording = replace(shown, status=Status(recording=True))
+    assert has(status.PANE.draw(recording, 27, 1200), TROUBLE)
+    broken = view([[[np.nan, 1]]])
+    assert any("1 values are no numbers" in words for words, _ in status.PANE.reads(broken)[1])  # type: ignore[index]
+    modes = [
+        status.mode(replace(shown, state=state))[0]
+        for state in (
+            State(),
+            State(back="deconv"),
+            State(back="deconv", show_back=True),
+            State(patterns=True),
+        )
+    ]
+    assert modes == ["fwd", "fwd + deconv", "back", "pattern"]
+    hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
+    assert hit is not None
+    assert (hit.kind, hit.value) == ("command", "help")
+
+
+@pytest.mark.parametrize("size", [(800, 600), (1280, 800), (1600, 1000)])
+def test_every_line_of_the_help_is_there(size: tuple[int, int]) -> None:
+    width, height = size
+    groups = [
+        (f"Group {i}", [(f"key{j}", f"what key {j} does, in words") for j in range(8)])
+        for i in range(5)
+    ]
+    made = help_picture(groups, height, width)
+    chips = [area for area in _areas((made == RAISED).all(axis=2)) if area > 100]
+    assert len(chips) == 40, "letters leave islands in their keys; none is as large"
+    edge = np.concatenate([made[:2].reshape(-1, 3), made[-2:].reshape(-1, 3)])
+    assert edge.max() < 80, "nothing runs out"
+
+
+@pytest.mark.parametrize("size", [(304, 224), (464, 344), (624, 464), (1180, 700), (2400, 1300)])
+def test_the_whole_help_is_there_in_any_window_and_nothing_is_cut(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width, height = size
+    groups = [*help_table(), mouse_help()]
+    pages = help_pages(groups, height, width)
+    assert (pages == 1) == (width > 1000)
+    written: list[str] = []
+    taken = np.zeros((height, width), int)
+
+    def note(
+        canvas: np.ndarray, line: str, rect: Rect, size: int, color: Color, *more: str, **kw: bool
+    ) -> None:
+        wide = text_width(line, size)
+        assert wide <= rect.width, f"{line!r} is cut"
+        middle = rect.top + rect.height // 2
+        left = rect.right - wide if "right" in more else rect.left
+        part = taken[middle - size // 2 : middle + size // 2, left : left + wide]
+        assert part.shape == (size // 2 * 2, wide), f"{line!r} runs out"
+        assert not part.any(), f"{line!r} lies on another"
+        part += 1
+        written.append(line)
+
+    monkeypatch.setattr(help_pane, "write_middle", note)
+    for page in range(pages):
+        taken[:] = 0
+        help_picture(groups, height, width, page)
+    said = " ".join(written)
+    for _, lines in groups:
+        for keys, words in lines:
+            assert f"{keys} {words}" in said
+    assert written.count("click") == sum(keys == "click" for keys, _ in mouse_help()[1])
+
+
+def test_a_group_that_is_too_long_gets_smaller_letters() -> None:
+    made = help_picture([("All", [("k", "what it does")] * 26)], 480, 700)
+    chips = [area for area in _areas((made == RAISED).all(axis=2)) if area > 60]
+    assert len(chips) == 26
+    assert made[-4:].max() < 80
+
+
+def _areas(mask: np.ndarray) -> list[int]:
+    import cv2
+
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return [int(stats[i, cv2.CC_STAT_AREA]) for i in range(1, count)]
+
+
+@pytest.mark.parametrize("pane", ALL)
+def test_no_pane_minds_having_nothing_or_no_room(pane) -> None:
+    full = replace(
+        _backward("heat"), unit=UnitPictures(optimized=(np.zeros((4, 4, 3), np.uint8),) * 9)
+    )
+    for shown in (full, replace(full, frame=None, result=None, unit=UnitPictures())):
+        for height, width in ((1, 1), (10, 200), (200, 10), (33, 47), (300, 300)):
+            assert pane.PANE.draw(shown, height, width).shape == (height, width, 3)
+            pane.PANE.hit(shown, height, width, height // 2, width // 2)
+
+
+def test_a_held_source_is_told_before_there_is_a_pass() -> None:
+    held = view(np.ones((2, 2, 2)), State(unit=1, source=(0, 0)))
+    told = [words for words, color in status.PANE.reads(held)[1] if color == SOURCE]  # type: ignore[index]
+    assert told == [f"backward will start from {held.scene.entries[0].name} 0"]
+    free = replace(held, state=replace(held.state, source=None))
+    assert not [color for _, color in status.PANE.reads(free)[1] if color == SOURCE]  # type: ignore[index]

@@ -1,0 +1,340 @@
+"""Every action on a state, without a window: what it changes, and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+from helpers.scenes import entry, scene
+
+from deepvis_caffe.viewer.state.actions import ACTIONS, BY_KEY, BY_NAME, Action, _by_key, help_table
+from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State, grid_shape
+
+SCENE = scene()  # conv1: 12 units, pool1: 5, fc: 4
+
+# From the toolbox's bindings.py: what each of its keys is called there, and here.
+DVT = {
+    "f": "freeze",
+    "c": "next_source",
+    "e": "next_image",
+    "w": "previous_image",
+    "h": "help",
+    "0": "resize",
+    "5": "timing",
+    "q": "quit",
+    "esc": "reset",
+    "left": "left",
+    "j": "left",
+    "right": "right",
+    "l": "right",
+    "down": "down",
+    "k": "down",
+    "up": "up",
+    "i": "up",
+    "J": "fast_left",
+    "L": "fast_right",
+    "K": "fast_down",
+    "I": "fast_up",
+    "u": "previous_layer",
+    "U": "previous_layer",
+    "o": "next_layer",
+    "O": "next_layer",
+    "t": "gamma",
+    "T": "individual",
+    "s": "patterns",
+    "a": "show_back",
+    "b": "common_back",
+    "n": "back_mode",
+    "m": "back_view",
+    "d": "freeze_source",
+    "z": "zoom",
+    "8": "labels",
+    "9": "unit_images",
+}
+
+# What the session does in the world; everything else is a change of the state.
+COMMANDS = {
+    "next_image",
+    "previous_image",
+    "next_source",
+    "previous_source",
+    "screenshot",
+    "record",
+    "quit",
+}
+
+
+def press(state: State, *keys: str) -> State:
+    for key in keys:
+        change = BY_KEY[key].change
+        assert change is not None
+        state = change(state, SCENE)
+    return state
+
+
+def changes(state: State, *keys: str) -> dict:
+    """What these keys changed, by field."""
+    before, after = asdict(state), asdict(press(state, *keys))
+    return {name: after[name] for name in after if after[name] != before[name]}
+
+
+def test_keys_are_the_toolbox_s_where_it_has_the_action() -> None:
+    assert {key: BY_KEY[key].name for key in DVT} == DVT
+
+
+def test_every_action_says_what_it_does_and_only_commands_leave_the_state_alone() -> None:
+    assert all(action.help and action.keys for action in ACTIONS)
+    assert {action.name for action in ACTIONS if action.change is None} == COMMANDS
+
+
+def test_two_actions_of_one_key_are_refused() -> None:
+    with pytest.raises(ValueError, match="'a' is 'one' and 'two'"):
+        _by_key((Action("one", ("a",), "", ""), Action("two", ("a",), "", "")))
+
+
+def test_help_lists_every_key_once_and_joins_what_is_said_alike() -> None:
+    lines = [line for _, group in help_table() for line in group]
+    assert sorted(key for keys, _ in lines for key in keys.split()) == sorted(BY_KEY)
+    assert lines[:4] == [
+        ("left right up down", "move the cursor"),
+        ("j l i k", "the same"),
+        ("J L I K", "move it by 5"),
+        ("< > [ ]", "the same"),
+    ]
+    assert ("e pgdn", "next image; in a video onward") in lines
+
+
+# -- moving: conv1's 12 units stand in 3 rows of 4 in a room of aspect 4:3 -------------------------
+
+WIDE = State(aspect=4 / 3)
+
+
+def test_the_grid_that_the_cursor_moves_in() -> None:
+    assert grid_shape(SCENE.entries[0], 4 / 3) == (3, 4)
+
+
+def test_among_layers_left_and_right_change_the_layer() -> None:
+    assert changes(WIDE, "right") == {"layer": 1}
+    assert changes(WIDE, "right", "l", "right", "right") == {"layer": 2}
+    assert changes(replace(WIDE, layer=2), "j", "left", "left") == {"layer": 0}
+    assert changes(WIDE, "L") == {"layer": 2}
+    assert changes(WIDE, "up") == {}
+
+
+def test_down_enters_the_grid_and_up_from_its_first_row_leaves_it() -> None:
+    assert changes(WIDE, "down") == {"cursor": "units"}
+    inside = replace(WIDE, cursor="units", unit=6)  # row 1, column 2
+    assert changes(inside, "up") == {"unit": 2}
+    assert changes(inside, "up", "up") == {"cursor": "layers", "unit": 2}
+    assert changes(inside, "I") == {"cursor": "layers", "unit": 2}
+
+
+def test_in_the_grid_the_cursor_moves_by_cells_and_stays_inside() -> None:
+    inside = replace(WIDE, cursor="units", unit=6)
+    assert changes(inside, "right") == {"unit": 7}
+    assert changes(inside, "left") == {"unit": 5}
+    assert changes(inside, "down") == {"unit": 10}
+    assert changes(inside, "down", "down") == {"unit": 10}
+    assert changes(inside, "J") == {"unit": 1}
+    assert changes(inside, "L") == {"unit": 11}
+    assert changes(inside, "L", "L") == {"unit": 11}
+
+
+def test_another_layer_keeps_the_unit_as_far_as_it_has_one() -> None:
+    inside = replace(WIDE, cursor="units", unit=11, scroll=7)
+    assert changes(inside, "o") == {"layer": 1, "unit": 4, "scroll": None}
+    assert changes(inside, "o", "o", "u") == {"layer": 1, "unit": 3, "scroll": None}
+    assert changes(inside, "end") == {"layer": 2, "unit": 3, "scroll": None}
+    assert changes(replace(inside, layer=2, unit=0), "home") == {"layer": 0, "scroll": None}
+
+
+def test_reset_keeps_what_belongs_to_the_window_and_its_input() -> None:
+    kept = {
+        "aspect": 2.0,
+        "resize": "stretch",
+        "frozen": True,
+        "timing": True,
+        "synthesis": False,
+    }
+    state = State(
+        layer=2,
+        unit=3,
+        cursor="units",
+        back="deconv",
+        back_view="norm",
+        source=(0, 1),
+        show_back=True,
+        patterns=True,
+        zoom="unit",
+        gamma=1,
+        individual=2,
+        colormap=3,
+        labels=False,
+        unit_images=False,
+        help=True,
+        scroll=4,
+        **kept,
+    )
+    assert press(state, "esc") == State(**kept)
+
+
+# -- the backward pass -----------------------------------------------------------------------------
+
+
+def test_b_goes_through_the_common_modes() -> None:
+    state, seen = State(), []
+    for _ in range(6):
+        state = press(state, "b")
+        seen.append((state.back, state.back_view))
+    assert seen == [
+        ("gradient", "raw"),
+        ("gradient", "norm"),
+        ("deconv", "raw"),
+        ("guided", "raw"),
+        ("off", "raw"),
+        ("gradient", "raw"),
+    ]
+    assert changes(State(back="deconv", back_view="heat"), "b") == {
+        "back": "off",
+        "back_view": "raw",
+    }
+
+
+def test_n_goes_through_modes_and_m_through_views() -> None:
+    backs, views, state = [], [], State()
+    for _ in range(4):
+        state = press(state, "n")
+        backs.append(state.back)
+    for _ in range(6):
+        state = press(state, "m")
+        views.append(state.back_view)
+    assert backs == ["gradient", "deconv", "guided", "off"]
+    assert views == ["gray", "norm", "blur", "positive", "heat", "raw"]
+
+
+def test_d_holds_the_source_while_one_walks_and_lets_it_go() -> None:
+    held = press(State(layer=1, unit=3), "d")
+    assert held.source == held.back_source == (1, 3)
+    assert press(held, "u").back_source == (1, 3)
+    assert press(held, "u", "d").back_source == (0, 3)
+
+
+def test_a_shows_diffs_and_turns_the_pass_on() -> None:
+    assert changes(State(), "a") == {"show_back": True, "back": "gradient"}
+    assert changes(State(back="deconv"), "a") == {"show_back": True}
+    assert changes(State(), "a", "a") == {"back": "gradient"}
+    assert changes(State(patterns=True, show_back=True, back="deconv"), "a") == {"patterns": False}
+
+
+def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
+    state = State(back="guided", show_back=True, zoom="back")
+    assert changes(state, "n") == {"back": "off", "show_back": False, "zoom": "off"}
+    assert changes(replace(state, zoom="unit"), "n") == {"back": "off", "show_back": False}
+
+
+# -- the grid, the input, the window ---------------------------------------------------------------
+
+
+def test_zoom_skips_the_backward_result_where_there_is_none() -> None:
+    assert [press(State(), *"z" * n).zoom for n in (1, 2)] == ["unit", "off"]
+    assert [press(State(back="deconv"), *"z" * n).zoom for n in (1, 2, 3)] == [
+        "unit",
+        "back",
+        "off",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "count"),
+    [("t", "gamma", len(GAMMAS)), ("T", "individual", len(INDIVIDUALS)), ("g", "colormap", 5)],
+)
+def test_boosts_and_colors_go_round(key: str, field: str, count: int) -> None:
+    assert len(COLORMAPS) == 5
+    assert [getattr(press(State(), *key * n), field) for n in range(count + 1)] == [
+        *range(count),
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [
+        ("s", "patterns"),
+        ("f", "frozen"),
+        ("8", "labels"),
+        ("9", "unit_images"),
+        ("x", "synthesis"),
+        ("5", "timing"),
+        ("h", "help"),
+        ("?", "help"),
+    ],
+)
+def test_switches_switch_one_thing_and_back(key: str, field: str) -> None:
+    assert changes(State(), key) == {field: not getattr(State(), field)}
+    assert changes(State(), key, key) == {}
+
+
+def test_h_goes_through_the_help_s_pages_and_closes_it() -> None:
+    few = State(help_pages=3)
+    assert [press(few, *"h" * n).help_page for n in range(5)] == [0, 0, 1, 2, 0]
+    assert [press(few, *"h" * n).help for n in range(5)] == [False, True, True, True, False]
+
+
+def test_0_crops_or_stretches() -> None:
+    assert [press(State(), *"0" * n).resize for n in (1, 2)] == ["stretch", "crop"]
+
+
+# -- the shape of the grid -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect", "expected"),
+    [
+        ((1, 96, 55, 55), 1.0, (10, 10)),
+        ((1, 1000), 1.0, (32, 32)),
+        ((1, 1000), 2.0, (23, 44)),
+        ((1, 8, 10, 20), 1.0, (4, 2)),  # cells twice as wide as high: a square is 4 rows of 2
+        ((1, 1, 9, 9), 3.0, (1, 1)),
+        ((1, 2, 1, 500), 1.0, (1, 2)),  # lines are shown as squares
+    ],
+)
+def test_grid_shape(shape: tuple[int, ...], aspect: float, expected: tuple[int, int]) -> None:
+    rows, columns = grid_shape(entry("x", *shape), aspect)
+    assert rows * columns >= shape[1]
+    assert (rows, columns) == expected
+
+
+def test_actions_have_one_name_each() -> None:
+    assert len(BY_NAME) == len(ACTIONS)
+
+
+# -- the correlation -------------------------------------------------------------------------------
+
+
+def test_the_correlation_lies_over_what_the_grid_shows() -> None:
+    assert changes(WIDE, "1") == {"correlation": True}
+    assert changes(WIDE, "1", "1") == {}
+    patterns = replace(WIDE, patterns=True)
+    assert changes(patterns, "1", "1") == {}
+    assert changes(patterns, "1", "a") == {}, "back to what the grid showed before"
+    assert changes(WIDE, "1", "s") == {"patterns": True}
+    assert changes(replace(WIDE, zoom="unit"), "1") == {"correlation": True, "zoom": "off"}
+    assert press(replace(WIDE, correlation=True), "z").zoom == "unit"
+    assert not press(replace(WIDE, correlation=True), "z").shows_correlation
+    assert press(replace(WIDE, correlation=True), "z", "1").shows_correlation
+    assert changes(replace(WIDE, order=(1, 0)), "2") == {"by_number": True, "order": ()}
+
+
+def test_arrows_move_the_mark_from_row_to_row_of_the_matrix() -> None:
+    order = (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
+    state = replace(WIDE, correlation=True, cursor="units", unit=0, order=order)
+    assert [press(state, key).unit for key in ("down", "right", "up", "left")] == [2, 2, 1, 1]
+    assert press(state, "K").unit == 8
+    assert press(state, "L", "L", "L").unit == 4
+    assert changes(state, "up", "up") == {"unit": 3}
+    assert changes(state, "up", "up", "up") == {"unit": 3, "cursor": "layers"}
+    assert press(state, "J").unit == 3
+    assert press(replace(state, order=()), "down").unit == 1, "by number"
+    assert press(replace(state, order=(0, 1)), "down").unit == 1, "another layer's"
+    grid = replace(state, zoom="unit")
+    assert press(grid, "down").unit == 4, "a row of the grid"

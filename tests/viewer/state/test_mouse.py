@@ -1,0 +1,93 @@
+"""What the mouse does to a state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from helpers.scenes import scene
+
+from deepvis_caffe.viewer.panes.pane import Hit, Kind
+from deepvis_caffe.viewer.panes.screen import PANES
+from deepvis_caffe.viewer.state.mouse import DEEDS, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.state import State
+
+SCENE = scene()
+STATE = State(aspect=4 / 3, unit=6, cursor="units")
+
+
+def test_a_layer_and_a_unit_are_selected() -> None:
+    assert click(STATE, SCENE, Hit("layer", 1)) == replace(STATE, layer=1, unit=4, cursor="layers")
+    assert click(replace(STATE, cursor="layers"), SCENE, Hit("unit", 9)) == replace(STATE, unit=9)
+
+
+def test_a_class_is_selected_in_the_layer_that_scores_it() -> None:
+    chosen = click(replace(STATE, cursor="layers"), SCENE, Hit("class", 3, "fc"))
+    assert chosen == replace(STATE, layer=2, unit=3, cursor="units")
+
+
+def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
+    once = click(STATE, SCENE, Hit("unit", 9))
+    twice = click(once, SCENE, Hit("unit", 9))
+    assert twice == replace(once, zoom="unit")
+    assert click(twice, SCENE, Hit("zoomed")) == once
+    assert click(replace(twice, zoom="back"), SCENE, Hit("zoomed")) == once
+
+
+def test_the_pass_s_mode_and_view_are_set() -> None:
+    assert click(STATE, SCENE, Hit("back", value="guided")) == replace(STATE, back="guided")
+    shown = replace(STATE, back="deconv", zoom="back", show_back=True)
+    assert click(shown, SCENE, Hit("back", value="off")) == STATE
+    assert click(STATE, SCENE, Hit("view", value="heat")) == replace(
+        STATE, back="gradient", back_view="heat"
+    )
+    assert click(shown, SCENE, Hit("view", value="norm")) == replace(shown, back_view="norm")
+
+
+def test_an_action_is_done_and_what_can_only_be_pointed_at_is_not() -> None:
+    assert click(STATE, SCENE, Hit("command", value="gamma")) == replace(STATE, gamma=1)
+    assert click(STATE, SCENE, Hit("command", value="quit")) == STATE  # the session's
+    assert click(STATE, SCENE, Hit("nothing", tip="4.2")) == STATE
+    assert click(STATE, SCENE, None) == STATE
+
+
+def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
+    assert wheel(STATE, SCENE, "layers", 2, first_row=3).scroll == 5
+    assert wheel(STATE, SCENE, "layers", -3, first_row=1).scroll == 0
+    assert wheel(STATE, SCENE, "grid", 1).unit == 10  # rows of 4
+    assert wheel(STATE, SCENE, "grid", -2).unit == 0
+    assert wheel(STATE, SCENE, "input", 1) == STATE
+
+
+def test_all_that_can_be_hit_is_in_the_table_once() -> None:
+    clicks = [deed.on for deed in DEEDS if deed.kind == "click"]
+    assert sorted(clicks) == sorted(set(get_args(Kind)) - {"nothing"})
+    wheels = [deed.on for deed in DEEDS if deed.kind == "wheel"]
+    assert wheels == [pane for pane in PANES if wheel(STATE, SCENE, pane, 1) != STATE]
+    assert {deed.on for deed in DEEDS if deed.kind == "move"} == {""}
+    assert all(deed.change for deed in DEEDS if deed.kind != "move")
+
+
+def test_the_help_names_all_that_the_mouse_does() -> None:
+    title, lines = mouse_help()
+    assert title == "Mouse"
+    assert [words for _, words in lines] == [deed.help for deed in DEEDS]
+    assert all(words for _, words in lines)
+    gestures = {"click": "click", "wheel": "wheel", "move": "point"}
+    assert [gesture for gesture, _ in lines] == [gestures[deed.kind] for deed in DEEDS]
+
+
+def test_a_pair_selects_its_row_and_in_that_row_its_column() -> None:
+    state = replace(STATE, correlation=True)
+    once = click(state, SCENE, Hit("pair", 9, "3"))
+    assert once == replace(state, unit=9)
+    assert click(once, SCENE, Hit("pair", 9, "3")) == replace(state, unit=3)
+    assert click(once, SCENE, Hit("pair", 9, "9")) == once
+
+
+def test_the_wheel_walks_down_the_matrix() -> None:
+    order = (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
+    state = replace(STATE, correlation=True, order=order)  # unit 6 is in row 9
+    assert wheel(state, SCENE, "grid", 1).unit == 5
+    assert wheel(state, SCENE, "grid", -9).unit == 3
+    assert wheel(replace(state, zoom="unit"), SCENE, "grid", 1).unit == 10, "of the grid again"
