@@ -372,7 +372,7 @@ def test_device_is_set_in_each_thread() -> None:
     assert calls == [1, "gpu", "cpu"]
 
 
-def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
+def test_screen_and_environment_stay_clean(caffe: Any, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(BRANCHED)
     code = """
     import sys
@@ -382,6 +382,8 @@ def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
     path = Path(sys.argv[1])
     net = load_net(path, weights_for(path), "pycaffe")
     net.forward(noise(2, 3, 8, 9))
+    import os
+    assert "GLOG_minloglevel" not in os.environ  # it was set while Caffe was imported
     """
     environment = {k: v for k, v in os.environ.items() if k != "GLOG_minloglevel"}
     ran = subprocess.run(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.plan import Step
+from deepvis_caffe.engines.torch.plan import PlanStep
 from deepvis_caffe.model.graph import Value
 
 
@@ -28,11 +28,11 @@ class Pass:
 
     def __init__(self, values: Mapping[Value, Tensor]) -> None:
         self.values = dict(values)
-        self._record: list[tuple[Step, Any]] = []
+        self._record: list[tuple[PlanStep, Any]] = []
 
     def forward(
         self,
-        steps: Iterable[Step],
+        steps: Iterable[PlanStep],
         record: bool = True,
         see: Callable[[Value, Tensor], None] = lambda value, tensor: None,
     ) -> None:

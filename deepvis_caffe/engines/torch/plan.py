@@ -46,7 +46,7 @@ class Runnable(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """A layer to run, or two that follow each other.
 
     Attributes
@@ -80,14 +80,14 @@ class Plan:
         Of the target's channels those that are to be taken in the end; None for all there are.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     select: Channels = None
 
 
-def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[Step]:
+def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[PlanStep]:
     """Layer after layer, every value kept: what any diff can be asked of afterwards."""
     modules = [module.layer(layer.name) for layer in layers]
-    return [Step(m, m, m.layer.bottoms, m.layer.tops) for m in modules]
+    return [PlanStep(m, m, m.layer.bottoms, m.layer.tops) for m in modules]
 
 
 def make_plan(
@@ -112,16 +112,16 @@ def make_plan(
     some = narrowed(module, targets[0], have, channels) if channels else {}
     run |= some
     only_reader = _only_readers(layers, targets)
-    steps: dict[tuple[Value, ...], Step] = {}  # by tops
+    steps: dict[tuple[Value, ...], PlanStep] = {}  # by tops
     for layer in layers:
         whole, below = module.layer(layer.name), steps.get(layer.bottoms)
-        step = Step(whole, run[layer.name], layer.bottoms, layer.tops)
+        step = PlanStep(whole, run[layer.name], layer.bottoms, layer.tops)
         if isinstance(whole, ReLU) and not whole.slope and below:
             alone = only_reader.get(layer.bottoms[0]) is layer
             if alone and isinstance(below.run, ImageConvolution):
                 del steps[below.tops]
                 together = RectifiedConvolution(below.run, whole)
-                step = Step(below.layer, together, below.bottoms, layer.tops)
+                step = PlanStep(below.layer, together, below.bottoms, layer.tops)
         steps[step.tops] = step
     return Plan(_with_ends(list(steps.values()), targets), None if some else channels)
 
@@ -160,10 +160,10 @@ def _only_readers(
     return {v: some[0] for v, some in readers.items() if len(some) == 1 and v not in targets}
 
 
-def _with_ends(steps: list[Step], targets: Iterable[Value]) -> tuple[Step, ...]:
+def _with_ends(steps: list[PlanStep], targets: Iterable[Value]) -> tuple[PlanStep, ...]:
     """The steps, each knowing which values it is the last to need."""
     needed = set(targets)
-    ended: list[Step] = []
+    ended: list[PlanStep] = []
     for step in reversed(steps):
         values = {*step.bottoms, *step.tops}
         ended.append(replace(step, done=tuple(values - needed)))
