@@ -73,7 +73,7 @@ def _calls(net: Net, layer: str, unit: int, batch: int) -> tuple[Callable[[], ob
     _, channels, height, width = next(iter(net.inputs.values()))
     host = np.random.default_rng(0).normal(0, 50, (batch, channels, height, width))
     x = net.ops.asarray(host)
-    one_hot = np.zeros((batch, *net.shapes[net.model.graph.seed(layer)][1:]), np.float32)
+    one_hot = np.zeros((batch, *net.shapes[net.model.graph.gradient_start(layer)][1:]), np.float32)
     one_hot[:, unit] = 1
     diff = net.ops.asarray(one_hot)
 

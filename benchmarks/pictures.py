@@ -28,16 +28,18 @@ TIMED = """
 import sys, time
 from pathlib import Path
 from benchmarks.cases import load
-from deepvis_caffe.dataset.files import read_folder
+from deepvis_caffe.dataset.image_files import read_folder
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
-from deepvis_caffe.gallery.top_pictures import make_top_pictures
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 photos, out, units, layers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
 net, source = load("squeezenet_v1.1", "torch")[0], read_folder(photos)
 scan = scan_images(net, source, ScanParams(tuple(layers)), threads=2)
-make_top_pictures(net, source, scan, {}, out / "warm", layers[-1], [0])
+scanned = ScannedImages(source, scan, {})
+make_top_pictures(Job(net, out / "warm"), scanned, layers[-1], [0])
 for layer in layers:
     begun, cpu = time.perf_counter(), time.process_time()
-    made = make_top_pictures(net, source, scan, {}, out, layer, range(units))
+    made = make_top_pictures(Job(net, out), scanned, layer, range(units))
     new = max(1, sum(one.new for one in made))
     print(layer, (time.perf_counter() - begun) / new, (time.process_time() - cpu) / new)
 """

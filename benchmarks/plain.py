@@ -61,7 +61,7 @@ class PlainNet(nn.Module):
 
     def forward(self, x: Tensor, name: str) -> Tensor:
         """Images (N, C, H, W) to the value of a layer or blob."""
-        target, image = self.graph.seed(name), Value(self.graph.inputs[0])
+        target, image = self.graph.gradient_start(name), Value(self.graph.inputs[0])
         values = {image: x.contiguous(memory_format=torch.channels_last)}
         for layer in self.graph.ancestors([target], values):
             values[layer.tops[0]] = self.layers[layer.index](*(values[v] for v in layer.bottoms))

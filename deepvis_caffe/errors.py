@@ -1,4 +1,4 @@
-"""What can go wrong, each with a message that says what, where, and what to do."""
+"""Errors. Each message says what went wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class DeepVisError(Exception):
-    """Base of every error raised on purpose; the command line prints it plainly."""
+    """Base of every error that we raise; the command line prints it without a traceback."""
 
 
 class SettingsError(DeepVisError):
-    """A setting or flag is unknown, or its value does not fit."""
+    """A setting or flag is unknown, or has a value that does not fit."""
 
 
 class ModelError(DeepVisError):
@@ -32,30 +32,30 @@ class EngineError(DeepVisError):
 
 
 class FetchError(DeepVisError):
-    """A download failed, or what came does not match its checksum."""
+    """A download failed, or the file does not match its checksum."""
 
 
 class ClusterError(DeepVisError):
-    """Workers cannot be reached, are of another version, or keep dying."""
+    """Workers cannot be reached, have another version, or keep dying."""
 
 
 class ViewerError(DeepVisError):
-    """The viewer cannot have what it needs to be seen: a window, a port, a package."""
+    """The viewer lacks something it needs to be seen: a window, a port, a package."""
 
 
 class UnknownNameError(DeepVisError, KeyError):
-    """A name that the model, a table or the settings do not hold.
+    """A name that the model, a table or the settings do not have.
 
     Parameters
     ----------
     kind
-        What the name was meant to be, for example ``"layer"``.
+        What the name should have been, for example ``"layer"``.
     name
         The name that was given.
     known
         The names that exist, in the order in which to list them.
     where
-        Where they were looked up, for example the prototxt's path.
+        Where the name was looked up, for example the prototxt's path.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
@@ -66,17 +66,17 @@ class UnknownNameError(DeepVisError, KeyError):
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
 
-    def __reduce__(self) -> tuple[Any, ...]:  # from worker processes it comes pickled
+    def __reduce__(self) -> tuple[Any, ...]:  # it is pickled in worker processes
         return type(self), (self.kind, self.name, self.known, self.where), self.__dict__
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
-    """The end of an error message: the nearest known names, then a list of what is known.
+    """The end of an error message: the nearest known names, then a list of all of them.
 
     Returns
     -------
     str
-        Starts with ``"; "`` or is empty where nothing is known.
+        Starts with ``"; "``, or is empty if no names are known.
     """
     names = list(dict.fromkeys(known))  # a layer and its blob often share a name
     if not names:

@@ -1,9 +1,8 @@
-"""Files written whole or not at all: ``with whole_file(path) as part: ...``."""
+"""Files that are written completely or not at all: ``with whole_file(path) as part: ...``."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,44 +10,38 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which gets its name if the block ends without an error.
+    """A new file beside `path`, which takes its place if the block ends without an error.
 
     Yields
     ------
     Path
-        The empty file; it is gone if the block raises, and `path` is as it was.
+        The new, empty file. If the block raises, it is deleted, and `path` stays as it was.
 
     Raises
     ------
     OSError
-        The folder is not there, or cannot be written.
+        The folder does not exist, or cannot be written to.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    # Not made by tempfile, whose files only their owner can read: a file that is simply opened gets
+    # the mode that the user's umask gives any new file.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.open("xb").close()
     try:
         yield part
-        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all; folders above it are made.
+    """Write a text file completely or not at all; missing parent folders are created.
 
     Raises
     ------
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

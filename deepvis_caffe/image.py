@@ -1,7 +1,7 @@
-"""Pictures: file -> array, array -> file, resizing, and sample photographs.
+"""Pictures: reading, writing, resizing, and sample photographs.
 
-Every picture is a numpy array (H, W, 3), RGB, uint8, unless a function says otherwise. OpenCV is
-imported on first use; its BGR order never leaves this file.
+A picture is a numpy array (H, W, 3), RGB, uint8, unless a function says otherwise. OpenCV is
+imported on first use; its BGR order does not leave this file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deepvis_caffe.errors import ImageError, UnknownNameError
 from deepvis_caffe.files import whole_file
 
 Picture = NDArray[np.uint8]
-Floats = NDArray[np.float32]  # a net's input or a value of it, of any shape
+Floats = NDArray[np.float32]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -46,20 +46,20 @@ _MORE = {  # gray, or of textures
 
 
 def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] = 1) -> Picture:
-    """Read a picture of any kind that OpenCV decodes.
+    """Read a picture in any format that OpenCV decodes.
 
     Parameters
     ----------
     source
         A path, or the bytes of an image file.
     shrink
-        Of a half or a quarter of its height and width, averaged; with a JPEG that saves most of the
-        work, since its decoder leaves out what is finer.
+        2 or 4 to read it at a half or a quarter of its height and width, averaged. That saves most
+        of the work for a JPEG, whose decoder then skips the finer detail.
 
     Returns
     -------
     ndarray
-        (H, W, 3), RGB, uint8. Gray pictures have three equal channels, alpha is dropped, 16-bit
+        (H, W, 3), RGB, uint8. Gray pictures get three equal channels, alpha is dropped, 16-bit
         pictures keep their upper 8 bits, and the EXIF orientation is applied.
 
     Raises
@@ -82,7 +82,7 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     if not content:
         raise ImageError(f"cannot read the image {where}: it is empty")
     try:
-        # IMREAD_COLOR is what turns gray, alpha, 16-bit and EXIF orientation into plain pixels.
+        # IMREAD_COLOR converts gray, alpha and 16-bit pictures, and applies the EXIF orientation.
         direct = getattr(cv2, "IMREAD_COLOR_RGB", None) if shrink == 1 else None  # OpenCV 4.11
         kinds = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
         plain = kinds.get(shrink, cv2.IMREAD_COLOR)
@@ -102,7 +102,7 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a PNG or JPEG file is there and ends as one that was written to its end."""
+    """Whether a PNG or JPEG file exists and has a proper end."""
     try:
         with path.open("rb") as file:
             file.seek(-min(16, path.stat().st_size), os.SEEK_END)
@@ -112,7 +112,7 @@ def is_whole(path: Path) -> bool:
 
 
 def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95) -> Path:
-    """Write a picture whole or not at all; folders above it are made.
+    """Write a picture completely or not at all; missing parent folders are created.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     Raises
     ------
     ImageError
-        Another ending, shape or type, or the folder cannot be written.
+        The ending, shape or type is another, or the file cannot be written.
     """
     import cv2
 
@@ -162,7 +162,7 @@ def encode_png(image: Picture) -> bytes:
 def encode_jpeg(image: Picture, quality: int = 90) -> bytes:
     """A picture, (H, W, 3) RGB uint8, as the bytes of a JPEG file.
 
-    Colours keep their full resolution: at half of it, coloured letters and maps turn gray.
+    Colors keep their full resolution: at half of it, colored letters and maps turn gray.
     """
     import cv2
 
@@ -199,18 +199,18 @@ def resize_image(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def sample_images(more: bool = False) -> tuple[str, ...]:
-    """Names of the photographs that are at hand without a network.
+    """Names of the photographs that are available without a network.
 
     Parameters
     ----------
     more
-        Gray ones, too, and those of textures.
+        Include gray ones and textures.
     """
     return (*_SAMPLES, *_MORE) if more else tuple(_SAMPLES)
 
 
 def sample_image(name: str = "chelsea") -> Picture:
-    """A photograph from scikit-image's own files, for trying things out.
+    """A photograph from scikit-image's data, for first tries.
 
     Parameters
     ----------
@@ -227,13 +227,13 @@ def sample_image(name: str = "chelsea") -> Picture:
 
 
 def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
-    """Give back the channel axis that cv2.resize drops where it has length 1."""
+    """Restore the channel axis, which cv2.resize drops if it has length 1."""
     return after[..., np.newaxis] if after.ndim < before.ndim else after
 
 
 @contextmanager
 def opencv_threads(count: int) -> Iterator[None]:
-    """OpenCV uses so many threads for one picture meanwhile, in this whole process."""
+    """Within the block, OpenCV uses so many threads for each picture, in the whole process."""
     import cv2
 
     before = cv2.getNumThreads()

@@ -1,4 +1,4 @@
-"""Files that travel with the package: shipped prototxts, labels, the fetch table."""
+"""Files that come with the package: prototxts, labels, the table of models to fetch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deepvis_caffe.errors import UnknownNameError
 
 
 def resource(folder: str, name: str) -> Path:
-    """The path of a shipped file.
+    """The path of a file that comes with the package.
 
     Parameters
     ----------

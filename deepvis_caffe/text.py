@@ -1,8 +1,8 @@
-"""Lines of text as ink: ``(line, size) -> (height, width) uint8``, from nothing to full.
+"""Lines of text as masks: ``(line, size) -> (height, width) uint8``, 255 where there is ink.
 
-The face is Pillow's own TrueType, which every machine has. Lines with letters that it lacks are
-drawn by OpenCV, where that is new enough to bring a face for all scripts (5.0); elsewhere accents
-fall away and what remains is a ``?``.
+The font is Pillow's own TrueType font, which every machine has. Lines with letters that it lacks
+are drawn by OpenCV from 5.0 on, which has a font for all scripts. Before that, accents are dropped
+and every other missing letter becomes a ``?``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 Ink = NDArray[np.uint8]
 
-FINE = 4  # times larger text is drawn, and then averaged
+FINE = 4  # text is drawn so many times larger, and then averaged
 SIMPLER = str.maketrans("×–—\u00a0", "x-- ")
 FACE = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™")  # the letters it has
 
 
 def plain_text(text: str) -> str:
-    """`text` in the letters that the face has: accents fall away, what remains is a ``?``."""
+    """`text` in letters that the font has: accents are dropped, other letters become ``?``."""
     text = text.translate(SIMPLER).replace("ß", "ss")
     bare = (
         c if c in FACE else unicodedata.normalize("NFKD", c)
@@ -37,14 +37,14 @@ def plain_text(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def text_width(text: str, size: int) -> int:
-    """Pixels that one line takes.
+    """The width of one line, in pixels.
 
     Parameters
     ----------
     text
         One line, in any script.
     size
-        Of the letters, pixels from one baseline to where the next line's could be, nearly.
+        Font size in pixels.
     """
     if _is_foreign(text):
         import cv2
@@ -56,7 +56,7 @@ def text_width(text: str, size: int) -> int:
 
 @lru_cache(maxsize=8192)
 def cut(text: str, size: int, width: int) -> str:
-    """As much of one line as fits into `width` pixels, with two dots where something is missing."""
+    """As much of one line as fits into `width` pixels; two dots mark that it was cut."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text.rstrip() + "..", size) > width:
@@ -65,7 +65,7 @@ def cut(text: str, size: int, width: int) -> str:
 
 
 def wrapped(text: str, size: int, width: int) -> list[str]:
-    """The words of a text in lines of at most `width` pixels; a hyphen may end a line."""
+    """A text in lines of at most `width` pixels, broken at spaces and after hyphens."""
     lines: list[str] = []
     for word in text.replace("-", "-\0 ").split(" "):
         last = lines[-1] if lines else ""
@@ -79,13 +79,13 @@ def wrapped(text: str, size: int, width: int) -> list[str]:
 
 @lru_cache(maxsize=2048)
 def line_ink(text: str, size: int, bold: bool = False) -> Ink:
-    """One line as ink.
+    """One line as a mask.
 
     Returns
     -------
     ndarray
-        (round(1.4 size), width + 2), uint8, 255 where a pixel is all ink. It is shared: do not
-        write into it.
+        (round(1.4 size), width + 2), uint8, 255 where a pixel is all ink. It is cached and
+        read-only.
     """
     height, width = line_height(size), text_width(text, size) + 2
     ink = _foreign_ink(text, size, height, width) if _is_foreign(text) else None
@@ -96,7 +96,7 @@ def line_ink(text: str, size: int, bold: bool = False) -> Ink:
 
 
 def line_height(size: int) -> int:
-    """Rows that a line's ink takes."""
+    """The height of a line's mask, in pixels."""
     return round(size * 1.4)
 
 
@@ -104,7 +104,7 @@ def _own_ink(text: str, size: int, height: int, width: int, bold: bool) -> Ink:
     from PIL import Image
     from PIL import ImageDraw as drawing
 
-    # Drawn large and averaged: at its own size Pillow rounds every letter to whole pixels.
+    # Drawn large and averaged: at the final size Pillow would round each letter to whole pixels.
     large = Image.new("L", (width * FINE, height * FINE))
     stroke = max(1, round(size * FINE / 48)) if bold else 0
     pen = drawing.Draw(large)
@@ -121,7 +121,7 @@ def _foreign_ink(text: str, size: int, height: int, width: int) -> Ink:
 
 
 def _is_foreign(text: str) -> bool:
-    """Whether OpenCV has to draw it, and can."""
+    """Whether OpenCV has to draw it, and is able to."""
     letters = frozenset(text.translate(SIMPLER))
     return not letters <= FACE and _foreign_face() is not None
 

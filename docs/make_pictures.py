@@ -11,10 +11,10 @@ import numpy as np
 import deepvis_caffe as dv
 from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.figures.montage import captioned, montage, vivid
-from deepvis_caffe.jobs.optimize import make_layer
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, make_layer
 from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import ascent_params
-from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -50,8 +50,8 @@ def views_of_the_viewer() -> None:
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         for layer, (units, seeds) in OPTIMIZED.items():
-            params = ascent_params("best")
-            make_layer(net, ResultStore(results), layer, list(units), range(seeds), params)
+            ascents = Ascents(ascent_params("best"), range(seeds))
+            make_layer(Job(net, results), TargetLayer.of(net, layer), list(units), ascents)
         for picture, source, size, keys in VIEWS:
             session = Session(Parts(net, parse_sources(source), results, labels), *size)
             session.start()

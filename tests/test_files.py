@@ -43,6 +43,22 @@ def test_the_mode_is_that_of_a_file_that_was_simply_opened(tmp_path):
     assert path.stat().st_mode == simply.stat().st_mode
 
 
+def test_the_umask_of_the_process_is_not_touched(tmp_path, monkeypatch):
+    """Not even for a moment: another thread might make a file meanwhile, which all could write."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
+    with whole_file(tmp_path / "result.json"):
+        pass
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "result.json"
+    with whole_file(path) as one, whole_file(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), whole_file(tmp_path / "no" / "result.json"):
         pass

@@ -53,3 +53,36 @@ def test_every_public_name_is_what_its_home_defines() -> None:
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'load_nett'"):
         _ = dv.load_nett
+
+
+HOST = """
+import atexit, importlib, logging, os, pkgutil, signal, sys, warnings
+import cv2, h5py, scipy, torch  # what these change is their own
+registered = []
+atexit.register = lambda function, *a, **k: registered.append(function) or function
+
+def state():
+    mask = os.umask(0); os.umask(mask)
+    handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+    root = logging.getLogger()
+    threads = cv2.getNumThreads(), torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    return [mask, handlers, root.level, list(root.handlers), dict(os.environ), threads,
+            list(warnings.filters), sys.excepthook]
+
+import deepvis_caffe
+names = [one.name for one in pkgutil.walk_packages(deepvis_caffe.__path__, "deepvis_caffe.")]
+before = state()
+for name in names:
+    importlib.import_module(name)
+for old, new in zip(before, state(), strict=True):
+    assert old == new, (old, new)
+own = [one for one in registered if one.__module__.startswith("deepvis_caffe")]
+assert not own, own
+print(len(names))
+"""
+
+
+def test_importing_every_module_changes_nothing_of_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 150  # every module, not only the top

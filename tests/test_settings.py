@@ -132,7 +132,7 @@ def test_helper_names_are_ignored_with_one_warning(
     text = "import os\nhere = os.path.dirname(__file__)\nbase = here\nweights = here + '/a.h5'\n"
     assert load_settings(_file(tmp_path / "s.py", text)).weights == tmp_path / "a.h5"
     (warning,) = caplog.messages
-    assert warning.endswith("s.py: these names are no settings and are ignored: here, base")
+    assert warning.endswith("s.py: these names are not settings and are ignored: here, base")
 
 
 @pytest.mark.parametrize("slip", ["iteration", "prototext", "seed", "label", "batchsize"])

@@ -1,4 +1,4 @@
-"""``deepvis backward IMAGE``: what in an image makes a unit respond."""
+"""``deepvis backward IMAGE``: a saliency map of one unit for one image."""
 
 from __future__ import annotations
 
@@ -22,30 +22,41 @@ def backward(
     image: Annotated[
         str,
         typer.Argument(
-            metavar="IMAGE", help="An image file, or one of astronaut, chelsea, coffee, rocket."
+            metavar="IMAGE",
+            help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
+            "coffee or rocket.",
         ),
     ],
-    layer: Annotated[str, typer.Option(help="The unit's layer, or blob.")],
-    unit: Annotated[int, typer.Option(help="Channel, from 0.")],
-    mode: Annotated[str, typer.Option(help="gradient, deconv or guided.")] = "deconv",
+    layer: Annotated[str, typer.Option(help="Layer (or blob) of the unit.")],
+    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    mode: Annotated[
+        str, typer.Option(help="Backward mode: gradient, deconv or guided.")
+    ] = "deconv",
     position: Annotated[
         str,
         typer.Option(
-            help="all: start from the unit's whole activation map, as the live viewer does; y,x or "
-            "center: from one place of it."
+            help="Where the backward pass starts: all (the unit's whole activation map, as in the "
+            "viewer), center, or a position y,x."
         ),
     ] = "all",
-    view: Annotated[str, typer.Option(help="raw, gray, norm, blur or positive.")] = "raw",
+    view: Annotated[
+        str, typer.Option(help="How to show the result: raw, gray, norm, blur or positive.")
+    ] = "raw",
     overlay: Annotated[
-        Path | None, typer.Option(help="Write the image under a heat map here, too.")
+        Path | None,
+        typer.Option(help="Also write the image with the saliency map as a heat map over it."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("backward.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")] = Path(
+        "backward.png"
+    ),
 ) -> None:
-    """Show what in an image makes a unit respond.
+    """Write a saliency map: the parts of an image that make a unit respond.
 
-    Sends the unit's activation back down to the image and writes a picture of what arrives.
+    Runs the image forward, then propagates the unit's activation back to the input by gradient,
+    deconv (Zeiler and Fergus 2014) or guided backpropagation (Springenberg et al. 2015). Also
+    prints the top classes.
     """
-    from deepvis_caffe.attribution.backward import unit_diff
+    from deepvis_caffe.attribution.backward import saliency_map
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.saliency import heat, show_diff
     from deepvis_caffe.figures.saliency import overlay as lay_over
@@ -58,10 +69,10 @@ def backward(
     zeros = net.zero_inputs()
     if zeros:
         typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
-    blob = net.model.graph.seed(layer).blob
+    blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.model.graph.outputs])
     values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
-    diff, strongest = unit_diff(net, values[blob], layer, unit, mode, parse_position(position))
+    diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))
     write_image(out, show_diff(diff, net.preprocessor, view))
     if overlay:
         write_image(overlay, lay_over(net.preprocessor.show(x[0]), heat(diff)))

@@ -1,4 +1,4 @@
-"""``deepvis doctor``: is everything there that the rest needs, and if not, how to mend it."""
+"""``deepvis doctor``: check everything that the other commands need, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,22 @@ def doctor(
     read: Callable[[], Settings],
     path: Path | None,
     write_settings: Annotated[
-        bool, typer.Option("--write-settings", help=f"Write ./{FILE_NAME}, to edit, and stop.")
+        bool,
+        typer.Option(
+            "--write-settings", help=f"Write a new ./{FILE_NAME} for you to edit, and exit."
+        ),
     ] = False,
     keys: Annotated[
-        bool, typer.Option("--keys", help="Open a window and say what each key sends, and stop.")
+        bool,
+        typer.Option(
+            "--keys", help="Open a window, print the code of each key you press, and exit."
+        ),
     ] = False,
 ) -> None:
-    """Check settings, model and engines; say how to mend them.
+    """Check the settings, the model and the engines, and explain how to fix problems.
 
-    The exit code is 1 if something fails.
+    Reads the prototxt, weights, mean and labels, runs one forward pass, and checks the results
+    folder and the camera. Exits with code 1 if a check fails.
     """
     if keys:
         from deepvis_caffe.viewer.window.key_test import run_key_test

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 def fetch(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Which; without it all are listed.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="Name of the model. Without it, all known models are listed."
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Where the weights go; a cache folder by default.")
+        Path | None, typer.Option(help="Folder for the weights. Default: a cache folder.")
     ] = None,
     write_settings: Annotated[
-        bool, typer.Option("--write-settings", help=f"Write ./{FILE_NAME} if there is none.")
+        bool,
+        typer.Option(
+            "--write-settings", help=f"Write a matching ./{FILE_NAME}, unless there is one."
+        ),
     ] = False,
 ) -> None:
-    """Get a known model's weights, and the settings to go with them."""
+    """Download the weights of a known model and print matching settings."""
     from deepvis_caffe import fetch as fetching
 
     models = fetching.known_models()

@@ -1,4 +1,4 @@
-"""``deepvis filters``: how strongly a first layer's filters answer, by spatial frequency."""
+"""``deepvis filters``: responses of the first layer's filters by spatial frequency."""
 
 from __future__ import annotations
 
@@ -29,29 +29,33 @@ def filters(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Photographs; by default the few that scikit-image has."
+            metavar="FOLDER", help="Folder of photographs. Default: the samples of scikit-image."
         ),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="A convolution; by default the net's first.")
+        str | None, typer.Option(help="Convolution layer. Default: the first one.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Edge filters to compare at either end.")] = 5,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of edge filters to compare at each end.")
+    ] = 5,
     show_plot: Annotated[
-        bool, typer.Option("--plot/--no-plot", help="Draw it; needs matplotlib.")
+        bool, typer.Option("--plot/--no-plot", help="Also draw a plot; needs matplotlib.")
     ] = True,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table, .csv; the plot goes beside it.")
+        Path,
+        typer.Option("--out", "-o", help="CSV table to write; the plot is written next to it."),
     ] = Path("filters.csv"),
 ) -> None:
-    """Compare a first layer's filters of low and of high frequency.
+    """Compare low- and high-frequency filters of the first layer.
 
-    The paper's first appendix: how strongly each filter answers to photographs (after the
-    rectifier, mean over images and places), against the spatial frequency that it looks for. Blobs
-    of colour are told from edges and left out of the comparison.
+    Repeats the first appendix of the paper: the response of each filter to photographs (after the
+    ReLU, averaged over images and positions) against its spatial frequency. Color blobs are
+    detected and left out of the comparison of edges.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.first_layer import (
         compared_kinds,
+        filter_picture,
         filter_spectra,
         filters_of,
         first_convolution,
@@ -65,7 +69,7 @@ def filters(
     name = layer or first_convolution(net)
     weights = filters_of(net, name)
     spectra = filter_spectra(weights)
-    compared_kinds(spectra)  # before any work: there is something to compare
+    compared_kinds(spectra)  # fails before any work if there is nothing to compare
     with progress_bar(f"{name} on {net.engine}, {net.device}", "images") as report:
         number = len(paths) if paths else None
         means = mean_activations(net, name, read_all(paths), lambda done: report(done, number))
@@ -83,7 +87,7 @@ def filters(
 
 
 def table(spectra: list[FilterSpectrum], means: np.ndarray) -> Iterator[str]:
-    """A line a filter: edges first, lowest frequency first."""
+    """A line per filter: edges first, by frequency."""
     yield f"{'unit':>5}  {'kind':11}  {'cycles/pixel':>12}  {'angle':>5}  {'mean activation':>15}"
     for one in sorted(spectra, key=lambda one: (ORDER.index(one.kind), one.frequency)):
         yield (
@@ -93,49 +97,28 @@ def table(spectra: list[FilterSpectrum], means: np.ndarray) -> Iterator[str]:
 
 
 def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Iterator[str]:
-    """The comparison of the appendix, in words: edges of brightness, then all edges."""
-    from scipy.stats import spearmanr
-
-    from deepvis_caffe.experiments.first_layer import EDGES, compared_kinds, first_and_last
+    """The comparison of the appendix, in words."""
+    from deepvis_caffe.experiments.first_layer import EDGES, compare_frequencies
 
     kinds: list[str] = [one.kind for one in spectra]
     yield ", ".join(
         f"{kinds.count(kind)} {kind if kind == 'empty' else f'{kind}s'}"
         for kind in (*EDGES, "blob", "empty")
     )
-    for chosen in compared_kinds(spectra):
-        name = " and ".join(f"{kind}s" for kind in chosen)
-        low, high = first_and_last(spectra, count, chosen)
-        ends = [float(means[[one.unit for one in some]].mean()) for some in (low, high)]
-        factor = f", a factor of {ends[0] / ends[1]:.3g}" if ends[1] else ""
-        some = [one for one in spectra if one.kind in chosen]
-        columns = [one.frequency for one in some], [float(means[one.unit]) for one in some]
-        alike = min(len(set(column)) for column in columns) < 2
-        rank = "none, for all are alike" if alike else f"{spearmanr(*columns).statistic:.2f}"
+    for one in compare_frequencies(spectra, means, count):
+        name = " and ".join(f"{kind}s" for kind in one.kinds)
+        factor = f", a factor of {one.low / one.high:.3g}" if one.high else ""
+        found = one.rank_correlation
+        rank = "none, for all are alike" if found is None else f"{found:.2f}"
         yield (
-            f"{name}: mean activation of the {len(low)} of lowest frequency {ends[0]:.4g}, of the "
-            f"{len(high)} of highest {ends[1]:.4g}{factor}; rank correlation of frequency and "
-            f"activation over all {len(some)}: {rank}"
+            f"{name}: mean activation of the {one.counts[0]} of lowest frequency {one.low:.4g}, of "
+            f"the {one.counts[1]} of highest {one.high:.4g}{factor}; rank correlation of frequency "
+            f"and activation over all {one.filters}: {rank}"
         )
 
 
-def filter_picture(filter_: np.ndarray, preprocessor: object) -> Picture:
-    """One filter's weights as a small picture, 0 is mid-gray."""
-    import numpy as np
-
-    from deepvis_caffe.model.preprocess import Preprocessor
-
-    assert isinstance(preprocessor, Preprocessor)
-    channels, height, width = filter_.shape
-    if channels != preprocessor.shape[0]:  # not of the first layer, or of a group
-        filter_ = np.repeat(filter_.mean(axis=0, keepdims=True), preprocessor.shape[0], axis=0)
-    # A mean image does not matter here, and would not fit.
-    small = Preprocessor((len(filter_), height, width), None, preprocessor.channel_swap)
-    return small.show_symmetric(filter_)
-
-
 def image_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, in the order of their names."""
+    """The image files in a folder, by name."""
     from deepvis_caffe.image import SUFFIXES
 
     if not folder.is_dir():
@@ -147,7 +130,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_all(paths: list[Path] | None) -> Iterator[Picture]:
-    """Each picture in turn; scikit-image's photographs without paths."""
+    """Read the pictures; without paths the photographs of scikit-image."""
     from deepvis_caffe.image import read_image, sample_image, sample_images
 
     if paths is None:

@@ -53,12 +53,21 @@ def with_settings(
         and field.json_schema_extra["group"] in groups
         and name not in leave_out
     }
-    added = [_option("settings", Path, "The settings file.", "Settings", "FILE", "-s")]
+    added = [
+        _option(
+            "settings",
+            Path,
+            "Settings file. Default: $DEEPVIS_SETTINGS, or ./settings_local.py if it exists.",
+            "Settings",
+            "FILE",
+            "-s",
+        )
+    ]
     for name, field in fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         default = "none" if field.default is None else str(field.default)
-        help_ = f"{field.description} (Default: {default}.)"
+        help_ = f"{field.description} Default: {default}."
         added.append(_option(name, str, help_, f"{extra['group']} settings", "VALUE"))
 
     def decorate(command: Command) -> Command:

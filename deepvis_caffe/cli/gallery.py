@@ -1,4 +1,4 @@
-"""``deepvis gallery DIR``: a page to look through results with, in any browser."""
+"""``deepvis gallery DIR``: a static web page over a results folder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ MOST_SKIPPED = 5  # lines
 
 
 def gallery(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The results folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="The page.", show_default="DIR/index.html"
+            "--out", "-o", metavar="FILE", help="HTML file to write.", show_default="DIR/index.html"
         ),
     ] = None,
 ) -> None:
-    """Write a page to look through results with, in any browser.
+    """Write a web page for browsing a results folder.
 
-    It needs no server and no network, and shows what `deepvis optimize`, `deepvis top-images` and
-    the Deep Visualization Toolbox left. The pictures stay where they are; give the same command
-    again when there are new ones.
+    The page opens from disk: no server, no network. It shows the results of `deepvis optimize` and
+    `deepvis top-images`, and those of the Deep Visualization Toolbox. It links to the images where
+    they are; run the command again when there are new ones.
     """
     from deepvis_caffe.page.page import write_page
     from deepvis_caffe.results.index import read_results, with_statistics

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 @with_settings(MODEL)
 def info(
     settings: Settings,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List every layer: type, output, receptive field, weights.
+    """List the layers: type, output shape, receptive field, number of weights.
 
-    Says, too, which engine runs the net, where, and why; none does without its weights.
+    Also prints which engine and device run the net, and why. Without weights, only the structure is
+    listed.
     """
     from deepvis_caffe.engines.base import layer_infos
     from deepvis_caffe.engines.load import load_layers, load_net
@@ -88,7 +89,7 @@ def _print_table(record: dict[str, Any]) -> None:
         field = layer["receptive_field"] or {"size": [], "stride": []}
         table.add_row(
             layer["name"],
-            layer["type"],
+            layer["type"] + (", in place" if _in_place(layer) else ""),
             _times(layer["shape"][1:] or [1]) if layer["shape"] else "?",
             _times(field["size"]),
             _times(field["stride"]),
@@ -107,6 +108,24 @@ def _print_table(record: dict[str, Any]) -> None:
         markup=False,
         highlight=False,
     )
+    if note := naming_note(record["layers"]):
+        console.print(note, markup=False, highlight=False)
+
+
+def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
+    """What names mean in a net with layers that work in place, by the example of its first one."""
+    blob = next((layer["tops"][0] for layer in layers if _in_place(layer)), None)
+    if blob is None:
+        return None
+    first, *_, last = (layer["name"] for layer in layers if blob in layer["tops"])
+    return (
+        f"A layer's name means its activation, after the layers that work on it in place: {first} "
+        f"is the value after {last}, {first}:raw the one before any of them"
+    )
+
+
+def _in_place(layer: dict[str, Any]) -> bool:
+    return bool(set(layer["tops"]) & set(layer["bottoms"]))
 
 
 def _times(sizes: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""``deepvis layer-figure LAYER``: one labelled picture of a layer's units, from results on disk."""
+"""``deepvis layer-figure LAYER``: a labelled figure of a layer's units, from results on disk."""
 
 from __future__ import annotations
 
@@ -16,34 +16,45 @@ from deepvis_caffe.settings import Settings
 @with_settings()
 def layer_figure(
     settings: Settings,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="As it was given to optimize.")],
-    units: Annotated[str, typer.Option(help="130,366 or 0-99 or all that are there.")] = "all",
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="Layer, as it was named for `deepvis optimize`.")
+    ],
+    units: Annotated[
+        str, typer.Option(help="Units: 130,366 or 0-99 or all that have images.")
+    ] = "all",
     seed: Annotated[
-        int | None, typer.Option(help="Which picture of each unit; by default its first.")
+        int | None,
+        typer.Option(help="Seed of the image to show. Default: the first one of each unit."),
     ] = None,
     columns: Annotated[
-        int | None, typer.Option(min=1, help="Units a row; by default a wide page.")
+        int | None,
+        typer.Option(min=1, help="Units per row. Default: such that the figure is about 4:3."),
     ] = None,
-    cell: Annotated[int, typer.Option(min=16, help="Size of a picture, pixels.")] = 96,
+    cell: Annotated[
+        int, typer.Option(min=16, help="Size of an image in the figure, in pixels.")
+    ] = 96,
     labels: Annotated[
-        bool, typer.Option("--labels/--no-labels", help="Write each unit's number and name.")
+        bool, typer.Option("--labels/--no-labels", help="Show the number and name of each unit.")
     ] = True,
     results: Annotated[
-        Path | None, typer.Option(help="Folder of the results; by default the settings'.")
+        Path | None, typer.Option(help="Results folder. Default: the one in the settings.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The figure, .png or .jpg; by default in the results."),
+        typer.Option(
+            "--out", "-o", help="Figure to write, .png or .jpg. Default: in the results folder."
+        ),
     ] = None,
 ) -> None:
-    """Draw all units of a layer, labelled, from results on disk.
+    """Draw one labelled figure of all units of a layer, from results on disk.
 
-    The paper's supplement: one picture for each unit that `deepvis optimize` has made. Nothing is
-    computed, and no net is needed.
+    As in the supplement of the paper: one image for each unit that `deepvis optimize` has
+    finished. Needs no model; nothing is computed.
     """
     from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.results.store import ResultStore, folder_name
+    from deepvis_caffe.results import layout
+    from deepvis_caffe.results.store import ResultStore
 
     store = ResultStore(results or settings.results)
     there = store.runs(layer)
@@ -68,7 +79,7 @@ def layer_figure(
         for unit, one in chosen.items()
     ]
     title = f"{layer}: {len(cells)} units" if labels else ""
-    path = out or store.folder / "layers" / f"{folder_name(layer)}.png"
+    path = out or layout.layer_figure(store.folder, layer)
     write_image(path, grid(cells, columns or wide(len(cells)), cell, title))
     typer.echo(f"wrote {path}: {len(cells)} units", err=True)
     left_out = len(wanted) - len(chosen)

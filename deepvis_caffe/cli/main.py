@@ -76,13 +76,19 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def deepvis(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show full tracebacks on errors.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """See what every unit of a Caffe model computes."""
+    """See what every unit of a Caffe model computes.
+
+    Feature visualization, top images, saliency maps and a live viewer for Caffe models. Start with
+    `deepvis doctor --write-settings`, edit settings_local.py, then run `deepvis info`.
+    """
     logging.basicConfig(
         format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )

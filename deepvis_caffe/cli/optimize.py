@@ -1,10 +1,11 @@
-"""``deepvis optimize LAYER``: images that excite the units of a layer most."""
+"""``deepvis optimize LAYER``: feature visualization of the units of a layer."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,131 +21,152 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.jobs.optimize import Unit
-    from deepvis_caffe.model.labels import Labels
-    from deepvis_caffe.optimizer import AscentParams, Position
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
     from deepvis_caffe.optimizer.objectives import Target
-    from deepvis_caffe.optimizer.run import Crop
-    from deepvis_caffe.results.store import ResultStore
 
-# Layers whose units nobody else has: others hand the same ones on, rectified, pooled or joined.
+# Layers with units of their own: others pass the same units on, rectified, pooled or joined.
 LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
-REGULARIZERS = "Regularizers, in place of the preset's"
+# Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
+REGULARIZERS: dict[str, tuple[Any, ...]] = {
+    "decay": (float, "L2 decay: fraction of the image removed at each step."),
+    "blur_width": (float, "Standard deviation of the Gaussian blur, in pixels."),
+    "blur_every": (int, "Blur every N steps; 0 for never."),
+    "value_percentile": (float, "Set values below this percentile of magnitude to 0."),
+    "norm_percentile": (float, "Set pixels below this percentile of norm to 0."),
+    "benefit_percentile": (float, "Set pixels below this percentile of signed contribution to 0."),
+    "contribution_percentile": (
+        float,
+        "Set pixels below this percentile of absolute contribution to 0.",
+    ),
+    "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
+    "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
+    "jitter": (
+        float,
+        "Random translation by up to this fraction of the image's size.",
+        "--jitter",
+        "--shift",
+    ),
+    "scale": (float, "Random scaling by a factor of up to 1 + this."),
+    "rotation": (float, "Random rotation by up to this many degrees."),
+    "octaves": (int, "Number of stages, in which the net sees the image ever larger."),
+    "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
+    "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
+    "decorrelate": (
+        float,
+        "Color decorrelation, 0 (off) to 1 (the color statistics of photographs).",
+    ),
+    "diversity": (
+        float,
+        "Size of the step that makes the images of one unit differ, in gray levels.",
+    ),
+}
+PANEL = "Regularizers and transforms (override the preset)"
 
 
-def _regularizer(help_: str) -> Any:
-    return typer.Option(help=help_, rich_help_panel=REGULARIZERS, show_default=False)
+def with_regularizers(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `REGULARIZERS`; its `changes` receives those that are set."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        flags = {name: given.pop(name) for name in REGULARIZERS}
+        changes = {name: value for name, value in flags.items() if value is not None}
+        command(**given, changes=changes)
+
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        parameters += _regularizer_flags() if name == "changes" else [parameter]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}  # Typer reads these
+    del run.__wrapped__
+    return run
 
 
+def _regularizer_flags() -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                type_ | None,
+                typer.Option(*names, help=help_, rich_help_panel=PANEL, show_default=False),
+            ],
+        )
+        for name, (type_, help_, *names) in REGULARIZERS.items()
+    ]
+
+
+@with_regularizers
 @with_settings(MODEL, OPTIMIZER)
 def optimize(
     settings: Settings,
     layer: Annotated[
-        str | None, typer.Argument(metavar="[LAYER]", help="The units' layer, or blob.")
+        str | None, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Several layers, in place of LAYER: a,b,c, or all with weights."),
+        typer.Option(help="Several layers instead of LAYER: a,b,c, or all layers with weights."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="130,366 or 0-99 or all; 130+366 is their sum; layer, all at once.")
+        str,
+        typer.Option(
+            help="Units: 130,366 or 0-99 or all. 130+366 maximizes the sum of two units; layer "
+            "maximizes the whole layer (DeepDream)."
+        ),
     ] = "all",
     direction: Annotated[
         Path | None,
-        typer.Option(help="In place of units: a .npy file, one number a channel, or rows of them."),
+        typer.Option(
+            help="Maximize a direction in channel space instead of units: a .npy file with one "
+            "number per channel, or one row per direction."
+        ),
     ] = None,
     position: Annotated[
-        str, typer.Option(help="Where on the unit's map: center, y,x or all of it.")
+        str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
-    push: Annotated[str, typer.Option(help="up, or down for images that inhibit.")] = "up",
+    push: Annotated[
+        str, typer.Option(help="up to maximize the activation, down to minimize it.")
+    ] = "up",
     start: Annotated[
-        str, typer.Option(help="First image: noise, uniform, mean, or a picture's path.")
+        str, typer.Option(help="Starting image: noise, uniform, mean, or an image file.")
     ] = "noise",
     crop: Annotated[
-        str, typer.Option(help="auto: only the window that a unit sees; off: whole images.")
+        str,
+        typer.Option(
+            help="auto: optimize only the receptive field of the unit; off: the whole image."
+        ),
     ] = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other parameters made.")
+        bool,
+        typer.Option("--overwrite", help="Replace results that were made with other parameters."),
     ] = False,
-    decay: Annotated[float | None, _regularizer("Part of the image taken away a step.")] = None,
-    blur_width: Annotated[float | None, _regularizer("Gaussian blur's sigma, pixels.")] = None,
-    blur_every: Annotated[int | None, _regularizer("Steps between blurs, 0 for none.")] = None,
-    value_percentile: Annotated[float | None, _regularizer("Clip small values under it.")] = None,
-    norm_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small norm under it.")
-    ] = None,
-    benefit_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small signed contribution under it.")
-    ] = None,
-    contribution_percentile: Annotated[
-        float | None, _regularizer("Clip pixels of small contribution under it.")
-    ] = None,
-    blur_end: Annotated[
-        float | None, _regularizer("Blur's sigma at the end, to which it falls.")
-    ] = None,
-    total_variation: Annotated[
-        float | None, _regularizer("Step against total variation, gray levels.")
-    ] = None,
-    shift: Annotated[
-        float | None, _regularizer("Show the net the image moved by up to this part of it.")
-    ] = None,
-    scale: Annotated[
-        float | None, _regularizer("... magnified or shrunk by a factor of up to 1 + this.")
-    ] = None,
-    rotation: Annotated[float | None, _regularizer("... turned by up to so many degrees.")] = None,
-    octaves: Annotated[
-        int | None, _regularizer("Parts of the run; in each the net sees the image larger.")
-    ] = None,
-    octave_scale: Annotated[float | None, _regularizer("How much larger.")] = None,
-    fourier: Annotated[
-        float | None, _regularizer("Frequency f moves as f to the power of minus this.")
-    ] = None,
-    decorrelate: Annotated[
-        float | None, _regularizer("How far colors move as in photographs, 0 to 1.")
-    ] = None,
-    diversity: Annotated[
-        float | None, _regularizer("Step away from the unit's other images, gray levels.")
-    ] = None,
+    *,
+    changes: dict[str, float],
 ) -> None:
-    """Find images that excite the units of a layer.
+    """Feature visualization: find images that maximize the activation of units.
 
-    Pictures that are there already, made by the same parameters, are not made again: give the same
-    command to go on after an interruption. What other parameters made is kept, unless --overwrite
-    says otherwise.
+    Regularized gradient ascent from random starts (activation maximization), --seeds images per
+    unit, with a montage for each unit and one for the layer. Finished images are kept: run the same
+    command again to resume after an interruption. Images made with other parameters are replaced
+    only with --overwrite; montages made by other programs are never replaced.
     """
-    changes = {
-        "decay": decay,
-        "blur_width": blur_width,
-        "blur_every": blur_every,
-        "value_percentile": value_percentile,
-        "norm_percentile": norm_percentile,
-        "benefit_percentile": benefit_percentile,
-        "contribution_percentile": contribution_percentile,
-        "blur_end": blur_end,
-        "total_variation": total_variation,
-        "shift": shift,
-        "scale": scale,
-        "rotation": rotation,
-        "octaves": octaves,
-        "octave_scale": octave_scale,
-        "fourier": fourier,
-        "decorrelate": decorrelate,
-        "diversity": diversity,
-    }
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.jobs.where import net_maker, where_of
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
-    from deepvis_caffe.results.store import ResultStore
 
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file),
         settings.rate,
         settings.iterations,
         start=start,
-        push=parse_push(push),
-        **{name: value for name, value in changes.items() if value is not None},
+        sign=parse_push(push),
+        **changes,
     )
     if direction and units != "all":
         raise SettingsError("--units and --direction exclude each other; give one of them")
@@ -154,28 +176,18 @@ def optimize(
     if seeds > 1 and not params.differs_by_seed:
         typer.echo(f"from {start} every seed gives the same picture: one of each unit", err=True)
         seeds = 1
-    work = Work(
-        net=net,
-        store=ResultStore(out or settings.results),
-        seeds=range(seeds),
-        params=params,
-        position=parse_position(position),
-        labels=labels,
-        batch_size=settings.batch_size,
-        crop=parse_crop(crop),
-        overwrite=overwrite,
-        where=where_of(settings, net),
-        make_net=net_maker(settings, net),
-    )
-    chosen = chosen_layers(net, layer, layers)
-    targets = [targets_of(work, name, units, direction) for name in chosen]  # before any work
-    for number, (name, climbed) in enumerate(zip(chosen, targets, strict=True), 1):
+    ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
+    job = Job.from_settings(settings, net, out, labels, overwrite)
+    where = parse_position(position)
+    chosen = [TargetLayer.of(net, name, where) for name in chosen_layers(net, layer, layers)]
+    targets = [targets_of(one, units, direction) for one in chosen]  # checked before any work
+    for number, (one, own) in enumerate(zip(chosen, targets, strict=True), 1):
         which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""
-        optimize_layer(work, name, climbed, which)
+        optimize_layer(job, one, own, ascents, which)
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
-    """The layers that a command names: one, several, or all that have weights."""
+    """The layers that the arguments name: one, several, or all that have weights."""
     if (layer is None) == (layers is None):
         raise SettingsError("name one LAYER, or several with --layers a,b,c or --layers all")
     if layer is not None:
@@ -184,90 +196,58 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     if layers.strip().lower() != "all":
         names = [name.strip() for name in layers.split(",")]
         for name in names:
-            net.model.graph.seed(name)  # unknown ones are said before any work
+            net.model.graph.activation(name)  # an unknown name is an error before any work
         return names
     return [one.name for one in net.layers if one.weights and one.type in LEARNED]
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What the layers of one command share; see `make_layer`."""
-
-    net: Net
-    store: ResultStore
-    seeds: Sequence[int]
-    params: AscentParams
-    position: Position
-    labels: Labels
-    batch_size: int | None
-    crop: Crop
-    overwrite: bool
-    where: Where
-    make_net: Callable[[], Net]
-
-
-def targets_of(work: Work, layer: str, units: str, direction: Path | None) -> Sequence[Target]:
-    """What is climbed in a layer, which has it at the position that is asked for.
+def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequence[Target]:
+    """What is maximized in a layer.
 
     Raises
     ------
     SettingsError
-        It has not; with the layer's name.
+        The layer does not have it; with the layer's name.
     """
-    from deepvis_caffe.optimizer.batching import unit_shape
-    from deepvis_caffe.optimizer.objectives import check_targets, read_directions, resolve_position
+    from deepvis_caffe.optimizer.objectives import read_directions
 
-    shape = unit_shape(work.net, layer)
-    resolve_position(work.position, shape, layer)
     if direction:
-        return check_targets(read_directions(direction), shape, layer)
+        return layer.check(read_directions(direction))
     try:
-        return parse_units(units, (shape or (1,))[0])
+        return parse_units(units, layer.count)
     except SettingsError as error:
-        raise SettingsError(f"layer {layer!r}: {error}") from error
+        raise SettingsError(f"layer {layer.name!r}: {error}") from error
 
 
-def optimize_layer(work: Work, layer: str, targets: Sequence[Target], which: str) -> None:
-    """Make one layer's pictures and say what came of it."""
+def optimize_layer(
+    job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents, which: str
+) -> None:
+    """Make one layer's pictures, and print what was found."""
     from deepvis_caffe.jobs.optimize import make_layer
-    from deepvis_caffe.optimizer.dead_relus import below_relus
+    from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
-    net, store, seeds = work.net, work.store, len(work.seeds)
-    typer.echo(plan(layer, len(targets), seeds, work.params.iterations) + which, err=True)
+    net, store, seeds = job.net, job.store, len(ascents.seeds)
+    steps = ascents.params.iterations
+    typer.echo(plan(layer.name, len(targets), seeds, steps) + which, err=True)
     begun = time.monotonic()
-    with progress_bar(f"{layer} on {place(net, work.where)}", "image steps") as report:
-        made = make_layer(
-            net,
-            store,
-            layer,
-            targets,
-            work.seeds,
-            work.params,
-            work.position,
-            work.labels,
-            work.batch_size,
-            work.crop,
-            report,
-            work.overwrite,
-            work.where,
-            work.make_net,
-        )
+    with progress_bar(f"{layer.name} on {place(net, job.where)}", "image steps") as report:
+        made = make_layer(job.reporting(report), layer, targets, ascents)
     for unit in made:
         typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * seeds, below_relus(net, layer)), err=True)
+        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer.name)), err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
-        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer)}; "
+        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer.name)}; "
         f"{new} runs made now, {runs - new} were there{rate}",
         err=True,
     )
 
 
 def place(net: Net, where: Where) -> str:
-    """What runs the ascents, in words."""
+    """Which engine and device run the ascents, in words."""
     if isinstance(where, DaskCluster):
         return f"{net.engine}, workers of {where.address}"
     here = f"{net.engine}, {net.device}"
@@ -275,7 +255,7 @@ def place(net: Net, where: Where) -> str:
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
-    """One line about what is going to be done."""
+    """One line about the work ahead."""
     return (
         f"{layer}: {units:,} units x {seeds} seeds x {steps} steps = {units * seeds * steps:,} "
         "image steps, less what is there already"
@@ -283,11 +263,11 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
 
 
 def off_note(off: int, runs: int, below: Sequence[str]) -> str:
-    """What to do about runs without a gradient."""
+    """What to do about runs that had no gradient."""
     note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
     if not below:
         return note
-    return f"{note} behind a ReLU; climb below it instead: {', '.join(below)}"
+    return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"
 
 
 def describe(unit: Unit, seeds: int) -> str:

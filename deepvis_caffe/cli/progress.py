@@ -1,4 +1,4 @@
-"""How far long work is, on stderr: a bar on a terminal, and elsewhere a plain line now and then."""
+"""Progress of long work on stderr: a bar on a terminal, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import timedelta
 
 import typer
 
-Progress = Callable[[int, int | None], None]
+from deepvis_caffe.progress import ProgressCallback
 
 FIRST_LINE_AFTER, LINE_EVERY = 2.0, 10.0  # seconds
 
 
 @contextmanager
-def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
-    """Show how far the block is while it runs.
+def progress_bar(what: str, unit: str = "") -> Iterator[ProgressCallback]:
+    """Show progress while the block runs.
 
     Yields
     ------
     callable
-        ``report(done, total)``, to be called as the work goes on; total is None where unknown.
+        ``report(done, total)``, to be called as the work goes on; `total` is None where unknown.
     """
     from rich.console import Console
     from rich.progress import (
@@ -62,7 +62,9 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def plain_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Progress:
+def plain_lines(
+    what: str, unit: str, clock: Callable[[], float] = time.monotonic
+) -> ProgressCallback:
     """A report that writes a line to stderr soon, and then every ten seconds.
 
     Parameters

@@ -1,9 +1,9 @@
-"""``deepvis sensitivity SOURCE``: which layers move when an input changes a little."""
+"""``deepvis sensitivity SOURCE``: how much each layer changes when its input changes a little."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,6 @@ from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import DATASET, MODEL
 
-if TYPE_CHECKING:
-    from deepvis_caffe.dataset.source import Source
-
-FOLDER = "sensitivity"  # of the results
 NOISE, REPEATS = 4.0, 4
 
 
@@ -27,41 +23,47 @@ def sensitivity(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="An image, a folder or list of images, an LMDB, an HDF5 file or a video.",
+            help="Image, folder or list of images, LMDB, HDF5 file, or video.",
         ),
     ],
     noise: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the noise that is added, in gray levels of 255.",
-            show_default=f"{NOISE:g}, but for a video",
+            help="Standard deviation of the noise to add, in gray levels (0 to 255).",
+            show_default=f"{NOISE:g}, except for a video",
         ),
     ] = None,
     frames: Annotated[
         bool | None,
         typer.Option(
             "--frames",
-            help="Compare each image with the next, in place of noise.",
+            help="Compare each image with the next one instead of adding noise.",
             show_default="for a video",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Noises a picture.", min=1)] = REPEATS,
-    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
-    every: Annotated[int, typer.Option(help="Take one image, or frame, of so many.", min=1)] = 1,
+    repeats: Annotated[int, typer.Option(help="Noise samples per image.", min=1)] = REPEATS,
+    seed: Annotated[int, typer.Option(help="Random seed of the noise.", min=0)] = 0,
+    every: Annotated[int, typer.Option(help="Use every N-th image or frame.", min=1)] = 1,
     layers: Annotated[
-        str, typer.Option(help="Layers: a,b,c, or all with weights and the outputs.")
+        str, typer.Option(help="Layers: a,b,c, or all (layers with weights, and the outputs).")
     ] = "all",
-    plots: Annotated[bool, typer.Option(help="Draw it, too.")] = True,
+    plots: Annotated[bool, typer.Option(help="Also draw a plot.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for table and plot.", show_default="RESULTS"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the table and the plot.",
+            show_default="RESULTS/sensitivity",
+        ),
     ] = None,
 ) -> None:
-    """Measure how far each layer moves when its input changes a little, against its own spread.
+    """Measure how much each layer changes when its input changes a little.
 
-    The spread is taken over --images, or where none are named over SOURCE itself; 1 says that a
-    layer moves as far as its values lie apart over those. The paper finds that upper layers jump at
-    a camera's noise while convolutions hold still.
+    The change is caused by noise or by going to the next video frame, and is given in standard
+    deviations of the layer's activations over --images (or over SOURCE, without --images): 1 means
+    that the layer changes as much as it varies between images. The paper reports that upper layers
+    react strongly to camera noise, while convolution layers hardly do.
     """
     import numpy as np
 
@@ -72,11 +74,12 @@ def sensitivity(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments import sensitivity as measure
     from deepvis_caffe.experiments.sensitivity import plot_movements, write_movements
+    from deepvis_caffe.results.layout import sensitivity_folder
 
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
     follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
-    inputs = sources.every(_open(source), every)
+    inputs = sources.every(measure.open_images(source), every)
     net, threads = load_net(settings), usable_cores()
     asked = layers.strip().lower()
     names = [one.strip() for one in layers.split(",") if one.strip()]
@@ -94,7 +97,7 @@ def sensitivity(
         pairs = measure.noisy_pairs(net, inputs, level, rng, repeats, threads)
     with progress_bar("movement", "pairs") as report:
         found = measure.measure_sensitivity(net, pairs, spread, progress=report, count=count)
-    folder, total = out or settings.results / FOLDER, len(found[0].pairs)
+    folder, total = out or sensitivity_folder(settings.results), len(found[0].pairs)
     table = write_movements(folder / f"{source.stem}.csv", found)
     if plots:
         title = f"{source.name}, {what}: {total:,} pairs, spread over {spread.images:,} images"
@@ -113,13 +116,3 @@ def sensitivity(
             "--images",
             err=True,
         )
-
-
-def _open(path: Path) -> Source:
-    """The images at a path, which may be a single one."""
-    from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
-    from deepvis_caffe.dataset.open_source import open_source
-
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return Files(path.parent, {path.name: None})
-    return open_source(path)

@@ -1,4 +1,4 @@
-"""``deepvis stats``: what a pass over a dataset says of each unit, as tables and plots."""
+"""``deepvis stats``: statistics of each unit over a dataset, as tables and plots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.top_images import FOLDER
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -26,46 +25,48 @@ UNUSED = tuple(
 @with_settings(MODEL, leave_out=UNUSED)
 def stats(
     settings: Settings,
-    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were looked at.")] = "all",
-    plots: Annotated[bool, typer.Option(help="Draw each layer, too.")] = True,
+    layers: Annotated[str, typer.Option(help="Layers: a,b,c, or all that were scanned.")] = "all",
+    plots: Annotated[bool, typer.Option(help="Also plot each layer.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for tables and plots.", show_default="RESULTS"),
+        typer.Option(
+            "--out", "-o", help="Folder for the tables and plots.", show_default="RESULTS/dataset"
+        ),
     ] = None,
 ) -> None:
-    """Write what `deepvis top-images` found of each unit: a CSV table and a plot a layer.
+    """Write the statistics of each unit that `deepvis top-images` collected.
 
-    Mean and spread, share of zeros, how often it is active, dead units; and where they were kept,
-    the unit that it goes with most, and how selective it is for one class.
+    One CSV table and one plot per layer: mean and standard deviation, fraction of zeros, how often
+    a unit is active, dead units. If the scan recorded them: the most correlated unit, and the class
+    selectivity.
     """
     from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
     from deepvis_caffe.figures.plots import plot_layer
     from deepvis_caffe.model.labels import read_labels
+    from deepvis_caffe.results import layout
     from deepvis_caffe.results.scan_file import read_scan
-    from deepvis_caffe.results.store import folder_name
 
     labels = read_labels(settings.labels) if settings.labels else ()
-    scan, _ = read_scan(settings.results / FOLDER / "scan.npz")
+    scan, _ = read_scan(layout.scan_path(settings.results))
     names = list(scan.layers) if layers == "all" else [one.strip() for one in layers.split(",")]
     for name in names:
         if name not in scan.layers:
             raise SettingsError(
-                f"--layers: {name!r} was not looked at; there are {', '.join(scan.layers)}"
+                f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
             )
-    folder = out or settings.results / FOLDER
+    folder = out or layout.scan_folder(settings.results)
     typer.echo(f"{'layer':24} {'units':>6} {'dead':>5} {'zeros':>6} {'strongest':>10}")
     for name in names:
         rows = unit_rows(scan, name, labels)
-        write_table(folder / f"{folder_name(name)}.csv", rows)
+        write_table(layout.statistics_table(folder, name), rows)
         if plots:
-            plot_layer(folder / f"{folder_name(name)}.png", scan, name)
+            plot_layer(layout.statistics_plot(folder, name), scan, name)
         zeros = sum(row.zeros for row in rows) / len(rows)
         strongest = max(row.highest for row in rows)
         dead = sum(row.dead for row in rows)
         typer.echo(f"{name:24} {len(rows):6,} {dead:5,} {zeros:6.1%} {strongest:10.4g}")
     if scan.skipped:
-        write_skipped(folder / "skipped.csv", scan)
-        typer.echo(
-            f"{len(scan.skipped):,} images could not be used: {folder}/skipped.csv", err=True
-        )
+        path = layout.skipped_table(folder)
+        write_skipped(path, scan)
+        typer.echo(f"{len(scan.skipped):,} images could not be used: {path}", err=True)
     typer.echo(f"{scan.images:,} images; tables{' and plots' * plots} in {folder}", err=True)

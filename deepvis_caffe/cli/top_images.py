@@ -1,11 +1,11 @@
-"""``deepvis top-images``: the images of a dataset that excite each unit most."""
+"""``deepvis top-images``: the maximally activating images of each unit in a dataset."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,10 @@ from deepvis_caffe.settings.fields import DATASET, MODEL, OPTIMIZER
 if TYPE_CHECKING:
     from deepvis_caffe.dataset.scan import Scan
     from deepvis_caffe.dataset.source import Source
-    from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.model.labels import Labels
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.top_images import ScannedImages
 
 ASCENTS_ONLY = ("preset", "presets_file", "seeds", "iterations", "rate")
-FOLDER = "dataset"  # of the results, where a scan is kept
 MOST_LISTED = 5
 
 
@@ -31,41 +30,54 @@ MOST_LISTED = 5
 def top_images(
     settings: Settings,
     layers: Annotated[
-        str, typer.Option(help="Layers to look at: a,b,c, or all with weights.")
+        str, typer.Option(help="Layers to scan: a,b,c, or all layers with weights.")
     ] = "all",
     pictures: Annotated[
         str | None,
-        typer.Option(help="Layers whose pictures are made: a,b,c, all of --layers, or none."),
+        typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units whose pictures are made: 130,366 or 0-99 or all.")
+        str, typer.Option(help="Units to write images for: 130,366 or 0-99 or all.")
     ] = "all",
     modes: Annotated[
-        str, typer.Option(help="Pictures beside the crops: deconv,gradient,guided, or none.")
+        str,
+        typer.Option(help="Saliency maps to write for each crop: deconv,gradient,guided, or none."),
     ] = "deconv",
-    every: Annotated[int, typer.Option(help="Take one image of so many.", min=1)] = 1,
-    unique: Annotated[bool, typer.Option("--unique", help="Take exact duplicates once.")] = False,
+    every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Use exact duplicates only once.")
+    ] = False,
     class_folders: Annotated[
-        bool, typer.Option("--class-folders", help="The folders in a folder of images are classes.")
+        bool, typer.Option("--class-folders", help="Treat the subfolders of --images as classes.")
     ] = False,
     correlation: Annotated[
-        bool, typer.Option("--correlation", help="Keep each layer's correlation between units.")
+        bool,
+        typer.Option(
+            "--correlation", help="Also compute the correlation between the units of each layer."
+        ),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Same as --results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder; overrides --results.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what other images or nets made.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace results that were made from other images, nets or flags."
+        ),
     ] = False,
 ) -> None:
-    """Find the images of a dataset that excite each unit most, and what in them does.
+    """Find the top images of each unit: those that activate it most in a dataset.
 
-    One pass over the images takes every layer's; pictures are then made of those. Whatever is there
-    already is not made again: give the same command to go on after an interruption.
+    One pass over the dataset covers all layers and collects statistics of every unit. Then, for
+    each unit, the part of each top image in its receptive field is cropped, with a saliency map.
+    Finished work is kept: run the same command again to resume after an interruption.
     """
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.engines.rules import check_mode
-    from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
-    from deepvis_caffe.jobs.where import net_maker, where_of
+    from deepvis_caffe.jobs.job import Job
+    from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+    from deepvis_caffe.jobs.top_images import ScannedImages
     from deepvis_caffe.model.labels import read_labels
 
     labels = read_labels(settings.labels) if settings.labels else ()
@@ -77,39 +89,28 @@ def top_images(
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
     shown = _pictured(pictures, params.layers)
     source = read_source(settings, every, unique, class_folders)
-    folder = out or settings.results
-    where, make_net = where_of(settings, net), net_maker(settings, net)
+    job = Job.from_settings(settings, net, out, labels, overwrite)
     begun = time.monotonic()
     with progress_bar(
         f"{len(params.layers)} layers, {net.engine}, {net.device}", "images"
     ) as report:
-        first: list[int] = []
+        works = False
 
-        def heard(done: int, total: int) -> None:
-            first.append(done) if not first else None
+        def report_work(done: int, total: int | None) -> None:
+            nonlocal works
+            works = True
             report(done, total)
 
-        scan = scan_dataset(
-            net,
-            source,
-            folder / FOLDER,
-            params,
-            batch_size=settings.batch_size,
-            where=where,
-            make_net=make_net,
-            progress=heard,
-            overwrite=overwrite,
-        )
-    for line in summary(scan, time.monotonic() - begun if first else None):
+        scan = run_scan(job.reporting(report_work), source, params, settings.batch_size)
+    for line in summary(scan, time.monotonic() - begun if works else None):
         typer.echo(line, err=True)
-    recipe = scan_recipe(net, source, params)
-    more = {"where": where, "make_net": make_net, "overwrite": overwrite}
+    scanned = ScannedImages(source, scan, scan_recipe(job, source, params))
     for layer in shown:
-        _make_pictures(net, source, scan, recipe, folder, layer, units, chosen_modes, labels, more)
+        _make_pictures(job, scanned, layer, units, chosen_modes)
 
 
 def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
-    """The images that the settings name, and what is left of them."""
+    """The images that the settings name, without those that are left out."""
     from deepvis_caffe.dataset import source as sources
     from deepvis_caffe.dataset.open_source import open_source
 
@@ -127,7 +128,7 @@ def read_source(settings: Settings, every: int, unique: bool, class_folders: boo
 
 
 def summary(scan: Scan, seconds: float | None) -> list[str]:
-    """What a pass found, in words.
+    """What a scan found, in words.
 
     Parameters
     ----------
@@ -146,34 +147,13 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
 
 
 def _make_pictures(
-    net: Net,
-    source: Source,
-    scan: Scan,
-    recipe: dict[str, Any],
-    folder: Path,
-    layer: str,
-    units: str,
-    modes: Sequence[str],
-    labels: Labels,
-    more: dict[str, Any],
+    job: Job, scanned: ScannedImages, layer: str, units: str, modes: Sequence[str]
 ) -> None:
     from deepvis_caffe.jobs.top_images import make_top_pictures
 
-    numbers = parse_unit_numbers(units, scan.layers[layer].units)
+    numbers = parse_unit_numbers(units, scanned.scan.layers[layer].units)
     with progress_bar(f"pictures of {layer}", "units") as report:
-        made = make_top_pictures(
-            net,
-            source,
-            scan,
-            recipe,
-            folder,
-            layer,
-            numbers,
-            modes,
-            labels,
-            progress=report,
-            **more,
-        )
+        made = make_top_pictures(job.reporting(report), scanned, layer, numbers, modes)
     for unit in made:
         name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
         seen = unit.montage or "answers to none of the images"
@@ -188,7 +168,7 @@ def _make_pictures(
 
 
 def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
-    """The layers whose pictures are made."""
+    """The layers to make pictures of."""
     word = (text or "all").strip().lower()
     if word in ("all", "none"):
         return list(layers) if word == "all" else []
@@ -196,7 +176,7 @@ def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
     for name in names:
         if name not in layers:
             raise SettingsError(
-                f"--pictures: {name!r} is not among the layers that are looked at: "
+                f"--pictures: {name!r} is not among the layers that are scanned: "
                 f"{', '.join(layers)}"
             )
     return names

@@ -10,7 +10,7 @@ MOST_UNITS = 2**20  # of a layer of which nobody here knows how many it has
 
 
 def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["layer"]]:
-    """Units, and what else can be climbed, in the order given and each once.
+    """Units and other targets, in the order given and without duplicates.
 
     Parameters
     ----------

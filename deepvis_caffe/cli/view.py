@@ -56,39 +56,60 @@ def view(
     first: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
-            help="Camera number or device, video, URL, picture, folder, or several with commas; by "
-            "default the `source` of the settings.",
+            metavar="SOURCE",
+            help="Camera number or device, video, URL, image, folder, or several separated by "
+            "commas. Default: `source` in the settings.",
         ),
     ] = None,
     browser: Annotated[
-        bool, typer.Option("--browser", help="Show it in a web page instead of a window.")
+        bool,
+        typer.Option(
+            "--browser", help="Serve the viewer as a web page instead of opening a window."
+        ),
     ] = False,
     host: Annotated[
-        str, typer.Option(help="... on this address; beyond this machine it asks for a token.")
+        str,
+        typer.Option(
+            help="With --browser: address to listen on. Unless it is 127.0.0.1, a token is needed."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="... on this port.")] = 8008,
+    port: Annotated[
+        int, typer.Option(help="With --browser: port to listen on; 0 for any free port.")
+    ] = 8008,
     token: Annotated[
-        str | None, typer.Option(help="... to who knows this; beyond this machine made if need be.")
+        str | None,
+        typer.Option(
+            help="With --browser: token that visitors must give. Default: a new one where needed."
+        ),
     ] = None,
     headless: Annotated[
-        bool, typer.Option("--headless", help="Write what the window would show, and stop.")
+        bool,
+        typer.Option("--headless", help="Write what the window would show to files, and exit."),
     ] = False,
-    frames: Annotated[int, typer.Option(help="... so many pictures.", min=1)] = 1,
-    out: Annotated[Path, typer.Option("--out", "-o", help="... into this folder.")] = Path("view"),
+    frames: Annotated[
+        int, typer.Option(help="With --headless: number of images to write.", min=1)
+    ] = 1,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="With --headless: folder for the images.")
+    ] = Path("view"),
     press: Annotated[
-        str, typer.Option(help="Keys to press first, as in right*3,down,b; h lists the keys.")
+        str,
+        typer.Option(
+            help="Keys to press at the start, such as right*3,down,b. Press h to list the keys."
+        ),
     ] = "",
     synthesis: Annotated[
         bool,
         typer.Option(
-            "--synthesis/--no-synthesis", help="Make images of units that have none, when idle."
+            "--synthesis/--no-synthesis",
+            help="Optimize images for units that have none, while idle.",
         ),
     ] = True,
 ) -> None:
-    """Watch every unit of the net answer to a camera, a video or images.
+    """Live viewer: see every unit respond to a camera, a video or images.
 
-    Press h in the window for the list of keys, q to quit.
+    Shows the activations of all units of a layer, saliency maps of the selected unit, its optimized
+    images and its top images. Press h for the list of keys, q to quit.
     """
     from deepvis_caffe.cli.progress import progress_bar
     from deepvis_caffe.image import opencv_threads

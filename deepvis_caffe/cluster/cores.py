@@ -1,4 +1,4 @@
-"""A worker's share of this machine: ``(worker, workers, cores, gpus) -> environment variables``."""
+"""A worker's share of this machine's cores and GPUs, as environment variables."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import sys
 from collections.abc import Mapping, Sequence
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# OpenMP's (torch, and an OpenBLAS built with it), OpenBLAS's own and MKL's. Each library reads its
-# variable when it is loaded, so they have to be there before the first import.
+# For OpenMP (torch, and an OpenBLAS built with it), OpenBLAS itself, and MKL. Each library reads
+# its variable when it is loaded, so they must be set before the first import.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def share(worker: int, threads: int, gpus: Sequence[str] = ()) -> dict[str, str]:
-    """The environment of one worker.
+    """The environment variables of one worker.
 
     Parameters
     ----------
     worker
         Its number, from 0.
     threads
-        How many it computes with.
+        How many threads it computes with.
     gpus
-        What there is to deal out: worker i gets number i modulo their count, and sees no other.
+        The GPUs of all workers. Worker i sees only number i modulo their count; with none given, it
+        sees those that this process sees.
     """
     visible = {VISIBLE: gpus[worker % len(gpus)]} if gpus else {}
     return {**dict.fromkeys(THREADS, str(threads)), **visible}
 
 
 def threads_each(workers: int, cores: int | None = None) -> int:
-    """An equal share of the cores, at least 1."""
+    """Threads for each of so many workers: an equal share of the cores, at least 1."""
     return max(1, (cores or usable_cores()) // workers)
 
 
@@ -44,18 +45,18 @@ def usable_cores() -> int:
 def find_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """The NVIDIA GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them.
 
-    Those that the variable lists, where it is set; else all that the driver lists, by number.
+    If the variable is set, those that it lists; otherwise all that the driver lists, by number.
     """
     if (listed := environment.get(VISIBLE)) is not None:
         names = [name.strip() for name in listed.split(",")]
-        # CUDA reads up to the first that is none; "-1" is how one hides them all.
+        # CUDA stops at the first invalid entry; "-1" hides all GPUs.
         end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
         return tuple(names[:end])
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    count = sum(line.startswith("GPU ") for line in said.splitlines())
+    count = sum(line.startswith("GPU ") for line in output.splitlines())
     return tuple(map(str, range(count)))

@@ -1,4 +1,4 @@
-"""What went wrong elsewhere, in a form that travels: ``exception -> Failure -> exception``."""
+"""An exception of another process, in a form that can be sent: ``exception <-> Failure``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepvis_caffe.errors import ClusterError
 
 
 class WorkerTraceback(Exception):
-    """Where in a worker an exception was raised; the cause of that exception here."""
+    """A worker's traceback, as the cause of its exception here."""
 
     def __str__(self) -> str:
         return f"in a worker:\n\n{self.args[0]}"
@@ -26,9 +26,9 @@ class Failure:
     Attributes
     ----------
     error
-        The exception, pickled; one that does not survive that is there as a `ClusterError`.
+        The exception, pickled; a `ClusterError` in its place where that does not work.
     trace
-        Its traceback, as text.
+        Its traceback as text.
     """
 
     error: bytes
@@ -36,25 +36,25 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, doing: str) -> Failure:
-        """A failure that knows what the worker was doing, and which one it was."""
+        """A failure that says what which worker was doing."""
         trace = "".join(traceback.format_exception(error))
         add_note(error, f"{doing}, on {socket.gethostname()} (process {os.getpid()})")
         return cls(_pickled(error), trace)
 
     def exception(self) -> Exception:
-        """The exception, to be raised here."""
+        """The exception, to be raised in this process."""
         error: Exception = pickle.loads(self.error)
         error.__cause__ = WorkerTraceback(self.trace)
         return error
 
 
 def name_task(error: Exception, task: Any) -> None:
-    """Note on an exception which task raised it."""
+    """Add a note to an exception that names its task."""
     add_note(error, in_task(task))
 
 
 def in_task(task: Any) -> str:
-    """The words for it."""
+    """The words that name a task in such a note."""
     return f"in the task {task}"
 
 
@@ -64,7 +64,7 @@ def add_note(error: Exception, note: str) -> None:
 
 
 def _pickled(error: Exception) -> bytes:
-    """`error`, if it can be made again from its pickle: many a class with a constructor cannot."""
+    """The pickled `error`, or a `ClusterError` in its place where that cannot be unpickled."""
     try:
         data = pickle.dumps(error)
         again = pickle.loads(data)

@@ -1,7 +1,7 @@
-"""Tasks in processes of this machine: a pipe to each, one task at a time in each.
+"""Tasks in processes on this machine: each has a pipe of its own and works on one task at a time.
 
-A pool of `concurrent.futures` is broken as a whole by the death of one process, and does not say
-which task that one had. So each process has a pipe of its own here, and whoever dies is replaced.
+When one process of a `concurrent.futures` pool dies, the whole pool is broken, and does not say
+which task that process had. Here a process that dies is replaced, and its task is tried again.
 """
 
 from __future__ import annotations
@@ -13,17 +13,26 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from typing import Any
 from weakref import WeakSet
 
 from deepvis_caffe.cluster.cores import share, threads_each
-from deepvis_caffe.cluster.process import DONE, FAILED, READY, SPAWN, TOLD, quiet_start, serve
-from deepvis_caffe.cluster.run import LocalProcesses
+from deepvis_caffe.cluster.process import (
+    DONE,
+    FAILED,
+    READY,
+    REPORT,
+    SPAWN,
+    serve,
+    starting_workers,
+)
+from deepvis_caffe.cluster.run import LocalProcesses, OnReport
 from deepvis_caffe.errors import ClusterError
 
-GONE = "gone"  # beside what a worker sends: it has died
-GRACE = 5.0  # seconds from the end of a pipe to the end of its process
+DIED = "died"  # stands in for a message, where the pipe has closed
+GRACE = 5.0  # seconds that a process may take to end after its pipe has closed
 
 
 def run_local(
@@ -31,7 +40,7 @@ def run_local(
     work: Callable[[Any, Any, Any], Any],
     tasks: Iterable[Any],
     where: LocalProcesses,
-    hear: Callable[[int, Any], None],
+    on_report: OnReport,
 ) -> Generator[tuple[int, Any], None, None]:
     """As `deepvis_caffe.cluster.run_tasks` on `LocalProcesses`."""
     job = pickle.dumps((make_state, work))
@@ -39,7 +48,7 @@ def run_local(
     queue = _Queue(tasks)
     workers: dict[Connection, _Worker] = {}
 
-    def hire(number: int) -> None:
+    def start_worker(number: int) -> None:
         if (ticket := queue.next()) is None:
             return
         environment = share(number, threads, where.gpus)
@@ -48,25 +57,25 @@ def run_local(
 
     try:
         for number in range(where.count):
-            hire(number)
+            start_worker(number)
         while workers:
             for connection in wait(list(workers)):
                 worker = workers[connection]  # type: ignore[index]  # only pipes are waited for
                 ticket = worker.ticket
                 kind, content = worker.receive()
-                if kind == TOLD:
-                    hear(ticket.index, content)
+                if kind == REPORT:
+                    on_report(ticket.index, content)
                 elif kind == FAILED:
                     raise content.exception()
                 elif kind == DONE:
-                    # Before the result is looked at: the worker need not wait for that.
+                    # Before the caller looks at the result: the worker need not wait for that.
                     if not worker.take(queue.next()):
                         del workers[worker.connection]
                     yield ticket.index, content
-                elif kind == GONE:
+                elif kind == DIED:
                     del workers[worker.connection]
-                    queue.put_back(ticket, where.tries, worker.last_words())
-                    hire(worker.number)
+                    queue.put_back(ticket, where.tries, worker.how_it_died())
+                    start_worker(worker.number)
     finally:
         for worker in workers.values():
             worker.stop()
@@ -82,7 +91,7 @@ class _Ticket:
 
 
 class _Queue:
-    """Tasks in order, those that lost their process first."""
+    """Tasks in order; those whose process has died come first."""
 
     def __init__(self, tasks: Iterable[Any]) -> None:
         self._fresh = enumerate(tasks)
@@ -93,18 +102,18 @@ class _Queue:
             return self._again.popleft()
         return next((_Ticket(index, task) for index, task in self._fresh), None)
 
-    def put_back(self, ticket: _Ticket, tries: int, last_words: str) -> None:
+    def put_back(self, ticket: _Ticket, tries: int, how_it_died: str) -> None:
         ticket.deaths += 1
         if ticket.deaths >= tries:
             raise ClusterError(
                 f"the task {ticket.task} cannot be done: {ticket.deaths} worker processes in turn "
-                f"died of it, the last one {last_words}"
+                f"died of it, the last one {how_it_died}"
             )
         self._again.append(ticket)
 
 
 class _Worker:
-    """A process, our end of its pipe, and the task that it has."""
+    """A process, our end of its pipe, and the task that it works on."""
 
     def __init__(
         self,
@@ -119,46 +128,47 @@ class _Worker:
         self._process = SPAWN.Process(
             target=serve, args=(theirs, threads), name=f"deepvis worker {number}"
         )
-        with quiet_start(environment):
+        with starting_workers(environment):
             self._process.start()
+        _stop_all_at_exit()
         _alive.add(self)
-        theirs.close()  # so that the pipe ends when the process does
-        self._say(lambda: self.connection.send_bytes(job))
+        theirs.close()  # so that the pipe closes when the process ends
+        self._send(lambda: self.connection.send_bytes(job))
         self.take(ticket)
 
     def take(self, ticket: _Ticket | None) -> bool:
-        """Begin a task; without one, end."""
+        """Begin a task, or end the process where there is none; whether there was one."""
         if ticket is None:
             self.stop()
             return False
         self.ticket = ticket
-        self._say(lambda: self.connection.send(ticket.task))
+        self._send(lambda: self.connection.send(ticket.task))
         return True
 
     def receive(self) -> tuple[str, Any]:
-        """What it sends next, or (GONE, None)."""
+        """The next message, or (DIED, None)."""
         try:
             kind, content = self.connection.recv()
         except (EOFError, OSError):
-            return GONE, None
+            return DIED, None
         self.ready |= kind == READY
         return kind, content
 
     def stop(self) -> None:
-        """End it at once: it has written nothing that could be left half done."""
+        """Kill the process; workers write nothing, so nothing is left half done."""
         _alive.discard(self)
         self._process.kill()
         self._process.join()
         self.connection.close()
 
-    def last_words(self) -> str:
-        """How it died, once it has."""
+    def how_it_died(self) -> str:
+        """In words, after (DIED, None) was received."""
         self._process.join(GRACE)
         self.stop()
         code = self._process.exitcode or 0
         how = f"with exit code {code}"
         if code == -signal.SIGKILL:
-            how = "killed (signal 9), as the kernel does where memory runs out: try fewer workers"
+            how = "killed (signal 9), as by the kernel when memory runs out: try fewer workers"
         elif code < 0:
             how = f"of signal {-code} ({signal.strsignal(-code)})"
         when = (
@@ -171,17 +181,25 @@ class _Worker:
         )
         return how + when
 
-    def _say(self, send: Callable[[], None]) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # the next `receive` says so
+    def _send(self, send: Callable[[], None]) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the next `receive` reports it
             send()
 
 
-# No daemons, which could not have processes of their own, for decoding. So Python would wait for
-# them at its end, where a run was neither finished nor closed.
 _alive: WeakSet[_Worker] = WeakSet()
 
 
-@atexit.register
+@cache
+def _stop_all_at_exit() -> None:
+    """Stop workers at the end of this process, where their run was neither finished nor closed.
+
+    Otherwise Python would wait for them: they are not daemons, which could not start processes of
+    their own to decode images. Handlers run in reverse order of their registration, and
+    multiprocessing, whose handler does the waiting, has registered its own before.
+    """
+    atexit.register(_stop_all)
+
+
 def _stop_all() -> None:
     for worker in list(_alive):
         worker.stop()

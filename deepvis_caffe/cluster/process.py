@@ -1,9 +1,7 @@
-"""Worker processes of this machine: how they start and end with us, and what they do.
+"""Worker processes on this machine, from both sides: how the parent starts one, and what it does.
 
-What the parent does as it starts one, and, in `live_with_parent`, what each does first.
-
-`serve` is the whole life of a local worker. Its imports are few, since every worker waits for them
-before it knows what it is to do.
+`serve` is the whole life of a worker of `deepvis_caffe.cluster.local`. This file imports little,
+because every worker waits for its imports before it knows what to do.
 """
 
 from __future__ import annotations
@@ -22,40 +20,32 @@ from typing import Any
 
 from deepvis_caffe.cluster.failure import Failure, in_task
 
-# A process started by fork would share the parent's CUDA context and OpenMP threads, which die.
+# A forked process would share the parent's CUDA context and OpenMP threads, and fail on them.
 SPAWN = get_context("spawn")
 
-_starting = threading.Lock()
+# What a worker sends: (READY, None), (REPORT, message), (DONE, result) or (FAILED, Failure).
+READY, REPORT, DONE, FAILED = "ready", "report", "done", "failed"
+
+_start_lock = threading.Lock()
+
+
+# -- in the parent ------------------------------------------------------------------------------
 
 
 @contextmanager
-def quiet_start(environment: Mapping[str, str]) -> Iterator[None]:
-    """Processes that are started meanwhile get these variables, and do not hear Ctrl-C."""
-    with _starting, _environment(environment), _deaf_to_interrupts():
-        yield
+def starting_workers(environment: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, new processes inherit these variables and do not receive Ctrl-C.
 
-
-def live_with_parent() -> None:
-    """The first thing that such a process does.
-
-    It leaves Ctrl-C to the parent, ends where the parent was killed and could not stop it, and logs
-    no warnings: the parent has the same net, and has said them once.
+    The variables are set in this process meanwhile: a spawned process may import numpy or torch,
+    which read them, before the first line of its own code runs.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.disable(logging.WARNING)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    with _start_lock, _environment(environment), _interrupts_blocked():
+        yield
 
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the processes that are started meanwhile, before their first import."""
+    """Set environment variables within the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -69,16 +59,17 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C, not even before their first line.
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C within the block, for this thread and for processes that are started.
 
-    A terminal sends it to them too, and Python would print a traceback for each. A blocked signal
-    is inherited; ours comes when the block is lifted.
+    A terminal sends it to every process, and Python would print a traceback for each. New processes
+    inherit the blocked signal, so not even their first lines are interrupted. This process receives
+    it when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows they ignore it once they run
         yield
         return
-    resource_tracker.ensure_running()  # its own start would lift the block
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -86,19 +77,36 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# What a worker sends: (READY, None), (TOLD, message), (DONE, result) or (FAILED, Failure).
-READY, TOLD, DONE, FAILED = "ready", "told", "done", "failed"
+# -- in the worker ------------------------------------------------------------------------------
+
+
+def live_with_parent() -> None:
+    """Leave Ctrl-C and warnings to the parent, and end when it ends; the first call of a worker.
+
+    The parent may be killed before it can stop its workers. Warnings are not logged because the
+    parent loads the same net and has already logged them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.disable(logging.WARNING)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def serve(connection: Connection, threads: int) -> None:
-    """Work until the other end hangs up.
+    """Run tasks until the other end of the pipe is closed.
 
     Parameters
     ----------
     connection
-        Brings the pickled ``(make_state, work)``, then tasks; takes what they tell and give.
+        Receives the pickled ``(make_state, work)`` and then tasks; sends reports and results.
     threads
-        How many to compute with.
+        How many threads to compute with.
     """
     live_with_parent()
     try:
@@ -107,14 +115,14 @@ def serve(connection: Connection, threads: int) -> None:
             make_state, work = pickle.loads(job)
             state = make_state()
         except Exception as error:
-            connection.send((FAILED, Failure.of(error, "as a worker made ready")))
+            connection.send((FAILED, Failure.of(error, "while a worker was starting")))
             return
         use_threads(threads)
         connection.send((READY, None))
         while True:
             task = connection.recv()
             _answer(connection, work, state, task)
-    except (EOFError, OSError):  # the parent has hung up
+    except (EOFError, OSError):  # the parent has closed its end
         return
 
 
@@ -122,7 +130,7 @@ def _answer(
     connection: Connection, work: Callable[[Any, Any, Any], Any], state: Any, task: Any
 ) -> None:
     try:
-        answer = DONE, work(state, task, lambda message: connection.send((TOLD, message)))
+        answer = DONE, work(state, task, lambda message: connection.send((REPORT, message)))
         data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         data = pickle.dumps((FAILED, Failure.of(error, in_task(task))))
@@ -130,7 +138,7 @@ def _answer(
 
 
 def use_threads(count: int) -> None:
-    """Have torch compute with that many threads, if it is what computes."""
+    """Set torch's number of threads, if torch is loaded."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(count)

@@ -1,6 +1,6 @@
-"""Tasks on a Dask cluster: few in flight, each worker's state kept in its process.
+"""Tasks on a Dask cluster: few in flight, and each worker keeps its state in its process.
 
-Scheduler and workers need this package, of the same version: functions travel by name.
+Functions are sent by name, so the scheduler and the workers need the same version of this package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deepvis_caffe.errors import ClusterError
 
 log = logging.getLogger(__name__)
 
-FEWEST_IN_FLIGHT = 8  # so that a cluster that grows with its load sees some
+FEWEST_IN_FLIGHT = 8  # so that an autoscaling cluster without workers sees some load
 
 
 def run_remote(
@@ -38,14 +38,14 @@ def run_remote(
     run = uuid.uuid4().hex
     fresh = enumerate(tasks)
     running: dict[Any, tuple[int, Any]] = {}
-    with _connected(where) as client, _ended(client, run, running):
+    with _connected(where) as client, _cancelled(client, run, running):
         from distributed import as_completed
 
         _check_versions(client)
         done = as_completed(loop=client.loop)
 
         def fill() -> None:
-            with _named_losses(where.address):
+            with _lost_scheduler_explained(where.address):
                 workers = client.run_on_scheduler(_resources)
             if not workers:
                 log.warning("the scheduler at %s has no workers yet: waiting", where.address)
@@ -75,12 +75,12 @@ def run_remote(
 
 
 def needed(workers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """What a task asks of the worker that runs it: a GPU, where any worker says that it has one.
+    """The resources that a task requires: a GPU, if any worker advertises one.
 
     Parameters
     ----------
     workers
-        By address, what each advertises, for example ``{"GPU": 1}``.
+        What each worker advertises, for example ``{"GPU": 1}``, by address.
     """
     return {"GPU": 1} if any(worker.get("GPU") for worker in workers.values()) else {}
 
@@ -103,12 +103,12 @@ def _connected(where: DaskCluster) -> Iterator[Any]:
             f"no Dask scheduler answers at {where.address} ({error}); start one with `dask "
             "scheduler`, whose first lines say its address, and check that this machine reaches it"
         ) from error
-    with client, _quiet("distributed.client"):  # a lost scheduler is an error of ours, said once
+    with client, _silenced("distributed.client"):  # we report a lost scheduler ourselves
         yield client
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def _silenced(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -119,8 +119,8 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _ended(client: Any, run: str, running: Mapping[Any, Any]) -> Iterator[None]:
-    """Whatever happens, no task goes on, and workers free what they kept."""
+def _cancelled(client: Any, run: str, running: Mapping[Any, Any]) -> Iterator[None]:
+    """At the end of the block, cancel the tasks and free what the workers kept."""
     try:
         yield
     finally:
@@ -130,7 +130,7 @@ def _ended(client: Any, run: str, running: Mapping[Any, Any]) -> Iterator[None]:
 
 
 def _check_versions(client: Any) -> None:
-    """Raise where scheduler or a worker cannot import this package, or has another version."""
+    """Raise where the scheduler or a worker cannot import this package, or has another version."""
     name, ours = "deepvis_caffe:__version__", deepvis_caffe.__version__
     try:
         found = {"the scheduler": client.run_on_scheduler(pkgutil.resolve_name, name)}
@@ -145,8 +145,8 @@ def _check_versions(client: Any) -> None:
 def _differs(place: str, version: ImportError | str, ours: str) -> str:
     has = f"has {version}" if isinstance(version, str) else f"has none ({version})"
     return (
-        f"deepvis_caffe differs over the cluster: {place} {has}, here is {ours}; install the same "
-        f"everywhere: pip install 'deepvis_caffe[dask,torch]=={ours}'"
+        f"the cluster has several versions of deepvis_caffe: {place} {has}, and this process has "
+        f"{ours}; install the same one everywhere: pip install 'deepvis_caffe[dask,torch]=={ours}'"
     )
 
 
@@ -154,13 +154,13 @@ def _result(future: Any, task: Any, address: str) -> Any:
     from distributed import KilledWorker
 
     try:
-        with _named_losses(address):
+        with _lost_scheduler_explained(address):
             answer = future.result()
     except KilledWorker as error:
         raise ClusterError(
             f"the task {task} cannot be done: {error.allowed_failures + 1} Dask workers in turn "
-            f"died of it, the last one {error.last_worker.address}; its log may say why, and the "
-            "usual reason is memory"
+            f"died of it, the last one {error.last_worker.address}; its log may say why; the "
+            "usual cause is a lack of memory"
         ) from error
     if isinstance(answer, Failure):
         raise answer.exception()
@@ -168,13 +168,13 @@ def _result(future: Any, task: Any, address: str) -> Any:
 
 
 @contextmanager
-def _named_losses(address: str) -> Iterator[None]:
+def _lost_scheduler_explained(address: str) -> Iterator[None]:
     try:
         yield
     except (CancelledError, OSError) as error:
         raise ClusterError(
-            f"the Dask scheduler at {address} has ended, or has dropped our tasks ({error}); what "
-            "was finished is kept, so give the same command to go on"
+            f"the Dask scheduler at {address} has ended, or has dropped our tasks ({error}); "
+            "finished work is kept, so give the same command again to go on"
         ) from error
 
 
@@ -190,14 +190,14 @@ def _resources(dask_scheduler: Any) -> dict[str, dict[str, float]]:
 
 
 class RunEndedError(Exception):
-    """Raised within a task of a run that has been stopped."""
+    """Raised in a task whose run has been stopped."""
 
 
-class _Kept:
+class _WorkerState:
     """What a worker process keeps between tasks: the state of one run, and which runs are over.
 
-    Tasks run on one thread, whatever the number of the worker's own: they take turns, and Caffe
-    and OpenMP both keep things by thread.
+    Tasks run one at a time on a thread of ours, however many threads Dask gave the worker, because
+    Caffe and OpenMP keep state for each thread.
     """
 
     def __init__(self) -> None:
@@ -210,10 +210,10 @@ class _Kept:
     def prepare(self, run: str, job: bytes) -> None:
         if self.run == run:
             return
-        self.run = self.state = None  # room for the new one
+        self.run = self.state = None  # free its memory first
         make_state, self.work = pickle.loads(job)
         self.state, self.run = make_state(), run
-        if run in self.over:  # it ended meanwhile
+        if run in self.over:  # it was stopped meanwhile
             self.end(run)
 
     def end(self, run: str) -> None:
@@ -222,48 +222,48 @@ class _Kept:
             self.run = self.state = None
 
 
-_kept = _Kept()
+_worker = _WorkerState()
 
 
 def run_task(job: tuple[str, str, bytes], task: bytes) -> Any:
-    """What Dask calls: the task's result, or a `Failure`."""
+    """The function that Dask calls: the task's result, or a `Failure`."""
     threads = threads_of(_dask_threads(), os.environ)
-    return _kept.thread.submit(_run_task, *job, task, threads).result()
+    return _worker.thread.submit(_run_task, *job, task, threads).result()
 
 
 def _run_task(run: str, version: str, job: bytes, data: bytes, threads: int) -> Any:
-    doing = "as a worker made ready"
+    doing = "while a worker was starting"
 
-    def tell(message: object = None) -> None:
-        if run in _kept.over:
+    def report(message: object = None) -> None:
+        if run in _worker.over:
             raise RunEndedError
 
     try:
-        tell()
+        report()
         if version != deepvis_caffe.__version__:
             raise ClusterError(_differs("a worker", deepvis_caffe.__version__, version))
-        _kept.prepare(run, job)
+        _worker.prepare(run, job)
         use_threads(threads)
         task = pickle.loads(data)
         doing = in_task(task)
-        return _kept.work(_kept.state, task, tell)  # type: ignore[misc]
+        return _worker.work(_worker.state, task, report)  # type: ignore[misc]
     except Exception as error:
         return Failure.of(error, doing)
 
 
 def end_run(run: str) -> None:
-    """Stop what this worker does for a run, and forget what it kept for it."""
-    _kept.end(run)
+    """Stop a run on this worker, and free what was kept for it."""
+    _worker.end(run)
 
 
 def threads_of(dask_threads: int, environment: Mapping[str, str]) -> int:
-    """How many threads to compute with on a worker that Dask gave so many.
+    """How many threads to compute with, on a worker that Dask gave `dask_threads`.
 
-    Dask's own nanny sets ``OMP_NUM_THREADS`` to 1, for tasks side by side; ours take turns. A
-    larger number that somebody else set counts.
+    Dask's nanny sets ``OMP_NUM_THREADS`` to 1, for tasks that run in parallel. Ours run one at a
+    time. If the variable is larger than Dask's number, somebody has set it, and it is used.
     """
-    said = environment.get(THREADS[0], "")
-    return max(dask_threads, int(said) if said.isdecimal() else 1)
+    given = environment.get(THREADS[0], "")
+    return max(dask_threads, int(given) if given.isdecimal() else 1)
 
 
 def _dask_threads() -> int:

@@ -1,7 +1,7 @@
 """Map tasks over one process or many: ``(make_state, work, tasks, where) -> (index, result), ...``.
 
-The same results come from everywhere, in the order in which they are ready. Whoever asks for them
-is the only one who writes files, so that workers need no folder that can be written.
+Every place gives the same results, in the order in which they are ready. Only the caller writes
+files, so workers need no writable folder.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from deepvis_caffe.errors import SettingsError
 
 @dataclass(frozen=True)
 class Serial:
-    """In this process, one after another."""
+    """In this process, one task after another."""
 
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """In processes of this machine, which end with the work.
+    """In processes on this machine, which end when the work does.
 
     Parameters
     ----------
     count
         Number of processes; each builds its own state.
     threads
-        Threads that each computes with; by default an equal share of the cores.
+        Threads that each process computes with; by default an equal share of the cores.
     gpus
-        Devices to deal out, one to a process in turn, as ``CUDA_VISIBLE_DEVICES`` names them; see
-        `deepvis_caffe.cluster.cores.find_gpus`. Where there are none, processes see what we see.
+        Devices to assign to the processes in turn, as ``CUDA_VISIBLE_DEVICES`` names them; see
+        `deepvis_caffe.cluster.cores.find_gpus`. With none, the processes see the GPUs that this one
+        sees.
     tries
-        How often a task may lose the process that runs it.
+        How many processes may die while they run one task, before that is an error.
 
     Raises
     ------
     SettingsError
-        A number under 1.
+        A number is below 1.
     """
 
     count: int
@@ -55,22 +56,22 @@ class LocalProcesses:
 
 @dataclass(frozen=True)
 class DaskCluster:
-    """On the workers of a Dask cluster that runs already.
+    """On the workers of a Dask cluster that is already running.
 
     Parameters
     ----------
     address
-        The scheduler's, for example ``tcp://10.0.0.1:8786``.
+        The scheduler's address, for example ``tcp://10.0.0.1:8786``.
     timeout
         Seconds to wait for the scheduler.
     in_flight
-        The most tasks that are on the cluster at a time, so that results do not pile up there; by
-        default two a worker, and at least 8.
+        The most tasks on the cluster at a time, so that results do not pile up there; by default
+        two for each worker, and at least 8.
 
     Raises
     ------
     SettingsError
-        A number under 1, or an address that is none.
+        A number is below 1, or the address is not one.
     """
 
     address: str
@@ -83,54 +84,49 @@ class DaskCluster:
             r"((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:.]+\]|[^/:\s]+):\d+/?", self.address
         ):
             raise SettingsError(
-                f"a scheduler's address is as tcp://10.0.0.1:8786; got {self.address!r}"
+                f"a scheduler's address looks like tcp://10.0.0.1:8786; got {self.address!r}"
             )
 
 
 Where = Serial | LocalProcesses | DaskCluster
 
-
-def _at_least_one(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise SettingsError(f"{name} must be at least 1; got {value}")
-
-
 State = TypeVar("State")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-Tell = Callable[[Any], None]
-Heard = Callable[[int, Any], None]
+Report = Callable[[Any], None]
+OnReport = Callable[[int, Any], None]
 
 
 def run_tasks(
     make_state: Callable[[], State],
-    work: Callable[[State, Task, Tell], Result],
+    work: Callable[[State, Task, Report], Result],
     tasks: Iterable[Task],
     where: Where = Serial(),  # frozen
-    heard: Heard | None = None,
+    on_report: OnReport | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Run every task, and yield each result as soon as it is there.
+    """Run every task, and yield each result as soon as it is ready.
 
-    Close the iterator, as `contextlib.closing` does, and everything still running is stopped; an
-    exception in the middle of it, `KeyboardInterrupt` too, does the same.
+    Closing the iterator, for example with `contextlib.closing`, stops everything that still runs.
+    An exception in the middle does the same, `KeyboardInterrupt` included.
 
     Parameters
     ----------
     make_state
-        Makes what the tasks share, for example the net: once in each process, which keeps it. In
-        this process, where it has a method `close`, that is called at the end; others just end.
+        Makes what the tasks share, for example the net. It is called once in each process, which
+        keeps the result. If that has a method `close`, it is called at the end, but only in this
+        process; other processes just end.
     work
-        ``work(state, task, tell) -> result``. ``tell(message)`` says how far it is: see `heard`.
-        Let it be called often, since on a cluster it is there that a stopped run ends.
+        ``work(state, task, report) -> result``. ``report(message)`` passes progress on, see
+        `on_report`. Call it often: on a cluster, that is where a run that was stopped ends.
     tasks
-        Taken one by one as there is room. ``str(task)`` names it where something goes wrong.
-        Anywhere but in this process, both functions, tasks and results must be picklable.
+        Taken one by one as workers become free. ``str(task)`` names a task in messages. Except with
+        `Serial`, both functions, the tasks and the results must be picklable.
     where
         `Serial`, `LocalProcesses` or `DaskCluster`.
-    heard
-        ``heard(index, message)`` gets what the tasks tell, but for those on a Dask cluster. A task
-        whose process died starts again.
+    on_report
+        ``on_report(index, message)`` is called with what the tasks report, except on a Dask
+        cluster. A task whose process has died starts again from its beginning.
 
     Yields
     ------
@@ -140,18 +136,19 @@ def run_tasks(
     Raises
     ------
     ClusterError
-        A task's process died too often; the cluster cannot be reached or runs another version.
+        Too many processes died of one task, or the cluster cannot be reached or has another version
+        of this package.
     Exception
-        What `make_state` or `work` raised, with a note that names the task. Other tasks are
+        What `make_state` or `work` raised, with a note that names the task. The other tasks are
         stopped.
     """
-    hear = heard or _ignore
+    on_report = on_report or _ignore
     if isinstance(where, Serial):
-        return _run_here(make_state, work, tasks, hear)
+        return _run_here(make_state, work, tasks, on_report)
     if isinstance(where, LocalProcesses):
         from deepvis_caffe.cluster.local import run_local
 
-        return run_local(make_state, work, tasks, where, hear)
+        return run_local(make_state, work, tasks, where, on_report)
     from deepvis_caffe.cluster.remote import run_remote
 
     return run_remote(make_state, work, tasks, where)
@@ -159,15 +156,15 @@ def run_tasks(
 
 def _run_here(
     make_state: Callable[[], State],
-    work: Callable[[State, Task, Tell], Result],
+    work: Callable[[State, Task, Report], Result],
     tasks: Iterable[Task],
-    hear: Heard,
+    on_report: OnReport,
 ) -> Generator[tuple[int, Result], None, None]:
     state = make_state()
     try:
         for index, task in enumerate(tasks):
             try:
-                result = work(state, task, partial(hear, index))
+                result = work(state, task, partial(on_report, index))
             except Exception as error:
                 name_task(error, task)
                 raise
@@ -180,3 +177,8 @@ def _run_here(
 
 def _ignore(index: int, message: Any) -> None:
     pass
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise SettingsError(f"{name} must be at least 1; got {value}")

@@ -1,8 +1,11 @@
-"""How the units of a layer go together: ``scan, layer -> Correlation``, and an order that shows it.
+"""Correlation between the units of a layer: ``moments -> Pearson's r``, and an order that shows it.
 
-Pearson's r over every position of every image, as `deepvis_caffe.dataset.moments` has it. A matrix
-in the order of the units' numbers is noise to the eye, for numbers mean nothing; with units that
-answer alike beside each other, groups of them are blocks.
+    r_ij = sum (a_i - mean_i) (a_j - mean_j) / sqrt(sum (a_i - mean_i)^2  sum (a_j - mean_j)^2)
+
+where the sums go over every position of every image. A unit that never changes has no r.
+
+In the order of the units' numbers, which are arbitrary, the matrix looks like noise. With similar
+units next to each other, groups of them show as blocks.
 """
 
 from __future__ import annotations
@@ -14,26 +17,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.moments import Moments
+from deepvis_caffe.image import Floats
 
-Floats = NDArray[np.float32]
-Pairs = tuple[tuple[int, float], ...]
+Doubles = NDArray[np.float64]
+Pairs = tuple[tuple[int, float], ...]  # units, each with its r
 
-NOTHING = 0.005
-MOST_ORDERED = 4096  # units; clustering takes a second there, and the square of their number
+NEGLIGIBLE = 0.005  # an r that is 0.00 in two digits
+MOST_RELATED = 6  # units that rise, and units that fall, with one
+MOST_ORDERED = 4096  # units; clustering these takes a second, and grows with their square
+
+
+def pearson(moments: Moments) -> Doubles | None:
+    """Pearson's r of every pair of units, (C, C); NaN with a unit that never changes.
+
+    None if the moments were kept without products.
+    """
+    if moments.products is None:
+        return None
+    norm = _norms(moments)
+    return np.clip(moments.products / np.outer(norm, norm), -1, 1)
+
+
+def related(moments: Moments, unit: int, count: int = MOST_RELATED) -> tuple[Pairs, Pairs]:
+    """The units that rise with one unit, and those that fall when it rises, strongest r first."""
+    if moments.products is None:
+        return (), ()
+    norm = _norms(moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        row = np.clip(moments.products[unit] / (norm[unit] * norm), -1, 1)
+    return strongest(row, unit, count, 1), strongest(row, unit, count, -1)
+
+
+def nearest(moments: Moments) -> tuple[NDArray[np.int64], Doubles]:
+    """For each unit the other unit of largest ``|r|``, (C,), and that r, (C,); NaN without one."""
+    full, units = pearson(moments), len(moments.mean)
+    if full is None or units < 2:
+        return np.zeros(units, np.int64), np.full(units, np.nan)
+    others = np.where(np.eye(units, dtype=bool), np.nan, full)
+    strength = np.where(np.isnan(others), -1, np.abs(others))
+    found = strength.argmax(axis=1)
+    return found, others[np.arange(units), found]
+
+
+def strongest(row: NDArray[np.floating], unit: int, count: int, sign: int) -> Pairs:
+    """The other units of largest r (`sign` 1) or lowest r (`sign` -1) in a unit's row.
+
+    Only units whose r has that sign, and is not 0.00 in two digits.
+    """
+    signed = np.where(np.isnan(row), -np.inf, sign * row.astype(np.float64))
+    signed[unit] = -np.inf
+    order = np.argsort(-signed, kind="stable")[:count]
+    return tuple((int(one), float(row[one])) for one in order if signed[one] > NEGLIGIBLE)
+
+
+def _norms(moments: Moments) -> Doubles:
+    """The root of each unit's sum of squares, (C,); NaN where it never changes."""
+    assert moments.products is not None
+    norm = np.sqrt(np.maximum(np.diag(moments.products), 0))
+    norm[moments.constant()] = np.nan
+    return norm
 
 
 @dataclass(frozen=True, eq=False)
 class Correlation:
-    """Of one layer of C units.
+    """The correlation between the C units of a layer.
 
     Attributes
     ----------
     values
         (C, C), -1 to 1; NaN with a unit that never changes.
     order
-        Units by likeness, see `likeness_order`.
+        All units, similar ones next to each other; see `likeness_order`.
     images
-        How many images it was taken over.
+        Number of images it was computed over.
     """
 
     values: Floats
@@ -42,21 +98,21 @@ class Correlation:
 
     @cached_property
     def still(self) -> NDArray[np.bool_]:
-        """(C,), the units that never change."""
+        """(C,) bool, the units that never change."""
         return np.isnan(np.diag(self.values))
 
     def together(self, unit: int, count: int) -> Pairs:
-        """The units that rise with one most, at most `count`, and r, the highest first."""
+        """The at most `count` units that rise most with one unit, with their r, highest first."""
         return strongest(self.values[unit], unit, count, 1)
 
     def apart(self, unit: int, count: int) -> Pairs:
-        """The units that fall where it rises, likewise, the lowest r first."""
+        """The at most `count` units that fall most when it rises, with their r, lowest first."""
         return strongest(self.values[unit], unit, count, -1)
 
 
 def correlation_of(moments: Moments, images: int = 0) -> Correlation | None:
-    """A layer's correlation from its moments; None where they were kept without products."""
-    full = moments.correlation()
+    """A layer's correlation from its moments; None if they were kept without products."""
+    full = pearson(moments)
     if full is None:
         return None
     values = full.astype(np.float32)
@@ -64,24 +120,13 @@ def correlation_of(moments: Moments, images: int = 0) -> Correlation | None:
     return Correlation(values, likeness_order(values), images)
 
 
-def strongest(row: NDArray[np.floating], unit: int, count: int, sign: int) -> Pairs:
-    """Of a unit's row the others of largest r, or (`sign` -1) of lowest, and of that sign only.
-
-    Those whose r is 0.00 in two digits are left out.
-    """
-    signed = np.where(np.isnan(row), -np.inf, sign * row.astype(np.float64))
-    signed[unit] = -np.inf
-    order = np.argsort(-signed, kind="stable")[:count]
-    return tuple((int(one), float(row[one])) for one in order if signed[one] > NOTHING)
-
-
 def likeness_order(values: NDArray[np.floating]) -> tuple[int, ...]:
-    """Units in an order in which those that go together are neighbours.
+    """Order units such that similar ones are neighbors, by hierarchical clustering.
 
-    Average linkage over the distance 1 - r, its tree laid out as Gruvaeus and Wainer 1972, "Two
-    additions to hierarchical cluster analysis", do: where two clusters join, each is turned such
-    that the ends which meet are those most alike. (The best of all layouts takes seconds for a
-    thousand units, and looks no different.)
+    Average linkage over the distance 1 - r. Where two clusters are joined, each is turned such that
+    the most similar ends meet, as in Gruvaeus and Wainer 1972, "Two additions to hierarchical
+    cluster analysis". (The optimal leaf order takes seconds for a thousand units, and looks no
+    different.)
 
     Parameters
     ----------
@@ -91,8 +136,8 @@ def likeness_order(values: NDArray[np.floating]) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        Every unit; those that never change come last, by number. By number are all of a layer of
-        more than `MOST_ORDERED`.
+        Every unit; those that never change come last, by number. A layer of more than
+        `MOST_ORDERED` units is in the order of their numbers.
     """
     units = len(values)
     if units > MOST_ORDERED:

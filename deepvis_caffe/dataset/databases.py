@@ -1,4 +1,4 @@
-"""Images in Caffe's databases: an LMDB of Datum records, or HDF5."""
+"""Images in Caffe's databases: ``Lmdb``, an LMDB of Datum records, and ``Hdf5``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deepvis_caffe.model.schema_pb2 import Datum
 
 
 class Lmdb(Source):
-    """Datum records of an LMDB, raw or encoded; an image's name is its key.
+    """Datum records in an LMDB, raw or encoded. An image's name is its key.
 
     Parameters
     ----------
     path
-        The folder with ``data.mdb`` in it.
+        The folder that holds ``data.mdb``.
 
     Raises
     ------
@@ -45,22 +45,22 @@ class Lmdb(Source):
         self.names, self._keys = [name for name, _ in named], [key for _, key in named]
 
     def read(self, index: int) -> NDArray[Any]:
-        """RGB, (H, W, C): uint8, or float in [0, 1] where the record holds floats."""
-        return picture_of(self._datum(index))
+        """RGB, (H, W, C): uint8, or float in [0, 1] if the record holds floats."""
+        return picture_from_datum(self._datum(index))
 
     def label(self, index: int) -> int | None:
-        """The record's."""
+        """The label of the record."""
         datum = self._datum(index)
         return datum.label if datum.HasField("label") else None
 
     def content(self, index: int) -> bytes:
-        """The image in the record, and its shape."""
+        """The record without its label."""
         datum = self._datum(index)
         datum.ClearField("label")
         return bytes(datum.SerializeToString(deterministic=True))
 
     def signature(self) -> str:
-        """Of the keys, and the file's size."""
+        """A digest of the keys, with the size of the file."""
         return f"{super().signature()}-{(self.path / 'data.mdb').stat().st_size}"
 
     def _known_label(self, index: int) -> int | None:
@@ -70,11 +70,11 @@ class Lmdb(Source):
         with self._open().begin(buffers=True) as transaction:
             record = transaction.get(self._keys[index])
             if record is None:
-                raise ImageError("the record is gone")
+                raise ImageError("the record is missing")
             try:
                 return Datum.FromString(bytes(record))
             except Exception as error:  # protobuf's own class depends on its build
-                raise ImageError(f"the record is no Datum: {error}") from error
+                raise ImageError(f"the record is not a Datum: {error}") from error
 
     def _open(self) -> Any:
         if self._environment is None:
@@ -85,7 +85,7 @@ class Lmdb(Source):
                     f"reading an LMDB needs a package: pip install 'deepvis_caffe[lmdb]' ({error})"
                 ) from error
             try:
-                # No lock file, so that it may lie on a disk that cannot be written.
+                # Without a lock file, so that it may be on a read-only disk.
                 self._environment = lmdb.open(
                     str(self.path), readonly=True, lock=False, readahead=False, max_readers=1024
                 )
@@ -97,13 +97,13 @@ class Lmdb(Source):
         return {**self.__dict__, "_environment": None}
 
 
-def picture_of(datum: Any) -> NDArray[Any]:
-    """The picture in a Datum, RGB, (H, W, C); Caffe keeps it as BGR, (C, H, W).
+def picture_from_datum(datum: Any) -> NDArray[Any]:
+    """The picture in a Datum, RGB, (H, W, C); Caffe stores it as BGR, (C, H, W).
 
     Raises
     ------
     ImageError
-        It is damaged, or holds numbers that are no pixels.
+        It is damaged, or holds numbers that are not pixels.
     """
     if datum.encoded:
         return decode(datum.data)
@@ -116,17 +116,17 @@ def picture_of(datum: Any) -> NDArray[Any]:
         raise ImageError(f"the Datum says {shape} and holds {values.size:,} values")
     if floats:
         if not (values.min() >= 0 and values.max() <= 255):
-            raise ImageError("the Datum's floats are no pixels: they are not within 0 to 255")
+            raise ImageError("the Datum's floats are not pixels: they are not within 0 to 255")
         values = values / np.float32(255)
     picture = values.reshape(shape).transpose(1, 2, 0)
     return picture[..., ::-1] if datum.channels == 3 else picture
 
 
 class Hdf5(Source):
-    """``data`` and ``label`` of HDF5 files, as Caffe's ``HDF5Data`` layer reads them.
+    """``data`` and ``label`` in HDF5 files, as Caffe's ``HDF5Data`` layer reads them.
 
-    That layer transforms nothing: what the files hold is the net's input. An image's name is its
-    file's and its row.
+    That layer does not transform anything: the files hold the net's input. An image's name is its
+    file name and row.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class Hdf5(Source):
             raise ImageError(f"the row cannot be read: {error}") from error
 
     def label(self, index: int) -> int | None:
-        """The row's, where it is one number."""
+        """The label of the row, if it is a single number."""
         path, row = self._rows[index]
         labels = self._open(path).get("label")
         if labels is None or labels.size != len(labels):
@@ -186,7 +186,7 @@ class Hdf5(Source):
         return int(np.asarray(labels[row]).reshape(-1)[0])
 
     def content(self, index: int) -> bytes:
-        """The row's bytes."""
+        """The bytes of the row."""
         return self.read(index).tobytes()
 
     def _known_label(self, index: int) -> int | None:
@@ -207,10 +207,10 @@ class Hdf5(Source):
 
 
 def read_hdf5_list(path: Path, names: Sequence[str]) -> Hdf5:
-    """The files that a list names, from its own folder."""
+    """The HDF5 files that a list names, relative to its folder."""
     return Hdf5([path.parent / name for name in names])
 
 
 def is_hdf5(name: str) -> bool:
-    """Whether a name is an HDF5 file's."""
+    """Whether this is the name of an HDF5 file."""
     return re.search(r"\.(h5|hdf5)$", name.strip(), re.IGNORECASE) is not None

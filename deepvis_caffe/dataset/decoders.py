@@ -1,8 +1,8 @@
-"""Images decoded in processes beside a net: ``(source, preprocessor) -> (indices -> batches)``.
+"""Decoding in processes: ``(source, preprocessor) -> (indices -> batches)``.
 
-A net that computes in this process's Python, or drives a GPU from it, shares Python's lock with
-threads that decode: Caffe holds it through a whole forward pass, and a GPU waits for it between two
-calls. Processes decode into memory that all of them see, so that nothing is sent but where it lies.
+Threads that decode compete with the net for Python's lock: Caffe holds it during a whole forward
+pass, and a GPU idles while the lock is waited for between two calls. Processes do not. They decode
+into shared memory, so that only the place of an image is sent.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.cluster.cores import share
-from deepvis_caffe.cluster.process import SPAWN, live_with_parent, quiet_start
-from deepvis_caffe.dataset.loader import Batch, Floats, pieces, prepare
+from deepvis_caffe.cluster.process import SPAWN, live_with_parent, starting_workers
+from deepvis_caffe.dataset.loader import Batch, chunks, try_load
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
-PIECE = 8  # images that a process decodes at a time
-FEWEST = 256  # images for which it is worth a second to start processes
-TRIES = 3  # how often in turn a process may die
+CHUNK = 8  # images that a process decodes at a time
+FEWEST = 256  # images for which starting processes, about a second, pays off
+TRIES = 3  # how many times in a row a process may die
 
-Answer = int | None | str  # of an image that is there its label; else why it is not
+Answer = int | None | str  # an image's label, or why it cannot be used
 
 
-def worth_decoders(net: Net, source: Source, count: int) -> bool:
-    """Whether so many processes would serve a pass better than threads do.
+def processes_pay_off(net: Net, source: Source, count: int) -> bool:
+    """Whether `count` decoding processes are faster than threads for a pass.
 
-    Not beside a net that runs in several threads at a time: those decode for themselves.
+    They are not beside a net that runs in several threads, each of which decodes for itself.
     """
-    daemon = multiprocessing.current_process().daemon  # Dask's workers are: no processes for them
+    daemon = multiprocessing.current_process().daemon  # Dask's workers: they may not start any
     return (
         not net.reentrant
         and count > 1
@@ -51,8 +52,8 @@ def worth_decoders(net: Net, source: Source, count: int) -> bool:
 
 
 @dataclass
-class _Ticket:
-    """Images that somebody decodes."""
+class _Task:
+    """A chunk of images being decoded, and the slot of the shared memory that they go to."""
 
     indices: tuple[int, ...]
     slot: int
@@ -60,21 +61,21 @@ class _Ticket:
 
 
 class Decoders:
-    """Processes that read a source's images and prepare them; a context manager that ends them.
+    """Processes that load a source's images; a context manager that ends them.
 
-    They start with the first batch. One that dies is replaced, and its images are read anew.
+    They start with the first batch. One that dies is replaced, and its images are loaded again.
 
     Parameters
     ----------
     source, preprocessor
-        What is read, and what makes the net's input of it.
+        The images, and what makes the net's input of them.
     count
-        How many processes.
+        Number of processes.
     batch_size
-        The most images of a batch.
+        The most images in a batch.
     following
-        By the index after the last of :meth:`batches`, those that will be asked for next: they
-        are begun with before they are.
+        By the index after the last one of a call to :meth:`batches`: the indices that the next call
+        will ask for. They are begun ahead of time.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class Decoders:
         self._job = source, preprocessor
         self._count, self._batch_size, self._following = count, batch_size, following or {}
         self._shape = tuple(preprocessor.shape)
-        # A batch that is read, what is decoded next, and what waits.
-        slots = -(-batch_size // PIECE) + 1 + 2 * count
-        self._memory = SPAWN.RawArray("f", slots * PIECE * prod(self._shape))
+        # For the batch that the net reads, the chunks being decoded, and those that wait.
+        slots = -(-batch_size // CHUNK) + 1 + 2 * count
+        self._memory = SPAWN.RawArray("f", slots * CHUNK * prod(self._shape))
         self._free = deque(range(slots))
-        self._begun: deque[_Ticket] = deque()
+        self._begun: deque[_Task] = deque()
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Decoders:
@@ -108,40 +109,40 @@ class Decoders:
 
     def close(self) -> None:
         """End the processes."""
-        for ticket in self._begun:
-            ticket.answers.cancel()
+        for task in self._begun:
+            task.answers.cancel()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def batches(self, indices: Iterable[int]) -> Generator[Batch, None, None]:
-        """Those images in order; the last batch is of fewer.
+        """Load batches of images, in order; the last one may be smaller.
 
-        A batch's images lie in shared memory, and are gone when the next one is asked for.
+        The images are in shared memory, which is reused once the next batch is asked for.
 
         Raises
         ------
         ClusterError
-            Processes die again and again.
+            Processes keep dying.
         """
-        wanted = list(pieces(indices, PIECE))
+        wanted = list(chunks(indices, CHUNK))
         after = self._following.get(wanted[-1][-1] + 1, ()) if wanted else ()
-        coming = chain(wanted, pieces(after, PIECE))
+        coming = chain(wanted, chunks(after, CHUNK))
         self._forget_unless(coming, wanted)
         batch = Batch()
-        used: list[int] = []  # where the batch's images lie
+        used: list[int] = []  # the slots of the batch's images
         try:
             for _ in wanted:
                 self._begin(coming)
-                ticket, answers = self._finish()
-                images = _slot(self._memory, self._shape, ticket.slot)
-                now = [ticket.slot]
+                task, answers = self._finish()
+                images = _slot(self._memory, self._shape, task.slot)
+                now = [task.slot]
                 if any(isinstance(answer, str) for answer in answers):
-                    # A batch has room for the pieces that it is full in, not for bits of many.
+                    # There are slots enough for a batch of full chunks only: copy this one out.
                     images = images.copy()
-                    self._free.append(ticket.slot)
+                    self._free.append(task.slot)
                     now = []
                 used += now
-                for index, image, answer in zip(ticket.indices, images, answers, strict=False):
+                for index, image, answer in zip(task.indices, images, answers, strict=False):
                     batch.add(index, answer if isinstance(answer, str) else (image, answer))
                     if len(batch.images) == self._batch_size:
                         yield batch
@@ -154,8 +155,8 @@ class Decoders:
             self._free.extend(used)
 
     def _forget_unless(self, coming: Iterator[list[int]], wanted: list[list[int]]) -> None:
-        """Go on with what was begun if it is what is wanted now; else let it go."""
-        begun = [list(ticket.indices) for ticket in self._begun]
+        """Keep the chunks begun ahead if they are the ones wanted now; otherwise discard them."""
+        begun = [list(task.indices) for task in self._begun]
         if begun == wanted[: len(begun)]:
             for _ in begun:
                 next(coming)
@@ -164,23 +165,23 @@ class Decoders:
             self._free.append(self._finish()[0].slot)
 
     def _begin(self, coming: Iterator[list[int]]) -> None:
-        """Have as much decoded as there is room for."""
-        while self._free and (piece := next(coming, None)) is not None:
-            self._submit(tuple(piece), self._free.popleft())
+        """Begin as many chunks as there are free slots."""
+        while self._free and (chunk := next(coming, None)) is not None:
+            self._submit(tuple(chunk), self._free.popleft())
 
     def _submit(self, indices: tuple[int, ...], slot: int) -> None:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self._count, SPAWN, _start, (*self._job, self._memory))
         try:
-            with quiet_start(share(0, threads=1)):  # the pool starts processes as it needs them
+            with starting_workers(share(0, threads=1)):  # the pool starts them as it needs them
                 answers = self._pool.submit(_decode, indices, slot)
         except BrokenProcessPool as error:
             answers = Future()
             answers.set_exception(error)
-        self._begun.append(_Ticket(indices, slot, answers))
+        self._begun.append(_Task(indices, slot, answers))
 
-    def _finish(self) -> tuple[_Ticket, list[Answer]]:
-        """The first piece that was begun, when it is done."""
+    def _finish(self) -> tuple[_Task, list[Answer]]:
+        """Wait for the chunk that was begun first."""
         for _ in range(TRIES):
             try:
                 answers = self._begun[0].answers.result()
@@ -189,19 +190,19 @@ class Decoders:
                 self._begin_again()
         first = self._begun[0].indices[0]
         raise ClusterError(
-            f"{TRIES} processes in turn died while they decoded images, from "
+            f"{TRIES} processes in a row died while decoding images, from "
             f"{self._job[0].names[first]} on; the usual reason is memory: try fewer workers (in a "
             "script of your own, start the work under `if __name__ == '__main__':`)"
         )
 
     def _begin_again(self) -> None:
-        """All that is not done, by new processes: those of before have ended together."""
+        """Begin everything unfinished again in new processes; the old ones ended together."""
         assert self._pool is not None
         self._pool.shutdown()
         self._pool = None
         for _ in range(len(self._begun)):
-            ticket = self._begun.popleft()
-            self._submit(ticket.indices, ticket.slot)
+            task = self._begun.popleft()
+            self._submit(task.indices, task.slot)
 
 
 # -- in each of the processes ------------------------------------------------------------------
@@ -210,7 +211,7 @@ _read: Callable[[tuple[int, ...], int], list[Answer]]
 
 
 def _start(source: Source, preprocessor: Preprocessor, memory: Any) -> None:
-    """Once in each process."""
+    """Initialize a process."""
     import cv2
 
     global _read
@@ -221,11 +222,11 @@ def _start(source: Source, preprocessor: Preprocessor, memory: Any) -> None:
     def read(indices: tuple[int, ...], slot: int) -> list[Answer]:
         answers: list[Answer] = []
         for index, place in zip(indices, _slot(memory, shape, slot), strict=False):
-            got = prepare(source, preprocessor, index)
-            if isinstance(got, str):
-                answers.append(got)
+            loaded = try_load(source, preprocessor, index)
+            if isinstance(loaded, str):
+                answers.append(loaded)
             else:
-                place[...], label = got
+                place[...], label = loaded
                 answers.append(label)
         return answers
 
@@ -237,6 +238,6 @@ def _decode(indices: tuple[int, ...], slot: int) -> list[Answer]:
 
 
 def _slot(memory: Any, shape: tuple[int, ...], slot: int) -> Floats:
-    """(`PIECE`, C, H, W), in the memory that all see."""
-    size = PIECE * prod(shape)
-    return np.frombuffer(memory, np.float32, size, 4 * size * slot).reshape(PIECE, *shape)
+    """The images of a slot, (`CHUNK`, C, H, W), in the shared memory."""
+    size = CHUNK * prod(shape)
+    return np.frombuffer(memory, np.float32, size, 4 * size * slot).reshape(CHUNK, *shape)

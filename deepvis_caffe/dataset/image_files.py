@@ -1,7 +1,7 @@
-"""Images in files: those below a folder or named by a list, and the frames of a video.
+"""Images in files: ``Files``, below a folder or named by a list, and ``Video``, frames of a video.
 
-OpenCV draws what is there of a JPEG or PNG that ends too early and leaves the rest gray, without a
-word to the caller; such a picture would be the strongest image of some edge detector.
+Truncated JPEG and PNG files are refused. OpenCV would decode their first part and fill the rest
+with gray without an error, and the edge in between would be some edge detector's top image.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from deepvis_caffe.image import Picture, read_image
 
 START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
+NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
 
 
 def decode(content: bytes, side: int | None = None) -> Picture:
-    """A picture, (H, W, 3), RGB, uint8, from the bytes of a file.
+    """Decode the bytes of an image file into a picture, (H, W, 3), RGB, uint8.
 
     Parameters
     ----------
     side
-        A JPEG may be decoded at a half or a quarter of its size if both sides are no shorter than
-        this. It is larger than what is wanted in the end, so that those averages do not matter.
+        Decode a JPEG at a half or a quarter of its size if both sides stay at least this long.
+        Callers ask for more than they need in the end, so that the result hardly changes.
 
     Raises
     ------
     ImageError
-        It is no picture, or not a whole one.
+        It is not an image, or truncated.
     """
     if content.startswith(b"\xff\xd8") and not _ends(content):
         raise ImageError(f"a JPEG that ends too early, after {len(content):,} bytes")
@@ -47,20 +47,20 @@ def decode(content: bytes, side: int | None = None) -> Picture:
 
 
 def _ends(jpeg: bytes) -> bool:
-    """Whether the end of the image comes after its first scan.
+    """Whether an end-of-image marker follows the first scan.
 
-    A thumbnail inside a segment has an end of its own, and cameras write more behind the image.
+    One before that may be a thumbnail's, and cameras write more data after the image.
     """
     for marker, at in _segments(jpeg):
         if marker == START_OF_SCAN:
             return jpeg.find(END_OF_IMAGE, at) >= 0
         if marker is None:
-            return True  # not as it should be: let the decoder judge
+            return True  # not well-formed: leave it to the decoder
     return False
 
 
 def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
-    """How many times smaller a JPEG may be decoded."""
+    """The factor by which a JPEG may be decoded smaller."""
     if content.startswith(b"\xff\xd8"):
         for marker, at in _segments(content):
             if marker in START_OF_FRAME:
@@ -72,21 +72,21 @@ def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int | None, int]]:
-    """The marker of each segment and where it is; None where there should be one and is not."""
+    """The marker and offset of each segment; the marker is None where one is missing."""
     at = 2
     while at + 4 <= len(jpeg):
         if jpeg[at] != 0xFF:
             yield None, at
             return
         marker = jpeg[at + 1]
-        if marker == 0xFF or marker in ALONE:
+        if marker == 0xFF or marker in NO_LENGTH:
             at += 1 if marker == 0xFF else 2
             continue
         yield marker, at
         at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
 
 
-# What OpenCV decodes everywhere.
+# Formats that every build of OpenCV decodes.
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".jpe", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
@@ -98,9 +98,9 @@ class Files(Source):
     Parameters
     ----------
     root
-        What the names start at.
+        The folder that names are relative to.
     labels
-        The class of each image by its name, which is its path from `root`, parted by ``/``.
+        The class of each image by its name, which is its path relative to `root`, with ``/``.
     """
 
     kind = "files"
@@ -115,7 +115,7 @@ class Files(Source):
         return decode(self.content(index))
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
-        """The same; a JPEG perhaps smaller, see `decode`."""
+        """The same; a JPEG may be smaller, see `decode`."""
         return decode(self.content(index), side)
 
     def label(self, index: int) -> int | None:
@@ -130,14 +130,14 @@ class Files(Source):
             raise ImageError(error.strerror or str(error)) from error
 
     def size(self, index: int) -> int | None:
-        """The file's; 0 where it is gone."""
+        """The size of the file; 0 if it is missing."""
         try:
             return self._path(index).stat().st_size
         except OSError:
             return 0
 
     def file(self, index: int) -> Path:
-        """Its absolute path."""
+        """The absolute path."""
         return self._path(index)
 
     def _path(self, index: int) -> Path:
@@ -145,12 +145,12 @@ class Files(Source):
 
 
 def read_folder(folder: Path, class_folders: bool = False) -> Files:
-    """Every image below a folder, links followed.
+    """Every image below a folder, following links.
 
     Parameters
     ----------
     class_folders
-        Whether the folders in it are classes, numbered from 0 in the order of their names.
+        Whether its subfolders are classes, numbered from 0 in the order of their names.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def read_folder(folder: Path, class_folders: bool = False) -> Files:
     seen: set[str] = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         true = os.path.realpath(where)
-        if true in seen:  # a link to where we have been
+        if true in seen:  # a link back to a folder already visited
             folders.clear()
             continue
         seen.add(true)
@@ -178,10 +178,11 @@ def read_folder(folder: Path, class_folders: bool = False) -> Files:
 
 
 def read_list(path: Path) -> Files:
-    """The images that a text file lists, as Caffe's ``ImageData`` layer reads it.
+    """The images that a text file lists, in the format of Caffe's ``ImageData`` layer.
 
-    A path a line, from the list's own folder, and perhaps a space and the number of its class. An
-    image that is listed twice is one; files that are not there are found out when they are read.
+    One path per line, relative to the list's folder, optionally followed by a space and a class
+    number. An image that is listed twice counts once. Missing files are reported when they are
+    read.
 
     Raises
     ------
@@ -215,12 +216,12 @@ VIDEO_SUFFIXES = frozenset(
 
 
 class Video(Source):
-    """Frames by number, decoded from the beginning: seeking is not exact in every format.
+    """The frames of a video, decoded from the start: not every format can seek exactly.
 
     Parameters
     ----------
     path
-        The file, which is read through once to count its frames: what its head says may be wrong.
+        The file. It is decoded once to count the frames, as its header may be wrong.
 
     Raises
     ------
@@ -268,7 +269,7 @@ class Video(Source):
         return self.read(index).tobytes()
 
     def signature(self) -> str:
-        """Of the number of frames, and the file's size."""
+        """A digest of the number of frames, with the size of the file."""
         return f"{super().signature()}-{self.path.stat().st_size}"
 
     def _reset(self) -> None:

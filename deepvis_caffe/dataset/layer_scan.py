@@ -1,11 +1,17 @@
-"""What is kept of one layer: its units' strongest images and statistics, mergeable.
+"""What a scan keeps of one layer: ``LayerScan``, which merges; parts give the same as the whole.
 
-Fixed bins need no pass to find a range, and histograms of parts add up. Each bin of either sign is
-a factor of sqrt(2) wide, from 2^-12 to 2^20; 0 has a bin of its own, and the outermost take the
-rest.
-
-The order is total: a higher value first, and of equal values the image that comes first. So tables
-can be merged in any order and any grouping with one result, that of a single pass.
+`Top`
+    Each unit's top images: its highest activations and where they are. The order is total: the
+    higher value first, and of equal values the image that comes first. So tables merge in any order
+    and any grouping to the result of a single pass.
+histogram
+    Of each image's highest activation. The bins are fixed, so that no pass is needed to find a
+    range, and histograms of parts add up. For either sign they are a factor of sqrt(2) wide, from
+    2^-12 to 2^20; 0 has its own bin, and the outermost ones are unbounded.
+`Classes`
+    Sums over the images of each class.
+moments
+    See `deepvis_caffe.dataset.moments`.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from deepvis_caffe.dataset.reduction import Reduction
 
 HALF_OCTAVES = np.arange(-24, 41)
 POSITIVE = 2.0 ** (HALF_OCTAVES / 2)
-# Bin k of the histogram holds EDGES[k] <= value < EDGES[k + 1]; the middle one is exactly 0.
+# Bin k of a histogram holds EDGES[k] <= value < EDGES[k + 1]; the middle one holds exactly 0.
 EDGES = np.concatenate(
     [[-np.inf], -POSITIVE[:0:-1], [0.0], [np.nextafter(0, 1)], POSITIVE[1:], [np.inf]]
 )
@@ -28,28 +34,28 @@ BINS = len(EDGES) - 1
 
 
 def count_values(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The histogram of each column of (N, C): int64 (C, `BINS`)."""
+    """The histogram of each column of `values` (N, C), int64 (C, `BINS`)."""
     bins = np.searchsorted(EDGES, values.astype(np.float64), side="right") - 1
     units = values.shape[1]
     places = np.clip(bins, 0, BINS - 1) + BINS * np.arange(units)
     return np.bincount(places.ravel(), minlength=units * BINS).reshape(units, BINS)
 
 
-NONE = -1  # where there are fewer images than places
+NONE = -1  # in a table with fewer images than places
 
 
 @dataclass(frozen=True, eq=False)
 class Top:
-    """For each of C units, its K strongest activations, at most one an image.
+    """The K top images of each of C units, each with its highest activation.
 
     Attributes
     ----------
     value
-        float32 (C, K), descending; -inf where there is none.
+        float32 (C, K), the activations, descending; -inf where there is none.
     image
         int64 (C, K), the images' numbers; `NONE` where there is none.
     position
-        int64 (C, K), where on the unit's map, rows first; 0 for units without one.
+        int64 (C, K), the flat index into the unit's map; 0 for units without one.
     """
 
     value: NDArray[np.float32]
@@ -58,7 +64,7 @@ class Top:
 
     @classmethod
     def empty(cls, units: int, count: int) -> Top:
-        """A table of `count` places for each unit, with nothing in it."""
+        """An empty table with `count` places per unit."""
         shape = (units, count)
         return cls(
             np.full(shape, -np.inf, np.float32),
@@ -68,7 +74,7 @@ class Top:
 
     @property
     def count(self) -> int:
-        """Places a unit."""
+        """Places per unit."""
         return self.value.shape[1]
 
     def with_batch(
@@ -82,7 +88,7 @@ class Top:
         Parameters
         ----------
         value, position
-            Each image's strongest activation, (N, C), finite, and where it is.
+            Each image's highest activation, (N, C), finite, and its position.
         image
             The images' numbers, (N,), each higher than all in the table.
         """
@@ -101,18 +107,18 @@ class Top:
         return Top(self.value[units], self.image[units], self.position[units])
 
     def merged(self, other: Top) -> Top:
-        """The strongest of both; no image may be in both."""
+        """The top images of both; no image may be in both."""
         value, image, position = (
             np.concatenate([getattr(self, name), getattr(other, name)], axis=1)
             for name in ("value", "image", "position")
         )
-        places = np.iinfo(np.int64).max  # what is empty comes last, among -inf too
-        order = np.lexsort((np.where(image == NONE, places, image), -value), axis=1)
+        last = np.iinfo(np.int64).max  # empty places come last, also after images at -inf
+        order = np.lexsort((np.where(image == NONE, last, image), -value), axis=1)
         best = order[:, : self.count]
         return Top(*(np.take_along_axis(one, best, axis=1) for one in (value, image, position)))
 
     def renumbered(self, numbers: NDArray[np.int64]) -> Top:
-        """The same images under other numbers, by old number; ascending order must stay."""
+        """Renumber images: `numbers` by old number, in the same order."""
         image = np.where(self.image == NONE, NONE, numbers[np.maximum(self.image, 0)])
         return Top(self.value, image, self.position)
 
@@ -143,7 +149,7 @@ class Classes:
 
     @classmethod
     def of_images(cls, labels: NDArray[np.int64], means: NDArray[np.float32]) -> Classes:
-        """From the label, (N,), and the mean activations, (N, C), of each image."""
+        """From each image's label, (N,), and mean activations, (N, C)."""
         label, which = np.unique(labels, return_inverse=True)
         total = np.zeros((len(label), means.shape[1]))
         np.add.at(total, which, means.astype(np.float64))
@@ -170,19 +176,19 @@ class LayerScan:
     shape
         Of its value for one image: (units, height, width), or (units,).
     top
-        The strongest images of each unit.
+        The top images of each unit.
     moments
         Over every position of every image.
     zeros
         int64 (C,): how many of those values are exactly 0.
     low, high
-        float32 (C,): the lowest and the highest of all images' strongest activations.
+        float32 (C,): the lowest and the highest of all images' highest activations.
     active
         int64 (C,): images in which the unit is above 0 somewhere.
     histogram
-        int64 (C, `BINS`): each image's strongest activation, in the bins of `histogram.EDGES`.
+        int64 (C, `BINS`): of each image's highest activation, in the bins of `EDGES`.
     classes
-        By class, where images have one.
+        By class, over the images that have one.
     """
 
     shape: tuple[int, ...]
@@ -202,9 +208,9 @@ class LayerScan:
         Parameters
         ----------
         count
-            Strongest images to keep for each unit.
+            Top images to keep for each unit.
         correlation
-            Whether to keep what the units' correlation takes.
+            Whether to keep what the correlation between units needs.
         """
         units = shape[0]
         none = np.zeros(units, np.int64)
@@ -222,7 +228,7 @@ class LayerScan:
 
     @property
     def units(self) -> int:
-        """How many there are."""
+        """The number of units."""
         return self.shape[0]
 
     def with_batch(
@@ -237,9 +243,9 @@ class LayerScan:
         Parameters
         ----------
         part
-            Theirs.
+            What was read of them.
         images, labels, labelled
-            (N,): their numbers, classes, and whether they have one.
+            (N,): their numbers, their classes, and whether they have one.
         """
         classes = self.classes
         if labelled.any():
@@ -260,7 +266,7 @@ class LayerScan:
         )
 
     def merged(self, other: LayerScan) -> LayerScan:
-        """Over the images of both, which are numbered together and apart."""
+        """Over the images of both, which share one numbering and no image."""
         return replace(
             self,
             top=self.top.merged(other.top),
@@ -274,5 +280,5 @@ class LayerScan:
         )
 
     def renumbered(self, numbers: NDArray[np.int64]) -> LayerScan:
-        """The same images under other numbers, see `Top.renumbered`."""
+        """Renumber images, see `Top.renumbered`."""
         return replace(self, top=self.top.renumbered(numbers))

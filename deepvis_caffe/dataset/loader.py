@@ -1,12 +1,10 @@
-"""Images read and prepared for a net: ``(source, preprocessor, indices) -> batches in order``.
+"""Loading: ``(source, preprocessor, indices) -> batches`` of net inputs, in order.
 
-Here by threads: OpenCV and numpy leave Python's lock while they work. Where the net holds it, or
-must not wait for it, there are processes instead: `deepvis_caffe.dataset.decoders`. Only a few
-batches are ahead of the net at any time.
+Threads decode a few batches ahead of the net; OpenCV and numpy release Python's lock while they
+work. Beside a net that holds the lock, processes decode instead: `deepvis_caffe.dataset.decoders`.
 
-The units of a layer share many of their strongest images, and decoding one takes as long as running
-it. Those used last are kept. Where a dataset is much larger than the room, units share few images
-that are still there, and each is read again about as often as it is shown.
+`ImageCache` keeps the images used last. The units of a layer share many of their top images, and
+decoding one takes as long as running it.
 """
 
 from __future__ import annotations
@@ -26,27 +24,27 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
-Floats = NDArray[np.float32]
-# A camera's JPEG is decoded at a part of its size that is still so many times the net's: the input
-# then differs by a fifth of a gray level of 255 on average, and comes four times as fast.
-FINER = 3
+# A large JPEG is decoded at a reduced size, still this many times the net's input. That is
+# four times as fast, and changes the input by a fifth of a gray level of 255 on average.
+OVERSAMPLING = 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Got = tuple[Floats, int | None] | str  # an image's input and label, or why it is no image
+Loaded = tuple[Floats, int | None] | str  # an image's input and label, or why it is unusable
 
 
 @dataclass
 class Batch:
-    """Images that are ready for the net, in order, and those on the way that were no images.
+    """Images ready for the net, in order, and those that could not be read.
 
     Attributes
     ----------
     indices, labels, images
-        Of each image that is there: its place in the source, its class, the net's input (C, H, W).
+        The index in the source, the class and the net's input (C, H, W) of each image.
     skipped
-        (index, why) of what could not be read.
+        (index, why) of the images that could not be read.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -54,29 +52,29 @@ class Batch:
     images: list[Floats] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, index: int, got: Got) -> None:
-        """One more."""
-        if isinstance(got, str):
-            self.skipped.append((index, got))
+    def add(self, index: int, loaded: Loaded) -> None:
+        """Add an image, or the reason why it is skipped."""
+        if isinstance(loaded, str):
+            self.skipped.append((index, loaded))
             return
-        image, label = got
+        image, label = loaded
         self.indices.append(index)
         self.labels.append(label)
         self.images.append(image)
 
     @property
     def seen(self) -> int:
-        """How many images this accounts for."""
+        """How many images were read or skipped."""
         return len(self.indices) + len(self.skipped)
 
 
 def check_prepared(source: Source, preprocessor: Preprocessor) -> None:
-    """Refuse a source whose prepared inputs are not this net's.
+    """Refuse a source of prepared inputs that do not fit the net.
 
     Raises
     ------
     ImageError
-        Their shape is another.
+        They have another shape than the net's input.
     """
     shape = getattr(source, "shape", None)
     if source.prepared and shape is not None and shape != preprocessor.shape:
@@ -93,18 +91,18 @@ def load_batches(
     batch_size: int,
     threads: int,
 ) -> Generator[Batch, None, None]:
-    """Batches of `batch_size` images, the last one of fewer.
+    """Load batches of `batch_size` images; the last one may be smaller.
 
     Parameters
     ----------
     threads
-        How many decode; the batches do not depend on it.
+        Number of threads that decode; the batches do not depend on it.
     """
-    work = partial(prepare, source, preprocessor)
+    work = partial(try_load, source, preprocessor)
     batch = Batch()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for index, got in in_order(work, indices, pool, ahead=2 * batch_size):
-            batch.add(index, got)
+        for index, loaded in ordered_map(work, indices, pool, ahead=2 * batch_size):
+            batch.add(index, loaded)
             if len(batch.images) == batch_size:
                 yield batch
                 batch = Batch()
@@ -113,39 +111,39 @@ def load_batches(
 
 
 def load_batch(source: Source, preprocessor: Preprocessor, indices: Iterable[int]) -> Batch:
-    """Those images of a source, read in this thread."""
+    """Load one batch of images in this thread."""
     batch = Batch()
     for index in indices:
-        batch.add(index, prepare(source, preprocessor, index))
+        batch.add(index, try_load(source, preprocessor, index))
     return batch
 
 
-def prepare(source: Source, preprocessor: Preprocessor, index: int) -> Got:
-    """An image's input and label, or the reason in words where there is no such image."""
+def try_load(source: Source, preprocessor: Preprocessor, index: int) -> Loaded:
+    """Load an image's input and label; if it cannot be used, say why instead."""
     try:
-        return prepared(source, preprocessor, index), source.label(index)
+        return load_input(source, preprocessor, index), source.label(index)
     except ImageError as error:
         return str(error)
 
 
-def prepared(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
-    """One image as the net's input.
+def load_input(source: Source, preprocessor: Preprocessor, index: int) -> Floats:
+    """Load one image as the net's input.
 
     Raises
     ------
     ImageError
-        It cannot be read, or holds values that are no numbers.
+        It cannot be read, or holds values that are not finite.
     """
-    return as_input(source.read_small(index, least_side(preprocessor)), source, preprocessor)
+    return to_input(source.read_small(index, min_side(preprocessor)), source, preprocessor)
 
 
-def least_side(preprocessor: Preprocessor) -> int:
-    """How long, in pixels, the shorter side of a smaller copy has to be; see `FINER`."""
-    return FINER * max(preprocessor.shape[1:])
+def min_side(preprocessor: Preprocessor) -> int:
+    """The least length of a reduced image's shorter side, in pixels; see `OVERSAMPLING`."""
+    return OVERSAMPLING * max(preprocessor.shape[1:])
 
 
-def as_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) -> Floats:
-    """What a source read as the net's input, checked as in `prepared`."""
+def to_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) -> Floats:
+    """Convert what a source read to the net's input, checked as in `load_input`."""
     x = image if source.prepared else preprocessor(image)
     if x.shape != preprocessor.shape:
         raise ImageError(f"it has shape {x.shape}, and the net's input {preprocessor.shape}")
@@ -154,22 +152,22 @@ def as_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) ->
     return np.asarray(x, np.float32)
 
 
-def pieces(indices: Iterable[int], size: int) -> Iterator[list[int]]:
-    """So many at a time, and the rest."""
+def chunks(indices: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Lists of `size` indices; the last one may be shorter."""
     left = iter(indices)
-    while piece := list(islice(left, size)):
-        yield piece
+    while chunk := list(islice(left, size)):
+        yield chunk
 
 
-def in_order(
+def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], pool: Executor, ahead: int
 ) -> Iterator[tuple[Item, Result]]:
-    """``(item, work(item))`` in order, worked on in a pool.
+    """Yield ``(item, work(item))`` in order, while a pool works on the items ahead.
 
     Parameters
     ----------
     ahead
-        The most results that wait at a time.
+        The most items that are begun and not yielded yet.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
@@ -186,67 +184,67 @@ def in_order(
             future.cancel()
 
 
-MOST = 2**30  # bytes: some 850 pictures of 500 x 375 with inputs of 227 x 227
-UNKNOWN = 2**28  # ... where the system does not tell how much is free
-SHARE = 8  # of the free memory, a part of so many
+MOST = 2**30  # bytes: about 850 pictures of 500 x 375 with inputs of 227 x 227
+UNKNOWN = 2**28  # bytes, if the system does not tell how much memory is free
+SHARE = 8  # the cache takes at most the free memory divided by this
 
 
-class DecodedImages:
-    """A source's images, those used last kept.
+class ImageCache:
+    """Loads a source's images, and keeps those used last.
 
-    Any number of threads may load at a time.
+    Any number of threads may load at the same time.
 
     Parameters
     ----------
     source
-        Where they come from.
+        The images.
     preprocessor
-        What makes the net's input of them.
-    room
-        Bytes that the kept ones may take; none are kept where it is 0.
+        Makes the net's input of them.
+    capacity
+        The most bytes to keep; 0 keeps nothing.
     """
 
-    def __init__(self, source: Source, preprocessor: Preprocessor, room: int = 0) -> None:
-        self._source, self._preprocessor, self._room = source, preprocessor, room
+    def __init__(self, source: Source, preprocessor: Preprocessor, capacity: int = 0) -> None:
+        self._source, self._preprocessor, self._capacity = source, preprocessor, capacity
         self._kept: OrderedDict[int, tuple[NDArray[Any], Floats]] = OrderedDict()
         self._taken = 0
         self._lock = Lock()
 
     def load(self, index: int) -> tuple[NDArray[Any], Floats]:
-        """One image: whole, as `Source.read` gives it, and as the net's input, as a scan has it.
+        """Load one image: as `Source.read` returns it, and as the net's input in a scan.
 
         Neither array may be written to.
 
         Raises
         ------
         ImageError
-            It is damaged, or gone.
+            The image is damaged or missing.
         """
         with self._lock:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
         image = small = self._source.read(index)
-        side = least_side(self._preprocessor)
+        side = min_side(self._preprocessor)
         if min(image.shape[:2]) >= 2 * side:  # the scan may have read a smaller copy
             small = self._source.read_small(index, side)
-        found = image, as_input(small, self._source, self._preprocessor)
+        found = image, to_input(small, self._source, self._preprocessor)
         self._keep(index, found)
         return found
 
     def _keep(self, index: int, found: tuple[NDArray[Any], Floats]) -> None:
         with self._lock:
-            if index in self._kept or _size(found) > self._room:
+            if index in self._kept or _size(found) > self._capacity:
                 return
             self._kept[index] = found
             self._taken += _size(found)
-            while self._taken > self._room:
+            while self._taken > self._capacity:
                 _, dropped = self._kept.popitem(last=False)
                 self._taken -= _size(dropped)
 
 
-def usual_room(processes: int = 1) -> int:
-    """Bytes for decoded images in each of so many processes of this machine."""
+def default_cache_size(processes: int = 1) -> int:
+    """The capacity, in bytes, of each cache if `processes` on this machine have one."""
     free = NumpyOps().free_memory()
     return UNKNOWN if free is None else min(MOST, free // SHARE // processes)
 

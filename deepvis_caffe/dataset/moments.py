@@ -1,8 +1,8 @@
-"""Mean and spread that merge: ``(count, mean, sum of squared differences)``, float64.
+"""Moments that merge: ``(count, mean, sums of squared differences)`` of parts -> of the whole.
 
-Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance": differences are always
-taken from a mean that is near, so nothing cancels, however far from 0 the values lie. The same
-holds for pairs of units, whose sums of products give their correlation.
+Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Differences are always
+taken from a nearby mean, so nothing cancels, however far from 0 the values are. The same is done
+for pairs of units, whose sums of products `deepvis_caffe.dataset.correlation` needs.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
-ROUNDING = 2e-7  # of a mean that was taken in float32
+ROUNDING = 2e-7  # the relative error of a mean taken in float32
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of C units, over `count` values of each.
+    """The moments of C units, over `count` values of each.
 
     Attributes
     ----------
     count
-        Values a unit.
+        Values per unit.
     mean
         (C,).
     squares
-        (C,), the sum over values of the squared difference from the mean.
+        (C,), the sum of squared differences from the mean.
     products
-        (C, C), the sum of products of two units' differences; None where it is not kept.
+        (C, C), the sums of products of two units' differences from their means; None if not kept.
     """
 
     count: int
@@ -40,7 +40,7 @@ class Moments:
 
     @classmethod
     def empty(cls, units: int, products: bool = False) -> Moments:
-        """Of no values."""
+        """Moments of no values."""
         zeros = np.zeros(units)
         return cls(0, zeros, zeros, np.zeros((units, units)) if products else None)
 
@@ -52,16 +52,16 @@ class Moments:
         squares: NDArray[np.float32],
         products: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     ) -> Moments:
-        """From each image's own.
+        """Moments of N images, from those of each image.
 
         Parameters
         ----------
         count
-            Values that an image has for a unit.
+            Values per unit and image.
         means, squares
             (N, C), each image's mean, and its sum of squared differences from that.
         products
-            Over all N images: sums of products of two units' differences from the origin, (C, C),
+            Over all N images: sums of products of two units' differences from an origin, (C, C),
             and that origin, (C,), which is near the mean.
         """
         each, total = means.astype(np.float64), count * len(means)
@@ -75,7 +75,7 @@ class Moments:
         return cls(total, mean, squares.astype(np.float64).sum(axis=0) + between, cross)
 
     def merged(self, other: Moments) -> Moments:
-        """Over the values of both."""
+        """The moments over the values of both."""
         count = self.count + other.count
         if not count:
             return self
@@ -92,13 +92,9 @@ class Moments:
         )
 
     def deviation(self) -> Doubles:
-        """Standard deviation of each unit, over all values as they are (no N - 1)."""
+        """The standard deviation of each unit, (C,), normalized by N."""
         return np.sqrt(self.squares / max(self.count, 1))
 
-    def correlation(self) -> Doubles | None:
-        """Pearson's, (C, C); NaN with a unit that never changes, to the rounding of float32."""
-        if self.products is None:
-            return None
-        spread = np.sqrt(np.maximum(np.diag(self.products), 0))
-        spread[self.deviation() <= ROUNDING * np.abs(self.mean)] = np.nan
-        return np.clip(self.products / np.outer(spread, spread), -1, 1)
+    def constant(self) -> NDArray[np.bool_]:
+        """The units that never change, (C,) bool, up to the rounding of float32."""
+        return np.asarray(self.deviation() <= ROUNDING * np.abs(self.mean))

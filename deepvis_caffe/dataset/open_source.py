@@ -1,4 +1,4 @@
-"""One call from a path to images: ``open_source(path) -> Source``."""
+"""``open_source(path) -> Source``: images from a path of any kind."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from deepvis_caffe.errors import ImageError
 
 
 def open_source(path: Path, class_folders: bool = False) -> Source:
-    """The images at a path, whatever it is.
+    """Open the images at a path.
 
     Parameters
     ----------
     path
-        A folder of images, at any depth; a folder that is an LMDB; an HDF5 file; a video; or a
-        text file that lists images, with the numbers of their classes or without, or HDF5 files.
+        A folder of images, searched recursively; an LMDB folder; an HDF5 file; a video; a text
+        file that lists images, optionally with class numbers; or one that lists HDF5 files.
     class_folders
-        Whether the folders in a folder of images are its classes.
+        Whether the subfolders of a folder of images are its classes.
 
     Raises
     ------
     ImageError
-        There is nothing, or no images in it.
+        There is nothing at the path, or it holds no images.
     """
     if path.is_dir():
         if (path / "data.mdb").is_file():
@@ -44,7 +44,7 @@ def open_source(path: Path, class_folders: bool = False) -> Source:
 
 
 def _first_names(path: Path) -> list[str]:
-    """The lines of a list of HDF5 files; of any other list its first line."""
+    """All lines of a list of HDF5 files; only the first line of any other list."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline().strip()

@@ -1,7 +1,7 @@
-"""What is read of a layer for a batch, on the engine's device: ``(ops, value) -> Reduction``.
+"""Reductions: ``(ops, a layer's value for a batch) -> Reduction``, on the engine's device.
 
-Written against the namespace that numpy and torch share, see `deepvis_caffe.engines.arrays`: a
-layer's value is large, what is kept of it small, and only that comes to the host.
+A layer's value is large, and what a scan keeps of it is small; only that is copied to the host.
+Written in the namespace that numpy and torch share, see `deepvis_caffe.engines.arrays`.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import ModelError
 
-# Values that are worked on at a time in the host's memory: what is in between stays in a core's
-# caches. A whole batch of a first layer is ten times too large, and takes five times as long.
+# Values reduced at a time on the host, so that intermediate results stay in a core's caches. A
+# whole batch of a first layer is ten times too large for them, and takes five times as long.
 BLOCK = 2**19
-# How many times the spread of a unit's values may be surpassed by their mean, both squared, before
-# the difference of sums of squares, which needs one pass less, loses too much to rounding.
+# The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
+# mean(x)^2 is more than this many times the variance: then rounding would lose too much.
 FAR = 8.0
 
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Per image and unit, (N, C), on the host.
+    """What is kept of a layer for N images and C units, (N, C) each, on the host.
 
     Attributes
     ----------
     count
-        Positions of a unit's map.
+        Positions in a unit's map.
     high
         The largest value.
     position
-        The first position that has it, where it is over the threshold; else 0.
+        The first position of the largest value, if that is above the threshold; otherwise 0.
     mean, squares
         The mean, and the sum of squared differences from it.
     zeros
-        How many values are exactly 0.
+        The number of values that are exactly 0.
     products
         Over all images together: (C, C) sums of products of two units' differences from an origin,
-        and that origin (C,); None where they are not wanted.
+        and that origin (C,); None unless asked for.
     """
 
     count: int
@@ -56,7 +56,7 @@ class Reduction:
     products: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def finite(self) -> NDArray[np.bool_]:
-        """(N,): whether all that is known of an image is a number."""
+        """(N,) bool: the images whose values are all finite."""
         return np.asarray((np.isfinite(self.high) & np.isfinite(self.squares)).all(axis=1))
 
 
@@ -68,7 +68,7 @@ def reduce_value(
     correlation: bool = False,
     helpers: Executor | None = None,
 ) -> Reduction:
-    """Read what is wanted of a layer's value.
+    """Reduce a layer's value.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def reduce_value(
     value
         The engine's own array, (N, C) or (N, C, ...).
     images
-        How many of the N are wanted, the first ones; the others only fill the batch.
+        How many of the N count, from the first; the others only fill the batch.
     threshold
-        (C,): where nothing higher is found the position is not looked for, which takes longer than
-        to find the maximum.
+        (C,): a maximum that is not above it gets no position, as finding the position takes longer
+        than finding the maximum.
     correlation
-        Whether `products` are wanted.
+        Whether to compute `products`.
     helpers
         Threads that share the work; see `ArrayOps.helpers`.
     """
@@ -108,9 +108,9 @@ def reduce_value(
 def _reduce_block(
     ops: ArrayOps, threshold: NDArray[np.float32] | None, flat: Any
 ) -> tuple[NDArray[Any], ...]:
-    """Of (N, C, P): maximum, mean, squares, how many are not 0, and position.
+    """Maximum, mean, squares, number of nonzeros and position of (N, C, P), each (N, C).
 
-    Values that are no numbers, or whose squares are too large, make no noise: they are found out.
+    Without warnings of overflow: values that are not finite are reported later.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return _reduced(ops, threshold, flat)
@@ -123,7 +123,7 @@ def _reduced(
     total = ops.numpy(flat.sum(axis=2)).astype(np.float64)
     work = flat * flat
     power = ops.numpy(work.sum(axis=2)).astype(np.float64)
-    # A comparison's own result would be counted in 64-bit integers, which takes four times as long.
+    # Into floats: counting a comparison's booleans goes through 64-bit integers, four times slower.
     nonzeros = ops.numpy(ops.xp.not_equal(flat, 0, out=work).sum(axis=2))
     mean = total / flat.shape[2]
     about_zero = total * mean
@@ -143,18 +143,18 @@ def _reduced(
 
 
 def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
-    """Those maps of (N, C, P) that are wanted, (M, P)."""
+    """The maps of (N, C, P) that are `wanted` (N, C), as (M, P)."""
     image, unit = (ops.asarray(index, np.int64) for index in np.nonzero(wanted))
     return flat[image, unit]
 
 
 def check_readable(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape of a layer's value for one image.
+    """The shape of a layer's value for one image, from that for a batch.
 
     Raises
     ------
     ModelError
-        It is not known, or has no axis of units.
+        It is unknown, or has no axis of units.
     """
     if shape is None or len(shape) < 2:
         raise ModelError(

@@ -1,12 +1,12 @@
-"""One pass of some images through a net: ``(net, source, params, indices) -> Scan``. Scans merge.
+"""A pass over images: ``(net, source, params, indices) -> Scan``. Scans merge.
 
-On a GPU, or in Caffe, one batch runs at a time, and processes decode the next ones beside it, or
-threads where there are few. The embedded engine on a CPU has a lane for each core: a thread that
-decodes a batch, runs it and reads it alone. Cores that share one batch wait for each other at each
-of a net's layers.
+On a GPU, or in Caffe, one batch runs at a time, while processes (or, if there are few, threads)
+decode the next ones. The torch engine on a CPU runs several batches in parallel, one thread per
+core, each of which decodes, runs and reduces its batch alone: cores that share a batch would wait
+for each other at every layer.
 
-A scan of parts, merged, is the scan of the whole: the strongest images exactly, in whatever order
-the parts come; sums to the rounding of float64, and exactly so where parts come in one order.
+The merged scans of parts equal the scan of the whole: the top images exactly, whatever the order of
+the parts; sums up to the rounding of float64, and exactly if the parts are merged in one order.
 """
 
 from __future__ import annotations
@@ -26,38 +26,36 @@ from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.layer_scan import NONE, LayerScan
 from deepvis_caffe.dataset.loader import (
     Batch,
-    Floats,
     check_prepared,
-    in_order,
+    chunks,
     load_batch,
     load_batches,
-    pieces,
+    ordered_map,
 )
 from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.image import opencv_threads
-from deepvis_caffe.model.graph import Value
+from deepvis_caffe.image import Floats, opencv_threads
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
-# Values of the size of a net's largest that a lane holds at a time, roughly: a layer's two ends,
-# what is worked out of one, and what the system keeps of those before.
-HELD = 6
+# The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
+# and top, what the reduction makes of it, and memory not yet returned to the system.
+LIVE_VALUES = 6
 
 
 @dataclass(frozen=True)
-class Passed:
-    """A batch that has been read.
+class ReducedBatch:
+    """A batch after its pass.
 
     Attributes
     ----------
     indices, labels
-        Of each image that went through: its place in the source, and its class.
+        The index in the source and the class of each image that went through.
     parts
-        What was read of each layer.
+        What was kept of each layer, by name.
     skipped
-        (index, why) of the others.
+        (index, why) of the other images.
     """
 
     indices: tuple[int, ...]
@@ -74,33 +72,34 @@ def read_batches(
     threads: int,
     read: Read,
     decoders: Decoders | None = None,
-) -> Iterator[Passed]:
-    """Images of a source in order.
+) -> Iterator[ReducedBatch]:
+    """Send images of a source through a net, in order.
 
     Parameters
     ----------
     indices
-        Which.
+        Which images.
     batch_size
-        The most that run side by side.
+        The most images in a batch.
     threads
-        How many decode, or how many lanes there are; the results do not depend on it.
+        How many threads decode, or run batches in parallel; the results do not depend on it.
     read
-        ``read(x, helpers)`` runs images through the net, and returns what is kept of each layer;
-        `helpers` are threads that it may share its work with. Lanes call it side by side.
+        ``read(x, helpers)`` runs images through the net, and returns what is kept of each layer.
+        `helpers` are threads that it may share its work with. Several threads may call it.
     decoders
-        Processes that decode, of this source and size of batches, in place of threads.
+        Processes that decode instead of threads, for this source and batch size.
     """
     preprocessor = net.preprocessor
-    lanes = lanes_for(net, batch_size, threads)
-    if lanes > 1:
+    parallel = parallel_batches(net, batch_size, threads)
+    if parallel > 1:
 
-        def run(some: list[int]) -> Passed:
+        def run(some: list[int]) -> ReducedBatch:
             return _pass(load_batch(source, preprocessor, some), read)
 
-        with net.ops.helpers(lanes) as pool, opencv_threads(1):
-            for _, passed in in_order(run, pieces(indices, batch_size), pool, ahead=2 * lanes):
-                yield passed
+        with net.ops.helpers(parallel) as pool, opencv_threads(1):
+            every = chunks(indices, batch_size)
+            for _, batch in ordered_map(run, every, pool, ahead=2 * parallel):
+                yield batch
         return
     shared = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
     if decoders:
@@ -108,21 +107,21 @@ def read_batches(
     else:
         batches = load_batches(source, preprocessor, indices, batch_size, threads)
     with shared as helpers, closing(batches):
-        for batch in batches:
-            yield _pass(batch, read, helpers)
+        for loaded in batches:
+            yield _pass(loaded, read, helpers)
 
 
-def lanes_for(net: Net, batch_size: int, threads: int) -> int:
-    """How many batches run side by side: as many as threads, where the memory is there for them."""
+def parallel_batches(net: Net, batch_size: int, threads: int) -> int:
+    """How many batches run in parallel: one per thread, as far as memory allows."""
     free = net.ops.free_memory()
     if not net.reentrant or free is None:
         return threads if net.reentrant else 1
     largest = max((prod(shape[1:]) for shape in net.shapes.values()), default=1)
-    return max(1, min(threads, free // (HELD * 4 * batch_size * largest)))
+    return max(1, min(threads, free // (LIVE_VALUES * 4 * batch_size * largest)))
 
 
-def _pass(batch: Batch, read: Read, helpers: Executor | None = None) -> Passed:
-    """Read a batch without those of its images whose activations are no numbers."""
+def _pass(batch: Batch, read: Read, helpers: Executor | None = None) -> ReducedBatch:
+    """Run a batch, leaving out images whose activations are not finite."""
     keep, skipped = list(range(len(batch.indices))), list(batch.skipped)
     parts: dict[str, Reduction] = {}
     while keep:
@@ -136,11 +135,11 @@ def _pass(batch: Batch, read: Read, helpers: Executor | None = None) -> Passed:
         keep = [index for place, index in enumerate(keep) if place not in wrong]
     indices = tuple(batch.indices[place] for place in keep)
     labels = tuple(batch.labels[place] for place in keep)
-    return Passed(indices, labels, parts, tuple(skipped))
+    return ReducedBatch(indices, labels, parts, tuple(skipped))
 
 
 def first_not_finite(parts: Mapping[str, Reduction]) -> dict[int, str]:
-    """Images whose activations are no numbers, each with the first layer where that is so."""
+    """The images with activations that are not finite, each with the first such layer."""
     wrong: dict[int, str] = {}
     for name, part in parts.items():
         for place in np.flatnonzero(~part.finite()):
@@ -158,13 +157,13 @@ class ScanParams:
     Parameters
     ----------
     layers
-        Names of layers, or blobs; of each the values that the next layer sees, after any layer that
-        works in place. By default `learned_layers`.
+        Names of layers or blobs, whose activations are read. ``name:raw`` reads the values before
+        any in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
     count
-        Strongest images of each unit.
+        Top images to keep of each unit.
     correlation
-        Whether to keep what the correlation between a layer's units takes: memory and time of the
-        square of their number.
+        Whether to keep what the correlation between a layer's units needs. Memory and time grow
+        with the square of their number.
 
     Raises
     ------
@@ -181,53 +180,47 @@ class ScanParams:
             raise SettingsError(f"the number of top images must be at least 1; got {self.count}")
 
     def for_net(self, net: Net) -> ScanParams:
-        """The same, with its layers named and known to be readable.
+        """These parameters with the layers filled in, and checked against a net.
 
         Raises
         ------
         UnknownNameError, ModelError
-            The net has no such layer, or it has no units.
+            The net has no such layer, or the layer has no units.
         """
         layers = self.layers or learned_layers(net)
         for name in layers:
-            check_readable(name, net.shapes.get(value_of(net, name)))
+            check_readable(name, net.shapes.get(net.model.graph.activation(name)))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 
 
-def usual_batch(net: Net) -> int:
-    """Images that run side by side: what a core's caches hold best, or what keeps a GPU busy."""
+def default_batch_size(net: Net) -> int:
+    """Images in a batch: as many as fit a core's caches best, or keep a GPU busy."""
     return 8 if net.ops.on_host else 64
 
 
 def learned_layers(net: Net) -> tuple[str, ...]:
-    """Layers whose units nobody else has: others hand the same ones on."""
+    """The layers with units of their own; all others pass on units of layers below."""
     learned = ("Convolution", "Deconvolution", "InnerProduct")
     return tuple(one.name for one in net.layers if one.weights and one.type in learned)
 
 
-def value_of(net: Net, name: str) -> Value:
-    """The value that is read for a layer's name: its blob's final one."""
-    graph = net.model.graph
-    return graph.final(graph.seed(name).blob)
-
-
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What a pass found.
+    """The result of a pass.
 
     Attributes
     ----------
     layers
-        By name, as asked for.
+        By the names in `ScanParams.layers`.
     names
-        Of the images that are among any unit's strongest, ascending; the layers number images by
-        their place in it.
+        The names of the images that are a top image of any unit, ascending. The layers refer to
+        images by their index in it.
     labels
-        int64, the class of each of them; `NO_LABEL` where it has none.
+        int64, the class of each of these; `NO_LABEL` where it has none.
     images
-        How many images went through the net.
+        The number of images that went through the net.
     skipped
-        The others: name, and why.
+        The name of each other image, and why it was skipped.
     """
 
     layers: Mapping[str, LayerScan]
@@ -241,7 +234,7 @@ class Scan:
         """Over no images."""
         layers = {
             name: LayerScan.empty(
-                check_readable(name, net.shapes.get(value_of(net, name))),
+                check_readable(name, net.shapes.get(net.model.graph.activation(name))),
                 params.count,
                 params.correlation,
             )
@@ -250,7 +243,7 @@ class Scan:
         return cls(layers, (), np.zeros(0, np.int64), 0, ())
 
     def merged(self, other: Scan) -> Scan:
-        """Over the images of both, none of which may be in both."""
+        """Over the images of both; no image may be in both."""
         names = np.array(sorted({*self.names, *other.names}), object)
         labels = np.full(len(names), NO_LABEL, np.int64)
         mine, theirs = (
@@ -270,7 +263,7 @@ class Scan:
         return Scan(layers, tuple(names), labels, images, skipped).trimmed()
 
     def trimmed(self) -> Scan:
-        """The same without the names of images that are nobody's strongest any more."""
+        """The same without the names of images that are no unit's top image."""
         used = np.zeros(len(self.names), bool)
         for layer in self.layers.values():
             image = layer.top.image
@@ -284,7 +277,7 @@ class Scan:
         )
 
     def label(self, image: int) -> int | None:
-        """The class of the image of that number."""
+        """The class of an image, by its index in `names`."""
         label = int(self.labels[image])
         return None if label == NO_LABEL else label
 
@@ -299,32 +292,32 @@ def scan_images(
     progress: Callable[[int], None] | None = None,
     decoders: Decoders | None = None,
 ) -> Scan:
-    """Send images through a net and keep what excites each unit most, with statistics.
+    """Send images through a net, and keep each unit's top images and statistics.
 
     Parameters
     ----------
     indices
         Which images of the source, ascending; all by default.
     batch_size
-        Images that run side by side; by default `usual_batch`. The last batch is filled up, so
-        that every image is computed in a batch of that size.
+        Images in a batch; `default_batch_size` by default. The last batch is filled up, so that
+        every image is computed in a batch of this size.
     threads
-        How many work on images; see `read_batches`.
+        See `read_batches`.
     progress
-        Called with the images that are done.
+        Called with the number of images done.
     decoders
-        Processes that decode; see `read_batches`.
+        See `read_batches`.
 
     Raises
     ------
     ImageError
-        The source holds inputs of another net.
+        The source holds prepared inputs that do not fit the net.
     UnknownNameError, ModelError
         See `ScanParams.for_net`.
     """
     params = params.for_net(net)
     check_prepared(source, net.preprocessor)
-    batch_size = batch_size or usual_batch(net)
+    batch_size = batch_size or default_batch_size(net)
     indices = range(len(source)) if indices is None else indices
     layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
     skipped: list[tuple[str, str]] = []
@@ -333,16 +326,16 @@ def scan_images(
     def read(x: Floats, helpers: Executor | None) -> dict[str, Reduction]:
         return read_layers(net, x, params, batch_size, layers, helpers)
 
-    for passed in read_batches(net, source, indices, batch_size, threads, read, decoders):
-        skipped += [(source.names[index], why) for index, why in passed.skipped]
-        if passed.indices:
-            images = np.arange(len(numbers), len(numbers) + len(passed.indices))
-            own = np.array([NO_LABEL if one is None else one for one in passed.labels], np.int64)
-            for name, part in passed.parts.items():
+    for batch in read_batches(net, source, indices, batch_size, threads, read, decoders):
+        skipped += [(source.names[index], why) for index, why in batch.skipped]
+        if batch.indices:
+            images = np.arange(len(numbers), len(numbers) + len(batch.indices))
+            own = np.array([NO_LABEL if one is None else one for one in batch.labels], np.int64)
+            for name, part in batch.parts.items():
                 layers[name] = layers[name].with_batch(part, images, own, own != NO_LABEL)
-            numbers += passed.indices
+            numbers += batch.indices
             labels += own.tolist()
-        done += len(passed.indices) + len(passed.skipped)
+        done += len(batch.indices) + len(batch.skipped)
         if progress:
             progress(done)
     names = tuple(source.names[index] for index in numbers)
@@ -358,12 +351,12 @@ def read_layers(
     before: Mapping[str, LayerScan],
     helpers: Executor | None = None,
 ) -> dict[str, Reduction]:
-    """What is kept of each layer for images `x`, at most `batch_size` of them.
+    """Run images `x`, at most `batch_size` of them, and reduce each layer.
 
     Parameters
     ----------
     before
-        What was found in images before these, not necessarily all of them.
+        What was found in images before these, though not necessarily in all of them.
     helpers
         See `ArrayOps.helpers`.
     """
@@ -373,8 +366,8 @@ def read_layers(
     inputs = {net.image_input(): x}
     for name, shape in net.inputs.items():
         inputs.setdefault(name, np.zeros((batch_size, *shape[1:]), np.float32))
-    blobs = {name: value_of(net, name).blob for name in params.layers}
-    # The images come in order, so a later one is kept only if it is higher than the last kept.
+    blobs = {name: net.model.graph.activation_name(name) for name in params.layers}
+    # Images come in order, so a later one is kept only if it is higher than the lowest one kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
 
     def reducer(blob: str, value: Any) -> Reduction:
@@ -385,5 +378,5 @@ def read_layers(
 
 
 def merge(scans: Sequence[Scan]) -> Scan:
-    """Scans of parts as one, in the order given."""
+    """Merge scans of parts, in the order given."""
     return functools.reduce(Scan.merged, scans)

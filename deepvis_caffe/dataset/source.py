@@ -1,37 +1,37 @@
-"""Where images come from: ``Source``: names in order, and ``index -> picture``.
+"""Sources of images: ``Source``: sorted names, and ``index -> picture``.
 
-A source's images are always in the order of their names, so that an image's index says how ties
-are broken, whatever the folder, database or file listed first.
+A source's images are always sorted by name, whatever the order in the folder, database or list. So
+ties between equal activations are broken the same way everywhere: by the index.
 """
 
 from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
-
-Progress = Callable[[int, int], None]
+from deepvis_caffe.progress import ProgressCallback
 
 
 class Source(abc.ABC):
-    """Images by index, each with a name that is its own.
+    """Images by index, each with a unique name.
 
-    Any number of threads may read at a time; other processes get a pickle.
+    Any number of threads may read at the same time. A source can be pickled, for other processes.
 
     Attributes
     ----------
     names
-        Of every image, ascending, each once.
+        The name of every image, sorted, without duplicates.
     prepared
-        Whether :meth:`read` gives the net's input, (C, H, W), in place of pictures.
+        Whether :meth:`read` returns the net's input, (C, H, W), instead of pictures.
     in_one_stream
-        Whether images are read one after another: several readers would each read all of them.
+        Whether images can only be read one after another, as the frames of a video: several
+        readers would each read all of it.
     """
 
     kind: ClassVar[str]
@@ -44,61 +44,61 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, index: int) -> NDArray[Any]:
-        """One picture, RGB, as `Preprocessor` takes it; or the net's input where it is `prepared`.
+        """Read one picture, RGB, as `Preprocessor` takes it; or the net's input if `prepared`.
 
         Raises
         ------
         ImageError
-            It is damaged, or gone.
+            The image is damaged or missing.
         """
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
-        """As :meth:`read`; perhaps a smaller copy, neither side of which is shorter than `side`."""
+        """As :meth:`read`, or a smaller copy neither side of which is shorter than `side`."""
         return self.read(index)
 
     @abc.abstractmethod
     def label(self, index: int) -> int | None:
-        """The number of its class, None where that is not known."""
+        """The number of the image's class; None if unknown."""
 
     @abc.abstractmethod
     def content(self, index: int) -> bytes:
-        """What it is made of: the same bytes are the same image.
+        """Bytes that identify the image: equal bytes are the same image.
 
         Raises
         ------
         ImageError
-            It is gone.
+            The image is missing.
         """
 
     def size(self, index: int) -> int | None:
-        """Bytes of its :meth:`content`, where that is known without reading it."""
+        """The length of :meth:`content`, if known without reading it."""
         return None
 
     def file(self, index: int) -> Path | None:
-        """The file that this image is, whole; None where it is a part of one."""
+        """The file that holds this image and nothing else; None if there is none."""
         return None
 
     def signature(self) -> str:
-        """A digest that another listing of images does not have."""
+        """A digest of the names, sizes and labels, which identifies the set of images."""
         digest = hashlib.blake2b(self.kind.encode(), digest_size=16)
         for index, name in enumerate(self.names):
             digest.update(f"{name}\0{self.size(index)}\0{self._known_label(index)}\n".encode())
         return digest.hexdigest()
 
     def _known_label(self, index: int) -> int | None:
-        """Its label, where that is known without reading it."""
+        """The label, if known without reading the image."""
         return self.label(index)
 
 
 class Selection(Source):
-    """Some images of a source.
+    """Some of the images of a source.
 
     Parameters
     ----------
     source
-        All of them.
+        All images.
     indices
-        Which, ascending.
+        Those to keep, ascending.
     """
 
     kind = "selection"
@@ -109,27 +109,27 @@ class Selection(Source):
         self.names = [source.names[index] for index in self._indices]
 
     def read(self, index: int) -> NDArray[Any]:
-        """As the source's."""
+        """As in the source."""
         return self._source.read(self._indices[index])
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
-        """As the source's."""
+        """As in the source."""
         return self._source.read_small(self._indices[index], side)
 
     def label(self, index: int) -> int | None:
-        """As the source's."""
+        """As in the source."""
         return self._source.label(self._indices[index])
 
     def content(self, index: int) -> bytes:
-        """As the source's."""
+        """As in the source."""
         return self._source.content(self._indices[index])
 
     def size(self, index: int) -> int | None:
-        """As the source's."""
+        """As in the source."""
         return self._source.size(self._indices[index])
 
     def file(self, index: int) -> Path | None:
-        """As the source's."""
+        """As in the source."""
         return self._source.file(self._indices[index])
 
     def _known_label(self, index: int) -> int | None:
@@ -142,23 +142,23 @@ def every(source: Source, step: int) -> Source:
 
 
 def unique(
-    source: Source, progress: Progress | None = None
+    source: Source, progress: ProgressCallback | None = None
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
-    """The source without exact duplicates, of which the first name stays.
+    """Remove exact duplicates from a source, keeping the first name of each.
 
-    Only images whose content has the size of another's are read.
+    Only images that have the same size in bytes as another one are read.
 
     Parameters
     ----------
     progress
-        Called with the images that were looked at and that there are.
+        Called with the number of images compared, and of all images.
 
     Returns
     -------
     source
-        The images that stay; those that cannot be read are among them, so that they are reported.
+        The remaining images. Those that cannot be read are among them, so that they get reported.
     dropped
-        The name of each duplicate, and of the image that it is the same as.
+        The name of each duplicate, and of the image that it equals.
     """
     sizes: dict[int | None, int] = {}
     for index in range(len(source)):

@@ -1,10 +1,13 @@
-"""What a dataset says of one unit, ready to be shown: ``(scan, layer, unit) -> UnitStatistics``.
+"""Statistics of units over a dataset: ``(scan, layer, unit) -> UnitStatistics``, and CSV tables.
 
 Selectivity is the class selectivity index of Morcos et al. 2018, "On the importance of single
-directions for generalization": (most - rest) / (most + rest), where `most` is the mean activation
-over the images of the class that excites the unit most, and `rest` the mean of the other classes'
-means. It is between 0 and 1 for units that are never negative, as behind a ReLU, and not defined
-for others.
+directions for generalization"::
+
+    (most - rest) / (most + rest)
+
+where `most` is the mean activation over the images of the class with the highest mean, and `rest`
+the mean of the other classes' means. It is between 0 and 1 for units that are never negative, as
+behind a ReLU, and undefined for others.
 """
 
 from __future__ import annotations
@@ -18,16 +21,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.correlation import Pairs, strongest
-from deepvis_caffe.dataset.layer_scan import EDGES, NONE, Classes, LayerScan
-from deepvis_caffe.dataset.moments import ROUNDING, Moments
+from deepvis_caffe.dataset.correlation import Pairs, nearest, related
+from deepvis_caffe.dataset.layer_scan import EDGES, NONE, Classes
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.model.labels import Labels, label_of
 
 MOST_ALIKE = 3
-MOST_RELATED = 6  # either way
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Bars:
     Attributes
     ----------
     counts
-        Images in each bin; empty where there were none.
+        Images in each bin; empty if there were none.
     edges
         One more than there are bins; the first may be -inf and the last inf, see
         `deepvis_caffe.dataset.layer_scan`.
@@ -58,18 +59,18 @@ class UnitStatistics:
     mean, deviation
         Over every position of every image.
     zeros
-        Share of those values that are exactly 0.
+        Fraction of those values that are exactly 0.
     active
-        Share of images in which it is above 0 somewhere.
+        Fraction of images in which the unit is above 0 somewhere.
     lowest, highest
-        Of the images' strongest activations.
+        Of the images' highest activations.
     dead
-        Whether it is above 0 in no image.
+        Whether the unit is above 0 in no image.
     bars
-        Of the images' strongest activations.
+        Histogram of the images' highest activations.
     together, apart
-        The units of the layer that rise with it, and those that fall where it rises, and Pearson's
-        correlation, the closest first; empty where that was not kept.
+        The units of the layer that rise with it, and those that fall when it rises, each with
+        Pearson's r, the strongest first; empty if the correlation was not kept.
     """
 
     images: int
@@ -86,13 +87,13 @@ class UnitStatistics:
 
     @property
     def alike(self) -> Pairs:
-        """The few that it goes with most, either way."""
+        """The few units of strongest correlation, of either sign."""
         closest = sorted((*self.together, *self.apart), key=lambda pair: -abs(pair[1]))
-        return tuple(closest[:MOST_ALIKE])  # a sort that keeps together before apart
+        return tuple(closest[:MOST_ALIKE])  # a stable sort: of equals `together` first
 
 
 def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
-    """What a scan says of one unit of one of its layers."""
+    """The statistics of one unit, from a scan."""
     found = scan.layers[layer]
     together, apart = related(found.moments, unit)
     return UnitStatistics(
@@ -111,7 +112,7 @@ def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
 
 
 def bars_of(histogram: NDArray[np.int64]) -> Bars:
-    """The part of a histogram, (`BINS`,), that has anything in it."""
+    """A histogram, (`BINS`,), without the empty bins at its ends."""
     used = np.flatnonzero(histogram)
     if not len(used):
         return Bars((), ())
@@ -119,42 +120,31 @@ def bars_of(histogram: NDArray[np.int64]) -> Bars:
     return Bars(tuple(histogram[first:last].tolist()), tuple(EDGES[first : last + 1].tolist()))
 
 
-def related(moments: Moments, unit: int, count: int = MOST_RELATED) -> tuple[Pairs, Pairs]:
-    """The units that rise with one, and that fall where it rises, from one row of the products."""
-    if moments.products is None:
-        return (), ()
-    spread = np.sqrt(np.maximum(np.diag(moments.products), 0))
-    spread[moments.deviation() <= ROUNDING * np.abs(moments.mean)] = np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        row = np.clip(moments.products[unit] / (spread[unit] * spread), -1, 1)
-    return strongest(row, unit, count, 1), strongest(row, unit, count, -1)
-
-
 @dataclass(frozen=True)
 class UnitRow:
-    """One unit over a dataset.
+    """One unit over a dataset, a row of the table.
 
     Attributes
     ----------
     unit, label
-        Which, and its name.
+        Its number and its name.
     mean, deviation
         Over every position of every image.
     zeros
-        Share of those values that are exactly 0.
+        Fraction of those values that are exactly 0.
     active
-        Share of images in which it is above 0 somewhere.
+        Fraction of images in which the unit is above 0 somewhere.
     highest
-        The strongest activation, in `image`.
+        The highest activation, in `image`.
     image
-        The name of that image; empty where there is none.
+        The name of that image; empty if there is none.
     dead
-        Whether it is above 0 in no image.
+        Whether the unit is above 0 in no image.
     nearest, correlation
-        The unit of the layer that it goes with most, either way, and how: Pearson's correlation
-        over all positions and images. None where that was not kept, or it never changes.
+        The unit of the layer with the strongest correlation, of either sign, and Pearson's r. None
+        if the correlation was not kept or the unit never changes.
     selectivity, best_class
-        See above; None without classes, or where it is not defined.
+        See the top of this module; None without classes, or where it is undefined.
     """
 
     unit: int
@@ -176,7 +166,7 @@ def unit_rows(scan: Scan, layer: str, labels: Labels = ()) -> list[UnitRow]:
     """Statistics of every unit of a layer."""
     found = scan.layers[layer]
     deviation, zeros = found.moments.deviation(), found.zeros / max(found.moments.count, 1)
-    nearest, correlation = _nearest(found)
+    closest, correlation = nearest(found.moments)
     index, best = selectivity(found.classes, found.moments.mean)
     rows = []
     for unit in range(found.units):
@@ -192,7 +182,7 @@ def unit_rows(scan: Scan, layer: str, labels: Labels = ()) -> list[UnitRow]:
                 highest=float(found.high[unit]),
                 image=scan.names[image] if image != NONE else "",
                 dead=bool(found.active[unit] == 0),
-                nearest=None if math.isnan(correlation[unit]) else int(nearest[unit]),
+                nearest=None if math.isnan(correlation[unit]) else int(closest[unit]),
                 correlation=_number(correlation[unit]),
                 selectivity=_number(index[unit]),
                 best_class=None if best[unit] is None else best[unit],
@@ -204,7 +194,7 @@ def unit_rows(scan: Scan, layer: str, labels: Labels = ()) -> list[UnitRow]:
 def selectivity(
     classes: Classes, mean: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], list[int | None]]:
-    """Each unit's class selectivity index, and the class that excites it most.
+    """Each unit's class selectivity index, and its class of highest mean activation.
 
     Parameters
     ----------
@@ -214,7 +204,7 @@ def selectivity(
     Returns
     -------
     index
-        float64 (C,), NaN where it is not defined.
+        float64 (C,), NaN where it is undefined.
     best
         The label of that class; None without classes.
     """
@@ -232,7 +222,7 @@ def selectivity(
 
 
 def write_table(path: Path, rows: Sequence[UnitRow]) -> Path:
-    """Write a CSV file, a row a unit; what is not known is empty.
+    """Write a CSV file with a row per unit; unknown values are empty.
 
     Raises
     ------
@@ -244,7 +234,7 @@ def write_table(path: Path, rows: Sequence[UnitRow]) -> Path:
 
 
 def write_skipped(path: Path, scan: Scan) -> Path:
-    """Write the images that could not be used, and why, as a CSV file."""
+    """Write a CSV file of the images that were skipped, and why."""
     return write_csv(path, ["image", "why"], scan.skipped)
 
 
@@ -254,7 +244,7 @@ def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
     Parameters
     ----------
     rows
-        Of any number, each as long as `head`.
+        Any number of rows, each as long as `head`.
 
     Raises
     ------
@@ -270,18 +260,6 @@ def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
     return path
-
-
-def _nearest(layer: LayerScan) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each unit the other one that it goes with most, and their correlation, or NaN."""
-    full = layer.moments.correlation()
-    units = layer.units
-    if full is None or units < 2:
-        return np.zeros(units, np.int64), np.full(units, np.nan)
-    others = np.where(np.eye(units, dtype=bool), np.nan, full)
-    strength = np.where(np.isnan(others), -1, np.abs(others))
-    nearest = strength.argmax(axis=1)
-    return nearest, others[np.arange(units), nearest]
 
 
 def _number(value: float) -> float | None:

@@ -1,34 +1,35 @@
-"""Few photographs as many images: overlapping square views of each, at several scales, in files.
+"""Tiles: a few photographs cut into many images, ``photographs -> Files``.
 
-A view's name says what it is of: ``coffee_0200_0100_0133.png`` is the photograph ``coffee`` from
-row 200 and column 100, 133 pixels a side.
+Tiles are overlapping squares at several scales. The name of a tile says where it was cut:
+``coffee_0200_0100_0133.png`` is from the photograph ``coffee``, at row 200 and column 100, with
+sides of 133 pixels.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deepvis_caffe.dataset.image_files import Files
 from deepvis_caffe.dataset.top_images import Box
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, write_image
+from deepvis_caffe.progress import ProgressCallback
 
-PARTS = (1, 2, 3)  # of a photograph's shorter side, what a view is long
-SMALLEST = 96  # pixels; a view of fewer is a blur to most nets
+DIVISORS = (1, 2, 3)  # a tile's side is the photograph's shorter side divided by one of these
+SMALLEST = 96  # pixels; a smaller tile is too blurred for most nets
 NAME = re.compile(r"(.+)_(\d{4,})_(\d{4,})_(\d{4,})\.png")
 
 
-def view_boxes(height: int, width: int) -> list[Box]:
-    """Where the views of a photograph are, (top, left, bottom, right), the largest first.
+def tile_boxes(height: int, width: int) -> list[Box]:
+    """The tiles of a photograph, (top, left, bottom, right), the largest first.
 
-    At each scale they begin and end at the photograph's borders, and neighbours are half a side
-    apart or less.
+    At each scale they reach to the photograph's borders, and neighbors overlap by at least half.
     """
     shorter = min(height, width)
-    sides = [shorter // part for part in PARTS if part == 1 or shorter // part >= SMALLEST]
+    sides = [shorter // part for part in DIVISORS if part == 1 or shorter // part >= SMALLEST]
     return [
         (top, left, top + side, left + side)
         for side in sides
@@ -37,24 +38,24 @@ def view_boxes(height: int, width: int) -> list[Box]:
     ]
 
 
-def write_views(
+def write_tiles(
     photographs: Mapping[str, Picture],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Files:
-    """Cut photographs into views, as PNG files; those that are there are left alone.
+    """Cut photographs into tiles and write them as PNG files; existing files are kept.
 
     Parameters
     ----------
     photographs
         By name, (H, W, 3), RGB, uint8.
     progress
-        Called with the views that are there and that there will be.
+        Called with the number of tiles written, and of all tiles.
 
     Returns
     -------
     Files
-        The views, and no other files of that folder.
+        The tiles, and no other files in that folder.
 
     Raises
     ------
@@ -62,9 +63,9 @@ def write_views(
         A file cannot be written.
     """
     boxes = {
-        view_name(name, box): (name, box)
+        tile_name(name, box): (name, box)
         for name, photograph in photographs.items()
-        for box in view_boxes(*photograph.shape[:2])
+        for box in tile_boxes(*photograph.shape[:2])
     }
     for number, (file, (name, (top, left, bottom, right))) in enumerate(boxes.items(), 1):
         if not (folder / file).is_file():
@@ -74,28 +75,28 @@ def write_views(
     return Files(folder, dict.fromkeys(boxes))
 
 
-def view_name(photograph: str, box: Box) -> str:
-    """The name of a view's file."""
+def tile_name(photograph: str, box: Box) -> str:
+    """The file name of a tile."""
     top, left, bottom, _ = box
     return f"{photograph}_{top:04d}_{left:04d}_{bottom - top:04d}.png"
 
 
-def view_of(name: str) -> tuple[str, Box]:
-    """The photograph that a view is of, and its part of it.
+def parse_tile_name(name: str) -> tuple[str, Box]:
+    """The photograph's name and the box, from a tile's file name.
 
     Raises
     ------
     ImageError
-        It is not the name of a view.
+        It is not the name of a tile.
     """
     match = NAME.fullmatch(name)
     if match is None:
-        raise ImageError(f"{name} is not the name of a view, as photograph_0200_0100_0133.png is")
+        raise ImageError(f"{name} is not the name of a tile, as photograph_0200_0100_0133.png is")
     top, left, side = (int(part) for part in match.groups()[1:])
     return match[1], (top, left, top + side, left + side)
 
 
 def _starts(length: int, side: int) -> Iterator[int]:
-    """Where views of that side start along an axis."""
+    """Where tiles of that side start along an axis."""
     steps = math.ceil((length - side) / max(1, side // 2))
     return (step * (length - side) // max(1, steps) for step in range(steps + 1))

@@ -1,12 +1,10 @@
-"""Top images of a unit, cut to what it sees: ``(net, source, scan, layer, unit) -> examples``.
+"""Top images of a unit: ``(net, source, scan, layer, unit) -> examples``, cut to what it sees.
 
-All boxes are (top, left, bottom, right), ends excluded, and may reach beyond what they are of.
+A scan keeps, for each unit, the images with its highest activations. Each image is loaded again,
+its activation computed again (and compared with the scan's), and cropped to the receptive field of
+the position where the unit responds, with the saliency maps of that position.
 
-Where images are overlapping views of few photographs, or frames of a video, the nine strongest may
-be nine times one spot. Of those that overlap only the strongest stays: non-maximum suppression.
-
-Each activation is computed again from its image, so that a picture shows what made the number that
-is on record, or says that it does not.
+Boxes are (top, left, bottom, right), ends excluded, and may reach beyond the image.
 """
 
 from __future__ import annotations
@@ -22,41 +20,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.backward import saliency_maps_at
 from deepvis_caffe.dataset.layer_scan import NONE, Top
-from deepvis_caffe.dataset.loader import DecodedImages, Floats, in_order
-from deepvis_caffe.dataset.scan import Scan, value_of
+from deepvis_caffe.dataset.loader import ImageCache, ordered_map
+from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.image import Floats, Picture
+from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField
 
-Box = tuple[int, int, int, int]
-
 
 def place_of(shape: tuple[int, ...], position: int) -> tuple[int, ...]:
-    """One index an axis for a position of a unit's map, of a layer of that shape, (C, ...)."""
+    """The indices, one per axis, of a flat position on a unit's map; `shape` is (C, ...)."""
     return tuple(int(index) for index in np.unravel_index(position, shape[1:] or (1,)))[
         : len(shape) - 1
     ]
 
 
 def field_of(net: Net, layer: str) -> ReceptiveField | None:
-    """The receptive field of the value that is read for a layer; None where it is not known."""
-    return net.model.receptive_fields.get(value_of(net, layer))
+    """The receptive field of the value that a scan reads for a layer; None if unknown."""
+    return net.model.receptive_fields.get(net.model.graph.activation(layer))
 
 
 def seen_box(
     preprocessor: Preprocessor, field: ReceptiveField | None, place: tuple[int, ...]
 ) -> Box:
-    """What one position sees of the net's input, padding included.
+    """The box of the net's input that one position sees, padding included.
 
-    An axis along which it could see all of the input is all of the input: what it misses of that,
-    or sees of the padding, says little. So is the whole input where the layer has no map, or none
-    whose receptive field is known.
+    Along an axis where the receptive field is as large as the input, it is the whole axis: the part
+    that the position misses, or the padding that it sees, says little. It is the whole input for a
+    layer without a map, or with an unknown receptive field.
     """
     _, height, width = preprocessor.shape
     if field is None or len(place) != 2:
@@ -70,10 +67,10 @@ def seen_box(
 
 
 def picture_box(preprocessor: Preprocessor, box: Box, height: int, width: int) -> Box:
-    """The pixels of a picture of that size from which a box of the input is computed.
+    """The pixels, in a picture of that size, from which a box of the net's input is computed.
 
-    They are exactly those that `Preprocessor` averages, or interpolates between, for the box; one
-    in the padding stands for as many pixels as one inside.
+    Exactly those that `Preprocessor` averages, or interpolates between, for the box. A pixel in the
+    padding stands for as many pixels as one inside.
     """
     rows, columns = preprocessor.region(height, width)
     _, own_height, own_width = preprocessor.shape
@@ -83,22 +80,22 @@ def picture_box(preprocessor: Preprocessor, box: Box, height: int, width: int) -
 
 
 def _span(first: int, end: int, pixels: int, size: int) -> tuple[int, int]:
-    """Where `first` to `end` of an axis of `size` come from, of an axis of `pixels`."""
-    if pixels >= size:  # averaged over areas; whole numbers, so that nothing is rounded away
+    """The pixels, of an axis of `pixels`, that `first` to `end` of an axis of `size` come from."""
+    if pixels >= size:  # averaged over areas; in integers, to be exact
         return first * pixels // size, -(-end * pixels // size)
-    step = pixels / size  # interpolated between the centres of pixels
+    step = pixels / size  # interpolated between pixel centers
     return floor((first + 0.5) * step - 0.5), ceil((end - 0.5) * step - 0.5) + 1
 
 
 def cut(
     picture: NDArray[Any], box: Box, inside: Box | None = None, fill: int = 128
 ) -> NDArray[Any]:
-    """A box of a picture, (H, W, 3); what lies outside of it is gray.
+    """Cut a box out of a picture, (H, W, 3); pixels outside the picture are gray.
 
     Parameters
     ----------
     inside
-        What counts as the picture, where that is not all of it.
+        The box that counts as the picture; all of it by default.
     """
     top, left, bottom, right = box
     a, b, c, d = inside or (0, 0, *picture.shape[:2])
@@ -112,30 +109,33 @@ def cut(
     return out
 
 
-MOST = 0.25  # of the smaller one's area that two may share
+MAX_OVERLAP = 0.25  # of the smaller one's area, up to which two boxes are distinct
 
 
 def distinct(
-    net: Net, scan: Scan, layer: str, count: int, view_of: Callable[[str], tuple[str, Box]]
+    net: Net, scan: Scan, layer: str, count: int, tile_of: Callable[[str], tuple[str, Box]]
 ) -> Top:
-    """For each unit of a layer, its `count` strongest images that show different places.
+    """For each unit of a layer, the `count` top images that show different places.
+
+    Where images are overlapping tiles of a few photographs, or frames of a video, a unit's top
+    images may all show one spot. Of those that overlap only the highest is kept: non-maximum
+    suppression.
 
     Parameters
     ----------
     scan
-        Of this net, with more than `count` images of each unit; where too few of them are
-        distinct, there are fewer.
-    view_of
-        From an image's name to the photograph that it is a view of, and its part of that, (top,
-        left, bottom, right) in pixels.
+        Of this net, with more than `count` images per unit. If too few of them are distinct, fewer
+        are returned.
+    tile_of
+        Maps an image's name to the photograph that it was cut from and the box, in pixels.
     """
     found, field = scan.layers[layer], field_of(net, layer)
-    views = [view_of(name) for name in scan.names]
+    tiles = [tile_of(name) for name in scan.names]
     best = Top.empty(len(found.top.value), count)
 
     def seen(image: int, position: int) -> tuple[str, Box]:
-        """The photograph, and what of it the unit sees there."""
-        photograph, (top, left, bottom, right) = views[image]
+        """The photograph, and the box of it that the unit sees there."""
+        photograph, (top, left, bottom, right) = tiles[image]
         height, width = bottom - top, right - left
         box = seen_box(net.preprocessor, field, place_of(found.shape, position))
         a, b, c, d = picture_box(net.preprocessor, box, height, width)
@@ -149,7 +149,7 @@ def distinct(
             own = seen(int(images[rank]), int(found.top.position[unit, rank]))
             if len(kept) == count:
                 break
-            if all(name != own[0] or overlap(box, own[1]) <= MOST for name, box in kept):
+            if all(name != own[0] or overlap(box, own[1]) <= MAX_OVERLAP for name, box in kept):
                 for mine, all_of in (
                     (best.value, found.top.value),
                     (best.image, found.top.image),
@@ -161,39 +161,39 @@ def distinct(
 
 
 def overlap(one: Box, other: Box) -> float:
-    """The area that two boxes share, as a part of the smaller one's."""
+    """The area that two boxes share, as a fraction of the smaller one's area."""
     rows = min(one[2], other[2]) - max(one[0], other[0])
     columns = min(one[3], other[3]) - max(one[1], other[1])
     areas = [(bottom - top) * (right - left) for top, left, bottom, right in (one, other)]
     return max(rows, 0) * max(columns, 0) / max(1, min(areas))
 
 
-SMALL = 8  # windows that are this part of the input
-TOLERANCE = 1e-3  # of the value, or of the strongest of its unit: engines and batches round apart
+SMALL = 8  # a receptive field of at most the input's area divided by this is run in windows
+TOLERANCE = 1e-3  # relative to the activation, or the unit's highest: engines and batches round
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image that excites a unit, and where.
+    """One top image of a unit.
 
     Attributes
     ----------
     name, label
-        The image's, and the number of its class.
+        The image's name, and the number of its class.
     value
-        The activation, as on record and found again.
+        The activation, as in the scan.
     place
-        Where on the unit's map, (y, x); empty where it has none.
+        The position on the unit's map, (y, x); empty if it has no map.
     box
-        What the unit sees there of the net's input; it may reach into the padding.
+        The part of the net's input that the unit sees there; it may reach into the padding.
     picture_box
-        The pixels of the picture that this comes from; it may reach beyond them.
+        The pixels of the picture that `box` comes from; it may reach beyond the picture.
     crop
-        Those pixels, (h, w, 3); gray where there are none.
+        Those pixels, (h, w, 3); gray outside the picture.
     diffs
-        By backward mode: what of the input makes the unit answer, cut to `box`, 0 is mid-gray.
+        The saliency map by backward mode, cut to `box`; 0 is mid-gray.
     file
-        The file that the image is; None where it is a part of one.
+        The file that holds this image and nothing else; None if there is none.
     """
 
     name: str
@@ -215,30 +215,30 @@ def unit_examples(
     unit: int,
     modes: Sequence[str] = ("deconv",),
     threads: int = 1,
-    images: DecodedImages | None = None,
+    images: ImageCache | None = None,
 ) -> list[Example]:
-    """The strongest images of a unit, strongest first.
+    """The top images of a unit, highest activation first.
 
-    Images that the unit is silent for are none of them: those that leave it at the lowest that it
-    ever has, if that is not above 0.
+    Images that leave the unit silent are not among them: those at its lowest activation over the
+    whole scan, unless that is above 0.
 
     Parameters
     ----------
     source
-        The one that was scanned.
+        The images that were scanned.
     scan
         Of this net.
     modes
-        Of the diffs, see `deepvis_caffe.engines.rules`.
+        Backward modes of the saliency maps, see `deepvis_caffe.attribution.backward`.
     threads
-        How many decode images.
+        Number of threads that decode images.
     images
-        Those of `source`, where other units want some of them too.
+        A cache of `source`, to be shared between units.
 
     Raises
     ------
     ImageError
-        An image is gone, or has changed since the scan.
+        An image is missing, or has changed since the scan.
     """
     for mode in modes:
         check_mode(mode)
@@ -250,34 +250,34 @@ def unit_examples(
     indices = [bisect_left(source.names, name) for name in names]
     for name, index in zip(names, indices, strict=True):
         if list(source.names[index : index + 1]) != [name]:
-            raise ImageError(f"the image {name}, on record for {layer} unit {unit}, is gone")
+            raise ImageError(f"the image {name}, a top image of {layer} unit {unit}, is missing")
 
-    decoded = images or DecodedImages(source, net.preprocessor)
+    decoded = images or ImageCache(source, net.preprocessor)
 
     def load(place: int) -> tuple[NDArray[Any], Floats]:
         try:
             return decoded.load(indices[place])
         except ImageError as error:
-            raise ImageError(
-                f"the image {names[place]} cannot be read any more: {error}"
-            ) from error
+            raise ImageError(f"the image {names[place]} can no longer be read: {error}") from error
 
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        loaded = [got for _, got in in_order(load, range(len(names)), pool, ahead=2 * threads)]
+        loaded = [one for _, one in ordered_map(load, range(len(names)), pool, 2 * threads)]
     where = [place_of(found.shape, int(top.position[unit, k])) for k in places]
     x = np.stack([one for _, one in loaded]) if loaded else np.zeros((0, *net.preprocessor.shape))
     field = field_of(net, layer)
-    values, diffs = _backward(
-        net, layer, unit, x.astype(np.float32), where, modes, _is_small(field, net.preprocessor)
+    in_windows = _is_small(field, net.preprocessor)
+    values, diffs = saliency_maps_at(
+        net, layer, unit, x.astype(np.float32), where, modes, in_windows
     )
     examples = []
     for number, k in enumerate(places):
-        on_record, again = float(top.value[unit, k]), float(values[number])
-        most = max(abs(on_record), abs(float(top.value[unit, 0])))
-        if not abs(again - on_record) <= TOLERANCE * most:
+        expected, found_again = float(top.value[unit, k]), float(values[number])
+        most = max(abs(expected), abs(float(top.value[unit, 0])))
+        if not abs(found_again - expected) <= TOLERANCE * most:
             raise ImageError(
-                f"{names[number]} excites {layer} unit {unit} by {again:.6g}, and {on_record:.6g} "
-                "is on record: it has changed since; give --overwrite to look through all anew"
+                f"{names[number]} gives {layer} unit {unit} the activation {found_again:.6g}; in "
+                f"the scan it was {expected:.6g}: the image has changed since; give --overwrite to "
+                "scan all images again"
             )
         image, own = loaded[number]
         shown = as_picture(image, own, source, net.preprocessor)
@@ -289,7 +289,7 @@ def unit_examples(
             Example(
                 name=names[number],
                 label=scan.label(int(top.image[unit, k])),
-                value=on_record,
+                value=expected,
                 place=where[number],
                 box=box,
                 picture_box=there,
@@ -307,7 +307,7 @@ def unit_examples(
 def as_picture(
     image: NDArray[Any], x: Floats, source: Source, preprocessor: Preprocessor
 ) -> Picture:
-    """A source's image as people see it, (H, W, 3), RGB, uint8."""
+    """Convert a source's image to a picture, (H, W, 3), RGB, uint8."""
     if source.prepared:
         return preprocessor.show(x)
     if image.dtype.kind == "f":
@@ -319,56 +319,9 @@ def as_picture(
     return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
-def _backward(
-    net: Net,
-    layer: str,
-    unit: int,
-    x: Floats,
-    where: Sequence[tuple[int, ...]],
-    modes: Sequence[str],
-    in_windows: bool,
-) -> tuple[NDArray[np.float32], dict[str, Floats]]:
-    """Each image's activation at its place, and its diffs, seeded there with 1.
-
-    In windows only what the unit sees is run; images whose windows are alike run together.
-    """
-    value = value_of(net, layer)
-    writer = net.model.graph.producer[value]
-    name = writer.name if len(writer.tops) == 1 else value.blob
-    values = np.zeros(len(x), np.float32)
-    diffs = {mode: np.zeros_like(x) for mode in modes}
-    windows = [window_of(net.model, value, place) if in_windows else None for place in where]
-    groups: dict[Any, list[int]] = {}
-    for number, window in enumerate(windows):
-        key = (window.size, window.where) if window else None
-        groups.setdefault(key, []).append(number)
-    for group in groups.values():
-        parts = [_part(windows[number]) for number in group]
-        batch = net.ops.asarray(
-            np.stack([x[number][part] for number, part in zip(group, parts, strict=True)])
-        )
-        places = [w.where if (w := windows[number]) else where[number] for number in group]
-        spots: Any = (np.arange(len(group)), unit, *np.array(places, int).T)
-        for mode in modes or ("",):
-            got = net.ops.numpy(net.evaluate(batch, name))
-            values[group] = got[spots]
-            if mode:
-                seed = np.zeros(got.shape, np.float32)
-                seed[spots] = 1
-                back = net.ops.numpy(net.input_gradient(net.ops.asarray(seed), mode))
-                for one, number, part in zip(back, group, parts, strict=True):
-                    diffs[mode][number][part] = one
-    return values, diffs
-
-
 def _is_small(field: ReceptiveField | None, preprocessor: Preprocessor) -> bool:
-    """Whether running windows pays, though images seldom have the same one, and so no batch."""
+    """Whether windows pay off, although images rarely have equal ones to share a batch."""
     if field is None:
         return False
     _, height, width = preprocessor.shape
     return SMALL * field.size[0] * field.size[1] <= height * width
-
-
-def _part(window: Window | None) -> tuple[slice, ...]:
-    """The input's channels, rows and columns that are run."""
-    return (slice(None), window.rows, window.columns) if window else (slice(None),)

@@ -234,23 +234,24 @@ class Net(abc.ABC):
             A mapping by blob name where the net has several inputs. N and, where the layers allow
             it, H and W need not be those of the prototxt.
         blobs
-            Blobs to read, each as a whole forward pass leaves it; the net's outputs by default.
-            Only the layers that they depend on are computed.
+            Blobs or layers to read, each as a whole forward pass leaves it, or with ``:raw`` before
+            any in-place layer; the net's outputs by default. A blob comes before a layer of the
+            same name. Only the layers that they depend on are computed.
 
         Returns
         -------
         dict
-            A copy of each blob, float32.
+            A copy of each, float32.
 
         Raises
         ------
         EngineError
             x has a wrong shape or is not finite.
         UnknownNameError
-            The net has no such blob.
+            The net has no such blob or layer.
         """
         names = list(self.model.graph.outputs if blobs is None else blobs)
-        values = [self.model.graph.final(name) for name in names]
+        values = [self.model.graph.blob_value(name) for name in names]
         arrays = self._forward(self._checked_inputs(x), values)
         return dict(zip(names, arrays, strict=True))
 
@@ -262,10 +263,10 @@ class Net(abc.ABC):
         EngineError
             No forward pass came before.
         UnknownNameError
-            The net has no such blob.
+            The net has no such blob or layer.
         """
         names = list(blobs)
-        arrays = self._read([self.model.graph.final(name) for name in names])
+        arrays = self._read([self.model.graph.blob_value(name) for name in names])
         return dict(zip(names, arrays, strict=True))
 
     def backward(
@@ -280,16 +281,17 @@ class Net(abc.ABC):
         Parameters
         ----------
         name
-            Where the pass starts: a layer's own top (below any in-place layer after it), or else a
-            blob's final value.
+            Where the pass starts: at the activation of that layer or blob, but below trailing
+            in-place ReLUs, so that a unit that is off has a gradient, too. With ``:raw`` at its own
+            output, before any in-place layer. See `deepvis_caffe.model.graph`.
         diff
             float32 of that value's shape. Above it diffs are zero.
         mode
             ``"gradient"``, ``"deconv"`` or ``"guided"``; see `deepvis_caffe.engines.rules`.
         blobs
-            Blobs whose diff to read, the image input by default. A blob that in-place layers write
-            again has the diff of its first version, as Caffe leaves it; a blob that the pass does
-            not reach has zeros.
+            Blobs or layers whose diff to read, the image input by default. A blob that in-place
+            layers overwrite has the diff of its first version, as Caffe leaves it; a blob that the
+            pass does not reach has zeros.
 
         Raises
         ------
@@ -300,13 +302,10 @@ class Net(abc.ABC):
         """
         check_mode(mode)
         graph = self.model.graph
-        seed = graph.seed(name)
+        start = graph.gradient_start(name)
         names = [self.image_input()] if blobs is None else list(blobs)
-        for blob in names:
-            graph.final(blob)
-        arrays = self._backward(
-            seed, np.asarray(diff, np.float32), mode, [Value(blob) for blob in names]
-        )
+        values = [graph.blob_diff(blob) for blob in names]
+        arrays = self._backward(start, np.asarray(diff, np.float32), mode, values)
         return dict(zip(names, arrays, strict=True))
 
     # -- for many images ---------------------------------------------------------------------
@@ -327,22 +326,25 @@ class Net(abc.ABC):
         x, blobs
             As in :meth:`forward`.
         reducer
-            ``reducer(blob, value)``, called once for each blob. The value is the engine's own
-            array on its own device (see `ops`), not to be changed and not to be kept: the engine
-            frees or reuses it.
+            ``reducer(blob, value)``, called once for each value, by the first of its names in
+            `blobs`. The value is the engine's own array on its own device (see `ops`), not to be
+            changed and not to be kept: the engine frees or reuses it.
 
         Returns
         -------
         dict
             What `reducer` returned for each blob, in the order of `blobs`.
         """
-        values = {name: self.model.graph.final(name) for name in blobs}
+        values = {name: self.model.graph.blob_value(name) for name in blobs}
+        names: dict[Value, str] = {}
+        for name, value in values.items():
+            names.setdefault(value, name)
         found: dict[Value, Reduced] = {}
 
         def take(value: Value, array: Any) -> None:
-            found[value] = reducer(value.blob, array)
+            found[value] = reducer(names[value], array)
 
-        self._reduce(self._checked_inputs(x), list(values.values()), take)
+        self._reduce(self._checked_inputs(x), list(names), take)
         return {name: found[value] for name, value in values.items()}
 
     # -- for the ascent ----------------------------------------------------------------------

@@ -1,17 +1,14 @@
-"""A first layer's filters: their spatial frequencies, and how strongly they answer to images.
+"""First-layer filters: ``(weights, photographs) -> kind, frequency, mean activation of each``.
 
 The first appendix of Yosinski et al. 2015 sorts the filters of a first convolution into "oriented
-Gabor edge filters of varying frequencies" and "blobs of color". It gives no rule; ours is below, in
-`spectrum_of`.
-
-The first appendix of Yosinski et al. 2015: "the average activation values (after the rectifier) of
-the edge filters vary across filters, with low frequency filters generally having much higher
-average activation values than high frequency filters".
+Gabor edge filters of varying frequencies" and "blobs of color", and finds that "the average
+activation values (after the rectifier) of the edge filters vary across filters, with low frequency
+filters generally having much higher average activation values than high frequency filters". It
+gives no rule for the sorting; ours is in `spectrum_of`.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,40 +17,41 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ModelError, UnknownNameError
 from deepvis_caffe.figures.plots import new_figure, write_figure
-from deepvis_caffe.files import whole_file
 from deepvis_caffe.image import Picture
+from deepvis_caffe.model.preprocess import Preprocessor
 
 Kind = Literal["edge", "colour edge", "blob", "empty"]
 EDGES = ("edge", "colour edge")
 
-SAMPLES = 64  # points of the padded transform on each axis, at least: 1/64 of a cycle a pixel
-BLOB_SHARE = 0.5  # of the spectrum's peak that is left at frequency 0 in a blob
-GRAY_SHARE = 0.5  # of the filter's energy that is the same in all channels in a gray edge
-EMPTY = 1e-3  # norm under which a filter has learned nothing, against the largest of its layer
+SAMPLES = 64  # least points of the padded transform per axis: 1/64 cycle per pixel
+BLOB_SHARE = 0.5  # of the spectrum's peak, from which power at frequency 0 makes a blob
+GRAY_SHARE = 0.5  # of the filter's energy, from which the gray part makes an edge of brightness
+EMPTY = 1e-3  # norm below which a filter has learned nothing, relative to the layer's largest
 
 
 @dataclass(frozen=True)
 class FilterSpectrum:
-    """One filter's place in the spectrum.
+    """The spectrum of one filter.
 
     Attributes
     ----------
     unit
         Its channel.
     kind
-        ``"edge"`` (of brightness), ``"colour edge"``, ``"blob"`` (it answers to patches of a colour
-        or brightness) or ``"empty"``.
+        ``"edge"`` (of brightness), ``"colour edge"``, ``"blob"`` (which responds to patches of one
+        color or brightness) or ``"empty"``.
     frequency
-        Where its spectrum is highest, cycles a pixel, 0 to sqrt(1/2).
+        The peak of the spectrum, in cycles per pixel, 0 to sqrt(1/2).
     angle
         The direction of that wave, degrees in [0, 180): 0 is a vertical edge, 90 a horizontal one.
     flat
-        Share of the spectrum's peak that is at frequency 0.
+        The power at frequency 0, as a fraction of the peak's.
     gray
-        Share of the filter's energy that is the same in all channels.
+        The fraction of the filter's energy that is equal in all channels.
     """
 
     unit: int
@@ -70,12 +68,12 @@ def filter_spectra(weights: NDArray[np.float32]) -> list[FilterSpectrum]:
     Parameters
     ----------
     weights
-        (filters, C, h, w), a convolution's; with h = w = 1 there are no frequencies to see.
+        (filters, C, h, w), of a convolution with a kernel of more than one pixel.
 
     Raises
     ------
     ModelError
-        The weights are no filters over two axes, or of one pixel.
+        The weights have another number of axes, or a kernel of one pixel.
     """
     if weights.ndim != 4 or max(weights.shape[2:]) < 2:
         raise ModelError(
@@ -90,14 +88,15 @@ def filter_spectra(weights: NDArray[np.float32]) -> list[FilterSpectrum]:
 def spectrum_of(filter_: NDArray[np.float32], unit: int = 0, empty: bool = False) -> FilterSpectrum:
     """One filter's dominant frequency, and whether it is an edge filter or a blob.
 
-    The power spectrum is the squared magnitude of the 2-D Fourier transform of the filter, padded
-    with zeros so that frequencies between those of a small filter show, summed over the channels:
-    a filter that goes from red to green is as much an edge as one from black to white. The dominant
-    frequency is where it is highest. A blob's spectrum is still at least half as high at frequency
-    0 as at its peak: such a filter answers to a patch of one colour, while an edge filter's
-    positive and negative parts cancel over such a patch. An edge is one of colour where more than
-    half of the filter's energy differs between the channels: photographs hold little of that, so
-    such filters are quiet whatever their frequency.
+    The power spectrum is the squared magnitude of the filter's 2-D Fourier transform, summed over
+    channels: a filter from red to green is as much an edge as one from black to white. The filter
+    is padded with zeros, to resolve frequencies between those of its few pixels. The dominant
+    frequency is the spectrum's peak.
+
+    A filter is a blob if its power at frequency 0 is at least half of the peak's: it responds to a
+    patch of one color, over which the positive and negative parts of an edge filter cancel. An edge
+    is a color edge if more than half of the filter's energy differs between channels. Photographs
+    have little of that, so such filters respond weakly whatever their frequency.
 
     Parameters
     ----------
@@ -124,12 +123,12 @@ def spectrum_of(filter_: NDArray[np.float32], unit: int = 0, empty: bool = False
 
 
 def compared_kinds(spectra: Sequence[FilterSpectrum]) -> list[tuple[str, ...]]:
-    """Which kinds of filters can be compared: edges of brightness, and all edges.
+    """The groups of kinds that can be compared: edges of brightness, and all edges.
 
     Raises
     ------
     ModelError
-        Neither: the layer has fewer than two edge filters.
+        There is none: the layer has fewer than two edge filters.
     """
     count = {kind: sum(one.kind == kind for one in spectra) for kind in EDGES}
     choices: list[tuple[str, ...]] = [
@@ -146,12 +145,12 @@ def compared_kinds(spectra: Sequence[FilterSpectrum]) -> list[tuple[str, ...]]:
 def first_and_last(
     spectra: Sequence[FilterSpectrum], count: int = 5, kinds: Collection[str] = ("edge",)
 ) -> tuple[list[FilterSpectrum], list[FilterSpectrum]]:
-    """The `count` edge filters of lowest and those of highest frequency, none of them in both.
+    """The `count` filters of lowest and of highest frequency; none is in both.
 
     Parameters
     ----------
     kinds
-        Which filters to take; `EDGES` are those of brightness and of colour.
+        Kinds of filters to choose from; `EDGES` are edges of brightness and of color.
 
     Raises
     ------
@@ -200,14 +199,14 @@ def mean_activations(
     images: Iterable[Picture],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """Each channel's activation after the rectifier, mean over images and over the map.
+    """Each channel's mean activation after the rectifier, over images and positions.
 
     Parameters
     ----------
     images
         (H, W, 3), RGB, of any size.
     progress
-        Called with the number of images that are done.
+        Called with the number of images done.
 
     Returns
     -------
@@ -219,11 +218,11 @@ def mean_activations(
     ImageError
         There are no images.
     """
-    blob = net.model.graph.seed(layer).blob
+    blob = net.model.graph.activation_name(layer)
     total, count = np.zeros(len(filters_of(net, layer))), 0
     for image in images:
         values = net.forward(net.preprocessor(image)[None], [blob])[blob][0]
-        # A ReLU that works in place has been here already; one that does not comes later.
+        # An in-place ReLU has been applied to the blob already; any other one has not.
         total += np.maximum(values, 0).mean(axis=(1, 2), dtype=np.float64)
         count += 1
         if progress:
@@ -233,19 +232,87 @@ def mean_activations(
     return total / count
 
 
+@dataclass(frozen=True)
+class FrequencyComparison:
+    """Filters of low and of high frequency compared.
+
+    Attributes
+    ----------
+    kinds
+        The kinds of filters compared.
+    low, high
+        The mean activation over the filters of lowest, and of highest frequency.
+    counts
+        The number of filters in `low` and in `high`.
+    rank_correlation
+        Spearman's, of frequency and activation, over all `filters` of these kinds; None if all have
+        the same frequency or activation.
+    filters
+        How many these are.
+    """
+
+    kinds: tuple[str, ...]
+    low: float
+    high: float
+    counts: tuple[int, int]
+    rank_correlation: float | None
+    filters: int
+
+
+def compare_frequencies(
+    spectra: Sequence[FilterSpectrum], means: NDArray[np.float64], count: int = 5
+) -> list[FrequencyComparison]:
+    """The appendix's comparison: for edges of brightness, then for all edges.
+
+    Parameters
+    ----------
+    means
+        See `mean_activations`.
+    count
+        How many filters to compare at either end.
+    """
+    from scipy.stats import spearmanr
+
+    found = []
+    for kinds in compared_kinds(spectra):
+        ends = first_and_last(spectra, count, kinds)
+        low, high = (float(means[[one.unit for one in some]].mean()) for some in ends)
+        some = [one for one in spectra if one.kind in kinds]
+        columns = [one.frequency for one in some], [float(means[one.unit]) for one in some]
+        alike = min(len(set(column)) for column in columns) < 2
+        rank = None if alike else float(spearmanr(*columns).statistic)
+        counts = len(ends[0]), len(ends[1])
+        found.append(FrequencyComparison(kinds, low, high, counts, rank, len(some)))
+    return found
+
+
 def write_table(path: Path, spectra: Sequence[FilterSpectrum], means: NDArray[np.float64]) -> Path:
-    """Write one CSV row a filter, in the order of the channels."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for one in spectra:
-                values = (one.frequency, one.angle, one.flat, one.gray, means[one.unit])
-                writer.writerow([one.unit, one.kind, *(f"{value:.6g}" for value in values)])
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    """Write a CSV file with a row per filter, in the order of the channels."""
+    return write_csv(
+        path,
+        COLUMNS,
+        [
+            [
+                one.unit,
+                one.kind,
+                *(
+                    f"{value:.6g}"
+                    for value in (one.frequency, one.angle, one.flat, one.gray, means[one.unit])
+                ),
+            ]
+            for one in spectra
+        ],
+    )
+
+
+def filter_picture(filter_: NDArray[np.float32], preprocessor: Preprocessor) -> Picture:
+    """One filter's weights, (C, h, w), as a small picture; 0 is mid-gray."""
+    channels, height, width = filter_.shape
+    if channels != preprocessor.shape[0]:  # of a later layer, or of a group
+        filter_ = np.repeat(filter_.mean(axis=0, keepdims=True), preprocessor.shape[0], axis=0)
+    # Without the mean: it does not matter here, and would not fit.
+    small = Preprocessor((len(filter_), height, width), None, preprocessor.channel_swap)
+    return small.show_symmetric(filter_)
 
 
 def plot(
@@ -256,16 +323,16 @@ def plot(
     pictures: Sequence[Picture],
     count: int = 5,
 ) -> Path:
-    """Draw mean activation against frequency, every filter as itself.
+    """Plot mean activation against frequency, drawing each filter as a picture.
 
     Parameters
     ----------
     path
-        Ends in ``.png`` or another of matplotlib's.
+        Ends in ``.png`` or another format of matplotlib's.
     pictures
-        Each filter's, small.
+        A small picture of each filter, see `filter_picture`.
     count
-        How many edge filters at either end are compared.
+        How many edge filters to compare at either end.
 
     Raises
     ------
@@ -290,7 +357,7 @@ def plot(
             )
     shown = [means[one.unit] for one in spectra if one.kind != "empty" and means[one.unit] > 0]
     kinds = compared_kinds(spectra)[0]
-    floor = min(shown, default=1.0) / 4  # room for what is written below
+    floor = min(shown, default=1.0) / 4  # leaves room for the text below
     for name, some in zip(
         ("lowest", "highest"), first_and_last(spectra, count, kinds), strict=True
     ):

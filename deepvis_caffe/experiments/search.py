@@ -1,4 +1,4 @@
-"""Random hyperparameter search: parameters, trials on disk, and a contact sheet to choose from.
+"""Random hyperparameter search: ``(seed, number) -> trial``, trials on disk, and a contact sheet.
 
 Yosinski et al. 2015, section 3: "we ran a random hyperparameter search of 300 possible combinations
 and settled on four that complement each other well".
@@ -12,8 +12,9 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,26 +23,26 @@ from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.experiments.variants import Variants
 from deepvis_caffe.figures.figure import Cell, grid
 from deepvis_caffe.files import write_text
-from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.image import Picture, resize_image, write_image
 from deepvis_caffe.optimizer.params import AscentParams, in_words
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, params_from_record
 from deepvis_caffe.optimizer.rates import GrayLevels
-from deepvis_caffe.results.records import Record, read_record
-from deepvis_caffe.results.store import folder_name
+from deepvis_caffe.results.layout import search_sheet
+from deepvis_caffe.results.records import Record, read_record, write_record
 
 
 @dataclass(frozen=True)
 class Range:
-    """How one parameter is drawn.
+    """The distribution of one parameter.
 
     Parameters
     ----------
     low, high
         Ends of the range.
     off
-        Probability that the parameter is 0 instead: this regularizer is not used.
+        Probability that the parameter is 0 instead, which turns the regularizer off.
     logarithmic
-        Whether its logarithm is uniform, rather than it.
+        Whether the logarithm is uniform, rather than the value.
     """
 
     low: float
@@ -50,8 +51,9 @@ class Range:
     logarithmic: bool = False
 
     def draw(self, rng: np.random.Generator) -> float:
-        """A value, to three digits: what a record says is then what was used."""
-        used, place = rng.random() >= self.off, rng.random()  # both, so that draws stay in step
+        """Draw a value, rounded to three digits, so that the record holds exactly what was used."""
+        # Always two draws, so that later ones do not depend on the first.
+        used, place = rng.random() >= self.off, rng.random()
         if not used:
             return 0.0
         if self.logarithmic:
@@ -61,7 +63,7 @@ class Range:
         return float(f"{value:.3g}")
 
 
-# The paper gives no ranges. Its four choices (Table 1) lie within these, and either end of each can
+# The paper gives no ranges. These contain its four choices (Table 1), and both ends of each can
 # still give a picture on SqueezeNet.
 RANGES = {
     "decay": Range(1e-4, 0.5, off=0.4, logarithmic=True),
@@ -74,23 +76,23 @@ BLUR_EVERY = (1, 8)  # steps, any whole number from the first to the last
 
 
 def random_params(
-    rng: np.random.Generator, iterations: int = GRAY_LEVEL_STEPS, push: int = 1
+    rng: np.random.Generator, iterations: int = GRAY_LEVEL_STEPS, sign: int = 1
 ) -> AscentParams:
     """One random combination of the four regularizers and the rate, from `RANGES`."""
     drawn: dict[str, Any] = {name: one.draw(rng) for name, one in RANGES.items()}
     every = int(rng.integers(BLUR_EVERY[0], BLUR_EVERY[1] + 1))
     rate = GrayLevels(drawn.pop("levels"))
     every = every if drawn["blur_width"] else 0
-    return AscentParams(**drawn, blur_every=every, rate=rate, iterations=iterations, push=push)
+    return AscentParams(**drawn, blur_every=every, rate=rate, iterations=iterations, sign=sign)
 
 
 def trial(
-    seed: int, number: int, iterations: int = GRAY_LEVEL_STEPS, push: int = 1
+    seed: int, number: int, iterations: int = GRAY_LEVEL_STEPS, sign: int = 1
 ) -> AscentParams:
     """The parameters of trial `number` of the search with this `seed`.
 
-    Each trial has a random generator of its own: how many others there are, and which of them ran
-    before, changes nothing.
+    Each trial has its own random generator, so it does not depend on how many others there are or
+    which of them have run.
 
     Raises
     ------
@@ -99,14 +101,14 @@ def trial(
     """
     if seed < 0 or number < 0:
         raise SettingsError(f"seed and trial number start at 0; got {seed} and {number}")
-    return random_params(np.random.default_rng([seed, number]), iterations, push)
+    return random_params(np.random.default_rng([seed, number]), iterations, sign)
 
 
 def total_variation(picture: Picture) -> float:
-    """How rough a picture is: the mean difference between neighbours, in gray levels.
+    """The roughness of a picture: the mean difference between neighbors, in gray levels.
 
-    Mean over pixels and channels of the absolute differences to the pixel below and to the one on
-    the right, summed; both are 0 in a picture of one colour.
+    The mean, over pixels and channels, of the absolute difference to the pixel below, plus the same
+    for the pixel to the right; 0 in a picture of a single color.
     """
     values = picture.astype(np.float64)
     steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
@@ -114,7 +116,7 @@ def total_variation(picture: Picture) -> float:
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
-    """The mean of several units' measures; None where one of them is missing."""
+    """The mean of one number per unit; None if one of them is missing."""
     numbers: NDArray[np.float64] = np.array([v for v in values if v is not None], np.float64)
     if len(numbers) < len(values) or not len(numbers):
         return None
@@ -127,22 +129,22 @@ Judge = Callable[[Picture, int], float]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One random set of parameters, and what came of it.
+    """One random set of parameters, and its results.
 
     Attributes
     ----------
     number
-        Its place in the search.
+        Its number in the search.
     params
-        What was drawn.
+        The parameters that were drawn.
     pictures
-        One a unit, as figures show them.
+        One per unit, as figures show them.
     activation
-        The highest that was reached, mean over units; None where a run reached nothing finite.
+        The highest activation reached, averaged over units; None if a run had no finite one.
     variation
-        `total_variation` of the pictures, mean over units.
+        `total_variation` of the pictures, averaged over units.
     judged
-        What the judge says, mean over units; None without a judge.
+        The judge's value, averaged over units; None without a judge.
     """
 
     number: int
@@ -154,7 +156,7 @@ class Trial:
 
 
 def measure(variants: Variants, number: int, params: AscentParams, judge: Judge | None) -> Trial:
-    """Read one trial's runs, which must be there, and measure them."""
+    """Read the runs of one trial, which must have finished, and measure them."""
     seed = variants.seeds[0]
     pictures = tuple(variants.cell(params, unit, seed) for unit in variants.units)
     reached = [variants.record(params, unit, seed)["best_value"] for unit in variants.units]
@@ -183,14 +185,14 @@ def _verdict(judge: Judge, picture: Picture, unit: int) -> float:
 
 
 def load_judge(name: str) -> Judge:
-    """A function of the user's that says how well a picture shows a unit's class.
+    """Import the user's function that judges how well a picture shows a unit's class.
 
     Parameters
     ----------
     name
         ``module:function``. It is called with a picture, (H, W, 3) RGB uint8, and the unit's
         number, and returns a number, for example the probability that an independent classifier
-        gives that class. The module is looked for in the current folder, too.
+        assigns to that class. The module may be in the current folder.
 
     Raises
     ------
@@ -211,23 +213,33 @@ def load_judge(name: str) -> Judge:
     return judge
 
 
-def sheet_path(
-    results: Path, layer: str, units: Sequence[int], seed: int, ending: str = ".json"
-) -> Path:
-    """Where a search's record goes, or with another `ending` its page and its picture."""
-    numbers = "_".join(f"{unit:04d}" for unit in units)
-    return results / "search" / f"{folder_name(layer)}_{numbers}_{seed}{ending}"
+def draw_trials(
+    variants: Variants, count: int, steps: int, overwrite: bool = False
+) -> list[AscentParams]:
+    """The parameters of the search's trials: `count`, or more if its page already has more.
 
-
-def trials_there(variants: Variants, seed: int, steps: int, overwrite: bool = False) -> int:
-    """How many trials the page of a search has that is there, and that is going to be written.
+    Parameters
+    ----------
+    variants
+        Of one seed, which is that of the search, too.
+    steps
+        Iterations of each trial.
+    overwrite
+        Whether a page of trials with another number of steps may be replaced.
 
     Raises
     ------
     SettingsError
-        Its trials have another number of steps, and `overwrite` is not set.
+        The page has trials with another number of steps, and `overwrite` is not set.
     """
-    path = sheet_path(variants.folder, variants.layer, variants.units, seed)
+    (seed,) = variants.seeds
+    there = _trials_there(variants, seed, steps, overwrite)
+    return [trial(seed, number, steps) for number in range(max(count, there))]
+
+
+def _trials_there(variants: Variants, seed: int, steps: int, overwrite: bool) -> int:
+    """How many trials the search's page has that can stay on it."""
+    path = search_sheet(variants.folder, variants.layer, variants.units, seed, ".json")
     trials = (read_record(path) or {}).get("trials", [])
     others = {one["params"].get("iterations") for one in trials} - {steps}
     if not others:
@@ -235,15 +247,56 @@ def trials_there(variants: Variants, seed: int, steps: int, overwrite: bool = Fa
     if not overwrite:
         raise SettingsError(
             f"{path} is of a search with {others.pop()} steps, and this one has {steps}; choose "
-            "another results folder (--results) or --seed, or give --overwrite to lose its page"
+            "another results folder (--results) or --seed, or give --overwrite to replace its page"
         )
     return 0
+
+
+class Sheet(NamedTuple):
+    """The contact sheet of a search: how many trials it has, and its files."""
+
+    trials: int
+    page: Path
+    picture: Path
+
+
+def write_sheet(
+    variants: Variants, drawn: Sequence[AscentParams], judge: Judge | None, again: str
+) -> Sheet | None:
+    """Write the contact sheet of the finished trials as a page and a picture, with a record.
+
+    Parameters
+    ----------
+    variants
+        The runs.
+    drawn
+        The parameters of every trial, by number.
+    again
+        The command that made them.
+
+    Returns
+    -------
+    Sheet or None
+        None if no trial has finished.
+    """
+    finished = [(number, params) for number, params in enumerate(drawn) if variants.has_all(params)]
+    if not finished:
+        return None
+    made = [measure(variants, number, params, judge) for number, params in finished]
+    names = "; ".join(variants.title(unit) for unit in variants.units)
+    (seed,) = variants.seeds
+    title = f"{names}: {len(made)} random regularizations, seed {seed}"
+    place = partial(search_sheet, variants.folder, variants.layer, variants.units, seed)
+    write_record(place(".json"), search_record(variants.layer, variants.units, seed, made))
+    write_image(place(".png"), sheet_picture(made, title))
+    write_page(place(".html"), made, title, again)
+    return Sheet(len(made), place(".html"), place(".png"))
 
 
 def search_record(
     layer: str, units: Sequence[int], seed: int, trials: Sequence[Trial]
 ) -> dict[str, Any]:
-    """What is written beside a search's sheet; `kept_params` reads it."""
+    """The record beside the sheet, which `kept_params` reads."""
     return {
         "layer": layer,
         "units": list(units),
@@ -269,7 +322,7 @@ def kept_params(path: Path, number: int, command: str) -> AscentParams:
     path
         The search's record.
     command
-        What makes it, for the error.
+        The command that makes it, for the error message.
 
     Raises
     ------
@@ -288,7 +341,7 @@ def kept_params(path: Path, number: int, command: str) -> AscentParams:
     return params_from_record(rows[number]["params"])
 
 
-THUMBNAIL = 200  # pixels; the page shows them smaller, and whole when one is chosen
+THUMBNAIL = 200  # pixels; the page shows pictures smaller, and at this size when one is chosen
 QUALITY = 88
 GAP = 2  # pixels between the pictures of two units
 
@@ -304,7 +357,7 @@ def sheet_picture(trials: Sequence[Trial], title: str, cell: int = 96) -> Pictur
 
 
 def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Path:
-    """Write the contact sheet as one page that needs no other file.
+    """Write the contact sheet as one HTML page that needs no other files.
 
     Parameters
     ----------
@@ -328,7 +381,7 @@ def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Pa
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of several units as one, each in the middle of a place as large as the largest."""
+    """Join the pictures of several units into one row, each centered in a place of equal size."""
     if len(pictures) == 1:
         return pictures[0]
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
@@ -341,7 +394,7 @@ def side_by_side(pictures: Sequence[Picture]) -> Picture:
 
 
 def short(value: float | None) -> str:
-    """A measure in three digits."""
+    """A number in three digits, or ``none``."""
     return "none" if value is None else f"{value:.3g}"
 
 

@@ -1,19 +1,19 @@
-"""How far each layer moves when its input changes a little: ``(net, pairs, spread) -> movements``.
+"""Sensitivity of layers to small input changes: ``(net, pairs, spread) -> movement of each layer``.
 
 Yosinski et al. 2015 (section "Visualizing Live Convnet Activations") watch a camera and find that
 "the last three layers are sensitive to small input changes", often to nothing but the camera's
-noise, and that "much of the lower layer computation is more robust". Here that is a number, so that
-it can be checked on any net. For an input x, the same a little changed, x', and a layer of C units
-with P positions each, the layer's movement is
+noise, and that "much of the lower layer computation is more robust". We measure this, so that it
+can be checked on any net. For an input x, a slightly changed one x', and a layer of C units with P
+positions each, the layer's movement is ::
 
     m(x, x') = mean over units c of  (mean over positions p of |a_cp(x') - a_cp(x)|) / s_c
 
-where s_c, the unit's spread, is the standard deviation of a_c over every position of every image of
-a set. So m = 1 says that the layer moves as far as its values lie apart by themselves, and m does
-not change where a layer is scaled. Units whose spread is 0 are left out, and counted.
+where the spread s_c of a unit is the standard deviation of a_c over every position of every image
+of a set. So m = 1 means that the layer moves as far as its values vary over the set, and m does not
+change if a layer is scaled. Units whose spread is 0 are left out, and counted.
 
-The set has to be of different images. Over the frames of a still scene the spread is the noise
-itself, and every layer's movement near 1; over one image, units without a map have none at all.
+The set needs different images. Over the frames of a still scene the spread is the noise itself, and
+every layer's movement is near 1; over a single image, units without a map have no spread at all.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.loader import Batch, Floats, check_prepared, load_batches
-from deepvis_caffe.dataset.moments import ROUNDING
+from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
+from deepvis_caffe.dataset.loader import Batch, check_prepared, load_batches
+from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.reduction import check_readable
 from deepvis_caffe.dataset.scan import (
     ScanParams,
+    default_batch_size,
     learned_layers,
     scan_images,
-    usual_batch,
-    value_of,
 )
-from deepvis_caffe.dataset.source import Progress, Source
+from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.image import Floats
+from deepvis_caffe.progress import ProgressCallback
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An input and the same a little changed.
+    """An input, and the same slightly changed.
 
     Attributes
     ----------
     name
-        Of the image, and of what was done to it.
+        The image's name, and how it was changed.
     x, changed
         The net's inputs, float32 (C, H, W).
     """
@@ -63,14 +65,14 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How far each unit's values lie apart by themselves.
+    """The standard deviation of each unit's values over a set of images.
 
     Attributes
     ----------
     images
-        Over how many.
+        The number of images.
     layers
-        By name, float64 (C,); 0 for units that never change, to the rounding of float32.
+        By name, float64 (C,); 0 for units that never change, up to the rounding of float32.
     """
 
     images: int
@@ -79,16 +81,16 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Movement:
-    """How far one layer moves.
+    """The movement of one layer.
 
     Attributes
     ----------
     layer, type
-        Its name, and its type as Caffe has it.
+        Its name, and its type in Caffe.
     units, constant
-        How many units it has, and how many of them were left out because their spread is 0.
+        The number of units, and how many of them were left out because their spread is 0.
     pairs
-        float64 (N,): of each pair, see above; NaN where every unit was left out.
+        float64 (N,): the movement for each pair; NaN if every unit was left out.
     """
 
     layer: str
@@ -99,14 +101,22 @@ class Movement:
 
     @property
     def mean(self) -> float:
-        """Over the pairs."""
+        """The mean over all pairs."""
         return float(self.pairs.mean())
 
 
+def open_images(path: Path) -> Source:
+    """Open the images at a path, as `open_source`; or a single image file."""
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return Files(path.parent, {path.name: None})
+    return open_source(path)
+
+
 def sensitivity_layers(net: Net) -> tuple[str, ...]:
-    """The layers that are looked at by default: those with weights, and the net's outputs."""
-    outputs = [name for name in net.model.graph.outputs if len(net.shapes[value_of(net, name)]) > 1]
-    own = {value_of(net, name): name for name in [*learned_layers(net), *outputs]}
+    """The layers measured by default: those with weights, and the net's outputs."""
+    graph = net.model.graph
+    outputs = [name for name in graph.outputs if len(net.shapes[graph.blobs[name]]) > 1]
+    own = {graph.activation(name): name for name in [*learned_layers(net), *outputs]}
     return tuple(dict.fromkeys(own.values()))
 
 
@@ -115,18 +125,18 @@ def layers_spread(
     source: Source,
     layers: Sequence[str],
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Spread:
-    """The spread of every unit over the images of a source.
+    """Measure the spread of every unit over the images of a source.
 
     Parameters
     ----------
     layers
         Names of layers or blobs; see `deepvis_caffe.dataset.scan.ScanParams`.
     threads
-        How many decode.
+        Number of threads that decode.
     progress
-        Called with the images that are done and that there are.
+        Called with the number of images done, and of all images.
 
     Raises
     ------
@@ -136,19 +146,18 @@ def layers_spread(
         The net has no such layer, or it has no units.
     """
 
-    def heard(done: int) -> None:
+    def report(done: int) -> None:
         if progress:
             progress(done, len(source))
 
     params = ScanParams(tuple(layers), 1)
-    scan = scan_images(net, source, params, threads=threads, progress=heard)
+    scan = scan_images(net, source, params, threads=threads, progress=report)
     if not scan.images:
         name, why = scan.skipped[0]
         raise ImageError(f"none of the {len(source):,} images can be used; {name}: {why}")
     spread = {}
     for name, found in scan.layers.items():
-        own = found.moments.deviation()
-        spread[name] = np.where(own <= ROUNDING * np.abs(found.moments.mean), 0.0, own)
+        spread[name] = np.where(found.moments.constant(), 0.0, found.moments.deviation())
     return Spread(scan.images, spread)
 
 
@@ -160,26 +169,26 @@ def noisy_pairs(
     repeats: int = 1,
     threads: int = 1,
 ) -> Iterator[Pair]:
-    """Every image, and the same with normal noise, independent at each pixel and channel.
+    """Pair every image with itself plus normal noise, independent at each pixel and channel.
 
-    It is added to the net's input, at the size that this has, and what it takes out of a picture's
-    range is clipped to that.
+    The noise is added to the net's input, at the input's size. The result is clipped to the range
+    of pictures.
 
     Parameters
     ----------
     noise
-        Its standard deviation, in gray levels of 255.
+        Standard deviation, in gray levels of 255.
     rng
-        Where it comes from; images are taken in order.
+        Source of the noise; images are taken in order.
     repeats
-        How often each image is changed.
+        Number of pairs per image.
 
     Raises
     ------
     SettingsError
-        Noise that is not above 0.
+        The noise is not above 0.
     ImageError
-        The source holds inputs of another net.
+        The source holds prepared inputs that do not fit the net.
     """
     if not (np.isfinite(noise) and noise > 0):
         raise SettingsError(f"noise must be a number of gray levels above 0, got {noise}")
@@ -194,17 +203,17 @@ def noisy_pairs(
 
 
 def frame_pairs(net: Net, source: Source, threads: int = 1) -> Iterator[Pair]:
-    """Every image and the one after it, as they follow each other in a video.
+    """Pair every image with the next one, as the frames of a video.
 
     Raises
     ------
     ImageError
-        The source holds inputs of another net.
+        The source holds prepared inputs that do not fit the net.
     """
     before: tuple[int, Floats] | None = None
     for batch in _batches(net, source, threads):
         for index, x in zip(batch.indices, batch.images, strict=True):
-            if before is not None and before[0] == index - 1:  # none that cannot be read between
+            if before is not None and before[0] == index - 1:  # no unreadable one in between
                 yield Pair(f"{source.names[index - 1]} to {source.names[index]}", before[1], x)
             before = index, x
 
@@ -214,21 +223,21 @@ def measure_sensitivity(
     pairs: Iterable[Pair],
     spread: Spread,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     count: int = 0,
 ) -> list[Movement]:
-    """How far each layer moves between the two inputs of a pair; see the top of this file.
+    """Measure the movement of each layer between the inputs of each pair; see the module's top.
 
     Parameters
     ----------
     pairs
         At least one, as `noisy_pairs` or `frame_pairs` gives them.
     spread
-        Of the layers that are measured, see `layers_spread`.
+        Of the layers to measure, see `layers_spread`.
     batch_size
-        Pairs that run side by side.
+        Pairs in a batch.
     progress, count
-        Called with the pairs that are done, and `count`.
+        Called with the number of pairs done, and `count`.
 
     Returns
     -------
@@ -238,19 +247,19 @@ def measure_sensitivity(
     Raises
     ------
     ImageError
-        There is no pair, or a layer's values for one are no numbers.
+        There are no pairs, or a layer's values for one are not finite.
     """
     graph = net.model.graph
-    layers = {name: value_of(net, name) for name in spread.layers}
-    for name, value in layers.items():
-        check_readable(name, net.shapes.get(value))
-    size = batch_size or max(1, usual_batch(net) // 2)
+    layers = {name: graph.activation_name(name) for name in spread.layers}
+    for name in layers:
+        check_readable(name, net.shapes.get(graph.activation(name)))
+    size = batch_size or max(1, default_batch_size(net) // 2)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layers}
     waiting, done = iter(pairs), 0
     while batch := list(islice(waiting, size)):
-        moved = _moved(net, batch, size, dict.fromkeys(one.blob for one in layers.values()))
-        for name, value in layers.items():
-            far = moved[value.blob][: len(batch)]
+        moved = _moved(net, batch, size, dict.fromkeys(layers.values()))
+        for name, blob in layers.items():
+            far = moved[blob][: len(batch)]
             if not np.isfinite(far).all():
                 bad = int(np.flatnonzero(~np.isfinite(far).all(axis=1))[0])
                 raise ImageError(f"layer {name!r} is not finite for {batch[bad].name}")
@@ -266,12 +275,12 @@ def measure_sensitivity(
     return [
         Movement(
             layer=name,
-            type=graph.producer[graph.seed(name)].type,  # not of a ReLU that works in place
+            type=graph.producer[graph.own_output(name)].type,  # not that of an in-place ReLU
             units=len(spread.layers[name]),
             constant=int((spread.layers[name] == 0).sum()),
             pairs=np.concatenate(found[name]),
         )
-        for name, value in layers.items()
+        for name in layers
     ]
 
 
@@ -279,7 +288,8 @@ def _moved(
     net: Net, batch: Sequence[Pair], size: int, blobs: Iterable[str]
 ) -> dict[str, NDArray[np.float64]]:
     """By blob, (size, C): the mean over positions of how far each unit's values move."""
-    full = [*batch, *[batch[-1]] * (size - len(batch))]  # batches of one size round alike
+    # Always batches of the same size, so that rounding is the same.
+    full = [*batch, *[batch[-1]] * (size - len(batch))]
     x = np.stack([pair.x for pair in full] + [pair.changed for pair in full])
     inputs: dict[str, Floats] = {net.image_input(): x}
     for name, zeros in net.zero_inputs().items():
@@ -296,19 +306,19 @@ def _moved(
 def _batches(net: Net, source: Source, threads: int) -> Iterator[Batch]:
     check_prepared(source, net.preprocessor)
     return load_batches(
-        source, net.preprocessor, range(len(source)), max(2, usual_batch(net) // 2), threads
+        source, net.preprocessor, range(len(source)), max(2, default_batch_size(net) // 2), threads
     )
 
 
-LOW, HIGH = 10, 90  # percentiles that the plot's bars reach to
+LOW, HIGH = 10, 90  # percentiles at the ends of the plot's error bars
 COLUMNS = ("layer", "type", "units", "constant", "mean", "low", "high", "highest")
 
 
 def write_movements(path: Path, movements: Sequence[Movement]) -> Path:
-    """Write a CSV file, a row a layer, in the order of the net.
+    """Write a CSV file with a row per layer, in the order of the net.
 
-    ``low`` and ``high`` are the 10th and the 90th percentile of the pairs; what is not known, as
-    every unit was left out, is empty.
+    ``low`` and ``high`` are the 10th and the 90th percentile over the pairs. The numbers of a layer
+    all of whose units were left out are empty.
 
     Raises
     ------
@@ -319,7 +329,7 @@ def write_movements(path: Path, movements: Sequence[Movement]) -> Path:
 
 
 def plot_movements(path: Path, movements: Sequence[Movement], title: str) -> Path:
-    """Draw how far each layer moves, in the order of the net.
+    """Plot the movement of each layer, in the order of the net.
 
     Parameters
     ----------
@@ -343,7 +353,7 @@ def plot_movements(path: Path, movements: Sequence[Movement], title: str) -> Pat
         low, high = (np.array([np.percentile(one.pairs, p) for one in known]) for p in (LOW, HIGH))
         colours = ["tab:blue" if one.type == "Convolution" else "tab:orange" for one in known]
         axes.bar(places, means, color=colours)
-        # A mean may lie beyond the percentiles, where a few pairs move far.
+        # A few pairs that move far may take the mean beyond the percentiles.
         beyond = [np.maximum(means - low, 0), np.maximum(high - means, 0)]
         axes.errorbar(places, means, yerr=beyond, fmt="none", ecolor="black", capsize=2, lw=1)
         axes.set_xticks(places, [one.layer for one in known], rotation=90)

@@ -1,46 +1,33 @@
-"""One unit under many sets of parameters: ``(net, units, seeds, [parameters]) -> runs on disk``.
+"""Runs of units under many sets of parameters: ``(job, units, seeds, [params]) -> runs on disk``.
 
-What sweeps, searches and comparisons of presets are made of. Each set of parameters has a results
-folder of its own, named by a digest of everything that decides the pixels::
-
-    <folder>/runs/<digest>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>_best_X.png and so on
-
-So no two sets share a picture, what one figure has made another finds, and an interrupted figure
-goes on where it stopped.
+Sweeps, searches and comparisons of presets are made of these. Each set of parameters has its own
+results folder, named by a digest of everything that determines the pixels, see
+`deepvis_caffe.results.layout.run_folder`. So no two sets share a picture, one experiment reuses the
+runs of another, and an interrupted one resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, read_image
-from deepvis_caffe.jobs.optimize import (
-    Shard,
-    batches,
-    model_names,
-    recipe,
-    run_shards,
-    seen_window,
-    write_result,
-)
-from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.optimizer import AscentParams, Position
-from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
-from deepvis_caffe.optimizer.objectives import UnitName, check_units, resolve_position
-from deepvis_caffe.optimizer.run import unit_window
+from deepvis_caffe.jobs.batches import AscentBatch, batches, run_batches
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, recipe, record_fields, write_result
+from deepvis_caffe.model.labels import label_of
+from deepvis_caffe.optimizer import AscentParams
+from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.results.layout import BEST_XPM, run_folder
 from deepvis_caffe.results.records import Record, read_record
 from deepvis_caffe.results.store import ResultStore
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,70 +36,78 @@ class Variants:
 
     Parameters
     ----------
-    net, layer, units, seeds, position, batch_size
+    job
+        Runs go to a folder within its results.
+    target
+        The units' layer.
+    units, seeds, batch_size
         As for `optimize`.
-    folder
-        Where runs are kept.
-    labels
-        Names of the units of the layers that have as many.
     """
 
-    net: Net
-    folder: Path
-    layer: str
+    job: Job
+    target: TargetLayer
     units: Sequence[int]
     seeds: Sequence[int] = (0,)
-    position: Position = "center"
-    labels: Labels = ()
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_units(self.units, self._shape, self.layer)
+        check_units(self.units, self.target.shape, self.layer)
+
+    @property
+    def layer(self) -> str:
+        """The layer's name."""
+        return self.target.name
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.job.results
 
     def make(
-        self, several: Iterable[AscentParams], progress: Progress | None = None
+        self, several: Iterable[AscentParams], progress: ProgressCallback | None = None
     ) -> list[ResultStore]:
         """Run what is missing, and write each batch as soon as it has run.
 
         Parameters
         ----------
         several
-            The sets of parameters; those that are there twice run once.
+            The sets of parameters; one that occurs twice runs once.
         progress
-            Called with the image steps that are done and that there are to do.
+            Called with the number of image steps done, and their total.
 
         Returns
         -------
         list of ResultStore
-            One for each set in turn.
+            One for each set, in order.
         """
         several = list(several)
         missing = {params: self.missing(params) for params in several}
-        shards = [
-            Shard(self.layer, tuple(units), tuple(seeds), params, self.position)
+        todo = [
+            AscentBatch(self.layer, tuple(units), tuple(seeds), params, self.target.position)
             for params, seeds_of in missing.items()
             if any(seeds_of.values())
             for units, seeds in batches(seeds_of, self._most, whole=params.diversity > 0)
         ]
-        with closing(run_shards(self.net, shards, progress=progress)) as found:
-            for shard, results in found:
-                store = self.store(shard.params)
+        with closing(run_batches(self.job.reporting(progress), todo)) as found:
+            for batch, results in found:
+                store, own_recipe = self.store(batch.params), self._recipe(batch.params)
                 for result in results:
-                    write_result(store, result, self.about(result.unit, shard.params))
+                    fields = record_fields(self.job, self.target, int(result.unit), own_recipe)
+                    write_result(store, result, fields)
         return [self.store(params) for params in several]
 
     def store(self, params: AscentParams) -> ResultStore:
-        """Where the runs of one set of parameters are."""
-        made_by = json.dumps(self._recipe(params), sort_keys=True)
-        digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
-        return ResultStore(self.folder / "runs" / digest)
+        """The results folder of one set of parameters."""
+        text = json.dumps(self._recipe(params), sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return ResultStore(run_folder(self.folder, digest))
 
     def missing(self, params: AscentParams) -> dict[int, list[int]]:
         """The seeds that have not run yet, by unit."""
-        store, made_by = self.store(params), self._recipe(params)
+        store, own_recipe = self.store(params), self._recipe(params)
         return {
             unit: [
-                seed for seed in self.seeds if not store.has_run(self.layer, unit, seed, made_by)
+                seed for seed in self.seeds if not store.has_run(self.layer, unit, seed, own_recipe)
             ]
             for unit in self.units
         }
@@ -122,24 +117,24 @@ class Variants:
         return not any(self.missing(params).values())
 
     def cell(self, params: AscentParams, unit: int, seed: int) -> Picture:
-        """One run's picture as figures show it, see `ResultStore.cell`."""
+        """The picture of one run as figures show it, see `ResultStore.cell`."""
         return self.store(params).cell(self.layer, unit, seed)
 
     def picture(self, params: AscentParams, unit: int, seed: int) -> Picture:
-        """One run's picture with the mean, as a net would see it."""
-        return read_image(self.store(params).picture(self.layer, unit, seed, "best_Xpm"))
+        """The picture of one run with the mean, as a net sees it."""
+        return read_image(self.store(params).picture(self.layer, unit, seed, BEST_XPM))
 
     def record(self, params: AscentParams, unit: int, seed: int) -> Record:
-        """One run's record."""
+        """The record of one run."""
         path = self.store(params).record(self.layer, unit, seed)
         record = read_record(path)
         if record is None:
-            raise ImageError(f"{path} is gone or damaged; give the same command again")
+            raise ImageError(f"{path} is missing or damaged; give the same command again")
         return record
 
     def label(self, unit: int) -> str | None:
-        """A unit's name, up to its first comma; None where it has none."""
-        name = label_of(self.labels, unit, (self._shape or (1,))[0])
+        """A unit's label up to its first comma; None if it has none."""
+        name = label_of(self.job.labels, unit, self.target.count)
         return name.split(",")[0] if name else None
 
     def title(self, unit: int) -> str:
@@ -147,38 +142,21 @@ class Variants:
         name = self.label(unit)
         return f"{self.layer} unit {unit}" + (f", {name}" if name else "")
 
-    def about(self, unit: UnitName, params: AscentParams) -> Record:
-        """What a run's record says besides the result itself."""
-        return {
-            "label": label_of(self.labels, int(unit), (self._shape or (1,))[0]),
-            "model": model_names(self.net),
-            "sees": seen_window(self.net, self.layer, self._shape, self.position),
-            "recipe": self._recipe(params),
-        }
-
-    # -- parts -------------------------------------------------------------------------------
-
     def _recipe(self, params: AscentParams) -> Record:
         return {**self._base, "params": params.record()}
 
     @cached_property
-    def _base(self) -> dict[str, Any]:  # its fingerprint reads every weight
-        return recipe(self.net, AscentParams(), self.position)
-
-    @cached_property
-    def _shape(self) -> tuple[int, ...]:
-        return unit_shape(self.net, self.layer)
+    def _base(self) -> Record:
+        return recipe(self.job, self.target, Ascents(AscentParams()))
 
     @cached_property
     def _most(self) -> int:
         images = len(self.units) * len(self.seeds)
-        where = resolve_position(self.position, self._shape, self.layer)
-        window = unit_window(self.net, self.layer, where)
-        return resolve_batch_size(self.net, self.layer, self.batch_size, images, window)
+        return self.target.batch_size(self.job.net, self.batch_size, images)
 
 
 def activation(record: Record) -> str:
-    """What a run reached, as figures write it; or why it reached nothing."""
+    """The activation that a run reached, as text; or why it reached none."""
     value = record["best_value"]
     if value is None:
         return str(record["stop"])

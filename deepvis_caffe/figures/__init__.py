@@ -1,1 +1,1 @@
-"""Drawing: montages, captions, labelled figures, saliency maps as pictures, plots."""
+"""Drawing: montages, captions, labeled figures, saliency maps as pictures, plots."""

@@ -1,7 +1,4 @@
-"""Labelled figures: ``[[cell, ...], ...] -> picture``, as a paper would print them.
-
-Pure functions, but for the font (`deepvis_caffe.text`).
-"""
+"""Labeled figures, as a paper would print them: ``[[cell, ...], ...] -> picture``."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ MARGIN = 14  # pixels around the figure
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture and the lines of text under it; the first line is dark, the others are faint."""
+    """A picture and the lines of text below it; the first line is dark, the others are faint."""
 
     picture: Picture
     lines: tuple[str, ...] = ()
@@ -28,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells side by side, with a name on their left."""
+    """Cells side by side, with a title to their left."""
 
     cells: Sequence[Cell]
     title: str = ""
@@ -37,19 +34,19 @@ class Row:
 def figure(
     rows: Sequence[Row], cell: int = 160, title: str = "", text: int = 0, gap: int = 6
 ) -> Picture:
-    """Lay out rows of labelled pictures.
+    """Lay out rows of labeled pictures.
 
     Parameters
     ----------
     rows
-        At least one, with at least one cell among them; they may differ in length.
+        Rows with at least one cell among them; they may differ in length.
     cell
-        The longer side of every picture, pixels. Pictures keep their shape and stand in the middle
-        of their cell.
+        The longer side of every picture, in pixels. Pictures keep their aspect ratio and are
+        centered in their cells.
     title
-        A line above everything.
+        A line above the rows.
     text
-        Size of the letters under a picture, pixels; 0 is a size that suits the cell's.
+        Font size below the pictures, in pixels; 0 chooses one that suits the cells.
     gap
         Pixels between cells.
 
@@ -100,7 +97,7 @@ def figure(
             for number, line in enumerate(one.lines):
                 ink = FAINT if number else BLACK
                 below = top + height + 2 + number * step
-                canvas.write(line, left, below, text, ink, width, centre=True)
+                canvas.write(line, left, below, text, ink, width, center=True)
         top += row_height + gap
     return canvas.picture()
 
@@ -108,7 +105,7 @@ def figure(
 def grid(
     cells: Sequence[Cell], columns: int, cell: int = 96, title: str = "", text: int = 0
 ) -> Picture:
-    """The cells of one sequence row by row, `columns` a row; else as `figure`."""
+    """A figure of cells in rows of `columns`; see `figure` for the other parameters."""
     if columns < 1:
         raise ImageError(f"a figure needs at least 1 column; got {columns}")
     rows = [Row(cells[first : first + columns]) for first in range(0, len(cells), columns)]
@@ -116,7 +113,7 @@ def grid(
 
 
 class _Canvas:
-    """White paper to put pictures and text on."""
+    """A white picture to put pictures and text on."""
 
     def __init__(self, height: int, width: int) -> None:
         from PIL import Image
@@ -132,21 +129,21 @@ class _Canvas:
         size: int,
         ink: tuple[int, int, int],
         width: int,
-        centre: bool = False,
+        center: bool = False,
     ) -> None:
-        """One line of text within `width` pixels, cut where it does not fit."""
+        """Write one line of text within `width` pixels, cut where it does not fit."""
         from PIL import Image
 
         line = cut(line, size, width)
         if not line:
             return
-        left += round((width - text_width(line, size)) / 2) if centre else 0
+        left += round((width - text_width(line, size)) / 2) if center else 0
         self._image.paste(ink, (left, top), Image.fromarray(line_ink(line, size)))
 
     def paste(
         self, picture: Picture, top: int, left: int, height: int, width: int, cell: int
     ) -> None:
-        """A picture in the middle of a place of `height` x `width`."""
+        """Put a picture in the middle of a place of `height` x `width` pixels."""
         from PIL import Image
 
         rows, columns = _fit(picture, cell)

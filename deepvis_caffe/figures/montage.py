@@ -1,6 +1,7 @@
-"""Montages: ``[picture, ...] -> picture``. Pictures are (H, W, 3), RGB, uint8, all of one size.
+"""Montages, and how a run's picture becomes one cell of them: ``[picture, ...] -> picture``.
 
-Pure functions; nothing here reads or writes files.
+Pictures are (H, W, 3), RGB, uint8, and those of one montage have one size. These are pure
+functions; nothing here reads or writes files.
 """
 
 from __future__ import annotations
@@ -14,25 +15,26 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Picture, resize_image
 
 GRAY = 128
-CAPTION_HEIGHT = 22
+CAPTION_HEIGHT = 22  # pixels
+SMALLEST_CELL = 96  # pixels; smaller pictures are enlarged
 
 
 def square_side(count: int) -> int:
-    """Columns, and rows, of the smallest square grid with `count` cells."""
+    """The side of the smallest square grid with `count` cells."""
     return math.isqrt(max(count, 1) - 1) + 1
 
 
 def montage(
     pictures: Sequence[Picture], columns: int | None = None, padding: int = 1, fill: int = 0
 ) -> Picture:
-    """Lay pictures out row by row.
+    """Lay out pictures row by row.
 
     Parameters
     ----------
     pictures
         At least one.
     columns
-        Cells a row; by default as many as make the grid square.
+        Cells in a row; by default as many as make the grid square.
     padding
         Pixels around and between cells.
     fill
@@ -41,8 +43,8 @@ def montage(
     Returns
     -------
     ndarray
-        (rows * (H + padding) + padding, columns * (W + padding) + padding, 3); the grid is
-        square where `columns` is left out, so that its last rows may be empty, as DVT has it.
+        (rows * (H + padding) + padding, columns * (W + padding) + padding, 3). Without `columns`
+        the grid is square, and its last rows may be empty, as in DVT's montages.
     """
     if not pictures:
         raise ImageError("a montage needs at least one picture")
@@ -53,10 +55,10 @@ def montage(
 
 
 def sprite(pictures: Mapping[int, Picture], count: int) -> Picture:
-    """One picture for each unit of a layer, at the unit's place in a square grid.
+    """A square grid with a cell for each unit of a layer, as in DVT's ``whole_layer.jpg``.
 
-    DVT's ``whole_layer.jpg``: it finds unit k at row k // side, column k % side, so there is no
-    padding, and units without a picture leave their cell gray.
+    DVT looks for unit k in row k // side and column k % side. So there is no padding, and the cells
+    of units without a picture are gray.
 
     Parameters
     ----------
@@ -69,6 +71,31 @@ def sprite(pictures: Mapping[int, Picture], count: int) -> Picture:
     return _grid(pictures, side, side, next(iter(pictures.values())).shape[:2], 0, GRAY)
 
 
+def cell_of(
+    picture: Picture, sees: Sequence[int] | None = None, window: Sequence[int] | None = None
+) -> Picture:
+    """A run's ``best_X`` as a cell: cropped to what its unit sees, in full contrast, not too small.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB uint8, zero is mid-gray.
+    sees
+        The part of the net's input that the unit sees, (top, left, bottom, right) in pixels; None
+        where that is all of it or unknown.
+    window
+        The part that the picture shows, in the same form.
+    """
+    if sees is not None:
+        top, left, bottom, right = sees
+        rows, columns = (window or (0, 0))[:2]
+        seen = picture[top - rows : bottom - rows, left - columns : right - columns]
+        picture = seen if seen.size else picture  # a unit may see nothing but padding
+    grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
+    height, width = picture.shape[0] * grow, picture.shape[1] * grow
+    return resize_image(vivid(picture), height, width)
+
+
 def shrunk(picture: Picture, most: int) -> Picture:
     """A picture whose longer side is at most `most` pixels."""
     height, width = picture.shape[:2]
@@ -77,25 +104,25 @@ def shrunk(picture: Picture, most: int) -> Picture:
 
 
 def vivid(picture: Picture, percentile: float = 99.5) -> Picture:
-    """Stretch the contrast about mid-gray, until all but the farthest values fill the range.
+    """Stretch the contrast around mid-gray, and clip the most extreme values.
 
-    A few extreme pixels take most of the range of a picture that is scaled by its largest value;
-    this leaves them clipped and the rest plain to see.
+    In a picture that is scaled by its largest value, a few extreme pixels take up most of the
+    range, and the rest is nearly gray.
 
     Parameters
     ----------
     picture
         (H, W, 3), zero is mid-gray, as ``best_X`` is.
     percentile
-        Which distance from gray becomes black or white.
+        The percentile of the distances from gray that becomes black or white.
     """
-    centred = picture.astype(np.float32) - 127.5
-    reach = max(float(np.percentile(np.abs(centred), percentile)), 0.5)
-    return np.rint(np.clip(127.5 + centred * (127.5 / reach), 0, 255)).astype(np.uint8)
+    centered = picture.astype(np.float32) - 127.5
+    reach = max(float(np.percentile(np.abs(centered), percentile)), 0.5)
+    return np.rint(np.clip(127.5 + centered * (127.5 / reach), 0, 255)).astype(np.uint8)
 
 
 def captioned(picture: Picture, text: str, fill: int = 255) -> Picture:
-    """A picture with one line of text in a strip below it, cut where it does not fit."""
+    """A picture above a strip with one line of text, which is cut where it does not fit."""
     import cv2
 
     width = picture.shape[1]
@@ -124,37 +151,9 @@ def _grid(
     for index, picture in cells.items():
         if picture.shape != (height, width, 3):
             raise ImageError(
-                f"pictures of one montage have one size: number {index} has shape "
+                f"the pictures of a montage must have one size: number {index} has shape "
                 f"{picture.shape}, expected {(height, width, 3)}"
             )
         top, left = padding + index // columns * step_y, padding + index % columns * step_x
         out[top : top + height, left : left + width] = picture
     return out
-
-
-SMALLEST_CELL = 96
-
-
-def cell_of(
-    picture: Picture, sees: Sequence[int] | None = None, window: Sequence[int] | None = None
-) -> Picture:
-    """Cut a run's ``best_X`` to what its unit sees, stretch its contrast, enlarge it where small.
-
-    Parameters
-    ----------
-    picture
-        (H, W, 3) RGB uint8, zero is mid-gray.
-    sees
-        The part of the net's input that the unit sees, (top, left, bottom, right) in pixels; None
-        where that is all of it or unknown.
-    window
-        The part that the picture shows, likewise.
-    """
-    if sees is not None:
-        top, left, bottom, right = sees
-        rows, columns = (window or (0, 0))[:2]
-        seen = picture[top - rows : bottom - rows, left - columns : right - columns]
-        picture = seen if seen.size else picture  # a unit may see nothing but padding
-    grow = max(1, math.ceil(SMALLEST_CELL / max(picture.shape[:2])))
-    height, width = picture.shape[0] * grow, picture.shape[1] * grow
-    return resize_image(vivid(picture), height, width)

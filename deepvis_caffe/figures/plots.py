@@ -1,4 +1,4 @@
-"""Plots by matplotlib, without a window, and the plot of a layer's statistics over a dataset."""
+"""Plots by matplotlib without a window, among them a layer's statistics over a dataset."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import EDGES, LayerScan
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.statistics import selectivity
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float, otherwise: str) -> Figure:
-    """An empty figure, whose parts find their own places.
+    """An empty figure that lays its axes out by itself.
 
     Parameters
     ----------
     width, height
         In inches.
     otherwise
-        What to do where matplotlib is not installed.
+        What the error message suggests where matplotlib is not installed.
 
     Raises
     ------
@@ -45,14 +46,14 @@ def new_figure(width: float, height: float, otherwise: str) -> Figure:
 
 
 def write_figure(path: Path, figure: Figure, dpi: float = 100) -> Path:
-    """Write a figure whole or not at all; folders above it are made.
+    """Write a figure completely or not at all; missing parent folders are created.
 
     Parameters
     ----------
     path
         Ends in ``.png`` or another of matplotlib's.
     dpi
-        Pixels an inch.
+        Pixels per inch.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def write_figure(path: Path, figure: Figure, dpi: float = 100) -> Path:
 
 
 def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
-    """Draw how strongly, how often, and how alike the units of a layer answer.
+    """Plot how strongly, how often, and how similarly the units of a layer respond.
 
     Parameters
     ----------
@@ -99,11 +100,11 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
         color="black",
         label="images in which it is active",
     )
-    often.set(xlabel="share", ylabel="units", title="how often units answer")
+    often.set(xlabel="share", ylabel="units", title="how often units respond")
     often.legend()
     spread.scatter(found.moments.mean, found.moments.deviation(), s=8)
     spread.set(xlabel="mean", ylabel="standard deviation", title="over all positions and images")
-    correlation = found.moments.correlation()
+    correlation = pearson(found.moments)
     index, _ = selectivity(found.classes, found.moments.mean)
     if correlation is not None:
         shown = last.imshow(correlation, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
@@ -119,7 +120,7 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
 
 
 def _draw_histogram(axes: Any, layer: LayerScan) -> None:
-    """A row a unit, sorted by how strong it is; how many images excite it how much."""
+    """A row for each unit, by its strongest activation: how many images excite it how much."""
     used = np.flatnonzero(layer.histogram.any(axis=0))
     low, high = used.min(), used.max() + 1
     order = np.argsort(layer.high, kind="stable")
@@ -132,7 +133,7 @@ def _draw_histogram(axes: Any, layer: LayerScan) -> None:
     axes.set(
         xlabel="an image's strongest activation",
         ylabel="units, by their strongest",
-        title="how strongly units answer (log of images)",
+        title="how strongly units respond (log of images)",
     )
 
 

@@ -1,27 +1,25 @@
-"""A layer's optimized images, from net to files: resumable, over one process or many.
+"""A layer's optimized images, from net to files: ``(job, layer, units, ascents) -> files``.
 
-Only numbers travel: which units and seeds one way, images and histories the other.
-
-Every batch is written as soon as it has run, and what is on disk already is not run again. So the
-work can be interrupted at any moment and taken up by the same call.
+Every batch of ascents is written as soon as it has run, and what is on disk already does not run
+again. So the work can be interrupted at any moment, and the same call goes on with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
-from deepvis_caffe.engines.base import Net, same_net
-from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.figures.montage import cell_of
+from deepvis_caffe.image import Picture
+from deepvis_caffe.jobs.batches import AscentBatch, batches, fair_batch, run_batches
+from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
+from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
 from deepvis_caffe.optimizer.objectives import (
     Target,
     UnitName,
@@ -32,149 +30,92 @@ from deepvis_caffe.optimizer.objectives import (
 )
 from deepvis_caffe.optimizer.run import Crop, unit_window
 from deepvis_caffe.optimizer.start import start_digest
-from deepvis_caffe.results.records import Record, read_record
-from deepvis_caffe.results.store import Box, ResultStore
+from deepvis_caffe.results.layout import BEST_X, BEST_XPM
+from deepvis_caffe.results.records import Box, Record, read_record
+from deepvis_caffe.results.store import ResultStore
+
+NAMED = 3  # of a sum's units, in its label
+
+
+# -- what is to be made --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Some units of a layer, some seeds of each, and what is to be done with them.
+class TargetLayer:
+    """A layer whose units are maximized, with its shape and the position in it resolved.
 
     Attributes
     ----------
-    layer, targets, seeds, params, position, crop
-        As for `deepvis_caffe.optimizer.optimize`; all images of a shard run as one batch.
+    name
+        As for `optimize`.
+    shape
+        Without the batch axis.
+    position
+        As for `optimize`: ``"center"``, ``"all"`` or one index an axis.
+    index
+        What that is in this layer: one index an axis, or None for all positions.
+    receptive_field
+        The part of the image that a unit sees from there, (top, left, bottom, right) in pixels;
+        None where that is unknown.
     """
 
-    layer: str
-    targets: tuple[Target, ...]
-    seeds: tuple[int, ...]
+    name: str
+    shape: tuple[int, ...]
+    position: Literal["center", "all"] | tuple[int, ...]
+    index: tuple[int, ...] | None
+    receptive_field: Box | None
+
+    @classmethod
+    def of(cls, net: Net, name: str, position: Position = "center") -> TargetLayer:
+        """Resolve a layer of a net, and a position in it.
+
+        Raises
+        ------
+        EngineError, SettingsError
+            The layer has no units, or not this position.
+        """
+        shape = unit_shape(net, name)
+        index = resolve_position(position, shape, name)
+        field = net.model.receptive_fields.get(net.model.graph.gradient_start(name))
+        seen = None
+        if field is not None and index is not None and len(index) == 2:
+            rows, columns = field.window(*index)
+            seen = rows.start, columns.start, rows.stop, columns.stop
+        return cls(name, shape, plain_position(position), index, seen)
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return self.shape[0] if self.shape else 1
+
+    def check(self, targets: Iterable[Any]) -> list[Target]:
+        """`targets` in Python's own types; `SettingsError` where the layer has no such one."""
+        return check_targets(targets, self.shape, self.name)
+
+    def batch_size(self, net: Net, wanted: int | None, images: int, crop: Crop = "auto") -> int:
+        """How many images run side by side, of so many; see `resolve_batch_size`."""
+        window = unit_window(net, self.name, self.index, crop)
+        return resolve_batch_size(net, self.name, wanted, images, window)
+
+
+@dataclass(frozen=True)
+class Ascents:
+    """The ascents that each unit gets.
+
+    Attributes
+    ----------
+    params
+        What an ascent does, see `deepvis_caffe.optimizer.ascent_params`.
+    seeds
+        One ascent each.
+    crop, batch_size
+        As for `optimize`.
+    """
+
     params: AscentParams
-    position: Position = "center"
+    seeds: Sequence[int] = (0,)
     crop: Crop = "auto"
-
-    @property
-    def images(self) -> int:
-        """How many images run side by side."""
-        return len(self.targets) * len(self.seeds)
-
-    @property
-    def steps(self) -> int:
-        """Image steps in all."""
-        return self.images * self.params.iterations
-
-    def __str__(self) -> str:
-        names = [name_of(target) for target in self.targets]
-        units, seeds = (",".join(map(str, some)) for some in (names, self.seeds))
-        return f"{self.layer}, units {units}, seeds {seeds}"
-
-
-def run_shards(
-    net: Net,
-    shards: Sequence[Shard],
-    where: Where = Serial(),  # noqa: B008  # frozen
-    make_net: Callable[[], Net] | None = None,
-    progress: Progress | None = None,
-) -> Generator[tuple[Shard, list[AscentResult]], None, None]:
-    """Run every shard, and yield what it found as soon as it is there.
-
-    Parameters
-    ----------
-    net
-        Runs the shards where `where` is `Serial`. Elsewhere processes make nets of their own, and
-        make sure that those are the same.
-    where
-        See `deepvis_caffe.cluster`.
-    make_net
-        Makes such a net in another process; picklable, see
-        `deepvis_caffe.jobs.where.net_maker`.
-    progress
-        Called with the image steps that are done and that there are to do.
-
-    Yields
-    ------
-    tuple of Shard and list of AscentResult
-        In the order in which they are ready.
-
-    Raises
-    ------
-    ModelError
-        A worker's net is not the one that is here.
-    ClusterError, Exception
-        As `deepvis_caffe.cluster.run_tasks`.
-    """
-    make_state: Callable[[], Net]
-    if isinstance(where, Serial):
-        make_state = partial(_itself, net)
-    elif make_net is None:
-        raise ClusterError("other processes need a net of their own: give make_net")
-    else:
-        make_state = partial(same_net, make_net, net.fingerprint)
-    meter = _Meter([shard.steps for shard in shards], progress)
-    with closing(run_tasks(make_state, _run, shards, where, meter.heard)) as found:
-        for index, results in found:
-            meter.heard(index, shards[index].steps)
-            yield shards[index], [_with_preprocessor(net, result) for result in results]
-
-
-def fair_batch(images: int, most: int, where: Where) -> int:
-    """A batch size, `most` or less, of which every local process gets one.
-
-    Parameters
-    ----------
-    images
-        How many there are to share.
-    """
-    if not isinstance(where, LocalProcesses):
-        return most
-    return max(1, min(most, -(-images // where.count)))
-
-
-def _run(net: Net, shard: Shard, tell: Callable[[Any], None]) -> list[AscentResult]:
-    results = optimize(
-        net,
-        shard.layer,
-        shard.targets,
-        shard.seeds,
-        preset=shard.params,
-        position=shard.position,
-        crop=shard.crop,
-        batch_size=shard.images,
-        progress=lambda done, total: tell(done),
-    )
-    # The preprocessor is as large as two images, and whoever asks has its own.
-    return [replace(result, preprocessor=None) for result in results]  # type: ignore[arg-type]
-
-
-def _with_preprocessor(net: Net, result: AscentResult) -> AscentResult:
-    own = net.preprocessor
-    if result.window:
-        top, left, bottom, right = result.window
-        own = own.cut(slice(top, bottom), slice(left, right))
-    return replace(result, preprocessor=own)
-
-
-def _itself(net: Net) -> Net:
-    return net
-
-
-class _Meter:
-    """Adds up what shards tell; one that begins again on another process does not count back."""
-
-    def __init__(self, steps: Sequence[int], progress: Progress | None) -> None:
-        self._total, self._progress = sum(steps), progress
-        self._done = [0] * len(steps)
-
-    def heard(self, index: int, done: int) -> None:
-        if done > self._done[index]:
-            self._done[index] = done
-            if self._progress:
-                self._progress(sum(self._done), self._total)
-
-
-NAMED = 3  # of a sum's units, in its label
-Progress = Callable[[int, int], None]
-N = TypeVar("N", bound=UnitName)
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,18 +125,18 @@ class Unit:
     Attributes
     ----------
     unit, label
-        Which, and its name where the layer is labelled.
+        Its number or name, and its label where the layer has labels.
     montage
         The picture of all its seeds.
     value
-        The highest activation found (the lowest where the ascent went down), as it was run or read
-        from the records; None where no activation was finite.
+        The highest activation that was found, or the lowest where the ascent lowered it; None
+        where no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
     no_gradient
         How many seeds ended at a gradient of exactly 0.
     new
-        How many of its seeds were run now; the others were there.
+        How many of its seeds ran now; the others were there already.
     """
 
     unit: UnitName
@@ -208,40 +149,16 @@ class Unit:
 
 
 def make_layer(
-    net: Net,
-    store: ResultStore,
-    layer: str,
-    units: Sequence[Target],
-    seeds: Sequence[int],
-    params: AscentParams,
-    position: Position = "center",
-    labels: Labels = (),
-    batch_size: int | None = None,
-    crop: Crop = "auto",
-    progress: Progress | None = None,
-    overwrite: bool = False,
-    where: Where = Serial(),  # noqa: B008  # frozen
-    make_net: Callable[[], Net] | None = None,
+    job: Job, layer: TargetLayer, units: Sequence[Target], ascents: Ascents
 ) -> list[Unit]:
     """Find and write the pictures of some units of a layer, with their montages.
 
     Parameters
     ----------
-    net, layer, units, seeds, position, batch_size, crop
+    job
+        Its `progress` counts image steps.
+    units
         As for `optimize`.
-    store
-        Where results go, and which of them are there.
-    params
-        What the ascent does, see `deepvis_caffe.optimizer.ascent_params`.
-    labels
-        Names of the units of the layers that have as many.
-    progress
-        Called with the image steps that are done and that there are to do.
-    overwrite
-        Whether what other parameters made may be lost.
-    where, make_net
-        Which processes run the ascents, and what makes their net; see
-        `deepvis_caffe.jobs.optimize.run_shards`. Files are written by this one alone.
 
     Returns
     -------
@@ -251,132 +168,125 @@ def make_layer(
     Raises
     ------
     ImageError, SettingsError
-        Before any step: something is there that must not be lost, see `ResultStore.claim`.
+        Before any step: something is there that must not be replaced, see `ResultStore.claim`.
     """
-    shape = unit_shape(net, layer)
-    targets = {name_of(target): target for target in check_targets(units, shape, layer)}
-    count = (shape or (1,))[0]
-    made_by = recipe(net, params, position, crop, seeds)
-    sees = seen_window(net, layer, shape, position)
-    store.claim(layer, list(targets), seeds, made_by, overwrite)
+    store, params, seeds = job.store, ascents.params, ascents.seeds
+    targets = {name_of(target): target for target in layer.check(units)}
+    own_recipe = recipe(job, layer, ascents)
+    store.claim(layer.name, list(targets), seeds, own_recipe, job.overwrite)
     missing = {
-        name: [seed for seed in seeds if not store.has_run(layer, name, seed, made_by)]
+        name: [seed for seed in seeds if not store.has_run(layer.name, name, seed, own_recipe)]
         for name in targets
     }
     if params.diversity:  # a unit's images depend on each other: all are made anew, or none
         missing = {name: list(seeds) if some else [] for name, some in missing.items()}
-    images = sum(map(len, missing.values()))
+    left = {name: set(some) for name, some in missing.items()}
+    cells: dict[UnitName, dict[int, Picture]] = {name: {} for name in targets}
 
-    def about(name: UnitName) -> Record:
-        return about_run(net, labels, targets[name], count, sees, made_by)
+    def finish(name: UnitName) -> None:
+        """Write a unit's montage, once all its seeds are there."""
+        if left[name]:
+            return
+        made = cells.pop(name, {})
+        if not store.finished(layer.name, name, seeds, own_recipe):
+            record = record_fields(job, layer, targets[name], own_recipe)
+            store.write_montage(layer.name, name, seeds, record, made)
 
-    def finish(some: Iterable[UnitName]) -> None:
-        for name in some:
-            has_all = all(store.has_run(layer, name, seed, made_by) for seed in seeds)
-            if has_all and not store.finished(layer, name, seeds, made_by):
-                store.write_montage(layer, name, seeds, about(name))
-
-    finish(targets)
-    window = unit_window(net, layer, resolve_position(position, shape, layer), crop)
-    most = resolve_batch_size(net, layer, batch_size, images, window) if images else 1
-    shards = [
-        Shard(
-            layer,
-            tuple(targets[name] for name in some),
-            tuple(their_seeds),
-            params,
-            plain_position(position),
-            crop,
-        )
-        for some, their_seeds in batches(
-            missing, fair_batch(images, most, where), whole=params.diversity > 0
-        )
-    ]
-    with closing(run_shards(net, shards, where, make_net, progress)) as found:
-        for shard, results in found:
+    for name in targets:
+        finish(name)
+    with closing(run_batches(job, _cut(job, layer, ascents, missing, targets))) as found:
+        for batch, results in found:
             for result in results:
-                write_result(store, result, about(result.unit))
-            finish(map(name_of, shard.targets))
-    store.write_whole_layer(layer, count, made_by)
+                name, seed = result.unit, result.seed
+                record = record_fields(job, layer, targets[name], own_recipe)
+                picture = write_result(store, result, record)
+                cells[name][seed] = cell_of(picture, layer.receptive_field, result.window)
+                left[name].discard(seed)
+            for target in batch.targets:
+                finish(name_of(target))
+    store.write_whole_layer(layer.name, layer.count, own_recipe)
     return [
-        _summary(store, layer, name, seeds, _label(labels, target, count), len(missing[name]))
-        for name, target in targets.items()
+        _summary(job, layer, target, seeds, len(missing[name])) for name, target in targets.items()
     ]
 
 
-def recipe(
-    net: Net,
-    params: AscentParams,
-    position: Position,
-    crop: Crop = "auto",
-    seeds: Sequence[int] = (),
-) -> Record:
-    """Everything that decides the pixels, but for layer, unit and seed."""
-    made_by: Record = {
-        "net": net.fingerprint,
-        "params": params.record(),
-        "position": plain_position(position),
-        "crop": crop,
-        **({"start": digest} if (digest := start_digest(params.start)) else {}),
-    }
-    return {**made_by, "seeds": list(seeds)} if params.diversity else made_by
+def _cut(
+    job: Job,
+    layer: TargetLayer,
+    ascents: Ascents,
+    missing: Mapping[UnitName, Sequence[int]],
+    targets: Mapping[UnitName, Target],
+) -> list[AscentBatch]:
+    """The batches of all that is missing."""
+    params, images = ascents.params, sum(map(len, missing.values()))
+    if not images:
+        return []
+    most = layer.batch_size(job.net, ascents.batch_size, images, ascents.crop)
+    most = fair_batch(images, most, job.where)
+    return [
+        AscentBatch(
+            layer.name,
+            tuple(targets[name] for name in names),
+            tuple(seeds),
+            params,
+            layer.position,
+            ascents.crop,
+        )
+        for names, seeds in batches(missing, most, whole=params.diversity > 0)
+    ]
 
 
-def about_run(
-    net: Net, labels: Labels, target: Target, count: int, sees: Box | None, made_by: Record
-) -> Record:
-    """What a record says beside the ascent itself, of a target in a layer of `count` units."""
-    return {
-        "label": _label(labels, target, count),
-        "model": model_names(net),
-        "sees": sees,
-        "recipe": made_by,
-    }
+# -- what is written -----------------------------------------------------------------------------
 
 
-def model_names(net: Net) -> dict[str, str | None]:
-    """The names of the net and of its files."""
-    files = {"prototxt": net.model.prototxt, "weights": net.model.caffemodel}
-    names = {kind: None if path is None else path.name for kind, path in files.items()}
-    return {"name": net.model.graph.name, **names}
+def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
+    """Everything that decides the pixels, except for the layer's name, unit and seed.
 
-
-def seen_window(net: Net, layer: str, shape: tuple[int, ...], position: Position) -> Box | None:
-    """What one unit sees of the image, (top, left, bottom, right); None where that is unknown."""
-    where = resolve_position(position, shape, layer)
-    field = net.model.receptive_fields.get(net.model.graph.seed(layer))
-    if field is None or where is None or len(where) != 2:
-        return None
-    rows, columns = field.window(*where)
-    return rows.start, columns.start, rows.stop, columns.stop
-
-
-def batches(
-    missing: Mapping[N, Sequence[int]], most: int, whole: bool = False
-) -> Iterator[tuple[list[N], list[int]]]:
-    """Cut what is missing into batches of at most `most` images, each units times seeds.
-
-    Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
-    spread evenly.
-
-    Parameters
-    ----------
-    missing
-        Seeds by unit.
-    whole
-        Whether a unit's seeds have to stay together, in a batch of more than `most` if need be.
+    Where the ascent does not start at the named layer's own output, ``"output_of"`` says at which
+    layer's. Older records do not have it, from when every ascent started at the layer's own output.
     """
-    for seeds, group in groupby(missing, key=lambda unit: tuple(missing[unit])):
-        units = list(group)
-        if not seeds:
-            continue
-        for some_units in split(units, max(1, most // len(seeds))):
-            for some_seeds in [seeds] if whole else split(seeds, most):
-                yield list(some_units), list(some_seeds)
+    params = ascents.params
+    decides: Record = {
+        "net": job.fingerprint,
+        "params": params.record(),
+        "position": layer.position,
+        "crop": ascents.crop,
+    }
+    if digest := start_digest(params.start):
+        decides["start"] = digest
+    if start := job.net.model.graph.start_layer(layer.name):
+        decides["output_of"] = start
+    if params.diversity:  # a unit's images depend on each other
+        decides["seeds"] = list(ascents.seeds)
+    return decides
+
+
+def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Record) -> Record:
+    """What a record says of a unit, besides the ascent itself."""
+    return {
+        "label": _label(job.labels, target, layer.count),
+        "model": job.model_names,
+        "sees": layer.receptive_field,
+        "recipe": own_recipe,
+    }
+
+
+def write_result(store: ResultStore, result: AscentResult, fields: Record) -> Picture:
+    """Write the pictures of one run, and then its record, to which `fields` are added.
+
+    Returns
+    -------
+    ndarray
+        The run's ``best_X``, (H, W, 3) RGB uint8.
+    """
+    pictures = {BEST_X: result.symmetric_picture(), BEST_XPM: result.picture()}
+    record = {**result.record(), **fields}
+    store.write_run(pictures, result.layer, result.unit, result.seed, record)
+    return pictures[BEST_X]
 
 
 def _label(labels: Labels, target: Target, count: int) -> str | None:
-    """A unit's label; of a sum of units theirs, the first few."""
+    """A unit's label; of a sum of units, the labels of the first few."""
     members = target if isinstance(target, tuple) else (target,)
     found = [label_of(labels, unit, count) for unit in members if isinstance(unit, int)]
     if len(found) < 2:
@@ -386,28 +296,15 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     return " + ".join([*named[:NAMED], *more])
 
 
-def write_result(store: ResultStore, result: AscentResult, about: Record) -> None:
-    """Write the pictures of one run, and then its record, to which `about` is added."""
-    pictures = {"best_X": result.symmetric_picture(), "best_Xpm": result.picture()}
-    record = {**result.record(), **about}
-    store.write_run(pictures, result.layer, result.unit, result.seed, record)
-
-
-def _summary(
-    store: ResultStore,
-    layer: str,
-    unit: UnitName,
-    seeds: Sequence[int],
-    label: str | None,
-    new: int,
-) -> Unit:
-    records = [read_record(store.record(layer, unit, seed)) or {} for seed in seeds]
+def _summary(job: Job, layer: TargetLayer, target: Target, seeds: Sequence[int], new: int) -> Unit:
+    store, name = job.store, name_of(target)
+    records = [read_record(store.record(layer.name, name, seed)) or {} for seed in seeds]
     push = records[0]["params"]["push"]
     values = [record["best_value"] for record in records if record["best_value"] is not None]
     return Unit(
-        unit=unit,
-        label=label,
-        montage=store.montage(layer, unit),
+        unit=name,
+        label=_label(job.labels, target, layer.count),
+        montage=store.montage(layer.name, name),
         value=push * max(push * value for value in values) if values else None,
         met_top=sum(record["met_top_iteration"] is not None for record in records),
         no_gradient=sum(record["stop"] == "zero gradient" for record in records),

@@ -1,13 +1,7 @@
-"""A unit's strongest images as pictures, in the Deep Visualization Toolbox's layout.
+"""A unit's top images as pictures: ``(job, scanned, layer, units) -> files``.
 
-::
-
-    max_im/<layer>/<layer>_<unit:04d>.jpg and .json        nine crops, strongest first, row by row
-    max_im/<layer>/<layer>_<unit:04d>_<rank>.png           each of them in the picture's own pixels
-    max_deconv/<layer>/<layer>_<unit:04d>.jpg ...          what in them does it, by deconv
-    max_gradient/..., max_guided/...                       by the other two modes
-
-A unit's records are written after its pictures, so what has a record is finished.
+The images of a dataset that excite a unit most, cut to what it sees, and beside them what in each
+crop does so, by a backward mode. `deepvis_caffe.results.layout` says where the files are.
 """
 
 from __future__ import annotations
@@ -24,26 +18,42 @@ from typing import Any
 
 import numpy as np
 
-from deepvis_caffe.cluster import LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.cores import usable_cores
-from deepvis_caffe.dataset.loader import DecodedImages, in_order, usual_room
+from deepvis_caffe.dataset.loader import ImageCache, default_cache_size, ordered_map
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import Example, unit_examples
-from deepvis_caffe.engines.base import Net, same_net
-from deepvis_caffe.errors import ClusterError, ImageError, SettingsError
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import GRAY, montage, shrunk, square_side, vivid
-from deepvis_caffe.image import Picture, resize_image, write_image
-from deepvis_caffe.jobs.optimize import model_names
+from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
-from deepvis_caffe.results.records import Record, read_record, write_record
-from deepvis_caffe.results.store import folder_name
+from deepvis_caffe.progress import ProgressMeter
+from deepvis_caffe.results.layout import TOP_IMAGES, mode_tree
+from deepvis_caffe.results.records import Record
+from deepvis_caffe.results.scan_folder import layer_recipe
+from deepvis_caffe.results.top_store import TopImageStore
 
-IMAGES = "max_im"
-SMALLEST_CELL, LARGEST_SINGLE = 128, 512  # pixels
+SMALLEST_CELL, LARGEST_CROP = 128, 512  # pixels
 
-Progress = Callable[[int, int], None]
-State = tuple[Net, DecodedImages, Source, Scan, str, tuple[str, ...]]
+
+@dataclass(frozen=True, eq=False)
+class ScannedImages:
+    """A dataset's images, and what a scan found in them.
+
+    Attributes
+    ----------
+    source
+        What was scanned.
+    scan
+        What was found.
+    recipe
+        What decided that, see `deepvis_caffe.jobs.scan.scan_recipe`.
+    """
+
+    source: Source
+    scan: Scan
+    recipe: Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +63,9 @@ class TopUnit:
     Attributes
     ----------
     unit, label
-        Which, and its name where the layer is labelled.
+        Its number, and its name where the layer has labels.
     montage
-        The picture of its strongest images; None where it answers to all images alike.
+        The picture of its top images; None where it answers to none of them.
     value
         The strongest activation.
     new
@@ -70,88 +80,56 @@ class TopUnit:
 
 
 def make_top_pictures(
-    net: Net,
-    source: Source,
-    scan: Scan,
-    recipe: Record,
-    folder: Path,
+    job: Job,
+    scanned: ScannedImages,
     layer: str,
     units: Sequence[int],
     modes: Sequence[str] = ("deconv",),
-    labels: Labels = (),
-    where: Where = Serial(),  # noqa: B008  # frozen
-    make_net: Callable[[], Net] | None = None,
-    progress: Progress | None = None,
-    overwrite: bool = False,
     room: int | None = None,
 ) -> list[TopUnit]:
     """Write the pictures of some units of a layer; those that are there are left alone.
 
     Parameters
     ----------
-    source, scan, recipe
-        What was scanned, what was found, and what decided that.
-    folder
-        The results folder.
+    job
+        Its `progress` counts units.
     modes
         Backward modes to show beside the crops.
-    labels
-        Names of the units of the layers that have as many, and of the images' classes.
-    where, make_net
-        Which processes compute, and what makes their net; files are written by this one.
-    progress
-        Called with the units that are done and that there are.
-    overwrite
-        Whether pictures by another recipe may be lost.
     room
-        Bytes of decoded images that each process keeps; `usual_room` by default.
+        Bytes of decoded images that each process keeps; `default_cache_size` by default.
 
     Raises
     ------
     ImageError
-        An image has changed since the scan; a picture was made by another program.
+        An image has changed since the scan, or a picture was made by another program.
     SettingsError
         A picture was made by another recipe.
     """
-    found = scan.layers[layer]
-    by = {name: value for name, value in recipe.items() if name != "layers"}
-    trees = [IMAGES, *(f"max_{mode}" for mode in modes)]
-    missing = []
-    for unit in units:
-        paths = [picture_path(folder, tree, layer, unit) for tree in trees]
-        there = [_finished(path, layer, by, overwrite) for path in paths]  # all are asked
-        missing += [] if all(there) else [unit]
+    found = scanned.scan.layers[layer]
+    writer = _Writer(job, scanned, layer)
+    trees = [TOP_IMAGES, *map(mode_tree, modes)]
+    missing = [unit for unit in units if not writer.has(trees, unit)]
     silent = {unit for unit in units if not found.top.value[unit, 0] > min(found.low[unit], 0)}
     todo = [unit for unit in missing if unit not in silent]
-    done = len(units) - len(todo)
-    report = progress or (lambda done, total: None)
-    report(done, len(units))
-    write = partial(_write_unit, folder, layer, by=by, net=net, labels=labels, count=found.units)
+    meter = ProgressMeter(job.progress, [1] * len(todo), before=len(units) - len(todo))
+    meter.report()
     if room is None:
-        room = usual_room(where.count if isinstance(where, LocalProcesses) else 1)
-    more = (room, source, scan, layer, tuple(modes))
-    if isinstance(where, Serial):
-        make_state = partial(_state, partial(_itself, net), *more)
-    elif make_net is None:
-        raise ClusterError("other processes need a net of their own: give make_net")
-    else:
-        make_state = partial(_state, partial(same_net, make_net, net.fingerprint), *more)
+        room = default_cache_size(job.processes)
+    make_state = partial(_ready, scanned=scanned, layer=layer, modes=tuple(modes), room=room)
     # A unit's files are written while the net computes the next: compressing takes as long.
-    writers = max(1, usable_cores() // 2)
+    threads = max(1, usable_cores() // 2)
     with (
-        ThreadPoolExecutor(writers, thread_name_prefix="write") as pool,
-        closing(run_tasks(make_state, _examples, todo, where)) as ready,
+        ThreadPoolExecutor(threads, thread_name_prefix="write") as pool,
+        closing(job.run(_examples, todo, make_state)) as ready,
     ):
-        for _ in in_order(
-            lambda one: write(todo[one[0]], one[1], size=found.top.count), ready, pool, writers
-        ):
-            done += 1
-            report(done, len(units))
+        written = ordered_map(lambda one: writer.write(todo[one[0]], one[1]), ready, pool, threads)
+        for number, _ in enumerate(written):
+            meter.finish(number)
     return [
         TopUnit(
             unit,
-            label_of(labels, unit, found.units),
-            None if unit in silent else picture_path(folder, IMAGES, layer, unit),
+            label_of(job.labels, unit, found.units),
+            None if unit in silent else writer.store.montage(TOP_IMAGES, layer, unit),
             float(found.top.value[unit, 0]),
             unit in set(todo),
         )
@@ -159,75 +137,48 @@ def make_top_pictures(
     ]
 
 
-def picture_path(folder: Path, tree: str, layer: str, unit: int) -> Path:
-    """Where a unit's picture is; its record has the same name and ends in .json."""
-    name = folder_name(layer)
-    return folder / tree / name / f"{name}_{unit:04d}.jpg"
+# -- what is written -----------------------------------------------------------------------------
 
 
-def _finished(path: Path, layer: str, by: Record, overwrite: bool) -> bool:
-    """Whether a picture is there, made by this recipe; raises where it must not be replaced."""
-    record = read_record(path.with_suffix(".json"))
-    if record is None and path.exists():
-        raise ImageError(
-            f"{path} is there without a record of ours, so it was made by another program; choose "
-            "another results folder (--results), or move it away"
-        )
-    if record is None:
-        return False
-    if record.get("layer") != layer:
-        raise ImageError(
-            f"{path} belongs to layer {record.get('layer')!r}, and layer {layer!r} has the same "
-            "folder name; choose another results folder (--results)"
-        )
-    if record.get("recipe") == by:
-        return path.is_file()
-    if record.get("recipe") is not None and not overwrite:
-        raise SettingsError(
-            f"{path} is of other images or another net; choose another results folder "
-            "(--results), or give --overwrite to lose it"
-        )
-    return False
+class _Writer:
+    """Draws and writes the pictures of units of one layer."""
 
+    def __init__(self, job: Job, scanned: ScannedImages, layer: str) -> None:
+        self.store = TopImageStore(job.results)
+        self._job, self._layer = job, layer
+        self._found = scanned.scan.layers[layer]
+        self._recipe = layer_recipe(scanned.recipe, layer)
 
-def _write_unit(
-    folder: Path,
-    layer: str,
-    unit: int,
-    examples: Sequence[Example],
-    *,
-    by: Record,
-    net: Net,
-    labels: Labels,
-    count: int,
-    size: int,
-) -> None:
-    about = {
-        "layer": layer,
-        "unit": unit,
-        "label": label_of(labels, unit, count),
-        "model": model_names(net),
-        "columns": square_side(size),
-        "images": [_about(example, labels) for example in examples],
-    }
-    for tree, pictures in _trees(examples):
-        path = picture_path(folder, tree, layer, unit)
-        record = path.with_suffix(".json")
-        # Cut off in between, the pictures are known as ours, and as unfinished.
-        write_record(record, {**about, "recipe": None})
-        for rank, picture in enumerate(pictures):
-            write_image(path.with_name(f"{path.stem}_{rank}.png"), shrunk(picture, LARGEST_SINGLE))
-        for rank in range(len(pictures), size):  # of an earlier scan
-            path.with_name(f"{path.stem}_{rank}.png").unlink(missing_ok=True)
-        cells = _cells(examples, pictures, stretch=tree != IMAGES)
-        write_image(path, _square(cells, size))
-        write_record(record, {**about, "recipe": by})
+    def has(self, trees: Sequence[str], unit: int) -> bool:
+        """Whether all pictures of a unit are there; raises where one must not be replaced."""
+        overwrite, there = self._job.overwrite, True
+        for tree in trees:  # every one is checked
+            path = self.store.montage(tree, self._layer, unit)
+            there &= self.store.finished(path, self._layer, self._recipe, overwrite)
+        return there
+
+    def write(self, unit: int, examples: Sequence[Example]) -> None:
+        """Write a unit's pictures in each tree."""
+        places = self._found.top.count
+        record = {
+            "layer": self._layer,
+            "unit": unit,
+            "label": label_of(self._job.labels, unit, self._found.units),
+            "model": self._job.model_names,
+            "columns": square_side(places),
+            "images": [_fields(example, self._job.labels) for example in examples],
+            "recipe": self._recipe,
+        }
+        for tree, pictures in _trees(examples):
+            crops = [shrunk(picture, LARGEST_CROP) for picture in pictures]
+            cells = _cells(examples, pictures, stretch=tree != TOP_IMAGES)
+            self.store.write(tree, _square(cells, places), crops, places, record)
 
 
 def _trees(examples: Sequence[Example]) -> Iterator[tuple[str, list[Picture]]]:
-    yield IMAGES, [example.crop for example in examples]
+    yield TOP_IMAGES, [example.crop for example in examples]
     for mode in examples[0].diffs:
-        yield f"max_{mode}", [example.diffs[mode] for example in examples]
+        yield mode_tree(mode), [example.diffs[mode] for example in examples]
 
 
 def _cells(
@@ -247,7 +198,8 @@ def _square(cells: list[Picture], size: int) -> Picture:
     return montage([*cells, *[empty] * (size - len(cells))], square_side(size))
 
 
-def _about(example: Example, labels: Labels) -> Record:
+def _fields(example: Example, labels: Labels) -> Record:
+    """What a record says of one image."""
     own = example.label
     named = own is not None and 0 <= own < len(labels)
     return {
@@ -262,16 +214,41 @@ def _about(example: Example, labels: Labels) -> Record:
     }
 
 
-def _itself(net: Net) -> Net:
-    return net
+# -- in each process -----------------------------------------------------------------------------
 
 
-def _state(make_net: Callable[[], Net], room: int, source: Source, *more: Any) -> State:
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What a process keeps from unit to unit."""
+
+    net: Net
+    images: ImageCache
+    scanned: ScannedImages
+    layer: str
+    modes: tuple[str, ...]
+
+
+def _ready(
+    make_net: Callable[[], Net],
+    scanned: ScannedImages,
+    layer: str,
+    modes: tuple[str, ...],
+    room: int,
+) -> _State:
     net = make_net()
-    return (net, DecodedImages(source, net.preprocessor, room), source, *more)
+    images = ImageCache(scanned.source, net.preprocessor, room)
+    return _State(net, images, scanned, layer, modes)
 
 
-def _examples(state: State, unit: int, tell: Callable[[Any], None]) -> list[Example]:
-    net, images, source, scan, layer, modes = state
-    tell(unit)
-    return unit_examples(net, source, scan, layer, unit, modes, usable_cores(), images)
+def _examples(state: _State, unit: int, report: Callable[[Any], None]) -> list[Example]:
+    report(unit)
+    return unit_examples(
+        state.net,
+        state.scanned.source,
+        state.scanned.scan,
+        state.layer,
+        unit,
+        state.modes,
+        usable_cores(),
+        state.images,
+    )

@@ -1,11 +1,11 @@
 """Weights files: ``path -> {layer name: (array, ...)}``, and back.
 
-Weights files hold hundreds of megabytes of packed floats. A message class would copy each of them
-into an object and back; numpy reads them where they lie.
-Source: https://protobuf.dev/programming-guides/encoding/
-
-Reads ``.caffemodel`` of generations V0, V1 and V2, in single or double precision, with the legacy
+Reads ``.caffemodel`` files of generations V0, V1 and V2, in single or double precision, with legacy
 4-D shapes or today's; and Caffe's HDF5 form, ``.caffemodel.h5``.
+
+A ``.caffemodel`` is a protobuf message with hundreds of megabytes of packed floats. A message class
+would copy all of them into an object and back; numpy reads them where they lie, so the message's
+wire format is read here, see https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -23,95 +23,6 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import WeightsError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.model.sniff import sniff
-
-VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)
-
-
-class WireError(ValueError):
-    """The bytes are no message; `position` says where in the buffer that shows."""
-
-    def __init__(self, what: str, position: int) -> None:
-        super().__init__(what)
-        self.position = position
-
-
-def fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
-    """The fields of a message, in file order.
-
-    Parameters
-    ----------
-    buffer
-        One message.
-
-    Yields
-    ------
-    number, value, position
-        Field number; int for varints, memoryview for bytes, sub-messages and fixed-size numbers;
-        the position behind the field.
-
-    Raises
-    ------
-    WireError
-        The buffer ends inside a field, or holds what no writer writes.
-    """
-    position = 0
-    while position < len(buffer):
-        start = position
-        tag, position = varint(buffer, position)
-        number, kind = tag >> 3, tag & 7
-        if number == 0:
-            raise WireError("field number 0", start)
-        value: int | memoryview
-        if kind == VARINT:
-            value, position = varint(buffer, position)
-        elif kind in (BYTES, FIXED32, FIXED64):
-            size = {FIXED32: 4, FIXED64: 8}.get(kind)
-            if size is None:
-                size, position = varint(buffer, position)
-            if position + size > len(buffer):
-                missing = position + size - len(buffer)
-                raise WireError(f"{missing} bytes are missing", len(buffer))
-            value = buffer[position : position + size]
-            position += size
-        else:
-            raise WireError(f"wire type {kind}", start)
-        yield number, value, position
-
-
-def varint(buffer: memoryview, position: int) -> tuple[int, int]:
-    """The integer at `position`, and the position behind it."""
-    value = shift = 0
-    while position < len(buffer):
-        byte = buffer[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise WireError("an integer of more than 64 bits", position)
-    raise WireError("it ends inside an integer", position)
-
-
-def encode_varint(value: int) -> bytes:
-    """An unsigned integer as a varint."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def header(number: int, size: int) -> bytes:
-    """What precedes `size` bytes of a field of type bytes, text or message."""
-    return encode_varint(number << 3 | BYTES) + encode_varint(size)
-
-
-def signed(value: int) -> int:
-    """A varint's value as the int32 or int64 that was written."""
-    return int(struct.unpack("<q", struct.pack("<Q", value))[0])
-
 
 Blobs = tuple[NDArray[np.float32], ...]
 
@@ -134,14 +45,14 @@ def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
     Returns
     -------
     dict
-        float32 arrays by layer name, in Caffe's order (weights, then bias). Shapes are as in the
-        file: old files hold 4 axes, ``(1, 1, 1, N)`` for a bias. Where a name comes twice the
-        later layer counts, as in Caffe.
+        float32 arrays by layer name, in Caffe's order (weights, then bias). Shapes are those of the
+        file; old files have 4 axes, ``(1, 1, 1, N)`` for a bias. If two layers have one name, the
+        later one counts, as in Caffe.
 
     Raises
     ------
     WeightsError
-        The file is missing, truncated, or something else.
+        The file is missing, is truncated, or is not a weights file.
     """
     path = Path(path)
     try:
@@ -186,17 +97,20 @@ def write_caffemodel(
             _write_field(file, 100, parts)
 
 
+# -- reading ---------------------------------------------------------------------------------------
+
+
 def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
     layers: dict[str, Blobs] = {}
     count = 0
     try:
-        for number, value, _ in fields(buffer):
+        for number, value, _ in _fields(buffer):
             if number in _LAYERS and isinstance(value, memoryview):
                 count += 1
                 name, blobs = _read_layer(path, value, _LAYERS[number])
                 if blobs:
                     layers[name] = blobs
-    except (WireError, UnicodeDecodeError) as error:
+    except (_WireError, UnicodeDecodeError) as error:
         if not count:
             raise WeightsError(
                 f"{path} is no caffemodel, or its download broke off at once: {error}"
@@ -213,7 +127,7 @@ def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
 
 def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[str, Blobs]:
     name, blobs = "", []
-    for number, value, _ in fields(buffer):
+    for number, value, _ in _fields(buffer):
         if not isinstance(value, memoryview):
             continue
         if number == _NAME[generation]:
@@ -231,15 +145,15 @@ def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
     legacy = {_NUM: 0, _CHANNELS: 0, _HEIGHT: 0, _WIDTH: 0}
     is_legacy, shape = False, None
     data: list[NDArray[np.floating]] = []
-    for number, value, _ in fields(buffer):
+    for number, value, _ in _fields(buffer):
         if isinstance(value, int):
             if number in legacy:
-                is_legacy, legacy[number] = True, signed(value)
+                is_legacy, legacy[number] = True, _signed(value)
         elif number in (_DATA, _DOUBLE_DATA):
             # Packed, or one number a field as the first Caffes wrote.
             kind = "<f4" if number == _DATA else "<f8"
             if len(value) % np.dtype(kind).itemsize:
-                raise WireError(f"{where} has half a number", 0)
+                raise _WireError(f"{where} has half a number", 0)
             data.append(np.frombuffer(value, kind))
         elif number == _SHAPE:
             shape = _read_shape(value)
@@ -257,13 +171,13 @@ def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
 
 def _read_shape(buffer: memoryview) -> tuple[int, ...]:
     dims: list[int] = []
-    for number, value, _ in fields(buffer):
+    for number, value, _ in _fields(buffer):
         if number == 1 and isinstance(value, int):
             dims.append(value)
         elif number == 1 and isinstance(value, memoryview):
             position = 0
             while position < len(value):
-                dim, position = varint(value, position)
+                dim, position = _varint(value, position)
                 dims.append(dim)
     return tuple(dims)
 
@@ -290,9 +204,12 @@ def _read_hdf5(path: Path) -> dict[str, Blobs]:
     return {name: tuple(blobs[i] for i in sorted(blobs)) for name, blobs in layers.items()}
 
 
+# -- writing ---------------------------------------------------------------------------------------
+
+
 def _encode_blob(blob: NDArray[np.float32]) -> list[bytes | memoryview]:
     shape: list[bytes | memoryview] = []
-    _add_field(shape, 1, [b"".join(encode_varint(dim) for dim in blob.shape)])
+    _add_field(shape, 1, [b"".join(_encode_varint(dim) for dim in blob.shape)])
     parts: list[bytes | memoryview] = []
     _add_field(parts, _SHAPE, shape)
     data = np.ascontiguousarray(blob, "<f4").reshape(-1)
@@ -303,7 +220,7 @@ def _encode_blob(blob: NDArray[np.float32]) -> list[bytes | memoryview]:
 def _add_field(
     parts: list[bytes | memoryview], number: int, content: Sequence[bytes | memoryview]
 ) -> None:
-    parts.append(header(number, sum(len(part) for part in content)))
+    parts.append(_header(number, sum(len(part) for part in content)))
     parts.extend(content)
 
 
@@ -311,3 +228,94 @@ def _write_field(file: BinaryIO, number: int, content: Iterable[bytes | memoryvi
     parts: list[bytes | memoryview] = []
     _add_field(parts, number, list(content))
     file.writelines(parts)
+
+
+# -- protobuf's wire format ------------------------------------------------------------------------
+
+VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)
+
+
+class _WireError(ValueError):
+    """The bytes are not a message; `position` is where in the buffer that shows."""
+
+    def __init__(self, what: str, position: int) -> None:
+        super().__init__(what)
+        self.position = position
+
+
+def _fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
+    """The fields of one message, in file order.
+
+    Parameters
+    ----------
+    buffer
+        One message.
+
+    Yields
+    ------
+    number, value, position
+        The field's number; its value, an int for a varint and a memoryview for bytes, sub-messages
+        and fixed-size numbers; and the position after it.
+
+    Raises
+    ------
+    _WireError
+        The buffer ends inside a field, or holds something that no writer writes.
+    """
+    position = 0
+    while position < len(buffer):
+        start = position
+        tag, position = _varint(buffer, position)
+        number, kind = tag >> 3, tag & 7
+        if number == 0:
+            raise _WireError("field number 0", start)
+        value: int | memoryview
+        if kind == VARINT:
+            value, position = _varint(buffer, position)
+        elif kind in (BYTES, FIXED32, FIXED64):
+            size = {FIXED32: 4, FIXED64: 8}.get(kind)
+            if size is None:
+                size, position = _varint(buffer, position)
+            if position + size > len(buffer):
+                missing = position + size - len(buffer)
+                raise _WireError(f"{missing} bytes are missing", len(buffer))
+            value = buffer[position : position + size]
+            position += size
+        else:
+            raise _WireError(f"wire type {kind}", start)
+        yield number, value, position
+
+
+def _varint(buffer: memoryview, position: int) -> tuple[int, int]:
+    """The integer at `position`, and the position after it."""
+    value = shift = 0
+    while position < len(buffer):
+        byte = buffer[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise _WireError("an integer of more than 64 bits", position)
+    raise _WireError("it ends inside an integer", position)
+
+
+def _encode_varint(value: int) -> bytes:
+    """An unsigned integer as a varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _header(number: int, size: int) -> bytes:
+    """The bytes before a field that holds `size` bytes, text or a message."""
+    return _encode_varint(number << 3 | BYTES) + _encode_varint(size)
+
+
+def _signed(value: int) -> int:
+    """A varint's value as the int32 or int64 that was written."""
+    return int(struct.unpack("<q", struct.pack("<Q", value))[0])

@@ -1,4 +1,4 @@
-"""Random weights for nets without a weights file: tests, speed measurements, first tries."""
+"""Random weights for nets without a weights file: for tests, benchmarks and first tries."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def random_weights(
     """Weights that keep activations of order 1 from the image to the last layer.
 
     Convolutions, deconvolutions and inner products are drawn as in He et al. 2015, "Delving Deep
-    into Rectifiers", eq. 10, those that read an input divided by 64, the spread of pixel values.
-    BatchNorm has a mean, a variance near 1 and a scale factor other than 1; Scale is near 0.6, so
-    that sums of residual branches stay small; biases are small.
+    into Rectifiers", eq. 10. The first layers' are divided by 64, the spread of pixel values.
+    BatchNorm has a mean, a variance near 1 and a scale factor other than 1. Scale is near 0.6, so
+    that sums of residual branches stay small. Biases are small.
 
     Parameters
     ----------
     shapes, graph
-        The net; `shapes` tells what weights it needs.
+        The net; `shapes` holds the shapes of its weights.
     rng
         The source of randomness. Equal states give equal weights.
 

@@ -1,19 +1,39 @@
 """The graph of a deploy net: which layer reads and writes which version of which blob.
 
-A Caffe blob's name is reused: ``conv1`` is written by the convolution and again, in place, by its
-ReLU. Here each writing is its own :class:`Value`, so "conv1 below its ReLU" and "conv1 as the next
-layer sees it" are two different things, as they are for a backward pass.
+Caffe reuses the names of blobs: the convolution writes ``conv1``, and its ReLU overwrites it in
+place. Here each writing is a :class:`Value` of its own, so that "conv1 below its ReLU" and "conv1
+as the next layer sees it" are two different things, as they are for a backward pass.
+
+What a name means
+-----------------
+This file is the one place that decides it. In a net with ``conv1`` and, in place on it, ``bn1``
+(BatchNorm), ``scale1`` (Scale) and ``relu1`` (ReLU):
+
+``conv1``
+    The layer's activation: what a whole forward pass leaves in its top, after ``relu1``. A backward
+    pass from it starts below the trailing rectifiers, here at the value that ``scale1`` writes. A
+    unit that is on has the same value and gradient there; one that is off still has a gradient. The
+    Deep Visualization Toolbox starts below in-place ReLUs too.
+``conv1:raw``
+    The layer's own output, before any in-place layer.
+``bn1``, ``relu1``
+    An in-place layer's own output, in either direction.
+
+A blob's name means the same as the name of the layer that writes it first. Where a layer or a blob
+is really called ``x:raw``, that name means that layer or blob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.schema_pb2 import LayerParameter
+
+RAW = ":raw"  # after a name: the value before any in-place layer
 
 
 class Value(NamedTuple):
@@ -56,8 +76,9 @@ class Layer:
 class Graph:
     """The layers of a net in order, input layers included.
 
-    Names are resolved as Caffe's users mean them: :meth:`seed` takes a layer's name first, then a
-    blob's; :meth:`final` takes a blob's name.
+    Every method that takes a layer's name takes ``name:raw`` and a blob's name too; see the top of
+    this file. A layer comes before a blob of the same name, except in :meth:`blob_value` and
+    :meth:`blob_diff`.
     """
 
     name: str
@@ -147,39 +168,155 @@ class Graph:
             raise UnknownNameError("layer", name, self.by_name, f"net {self.name!r}")
         return self.by_name[name]
 
-    def final(self, blob: str) -> Value:
-        """The last version of a blob, which is what Caffe shows after a whole forward pass."""
-        if blob not in self.blobs:
-            raise UnknownNameError("blob", blob, self.blobs, f"net {self.name!r}")
-        return self.blobs[blob]
+    # -- what a name means -------------------------------------------------------------------
 
-    def seed(self, name: str) -> Value:
-        """The value at which a backward pass from `name` starts.
-
-        A layer's name means that layer's own top, before any in-place layer after it: seeding
-        ``conv1`` starts below its ReLU. Any other name means that blob's final value.
+    def activation(self, name: str) -> Value:
+        """The value that a layer's name means.
 
         Raises
         ------
+        UnknownNameError
+            The net has no such layer or blob.
         ModelError
             The layer has several tops, or none: name the blob instead.
         """
-        if name in self.by_name:
-            tops = self.by_name[name].tops
+        own = self.own_output(name)
+        return own if self._means_own_output(name, own) else self.blobs[own.blob]
+
+    def gradient_start(self, name: str) -> Value:
+        """The value at which a backward pass from `name` starts: below trailing in-place ReLUs.
+
+        A ReLU with a negative slope counts as well. A Dropout is looked through, because it does
+        nothing in the TEST phase.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        own = self.own_output(name)
+        if self._means_own_output(name, own):
+            return own
+        return self._below(self.blobs[own.blob], ("ReLU", "Dropout"))
+
+    def own_output(self, name: str) -> Value:
+        """A layer's own top, or a blob's first version: the value before any in-place layer.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        base, _ = self._without_suffix(name)
+        if base in self.by_name:
+            tops = self.by_name[base].tops
             if len(tops) == 1:
                 return tops[0]
-            named = [top for top in tops if top.blob == name]
+            named = [top for top in tops if top.blob == base]
             if named:
                 return named[0]
             raise ModelError(
-                f"layer {name!r} has {len(tops)} tops"
+                f"layer {base!r} has {len(tops)} tops"
                 + (f"; name one of them instead: {', '.join(t.blob for t in tops)}" if tops else "")
             )
-        if name in self.blobs:
-            return self.blobs[name]
+        if base in self.blobs:
+            return Value(base)
         raise UnknownNameError(
-            "layer or blob", name, [*self.by_name, *self.blobs], f"net {self.name!r}"
+            "layer or blob", base, [*self.by_name, *self.blobs], f"net {self.name!r}"
         )
+
+    def blob_value(self, name: str) -> Value:
+        """The value that a forward pass reads under a name: a blob's before a layer's.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        base, raw = self._without_suffix(name)
+        if base in self.blobs:
+            return Value(base) if raw else self.blobs[base]
+        return self.activation(name)
+
+    def blob_diff(self, name: str) -> Value:
+        """The value whose diff a backward pass reads under a name: a blob's before a layer's.
+
+        It is the blob's first version, because that is the diff that Caffe leaves in a blob that
+        in-place layers overwrite; of an in-place layer it is its own output.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        base, _ = self._without_suffix(name)
+        return Value(base) if base in self.blobs else self.own_output(name)
+
+    def activation_name(self, name: str) -> str:
+        """The name under which a forward pass reads the activation of `name`: its blob's, mostly.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        value = self.activation(name)
+        if self.blobs[value.blob] == value:
+            return value.blob
+        return self._matching(value, self.blob_value) or name
+
+    def start_name(self, value: Value) -> str | None:
+        """A name from which a backward pass starts at exactly this value, if there is one."""
+        return self._matching(value, self.gradient_start)
+
+    def start_layer(self, name: str) -> str | None:
+        """The layer whose output a backward pass from `name` starts at, where that needs saying.
+
+        It does not where it is the named layer's own output, or the named blob's final value.
+
+        Raises
+        ------
+        UnknownNameError, ModelError
+            As :meth:`activation`.
+        """
+        base, raw = self._without_suffix(name)
+        plain = self.own_output(name)
+        if not raw and base not in self.by_name:
+            plain = self.blobs[base]
+        start = self.gradient_start(name)
+        return None if self.same(start, plain) else self.producer[start].name
+
+    def same(self, one: Value, other: Value) -> bool:
+        """Whether two values of a blob are equal: nothing but Dropouts in place between them."""
+        return self._below(one, ("Dropout",)) == self._below(other, ("Dropout",))
+
+    def _without_suffix(self, name: str) -> tuple[str, bool]:
+        """A name, and whether it ended in ``:raw``, unless that is really a part of it."""
+        if name in self.by_name or name in self.blobs or not name.endswith(RAW):
+            return name, False
+        return name.removesuffix(RAW), True
+
+    def _means_own_output(self, name: str, own: Value) -> bool:
+        return self._without_suffix(name)[1] or own.version > 0  # an in-place layer's
+
+    def _below(self, value: Value, types: tuple[str, ...]) -> Value:
+        """The value that in-place layers of these types made this one of."""
+        while value.version > 0 and self.producer[value].type in types:
+            value = Value(value.blob, value.version - 1)
+        return value
+
+    def _matching(self, value: Value, meaning: Callable[[str], Value]) -> str | None:
+        first, last = self.producer[Value(value.blob)], self.producer[value]
+        for name in dict.fromkeys((first.name, last.name, value.blob)):
+            for spelling in (name, f"{name}{RAW}"):
+                try:
+                    if meaning(spelling) == value:
+                        return spelling
+                except ModelError:  # a layer of several tops
+                    continue
+        return None
+
+    # -- what depends on what ----------------------------------------------------------------
 
     def ancestors(self, targets: Iterable[Value], have: Iterable[Value] = ()) -> tuple[Layer, ...]:
         """The layers that must run to get `targets`, in order, where `have` is there already."""

@@ -1,14 +1,14 @@
-"""Windows of the input: ``(model, value, position) -> the part of an image that it needs``.
+"""Windows of the input: ``(model, value, position) -> the part of the image that a unit needs``.
 
-A unit of a convolution sees only its receptive field. Run on that part of the image alone, the net
-gives the unit's value and gradient as on the whole image, where
+A unit of a convolution sees only its receptive field. On a window around that, the net gives the
+unit the same value and gradient as on the whole image, provided that
 
-- the window starts at a multiple of every stride on the way, so that each strided layer keeps its
-  grid (rows and columns of padding included), and
-- it ends at the image's end where the unit sees the padding behind it.
+- the window starts at a multiple of every stride on the way from the input, so that each strided
+  layer keeps its grid (rows and columns of padding included), and
+- it ends where the image ends if the unit sees the padding beyond.
 
-Then everything that the unit depends on lies inside the window, at every layer; what the window's
-own edges disturb is what the unit does not see.
+Then everything that the unit depends on lies inside the window at every layer, and the window's own
+edges change only what the unit does not see.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class Window:
-    """A part of the input that gives one unit its value and gradient.
+class InputWindow:
+    """A part of the input that is enough for one unit's value and gradient.
 
     Attributes
     ----------
     box
-        (top, left, bottom, right) in input pixels, ends excluded.
+        (top, left, bottom, right) in input pixels; bottom and right are excluded.
     where
-        The unit's position in the map that the net gives for this part, (y, x).
+        The unit's position, (y, x), in the map that the net computes for this part.
     extent
         Height and width of that map.
     """
@@ -64,22 +64,22 @@ class Window:
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
 
 
-def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window | None:
-    """The smallest window for one position of a value, or None where it needs the whole image.
+def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputWindow | None:
+    """The smallest window for one position of a value, or None if it needs the whole image.
 
     Parameters
     ----------
     model
         Layers and shapes; weights are not read.
     value
-        What is climbed.
+        The value that is maximized.
     where
-        (y, x) in its map; None for all of it.
+        (y, x) in its map; None for the whole map.
 
     Returns
     -------
-    Window or None
-        None also where not every layer on the way is known to slide evenly over the image.
+    InputWindow or None
+        None also if some layer on the way does not slide evenly over the image, or is unknown.
     """
     fields = model.receptive_fields
     layers = model.graph.ancestors([value])
@@ -87,7 +87,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
     if value not in fields or where is None or len(where) != 2:
         return None
     if len(model.input_shapes) > 1 and sum(not layer.bottoms for layer in layers) > 1:
-        return None  # another input, whose size would have to follow
+        return None  # a second input, whose size would have to change as well
     steps = [fields[top].stride for top in on_the_way if top in fields]
     if len(steps) < len(on_the_way) or not all(_even(stride) for stride in steps):
         return None
@@ -99,7 +99,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> Window
     at = (where[0] - box[0] // int(field.stride[0]), where[1] - box[1] // int(field.stride[1]))
     extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
     fits = extent and all(index < size for index, size in zip(at, extent, strict=True))
-    return Window(box, at, extent) if extent and fits else None
+    return InputWindow(box, at, extent) if extent and fits else None
 
 
 def _even(stride: tuple[object, object]) -> bool:
@@ -108,7 +108,7 @@ def _even(stride: tuple[object, object]) -> bool:
 
 def _aligned(field: ReceptiveField, grid: tuple[int, int], where: tuple[int, int]) -> Box:
     rows, columns = field.window(*where)
-    # A unit that sees nothing but padding still needs an image of some size.
+    # A unit that sees only padding still needs an image of some size.
     top = min(rows.start, field.input_size[0] - 1) // grid[0] * grid[0]
     left = min(columns.start, field.input_size[1] - 1) // grid[1] * grid[1]
     return top, left, max(rows.stop, top + 1), max(columns.stop, left + 1)
@@ -117,9 +117,9 @@ def _aligned(field: ReceptiveField, grid: tuple[int, int], where: tuple[int, int
 def _map_size(
     model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """The value's height and width for an image of that size; None where it does not fit."""
+    """The value's height and width for an image of that size; None if the layers do not fit it."""
     known = _sizes.setdefault(model, {})
-    if (value, size) not in known:  # a layer's windows are of few sizes
+    if (value, size) not in known:  # the windows of a layer have few sizes
         known[value, size] = _inferred(model, value, layers, size)
     return known[value, size]
 

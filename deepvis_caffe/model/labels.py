@@ -20,7 +20,7 @@ SYNSET = re.compile(r"^n\d{8}\s+")
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:
-    """Read a label file: one name a line, in the net's order; empty lines are skipped.
+    """Read a label file: one name per line, in the net's order. Empty lines are skipped.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     except OSError as error:
         raise SettingsError(
             f"cannot read the labels {path}: {error.strerror}; set `labels` to a text file with "
-            "one name a line, or to None"
+            "one name per line, or to None"
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"the labels {path} are not UTF-8 text: {error.reason}") from error
@@ -43,33 +43,34 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
 
 def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> str | None:
-    """Which of a net's outputs holds the score of each class.
+    """Which of a net's outputs holds the class scores.
 
     Parameters
     ----------
     outputs
-        The shape of each for one image, batch axis first, in the net's order.
+        The shape of each output for one image, batch axis first, in the net's order.
 
     Returns
     -------
     str or None
-        Of the outputs that are one number a unit, ``prob`` where there is one: auxiliary heads
-        come beside it. Else the last with as many units as labels, or else the last.
+        Among the outputs with one number per unit: ``prob`` if there is one, since other heads may
+        be auxiliary; else the last one with as many units as labels; else the last one. None if
+        there are no such outputs.
     """
     vectors = {
         name: shape[1]
         for name, shape in outputs.items()
         if len(shape) > 1 and math.prod(shape) == shape[1]
     }
-    labelled = [name for name, count in vectors.items() if count == len(labels)]
-    preferred = [*vectors, *labelled, *(["prob"] if "prob" in vectors else [])]
+    labeled = [name for name, count in vectors.items() if count == len(labels)]
+    preferred = [*vectors, *labeled, *(["prob"] if "prob" in vectors else [])]
     return preferred[-1] if preferred else None
 
 
 def top_classes(
     scores: NDArray[np.float32], labels: Labels, most: int = 5
 ) -> list[tuple[float, str]]:
-    """The highest scores with the names of their classes, highest first.
+    """The highest scores and the names of their classes, highest first.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def labels_fit(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> bool
 
 
 def label_of(labels: Labels, unit: int, count: int) -> str | None:
-    """The name of a unit of a layer with `count` units; None where the labels are not its own.
+    """The name of a unit of a layer with `count` units; None if the labels are not that layer's.
 
-    Labels belong to every layer that has as many units as there are labels.
+    Labels are taken to belong to every layer that has as many units as there are labels.
     """
     return labels[unit] if len(labels) == count else None

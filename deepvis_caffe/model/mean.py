@@ -1,7 +1,7 @@
 """The mean that Caffe subtracts: ``(values | file, input shape) -> (C, 1, 1) or (C, H, W)``.
 
 Channels are in the net's own order (BGR for most), as Caffe's users write them. A mean image is
-often larger than the input, because training crops at random: then its centre is taken, at offset
+often larger than the input, because training crops at random: then its center is taken, at offset
 ``(size - crop) // 2``, as Caffe does at test time.
 """
 
@@ -32,8 +32,8 @@ def read_mean(spec: MeanSpec, shape: tuple[int, int, int]) -> Mean:
     Parameters
     ----------
     spec
-        None (no mean); one value; one value a channel; an array; or the path of a ``.npy`` or
-        ``.binaryproto`` file, of shape (C,), (C, H', W') or (1, C, H', W').
+        None (no mean), one value, one value per channel, an array, or the path of a ``.npy`` or
+        ``.binaryproto`` file with shape (C,), (C, H', W') or (1, C, H', W').
     shape
         (C, H, W) of the net's input.
 
@@ -85,7 +85,7 @@ def load_mean(spec: MeanSpec, channels: int) -> Mean:
 
 
 def crop_mean(mean: Mean, height: int, width: int) -> Mean:
-    """The centre of a mean image; a mean of one value a channel is returned as it is."""
+    """The center of a mean image; a mean with one value per channel is returned as it is."""
     rows, columns = mean.shape[1:]
     if (rows, columns) == (1, 1):
         return mean
@@ -100,7 +100,7 @@ def crop_mean(mean: Mean, height: int, width: int) -> Mean:
 
 
 def _read_file(path: Path) -> NDArray[Any]:
-    """Read what the file is, whatever its name: numpy's files say so in their first bytes."""
+    """Read a mean file of either kind, told apart by its first bytes and not by its name."""
     try:
         data = path.read_bytes()
         if data.startswith(NPY_MAGIC):

@@ -1,4 +1,4 @@
-"""A Caffe model, whole and checked: ``(prototxt, weights) -> Model``. Engines run it."""
+"""A Caffe model, read and checked: ``(prototxt, weights) -> Model``. Engines run it."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from deepvis_caffe.model.weights import match_weights
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 
 
-@dataclass(frozen=True, eq=False)  # two models are equal only if they are one
+@dataclass(frozen=True, eq=False)  # a model is equal only to itself
 class Model:
     """What a net computes, on any engine.
 
     Attributes
     ----------
     graph
-        Its layers, TEST phase, with ``Input`` layers in front.
+        Its layers in the TEST phase, with ``Input`` layers first.
     params
-        The same as a message, the deploy net, V2 form. Parameters that stock Caffe does not have
-        are not in it; they are in the file at `prototxt` only.
+        The same deploy net as a message in V2 form, without parameters that stock Caffe does not
+        have; those are only in the file at `prototxt`.
     input_shapes
         Declared shape of every input blob, batch axis first.
     shapes
-        Shape of every value at that input size, as far as known; see `unknown_types`.
+        Shape of every value at that input size, except behind layers of `unknown_types`.
     weights
-        float32 arrays by layer name, in Caffe's order. Arrays shared by layers are one object.
-        Empty for a net that was read without its weights, see `check_weights`.
+        float32 arrays by layer name, in Caffe's order. An array that layers share is one object.
+        Empty for a net that was read without its weights; see `check_weights`.
     weight_shapes
-        What the layers of known types need, likewise.
+        Shapes of the weights that layers of known types need, by layer name.
     prototxt, caffemodel
-        The files, None where the model came from memory.
+        The files; None if the model came from memory.
     generation
-        How the prototxt is written.
+        The generation that the prototxt is written in.
     foreign
-        The words of a prototxt that has parameters which stock Caffe does not have, else empty.
+        The words of a prototxt with parameters that stock Caffe does not have, else empty.
     """
 
     graph: Graph
@@ -65,7 +65,7 @@ class Model:
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
-        """Layer types without a shape rule: custom layers, which only their own Caffe runs."""
+        """Layer types without a shape rule: custom layers, which only their own Caffe can run."""
         return tuple(sorted({layer.type for layer in self.graph} - set(RULES)))
 
     @cached_property
@@ -74,7 +74,7 @@ class Model:
         return receptive_fields(self)
 
     def check_weights(self) -> None:
-        """Raise `WeightsError` where a net that has weights was read without them."""
+        """Raise `WeightsError` if a net that has weights was read without them."""
         if self.weight_shapes and not self.weights:
             raise WeightsError(
                 f"net {self.graph.name!r} has {len(self.weight_shapes)} layers with weights "
@@ -96,14 +96,14 @@ def load_model(
     prototxt
         Path of a deploy or train_val file of any generation, or a message of the schema.
     weights
-        Path of a ``.caffemodel`` or ``.caffemodel.h5``; or arrays by layer name; or None for a
-        net that needs none.
+        Path of a ``.caffemodel`` or ``.caffemodel.h5``, or arrays by layer name, or None for a net
+        that needs none.
     input_shapes
-        Shape by input blob, batch axis first: (N, C, H, W) for images. Takes precedence over the
-        file's, and is needed where that does not tell.
+        Shape by input blob, batch axis first: (N, C, H, W) for images. Wins over the file's, and is
+        needed where the file has none.
     need_weights
-        Whether `weights` of None is an error for a net that has any. Without them a model has its
-        layers and shapes, and no engine runs it.
+        Whether it is an error to leave out the weights of a net that has some. A model without them
+        has layers and shapes, but no engine runs it.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def load_model(
     WeightsError
         The weights cannot be read, or belong to another net.
     UnknownNameError
-        `input_shapes` names no input.
+        `input_shapes` names a blob that is not an input.
 
     Examples
     --------

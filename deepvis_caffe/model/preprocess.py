@@ -1,8 +1,9 @@
-"""Preprocessing: ``picture (H, W, 3) RGB uint8 -> x (C, H, W) float32``, and back for showing.
+"""Preprocessing: ``picture (H, W, 3) RGB uint8 -> x (C, H, W) float32``, and back to show it.
 
-The order is that of Caffe's own Transformer (``python/caffe/io.py``): fit the size, channels
-first, swap channels, times ``raw_scale``, minus mean, times ``input_scale``; a picture counts as
-[0, 1] before ``raw_scale``. Unlike Caffe's, shrinking averages over areas, so it does not alias.
+The steps are those of Caffe's own Transformer (``python/caffe/io.py``), in its order: resize,
+channels first, swap channels, times ``raw_scale``, minus mean, times ``input_scale``. Before
+``raw_scale`` pixels lie in [0, 1]. Unlike Caffe's, our resizing averages over areas when it
+shrinks, so it does not alias.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ class Preprocessor:
         `deepvis_caffe.model.mean.read_mean`. As an attribute it is an array that broadcasts to
         (C, H, W).
     channel_swap
-        Which picture channel each input channel takes: (2, 1, 0) makes RGB into BGR. By default
-        that for 3 channels, and none otherwise.
+        Which channel of the picture each input channel takes. By default (2, 1, 0), RGB to BGR, for
+        3 channels, and no swap otherwise.
     raw_scale
         Value of a white pixel before the mean is subtracted: 255 for most nets, 1 for some.
     input_scale
         Factor after the mean is subtracted, for example 0.017 or 1/128.
     resize
-        ``"crop"`` takes the largest centred region of the input's aspect ratio; ``"stretch"``
+        ``"crop"`` takes the largest centered region with the input's aspect ratio; ``"stretch"``
         takes the whole picture and distorts it.
 
     Raises
     ------
     ImageError
-        A parameter that does not fit, or a mean that does not.
+        A parameter or the mean does not fit.
     """
 
     shape: tuple[int, int, int]
@@ -98,7 +99,7 @@ class Preprocessor:
     # -- picture to input --------------------------------------------------------------------
 
     def __call__(self, image: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:
-        """Make a picture, or each of several, the net's input.
+        """Turn one picture, or each of several, into the net's input.
 
         Parameters
         ----------
@@ -114,14 +115,14 @@ class Preprocessor:
         Raises
         ------
         ImageError
-            The picture has no pixels, values outside its type's range, or a number of channels
-            that cannot be made the net's.
+            The picture has no pixels, has values outside its type's range, or has a number of
+            channels that cannot be converted to the net's.
         """
         if not isinstance(image, np.ndarray) or image.ndim > 3:
             return np.stack([self(one) for one in image])
         _, height, width = self.shape
         if image.dtype.kind == "f":
-            image = _unit_range(image)  # all of it has to lie in [0, 1]
+            image = _unit_range(image)  # the whole picture is checked, not only the crop
         if image.ndim > 1 and image.size:
             rows, columns = self.region(*image.shape[:2])
             image = image[rows, columns]
@@ -130,10 +131,10 @@ class Preprocessor:
         return np.ascontiguousarray((raw - self._mean) * np.float32(self.input_scale))
 
     def region(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of a picture of that size that become the input.
+        """The rows and columns of a picture of that size that become the input.
 
-        All of them where it is stretched; else the largest centred region of the input's aspect
-        ratio, to the nearest pixel.
+        With ``"stretch"`` all of them; with ``"crop"`` the largest centered region with the input's
+        aspect ratio, to the nearest pixel.
         """
         if self.resize == "stretch":
             return slice(0, height), slice(0, width)
@@ -156,32 +157,32 @@ class Preprocessor:
         Returns
         -------
         ndarray
-            (..., H, W, 3), RGB, uint8. A gray input has three equal channels; of an input of more
-            than 3 channels the first three are shown, of one of 2 the first.
+            (..., H, W, 3), RGB, uint8. A gray input gives three equal channels. Of an input with
+            more than 3 channels the first three are shown, of one with 2 channels the first.
         """
         x = self._checked(x)
         return self._as_picture((x / self.input_scale + self._mean) / self.raw_scale)
 
     def show_symmetric(self, x: Floats) -> Picture:
-        """An input or diff scaled about 0, so that 0 is mid-gray (DVT's ``best_X``).
+        """An input or diff scaled around 0, so that 0 is mid-gray (DVT's ``best_X``).
 
-        The largest magnitude, over all channels of one image, becomes black or white. Shapes as in
-        :meth:`show`; all zeros are all gray.
+        The largest magnitude over all channels of an image becomes black or white. An image of
+        zeros is gray. Shapes are as in :meth:`show`.
         """
         x = self._checked(x)
         largest = np.abs(x).max(axis=(-3, -2, -1), keepdims=True)
         return self._as_picture(0.5 + 0.5 * x / np.where(largest > 0, largest, 1))
 
-    # -- the box of pictures, in the net's units ---------------------------------------------
+    # -- the range of pictures, in the net's units -------------------------------------------
 
     @cached_property
     def low(self) -> Floats:
-        """The input of a black picture, broadcasts to (C, H, W)."""
+        """The input of a black picture; broadcasts to (C, H, W)."""
         return -self._mean * np.float32(self.input_scale)
 
     @cached_property
     def high(self) -> Floats:
-        """The input of a white picture, broadcasts to (C, H, W)."""
+        """The input of a white picture; broadcasts to (C, H, W)."""
         return (np.float32(self.raw_scale) - self._mean) * np.float32(self.input_scale)
 
     @property

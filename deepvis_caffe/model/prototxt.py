@@ -30,13 +30,13 @@ def read_prototxt(source: str | Path) -> NetParameter:
     Returns
     -------
     NetParameter
-        Only ``layer`` fields, and ``Input`` layers in place of ``input:`` fields. Both phases and
-        all losses are still there; see `deepvis_caffe.model.deploy.deploy`.
+        With ``layer`` fields only, and ``Input`` layers in place of ``input:`` fields. Both phases
+        and all losses are still in it; see `deepvis_caffe.model.deploy.deploy`.
 
     Raises
     ------
     ModelError
-        The file cannot be read, is no prototxt, or mixes generations.
+        The file cannot be read, is not a prototxt, or mixes generations.
     """
     try:
         return upgrade(parse_prototxt(source))
@@ -47,10 +47,10 @@ def read_prototxt(source: str | Path) -> NetParameter:
 
 
 def parse_prototxt(source: str | Path) -> NetParameter:
-    """Read a prototxt just as it is written, in whichever generation.
+    """Read a prototxt as it is written, in any generation.
 
-    Fields that the schema does not know (custom layers' parameters) are skipped, and listed in one
-    warning of this module's logger.
+    Fields that the schema does not know (parameters of custom layers) are skipped, and named in a
+    warning.
     """
     path = Path(source)
     try:
@@ -68,7 +68,7 @@ def parse_prototxt(source: str | Path) -> NetParameter:
         )
     text, engines = without_foreign_engines(text)
     if engines:
-        _warn_once(f"{path}: engines of Caffe's forks, left to the default: {', '.join(engines)}")
+        _warn_once(f"{path}: these engines of Caffe's forks are ignored: {', '.join(engines)}")
     net = NetParameter()
     try:
         text_format.Parse(text, net, allow_unknown_field=True)
@@ -85,16 +85,17 @@ def parse_prototxt(source: str | Path) -> NetParameter:
 
 
 def without_foreign_engines(text: str) -> tuple[str, list[str]]:
-    """Take out ``engine: MKL2017`` and its like, which stop a parser that does not know the word.
+    """Remove engines that stock Caffe does not have, such as ``engine: MKL2017``.
 
-    An engine says who computes a layer, not what it computes.
+    The parser fails on enum values that it does not know. An engine says who computes a layer, not
+    what it computes.
 
     Returns
     -------
     str
-        The prototxt without them, its lines where they were.
+        The prototxt without them; its line numbers are unchanged.
     list of str
-        The engines taken out, each once.
+        The engines that were removed, each once.
     """
     found: dict[str, None] = {}
 
@@ -109,7 +110,7 @@ def without_foreign_engines(text: str) -> tuple[str, list[str]]:
 
 
 _STOCK_ENGINES = ConvolutionParameter.Engine.keys()
-_ENGINE = re.compile(  # comments and strings come first, so nothing inside them is taken for one
+_ENGINE = re.compile(  # comments and strings match as a whole, so nothing inside them is an engine
     r"#[^\n]*|(?<![\w.])engine\s*:\s*(?P<engine>[A-Za-z_]\w*|\"[^\"\n]*\"|'[^'\n]*')[ \t]*[,;]?"
     r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
 )
@@ -117,14 +118,14 @@ _ENGINE = re.compile(  # comments and strings come first, so nothing inside them
 
 @cache
 def _warn_once(message: str) -> None:
-    """Warn of a file that is read several times once only."""
+    """Log a warning only once for a file that is read several times."""
     log.warning("%s", message)
 
 
 def foreign_words(source: str | Path) -> str:
-    """The prototxt's words, no comments nor layout, if it has fields that stock Caffe lacks.
+    """The words of a prototxt, without comments and layout, if it has fields of a Caffe fork.
 
-    A message of the schema lacks these fields, so it alone does not tell two such nets apart.
+    The schema's message has no such fields, so two nets that differ only in them would look alike.
     """
     text = Path(source).read_bytes().decode("utf-8-sig", errors="replace")
     return " ".join(word for _, word in _tokens(text)) if any(_unknown_fields(text)) else ""
@@ -150,7 +151,7 @@ def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -
 
 
 def _enclosing_layer(text: str, line: int) -> str:
-    """Name of the layer that holds a line, as far as the layout of the text tells."""
+    """The name of the layer that a line belongs to, as far as the text's layout tells."""
     starts = [m.start() for m in re.finditer(r"^\s*layers?\s*\{", text, re.MULTILINE)]
     position = sum(len(row) for row in text.splitlines(keepends=True)[:line])
     begin = max((start for start in starts if start < position), default=0)
@@ -160,7 +161,7 @@ def _enclosing_layer(text: str, line: int) -> str:
 
 
 def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each field that the schema lacks; not of the fields inside it."""
+    """The line and name of each field that the schema lacks, but not of the fields inside it."""
     stack: list[Descriptor | None] = [NetParameter.DESCRIPTOR]
     pending: Descriptor | None = None
     value = False  # the next token is a scalar field's value

@@ -1,9 +1,9 @@
 """Receptive fields: ``model -> {value: what one position of it sees of the image input}``.
 
-Rows and columns are followed apart. A :class:`_Span` says which input rows a position sees, as a
-line in the position: ``first + i * stride .. last + i * stride``. Each layer type maps the span of
-its bottom to that of its top; branches join into the hull of their spans. Where all positions see
-the same rows (behind an inner product, a global pool, a normalisation over space) the stride is 0.
+Rows and columns are tracked separately. A :class:`_Span` says which input rows position i sees:
+``first + i * stride`` to ``last + i * stride``. Each layer type maps the span of its bottom to that
+of its top. Where branches join, the span covers all of theirs. If all positions see the same rows
+(behind an inner product, a global pool, or a normalization over space), the stride is 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
-from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.model import Model
@@ -30,17 +30,17 @@ Shape = tuple[int, ...]
 class ReceptiveField:
     """The window of the image input that one position of a value depends on.
 
-    Position (i, j) sees input rows ``floor(offset[0] + i * stride[0])`` and the ``size[0] - 1``
-    after it, and columns likewise. That is exact inside the image; near its borders, and behind a
-    `Deconvolution`, the window may hold a few pixels more than are seen, never fewer.
+    Position (i, j) sees input row ``floor(offset[0] + i * stride[0])`` and the ``size[0] - 1`` rows
+    after it; columns likewise. That is exact inside the image. Near its borders, and behind a
+    `Deconvolution`, the window may be a few pixels too large, but never too small.
 
     Attributes
     ----------
     size
         (height, width) in input pixels.
     stride
-        (rows, columns) between neighbours; 0 where all positions see the same window, a fraction
-        behind a `Deconvolution`.
+        (rows, columns) between neighbors; 0 if all positions see the same window, a fraction behind
+        a `Deconvolution`.
     offset
         (row, column) at which the window of position (0, 0) starts; negative inside the padding.
     input_size
@@ -74,14 +74,14 @@ def receptive_fields(model: Model) -> dict[Value, ReceptiveField]:
     Returns
     -------
     dict
-        Without the values that do not depend on that input, those behind layers of unknown types,
-        and empty where the input is not (N, C, H, W).
+        Without values that do not depend on that input, and without those behind layers of unknown
+        types. Empty if the input is not (N, C, H, W).
     """
     image, shape = next(iter(model.input_shapes.items()))
     if len(shape) != 4:
         return {}
     size = (shape[2], shape[3])
-    # None: known not to depend on the image. Absent: not known.
+    # None: does not depend on the image. Absent: not known.
     fields: dict[Value, _Field | None] = {}
     for layer in model.graph:
         known = all(value in fields and value in model.shapes for value in layer.bottoms)
@@ -113,23 +113,23 @@ class _Span(NamedTuple):
     stride: Number
 
     def under(self, extent: int, stride: int, pad: int) -> _Span:
-        """Seen through a window of `extent` positions that starts at ``i * stride - pad``."""
+        """The span of a layer whose windows of `extent` positions start at ``i * stride - pad``."""
         first = self.first - pad * self.stride
         last = self.last + (extent - 1 - pad) * self.stride
         return _Span(first, last, self.stride * stride)
 
     def over(self, extent: int, stride: int, pad: int) -> _Span:
-        """Seen through the transpose of that: position y reads (y + pad - u) / stride."""
+        """The span of the transposed layer: position y reads (y + pad - u) / stride."""
         step = Fraction(self.stride) / stride
         return _Span(self.first + (pad - extent + 1) * step, self.last + pad * step, step)
 
     def shifted(self, positions: int) -> _Span:
-        """Position i is what ``i + positions`` was."""
+        """The span of a layer whose position i is its bottom's position ``i + positions``."""
         shift = positions * self.stride
         return _Span(self.first + shift, self.last + shift, self.stride)
 
     def everything(self, positions: int, limit: int) -> _Span:
-        """What `positions` positions see together, clipped to an input of `limit` rows."""
+        """The rows that `positions` positions see together, clipped to an input of `limit` rows."""
         last = self.last + (positions - 1) * self.stride
         return _Span(max(self.first, 0), min(last, limit - 1), 0)
 
@@ -146,7 +146,7 @@ class _Step(NamedTuple):
     size: tuple[int, int]
 
     def whole(self, field: _Field, axes: Iterable[int] = (2, 3)) -> _Field:
-        """`field` with everything seen along `axes`; a value that is not (N, C, H, W) keeps it."""
+        """`field`, but everything is seen along `axes`; unchanged for values not (N, C, H, W)."""
         if len(self.shape) != 4:
             return field
         rows, columns = (
@@ -157,7 +157,7 @@ class _Step(NamedTuple):
 
 
 def _join(fields: Sequence[_Field], top: _Step) -> _Field | None:
-    """The hull of what several bottoms see at the same position of a top."""
+    """What several bottoms together see at one position of a top."""
     if not fields:
         return None
     if any(len({span.stride for span in axis}) > 1 for axis in zip(*fields, strict=True)):
@@ -226,8 +226,8 @@ def _deconvolution(step: _Step, field: _Field) -> _Field:
     return rows, columns
 
 
-def _image_window(step: _Step) -> Window | None:
-    """A (de)convolution's window, None where it does not slide over rows and columns."""
+def _image_window(step: _Step) -> SlidingWindow | None:
+    """A (de)convolution's window; None if it does not slide over rows and columns."""
     options = step.param.convolution_param
     over_images = len(step.shape) == 4 and options.axis in (1, -3)
     return convolution_window(options, 2) if over_images else None
@@ -240,7 +240,7 @@ def _pooling(step: _Step, field: _Field) -> _Field:
     return _under(pooling_window(options, step.shape[2:]), field)
 
 
-def _under(window: Window, field: _Field) -> _Field:
+def _under(window: SlidingWindow, field: _Field) -> _Field:
     rows, columns = (
         span.under(*geometry)
         for span, *geometry in zip(field, window.extent, window.stride, window.pad, strict=True)
@@ -252,7 +252,7 @@ def _lrn(step: _Step, field: _Field) -> _Field:
     p = step.param.lrn_param
     if p.norm_region == LRNParameter.ACROSS_CHANNELS:
         return field
-    around = Window((p.local_size,) * 2, (1, 1), ((p.local_size - 1) // 2,) * 2, (1, 1))
+    around = SlidingWindow((p.local_size,) * 2, (1, 1), ((p.local_size - 1) // 2,) * 2, (1, 1))
     return _under(around, field)
 
 

@@ -1,8 +1,8 @@
 """The sliding windows of convolution and pooling: kernel, stride, pad and dilation per axis.
 
-Caffe says each of them in two ways (``kernel_size`` once or once per axis, or ``kernel_h`` and
-``kernel_w``). Here they become one :class:`Window`, which the shape rules, the engines and the
-receptive fields all read.
+A prototxt may give each of them in two ways (``kernel_size`` once or once per axis, or ``kernel_h``
+and ``kernel_w``). Here they become one :class:`SlidingWindow`, which the shape rules, the engines
+and the receptive fields all read.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, PoolingParamete
 
 
 @dataclass(frozen=True)
-class Window:
-    """One number per spatial axis (height, width for images), in pixels of the layer's bottom.
+class SlidingWindow:
+    """How a kernel slides over its bottom: one number per spatial axis (height, width for images).
 
     Attributes
     ----------
     kernel, stride, pad, dilation
-        For a deconvolution these count pixels of the top, as in Caffe.
+        In pixels of the layer's bottom; for a deconvolution in pixels of its top, as in Caffe.
     """
 
     kernel: tuple[int, ...]
@@ -31,11 +31,11 @@ class Window:
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """Pixels that the kernel spans, its holes included."""
+        """Pixels that the kernel spans, with the holes of its dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
-def convolution_window(param: ConvolutionParameter, axes: int) -> Window:
+def convolution_window(param: ConvolutionParameter, axes: int) -> SlidingWindow:
     """The window of a Convolution or Deconvolution over `axes` spatial axes.
 
     Raises
@@ -47,7 +47,7 @@ def convolution_window(param: ConvolutionParameter, axes: int) -> Window:
     stride = _per_axis(param, "stride", "stride", axes, default=1)
     pad = _per_axis(param, "pad", "pad", axes, default=0)
     dilation = _spread("dilation", list(param.dilation), axes, default=1)
-    return Window(
+    return SlidingWindow(
         _positive("kernel_size", kernel),
         _positive("stride", stride),
         pad,
@@ -55,7 +55,7 @@ def convolution_window(param: ConvolutionParameter, axes: int) -> Window:
     )
 
 
-def pooling_window(param: PoolingParameter, size: Sequence[int]) -> Window:
+def pooling_window(param: PoolingParameter, size: Sequence[int]) -> SlidingWindow:
     """The window of a Pooling layer over a bottom of height and width `size`.
 
     Raises
@@ -86,7 +86,9 @@ def pooling_window(param: PoolingParameter, size: Sequence[int]) -> Window:
     stride = (param.stride_h, param.stride_w) if has("stride_h") else (param.stride,) * 2
     if param.global_pooling and (pad, stride) != ((0, 0), (1, 1)):
         raise ModelError("global_pooling needs pad 0 and stride 1")
-    window = Window(_positive("kernel_size", kernel), _positive("stride", stride), pad, (1, 1))
+    window = SlidingWindow(
+        _positive("kernel_size", kernel), _positive("stride", stride), pad, (1, 1)
+    )
     if any(p >= k for p, k in zip(pad, kernel, strict=True) if p):
         raise ModelError(f"pad {pad} must be smaller than the kernel {kernel}")
     return window

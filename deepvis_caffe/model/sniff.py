@@ -1,4 +1,4 @@
-"""What a file is that was meant to be a model, so that an error can name it."""
+"""What kind of file was given in place of a model, for error messages: ``first bytes -> words``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXTS = (
 
 
 def sniff(head: bytes) -> str | None:
-    """What the first bytes of a file say that it is.
+    """What a file is, judging by its first bytes.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def sniff(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        A noun phrase, ``"a PNG picture"``; None for what may well be a binary protobuf message.
+        A noun phrase such as ``"a PNG picture"``; None for what may be a binary protobuf message.
     """
     if not head:
         return "an empty file"

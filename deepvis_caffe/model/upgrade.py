@@ -1,8 +1,8 @@
-"""Bring a net's description to V2, from V0 and V1: ``NetParameter -> NetParameter``.
+"""Bring a net's description to V2: ``NetParameter -> NetParameter``.
 
 Caffe had three generations of text and weights: V0 (``layers { layer { type: "conv" } }``), V1
-(``layers { type: CONVOLUTION }``) and V2 (``layer { type: "Convolution" }``). The meaning of every
-old field is Caffe's own, as its ``upgrade_net_proto_text`` tool applies it.
+(``layers { type: CONVOLUTION }``) and V2 (``layer { type: "Convolution" }``). A V0 net becomes V1
+first. Old fields mean what Caffe's own ``upgrade_net_proto_text`` tool takes them to mean.
 """
 
 from __future__ import annotations
@@ -23,7 +23,62 @@ from deepvis_caffe.model.schema_pb2 import (
 
 log = logging.getLogger(__name__)
 
-V0_TYPES = {
+Generation = Literal["V0", "V1", "V2"]
+
+
+def generation(net: NetParameter) -> Generation:
+    """Which generation a parsed net is written in.
+
+    Raises
+    ------
+    ModelError
+        ``layer`` and ``layers`` in one file, or V0 and V1 among its ``layers``.
+    """
+    if net.layer and net.layers:
+        raise ModelError(
+            f"the net mixes {len(net.layer)} `layer` with {len(net.layers)} `layers` fields, which "
+            'Caffe refuses; write all of them as `layer { type: "Name" }`'
+        )
+    nested = [layer.HasField("layer") for layer in net.layers]
+    if any(nested) and not all(nested):
+        name = net.layers[nested.index(False)].name
+        raise ModelError(
+            f"the net is of generation V0 (`layers {{ layer {{ ... }} }}`), but its layer {name!r} "
+            "is of V1; write all of them in one form"
+        )
+    return "V0" if any(nested) else "V1" if net.layers else "V2"
+
+
+def upgrade(net: NetParameter) -> NetParameter:
+    """A V2 copy of a net of any generation; its ``input`` fields become an Input layer.
+
+    Raises
+    ------
+    ModelError
+        The net mixes generations, has a layer type that V0 did not know, or does not give four
+        ``input_dim`` for each input.
+    """
+    written = generation(net)
+    upgraded = NetParameter()
+    upgraded.CopyFrom(_upgrade_v0(net) if written == "V0" else net)
+    for layer in upgraded.layers:
+        upgraded.layer.append(_upgrade_v1_layer(layer))
+    upgraded.ClearField("layers")
+    _upgrade_inputs(upgraded)
+    for layer in upgraded.layer:
+        pooling = layer.pooling_param
+        if pooling.HasField("round_mode"):  # Caffe after 1.0; earlier forks had ceil_mode
+            pooling.ceil_mode = pooling.round_mode == PoolingParameter.CEIL
+            pooling.ClearField("round_mode")
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            # Early BatchNorm layers declared their statistics as three parameters.
+            layer.ClearField("param")
+    return upgraded
+
+
+# -- V0 to V1 ----------------------------------------------------------------------------------
+
+_V0_TYPES = {
     "accuracy": "ACCURACY",
     "bnll": "BNLL",
     "concat": "CONCAT",
@@ -50,8 +105,8 @@ V0_TYPES = {
     "window_data": "WINDOW_DATA",
 }
 
-# Where a field of a layer type goes: V0 field -> V1 field. Training's own fields are left out.
-_CONVOLUTION = {
+# Where the fields of a layer type go: V0 field -> V1 field. Fields for training are left out.
+_CONVOLUTION_FIELDS = {
     "num_output": "num_output",
     "biasterm": "bias_term",
     "weight_filler": "weight_filler",
@@ -62,11 +117,14 @@ _CONVOLUTION = {
     "stride": "stride",
 }
 _SOURCE = {"source": "source", "batchsize": "batch_size"}
-FIELDS: dict[str, tuple[str, dict[str, str]]] = {
-    "conv": ("convolution_param", _CONVOLUTION),
+_V0_FIELDS: dict[str, tuple[str, dict[str, str]]] = {
+    "conv": ("convolution_param", _CONVOLUTION_FIELDS),
     "innerproduct": (
         "inner_product_param",
-        {k: _CONVOLUTION[k] for k in ("num_output", "biasterm", "weight_filler", "bias_filler")},
+        {
+            k: _CONVOLUTION_FIELDS[k]
+            for k in ("num_output", "biasterm", "weight_filler", "bias_filler")
+        },
     ),
     "pool": (
         "pooling_param",
@@ -89,20 +147,20 @@ _TRANSFORM = {
     "cropsize": "crop_size",
     "mirror": "mirror",
 }
-_SHAPING = set().union(*(table for _, table in FIELDS.values())) - set(_SOURCE)
+_SHAPING = set().union(*(table for _, table in _V0_FIELDS.values())) - set(_SOURCE)
 
 
-def upgrade_v0(net: NetParameter) -> NetParameter:
+def _upgrade_v0(net: NetParameter) -> NetParameter:
     """A V1 copy of a V0 net, its padding layers folded into the layers that read them."""
     upgraded = NetParameter()
     upgraded.CopyFrom(net)
     upgraded.ClearField("layers")
-    upgraded.layers.extend(_upgrade_layer(layer) for layer in _fold_padding(net))
+    upgraded.layers.extend(_upgrade_v0_layer(layer) for layer in _fold_padding(net))
     return upgraded
 
 
 def _fold_padding(net: NetParameter) -> list[V1LayerParameter]:
-    """The layers without padding layers, whose ``pad`` goes to the convolution or pool above."""
+    """The layers without V0's padding layers, whose ``pad`` goes to the layer that reads them."""
     source: dict[str, V1LayerParameter] = {}
     kept = []
     for connection in net.layers:
@@ -125,23 +183,23 @@ def _fold_padding(net: NetParameter) -> list[V1LayerParameter]:
     return kept
 
 
-def _upgrade_layer(connection: V1LayerParameter) -> V1LayerParameter:
+def _upgrade_v0_layer(connection: V1LayerParameter) -> V1LayerParameter:
     old: V0LayerParameter = connection.layer
-    if old.type not in V0_TYPES:
+    if old.type not in _V0_TYPES:
         raise ModelError(
             f"layer {old.name!r}: {old.type!r} is not a layer type of generation V0"
-            f"{did_you_mean(old.type, V0_TYPES)}"
+            f"{did_you_mean(old.type, _V0_TYPES)}"
         )
     new = V1LayerParameter(
         name=old.name,
-        type=V0_TYPES[old.type],
+        type=_V0_TYPES[old.type],
         bottom=connection.bottom,
         top=connection.top,
         blobs=old.blobs,
         blobs_lr=old.blobs_lr,
         weight_decay=old.weight_decay,
     )
-    member, table = FIELDS.get(old.type, ("", {}))
+    member, table = _V0_FIELDS.get(old.type, ("", {}))
     for field, value in old.ListFields():
         if field.name in table:
             _put(getattr(new, member), table[field.name], value)
@@ -153,7 +211,7 @@ def _upgrade_layer(connection: V1LayerParameter) -> V1LayerParameter:
 
 
 def _put(message: Message, name: str, value: Any) -> None:
-    """Set or, where the newer field is repeated or a message, add or copy."""
+    """Set a field; append to it where the newer one is repeated, copy where it is a message."""
     place = getattr(message, name)
     if hasattr(place, "append"):
         place.append(value)
@@ -163,9 +221,9 @@ def _put(message: Message, name: str, value: Any) -> None:
         setattr(message, name, value)
 
 
-Generation = Literal["V0", "V1", "V2"]
+# -- V1 to V2 ----------------------------------------------------------------------------------
 
-TYPES = {
+_V1_TYPES = {
     "NONE": "",
     "ABSVAL": "AbsVal",
     "ACCURACY": "Accuracy",
@@ -207,61 +265,14 @@ TYPES = {
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
 }
-_TRANSFORMED = {"DATA": "data_param", "IMAGE_DATA": "image_data_param"}
-_TRANSFORMED["WINDOW_DATA"] = "window_data_param"
+_TRANSFORMED = {
+    "DATA": "data_param",
+    "IMAGE_DATA": "image_data_param",
+    "WINDOW_DATA": "window_data_param",
+}
 
 
-def generation(net: NetParameter) -> Generation:
-    """Which generation a net as parsed is written in.
-
-    Raises
-    ------
-    ModelError
-        ``layer`` and ``layers`` in one file, or V0 and V1 among its ``layers``.
-    """
-    if net.layer and net.layers:
-        raise ModelError(
-            f"the net mixes {len(net.layer)} `layer` with {len(net.layers)} `layers` fields, which "
-            'Caffe refuses; write all of them as `layer { type: "Name" }`'
-        )
-    nested = [layer.HasField("layer") for layer in net.layers]
-    if any(nested) and not all(nested):
-        name = net.layers[nested.index(False)].name
-        raise ModelError(
-            f"the net is of generation V0 (`layers {{ layer {{ ... }} }}`), but its layer {name!r} "
-            "is of V1; write all of them in one form"
-        )
-    return "V0" if any(nested) else "V1" if net.layers else "V2"
-
-
-def upgrade(net: NetParameter) -> NetParameter:
-    """A V2 copy of `net`, whatever its generation; ``input:`` fields become an Input layer.
-
-    Raises
-    ------
-    ModelError
-        The net mixes generations, uses a type or field that Caffe cannot upgrade, or its
-        ``input_dim`` do not come in fours.
-    """
-    written = generation(net)
-    upgraded = NetParameter()
-    upgraded.CopyFrom(upgrade_v0(net) if written == "V0" else net)
-    for layer in upgraded.layers:
-        upgraded.layer.append(_upgrade_v1(layer))
-    upgraded.ClearField("layers")
-    _upgrade_inputs(upgraded)
-    for layer in upgraded.layer:
-        pooling = layer.pooling_param
-        if pooling.HasField("round_mode"):  # of Caffe after 1.0; forks before it had ceil_mode
-            pooling.ceil_mode = pooling.round_mode == PoolingParameter.CEIL
-            pooling.ClearField("round_mode")
-        if layer.type == "BatchNorm" and len(layer.param) == 3:
-            # Early BatchNorm layers declared their statistics as three parameters.
-            layer.ClearField("param")
-    return upgraded
-
-
-def _upgrade_v1(old: V1LayerParameter) -> LayerParameter:
+def _upgrade_v1_layer(old: V1LayerParameter) -> LayerParameter:
     new = LayerParameter()
     fields = LayerParameter.DESCRIPTOR.fields_by_name
     for field, value in old.ListFields():
@@ -274,7 +285,7 @@ def _upgrade_v1(old: V1LayerParameter) -> LayerParameter:
         else:
             getattr(new, field.name).extend(value)
     kind = V1LayerParameter.LayerType.Name(old.type)
-    new.type = TYPES[kind]
+    new.type = _V1_TYPES[kind]
     for name, values in (
         ("name", old.param),
         ("share_mode", old.blob_share_mode),
@@ -292,6 +303,9 @@ def _upgrade_v1(old: V1LayerParameter) -> LayerParameter:
                 setattr(new.transform_param, name, getattr(data, name))
                 data.ClearField(name)
     return new
+
+
+# -- input fields ------------------------------------------------------------------------------
 
 
 def _upgrade_inputs(net: NetParameter) -> None:

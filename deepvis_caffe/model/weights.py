@@ -29,22 +29,22 @@ def match_weights(
     graph, shapes
         The net.
     found
-        Arrays by layer name, as read. Legacy shapes with leading ones, ``(1, 1, 1, N)``, are
-        brought to today's.
+        Arrays by layer name, as read. Legacy shapes with leading ones, such as ``(1, 1, 1, N)``,
+        are converted to today's.
     source
-        Where they come from, for messages.
+        Where the arrays come from, for messages.
 
     Returns
     -------
     dict
-        float32 arrays of the expected shapes, for every layer with weights. Parameters that
-        layers share by name are one array. Layers that the net does not have are left out.
+        float32 arrays of the expected shapes for every layer with weights. A parameter that layers
+        share by name is one array. Layers that the net does not have are left out.
 
     Raises
     ------
     WeightsError
-        No layer in common, layers missing, a wrong number of blobs, a wrong shape, or values that
-        are NaN or infinite.
+        The file has no layer of the net, lacks some, or has a wrong number of blobs, a wrong shape,
+        or values that are NaN or infinite.
     """
     needed = [layer for layer in graph if layer.name in shapes.weights]
     present = [layer for layer in graph if layer.name in found]
@@ -65,7 +65,7 @@ def match_weights(
     if missing:
         raise WeightsError(
             f"{source} lacks weights of {len(missing)} of the net's {len(needed)} layers with "
-            f"weights: {_listed(missing)}. Layers are matched by name; the file has besides: "
+            f"weights: {_listed(missing)}. Layers are matched by name; the file also has: "
             f"{_listed([name for name in found if name not in graph.by_name]) or 'nothing'}"
         )
     return {
@@ -108,7 +108,7 @@ def _checked(
 
 
 def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | None:
-    """`blob` in the expected shape, where it has it, or is its legacy form."""
+    """`blob` in the expected shape; an error if it has neither that nor its legacy form."""
     if blob is None or blob.shape == shape:
         return blob
     if blob.ndim == 4 and len(shape) < 4 and blob.shape == (1,) * (4 - len(shape)) + shape:
@@ -122,7 +122,7 @@ def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | N
 def _share(
     graph: Graph, shapes: Shapes, matched: dict[str, list[Array | None]], source: str
 ) -> None:
-    """Make parameters of one name one array: the last in the net that the file has, as Caffe's."""
+    """Make parameters that share a name one array: as in Caffe, the last one that the file has."""
     members: dict[str, list[tuple[Layer, int]]] = {}
     for layer in graph:
         if layer.name in matched:
@@ -144,7 +144,7 @@ def _share(
             if not fits:
                 raise WeightsError(
                     f"layers {owner.name!r} and {layer.name!r} share parameter {name!r}, but need "
-                    f"it in shapes {theirs} and {mine} ({source})"
+                    f"shapes {theirs} and {mine} ({source})"
                 )
             if shared is not None:
                 reshape = mine is not None and mine != shared.shape
@@ -157,7 +157,7 @@ def _shape(shapes: Shapes, layer: Layer, index: int) -> tuple[int, ...] | None:
 
 
 def blob_name(kind: str, index: int) -> str:
-    """What a layer's weight blob is called in words, for messages and listings."""
+    """The name of a layer's weight blob in words, for messages and lists."""
     names = {
         "BatchNorm": ("mean", "variance", "scale factor"),
         "Scale": ("scale", "bias"),

@@ -1,16 +1,25 @@
-"""Regularized gradient ascent: images that excite a unit.
+"""Feature visualization: images that maximize a unit, by regularized gradient ascent.
 
 >>> runs = optimize(net, "pool10", units=[130, 340], seeds=range(9))
 
 Start reading at `deepvis_caffe.optimizer.ascent`, the loop.
 """
 
+from typing import Any
+
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.objectives import Objective, Position
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS, preset
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate, Slope
-from deepvis_caffe.optimizer.result import AscentResult, AscentResults, MetTop, Step
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    GradientInfo,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults, FirstTop, Snapshot
 from deepvis_caffe.optimizer.run import ascent_params, optimize
 
 __all__ = [
@@ -19,17 +28,26 @@ __all__ = [
     "AscentResult",
     "AscentResults",
     "Constant",
+    "FirstTop",
+    "GradientInfo",
     "GrayLevels",
-    "MetTop",
     "Objective",
     "Position",
     "Progress",
     "Progress01",
     "Rate",
-    "Slope",
-    "Step",
+    "Snapshot",
     "ascend",
     "ascent_params",
     "optimize",
     "preset",
 ]
+
+_OLD_NAMES = {"MetTop": "FirstTop", "Slope": "GradientInfo", "Step": "Snapshot"}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that scripts written for earlier versions import."""
+    if name in _OLD_NAMES:
+        return globals()[_OLD_NAMES[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,17 +1,25 @@
-"""The ascent itself: ``(net, layer, objective, x, params) -> tracks``. Read this first.
+"""The ascent: ``(net, layer, objective, x, params) -> tracks``. Start reading here.
 
-Whether a unit is the highest of its layer takes all the layer's channels, and at the end of a
-classifier they are a tenth of a step. But a unit that lies below one other is not the highest,
-whatever the rest do. So, where looking is free, each image's unit is compared with the channels
-that were the highest when all were read last, its rivals; all are read again when a unit beats
-those. Once every image has been on top there is nothing more to compare with.
+Regularized gradient ascent as in Yosinski et al. 2015, "Understanding Neural Networks Through Deep
+Visualization", section 3, in the order of steps of its Deep Visualization Toolbox. At step t::
 
-Yosinski et al. 2015, "Understanding Neural Networks Through Deep Visualization", section 3, in the
-order of steps of its Deep Visualization Toolbox: climb the gradient of a unit's activation, and
-after every step pull the image a little towards pictures that people can read. What came after the
-paper is in three places, and does nothing unless asked for: what the net is shown
-(`deepvis_caffe.optimizer.transforms`), where a step goes (`...preconditioner`), and further
-regularizers.
+    x    = clip(x, black, white)
+    a, g = activation(transform(x, t)), and its gradient with respect to x
+    x    = regularize(x + rate * precondition(g), g, t)
+
+Each part of it is a module of its own:
+
+=====================================  =================================================
+`deepvis_caffe.optimizer.objectives`   what is maximized: ``values -> activation, diff``
+`...transforms`                        what the net is shown: ``(x, t) -> seen, adjoint``
+`...preconditioning`                   where the step goes: ``gradient -> direction``
+`...rates`                             how far it goes: ``gradient info -> rate``
+`...regularizers`                      what holds x back: ``(x, g, t) -> x``
+`...result`                            what is remembered of each image
+=====================================  =================================================
+
+The paper has no transforms and no preconditioning; unless a parameter asks for them, both are the
+identity.
 """
 
 from __future__ import annotations
@@ -21,85 +29,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.image import Floats
 from deepvis_caffe.optimizer.objectives import Objective, Reading
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.preconditioner import preconditioner
-from deepvis_caffe.optimizer.rates import Slope
+from deepvis_caffe.optimizer.preconditioning import preconditioner
+from deepvis_caffe.optimizer.rates import GradientInfo
 from deepvis_caffe.optimizer.regularizers import regularizer
-from deepvis_caffe.optimizer.result import Floats, Record, Track
-from deepvis_caffe.optimizer.transforms import random_views
+from deepvis_caffe.optimizer.result import Track, Tracker
+from deepvis_caffe.optimizer.transforms import random_transforms
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.model.preprocess import Preprocessor
 
 
-FEW = 4  # rivals are worth their while where at most one channel in so many is read
-
-
-class Reader:
-    """Reads what an objective raises, exactly; a step's images after another's.
-
-    Parameters
-    ----------
-    net, layer
-        As in `Net.evaluate`.
-    objective
-        What is raised, of all channels.
-    """
-
-    def __init__(self, net: Net, layer: str, objective: Objective) -> None:
-        self._net, self._layer, self._whole = net, layer, objective
-        saves = net.saves_channels(layer)
-        self._has_rivals = saves and net.ops.on_host
-        self._part: Objective | None = None  # what is read in place of the whole
-        self._settled = not saves  # whether there is nothing to look for any more
-        self._undecided: Any = None  # of which images the part is to tell that they are not on top
-        self._highest: Any = None  # channels, when the whole was read last
-        self._rivals: set[int] = set()
-
-    def __call__(self, x: Any) -> Reading:
-        """For images (N, C, H, W), with those on top that are known to be for the first time.
-
-        `Net.input_gradient` takes the reading's diff.
-        """
-        if self._part is not None:
-            reading = self._read(x, self._part)
-            if self._undecided is None or not bool((reading.on_top & self._undecided).any()):
-                return reading._replace(on_top=reading.on_top & False)
-            self._part = None  # until the next look: who beats some soon beats others
-        reading = self._read(x, self._whole)
-        self._highest = reading.highest
-        return reading
-
-    def look(self, undecided: Any) -> None:
-        """Hear which images (N,) run and have not been on top yet; this waits for the device."""
-        if self._settled:
-            return
-        if not bool(undecided.any()):
-            self._settled = True
-            self._set_part(self._whole.narrowed(), None)
-        elif self._part is not None:
-            self._undecided = undecided
-        elif self._has_rivals and self._highest is not None:
-            now = set(self._highest[undecided].tolist())
-            # Those of before stay as long as there is room: they take turns.
-            for rivals in (self._rivals | now, now):
-                part = self._whole.narrowed(rivals)
-                if part.channels and FEW * len(part.channels) <= self._whole.count:
-                    self._set_part(part, undecided)
-                    self._rivals = rivals
-                    break
-
-    def _set_part(self, part: Objective, undecided: Any) -> None:
-        self._part = None if part is self._whole else part
-        self._undecided = undecided
-
-    def _read(self, x: Any, objective: Objective) -> Reading:
-        return objective(self._net.evaluate(x, self._layer, objective.channels))
-
-
-LOOK_EVERY = 16  # steps between two looks at how the images are: on a GPU a look waits
+CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a check waits for it
 
 
 def ascend(
@@ -112,87 +56,165 @@ def ascend(
     preprocessor: Preprocessor | None = None,
     runs: Sequence[tuple[int, int]] = (),
 ) -> list[Track]:
-    """Climb from a batch of first images, each image by itself.
+    """Maximize an objective from a batch of first images, each image independently.
 
-    An image whose gradient is exactly 0, or whose activation or gradient is not finite, has ended:
-    nothing is remembered of it from then on, and the others go on.
+    An image ends where its gradient is exactly 0, or its activation or gradient is not finite.
+    Nothing is remembered of it from then on; the others go on.
 
     Parameters
     ----------
     net
         The net, on its engine.
     layer
-        As in ``Net.evaluate``: a layer's own top, before any in-place layer after it.
+        As in ``Net.evaluate``.
     objective
-        What to raise; made for as many images as `x` has.
+        What to maximize, for as many images as `x` has.
     x
         (N, C, H, W), the first images, in the net's units.
     params
         Operators, rate and number of steps.
     after_step
-        Called at the end of each step with its number and the images that the net saw at it, the
-        engine's own array, each still whole where views were shown; the ascent is cancelled where
-        it returns False. No array that belongs to the net is in use then: the net may run other
-        inputs, of any shape, in between.
+        Called at the end of each step with its number and the engine's own array of images, before
+        any transform. Where it returns False the ascent is cancelled. No array that belongs to the
+        net is in use at that time: the net may run other inputs, of any shape.
     preprocessor
         Of the part of the input that `x` holds; the net's own where that is all of it.
     runs
-        The (unit, seed) of each image: random views are drawn from the seed, and diversity holds
-        among the images of one unit. By default all of one unit, seeds 0, 1, 2, ...
+        The (unit, seed) of each image. Random transforms are drawn from the seed, and diversity
+        acts among the images of one unit. By default all are of one unit, with seeds 0, 1, 2, ...
 
     Returns
     -------
     list of Track
-        One an image: the best x, the history, and why it ended.
+        One per image: its best x, its history, and why it ended.
     """
     ops, preprocessor = net.ops, preprocessor or net.preprocessor
-    xp, few = ops.xp, ops.for_numbers.xp
-    # As large as an image: torch takes three times as long to clip by one number a channel.
+    xp, small = ops.xp, ops.for_numbers.xp  # `small` is for arrays with a number per image
+    # As large as an image: torch takes three times as long to clip by one number per channel.
     low, high = (
         ops.asarray(np.broadcast_to(end, x.shape[1:]))
         for end in (preprocessor.low, preprocessor.high)
     )
     units, seeds = zip(*(runs or [(0, seed) for seed in range(len(x))]), strict=True)
     height, width = x.shape[2:]
-    view = random_views(params, ops, seeds, height, width)
-    steer = preconditioner(params, ops, preprocessor.channel_swap or (), height, width)
+    transform = random_transforms(params, ops, seeds, height, width)
+    precondition = preconditioner(params, ops, preprocessor.channel_swap or (), height, width)
     regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
     x = ops.asarray(x)
-    record = Record(ops, x, params.iterations, params.push, latest=params.moves)
-    read = Reader(net, layer, objective)
+    tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
+    read = ObjectiveReader(net, layer, objective)
     last = params.iterations - 1
-    with np.errstate(all="ignore"):  # images that have ended may go anywhere, to infinity too
+    with np.errstate(all="ignore"):  # an image that has ended may overflow
         for t in range(params.iterations):
-            shown = x = xp.clip(x, low, high)
-            seen, back = view(x, t)
+            before = x = xp.clip(x, low, high)
+            seen, adjoint = transform(x, t)
             activation, on_top, diff, _ = read(seen)
-            record.see(t, x, activation, on_top)
-            gradient = back(net.input_gradient(diff))
-            direction = steer(gradient)
-            steepest = few.maximum(
+            tracker.add(t, x, activation, on_top)
+            gradient = adjoint(net.input_gradient(diff))
+            direction = precondition(gradient)
+            largest = small.maximum(
                 ops.numbers(xp.amax(direction, axis=(1, 2, 3))),
                 -ops.numbers(xp.amin(direction, axis=(1, 2, 3))),
             )
-            record.feel(steepest)
-            look = t % LOOK_EVERY == 0
-            ends = t == last or (look and record.all_ended())
+            tracker.end_without_gradient(largest)
+            check = t % CHECK_EVERY == 0
+            ends = t == last or (check and tracker.all_ended())
             if not ends:
-                if look:
-                    read.look(record.undecided())
-                slope = Slope(
+                if check:
+                    read.narrow(tracker.never_on_top())
+                info = GradientInfo(
                     gradient=gradient,
                     direction=direction,
-                    steepest=steepest,
+                    largest=largest,
                     activation=activation,
                     pixel_scale=preprocessor.pixel_scale,
                     ops=ops,
                 )
-                lr = few.asarray(params.rate(slope), dtype=few.float32)[:, None, None, None]
-                x = x + xp.asarray(lr) * direction
+                rate = small.asarray(params.rate(info), dtype=small.float32)[:, None, None, None]
+                x = x + xp.asarray(rate) * direction
                 x = regularize(x, gradient, t)
-            # Values and gradient may be the net's own memory; from here on only images are needed.
-            if not after_step(t, shown):
-                return record.tracks(cancelled=t < last)
+            # `activation`, `diff` and `gradient` may be the net's own memory: not read after this.
+            if not after_step(t, before):
+                return tracker.tracks(cancelled=t < last)
             if ends:
                 break
-    return record.tracks()
+    return tracker.tracks()
+
+
+LEADERS = 4  # compare with leaders only while at most a quarter of the channels is computed
+
+
+class ObjectiveReader:
+    """Evaluates an objective step after step, computing as few channels as it needs.
+
+    The objective itself needs only the channels it maximizes. To tell when a unit first becomes the
+    highest of its layer takes every channel. But a unit below one other channel is not the highest,
+    whatever the rest are: so, between two readings of all channels, each unit is compared only with
+    those that led then. All are read again when a unit overtakes its leaders, and never again once
+    every image has been on top. What is reported is exactly what all channels would say.
+
+    On the convolutions of SqueezeNet an ascent is 1.4 to 1.6 times as fast for it.
+
+    Parameters
+    ----------
+    net, layer
+        As in `Net.evaluate`.
+    objective
+        What is maximized, with all channels.
+    """
+
+    def __init__(self, net: Net, layer: str, objective: Objective) -> None:
+        self._net, self._layer, self._whole = net, layer, objective
+        saves = net.saves_channels(layer)
+        self._compares_leaders = saves and net.ops.on_host
+        self._part: Objective | None = None  # what is read instead of `_whole`
+        self._done = not saves  # no further narrowing
+        self._undecided: Any = None  # images (N,) that `_part` tells to be below a leader
+        self._highest: Any = None  # (N,) channels, when all were last read
+        self._leaders: set[int] = set()
+
+    def __call__(self, x: Any) -> Reading:
+        """Evaluate images (N, C, H, W); `on_top` is exact for images that never were on top.
+
+        `Net.input_gradient` takes the reading's diff.
+        """
+        if self._part is not None:
+            reading = self._read(x, self._part)
+            if self._undecided is None or not bool((reading.on_top & self._undecided).any()):
+                return reading._replace(on_top=reading.on_top & False)
+            self._part = None  # until the next `narrow`: other units will overtake theirs soon
+        reading = self._read(x, self._whole)
+        self._highest = reading.highest
+        return reading
+
+    def narrow(self, undecided: Any) -> None:
+        """Read fewer channels from now on, if possible; on a GPU this waits for the device.
+
+        Parameters
+        ----------
+        undecided
+            (N,) bool, the images that still run and never were on top.
+        """
+        if self._done:
+            return
+        if not bool(undecided.any()):
+            self._done = True
+            self._set_part(self._whole.narrowed(), None)
+        elif self._part is not None:
+            self._undecided = undecided
+        elif self._compares_leaders and self._highest is not None:
+            now = set(self._highest[undecided].tolist())
+            # Earlier leaders stay as long as there is room: channels take turns in leading.
+            for leaders in (self._leaders | now, now):
+                part = self._whole.narrowed(leaders)
+                if part.channels and LEADERS * len(part.channels) <= self._whole.count:
+                    self._set_part(part, undecided)
+                    self._leaders = leaders
+                    break
+
+    def _set_part(self, part: Objective, undecided: Any) -> None:
+        self._part = None if part is self._whole else part
+        self._undecided = undecided
+
+    def _read(self, x: Any, objective: Objective) -> Reading:
+        return objective(self._net.evaluate(x, self._layer, objective.channels))

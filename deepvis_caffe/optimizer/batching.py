@@ -1,4 +1,8 @@
-"""How many images run side by side: ``(net, layer, window) -> batch size``, and batches of it."""
+"""Batch sizes: ``(net, layer, window) -> how many images run side by side``.
+
+The largest size that fits into the free memory and still makes an image cheaper, as timed. Results
+do not depend on it. A net that mixes the images of a batch runs them one at a time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.input_window import Window
+from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
 
 if TYPE_CHECKING:
@@ -24,9 +28,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SMALLEST, LARGEST = 8, 256
-SHARE = 0.25  # of the free memory, for all that a step holds
-COPIES = 3  # of every value: itself, its diff, and what the engine works with
-GAIN = 0.95  # a batch twice as large is worth it where an image takes at most this part of the time
+SHARE = 0.25  # of the free memory that a step may use
+COPIES = 3  # of every value: itself, its diff, and the engine's scratch memory
+GAIN = 0.95  # a batch is doubled if that takes an image to at most this fraction of its time
 
 
 def resolve_batch_size(
@@ -34,7 +38,7 @@ def resolve_batch_size(
     layer: str,
     wanted: int | None = None,
     images: int = LARGEST,
-    window: Window | None = None,
+    window: InputWindow | None = None,
 ) -> int:
     """How many images to optimize at a time.
 
@@ -43,7 +47,7 @@ def resolve_batch_size(
     net, layer
         As for `optimize`.
     wanted
-        Taken as it is, unless the net mixes the images of a batch.
+        Returned unchanged, unless the net mixes the images of a batch.
     images
         How many there are to run.
     window
@@ -52,15 +56,14 @@ def resolve_batch_size(
     Returns
     -------
     int
-        1 where the net does not keep the images of a batch apart. Else the size, doubled from 8,
-        up to which an image still gains from more company, measured by a pass or two of each
-        size, and which fits into the free memory.
+        1 if the net mixes the images of a batch. Otherwise the size is doubled, starting at 8, as
+        long as it fits into the free memory and a measured pass gets cheaper per image.
     """
     if wanted is not None and wanted < 1:
         raise SettingsError(f"batch_size must be at least 1; got {wanted}")
     if images == 1:
         return 1
-    mixed = _what_mixes(net, layer) if wanted != 1 else None
+    mixed = _why_mixed(net, layer) if wanted != 1 else None
     if mixed is not None:
         log.warning("images run one at a time, since the net mixes those of a batch: %s", mixed)
         return 1
@@ -75,7 +78,7 @@ def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
 
 
 def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
-    """The shape of what `layer` gives for one image, channels first.
+    """The shape of a layer's value for one image, channels first.
 
     Raises
     ------
@@ -97,13 +100,13 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     return shape[1:]
 
 
-def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
-    most = min(images, _fitting(net, layer, window))
-    # One more than half an image over is still one batch: nine seeds are not four and five.
+def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> int:
+    most = min(images, _most_in_memory(net, layer, window))
+    # Up to twice the smallest size stay together: nine seeds are one batch, not four and five.
     size = SMALLEST if most > SMALLEST * 2 else most
-    best = math.inf if size == most else _seconds(net, layer, size, window)
+    best = math.inf if size == most else seconds_per_image(net, layer, size, window)
     while 2 * size <= most:
-        seconds = _seconds(net, layer, 2 * size, window)
+        seconds = seconds_per_image(net, layer, 2 * size, window)
         if seconds > GAIN * best:
             break
         size, best = 2 * size, seconds
@@ -111,13 +114,13 @@ def _measured(net: Net, layer: str, images: int, window: Window | None) -> int:
     return size
 
 
-def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
-    """What one image of a batch takes, forward and backward: the better of two passes."""
+def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | None) -> float:
+    """The time per image of a forward and backward pass of a batch: the better of two."""
     channels, height, width = net.preprocessor.shape
     height, width = window.size if window else (height, width)
     x = net.ops.asarray(np.zeros((size, channels, height, width), np.float32))
     taken = []
-    for _ in range(3):  # the first one lays weights out and finds memory
+    for _ in range(3):  # the first one prepares weights and memory, and is not counted
         start = time.perf_counter()
         values = net.evaluate(x, layer)
         net.ops.numpy(net.input_gradient(values))
@@ -125,8 +128,8 @@ def _seconds(net: Net, layer: str, size: int, window: Window | None) -> float:
     return min(taken[1:]) / size
 
 
-def _fitting(net: Net, layer: str, window: Window | None) -> int:
-    """The most images whose values fit into a share of the free memory."""
+def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
+    """The most images whose values fit into `SHARE` of the free memory."""
     below = _below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}
     if window:
@@ -141,11 +144,11 @@ def _fitting(net: Net, layer: str, window: Window | None) -> int:
     return max(1, int(SHARE * free / one)) if free and one else SMALLEST
 
 
-def _what_mixes(net: Net, layer: str) -> str | None:
-    """How an image's values at a layer come to depend on the other images of its batch."""
+def _why_mixed(net: Net, layer: str) -> str | None:
+    """Why an image's values at a layer depend on the other images of its batch; None if not."""
     for below in _below(net, layer):
         norm = below.param.batch_norm_param
-        # Unset it means the stored statistics: deploy nets run in Caffe's TEST phase.
+        # Unset, Caffe uses the stored statistics: deploy nets run in its TEST phase.
         if norm.HasField("use_global_stats") and not norm.use_global_stats:
             return f"{below.type} {below.name!r} says use_global_stats: false"
     try:
@@ -158,12 +161,12 @@ def _what_mixes(net: Net, layer: str) -> str | None:
 
 
 def _below(net: Net, layer: str) -> Graph:
-    """What has to run to get a layer's values."""
+    """The layers that a layer's values depend on."""
     graph = net.model.graph
-    return Graph(graph.name, graph.ancestors([graph.seed(layer)]))
+    return Graph(graph.name, graph.ancestors([graph.gradient_start(layer)]))
 
 
 def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
     below = _below(net, layer)
     inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.seed(layer))
+    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))

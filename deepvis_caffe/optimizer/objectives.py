@@ -1,13 +1,18 @@
-"""Objectives: what an ascent maximizes of a layer: a unit, a sum, a direction, or the whole layer.
+"""What an ascent maximizes: ``values of a layer (N, C, ...) -> activation (N,), diff``.
 
-=====================  ======================================================================
-``130``                one channel
-``(130, 340)``         the sum of channels, as of a group of classes
-``Direction(v, name)`` ``v . channels``, for example the difference of two classes, or a row of
-                       a concept's weights (Kim et al. 2018, "TCAV")
-``"layer"``            half the squared norm of all of the layer, so that whatever it answers to
-                       is raised (Mordvintsev et al. 2015, "Inceptionism": DeepDream)
-=====================  ======================================================================
+For each image of a batch one target, which is what a user asks for:
+
+=====================  =====================================================================
+``130``                the activation of one channel
+``(130, 340)``         the sum of several, for example of a group of classes
+``Direction(v, name)`` ``v . channels``, for example the difference between two classes, or
+                       the weights of a concept (Kim et al. 2018, "TCAV")
+``"layer"``            half the squared norm of the whole layer: whatever it responds to
+                       (Mordvintsev et al. 2015, "Inceptionism", known as DeepDream)
+=====================  =====================================================================
+
+and where in the channels' maps: at one position, or summed over the map. The diff is the gradient
+of the activation with respect to the layer's values.
 """
 
 from __future__ import annotations
@@ -34,9 +39,9 @@ class Direction:
     Parameters
     ----------
     vector
-        One number a channel, not all 0.
+        One number per channel, not all 0.
     name
-        What results are called; letters, digits, ``_``, ``.`` and ``-``.
+        What results are called: letters, digits, ``_``, ``.`` and ``-``.
     """
 
     vector: tuple[float, ...] = field(repr=False)
@@ -46,7 +51,7 @@ class Direction:
         object.__setattr__(self, "vector", tuple(float(one) for one in self.vector))
         if not self.vector or not np.isfinite(self.vector).all() or not any(self.vector):
             raise SettingsError(
-                f"direction {self.name!r} must hold one finite number a channel, not all of them 0"
+                f"direction {self.name!r} must hold one finite number per channel, not all 0"
             )
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in self.name):
             raise SettingsError(
@@ -59,13 +64,13 @@ class Direction:
             )
 
 
-LONGEST = 100  # characters of a sum's name: with its layer's it is a file's
+LONGEST = 100  # characters in the name of a sum: it is part of a file name
 
 Target = int | tuple[int, ...] | Direction | Literal["layer"]
 
 
 def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:
-    """`targets` in Python's own types.
+    """Check `targets` against a layer, and convert them to Python's own types.
 
     Parameters
     ----------
@@ -75,7 +80,7 @@ def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) ->
     Raises
     ------
     SettingsError
-        The layer has no such channel, or another number of them than a direction.
+        The layer has no such channel, or a direction's length is not its number of channels.
     """
     channels = shape[0] if shape else 1
     checked: list[Target] = []
@@ -98,7 +103,7 @@ def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) ->
 
 
 def read_directions(path: Path) -> list[Direction]:
-    """The directions of a .npy file, (channels,) or (K, channels), called after the file.
+    """The directions in a .npy file, (channels,) or (K, channels), named after the file.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def read_directions(path: Path) -> list[Direction]:
         raise SettingsError(f"cannot read directions from {path}: {error}") from error
     if not isinstance(rows, np.ndarray) or rows.ndim not in (1, 2) or rows.dtype.kind not in "iuf":
         raise SettingsError(
-            f"{path} must hold one number a channel, or rows of them, as numpy.save writes them"
+            f"{path} must hold one number per channel, or rows of them, as numpy.save writes them"
         )
     if rows.ndim == 1:
         return [Direction(tuple(rows), path.stem)]
@@ -119,7 +124,7 @@ def read_directions(path: Path) -> list[Direction]:
 
 
 def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[int]:
-    """Single channels only; `SettingsError` where the layer has no such one."""
+    """Check single channels against a layer; `SettingsError` where it has no such channel."""
     channels = shape[0] if shape else 1
     return [_channel(unit, channels, layer) for unit in units]
 
@@ -127,8 +132,8 @@ def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> lis
 def name_of(target: Target) -> UnitName:
     """What results are called: a unit's number, ``130+340`` for a sum, or a name.
 
-    A direction's holds a digest of its numbers, so that another vector is another result, and so
-    does that of a sum which is too long for a file's name: ``151+152+...+268-1f0a73bc``.
+    The name of a direction ends in a digest of its numbers, so that another vector is another
+    result. So does that of a sum too long for a file name: ``151+152+...+268-1f0a73bc``.
     """
     if isinstance(target, tuple):
         name = "+".join(map(str, target))
@@ -143,7 +148,7 @@ def name_of(target: Target) -> UnitName:
 
 
 def weights_of(target: Target, channels: int) -> np.ndarray:
-    """The number that each channel counts with, (channels,)."""
+    """The weight of each channel in the activation, (channels,)."""
     if isinstance(target, Direction):
         return np.array(target.vector, np.float32)
     if target == LAYER:
@@ -164,142 +169,16 @@ def _channel(unit: Any, channels: int, layer: str) -> int:
 Position = Literal["center", "all"] | Sequence[int]
 
 
-class Reading(NamedTuple):
-    """What the layer's values say of each image.
-
-    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
-
-    Attributes
-    ----------
-    activation
-        (N,), of a sum of units or of a whole channel the sum.
-    on_top
-        (N,) bool, whether the highest of the channels that were read, compared at the same
-        position, is the image's own or one of its group; False for directions and layers.
-    diff
-        (N, *shape), of `activation` with the sign of `push`.
-    highest
-        (N,) int, which of the channels that were read is the highest; None for layers.
-    """
-
-    activation: Any
-    on_top: Any
-    diff: Any
-    highest: Any
-
-
-class Objective:
-    """What is raised in each image of a batch, and its diff.
-
-    Parameters
-    ----------
-    ops
-        Operations of the engine's arrays.
-    targets
-        One for each image; see `deepvis_caffe.optimizer.objectives`. ``"layer"`` for all or none.
-    shape
-        The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
-        any number of axes may follow the channels.
-    where
-        The position within a channel's map, one index an axis, or None for the whole channel,
-        whose activation is the sum over the map.
-    push
-        1 or -1, the sign of the diff.
-    channels
-        The channels that the values hold; None for all of them.
-
-    Attributes
-    ----------
-    channels
-        As given.
-    count
-        How many channels the layer has.
-    """
-
-    def __init__(
-        self,
-        ops: ArrayOps,
-        targets: Sequence[Target],
-        shape: tuple[int, ...],
-        where: tuple[int, ...] | None,
-        push: int = 1,
-        channels: tuple[int, ...] | None = None,
-    ) -> None:
-        self._again = (ops, targets, shape, where, push)
-        self._shape, self._where, self._push = shape, where, push
-        self._map = tuple(range(2, 1 + len(shape)))
-        self._ops, few = ops, ops.for_numbers
-        self.channels = channels
-        count, extent = (*shape, 1)[0], shape[1:]
-        self.count = count
-        if LAYER in targets:
-            if any(target != LAYER for target in targets):
-                raise SettingsError("a batch climbs whole layers or units, not both")
-            mask = np.zeros((1, count, *extent), np.float32)
-            mask[(slice(None), slice(None), *self._place(len(extent)))] = push
-            self._weights, self._diff = None, ops.asarray(mask)
-            return
-        weights = np.stack([weights_of(target, count) for target in targets])
-        named = np.array([not isinstance(target, Direction) for target in targets])
-        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
-        if channels is not None:
-            weights = weights[:, channels]
-        self._rows = few.asarray(np.arange(len(targets)), np.int64)
-        self._weights = few.asarray(weights)
-        self._counts = few.asarray(weights != 0, np.bool_)
-        self._members = few.asarray((weights != 0) & named[:, None], np.bool_)
-        diff = np.zeros((*weights.shape, *extent), np.float32)
-        place = (slice(None), slice(None), *self._place(len(extent)))
-        diff[place] = push * weights[(..., *(None,) * (diff[place].ndim - 2))]
-        self._diff = ops.asarray(diff if shape else diff[:, 0])
-
-    def __call__(self, values: Any) -> Reading:
-        """Read what is raised.
-
-        Parameters
-        ----------
-        values
-            The layer's values, (N, *shape), of the objective's channels.
-        """
-        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
-        if self._weights is None:
-            diff = self._diff * values
-            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
-            activation = squares * (0.5 * self._push)
-            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
-        values = values.reshape(len(values), 1) if values.ndim == 1 else values
-        if self._where is not None:
-            scores = numbers(values)[(slice(None), slice(None), *self._where)]
-        else:
-            scores = numbers(values.sum(axis=self._map) if self._map else values)
-        # A channel that does not count may be infinite.
-        counted = xp.where(self._counts, scores * self._weights, 0)
-        highest = scores.argmax(axis=1)
-        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
-
-    def narrowed(self, others: Iterable[int] = ()) -> Objective:
-        """The same, reading only the channels that count, and some others.
-
-        Of a layer all count: that is this objective itself, as where there are no channels.
-        """
-        if self._weights is None or not self._shape:
-            return self
-        return Objective(*self._again, tuple(sorted(self._needed.union(others))))
-
-    def _place(self, axes: int) -> tuple[slice | int, ...]:
-        return (slice(None),) * axes if self._where is None else self._where
-
-
 def resolve_position(
     position: Position, shape: tuple[int, ...], layer: str
 ) -> tuple[int, ...] | None:
-    """The place in a channel's map that `position` means; None means all of it.
+    """The index into a channel's map that `position` means; None means all of it.
 
     Parameters
     ----------
     position
         ``"center"``, the middle (``size // 2`` on each axis); ``"all"``, the whole channel; or one
-        index an axis, (y, x) in a map of two.
+        index per axis, (y, x) for a 2-D map.
     shape
         The layer's shape without the batch axis.
 
@@ -326,7 +205,7 @@ def resolve_position(
 
 
 def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, ...]:
-    """A position in Python's own types; `SettingsError` where it is none."""
+    """A position in Python's own types; `SettingsError` where it is not one."""
     if isinstance(position, str):
         if position in ("center", "all"):
             return position
@@ -339,3 +218,129 @@ def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, 
 
 def _is_index(number: object) -> bool:
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
+class Reading(NamedTuple):
+    """An objective, evaluated for each image of a batch.
+
+    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
+
+    Attributes
+    ----------
+    activation
+        (N,), the activation; of several units or a whole channel the sum.
+    on_top
+        (N,) bool, whether the highest of the channels that were read, at the same position, is the
+        image's own or one of its group. False for directions and layers.
+    diff
+        (N, *shape), the gradient of ``sign * activation`` with respect to the values.
+    highest
+        (N,) int, which of the channels that were read is the highest; None for layers.
+    """
+
+    activation: Any
+    on_top: Any
+    diff: Any
+    highest: Any
+
+
+class Objective:
+    """What is maximized in each image of a batch.
+
+    Parameters
+    ----------
+    ops
+        Operations of the engine's arrays.
+    targets
+        One for each image; see the top of this module. ``"layer"`` for all images or none.
+    shape
+        The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
+        any number of axes may follow the channels.
+    where
+        The position within a channel's map, one index per axis; None for the whole channel, whose
+        activation is the sum over the map.
+    sign
+        1 to maximize, -1 to minimize.
+    channels
+        The channels that the values will hold; None for all of them.
+
+    Attributes
+    ----------
+    channels
+        As given.
+    count
+        How many channels the layer has.
+    """
+
+    def __init__(
+        self,
+        ops: ArrayOps,
+        targets: Sequence[Target],
+        shape: tuple[int, ...],
+        where: tuple[int, ...] | None,
+        sign: int = 1,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
+        self._same = (ops, targets, shape, where, sign)
+        self._shape, self._where, self._sign = shape, where, sign
+        self._map_axes = tuple(range(2, 1 + len(shape)))
+        self._ops, small = ops, ops.for_numbers
+        self.channels = channels
+        count, extent = (*shape, 1)[0], shape[1:]
+        self.count = count
+        if LAYER in targets:
+            if any(target != LAYER for target in targets):
+                raise SettingsError("a batch maximizes whole layers or units, not both")
+            mask = np.zeros((1, count, *extent), np.float32)
+            mask[(slice(None), slice(None), *self._place(len(extent)))] = sign
+            self._weights, self._diff = None, ops.asarray(mask)
+            return
+        weights = np.stack([weights_of(target, count) for target in targets])
+        named = np.array([not isinstance(target, Direction) for target in targets])
+        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
+        if channels is not None:
+            weights = weights[:, channels]
+        self._rows = small.asarray(np.arange(len(targets)), np.int64)
+        self._weights = small.asarray(weights)
+        self._counts = small.asarray(weights != 0, np.bool_)
+        self._members = small.asarray((weights != 0) & named[:, None], np.bool_)
+        diff = np.zeros((*weights.shape, *extent), np.float32)
+        place = (slice(None), slice(None), *self._place(len(extent)))
+        diff[place] = sign * weights[(..., *(None,) * (diff[place].ndim - 2))]
+        self._diff = ops.asarray(diff if shape else diff[:, 0])
+
+    def __call__(self, values: Any) -> Reading:
+        """Evaluate the objective.
+
+        Parameters
+        ----------
+        values
+            The layer's values, (N, *shape), of the objective's channels.
+        """
+        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
+        if self._weights is None:
+            diff = self._diff * values
+            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
+            activation = squares * (0.5 * self._sign)
+            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
+        values = values.reshape(len(values), 1) if values.ndim == 1 else values
+        if self._where is not None:
+            scores = numbers(values)[(slice(None), slice(None), *self._where)]
+        else:
+            scores = numbers(values.sum(axis=self._map_axes) if self._map_axes else values)
+        # `where`, as a channel of weight 0 may be infinite.
+        counted = xp.where(self._counts, scores * self._weights, 0)
+        highest = scores.argmax(axis=1)
+        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
+
+    def narrowed(self, others: Iterable[int] = ()) -> Objective:
+        """The same objective on fewer channels: those that it maximizes, and some others.
+
+        A whole layer, and values without a channel axis, cannot be narrowed: the objective itself.
+        """
+        if self._weights is None or not self._shape:
+            return self
+        return Objective(*self._same, tuple(sorted(self._needed.union(others))))
+
+    def _place(self, axes: int) -> tuple[slice | int, ...]:
+        return (slice(None),) * axes if self._where is None else self._where

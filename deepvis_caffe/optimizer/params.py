@@ -1,4 +1,7 @@
-"""The parameters of one ascent: how strongly each operator pulls, how fast, how long."""
+"""The parameters of one ascent: strengths of the regularizers, rate, number of steps.
+
+Records on disk keep the names that two parameters had in earlier versions, see `STORED_AS`.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,13 @@ EXTRA_RANGES = (
 EXTRAS = (
     *(name for name, _, _ in EXTRA_RANGES),
     "blur_end",
-    "shift",
+    "jitter",
     "octaves",
     "octave_scale",
 )
+# Names in records and preset files, so that results of every version compare equal.
+STORED_AS = {"jitter": "shift", "sign": "push"}
+OLD_NAMES = {old: new for new, old in STORED_AS.items()}
 
 
 @dataclass(frozen=True)
@@ -44,60 +50,60 @@ class AscentParams:
     Parameters
     ----------
     decay
-        Fraction of x that is taken away at every step, in [0, 1).
+        L2 decay: the fraction of x removed at each step, in [0, 1).
     blur_width
         Standard deviation of the gaussian blur, in pixels; 0 for none.
     blur_every
         Blur at steps 0, n, 2n, ...; 0 for never.
     value_percentile
-        Values of smaller magnitude than this percentile of the image's become 0; in [0, 100).
+        Set values to 0 whose magnitude is below this percentile of the image's; in [0, 100).
     norm_percentile
-        Pixels of smaller norm over channels become 0.
+        Set pixels to 0 whose norm over channels is below this percentile.
     benefit_percentile
-        Pixels with a smaller ``-sum(x * g)`` over channels become 0.
+        Set pixels to 0 whose ``-sum(x * g)`` over channels is below this percentile.
     contribution_percentile
-        Pixels with a smaller ``|sum(x * g)|`` over channels become 0.
+        Set pixels to 0 whose ``|sum(x * g)|`` over channels is below this percentile.
     rate
         The learning rate's rule; see `deepvis_caffe.optimizer.rates`.
     iterations
-        Number of forward passes; one fewer updates, the last pass is only looked at.
+        Number of forward passes. There is one update fewer: the last pass only measures.
     start
         The first image; see `deepvis_caffe.optimizer.start`.
-    push
-        1 to raise the activation, -1 to lower it.
+    sign
+        1 to maximize the activation, -1 to minimize it (the toolbox's ``push_dir``).
 
-    The rest is not the paper's, and off unless asked for:
+    The remaining parameters are not the paper's, and off by default:
 
     blur_end
-        The blur's width goes evenly from `blur_width` to this over the run, in pixels; None keeps
-        it. Oygard 2015, "Visualizing GoogLeNet classes".
+        The blur's width changes linearly from `blur_width` to this over the run, in pixels; None
+        keeps it constant. Oygard 2015, "Visualizing GoogLeNet classes".
     total_variation
-        Step against the total variation, in gray levels where a lone pixel sticks out; see
-        `deepvis_caffe.optimizer.regularizers.smooth_variation`.
-    shift
-        Each step the net is shown the image moved by up to this part of its sides, in [0, 1); see
-        `deepvis_caffe.optimizer.transforms`.
+        Descend the total variation, in gray levels per step where a single pixel stands out; see
+        `deepvis_caffe.optimizer.regularizers.total_variation`.
+    jitter
+        Show the net the image translated at random, by up to this fraction of its sides, in [0, 1);
+        see `deepvis_caffe.optimizer.transforms`.
     scale
-        ... magnified or shrunk by a random factor of up to ``1 + scale``.
+        Scale it at random, by a factor between ``1 / (1 + scale)`` and ``1 + scale``.
     rotation
-        ... and turned by up to this many degrees.
+        Rotate it at random, by up to this many degrees.
     octaves, octave_scale
-        The run falls into so many equal parts; in the last the net sees the image at its own size,
-        in each one before smaller by another factor `octave_scale`, in [1, 4].
+        Divide the run into this many equal parts. The last part shows the net the image at its own
+        size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
     fourier
-        Frequency f moves as ``f ** -fourier``; 0 is plain gradient ascent. See
-        `deepvis_caffe.optimizer.preconditioner`.
+        Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
+        `deepvis_caffe.optimizer.preconditioning`.
     decorrelate
-        How far colours move as they vary together in photographs: 0 each channel by itself, 1 as in
-        photographs, which are nearly gray.
+        How far color channels move together as they vary together in photographs: 0 independently,
+        1 as in photographs, which are nearly gray.
     diversity
         Step away from the other images of the same unit, in gray levels; see
-        `deepvis_caffe.optimizer.regularizers`.
+        `deepvis_caffe.optimizer.regularizers.diversity`.
 
     Raises
     ------
     SettingsError
-        A value out of its range.
+        A value out of its range, or the old name of a parameter.
     """
 
     decay: float = 0.0
@@ -110,10 +116,10 @@ class AscentParams:
     rate: Rate = field(default_factory=GrayLevels)
     iterations: int = 500
     start: str = "noise"
-    push: int = 1
+    sign: int = 1
     blur_end: float | None = None
     total_variation: float = 0.0
-    shift: float = 0.0
+    jitter: float = 0.0
     scale: float = 0.0
     rotation: float = 0.0
     octaves: int = 1
@@ -121,6 +127,12 @@ class AscentParams:
     fourier: float = 0.0
     decorrelate: float = 0.0
     diversity: float = 0.0
+
+    def __new__(cls, *args: Any, **values: Any) -> AscentParams:
+        """Name the new spelling where an old one is given."""
+        for name in OLD_NAMES.keys() & values.keys():
+            raise SettingsError(f"AscentParams: {name} is called {OLD_NAMES[name]} now")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         self._expect("decay", 0 <= self.decay < 1, "a fraction, at least 0 and less than 1")
@@ -141,18 +153,20 @@ class AscentParams:
             _whole(self.iterations) and self.iterations >= 1,
             "a whole number of steps, at least 1",
         )
-        self._expect("push", self.push in (1, -1), "1 (raise the activation) or -1 (lower it)")
+        self._expect("sign", self.sign in (1, -1), "1 (maximize) or -1 (minimize)")
         check_start(self.start)
         self._check_extras()
 
     def _check_extras(self) -> None:
-        """Ranges of what is not the paper's."""
+        """Check the parameters that are not the paper's."""
         self._expect(
             "blur_end",
             self.blur_end is None or 0 <= self.blur_end < math.inf,
             "a number of pixels, or None to keep the blur's width",
         )
-        self._expect("shift", 0 <= self.shift < 1, "a fraction, at least 0 (none) and less than 1")
+        self._expect(
+            "jitter", 0 <= self.jitter < 1, "a fraction, at least 0 (none) and less than 1"
+        )
         for name, most, of in EXTRA_RANGES:
             fits = 0 <= getattr(self, name) <= most
             self._expect(name, fits, f"{of}, at least 0 (none) and at most {most}")
@@ -168,17 +182,17 @@ class AscentParams:
         return self.blur_width > 0 and self.blur_every > 0
 
     @property
-    def moves(self) -> bool:
+    def has_transforms(self) -> bool:
         """Whether the net is shown anything but the image itself."""
-        return any((self.shift, self.scale, self.rotation)) or self.octaves > 1
+        return any((self.jitter, self.scale, self.rotation)) or self.octaves > 1
 
     @property
     def differs_by_seed(self) -> bool:
         """Whether another seed gives another image."""
-        return self.start in ("noise", "uniform") or self.moves or self.diversity > 0
+        return self.start in ("noise", "uniform") or self.has_transforms or self.diversity > 0
 
     def but(self, **changes: Any) -> AscentParams:
-        """These parameters with some changed.
+        """These parameters with some changed; names of earlier versions are accepted.
 
         Raises
         ------
@@ -186,22 +200,27 @@ class AscentParams:
             There is no parameter of that name.
         """
         known = [one.name for one in fields(self)]
-        for name in changes:
+        current = {OLD_NAMES.get(name, name): value for name, value in changes.items()}
+        for name in current:
             if name not in known:
                 raise UnknownNameError("ascent parameter", name, known)
-        return replace(self, **changes)
+        return replace(self, **current)
 
     def record(self) -> dict[str, Any]:
         """The parameters in JSON's types, the rate by its type's name and its own parameters.
 
-        What is not the paper's is left out where it is off.
+        Parameters that are not the paper's are left out where they are off.
         """
         values = asdict(self)
         own: dict[str, Any] = values["rate"] if is_dataclass(self.rate) else {}
         rate = {name: _plain(value) for name, value in own.items()}
         plain = {name: _plain(value) for name, value in values.items()}
         off = {one.name: one.default for one in fields(self) if one.name in EXTRAS}
-        plain = {name: value for name, value in plain.items() if off.get(name, self) != value}
+        plain = {
+            STORED_AS.get(name, name): value
+            for name, value in plain.items()
+            if off.get(name, self) != value
+        }
         return {**plain, "rate": {"type": type(self.rate).__name__, **rate}}
 
     def _expect(self, name: str, fits: bool, what: str) -> None:
@@ -226,13 +245,15 @@ NAMED = (
     "benefit_percentile",
     "contribution_percentile",
     "iterations",
+    "sign",
 )
 
 
 def in_words(params: AscentParams, rate: bool = False) -> str:
-    """The regularizers in one line, and the rate where it is asked for."""
+    """The regularizers in one line, followed by the rate if asked for."""
     p = params
     parts = [
+        "minimizes" if p.sign < 0 else "",
         f"decay {p.decay:g}" if p.decay else "",
         f"blur {p.blur_width:g} px every {p.blur_every}" if p.blurs else "",
         f"clips values under {p.value_percentile:g}%" if p.value_percentile else "",
@@ -242,7 +263,7 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
         if p.contribution_percentile
         else "",
     ]
-    parts += [  # what has no words of its own here, by its name
+    parts += [  # the others by name
         f"{one.name.replace('_', ' ')} {getattr(p, one.name):g}"
         for one in fields(p)
         if isinstance(getattr(p, one.name), int | float)

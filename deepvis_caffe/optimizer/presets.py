@@ -1,13 +1,12 @@
-"""Named sets of parameters: the paper's four (Table 1), ours, and the user's own in a JSON file.
+"""Presets: ``name -> AscentParams``. The paper's four (Table 1), ours, and a user's own.
 
-A user's own, kept by name in a file, are in `deepvis_caffe.optimizer.presets`.
-
-The file holds what `AscentParams.record` gives, by name::
+A user's own presets are in a JSON file, each as `AscentParams.record` writes it::
 
     {"crisp": {"decay": 0.001, "blur_width": 0.7, "blur_every": 4, ...,
                "rate": {"type": "GrayLevels", "levels": 5.0}, "iterations": 300}}
 
-A parameter that is left out has its default. Every entry is checked when the file is read.
+A parameter that is left out has its default; ``jitter`` and ``sign`` may also be written so. Every
+entry is checked when the file is read.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
 from deepvis_caffe.files import write_text
-from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017; tuned with a classifier that no objective sees, see
-# benchmarks/README.md. Its rate is in gray levels already, so "auto" and "paper" mean the same.
+# Ours, after Olah et al. 2017; tuned with a classifier that no objective uses, see
+# benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
-    shift=0.07,
+    jitter=0.07,
     scale=0.1,
     rotation=5,
     octaves=2,
@@ -67,9 +66,9 @@ PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
     }
 )
 
-# Chosen by looking at SqueezeNet's pictures. Preset 2 takes away 0.3 of the picture at every step,
-# and needs longer steps for the same contrast; preset 1 has the least to hold it back.
-# Steps enough for plain pictures at these rates.
+# Rates of the paper's presets in gray levels, and steps enough for plain pictures at these rates.
+# Chosen by looking at SqueezeNet's pictures: preset 2 removes 0.3 of the picture at every step, and
+# needs longer steps for the same contrast; preset 1 has the weakest regularization.
 GRAY_LEVEL_STEPS = 300
 GRAY_LEVELS: Mapping[int | str, GrayLevels] = MappingProxyType(
     {1: GrayLevels(2), 2: GrayLevels(15), 3: GrayLevels(4), 4: GrayLevels(8)}
@@ -95,30 +94,30 @@ def preset(which: int | str) -> AscentParams:
 
 
 RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
-RESERVED = ("all", "none")  # words that flags take for something else
+RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 
 def find_preset(which: int | str, path: Path) -> int | str | AscentParams:
-    """What `optimize` takes for a preset that is named in the settings.
+    """A preset by name, as `optimize` takes it: a built-in one or one of the user's own.
 
     Parameters
     ----------
     which
         Number or name.
     path
-        The file with the user's own; it need not be there.
+        The file with the user's own; it need not exist.
 
     Returns
     -------
     int, str or AscentParams
-        A built-in preset's number or name as it is, the parameters of one of the user's own.
+        A built-in preset's number or name unchanged, or the parameters of one of the user's own.
 
     Raises
     ------
     UnknownNameError
-        Neither knows it; the message lists all that there are.
+        There is no such preset; the message lists all that there are.
     SettingsError
-        The file is needed, and is not right.
+        The file is needed and is not valid.
     """
     if which in PRESETS:
         return which
@@ -129,23 +128,23 @@ def find_preset(which: int | str, path: Path) -> int | str | AscentParams:
 
 
 def read_presets(path: Path) -> dict[str, AscentParams]:
-    """The presets of a file, all checked; none where there is no file.
+    """The presets in a file, all checked; none if there is no file.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, or an entry is no set of parameters: with file and entry.
+        The file cannot be read or an entry is not valid; the message names file and entry.
     """
     return {name: _checked(record, path, name) for name, record in _read(path).items()}
 
 
 def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = False) -> Path:
-    """Add a preset to a file, which is made where there is none and written whole or not at all.
+    """Add a preset to a file, which is created if needed and written whole or not at all.
 
     Raises
     ------
     SettingsError
-        The name does not fit, is built in or is taken, or the file is not right.
+        The name is not valid, built in or taken, or the file is not valid.
     """
     if not re.fullmatch(PRESET_NAME, name) or name.lower() in RESERVED:
         raise SettingsError(
@@ -154,11 +153,11 @@ def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = F
         )
     if name in PRESETS:
         raise SettingsError(f"{name!r} is a built-in preset; choose another name")
-    known = read_presets(path)  # all of it is checked before anything is written
+    known = read_presets(path)  # checks the whole file before anything is written
     if name in known and known[name] != params and not overwrite:
         raise SettingsError(
             f"{path} holds another preset named {name!r}; choose another name, or give "
-            f"--overwrite to lose it. Names that are taken: {', '.join(known)}"
+            f"--overwrite to replace it. Names in use: {', '.join(known)}"
         )
     text = json.dumps({**_read(path), name: params.record()}, indent=1) + "\n"
     try:
@@ -173,17 +172,18 @@ def params_from_record(record: Mapping[str, Any]) -> AscentParams:
     Raises
     ------
     SettingsError, UnknownNameError
-        An unknown parameter or rate, or a value that does not fit.
+        An unknown parameter or rate, or a value of the wrong type or out of range.
     """
     if not isinstance(record, Mapping):
         raise SettingsError(f"expected an object of parameters, got {record!r}")
     kinds = _kinds(AscentParams)
-    for name in record:
+    current = {OLD_NAMES.get(name, name): value for name, value in record.items()}
+    for name in current:
         if name not in kinds:
             raise UnknownNameError("ascent parameter", name, kinds)
     values: dict[str, Any] = {
         name: _rate(value) if name == "rate" else _typed(name, value, kinds[name])
-        for name, value in record.items()
+        for name, value in current.items()
     }
     return AscentParams(**values)
 
@@ -202,7 +202,7 @@ def _rate(record: Any) -> Rate:
     typed = {name: _typed(f"{name} of {kind}", own[name], kinds[name]) for name in own}
     try:
         rate: Rate = RATES[kind](**typed)
-    except TypeError as error:  # a parameter without a default is not there
+    except TypeError as error:  # a parameter without a default is missing
         raise SettingsError(f"rate {kind} takes {', '.join(kinds)}: {error}") from error
     return rate
 
@@ -214,7 +214,7 @@ def _kinds(of: type) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
-    """`value` if JSON has it in this type: a number is not a word, nor true a number."""
+    """`value`, checked strictly: text is not converted to a number, nor true to 1."""
     try:
         return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
@@ -223,7 +223,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What the file holds, by name, as it is written."""
+    """The file's content by name, unchecked."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -232,11 +232,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read the presets {path}: {error.strerror}") from error
     except ValueError as error:
         raise SettingsError(
-            f"the presets {path} are not JSON: {error}; mend the file or move it away"
+            f"the presets {path} are not JSON: {error}; correct the file or move it away"
         ) from error
     if not isinstance(content, dict):
         raise SettingsError(
-            f"the presets {path} must be an object, a set of parameters by each name; got "
+            f"the presets {path} must be an object of names, each with its parameters; got "
             f"{type(content).__name__}"
         )
     return content

@@ -1,7 +1,16 @@
-"""Learning rates: ``slope -> lr``, one rate an image.
+"""Learning rates: ``gradient info -> rate (N,)``, one rate per image.
 
-`Constant`, `Progress` and `Progress01` are the Deep Visualization Toolbox's policies, in its units.
-`GrayLevels` is the default: it needs no tuning to the net or the layer.
+At each step ``x += rate * direction``. With activation a and direction g:
+
+=================  ===========================================================  =================
+`Constant`         ``lr``                                                       the toolbox's
+`Progress`         ``min(max_lr, desired / |g|^2)``                             the toolbox's
+`Progress01`       ``min(max_lr, min(early, late * (1 - a)) / |g|^2)``          the toolbox's
+`GrayLevels`       ``levels * pixel_scale / rms(g)``                            ours, the default
+=================  ===========================================================  =================
+
+The toolbox is the Deep Visualization Toolbox of Yosinski et al. 2015, whose units its rates have.
+`GrayLevels` needs no tuning to the net or the layer.
 """
 
 from __future__ import annotations
@@ -16,16 +25,16 @@ from deepvis_caffe.errors import SettingsError
 
 
 @dataclass(frozen=True, eq=False)
-class Slope:
-    """What a rate may look at: one step's gradient and activation, of each image.
+class GradientInfo:
+    """What a rate can depend on: gradient and activation of each image at one step.
 
     Attributes
     ----------
     gradient
-        (N, C, H, W), the gradient of ``push * activation``.
+        (N, C, H, W), the gradient of ``sign * activation``.
     direction
-        (N, C, H, W), where the step goes: the gradient, or what a preconditioner made of it.
-    steepest
+        (N, C, H, W), the direction of the step: the gradient after preconditioning.
+    largest
         (N,), the largest magnitude in `direction`; like `activation` of ``ops.for_numbers``.
     activation
         (N,).
@@ -37,36 +46,36 @@ class Slope:
 
     gradient: Any
     direction: Any
-    steepest: Any
+    largest: Any
     activation: Any
     pixel_scale: float
     ops: ArrayOps
 
     @property
     def xp(self) -> ModuleType:
-        """The namespace of numbers, and of rates."""
+        """The namespace of `largest` and `activation`, and of rates."""
         return self.ops.for_numbers.xp
 
     @cached_property
     def square(self) -> Any:
-        """(N,) float64, the squared norm of `direction`; worked out where a rate asks for it.
+        """(N,) float64, the squared norm of `direction`; computed when a rate asks for it.
 
-        The direction is divided by its maximum before it is squared: a saturated softmax has
-        gradients of 1e-30, whose squares float32 cannot hold.
+        The direction is divided by its maximum before it is squared: the gradients of a saturated
+        softmax are near 1e-30, whose squares float32 cannot hold.
         """
         xp = self.xp
-        scale = self.ops.xp.asarray(xp.where(self.steepest > 0, self.steepest, 1))
+        scale = self.ops.xp.asarray(xp.where(self.largest > 0, self.largest, 1))
         unit = self.direction / scale[:, None, None, None]
         square = self.ops.numbers((unit * unit).sum(axis=(1, 2, 3)))
         square = xp.asarray(square, dtype=xp.float64)
-        steepest = xp.asarray(self.steepest, dtype=xp.float64)
-        return steepest * steepest * square
+        largest = xp.asarray(self.largest, dtype=xp.float64)
+        return largest * largest * square
 
 
 class Rate(Protocol):
-    """Anything that maps a :class:`Slope` to learning rates: ``x += rate(slope) * direction``."""
+    """Anything that maps a `GradientInfo` to learning rates: ``x += rate(info) * direction``."""
 
-    def __call__(self, slope: Slope) -> Any:
+    def __call__(self, info: GradientInfo) -> Any:
         """The learning rates, (N,) float64."""
 
 
@@ -79,9 +88,9 @@ class Constant:
     def __post_init__(self) -> None:
         _expect_positive(self, lr=self.lr)
 
-    def __call__(self, slope: Slope) -> Any:
+    def __call__(self, info: GradientInfo) -> Any:
         """The learning rates, (N,)."""
-        return slope.xp.full_like(slope.steepest, self.lr, dtype=slope.xp.float64)
+        return info.xp.full_like(info.largest, self.lr, dtype=info.xp.float64)
 
 
 @dataclass(frozen=True)
@@ -94,16 +103,16 @@ class Progress:
     def __post_init__(self) -> None:
         _expect_positive(self, max_lr=self.max_lr, desired=self.desired)
 
-    def __call__(self, slope: Slope) -> Any:
+    def __call__(self, info: GradientInfo) -> Any:
         """The learning rates, (N,)."""
-        return (self.desired / slope.square).clip(max=self.max_lr)
+        return (self.desired / info.square).clip(max=self.max_lr)
 
 
 @dataclass(frozen=True)
 class Progress01:
-    """``min(max_lr, min(early, late * (1 - a)) / |g|^2)``, for units that live in [0, 1].
+    """``min(max_lr, min(early, late * (1 - a)) / |g|^2)``, for activations a in [0, 1].
 
-    The desired progress tapers off as the activation a comes near 1; beyond 1 it is negative.
+    The desired progress shrinks as a approaches 1; beyond 1 it is negative.
     """
 
     max_lr: float
@@ -113,25 +122,27 @@ class Progress01:
     def __post_init__(self) -> None:
         _expect_positive(self, max_lr=self.max_lr, early=self.early, late=self.late)
 
-    def __call__(self, slope: Slope) -> Any:
+    def __call__(self, info: GradientInfo) -> Any:
         """The learning rates, (N,)."""
-        activation = slope.xp.asarray(slope.activation, dtype=slope.xp.float64)
+        activation = info.xp.asarray(info.activation, dtype=info.xp.float64)
         desired = (self.late * (1 - activation)).clip(max=self.early)
-        return (desired / slope.square).clip(max=self.max_lr)
+        return (desired / info.square).clip(max=self.max_lr)
 
 
 @dataclass(frozen=True)
 class GrayLevels:
-    """A step of `levels` gray levels of 255, whatever the net: ``levels * scale / rms(g)``.
+    """A step of `levels` gray levels of 255 in every net and layer: ``levels * scale / rms(g)``.
 
-    How long a gradient is says how the net is scaled, not how far to step: an average pool divides
-    it by its area, a saturated softmax by millions, a deep convolution multiplies it. So the step
-    is fixed where people see it, in the picture: its root mean square over the values that the unit
-    sees at all (those with a gradient, or else a unit with a small receptive field would leap).
-    Every image takes its own rate at every step; Mordvintsev et al. 2015 normalize gradients too.
-    Blur and decay then set the contrast that is reached: on SqueezeNet with preset 3, 1 level
-    leaves classes faint, 4 shows them plainly within 300 steps, at ``pool10``, ``prob`` and
-    convolutions alike, and 8 covers them with fine noise.
+    The length of a gradient depends on how the net is scaled: an average pooling divides it by its
+    area, a saturated softmax by millions, a deep convolution multiplies it. So the step has a fixed
+    size in the image instead: its root mean square over the values that the unit sees, which are
+    those with a nonzero gradient. (Over the whole image, a unit with a small receptive field would
+    take too large a step.) Each image has its own rate at each step. Mordvintsev et al. 2015
+    normalize gradients in a similar way.
+
+    Blur and decay then set the contrast. On SqueezeNet with preset 3, 1 level leaves classes faint;
+    4 levels show them plainly within 300 steps, at ``pool10``, ``prob`` and convolutions alike; 8
+    levels cover them with fine noise.
     """
 
     levels: float = 4.0
@@ -139,10 +150,10 @@ class GrayLevels:
     def __post_init__(self) -> None:
         _expect_positive(self, levels=self.levels)
 
-    def __call__(self, slope: Slope) -> Any:
+    def __call__(self, info: GradientInfo) -> Any:
         """The learning rates, (N,)."""
-        seen = slope.ops.numbers((slope.gradient != 0).sum(axis=(1, 2, 3)))
-        return self.levels * slope.pixel_scale * slope.xp.sqrt(seen / slope.square)
+        seen = info.ops.numbers((info.gradient != 0).sum(axis=(1, 2, 3)))
+        return self.levels * info.pixel_scale * info.xp.sqrt(seen / info.square)
 
 
 def _expect_positive(rate: Any, **values: float) -> None:

@@ -1,7 +1,14 @@
-"""What an ascent yields: the track of each image, a step while it runs, and the results.
+"""What an ascent yields: ``(t, x, activation, ...) -> tracks``, snapshots and results.
 
-Everything stays on the engine's own device, under masks, so that no step has to wait until the host
-has read a result. Numbers are arrays of ``ops.for_numbers``.
+`Tracker`
+    The memory of a batch while it runs. It stays on the engine's device, so that no step has to
+    wait until the host has read a number.
+`Track`
+    What the tracker has of one image in the end, on the host.
+`Snapshot`
+    One step of a batch, for a caller that watches it.
+`AscentResult`
+    What `optimize` returns for one unit and seed: a track, with its parameters.
 """
 
 from __future__ import annotations
@@ -13,10 +20,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.image import Picture, encode_png
+from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.objectives import Position, UnitName
@@ -26,14 +32,13 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 
-Floats = NDArray[np.float32]
 Stop = Literal["finished", "zero gradient", "not finite", "cancelled"]
 
 _RUNNING, _ZERO, _NOT_FINITE = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class MetTop:
+class FirstTop:
     """The first x for which the unit was the highest of its layer, at the same position.
 
     Attributes
@@ -60,7 +65,7 @@ class Track:
         (steps,), the activation at each step that was run.
     best_iteration
         The step of the best x; None where there is none.
-    met_top
+    first_top
         The first x for which the unit was the highest of its layer, or None.
     stop
         Why it ended.
@@ -69,12 +74,14 @@ class Track:
     image: Floats
     objective: Floats
     best_iteration: int | None
-    met_top: MetTop | None
+    first_top: FirstTop | None
     stop: Stop
 
 
-class Record:
-    """The memory of a batch while it runs.
+class Tracker:
+    """The memory of a batch of ascents while it runs.
+
+    Numbers per image are arrays of ``ops.for_numbers``.
 
     Parameters
     ----------
@@ -84,35 +91,35 @@ class Record:
         (N, C, H, W), the first images.
     iterations
         The most steps there will be.
-    push
-        1 where the highest activation is the best, -1 where the lowest is.
+    sign
+        1 if the highest activation is the best, -1 if the lowest is.
     latest
-        Whether the latest x counts as the best instead: where the net is shown random views of x,
-        an activation says as much about the view as about x.
+        Whether the latest x counts as the best instead: with random transforms an activation says
+        as much about the transform as about x.
     """
 
     def __init__(
-        self, ops: ArrayOps, x: Any, iterations: int, push: int, latest: bool = False
+        self, ops: ArrayOps, x: Any, iterations: int, sign: int, latest: bool = False
     ) -> None:
-        self._ops, self._push, self._latest = ops, push, latest
-        count, few = len(x), ops.for_numbers
-        self._xp = few.xp
-        self._stop = few.asarray(np.full(count, _RUNNING), np.int64)
-        self._steps = few.asarray(np.zeros(count), np.int64)
-        self._history = few.asarray(np.zeros((iterations, count)))
-        self._best = few.asarray(np.full(count, -np.inf))
-        self._best_step = few.asarray(np.full(count, -1), np.int64)
-        self._top_step = few.asarray(np.full(count, -1), np.int64)
+        self._ops, self._sign, self._latest = ops, sign, latest
+        count, small = len(x), ops.for_numbers
+        self._xp = small.xp
+        self._stop = small.asarray(np.full(count, _RUNNING), np.int64)
+        self._steps = small.asarray(np.zeros(count), np.int64)
+        self._history = small.asarray(np.zeros((iterations, count)))
+        self._best = small.asarray(np.full(count, -np.inf))
+        self._best_step = small.asarray(np.full(count, -1), np.int64)
+        self._top_step = small.asarray(np.full(count, -1), np.int64)
         self._best_x, self._top_x = x, x
 
-    def see(self, t: int, x: Any, activation: Any, on_top: Any) -> None:
-        """Remember step `t`: x (N, C, H, W), the activations (N,), and which are on top (N,)."""
+    def add(self, t: int, x: Any, activation: Any, on_top: Any) -> None:
+        """Add step `t`: x (N, C, H, W), the activations (N,), and which are on top (N,)."""
         where = self._xp.where
         self._end(~self._xp.isfinite(activation), _NOT_FINITE)
         running = self._stop == _RUNNING
         self._history[t] = activation
         self._steps += running
-        reached = activation if self._push == 1 else self._push * activation
+        reached = activation if self._sign == 1 else self._sign * activation
         better = running if self._latest else running & (reached > self._best)
         self._best = where(better, reached, self._best)
         self._best_step = where(better, t, self._best_step)
@@ -121,25 +128,25 @@ class Record:
         self._top_step = where(first, t, self._top_step)
         self._top_x = self._replace(first, x, self._top_x)
 
-    def feel(self, steepest: Any) -> None:
-        """End the images whose gradient is all 0 or not finite; `steepest` is its maximum (N,)."""
-        self._end(steepest == 0, _ZERO)
-        self._end(~self._xp.isfinite(steepest), _NOT_FINITE)
+    def end_without_gradient(self, largest: Any) -> None:
+        """End the images whose gradient, of `largest` magnitude (N,), is all 0 or not finite."""
+        self._end(largest == 0, _ZERO)
+        self._end(~self._xp.isfinite(largest), _NOT_FINITE)
 
     def all_ended(self) -> bool:
-        """Whether no image is running any more; this waits for the device."""
+        """Whether every image has ended; this waits for the device."""
         return not bool((self._stop == _RUNNING).any())
 
-    def undecided(self) -> Any:
-        """Which images (N,) run, and have not been on top."""
+    def never_on_top(self) -> Any:
+        """Which images (N,) still run and never were on top."""
         return (self._stop == _RUNNING) & (self._top_step < 0)
 
     def tracks(self, cancelled: bool = False) -> list[Track]:
-        """Everything remembered, one track an image, copied to the host."""
-        numpy, few = self._ops.numpy, self._ops.for_numbers.numpy
-        stop, steps, history = few(self._stop), few(self._steps), few(self._history)
-        best_step, best_x = few(self._best_step), numpy(self._best_x)
-        top_step, top_x = few(self._top_step), numpy(self._top_x)
+        """One track per image, copied to the host."""
+        numpy, small = self._ops.numpy, self._ops.for_numbers.numpy
+        stop, steps, history = small(self._stop), small(self._steps), small(self._history)
+        best_step, best_x = small(self._best_step), numpy(self._best_x)
+        top_step, top_x = small(self._top_step), numpy(self._top_x)
         end: Stop = "cancelled" if cancelled else "finished"
         reasons: dict[int, Stop] = {
             _RUNNING: end,
@@ -151,15 +158,15 @@ class Record:
                 image=best_x[i].copy(),
                 objective=history[: steps[i], i].copy(),
                 best_iteration=int(best_step[i]) if best_step[i] >= 0 else None,
-                met_top=MetTop(int(top_step[i]), top_x[i].copy()) if top_step[i] >= 0 else None,
+                first_top=FirstTop(int(top_step[i]), top_x[i].copy()) if top_step[i] >= 0 else None,
                 stop=reasons[int(stop[i])],
             )
             for i in range(len(stop))
         ]
 
     def _replace(self, which: Any, x: Any, kept: Any) -> Any:
-        """`kept` with the images of `x` that `which` (N,) names."""
-        if self._ops.on_host:  # looking is free there, and most steps have nothing to copy
+        """`kept`, with the images that `which` (N,) selects replaced by those of `x`."""
+        if self._ops.on_host:  # reading `which` is free there, and mostly nothing is to be copied
             if not which.any():
                 return kept
             if which.all():
@@ -175,8 +182,8 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One step of a batch of ascents, as `optimize` shows it to `watch`.
+class Snapshot:
+    """One step of a batch of ascents, as `optimize` passes it to `watch`.
 
     It may be kept: the loop makes new images at each step and never writes into these.
 
@@ -185,17 +192,17 @@ class Step:
     step
         Its number, from 0.
     x
-        The images that the net saw at it, (N, C, H, W), the engine's own array; where the net is
-        shown random views, those that the views were taken of. Images that have ended may hold
-        anything.
+        The images at that step, (N, C, H, W), before any random transform; the engine's own array.
+        Images that have ended may hold anything.
     steps
-        How many there are, unless every image ends before.
+        How many steps there are, unless every image ends before.
     runs
         (unit, seed) of each image; the unit by its name, as in `AscentResult`.
     window
-        The part of the net's input that they are, (top, left, bottom, right); None for all of it.
+        The part of the net's input that the images are, (top, left, bottom, right); None for all
+        of it.
     net, preprocessor
-        Whose the images are, and what turns them into pictures.
+        The net that runs them, and what turns them into pictures.
     """
 
     step: int
@@ -211,12 +218,12 @@ class Step:
         return self.net.ops.numpy(self.x)
 
     def pictures(self, symmetric: bool = False) -> list[Picture]:
-        """The images as pictures, (H, W, 3) RGB uint8 each: plus mean, or scaled about 0."""
+        """The images as pictures, (H, W, 3) RGB uint8 each: with the mean, or scaled about 0."""
         show = self.preprocessor.show_symmetric if symmetric else self.preprocessor.show
         return [show(image) for image in self.images()]
 
 
-SHOWN = 36  # results that a notebook shows
+SHOWN = 36  # results that a notebook displays
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +233,7 @@ class AscentResult:
     Attributes
     ----------
     layer, seed, position
-        As they were asked for.
+        The arguments of `optimize`.
     unit
         The channel; of another target its name, see `deepvis_caffe.optimizer.objectives.name_of`.
     image
@@ -237,17 +244,17 @@ class AscentResult:
     objective
         (steps,) float32, the unit's activation at every step; of the whole channel its sum.
     best_iteration
-        The step of `image`: of the highest activation, the lowest where ``params.push`` is -1. None
-        where no activation was finite; `image` is then the start.
-    met_top
+        The step of `image`, with the highest activation (the lowest where ``params.sign`` is -1).
+        None where no activation was finite; `image` is then the start.
+    first_top
         The first x for which the unit was the highest of its layer; None where it never was.
     stop
-        ``"finished"``, ``"zero gradient"`` (exactly 0: nothing to climb, as below a dead unit),
-        ``"not finite"`` (an activation or gradient became NaN or infinite) or ``"cancelled"``.
+        ``"finished"``, ``"zero gradient"`` (exactly 0, as below a dead unit), ``"not finite"`` (an
+        activation or gradient became NaN or infinite) or ``"cancelled"``.
     params
-        What the ascent did.
+        The parameters of the ascent.
     engine, version
-        Which engine ran it, of which version of this package.
+        The engine that ran it, and the version of this package.
     preprocessor
         Turns `image` into pictures.
     """
@@ -260,12 +267,17 @@ class AscentResult:
     window: Box | None
     objective: Floats = field(repr=False)
     best_iteration: int | None
-    met_top: MetTop | None
+    first_top: FirstTop | None
     stop: Stop
     params: AscentParams
     engine: str
     version: str
     preprocessor: Preprocessor = field(repr=False)
+
+    @property
+    def met_top(self) -> FirstTop | None:
+        """The name of `first_top` in earlier versions."""
+        return self.first_top
 
     @property
     def best_value(self) -> float:
@@ -291,7 +303,7 @@ class AscentResult:
             "window": self.window and [*self.window],
             "best_iteration": self.best_iteration,
             "best_value": self.best_value,
-            "met_top_iteration": self.met_top.iteration if self.met_top else None,
+            "met_top_iteration": self.first_top.iteration if self.first_top else None,
             "stop": self.stop,
             "params": self.params.record(),
             "engine": self.engine,
@@ -316,7 +328,7 @@ class AscentResult:
 
 
 class AscentResults(list[AscentResult]):
-    """Results in order; in a notebook the first `SHOWN` of them show themselves."""
+    """Results in order; a notebook displays the first `SHOWN` of them."""
 
     def _repr_html_(self) -> str:
         more = len(self) - SHOWN

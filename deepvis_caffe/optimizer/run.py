@@ -1,4 +1,8 @@
-"""The optimizer's front door: ``(net, layer, units, seeds) -> results``, in batches."""
+"""`optimize`, the front door: ``(net, layer, units, seeds) -> results``.
+
+It checks the arguments, restricts the ascent to the part of the input that the unit sees, runs
+the loop (`deepvis_caffe.optimizer.ascent`) in batches, and wraps up the results.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
 from deepvis_caffe.optimizer.objectives import (
@@ -30,8 +34,9 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Step
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -50,63 +55,65 @@ def optimize(
     rate: Rate | float | str = "auto",
     batch_size: int | None = None,
     crop: Crop = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
     cancel: Callable[[], bool] | None = None,
-    watch: Callable[[Step], None] | None = None,
+    watch: Callable[[Snapshot], None] | None = None,
     **changes: Any,
 ) -> AscentResults:
-    """Find images that excite units: regularized gradient ascent from random starts.
+    """Find images that maximize units, by regularized gradient ascent from random starts.
 
     Parameters
     ----------
     net
         From `load_net`.
     layer
-        A layer's name: its own top, before any in-place layer after it, so that ``conv1`` is seen
-        below its ReLU. Or a blob's name.
+        A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
+        below them are maximized: they are the same for a unit that is on, and have a gradient for
+        one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
+        `deepvis_caffe.model.graph`.
     units
-        Channels of that layer; or, in their place, sums of channels, directions and the whole
-        layer, see `deepvis_caffe.optimizer.objectives`.
+        Channels of that layer; or instead sums of channels, directions or the whole layer, see
+        `deepvis_caffe.optimizer.objectives`.
     seeds
-        Each starts another image of every unit.
+        Each makes another image of every unit.
     preset
-        1 to 4, the paper's sets of regularizers; the name of another in `PRESETS`; or parameters of
-        your own.
+        1 to 4, the paper's sets of regularizers; the name of another one in `PRESETS`; or
+        `AscentParams`.
     position
-        Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the whole channel, whose
-        sum is raised. A layer without maps takes "center" and "all" alike.
+        Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the sum of the whole
+        channel. A layer without maps takes "center" and "all" alike.
     iterations
-        Number of steps; by default 300 for presets 1 to 4 with the "auto" rate, and else the
+        Number of steps; by default 300 for presets 1 to 4 with the "auto" rate, otherwise the
         preset's.
     rate
-        ``"auto"``, `GrayLevels`, steps as far in every net and layer; ``"paper"`` is the
-        preset's own rate; a number is a constant rate; or any `Rate`. With parameters of your own
-        both words mean the rate that they hold.
+        ``"auto"``: `GrayLevels`, which takes steps of the same size in every net and layer;
+        ``"paper"``: the preset's own rate; a number: a constant rate; or any `Rate`. With
+        `AscentParams` both words mean the rate that they hold.
     batch_size
-        The most images at a time, by default as many as gain from it. Results do not depend on it,
-        but for rounding: a net that does not keep the images of a batch apart runs them one by one.
-        With `diversity` a unit's seeds stay in one batch.
+        The most images at a time; by default measured. Results do not depend on it, but for
+        rounding: a net that mixes the images of a batch runs them one by one. With `diversity` a
+        unit's seeds stay in one batch.
     crop
-        ``"auto"`` runs a unit of a convolution on the window that it sees, as part of the same
-        first image and with the same value and gradient as on all of it; ``"off"`` runs, and
+        ``"auto"`` runs a unit of a convolution on the part of the input that it sees. The first
+        image is cut from the same whole one; value and gradient are the same. ``"off"`` runs, and
         returns, whole images.
     progress
-        Called after every step with the image steps that are done and that there are in all.
+        Called after every step with the number of image steps done and their total.
     cancel
-        Asked after every step; where it says True the images at work end as they are, and those
-        not begun are left out.
+        Called after every step. Once it returns True, the running images end as they are, and
+        those not begun are left out.
     watch
-        Called after every step, between `progress` and `cancel`, with what can be seen of it; see
-        `deepvis_caffe.optimizer.result`. The net may be used for anything there: ``forward`` and
-        ``backward`` of other images, of any size, change nothing in the result.
+        Called after every step, between `progress` and `cancel`, with a `Snapshot`. It may use the
+        net for anything: ``forward`` and ``backward`` of other images, of any size, do not change
+        the result.
     **changes
-        Fields of `AscentParams` to set in place of the preset's, for example ``blur_width=0.5``,
-        ``start="mean"`` or ``push=-1``.
+        Fields of `AscentParams` that replace the preset's, for example ``blur_width=0.5``,
+        ``start="mean"`` or ``sign=-1``.
 
     Returns
     -------
     AscentResults
-        A list of `AscentResult`: for each unit in turn, one a seed.
+        A list of `AscentResult`: unit by unit, one per seed.
 
     Raises
     ------
@@ -132,37 +139,36 @@ def optimize(
         shape, where = (shape[0], *window.extent), window.where
     batch_size = resolve_batch_size(net, layer, batch_size, len(pairs), window)
     batches = split(pairs, batch_size)
-    if params.diversity:  # it couples the images of a unit
+    if params.diversity:  # couples the images of a unit
         if resolve_batch_size(net, layer, 2, 2, window) == 1:
             raise SettingsError(
-                "diversity needs a unit's images side by side, and this net mixes those of a "
+                "diversity needs a unit's images in one batch, and this net mixes the images of a "
                 "batch: set diversity to 0"
             )
         batches = [
             list(product(some, seeds))
             for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
         ]
-    meter = _Meter(params.iterations * len(pairs), progress, watch, cancel)
+    meter = ProgressMeter(progress, [params.iterations * len(batch) for batch in batches])
     box = window.box if window else None
     results = AscentResults()
-    for batch in batches:
-        end = meter.done + params.iterations * len(batch)
-        objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.push)
+    for number, batch in enumerate(batches):
+        objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.sign)
         start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
         if window:
             start = start[:, :, window.rows, window.columns]
         runs = [(names.index(name_of(target)), seed) for target, seed in batch]
         named = [(name_of(target), seed) for target, seed in batch]
-        step_of = partial(
-            Step,
+        snapshot = partial(
+            Snapshot,
             steps=params.iterations,
             runs=named,
             window=box,
             net=net,
             preprocessor=preprocessor,
         )
-        tick = partial(meter.step, step_of)
-        tracks = ascend(net, layer, objective, start, params, tick, preprocessor, runs)
+        after_step = _AfterStep(partial(meter.update, number), snapshot, watch, cancel)
+        tracks = ascend(net, layer, objective, start, params, after_step, preprocessor, runs)
         results += [
             AscentResult(
                 layer=layer,
@@ -173,7 +179,7 @@ def optimize(
                 window=box,
                 objective=track.objective,
                 best_iteration=track.best_iteration,
-                met_top=track.met_top,
+                first_top=track.first_top,
                 stop=track.stop,
                 params=params,
                 engine=net.engine,
@@ -182,9 +188,9 @@ def optimize(
             )
             for (target, seed), track in zip(batch, tracks, strict=True)
         ]
-        if meter.cancelled:
+        if after_step.cancelled:
             break
-        meter.skip_to(end)
+        meter.finish(number)
     return results
 
 
@@ -194,9 +200,9 @@ def ascent_params(
     iterations: int | None = None,
     **changes: Any,
 ) -> AscentParams:
-    """The parameters that `optimize` runs with, for the same arguments."""
+    """The parameters that `optimize` uses for the same arguments."""
     params = preset if isinstance(preset, AscentParams) else preset_params(preset)
-    # Parameters of one's own, and presets without a rate in gray levels, hold the rate they want.
+    # AscentParams, and presets without an entry in GRAY_LEVELS, keep their own rate.
     levels = None if isinstance(preset, AscentParams) else GRAY_LEVELS.get(preset)
     if iterations is not None:
         changes["iterations"] = iterations
@@ -224,41 +230,34 @@ def ascent_params(
 
 def unit_window(
     net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
-) -> Window | None:
-    """The window of the input that a run is restricted to, or None."""
+) -> InputWindow | None:
+    """The part of the input that an ascent is restricted to; None for all of it."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
-    return window_of(net.model, net.model.graph.seed(layer), where) if crop == "auto" else None
+    start = net.model.graph.gradient_start(layer)
+    return window_of(net.model, start, where) if crop == "auto" else None
 
 
 @dataclass
-class _Meter:
-    """Counts image steps, reports and shows them, and asks whether to go on."""
+class _AfterStep:
+    """Counts a batch's image steps, calls `watch`, and asks whether to go on."""
 
-    total: int
-    progress: Callable[[int, int], None] | None
-    watch: Callable[[Step], None] | None
+    count: Callable[[int], None]
+    snapshot: Callable[[int, Any], Snapshot]
+    watch: Callable[[Snapshot], None] | None
     cancel: Callable[[], bool] | None
-    done: int = 0
     cancelled: bool = False
 
-    def step(self, step_of: Callable[[int, Any], Step], t: int, x: Any) -> bool:
-        self.skip_to(self.done + len(x))
+    def __call__(self, t: int, x: Any) -> bool:
+        self.count((t + 1) * len(x))
         if self.watch:
-            self.watch(step_of(t, x))
+            self.watch(self.snapshot(t, x))
         self.cancelled = bool(self.cancel and self.cancel())
         return not self.cancelled
 
-    def skip_to(self, done: int) -> None:
-        """Where every image of a batch has ended early, its other steps count as done."""
-        if done > self.done:
-            self.done = done
-            if self.progress:
-                self.progress(done, self.total)
-
 
 def _listed(name: str, items: Any) -> list[Any]:
-    if isinstance(items, str) and items != LAYER:  # it would go by its digits
+    if isinstance(items, str) and items != LAYER:  # its digits would be taken one by one
         raise SettingsError(f"{name} must be a number or a list of numbers; got {items!r}")
     single = isinstance(items, int | np.integer | str | Direction)
     return [items] if single else list(items)

@@ -1,4 +1,7 @@
-"""First images: ``(seed, preprocessor) -> x (C, H, W)``, float32, in the net's units."""
+"""First images: ``(seed, preprocessor) -> x (C, H, W)``, float32, in the net's units.
+
+The start of an ascent is one of `STARTS` by name, or the path of a picture.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
-from deepvis_caffe.image import read_image
+from deepvis_caffe.image import Floats, read_image
 from deepvis_caffe.model.preprocess import Preprocessor
-
-Floats = NDArray[np.float32]
 
 NOISE = 10  # standard deviation, in gray levels of 255: the Deep Visualization Toolbox's
 
@@ -26,7 +26,7 @@ def noise(seed: int, preprocessor: Preprocessor) -> Floats:
 
 
 def uniform(seed: int, preprocessor: Preprocessor) -> Floats:
-    """Every value anywhere between black and white."""
+    """Each value uniform between black and white."""
     low, high = preprocessor.low, preprocessor.high
     unit = np.random.RandomState(seed).uniform(0, 1, preprocessor.shape)
     return np.asarray(low + unit * (high - low), np.float32)
@@ -45,7 +45,7 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
 
 
 def check_start(name: str) -> None:
-    """`UnknownNameError` where `name` is none of `STARTS` and no file either."""
+    """Raise a `DeepVisError` if `name` is neither in `STARTS` nor the path of a file."""
     if not isinstance(name, str | os.PathLike):
         raise SettingsError(
             f"start must be one of {', '.join(STARTS)} or a picture's path; got "
@@ -62,14 +62,14 @@ def check_start(name: str) -> None:
 
 
 def start_digest(name: str) -> str | None:
-    """A digest of the picture that `name` is the path of; None for a start of `STARTS`."""
+    """A digest of the picture at the path `name`; None for a start in `STARTS`."""
     if name in STARTS:
         return None
     return hashlib.blake2b(Path(name).read_bytes(), digest_size=16).hexdigest()
 
 
 def first_images(name: str, seeds: list[int], preprocessor: Preprocessor) -> Floats:
-    """The start called `name` from each seed, (N, C, H, W); a picture is the same for all."""
+    """The first image of each seed, (N, C, H, W); a picture is the same for all seeds."""
     check_start(name)
     if name not in STARTS:
         return np.stack([preprocessor(read_image(Path(name)))] * len(seeds))

@@ -1,14 +1,14 @@
 """The data of a page, in JSON's types: ``Results -> index, parts``.
 
-The index is embedded in the page and holds what its lists and its search need, some ten bytes a
-unit and its label. How each picture came about is in parts of `UNITS_A_PART` units, a file each,
-which the page loads when it shows one of them. A part's text calls `deepvisPart`: a page that is
-opened from disk may run scripts beside it, but not read files.
+The index is embedded in the page. It holds what the page's lists and its search need: for each unit
+some ten bytes and its label. How the pictures were made is in parts, each a file for `UNITS_A_PART`
+units, which the page loads when it shows one of them. The text of a part is a call of
+`deepvisPart`, because a page that is opened from disk may run scripts beside it but not read files.
 
-The page paints the matrix itself and so knows the r of each pair that is pointed at; a picture that
-a page from disk shows it may not read. A half of the matrix is enough, and a byte a pair
-(`deepvis_caffe.figures.correlation_colours`): a layer of a thousand units takes 0.7 MB, which is
-loaded when it is looked at.
+A layer's correlation matrix is a part, too. The page draws it, and so knows the r of the pair under
+the mouse; it could not read the pixels of a picture that it shows from disk. Half of the matrix is
+stored, with a byte for each pair (`deepvis_caffe.figures.correlation_colors`): 0.7 MB for a layer
+of a thousand units, loaded when somebody looks at it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import numpy as np
 
 from deepvis_caffe.dataset.correlation import Correlation, Pairs
 from deepvis_caffe.dataset.statistics import UnitStatistics
-from deepvis_caffe.figures.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
+from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
 from deepvis_caffe.results.index import LayerResults, Results, Run, UnitResults
+from deepvis_caffe.results.layout import KINDS, MONTAGE, TREES
 
 Json = dict[str, Any]
 
 UNITS_A_PART = 128
-HEIGHT = 999  # a history's points are whole numbers from 0, the lowest, to this
+HEIGHT = 999  # a history's points are whole numbers from 0, its lowest value, to this
 LONGEST_LABEL = 300  # characters
 
-# What a unit has, as bits of one number.
-BITS = {"montage": 1, "best_X": 2, "best_Xpm": 4, "max_im": 8, "max_deconv": 16}
-BITS |= {"max_gradient": 32, "max_guided": 64}
+# Which pictures a unit has, as bits of one number.
+BITS = {kind: 1 << bit for bit, kind in enumerate((MONTAGE, *KINDS, *TREES[1:]))}
 
 
 def index_json(
@@ -44,16 +44,16 @@ def index_json(
     parts: Sequence[Sequence[str]],
     matrices: Mapping[int, str] = MappingProxyType({}),
 ) -> Json:
-    """What the page holds itself.
+    """The index, which is embedded in the page.
 
     Parameters
     ----------
     base
-        Where the results folder is, as seen from the page; empty or ends in a slash.
+        The relative address of the results folder; empty, or ends in a slash.
     parts
-        The address of each part of each layer, as seen from the page.
+        For each layer the relative addresses of its parts.
     matrices
-        Likewise of the correlation of each layer that has one, by the layer's place.
+        The relative address of the correlation of each layer that has one, by the layer's index.
     """
     layers = zip(results.layers, parts, strict=True)
     return {
@@ -70,12 +70,12 @@ def index_json(
 
 
 def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
-    """The text of each part of a layer; there are none where nothing is known of any unit.
+    """The text of each part of a layer; there are none where no unit has records or statistics.
 
     Parameters
     ----------
     number
-        The layer's place in the index.
+        The layer's position in the index.
     """
     if not any(unit.runs or unit.statistics for unit in layer.units):
         return
@@ -85,7 +85,7 @@ def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON, ASCII alone, so that no character of it means anything to HTML's parser."""
+    """Compact ASCII JSON without characters that mean something to an HTML parser."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for character in "<>&'":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -112,7 +112,7 @@ def _bits(unit: UnitResults) -> int:
 
 
 def _part_json(units: Sequence[UnitResults]) -> Json:
-    made: dict[Any, int] = {}  # what many runs have in common is written once
+    made: dict[Any, int] = {}  # parameters that many runs share are written once
 
     def run_json(run: Run) -> Json:
         record = run.record
@@ -126,7 +126,7 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
             "best": [record.best_iteration, _rounded(record.best_value)],
             "top": record.met_top_iteration,
             "stop": record.stop,
-            "window": record.seen_part,
+            "window": record.receptive_field_in_picture,
             "history": history_json(run),
         }
 
@@ -138,7 +138,7 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
 
 
 def statistics_json(known: UnitStatistics | None) -> Json | None:
-    """What a dataset says of a unit; edges of the histogram's bins are null where they are open."""
+    """A unit's statistics over a dataset; an open edge of a histogram's bin is null."""
     if known is None:
         return None
     return {
@@ -162,7 +162,7 @@ def _pairs_json(pairs: Pairs) -> list[list[float | None]]:
 
 
 def history_json(run: Run) -> Json | None:
-    """A run's history: its points as whole numbers, 0 the lowest of them, `HEIGHT` the highest."""
+    """A run's history, its points scaled to whole numbers from 0 to `HEIGHT`."""
     record = run.record
     if record is None or not record.objective:
         return None
@@ -188,12 +188,12 @@ def _rounded(value: float | None) -> float | None:
 
 
 def correlation_text(found: Correlation, number: int) -> str:
-    """The text of the part, which calls `deepvisPart` as the others do.
+    """The text of the part that holds a layer's correlation.
 
     Parameters
     ----------
     number
-        The layer's place in the index.
+        The layer's position in the index.
     """
     levels = levels_of(found.values[np.tril_indices(len(found.values))])  # row by row
     content = dumps(
@@ -204,7 +204,7 @@ def correlation_text(found: Correlation, number: int) -> str:
             "none": NONE,
             "zero": ZERO,
             "steps": STEPS,
-            "colours": colours().tolist(),
+            "colors": colors().tolist(),
         }
     )
     return f'deepvisPart("{number}.correlation", {content});\n'

@@ -1,8 +1,9 @@
 """The page over a results folder: ``Results -> index.html and the parts beside it``.
 
-One file holds the page, its style, its code and its index; `<name>_files` beside it holds how each
-picture came about. Parts are named by their content and written first, the page last, and what the
-old page used goes after that: so there is a whole page at every moment, the old one or the new.
+One file holds the page, its style, its code and its index. The folder `<name>_files` beside it
+holds how the pictures were made, in parts that are named by a hash of their content. The parts are
+written first, then the page, and then the old page's parts are deleted: there is a complete page at
+every moment.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from deepvis_caffe.files import whole_file
 from deepvis_caffe.page.data import correlation_text, dumps, index_json, part_texts
 from deepvis_caffe.page.single_file import PageTemplates, source_hash
 from deepvis_caffe.results.index import Results
+from deepvis_caffe.results.layout import gallery_page
 
 SCRIPTS = (
     "data.js",
@@ -53,7 +55,7 @@ ENDINGS = (".html", ".htm")
 
 
 def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> Path:
-    """Write the page, and the folder of its parts beside it.
+    """Write the page and, beside it, the folder of its parts.
 
     Parameters
     ----------
@@ -68,9 +70,9 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
     Raises
     ------
     ImageError
-        The place cannot be written, or holds a page that is not ours. What was there stays.
+        The file cannot be written, or is a page that another program made. It is left as it was.
     """
-    page = results.folder / "index.html" if out is None else Path(out)
+    page = gallery_page(results.folder) if out is None else Path(out)
     _check_place(page)
     try:
         with _new_files(page.with_name(f"{page.stem}_files")) as new:
@@ -85,11 +87,11 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
             }
             html = page_html(results, _address(results.folder, page.parent), parts, matrices)
             with whole_file(page) as part:
-                part.write_bytes(html.encode("utf-8"))  # as it is: the policy has its hashes
+                part.write_bytes(html.encode("utf-8"))  # no newline changes: the policy has hashes
             new.keep()
     except OSError as error:
         raise ImageError(
-            f"cannot write {page}: {error.strerror}; choose another place (--out FILE)"
+            f"cannot write {page}: {error.strerror}; choose another file (--out FILE)"
         ) from error
     return page
 
@@ -105,8 +107,7 @@ def page_html(
     Parameters
     ----------
     base, parts, matrices
-        Addresses of the results folder, of each layer's parts, and of the correlation of those
-        that have one, as seen from the page.
+        Relative addresses, as in `deepvis_caffe.page.data.index_json`.
     """
     templates = PageTemplates("deepvis_caffe.page")
     script = templates.script(SCRIPTS)
@@ -125,7 +126,7 @@ def page_html(
 
 
 def _policy(script: str) -> str:
-    """What a browser lets the page do: run this script, load what lies beside it, nothing else."""
+    """The Content-Security-Policy: the page runs this script and loads files, and nothing else."""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
         f"img-src 'self' file: data:; script-src 'self' file: {source_hash(script)}"
@@ -150,17 +151,17 @@ def _check_place(page: Path) -> None:
         return
     except OSError as error:
         raise ImageError(
-            f"cannot write {page}: {error.strerror}; choose another place (--out FILE)"
+            f"cannot write {page}: {error.strerror}; choose another file (--out FILE)"
         ) from error
     if not is_ours:
         raise ImageError(
-            f"{page} is there and was not made by `deepvis gallery`; choose another place "
+            f"{page} exists and was not made by `deepvis gallery`; choose another file "
             "(--out FILE), or move it away"
         )
 
 
 class _NewFiles:
-    """The parts of one page: those that it needs, and of them those that were not there before."""
+    """The parts that a page needs, and which of them are new."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -169,7 +170,7 @@ class _NewFiles:
         self._kept = False
 
     def write(self, text: str) -> str:
-        """Write a part unless it is there; its address as seen from the page."""
+        """Write a part unless it exists, and return its relative address."""
         content = text.encode("ascii")
         name = f"{hashlib.sha256(content).hexdigest()[:20]}.js"
         path = self._folder / name
@@ -183,11 +184,11 @@ class _NewFiles:
         return f"{quote(self._folder.name)}/{name}"
 
     def keep(self) -> None:
-        """The page is there: from now on the new parts stay, and those of the old one go."""
+        """Say that the page has been written: `tidy` then removes the old parts, not the new."""
         self._kept = True
 
     def tidy(self) -> None:
-        """Remove what no page needs, and nothing that is not a part."""
+        """Remove the parts that no page needs, and no other files."""
         with suppress(OSError):
             old = [p for p in self._folder.iterdir() if PART.fullmatch(p.name)]
             gone = [p for p in old if p.name not in self._needed] if self._kept else self._new

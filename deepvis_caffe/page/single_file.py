@@ -1,7 +1,6 @@
-"""A page that is one file: ``templates of a package -> text``, with its style and script inside.
+"""A page in one file, with its style and script inside: ``templates of a package -> text``.
 
-A page holds its own code, so that there is nothing else to fetch or to guard; a browser is told by
-the code's hash that it may run just that.
+The page needs no other file of ours, and tells the browser by a hash to run only its own script.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Any
 
 
 class PageTemplates:
-    """The folder ``templates`` of a package; jinja2 is imported here, on first use.
+    """The folder ``templates`` of a package. jinja2 is imported on first use.
 
     Parameters
     ----------
     package
-        Its dotted name.
+        The package's dotted name.
     """
 
     def __init__(self, package: str) -> None:
@@ -30,12 +29,12 @@ class PageTemplates:
         )
 
     def joined(self, names: Iterable[str]) -> str:
-        """Files of the folder as they are, one after the other."""
+        """Files of the folder, unchanged, one after the other."""
         sources = (self._loader.get_source(self._environment, name)[0] for name in names)
         return "\n".join(sources)
 
     def script(self, names: Iterable[str]) -> str:
-        """Scripts as one, whose names nobody outside of it sees."""
+        """Scripts joined into one function, so that none of their names is global."""
         return f'\n"use strict";\n(() => {{\n{self.joined(names)}}})();\n'
 
     def render(self, safe: dict[str, str], **values: Any) -> str:
@@ -44,7 +43,7 @@ class PageTemplates:
         Parameters
         ----------
         safe
-            Values that go in as they are: our own style and code. All others are escaped.
+            Values that are inserted unescaped: our own style and code. All others are escaped.
         """
         from markupsafe import Markup
 
@@ -53,5 +52,5 @@ class PageTemplates:
 
 
 def source_hash(text: str) -> str:
-    """The text of a script or style as a Content-Security-Policy allows it."""
+    """The source expression by which a Content-Security-Policy allows a script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,1 +1,15 @@
-"""The results folder. Only this room knows its layout, for writing and for reading."""
+"""The results folder. Only this room knows its layout, for writing and for reading.
+
+`layout`
+    Every name in the folder, how it is written and how it is read back.
+`records`
+    The JSON beside each picture, checked as it is read.
+`store`, `top_store`, `scan_folder`
+    What writes optimized images, top images and scans, and knows which of them are finished.
+`scan_file`
+    One scan as a file.
+`index`
+    Everything in a folder, for the gallery page.
+`layer_files`
+    The pictures of one layer, for the viewer.
+"""

@@ -1,16 +1,7 @@
-"""What a results folder holds: ``folder -> Results`` of layers of units of runs.
+"""What a results folder holds: ``folder -> Results``, the layers with their units and their runs.
 
-`deepvis_caffe.results.index` reads them.
-
-Reads what `deepvis_caffe.results.store` writes, and what the Deep Visualization Toolbox (DVT) left,
-which has no records::
-
-    regularized_opt/<layer>/<layer>_<unit:04d>_montage.jpg, ..._<seed>_best_X.png, ..._<seed>.json
-    max_im/<layer>/<layer>_<unit:04d>.jpg         the images of a dataset that excite a unit most
-    max_deconv/<layer>/<layer>_<unit:04d>.jpg     what in them does, by deconv
-    max_gradient/..., max_guided/...              by the other two modes, which DVT does not have
-
-Only names and records are read, no picture is opened.
+Reads what `deepvis_caffe.results.store` and its neighbours write, and what the Deep Visualization
+Toolbox (DVT) left, which has no records. Only names and records are read; no picture is opened.
 """
 
 from __future__ import annotations
@@ -18,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,17 +17,19 @@ from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.results import layout
+from deepvis_caffe.results.layout import MONTAGE, OPTIMIZED, TREES, folder_name, record_of
 from deepvis_caffe.results.records import (
     MOST_POINTS,
-    About,
     RunRecord,
+    UnitRecord,
     best_of,
-    read_about,
     read_record,
     read_run_record,
+    read_unit_record,
 )
 from deepvis_caffe.results.scan_file import read_scan
-from deepvis_caffe.results.store import folder_name
 
 
 @dataclass(frozen=True)
@@ -46,13 +39,13 @@ class Run:
     Attributes
     ----------
     seed
-        Which.
+        Of the random start.
     pictures
-        The ending of its file (``"png"``) for each kind that is there, ``"best_X"`` and so on.
+        The ending of the file (``"png"``) for each of `layout.KINDS` that is there.
     record
         How it came about, its history cut to size; None where that is not known.
     every
-        How many steps a value of the record's history stands for, the best of them.
+        How many steps each value of the record's history stands for: it is the best of them.
     length
         How many steps were run.
     """
@@ -71,18 +64,20 @@ class UnitResults:
     Attributes
     ----------
     unit, label
-        Which, and its name where a record has one.
+        Its number, and its name where a record has one.
     runs
         By seed.
     pictures
         Which of ``"montage"``, ``"max_im"``, ``"max_deconv"`` and so on are there.
+    statistics
+        Of its activations, where a scan of a dataset has them; see `with_statistics`.
     """
 
     unit: int
     label: str | None
     runs: tuple[Run, ...]
     pictures: frozenset[str]
-    statistics: UnitStatistics | None = None  # see `deepvis_caffe.results.index`
+    statistics: UnitStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ class LayerResults:
     Attributes
     ----------
     name, folder
-        Its true name, and its folder's, which the names of its files start with.
+        Its name as in the net, and its folder's, which the names of its files start with.
     count
         How many units the layer has, where a record says so.
     whole_layer
@@ -102,7 +97,7 @@ class LayerResults:
     units
         By number, at least one.
     correlation
-        How the layer's units go together, where a pass over a dataset has kept that.
+        Between the layer's units, where a scan of a dataset has it; see `with_statistics`.
     """
 
     name: str
@@ -111,21 +106,21 @@ class LayerResults:
     whole_layer: bool
     model: str | None
     units: tuple[UnitResults, ...]
-    correlation: Correlation | None = None  # see `deepvis_caffe.results.index`
+    correlation: Correlation | None = None
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything in a results folder that a page can show.
+    """Everything in a results folder that the gallery page can show.
 
     Attributes
     ----------
     folder
         Where it is.
     layers
-        By name, numbers in it by value: conv2 comes before conv10. At least one.
+        Sorted by name, with numbers by value: conv2 comes before conv10. At least one.
     skipped
-        One line for each file or folder that was left out: which, and why.
+        One line for each file or folder that was left out, with the reason.
     """
 
     folder: Path
@@ -133,25 +128,15 @@ class Results:
     skipped: tuple[str, ...]
 
 
-OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
-TREES = (OPTIMIZED, TOP_IMAGES, DECONV, "max_gradient", "max_guided")
-
-# What follows "<layer>_" in a name. DVT wrote single pictures as JPEG, we write PNG.
-RUN = re.compile(r"(\d{4,9})_(\d{1,10})_(best_X|best_Xpm)\.(png|jpg)")
-RUN_RECORD = re.compile(r"(\d{4,9})_(\d{1,10})\.json")
-MONTAGE = re.compile(r"(\d{4,9})_montage\.(jpg|json)")
-TOP = re.compile(r"(\d{4,9})\.(jpg|json)")
-
-Progress = Callable[[int, int], None]
-
-
-def read_results(folder: str | os.PathLike[str], progress: Progress | None = None) -> Results:
+def read_results(
+    folder: str | os.PathLike[str], progress: ProgressCallback | None = None
+) -> Results:
     """Read what a results folder holds.
 
     Parameters
     ----------
     progress
-        Called with the files that were looked at and that there are.
+        Called with the number of files that were looked at, and of all files.
 
     Raises
     ------
@@ -222,16 +207,16 @@ class _Layer:
     def unit(self, number: int) -> _Unit:
         return self.units.setdefault(number, _Unit())
 
-    def hear(self, about: About, unit: int) -> None:
-        """Take a record's word for names, if it can be about this folder and unit."""
-        if about.unit != unit:
-            raise ImageError(f"it is about unit {about.unit}")
-        if folder_name(about.layer) != self.folder or self.name not in (None, about.layer):
-            raise ImageError(f"it is about layer {about.layer!r}")
-        self.name = about.layer
-        self.model = self.model or about.model.name
+    def add_names(self, record: UnitRecord, unit: int) -> None:
+        """Take names from a record, if it can belong to this folder and unit."""
+        if record.unit != unit:
+            raise ImageError(f"it is about unit {record.unit}")
+        if folder_name(record.layer) != self.folder or self.name not in (None, record.layer):
+            raise ImageError(f"it is about layer {record.layer!r}")
+        self.name = record.layer
+        self.model = self.model or record.model.name
         own = self.unit(unit)
-        own.label = own.label or about.label
+        own.label = own.label or record.label
 
     def frozen(self, skipped: list[str]) -> LayerResults:
         for number, unit in self.units.items():
@@ -251,45 +236,34 @@ class _Layer:
 
 
 def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
-    """Take one file into what is known of its layer; names of other kinds are not ours."""
-    if not path.name.startswith(f"{layer.folder}_"):
-        if tree == OPTIMIZED and path.name == "whole_layer.jpg":
-            layer.whole_layer = True
-            count = (read_record(path.with_suffix(".json")) or {}).get("count")
-            layer.count = count if type(count) is int and count > 0 else None
-        return
-    rest = path.name[len(layer.folder) + 1 :]
+    """Add one file to what is known of its layer; names of other kinds are not ours."""
     try:
-        if tree != OPTIMIZED:
-            _take_single(layer, path, TOP.fullmatch(rest), tree)
-        elif run := RUN.fullmatch(rest):
-            unit, seed, kind, ending = run.groups()
-            pictures = layer.unit(int(unit)).runs.setdefault(int(seed), {})
-            if pictures.get(kind) != "png":  # ours rather than DVT's, where both are there
-                pictures[kind] = ending
-        elif record := RUN_RECORD.fullmatch(rest):
-            _take_record(layer, path, int(record[1]), int(record[2]))
-        else:
-            _take_single(layer, path, MONTAGE.fullmatch(rest), "montage")
+        match layout.parse_file(tree, layer.folder, path.name):
+            case layout.WholeLayer(ending="jpg"):
+                layer.whole_layer = True
+                count = (read_record(record_of(path)) or {}).get("count")
+                layer.count = count if type(count) is int and count > 0 else None
+            case layout.RunPicture(unit, seed, kind, ending):
+                pictures = layer.unit(int(unit)).runs.setdefault(seed, {})
+                if pictures.get(kind) != "png":  # ours rather than DVT's, where both are there
+                    pictures[kind] = ending
+            case layout.RunRecordFile(unit, seed):
+                _take_run_record(layer, path, int(unit), seed)
+            case layout.Montage(unit, "json") | layout.TopMontage(unit, "json"):
+                layer.add_names(read_unit_record(path), int(unit))
+            case layout.Montage(unit):
+                layer.unit(int(unit)).pictures.add(MONTAGE)
+            case layout.TopMontage(unit):
+                layer.unit(unit).pictures.add(tree)
     except ImageError as error:
         # The picture stays; only what the record says of it is left out.
         text = str(error)
         skipped.append(text if text.startswith(str(path)) else f"{path}: {text}")
 
 
-def _take_single(layer: _Layer, path: Path, match: re.Match[str] | None, kind: str) -> None:
-    if match is None:
-        return
-    unit, ending = int(match[1]), match[2]
-    if ending == "jpg":
-        layer.unit(unit).pictures.add(kind)
-    else:
-        layer.hear(read_about(path), unit)
-
-
-def _take_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
+def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
     record = read_run_record(path)
-    layer.hear(record, unit)
+    layer.add_names(record, unit)
     if record.seed != seed:
         raise ImageError(f"it is about seed {record.seed}")
     length = len(record.objective)
@@ -299,7 +273,7 @@ def _take_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
 
 
 def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[str]) -> None:
-    """Join what two trees hold of one layer; a folder without records is its folder's layer."""
+    """Join what two trees hold of one layer; one without records is known by its folder's name."""
     same = next((one for one in layers.values() if one.folder == found.folder), None)
     if same is None:
         layers[found.true_name] = found
@@ -346,8 +320,8 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 def _nothing_in(folder: Path, skipped: list[str]) -> str:
     text = (
         f"{folder} holds no results: expected pictures like {OPTIMIZED}/<layer>/"
-        "<layer>_0000_montage.jpg, as `deepvis optimize` and the Deep Visualization Toolbox write "
-        "them"
+        f"<layer>_{layout.Montage(0)}, as `deepvis optimize` and the Deep Visualization Toolbox "
+        "write them"
     )
     above = next((p.parent for p in (folder, *folder.absolute().parents) if p.name in TREES), None)
     if above is not None:
@@ -355,15 +329,12 @@ def _nothing_in(folder: Path, skipped: list[str]) -> str:
     return text + (f"; left out: {'; '.join(skipped[:3])}" if skipped else "")
 
 
-SCAN = Path("dataset", "scan.npz")  # in the results folder, where `deepvis top-images` has it
-
-
 def with_statistics(results: Results) -> Results:
-    """The same with the statistics of every unit that the folder's scan knows.
+    """The same results, with the statistics of every unit that the folder's scan has.
 
-    A folder without a scan stays as it is; one that cannot be read is among what was left out.
+    Without a scan they stay as they are. A scan that cannot be read is listed in `skipped`.
     """
-    path = results.folder / SCAN
+    path = layout.scan_path(results.folder)
     if not path.is_file():
         return results
     try:

@@ -1,8 +1,8 @@
-"""What a results folder has of one layer: ``(folder, names) -> LayerFiles``, and its pictures.
+"""The pictures of one layer in a results folder: ``(folder, names) -> LayerFiles``.
 
-The layout is that of `deepvis_caffe.results.store` and of the Deep Visualization Toolbox (DVT),
-which keeps no records and has of many layers montages alone, or one ``whole_layer.jpg``. A layer
-may have two folders: after its layer's name and after its blob's.
+For who looks again and again, as the viewer does. Pictures of the Deep Visualization Toolbox (DVT)
+count, too: it keeps no records, and of many layers it has montages alone, or one
+``whole_layer.jpg``. A layer may have two folders: one after the layer's name, one after its blob's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ from pathlib import Path
 from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.figures.montage import cell_of, shrunk, square_side
 from deepvis_caffe.image import Picture, read_image
-from deepvis_caffe.results.index import DECONV, MONTAGE, OPTIMIZED, RUN, TOP, TOP_IMAGES
+from deepvis_caffe.results import layout
+from deepvis_caffe.results.layout import (
+    BEST_X,
+    BEST_XPM,
+    DECONV,
+    MONTAGE,
+    OPTIMIZED,
+    TOP_IMAGES,
+    record_of,
+    run_record_of,
+)
 from deepvis_caffe.results.records import RunRecord, read_record, read_run_record
-from deepvis_caffe.results.store import folder_name
 
 log = logging.getLogger(__name__)
 
 Stamp = tuple[object, ...]
 
 SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # what the viewer has a place for
-RACY = 2.0  # seconds in which a folder may change again without its time of change telling
+# Seconds in which a folder may change again without a new modification time.
+RACY = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,9 +46,9 @@ class UnitFiles:
     Attributes
     ----------
     runs
-        By seed, in order, and by kind: ``"best_X"``, ``"best_Xpm"``.
+        By seed, in order, and then by `layout.KINDS`.
     single
-        By what it is: ``"montage"``, ``"max_im"``, ``"max_deconv"``.
+        By what it is: ``"montage"``, ``"max_im"`` or ``"max_deconv"``.
     """
 
     runs: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
@@ -46,22 +56,22 @@ class UnitFiles:
 
     @property
     def optimized(self) -> bool:
-        """Whether there is an optimised image, whoever made it."""
-        return bool(self.runs) or "montage" in self.single
+        """Whether there is an optimized image, whoever made it."""
+        return bool(self.runs) or MONTAGE in self.single
 
     @property
     def first(self) -> Path | None:
         """The picture that stands for the unit: its first seed's, else its montage."""
         for pictures in self.runs.values():
-            return pictures.get("best_X") or pictures["best_Xpm"]
-        return self.single.get("montage")
+            return pictures.get(BEST_X) or pictures[BEST_XPM]
+        return self.single.get(MONTAGE)
 
     def stamp(self) -> Stamp:
-        """Differs where one of the files has changed."""
+        """A value that changes where one of the files does."""
         paths = [path for run in self.runs.values() for path in run.values()]
         paths += self.single.values()
-        if "max_im" in self.single:
-            paths.append(self.single["max_im"].with_suffix(".json"))
+        if TOP_IMAGES in self.single:
+            paths.append(record_of(self.single[TOP_IMAGES]))
         return tuple(stamp_of(path) for path in paths)
 
 
@@ -99,8 +109,8 @@ class LayerFolder:
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        stems = dict.fromkeys(map(folder_name, names))
-        self._places = [(tree, folder / tree / stem) for tree in SHOWN for stem in stems]
+        places = [(tree, layout.layer_folder(folder, tree, n)) for tree in SHOWN for n in names]
+        self._places = list(dict.fromkeys(places))
         self._stamp: Stamp | None = None
         self._files = LayerFiles()
         self.listed = 0
@@ -120,10 +130,10 @@ class LayerFolder:
 def stamp_of(path: Path) -> tuple[int, int] | None:
     """(time of change in ns, size); None where there is no such file."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return about.st_mtime_ns, about.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
@@ -139,18 +149,18 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
     Raises
     ------
     ImageError
-        It cannot be read, or is of another layer whose name gives the same folder.
+        It cannot be read, or belongs to another layer whose name gives the same folder.
     """
-    path = pictures.get("best_X")
+    path = pictures.get(BEST_X)
     plain = path is None
-    path = path or pictures["best_Xpm"]
-    record = _record(path.with_name(f"{path.name.rpartition('_best_')[0]}.json"))
+    path = path or pictures[BEST_XPM]
+    record = _record(run_record_of(path))
     if record is not None and record.layer not in names:
         raise ImageError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
     picture = read_image(path)
     if plain:  # zero is not gray in it
         return picture
-    return cell_of(picture, *((record.sees, record.window) if record else ()))
+    return cell_of(picture, *((record.receptive_field, record.window) if record else ()))
 
 
 def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict[int, Picture]:
@@ -171,7 +181,7 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     ImageError
         It cannot be read, is of another layer, or is no square of that many cells.
     """
-    record = read_record(path.with_suffix(".json")) or {}
+    record = read_record(record_of(path)) or {}
     if record.get("layer", names[0]) not in names:
         raise ImageError(f"{path} is of layer {record['layer']!r}, not {names[0]!r}")
     count = record.get("count")
@@ -198,31 +208,26 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
 
 
 def _list(places: Sequence[tuple[str, Path]]) -> LayerFiles:
-    """The folder after the layer's name comes first, and what it has the other does not replace."""
+    """What the folders hold; a later one does not replace what an earlier one has."""
     runs: dict[int, dict[int, dict[str, Path]]] = {}
     single: dict[int, dict[str, Path]] = {}
     sprite: Path | None = None
     for tree, folder in places:
-        for name in _names(folder):
-            rest = name.removeprefix(f"{folder.name}_")
-            if tree == OPTIMIZED and name == "whole_layer.jpg":
-                sprite = sprite or folder / name
-            elif rest == name:
-                continue
-            elif tree != OPTIMIZED:
-                found = TOP.fullmatch(rest)
-                if found and found[2] == "jpg":
-                    single.setdefault(int(found[1]), {}).setdefault(tree, folder / name)
-            elif found := MONTAGE.fullmatch(rest):
-                if found[2] == "jpg":
-                    single.setdefault(int(found[1]), {}).setdefault("montage", folder / name)
-            elif found := RUN.fullmatch(rest):
-                unit, seed, kind, ending = found.groups()
-                kinds = runs.setdefault(int(unit), {}).setdefault(int(seed), {})
-                there = kinds.get(kind)
-                # Ours rather than DVT's, where both are in one folder.
-                if there is None or (ending == "png" and there.parent == folder):
-                    kinds[kind] = folder / name
+        for file in _names(folder):
+            path = folder / file
+            match layout.parse_file(tree, folder.name, file):
+                case layout.WholeLayer(ending="jpg"):
+                    sprite = sprite or path
+                case layout.TopMontage(unit, "jpg"):
+                    single.setdefault(unit, {}).setdefault(tree, path)
+                case layout.Montage(unit, "jpg"):
+                    single.setdefault(int(unit), {}).setdefault(MONTAGE, path)
+                case layout.RunPicture(unit, seed, kind, ending):
+                    kinds = runs.setdefault(int(unit), {}).setdefault(seed, {})
+                    there = kinds.get(kind)
+                    # Ours rather than DVT's, where both are in one folder.
+                    if there is None or (ending == "png" and there.parent == folder):
+                        kinds[kind] = path
     numbers = sorted({*runs, *single})
     return LayerFiles(
         {k: UnitFiles(dict(sorted(runs.get(k, {}).items())), single.get(k, {})) for k in numbers},

@@ -1,13 +1,11 @@
 """Records beside pictures: JSON that says how a picture was made, checked as it is read.
 
-A record is written whole or not at all, after its pictures, so that what has one is finished.
+A record is written whole or not at all, after its pictures. So a picture that has a record is
+finished, and one without was made by another program.
 
-Records are as untrusted as anything on disk: what does not have the types that our own records
-have counts as damaged. A history is cut to size as it is read, because a results folder may hold a
-hundred thousand of a thousand steps each.
-
-`deepvis_caffe.jobs.top_images` writes it beside ``max_im/<layer>/<layer>_<unit:04d>.jpg``; the
-Deep Visualization Toolbox's pictures have none.
+Records are untrusted, like any other file: one whose values do not have the types that ours have
+counts as damaged. Long histories are cut to size, because a results folder may hold a hundred
+thousand of a thousand steps each.
 """
 
 from __future__ import annotations
@@ -24,8 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.optimizer.presets import PRESETS
+from deepvis_caffe.results.layout import record_of
+
+MOST_POINTS = 128  # of a history; a chart has some 300 pixels
+LONGEST_VALUE = 200  # characters of a parameter
+DVT_COLUMNS = 3  # of the Deep Visualization Toolbox's montages
+NOT_REGULARIZERS = ("rate", "iterations", "start", "push")
 
 Record = dict[str, Any]
+Box = tuple[int, int, int, int]  # (top, left, bottom, right) in pixels of the net's input
+Facts = tuple[tuple[str, str], ...]  # names and values to show, in order
+Number = float | None  # None where it was not finite
 
 
 def write_record(path: Path, record: Record) -> Path:
@@ -55,13 +62,39 @@ def as_json(value: Any) -> Any:
     return [as_json(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-MOST_POINTS = 128  # of a history; a chart has some 300 pixels
-LONGEST_VALUE = 200  # characters of a parameter
+def check_picture_owner(picture: Path, layer: str) -> None:
+    """Make sure that a picture is not there, or is ours and of this layer.
 
-Facts = tuple[tuple[str, str], ...]  # names and values to show, in order
-Number = float | None  # None where it was not finite
+    Raises
+    ------
+    ImageError
+        It was made by another program, or belongs to another layer.
+    """
+    if picture.exists() and read_record(record_of(picture)) is None:
+        raise ImageError(
+            f"{picture} is there without a record of ours, so it was made by another program; "
+            "choose another results folder (--results), or move it away"
+        )
+    check_record_layer(record_of(picture), layer)
 
-NOT_REGULARIZERS = ("rate", "iterations", "start", "push")
+
+def check_record_layer(path: Path, layer: str) -> None:
+    """Make sure that a record is not there, or belongs to this layer.
+
+    Raises
+    ------
+    ImageError
+        It belongs to another layer, whose name gives the same folder.
+    """
+    owner = (read_record(path) or {}).get("layer", layer)
+    if owner != layer:
+        raise ImageError(
+            f"{path} belongs to layer {owner!r}, and layer {layer!r} has the same folder name; "
+            "choose another results folder (--results)"
+        )
+
+
+# -- the record of a run -------------------------------------------------------------------------
 
 
 class ModelNames(BaseModel):
@@ -74,8 +107,8 @@ class ModelNames(BaseModel):
     weights: str | None = None
 
 
-class About(BaseModel):
-    """What every record of a unit says, a montage's too."""
+class UnitRecord(BaseModel):
+    """What every record of a unit says, including a montage's."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -85,17 +118,18 @@ class About(BaseModel):
     model: ModelNames = ModelNames()
 
 
-class RunRecord(About):
-    """What a record says of one ascent; see `deepvis_caffe.optimizer.AscentResult`.
+class RunRecord(UnitRecord):
+    """The record of one ascent; see `deepvis_caffe.optimizer.AscentResult`.
 
     Attributes
     ----------
     objective
         The activation at each step that was run.
     window
-        What the pictures are of the net's input, (top, left, bottom, right); None for all of it.
-    sees
-        What the unit sees of it, likewise; None where unknown.
+        The part of the net's input that the pictures show, (top, left, bottom, right) in pixels;
+        None for all of it.
+    receptive_field
+        The part that the unit sees, likewise; None where that is unknown.
     """
 
     seed: int
@@ -108,24 +142,24 @@ class RunRecord(About):
     engine: str = ""
     version: str = ""
     objective: list[Number]
-    window: tuple[int, int, int, int] | None = None
-    sees: tuple[int, int, int, int] | None = None
+    window: Box | None = None
+    receptive_field: Box | None = Field(None, validation_alias="sees")
 
     @property
-    def seen_part(self) -> tuple[int, int, int, int] | None:
-        """What the unit sees, in the picture's own rows and columns; None for all or unknown."""
-        if self.sees is None or self.sees == self.window:
+    def receptive_field_in_picture(self) -> Box | None:
+        """The receptive field in the pictures' own rows and columns; None for all or unknown."""
+        if self.receptive_field is None or self.receptive_field == self.window:
             return None
-        (top, left), (a, b, c, d) = (self.window or (0, 0))[:2], self.sees
+        (top, left), (a, b, c, d) = (self.window or (0, 0))[:2], self.receptive_field
         return a - top, b - left, c - top, d - left
 
     @property
     def push(self) -> int:
-        """1 where the ascent went up, -1 where it went down."""
+        """1 where the ascent raised the activation, -1 where it lowered it."""
         return -1 if self.params.get("push") == -1 else 1
 
     def facts(self) -> Facts:
-        """How it was made, to be read by people: what many runs have in common."""
+        """How the run was made, in words: what many runs have in common."""
         params = {**self.params, "push": "up" if self.push > 0 else "down"}
         shown = [
             ("preset", preset_of(self.params)),
@@ -140,7 +174,7 @@ class RunRecord(About):
         return tuple((name[:LONGEST_VALUE], value) for name, value in shown if value)
 
 
-def read_about(path: Path) -> About:
+def read_unit_record(path: Path) -> UnitRecord:
     """What a record says of its unit.
 
     Raises
@@ -148,7 +182,7 @@ def read_about(path: Path) -> About:
     ImageError
         It cannot be read, or is damaged.
     """
-    return _read(path, About)
+    return _read(path, UnitRecord)
 
 
 def read_run_record(path: Path) -> RunRecord:
@@ -163,9 +197,10 @@ def read_run_record(path: Path) -> RunRecord:
 
 
 def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]:
-    """The best of each `every` values in turn, the last of fewer; None where none was finite.
+    """The best of each `every` values in turn; None where none of them was finite.
 
-    Taking one of so many would show waves that are not there: every blur lowers the activation.
+    Picking every n-th value instead would show waves that are not there, because every blur lowers
+    the activation. The last value may stand for fewer.
     """
     if every == 1:
         return list(values)
@@ -175,7 +210,7 @@ def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]
 
 
 def preset_of(params: Mapping[str, Any]) -> str:
-    """The name of the preset with these regularizers, or nothing."""
+    """The name of the preset with these regularizers; empty where there is none."""
     wanted = _regularizers(params)
     return next((str(k) for k, one in PRESETS.items() if _regularizers(one.record()) == wanted), "")
 
@@ -211,12 +246,12 @@ def _read(path: Path, kind: type[Any]) -> Any:
         raise ImageError(f"{path}: it is nested too deeply") from error
 
 
-DVT_COLUMNS = 3  # of the Deep Visualization Toolbox's montages
+# -- the record of a montage of top images -------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TopImage:
-    """One of a unit's strongest images.
+    """One of a unit's top images.
 
     Attributes
     ----------
@@ -225,8 +260,8 @@ class TopImage:
     value
         The activation.
     file
-        The image file, whole; None where the image is a part of one, as of a video, or where the
-        record does not say.
+        The image file; None where the image is a part of one, such as a frame of a video, or where
+        the record does not say.
     class_name
         Of the image's class, where that is known.
     """
@@ -239,16 +274,16 @@ class TopImage:
 
 @dataclass(frozen=True)
 class TopRecord:
-    """What a montage of strongest images shows.
+    """What a montage of top images shows.
 
     Attributes
     ----------
     layer
-        Its true name.
+        Its name as in the net.
     images
         Strongest first, row by row.
     columns
-        How many are beside each other.
+        Images in a row.
     """
 
     layer: str
@@ -256,7 +291,7 @@ class TopRecord:
     columns: int
 
 
-class _Image(BaseModel):
+class _TopImage(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str
@@ -265,29 +300,29 @@ class _Image(BaseModel):
     class_name: str | None = None
 
 
-class _Record(BaseModel):
+class _TopRecord(BaseModel):
     model_config = ConfigDict(strict=True)
 
     layer: str
-    images: list[_Image]
+    images: list[_TopImage]
     columns: int = Field(DVT_COLUMNS, ge=1)
 
 
 def read_top_record(path: Path) -> TopRecord | None:
-    """The record beside a montage of strongest images.
+    """The record beside a montage of top images.
 
     Parameters
     ----------
     path
-        The picture's, or the record's own.
+        The picture's path, or the record's own.
 
     Returns
     -------
     TopRecord or None
-        None where there is none, or none that can be understood.
+        None where there is none, or it cannot be read.
     """
     try:
-        record = _Record.model_validate(read_record(path.with_suffix(".json")))
+        record = _TopRecord.model_validate(read_record(record_of(path)))
     except ValidationError:
         return None
     images = tuple(

@@ -73,8 +73,8 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
     """
     with _opened(path) as (file, header):
         layers = {
-            about["name"]: _layer(file, f"{number}/", about)
-            for number, about in enumerate(header["layers"])
+            entry["name"]: _layer(file, f"{number}/", entry)
+            for number, entry in enumerate(header["layers"])
         }
         scan = Scan(
             layers,
@@ -110,10 +110,10 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
         As `read_scan`.
     """
     with _opened(path) as (file, header):
-        for number, about in enumerate(header["layers"]):
-            if about["name"] in names and about["shape"][0] == units:
-                moments = _moments(file, f"{number}/", about)
-                _check_moments(about["name"], moments, units)
+        for number, entry in enumerate(header["layers"]):
+            if entry["name"] in names and entry["shape"][0] == units:
+                moments = _moments(file, f"{number}/", entry)
+                _check_moments(entry["name"], moments, units)
                 return moments, int(header["images"])
         return None, int(header["images"])
 
@@ -156,14 +156,14 @@ def _arrays(layer: LayerScan) -> dict[str, np.ndarray]:
     }
 
 
-def _layer(file: Any, prefix: str, about: Mapping[str, Any]) -> LayerScan:
+def _layer(file: Any, prefix: str, entry: Mapping[str, Any]) -> LayerScan:
     known = (name for name in file.files if name.startswith(prefix))
     a = {name.removeprefix(prefix): file[name] for name in known if name != f"{prefix}products"}
     top = Top(a["value"], a["image"].astype(np.int64), a["position"].astype(np.int64))
     return LayerScan(
-        shape=tuple(about["shape"]),
+        shape=tuple(entry["shape"]),
         top=top,
-        moments=_moments(file, prefix, about),
+        moments=_moments(file, prefix, entry),
         zeros=a["zeros"],
         low=a["low"],
         high=a["high"],
@@ -173,10 +173,10 @@ def _layer(file: Any, prefix: str, about: Mapping[str, Any]) -> LayerScan:
     )
 
 
-def _moments(file: Any, prefix: str, about: Mapping[str, Any]) -> Moments:
+def _moments(file: Any, prefix: str, entry: Mapping[str, Any]) -> Moments:
     products = f"{prefix}products"
     return Moments(
-        int(about["count"]),
+        int(entry["count"]),
         file[f"{prefix}mean"],
         file[f"{prefix}squares"],
         file[products] if products in file.files else None,

@@ -1,23 +1,14 @@
-"""Results on disk, in the layout of the Deep Visualization Toolbox (DVT).
+"""Optimized images on disk, with their records: ``(layer, unit, seed) -> files``.
 
-::
-
-    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>_best_X.png     zero is mid-gray
-    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>_best_Xpm.png   plus mean
-    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_<seed>.json           how it came about
-    <folder>/regularized_opt/<layer>/<layer>_<unit:04d>_montage.jpg and .json
-    <folder>/regularized_opt/<layer>/whole_layer.jpg and .json
-
-A record is written after its pictures, and each file whole or not at all: so what has a record is
-finished. A record's `recipe` is everything that decides the pixels, and a picture counts as made
-already only where the recipe is the same. Nothing is written over that was made by another program,
-and what another recipe made only where that is asked for.
+A record is written after its pictures, and each file whole or not at all: what has a record is
+finished. A record's `recipe` is everything that decides the pixels. A picture counts as made
+already only where the recipe is the same. Pictures of another program are never replaced, and those
+of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,21 +18,22 @@ from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.objectives import UnitName
-from deepvis_caffe.results.records import Record, as_json, read_record, write_record
+from deepvis_caffe.results import layout
+from deepvis_caffe.results.layout import BEST_X, BEST_XPM, KINDS, OPTIMIZED, record_of
+from deepvis_caffe.results.records import (
+    Record,
+    as_json,
+    check_picture_owner,
+    check_record_layer,
+    read_record,
+    write_record,
+)
 
-Box = tuple[int, int, int, int]
-
-KINDS = ("best_X", "best_Xpm")
 LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
 
 
-def folder_name(layer: str) -> str:
-    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name."""
-    return re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
-
-
 class ResultStore:
-    """Pictures that an ascent found, with their records.
+    """The optimized images in a results folder.
 
     Parameters
     ----------
@@ -56,36 +48,36 @@ class ResultStore:
 
     def layer_folder(self, layer: str) -> Path:
         """Where the results of a layer are."""
-        return self.folder / "regularized_opt" / folder_name(layer)
+        return layout.layer_folder(self.folder, OPTIMIZED, layer)
 
-    def picture(self, layer: str, unit: UnitName, seed: int, kind: str = "best_Xpm") -> Path:
-        """One run's picture, `kind` one of `KINDS`."""
-        return self._stem(layer, unit, f"{seed}_{kind}.png")
+    def picture(self, layer: str, unit: UnitName, seed: int, kind: str = BEST_XPM) -> Path:
+        """One run's picture, `kind` one of `layout.KINDS`."""
+        return self._path(layer, layout.RunPicture(unit, seed, kind))
 
     def record(self, layer: str, unit: UnitName, seed: int) -> Path:
         """One run's record."""
-        return self._stem(layer, unit, f"{seed}.json")
+        return self._path(layer, layout.RunRecordFile(unit, seed))
 
     def montage(self, layer: str, unit: UnitName) -> Path:
-        """The picture of all seeds of a unit; its record has the same name and ends in .json."""
-        return self._stem(layer, unit, "montage.jpg")
+        """The picture of all seeds of a unit; see `layout.record_of` for its record."""
+        return self._path(layer, layout.Montage(unit))
 
     def whole_layer(self, layer: str) -> Path:
-        """The picture of all units of a layer."""
-        return self.layer_folder(layer) / "whole_layer.jpg"
+        """The picture of all units of a layer; see `layout.record_of` for its record."""
+        return self._path(layer, layout.WholeLayer())
 
     # -- what is there -----------------------------------------------------------------------
 
     def has_run(self, layer: str, unit: UnitName, seed: int, recipe: Record) -> bool:
         """Whether the pictures of one run are there, made by this recipe."""
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
-        made = _recipe(self.record(layer, unit, seed)) == as_json(recipe)
-        return made and all(is_whole(path) for path in pictures)
+        same = _recipe(self.record(layer, unit, seed)) == as_json(recipe)
+        return same and all(is_whole(path) for path in pictures)
 
     def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
         """Whether a unit's montage and the pictures of all its seeds are there, by this recipe."""
         path = self.montage(layer, unit)
-        record = read_record(path.with_suffix(".json")) or {}
+        record = read_record(record_of(path)) or {}
         seeds = list(seeds)
         return (
             is_whole(path)
@@ -97,22 +89,25 @@ class ResultStore:
     def runs(self, layer: str) -> dict[int, list[int]]:
         """The units of a layer that have finished runs, in order, each with its seeds."""
         found: dict[int, list[int]] = {}
-        stem = re.escape(folder_name(layer))
-        for path in sorted(self.layer_folder(layer).glob("*.json")):
-            named = re.fullmatch(rf"{stem}_(\d{{4,}})_(\d+)\.json", path.name)
-            if named is None or (read_record(path) or {}).get("layer") != layer:
+        folder = self.layer_folder(layer)
+        for path in sorted(folder.glob("*.json")):
+            name = layout.parse_file(OPTIMIZED, folder.name, path.name)
+            if not isinstance(name, layout.RunRecordFile):
                 continue
-            unit, seed = int(named[1]), int(named[2])
-            if self.picture(layer, unit, seed, "best_X").is_file():
+            if (read_record(path) or {}).get("layer") != layer:
+                continue
+            unit, seed = int(name.unit), name.seed
+            if self.picture(layer, unit, seed, BEST_X).is_file():
                 found.setdefault(unit, []).append(seed)
         return {unit: sorted(found[unit]) for unit in sorted(found)}
 
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
-        """What a montage shows of one run: ``best_X``, plain to see.
+        """What a montage shows of one run: its ``best_X``, read from disk.
 
-        Cut to what the unit sees, its contrast stretched, and enlarged where it is small.
+        Cut to the unit's receptive field, with its contrast stretched, and enlarged where it is
+        small; see `deepvis_caffe.figures.montage.cell_of`.
         """
-        picture = read_image(self.picture(layer, unit, seed, "best_X"))
+        picture = read_image(self.picture(layer, unit, seed, BEST_X))
         record = read_record(self.record(layer, unit, seed)) or {}
         return cell_of(picture, record.get("sees"), record.get("window"))
 
@@ -131,9 +126,9 @@ class ResultStore:
         Parameters
         ----------
         recipe
-            Of what is going to be written.
+            The recipe of what is going to be written.
         overwrite
-            Whether results of another recipe may be lost.
+            Whether results of another recipe may be replaced.
 
         Raises
         ------
@@ -145,11 +140,11 @@ class ResultStore:
         """
         pictures = [self.whole_layer(layer), *(self.montage(layer, unit) for unit in units)]
         for path in pictures:
-            self._check_owner(path, layer)
+            check_picture_owner(path, layer)
         runs = [self.record(layer, unit, seed) for unit in units for seed in seeds]
         for path in runs:
-            self._check_layer(path, layer)
-        for path in (*runs, *(path.with_suffix(".json") for path in pictures)):
+            check_record_layer(path, layer)
+        for path in (*runs, *map(record_of, pictures)):
             old = _recipe(path)
             if old is not None and old != as_json(recipe) and not overwrite:
                 raise SettingsError(
@@ -175,11 +170,11 @@ class ResultStore:
         Parameters
         ----------
         pictures
-            By kind, each of `KINDS`.
+            (H, W, 3) RGB uint8, one for each of `layout.KINDS`.
         record
-            Holds ``"recipe"``, and may hold rows and columns (top, left, bottom, right) of the
-            net's input: ``"window"``, what the pictures are of it, and ``"sees"``, what the unit
-            sees of it. Layer, unit and seed are added.
+            Holds ``"recipe"``. It may hold two rectangles of the net's input, (top, left, bottom,
+            right) in pixels: ``"window"``, the part that the pictures show, and ``"sees"``, the
+            unit's receptive field. Layer, unit and seed are added.
 
         Raises
         ------
@@ -187,11 +182,11 @@ class ResultStore:
             The folder cannot be written, or holds the results of another layer whose name gives
             the same folder.
         """
-        self._check_layer(self.record(layer, unit, seed), layer)
+        path = self.record(layer, unit, seed)
+        check_record_layer(path, layer)
         for kind in KINDS:
             write_image(self.picture(layer, unit, seed, kind), pictures[kind])
-        named = {"layer": layer, "unit": unit, "seed": seed, **record}
-        return write_record(self.record(layer, unit, seed), named)
+        return write_record(path, {"layer": layer, "unit": unit, "seed": seed, **record})
 
     def write_montage(
         self,
@@ -199,24 +194,29 @@ class ResultStore:
         unit: UnitName,
         seeds: Sequence[int],
         record: Record,
+        cells: Mapping[int, Picture] | None = None,
     ) -> Path:
-        """Write a unit's montage from the pictures of its seeds, which must be there.
+        """Write a unit's montage.
 
         Parameters
         ----------
         record
             Holds ``"recipe"``; layer, unit and seeds are added.
+        cells
+            What `cell` would read, by seed, for runs that are still in memory. The others are read
+            from disk, where they must be.
 
         Raises
         ------
         ImageError
-            The montage that is there was made by somebody else: we do not write over it.
+            The montage that is there was made by another program.
         """
         path = self.montage(layer, unit)
-        self._check_owner(path, layer)
-        picture = montage([self.cell(layer, unit, seed) for seed in seeds])
+        check_picture_owner(path, layer)
+        known = cells or {}
+        shown = [known[k] if k in known else self.cell(layer, unit, k) for k in seeds]
         named = {"layer": layer, "unit": unit, "seeds": list(seeds), **record}
-        return _write_owned(path, picture, named)
+        return _write_with_record(path, montage(shown), named)
 
     def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
         """Write the picture of a layer from the first seed of each unit that is finished.
@@ -236,57 +236,42 @@ class ResultStore:
         Raises
         ------
         ImageError
-            The picture that is there was made by somebody else.
+            The picture that is there was made by another program.
         """
         path = self.whole_layer(layer)
-        self._check_owner(path, layer)
+        check_picture_owner(path, layer)
         cells = {}
-        most = max(16, LARGEST_LAYER // square_side(count))
-        for montage_record in sorted(self.layer_folder(layer).glob("*_montage.json")):
-            record = read_record(montage_record) or {}
+        largest = max(16, LARGEST_LAYER // square_side(count))
+        for unit, record in self._montage_records(layer):
             if record.get("recipe") == as_json(recipe) and record.get("layer") == layer:
-                unit, seed = record["unit"], record["seeds"][0]
-                if not isinstance(unit, int):
-                    continue  # a sum or a direction has no place among the units
-                cells[unit] = shrunk(self.cell(layer, unit, seed), most)
+                cells[unit] = shrunk(self.cell(layer, unit, record["seeds"][0]), largest)
         if not cells:
             return None
-        # Windows at the border are smaller; one sprite has one size.
+        # Windows at the border are smaller, and all cells of a sprite have one size.
         height, width = (max(cell.shape[axis] for cell in cells.values()) for axis in (0, 1))
         cells = {unit: resize_image(cell, height, width) for unit, cell in cells.items()}
-        about = {"layer": layer, "count": count, "units": sorted(cells), "recipe": recipe}
-        return _write_owned(path, sprite(cells, count), about)
+        record = {"layer": layer, "count": count, "units": sorted(cells), "recipe": recipe}
+        return _write_with_record(path, sprite(cells, count), record)
 
     # -- parts -------------------------------------------------------------------------------
 
-    def _stem(self, layer: str, unit: UnitName, ending: str) -> Path:
-        name = f"{unit:04d}" if isinstance(unit, int) else unit
-        return self.layer_folder(layer) / f"{folder_name(layer)}_{name}_{ending}"
+    def _path(self, layer: str, name: layout.LayerFile) -> Path:
+        return layout.path_of(self.folder, OPTIMIZED, layer, name)
 
-    def _check_owner(self, picture: Path, layer: str) -> None:
-        record = picture.with_suffix(".json")
-        if picture.exists() and read_record(record) is None:
-            raise ImageError(
-                f"{picture} is there without a record of ours, so it was made by another program; "
-                "choose another results folder (--results), or move it away"
-            )
-        self._check_layer(record, layer)
-
-    def _check_layer(self, path: Path, layer: str) -> None:
-        owner = (read_record(path) or {}).get("layer", layer)
-        if owner != layer:
-            raise ImageError(
-                f"{path} belongs to layer {owner!r}, and layer {layer!r} has the same folder name; "
-                "choose another results folder (--results)"
-            )
+    def _montage_records(self, layer: str) -> Iterable[tuple[int, Record]]:
+        """The records of all montages of single units; sums and directions have no place here."""
+        folder = self.layer_folder(layer)
+        for path in sorted(folder.glob("*.json")):
+            name = layout.parse_file(OPTIMIZED, folder.name, path.name)
+            if isinstance(name, layout.Montage):
+                yield int(name.unit), read_record(path) or {}
 
 
-def _write_owned(path: Path, picture: Picture, record: Record) -> Path:
-    about = path.with_suffix(".json")
-    # Cut off between the two, the picture is known as ours, and as unfinished.
-    write_record(about, {**record, "recipe": None})
+def _write_with_record(path: Path, picture: Picture, record: Record) -> Path:
+    # If the write is cut off between the two, the picture is known as ours, and as unfinished.
+    write_record(record_of(path), {**record, "recipe": None})
     write_image(path, picture)
-    write_record(about, record)
+    write_record(record_of(path), record)
     return path
 
 
@@ -297,9 +282,18 @@ def _recipe(path: Path) -> Any:
 def _differences(old: Record, new: Record) -> str:
     before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
     return ", ".join(
-        "another net or preprocessing"
-        if name == "net"
-        else f"{name} {before.get(name)}, now {now.get(name)}"
+        _difference(name, before.get(name), now.get(name))
         for name in {**before, **now}
         if name != "params" and before.get(name) != now.get(name)
     )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "net":
+        return "another net or preprocessing"
+    if name == "output_of" and before is None:
+        return (
+            "the layer's name meant its own output then, and now means its activation, after layer "
+            f"{now!r} has worked on it in place; add :raw to the name for its own output"
+        )
+    return f"{name} {before}, now {now}"

@@ -141,118 +141,128 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prototxt: Location | None = _setting(
-        MODEL, None, "The net's prototxt: a deploy or train_val file of any Caffe generation."
+        MODEL, None, "Network definition: a deploy or train_val prototxt of any Caffe generation."
     )
     weights: Location | None = _setting(
-        MODEL, None, "The net's weights: .caffemodel or .caffemodel.h5."
+        MODEL, None, "Trained weights: a .caffemodel or .caffemodel.h5 file."
     )
     engine: Literal["auto", "pycaffe", "torch"] = _setting(
-        MODEL, "auto", "Who computes: pycaffe, torch, or auto (the fastest that runs the net here)."
+        MODEL,
+        "auto",
+        "Engine that runs the net: auto (the fastest that can run it here), pycaffe or torch.",
     )
     device: Device = _setting(
         MODEL,
         "auto",
-        "Where: auto (a GPU where the engine finds one), cpu, cuda, or cuda:1 and so on.",
+        "Device to run on: auto (a GPU if the engine finds one), cpu, cuda, or a GPU by number "
+        "(cuda:1).",
     )
     mean: Mean | None = _setting(
         MODEL,
         None,
-        "What was subtracted from each image in training: a value per channel in the net's own "
-        "channel order (BGR for most), a .npy or .binaryproto file, or none, which means what a "
-        "train_val file names in its transform_param.",
+        "Mean that was subtracted from each training image: one value per channel in the net's "
+        "channel order (usually BGR), or a .npy or .binaryproto file. With none, the mean is read "
+        "from the transform_param of a train_val prototxt, if it has one.",
     )
     channel_swap: Integers | None = _setting(
         MODEL,
         None,
-        "Order in which the net takes an image's R, G, B: 2,1,0 is BGR; none means BGR for three "
-        "channels and no change otherwise.",
+        "Channel order of the net's input, as indices into RGB: 2,1,0 is BGR. With none, nets with "
+        "three input channels get BGR, and others are left as they are.",
     )
     raw_scale: float = _setting(
-        MODEL, 255.0, "White before the mean is subtracted: 255, or 1 for nets fed 0 to 1.", gt=0
+        MODEL,
+        255.0,
+        "Pixel value of white before the mean is subtracted: 255, or 1 for nets trained on images "
+        "scaled to 0..1.",
+        gt=0,
     )
     input_scale: float | None = _setting(
         MODEL,
         None,
-        "Factor after the mean is subtracted; none means the `scale` that a train_val file names "
-        "in its transform_param, or 1.",
+        "Factor applied after the mean is subtracted. With none, the `scale` in the "
+        "transform_param of a train_val prototxt, or else 1.",
         gt=0,
     )
     input_shape: Shapes | None = _setting(
         MODEL,
         None,
-        "Input shape where the prototxt gives none or another is wanted: N,C,H,W, or one for each "
-        "input blob (as a flag: data:1,3,227,227;other:1,8).",
+        "Input shape N,C,H,W, if the prototxt has none or to override it. For several inputs, one "
+        "shape per blob (as a flag: data:1,3,227,227;other:1,8).",
     )
     resize: Literal["crop", "stretch"] = _setting(
-        MODEL, "crop", "How an image comes to the input's size: crop its middle, or stretch it."
+        MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."
     )
     labels: Location | None = _setting(
-        MODEL, None, "Text file with the name of each class, a line each, in the net's order."
+        MODEL,
+        None,
+        "Text file with the class names, one per line, in the order of the net's outputs.",
     )
     results: Location = _setting(
-        MODEL, Path("results"), "Folder that results are written to and shown from."
+        MODEL,
+        Path("results"),
+        "Folder for results: commands write to it, the viewer reads from it.",
     )
     preset: PresetName = _setting(
         OPTIMIZER,
         3,
-        "Which regularization to use: 1 to 4, the paper's (Table 1); best, ours; or the name of a "
-        "preset, as `deepvis search` keeps it.",
+        "Set of regularizers to use: 1 to 4 (Table 1 of the paper), best (ours), or the name of a "
+        "preset saved by `deepvis search`.",
     )
     presets_file: Location = _setting(
         OPTIMIZER,
         Path("presets.json"),
-        "Presets of your own, by name; beside the settings file where nothing else is said.",
+        "JSON file with your own presets; by default next to the settings file.",
     )
     seeds: Count = _setting(
-        OPTIMIZER, 9, "Pictures of each unit, each from another random start.", ge=1, le=100
+        OPTIMIZER, 9, "Images per unit, each from a different random start.", ge=1, le=100
     )
     iterations: Count | None = _setting(
         OPTIMIZER,
         None,
-        "Steps of each run; none is 300 for presets 1 to 4 with the automatic rate, and else the "
-        "preset's own.",
+        "Gradient ascent steps per image. With none: 300 for presets 1 to 4 with rate auto, and "
+        "otherwise the preset's own number.",
         ge=1,
     )
     rate: float | Literal["auto", "paper"] = _setting(
         OPTIMIZER,
         "auto",
-        "Learning rate: auto (adapts to net and layer), paper (the preset's own), or a number.",
+        "Learning rate: auto (a fixed step in gray levels, which suits any net and layer), paper "
+        "(the rate of the preset), or a number.",
     )
     images: Location | None = _setting(
         DATASET,
         None,
-        "Images to look through: a folder of them, a text file that lists them (a path and perhaps "
-        "the number of its class a line), an LMDB or HDF5 file of Caffe's, or a video.",
+        "Dataset to scan: a folder of images, a text file with one path (and optionally a class "
+        "number) per line, a Caffe LMDB or HDF5 file, or a video.",
     )
-    top: Count = _setting(
-        DATASET, 9, "Images kept for each unit, those that excite it most.", ge=1, le=100
-    )
+    top: Count = _setting(DATASET, 9, "Number of top images to keep per unit.", ge=1, le=100)
     batch_size: Count | None = _setting(
-        OPTIMIZER, None, "Images that run side by side; none leaves the choice to us.", ge=1
+        OPTIMIZER, None, "Images per batch. With none, a suitable size is chosen.", ge=1
     )
     workers: Count = _setting(
         OPTIMIZER,
         1,
-        "Processes of this machine that share the work; each loads the net, and computes on its "
-        "share of the cores, or on a GPU of its own.",
+        "Number of local processes that share the work. Each loads the net, and runs on its share "
+        "of the CPU cores or on its own GPU.",
         ge=1,
     )
     scheduler: str | None = _setting(
         OPTIMIZER,
         None,
-        "Address of a Dask scheduler, as in tcp://10.0.0.1:8786, whose workers share the work; "
-        "`workers` does not count then.",
+        "Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers share the work. "
+        "Takes precedence over `workers`.",
     )
 
     source: Annotated[str, BeforeValidator(_parse_source)] | None = _setting(
         VIEWER,
         None,
-        "What the viewer looks at: a camera's number or device, a video, a URL, a picture, a "
-        "folder of them, or several of these with commas between; none is camera 0, and "
-        "photographs that come with scikit-image where there is no camera.",
+        "Input of the viewer: a camera number or device, a video, a URL, an image, a folder of "
+        "images, or several of these separated by commas. With none, camera 0, or the sample "
+        "photographs of scikit-image if there is no camera.",
     )
     window: Annotated[Integers, AfterValidator(_check_window)] = _setting(
-        VIEWER, (1280, 800), "The viewer's size at the start, width and height in pixels."
+        VIEWER, (1280, 800), "Initial size of the viewer window: width, height in pixels."
     )
 
     def __init__(self, **values: Any) -> None:

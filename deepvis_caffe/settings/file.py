@@ -1,8 +1,8 @@
-"""The settings file: a Python module, run in a namespace of its own; and a template to start from.
+"""The settings file: finding it, reading it, and a template to start from.
 
-Names that the file assigns are settings; names that begin with an underscore, imported modules and
-functions are the file's own business. Other names are ignored with a warning, unless they are
-nearly a setting's.
+It is a Python module, run in a namespace of its own. Names that it assigns are settings. Names that
+begin with an underscore, imported modules and functions are the file's own business. Other names
+are ignored with a warning, unless they nearly match a setting's: those are errors.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings.dvt import PREFIX, is_dvt, translate
 from deepvis_caffe.settings.fields import BadSettingError, Settings
 
+log = logging.getLogger(__name__)
+
+FILE_NAME = "settings_local.py"
+VARIABLE = "DEEPVIS_SETTINGS"
+
 HEAD = """\
-# Settings of deepvis_caffe: point them at your own model. The file's name is settings_local.py;
-# `deepvis doctor --write-settings` writes it, and `deepvis doctor` checks what you write in it and
-# says how to mend it.
+# Settings for deepvis_caffe. Save this file as settings_local.py and point it at your model;
+# `deepvis doctor --write-settings` writes a fresh copy, and `deepvis doctor` checks it and explains
+# how to fix what is wrong.
 #
-# It is a Python file. Relative paths start at its folder. Every setting is also a flag of the
-# `deepvis` command (channel_swap is --channel-swap), and the flag wins. What is written none below
-# is None here, and words and paths stand in quotes. Names that begin with an underscore are your
-# own. A settings_local.py of the Deep Visualization Toolbox works as it is.
+# This is a Python file. Relative paths start at the folder that it is in. Every setting is also a
+# command-line flag of the same name (channel_swap is --channel-swap), and flags take precedence.
+# "none" in the descriptions is None here. Names that start with an underscore are yours to use.
+# A settings_local.py written for the Deep Visualization Toolbox also works as it is.
 """
 EXAMPLES: dict[str, Any] = {
     "prototxt": "path/to/deploy.prototxt",
@@ -40,38 +45,18 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-def template_text() -> str:
-    """Every setting with what it means, and its default or an example."""
-    parts = [HEAD]
-    for name, field in Settings.model_fields.items():
-        value = EXAMPLES.get(name, field.default)
-        shown = str(value) if isinstance(value, Path) else value
-        comment = textwrap.fill(
-            field.description or "", 100, initial_indent="# ", subsequent_indent="# "
-        )
-        literal = f'"{shown}"' if isinstance(shown, str) else repr(shown)
-        parts.append(f"{comment}\n{name} = {literal}\n")
-    return "\n".join(parts)
-
-
-FILE_NAME = "settings_local.py"
-VARIABLE = "DEEPVIS_SETTINGS"
-
-log = logging.getLogger(__name__)
-
-
 def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     """The settings file to read: `path`, else ``$DEEPVIS_SETTINGS``, else ./settings_local.py.
 
     Returns
     -------
     Path or None
-        Absolute; None where nothing is named and the current folder has no such file.
+        Absolute. None where no file is named and the current folder has none.
 
     Raises
     ------
     SettingsError
-        The file that is named does not exist.
+        A file is named and does not exist.
     """
     named = path or os.environ.get(VARIABLE)
     found = Path(named or FILE_NAME).expanduser().absolute()
@@ -86,21 +71,22 @@ def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | Non
 def load_settings(
     path: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Read the settings file and put `overrides` over it.
+    """Read the settings file and apply `overrides` to it.
 
     Parameters
     ----------
     path
-        The file; found as :func:`find_settings_file` says where None. Relative paths in it start
+        The file; None for the one that :func:`find_settings_file` finds. Relative paths in it start
         at its folder.
     overrides
-        Settings that win over the file's, by name. Relative paths here start at the current folder.
+        Settings by name, which win over the file's. Relative paths here start at the current
+        folder.
 
     Raises
     ------
     SettingsError
-        The file is missing or fails, or a setting is unknown or does not fit: with file and line,
-        or with the flag.
+        The file is missing or fails, or a setting is unknown or has a value that does not fit. The
+        message names the file and line, or the flag.
     """
     found = find_settings_file(path)
     settings = Settings() if found is None else _read(found)
@@ -111,6 +97,24 @@ def load_settings(
     except BadSettingError as error:
         raise SettingsError(f"--{error.name.replace('_', '-')}: {error}") from None
     return settings.model_copy(update={name: getattr(flags, name) for name in overrides})
+
+
+def template_text() -> str:
+    """The text of a settings file: each setting's meaning, and its default or an example."""
+    parts = [HEAD]
+    for name, field in Settings.model_fields.items():
+        value = EXAMPLES.get(name, field.default)
+        shown = str(value) if isinstance(value, Path) else value
+        comment = textwrap.fill(
+            field.description or "",
+            100,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_on_hyphens=False,
+        )
+        literal = f'"{shown}"' if isinstance(shown, str) else repr(shown)
+        parts.append(f"{comment}\n{name} = {literal}\n")
+    return "\n".join(parts)
 
 
 def _read(path: Path) -> Settings:
@@ -126,7 +130,9 @@ def _read(path: Path) -> Settings:
             )
     ignored = [name for name in names if not _is_meant(name)]
     if ignored:
-        log.warning("%s: these names are no settings and are ignored: %s", path, ", ".join(ignored))
+        log.warning(
+            "%s: these names are not settings and are ignored: %s", path, ", ".join(ignored)
+        )
     try:
         settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
@@ -149,17 +155,17 @@ def _read(path: Path) -> Settings:
 
 
 def _beside(path: Path, source: str) -> str:
-    """One of the viewer's sources: if it is a file or folder, then from the settings' folder."""
+    """One of the viewer's sources; a file or folder is looked for beside the settings file."""
     beside = path.parent / source.strip()
     return str(beside) if beside.exists() else source.strip()
 
 
 def _run(path: Path) -> dict[str, Any]:
-    """Run the file; the names that it leaves."""
+    """Run the file, and return the names that it assigns."""
     try:
         names = runpy.run_path(str(path))
     except SyntaxError as error:
-        old = "; Python 2's print needs brackets here" if "print" in (error.text or "") else ""
+        old = "; Python 2's print needs parentheses here" if "print" in (error.text or "") else ""
         raise SettingsError(f"{error.filename}:{error.lineno}: {error.msg}{old}") from error
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
@@ -177,7 +183,7 @@ def _is_setting(name: str, value: Any) -> bool:
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name is a setting's, or so near to one that it must be a slip of the pen."""
+    """Whether a name is a setting's, or so close to one that it must be a typo."""
     return bool(difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.7))
 
 

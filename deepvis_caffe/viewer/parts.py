@@ -9,6 +9,7 @@ from pathlib import Path
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
+from deepvis_caffe.results.layout import viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.request import Result
 from deepvis_caffe.viewer.compute.synthesis import Making, Synthesis
@@ -22,8 +23,6 @@ from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
 from deepvis_caffe.viewer.state.state import Scene
 
 log = logging.getLogger(__name__)
-
-FILES = "viewer"  # folder of screenshots and videos, in the results folder
 
 
 class Parts:
@@ -64,7 +63,7 @@ class Parts:
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
-        self.folder = results / FILES
+        self.folder = viewer_folder(results)
         self.frames: Newest[Frame] = Newest()
         self.results: Newest[Result] = Newest()
         self._changed: Callable[[], None] = lambda: None

@@ -254,14 +254,14 @@ def test_optimize_again_makes_what_is_missing() -> None:
     assert "2 runs made now, 4 were there" in again.stderr
 
 
-def test_optimize_tells_of_units_that_are_off_and_where_to_climb_instead(folder: Path) -> None:
+def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(folder: Path) -> None:
     weights = small_model.weights()
     weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
     write_caffemodel(folder / "small.caffemodel", "Small", layers)
     said = _deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs ended at a gradient of exactly 0" in said
-    assert "climb below it instead: conv/1" in said
+    assert "optimize below it instead: conv/1" in said
     assert "gradient of exactly" not in _deepvis("optimize", "conv/1", *SHORT).stderr
 
 
@@ -290,7 +290,7 @@ def test_optimize_makes_one_picture_from_a_start_that_is_the_same_for_all_seeds(
     assert "2 runs made now" in _deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
 
 
-def test_optimize_climbs_a_group_of_units(net: Net) -> None:
+def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
     said = _deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
     assert "2 runs made now" in said.stderr
     run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), preset=3, iterations=5)
@@ -310,7 +310,8 @@ def test_optimize_keeps_what_other_parameters_made() -> None:
     assert path.read_bytes() != before
 
 
-def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
+@pytest.mark.parametrize("jitter", ["jitter", "shift"])  # the second as in earlier versions
+def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
     given = {
         "decay": 0.25,
         "blur_width": 0.75,
@@ -321,7 +322,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
         "contribution_percentile": 20.0,
         "blur_end": 0.5,
         "total_variation": 0.1,
-        "shift": 0.1,
+        jitter: 0.1,
         "scale": 0.2,
         "rotation": 5.0,
         "octaves": 2,
@@ -342,9 +343,10 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives() -> None:
     assert record["layer"] == "conv/1"
     assert record["position"] == [1, 2]
     rate = {"type": "Constant", "lr": 2.5}
-    expected = {**given, "push": -1, "start": "uniform", "rate": rate, "iterations": 5}
-    assert record["params"] == expected
-    assert set(expected) == {field.name for field in fields(AscentParams)}
+    more_given = {"start": "uniform", "rate": rate, "iterations": 5}
+    named = {name: value for name, value in given.items() if name != jitter}
+    assert record["params"] == {**named, **more_given, "shift": 0.1, "push": -1}
+    assert {*named, *more_given, "jitter", "sign"} == {field.name for field in fields(AscentParams)}
 
 
 def test_every_setting_is_a_flag_of_its_command() -> None:

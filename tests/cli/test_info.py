@@ -1,4 +1,4 @@
-"""``deepvis info`` of a net whose weights are elsewhere."""
+"""``deepvis info``: a net whose weights are elsewhere, and how layers are named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from helpers import small_model
+from helpers.engine_nets import conv, layer, net_text, relu
 from typer.testing import CliRunner
 
 from deepvis_caffe.cli.main import app
@@ -22,3 +23,17 @@ def test_a_prototxt_alone_tells_its_layers(tmp_path: Path) -> None:
     assert theirs["engine_reason"] == "as asked for"
     assert mine == {name: theirs[name] for name in mine}
     assert "; no weights" in CliRunner().invoke(app, alone).stdout
+
+
+def test_layers_in_place_are_marked_and_their_naming_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    scale = layer("scale1", "Scale", "conv1", "conv1")
+    some = [conv("conv1", "data", 2), scale, relu("relu1", "conv1")]
+    path.write_text(net_text(*some, conv("conv2", "conv1", 2), data=(1, 3, 4, 4)))
+    text = CliRunner().invoke(app, ["info", "--prototxt", str(path)]).stdout
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert [name for name, row in rows.items() if ", in place" in row] == ["scale1", "relu1"]
+    said = " ".join(text.split())
+    assert "conv1 is the value after relu1, conv1:raw the one before any of them" in said
+    path.write_text(net_text(conv("conv1", "data", 2), data=(1, 3, 4, 4)))
+    assert ":raw" not in CliRunner().invoke(app, ["info", "--prototxt", str(path)]).stdout

@@ -39,7 +39,9 @@ def test_no_scheduler_at_the_address() -> None:
 
 @pytest.mark.parametrize("address", ["moon://1", "foo", "http://10.0.0.1:8786", "tcp://a", ""])
 def test_what_is_no_address_is_not_tried(address: str) -> None:
-    with pytest.raises(SettingsError, match=r"a scheduler's address is as tcp://10\.0\.0\.1:8786"):
+    with pytest.raises(
+        SettingsError, match=r"a scheduler's address looks like tcp://10\.0\.0\.1:8786"
+    ):
         _square(address)
 
 
@@ -106,14 +108,14 @@ def test_a_worker_keeps_one_state_until_its_run_ends() -> None:
     job = pickle.dumps((work.new_state, work.identity))
     version, task = deepvis_caffe.__version__, pickle.dumps(0)
     states = [remote._run_task(run, version, job, task, 1)[1] for run in ("a", "a")]
-    assert states[0] == states[1] == id(remote._kept.state)
+    assert states[0] == states[1] == id(remote._worker.state)
     remote.end_run("other")
-    assert remote._kept.state is not None
+    assert remote._worker.state is not None
     remote.end_run("a")
-    assert remote._kept.state is None
+    assert remote._worker.state is None
     ended = remote._run_task("a", version, job, task, 1)
     assert isinstance(ended.exception(), remote.RunEndedError)
-    assert remote._kept.state is None
+    assert remote._worker.state is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from helpers.own_group import start_script
 from helpers.waiting import eventually
 
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
-from deepvis_caffe.dataset.decoders import FEWEST, PIECE, TRIES, Decoders, worth_decoders
+from deepvis_caffe.dataset.decoders import CHUNK, FEWEST, TRIES, Decoders, processes_pay_off
 from deepvis_caffe.dataset.loader import Batch
 from deepvis_caffe.dataset.source import Selection
 from deepvis_caffe.errors import ClusterError
@@ -49,7 +49,7 @@ def check(batches: list[Batch], indices: range, size: int, damaged: tuple[int, .
 @pytest.mark.parametrize(("count", "size"), [(1, 4), (2, 5), (2, 20)])
 def test_batches_are_those_of_the_images(tmp_path: Path, count: int, size: int) -> None:
     """Twice, for processes stay; there is room where the images of a batch lie far apart, too."""
-    damaged = (0, 3, *(k for k in range(8, 64) if k % PIECE))
+    damaged = (0, 3, *(k for k in range(8, 64) if k % CHUNK))
     with Decoders(Drawn(75, tmp_path, damaged), PREPROCESSOR, count, size) as decoders:
         check(copied(decoders, range(75)), range(75), size, damaged)
         check(copied(decoders, range(1, 70)), range(1, 70), size, damaged)
@@ -87,10 +87,10 @@ def test_one_that_is_killed_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_images_that_always_kill_are_named(tmp_path: Path) -> None:
-    source = Drawn(60, tmp_path, deadly=(2 * PIECE + 3, None))
+    source = Drawn(60, tmp_path, deadly=(2 * CHUNK + 3, None))
     with Decoders(source, PREPROCESSOR, 2, 4) as decoders:
         check(copied(decoders, range(2)), range(2), 4)
-        named = rf"^{TRIES} processes in turn died .* from 00\d\d on"
+        named = rf"^{TRIES} processes in a row died .* from 00\d\d on"
         with pytest.raises(ClusterError, match=named):
             copied(decoders, range(60))
 
@@ -127,13 +127,13 @@ def test_where_they_are_worth_it(
 ) -> None:
     net = load_text(engine, tmp_path, net_text(conv("one", "data", 2, 1), data=(1, 3, 6, 8)))
     many = Drawn(FEWEST, tmp_path)
-    assert worth_decoders(net, many, 2) == (engine == "pycaffe")
+    assert processes_pay_off(net, many, 2) == (engine == "pycaffe")
     net.reentrant = False  # as on a GPU
-    assert worth_decoders(net, many, 2)
-    assert not worth_decoders(net, many, 1)
-    assert not worth_decoders(net, Drawn(FEWEST - 1, tmp_path), 2)
+    assert processes_pay_off(net, many, 2)
+    assert not processes_pay_off(net, many, 1)
+    assert not processes_pay_off(net, Drawn(FEWEST - 1, tmp_path), 2)
     many.in_one_stream = True
-    assert not worth_decoders(net, Selection(many, range(FEWEST)), 2)
+    assert not processes_pay_off(net, Selection(many, range(FEWEST)), 2)
     many.in_one_stream = False
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    assert not worth_decoders(net, many, 2)
+    assert not processes_pay_off(net, many, 2)

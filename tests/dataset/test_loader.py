@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.loader import MOST, DecodedImages, usual_room
+from deepvis_caffe.dataset.loader import MOST, ImageCache, default_cache_size
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -62,7 +62,7 @@ def slow_misses(asked: list[int], room: int) -> list[int]:
 def test_the_last_used_are_kept_while_there_is_room(room: int) -> None:
     asked = np.random.default_rng(room).integers(0, len(SIDES), 200).tolist()
     source = Squares()
-    images = DecodedImages(source, Preprocessor((1, 4, 4)), room)
+    images = ImageCache(source, Preprocessor((1, 4, 4)), room)
     for index in asked:
         image, x = images.load(index)
         assert image.shape == (SIDES[index], SIDES[index], 1)
@@ -75,7 +75,7 @@ def test_the_last_used_are_kept_while_there_is_room(room: int) -> None:
 
 def test_threads_share_them() -> None:
     source = Squares()
-    images = DecodedImages(source, Preprocessor((1, 4, 4)), 800)
+    images = ImageCache(source, Preprocessor((1, 4, 4)), 800)
     asked = np.random.default_rng(1).integers(0, len(SIDES), 400).tolist()
     with ThreadPoolExecutor(4) as pool:
         for index, (image, _) in zip(asked, pool.map(images.load, asked), strict=True):
@@ -91,8 +91,8 @@ def test_threads_share_them() -> None:
 
 def test_room_is_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ArrayOps, "free_memory", lambda self: 800)
-    assert (usual_room(), usual_room(4)) == (100, 25)
+    assert (default_cache_size(), default_cache_size(4)) == (100, 25)
     monkeypatch.setattr(ArrayOps, "free_memory", lambda self: 100 * MOST)
-    assert usual_room(2) == MOST
+    assert default_cache_size(2) == MOST
     monkeypatch.setattr(ArrayOps, "free_memory", lambda self: None)
-    assert 0 < usual_room() < MOST
+    assert 0 < default_cache_size() < MOST

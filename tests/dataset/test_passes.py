@@ -10,7 +10,7 @@ from helpers.engine_nets import conv, load_text, net_text
 
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.reduction import Reduction, reduce_value
-from deepvis_caffe.dataset.scan import HELD, lanes_for, read_batches
+from deepvis_caffe.dataset.scan import LIVE_VALUES, parallel_batches, read_batches
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import write_image
 
@@ -23,13 +23,15 @@ def net(engine: str, tmp_path: Path) -> Net:
 
 
 @pytest.mark.parametrize(
-    ("free", "lanes"), [(None, 6), (0, 1), (3.5 * HELD * 4 * LARGEST, 3), (1e12, 6)]
+    ("free", "parallel"), [(None, 6), (0, 1), (3.5 * LIVE_VALUES * 4 * LARGEST, 3), (1e12, 6)]
 )
-def test_lanes_are_as_many_as_memory_holds_batches(
-    net: Net, monkeypatch: pytest.MonkeyPatch, free: float | None, lanes: int
+def test_as_many_batches_run_in_parallel_as_memory_holds(
+    net: Net, monkeypatch: pytest.MonkeyPatch, free: float | None, parallel: int
 ) -> None:
     monkeypatch.setattr(type(net.ops), "free_memory", lambda self: free)
-    assert lanes_for(net, 4, 6) == (lanes if net.engine == "torch" else 1)  # Caffe's net is one
+    assert parallel_batches(net, 4, 6) == (
+        parallel if net.engine == "torch" else 1
+    )  # Caffe's net is one
 
 
 def test_batches_come_in_order_whoever_is_done_first(net: Net, tmp_path: Path) -> None:

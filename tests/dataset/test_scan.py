@@ -9,6 +9,7 @@ import pytest
 from helpers.engine_nets import conv, layer, load_text, net_text, relu
 from helpers.image_sets import slow_pass, slow_top, write_folder
 
+from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import NONE
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
@@ -89,7 +90,7 @@ def test_statistics_are_numpys_over_all_values(net: Net, folder: Path) -> None:
         np.testing.assert_allclose(found.low, strongest.min(axis=0), rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(found.high, strongest.max(axis=0), rtol=1e-5)
         assert (found.histogram.sum(axis=1) == IMAGES).all()
-        correlation = found.moments.correlation()
+        correlation = pearson(found.moments)
         assert correlation is not None
         varied = flat.std(axis=1) > 0
         np.testing.assert_allclose(

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from deepvis_caffe.dataset.image_files import decode
-from deepvis_caffe.dataset.loader import in_order, load_batches
+from deepvis_caffe.dataset.loader import load_batches, ordered_map
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.source import every, unique
 from deepvis_caffe.errors import ImageError
@@ -139,7 +139,7 @@ def test_damaged_records_are_told_one_by_one(tmp_path: Path) -> None:
     )
     source = open_source(path)
     assert list(source.names) == ["\\xff", "a", "b", "c"]
-    for index, why in enumerate(["holds 143 values", "no pixels", "no Datum"], 1):
+    for index, why in enumerate(["holds 143 values", "not pixels", "not a Datum"], 1):
         with pytest.raises(ImageError, match=why):
             source.read(index)
     np.testing.assert_array_equal(source.read(0), picture(2))
@@ -269,4 +269,4 @@ def test_other_errors_end_the_work() -> None:
         return 1 // (2 - index)
 
     with pytest.raises(ZeroDivisionError), ThreadPoolExecutor(2) as pool:
-        list(in_order(work, range(4), pool, 2))
+        list(ordered_map(work, range(4), pool, 2))

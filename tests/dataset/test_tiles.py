@@ -10,7 +10,7 @@ import pytest
 from helpers.engine_nets import arrays, conv, load_text, net_text
 
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
-from deepvis_caffe.dataset.tiles import view_boxes, view_name, view_of, write_views
+from deepvis_caffe.dataset.tiles import parse_tile_name, tile_boxes, tile_name, write_tiles
 from deepvis_caffe.dataset.top_images import distinct, overlap
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import sample_image
@@ -37,8 +37,8 @@ def slow_boxes(height: int, width: int) -> set[tuple[int, int, int, int]]:
 @pytest.mark.parametrize(
     "size", [(300, 451), (512, 512), (640, 427), (100, 100), (95, 800), (1, 9)]
 )
-def test_where_views_are(size: tuple[int, int]) -> None:
-    boxes = view_boxes(*size)
+def test_where_tiles_are(size: tuple[int, int]) -> None:
+    boxes = tile_boxes(*size)
     assert len(boxes) == len(set(boxes))
     assert set(boxes) == slow_boxes(*size)
     covered = np.zeros(size, bool)
@@ -48,11 +48,11 @@ def test_where_views_are(size: tuple[int, int]) -> None:
     assert covered.all()
 
 
-def test_views_are_slices_of_the_photographs(tmp_path: Path) -> None:
+def test_tiles_are_slices_of_the_photographs(tmp_path: Path) -> None:
     photographs = {name: sample_image(name) for name in ("chelsea", "text")}
     photographs["cat_2_x"] = photographs["chelsea"][:120, 40:300]
     told: list[tuple[int, int]] = []
-    source = write_views(photographs, tmp_path, lambda done, total: told.append((done, total)))
+    source = write_tiles(photographs, tmp_path, lambda done, total: told.append((done, total)))
     assert told[-1] == (len(source), len(source))
     assert sorted(path.name for path in tmp_path.iterdir()) == source.names
     for index, name in enumerate(source.names):
@@ -60,16 +60,16 @@ def test_views_are_slices_of_the_photographs(tmp_path: Path) -> None:
         y, x, n = int(top), int(left), int(side)
         whole = photographs[photograph]
         np.testing.assert_array_equal(source.read(index), whole[y : y + n, x : x + n])
-        assert view_of(name) == (photograph, (y, x, y + n, x + n))
-        assert view_name(*view_of(name)) == name
+        assert parse_tile_name(name) == (photograph, (y, x, y + n, x + n))
+        assert tile_name(*parse_tile_name(name)) == name
     again = source.names[0]
     (tmp_path / again).write_bytes(b"kept")
     (tmp_path / "another.png").write_bytes(b"not ours")
-    source = write_views(photographs, tmp_path)
+    source = write_tiles(photographs, tmp_path)
     assert (tmp_path / again).read_bytes() == b"kept"
     assert "another.png" not in source.names
-    with pytest.raises(ImageError, match=r"another.png is not the name of a view"):
-        view_of("another.png")
+    with pytest.raises(ImageError, match=r"another.png is not the name of a tile"):
+        parse_tile_name("another.png")
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_of_what_overlaps_the_strongest_stays(tmp_path: Path) -> None:
         name: np.kron(rng.integers(0, 256, (36, 40, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
         for name in ("one", "two")
     }
-    source = write_views(photographs, tmp_path / "views")
+    source = write_tiles(photographs, tmp_path / "tiles")
     scan = scan_images(net, source, ScanParams(("find",), 30))
     top = scan.layers["find"].top
-    best = distinct(net, scan, "find", 5, view_of)
+    best = distinct(net, scan, "find", 5, parse_tile_name)
     dropped = 0
     for unit in range(4):
         kept: list[tuple[int, str, np.ndarray]] = []
@@ -123,6 +123,6 @@ def test_of_what_overlaps_the_strongest_stays(tmp_path: Path) -> None:
         assert best.value[unit].tolist() == top.value[unit, ranks].tolist()
         assert best.position[unit].tolist() == top.position[unit, ranks].tolist()
     assert dropped, "nothing overlapped, so nothing was tested"
-    few = distinct(net, scan, "find", 30, view_of)
+    few = distinct(net, scan, "find", 30, parse_tile_name)
     assert (few.image[:, -1] == -1).all()
     assert (few.value[:, -1] == -np.inf).all()

@@ -123,11 +123,13 @@ def test_an_image_that_has_changed_is_found_out(net: Net, folder: Path) -> None:
     source = open_source(folder)
     scan = scan_images(net, source, ScanParams(("find",), 4))
     plant(folder, "second", 7, 11, 230)
-    with pytest.raises(ImageError, match=r"second.png excites find unit 0 by 11.5.* 10.9"):
+    with pytest.raises(
+        ImageError, match=r"second.png gives find unit 0 the activation 11.5.* 10.9"
+    ):
         unit_examples(net, source, scan, "find", 0)
     (folder / "second.png").unlink()
-    with pytest.raises(ImageError, match=r"second.png cannot be read any more"):
+    with pytest.raises(ImageError, match=r"second.png can no longer be read"):
         unit_examples(net, source, scan, "find", 0)
-    with pytest.raises(ImageError, match=r"second.png, on record .* is gone"):
+    with pytest.raises(ImageError, match=r"second.png, a top image .* is missing"):
         unit_examples(net, open_source(folder), scan, "find", 0)
     assert read_image(folder / "first.png").shape == (200, 260, 3)

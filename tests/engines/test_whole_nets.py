@@ -71,7 +71,7 @@ def check_engines_agree(prototxt: Path, weights: Any, seeds: tuple[str, ...]) ->
 
     take_values(caffe_net, torch_net)
     for seed in seeds:
-        value = torch_net.model.graph.seed(seed)
+        value = torch_net.model.graph.gradient_start(seed)
         diff = noise(*torch_net.shapes[value], seed=2)
         for mode in ("gradient", "deconv", "guided"):
             ours, theirs = (

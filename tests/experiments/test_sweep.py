@@ -10,7 +10,7 @@ from deepvis_caffe.experiments.sweep import sweep
 from deepvis_caffe.optimizer import AscentParams, Constant
 
 BASE = AscentParams(
-    decay=0.3, norm_percentile=20, rate=Constant(7), iterations=11, start="mean", push=-1
+    decay=0.3, norm_percentile=20, rate=Constant(7), iterations=11, start="mean", sign=-1
 )
 FOUR = ("decay", "blur_width", "norm_percentile", "contribution_percentile")
 
@@ -23,7 +23,7 @@ def test_each_row_moves_one_regularizer_and_no_other() -> None:
             set_ = {name: getattr(params, name) for name in FOUR if getattr(params, name)}
             assert set_ == ({row.axis.parameter: value} if value else {})
             assert params.blur_every == (4 if row.axis.parameter == "blur_width" and value else 0)
-            kept = (params.rate, params.iterations, params.start, params.push)
+            kept = (params.rate, params.iterations, params.start, params.sign)
             assert kept == (Constant(7), 11, "mean", -1)
 
 

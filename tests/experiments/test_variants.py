@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.experiments.variants import Variants, activation
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, GrayLevels, optimize
 
 PLAIN = AscentParams(iterations=4, rate=GrayLevels(4))
@@ -30,9 +33,10 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
     )
 
 
-def _variants(net: Net, folder: Path, **more: object) -> Variants:
-    given = {"units": [2, 0], "seeds": [0, 3], "labels": small_model.LABELS, **more}
-    return Variants(net, folder, "fc", **given)  # type: ignore[arg-type]
+def _variants(net: Net, folder: Path, **more: Any) -> Variants:
+    job = Job(net, folder, labels=small_model.LABELS)
+    target = TargetLayer.of(net, more.pop("layer", "fc"), more.pop("position", "center"))
+    return Variants(job, target, **{"units": [2, 0], "seeds": [0, 3], **more})
 
 
 def test_every_run_is_the_optimizers(net: Net, tmp_path: Path) -> None:
@@ -90,12 +94,7 @@ def test_another_net_or_position_shares_nothing(net: Net, tmp_path: Path) -> Non
     folders = {
         _variants(net, tmp_path).store(PLAIN).folder,
         _variants(net, tmp_path, position="all").store(PLAIN).folder,
-        Variants(
-            load_net(net.model.prototxt, net.model.caffemodel, engine="torch"),
-            tmp_path,
-            "fc",
-            [0],
-        )
+        _variants(load_net(net.model.prototxt, net.model.caffemodel, engine="torch"), tmp_path)
         .store(PLAIN)
         .folder,
     }
@@ -111,9 +110,7 @@ def test_what_a_figure_says_of_a_run() -> None:
 def test_titles_and_errors(net: Net, tmp_path: Path) -> None:
     made = _variants(net, tmp_path)
     assert made.title(1) == "fc unit 1, bee"
-    assert Variants(net, tmp_path, "conv/1", [4], labels=small_model.LABELS).title(4) == (
-        "conv/1 unit 4"
-    )
+    assert _variants(net, tmp_path, layer="conv/1").title(4) == "conv/1 unit 4"
     with pytest.raises(SettingsError, match="has no unit 4"):
         _variants(net, tmp_path, units=[4])
     with pytest.raises(ImageError, match="give the same command again"):

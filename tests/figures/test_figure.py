@@ -9,16 +9,16 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.figures.figure import Cell, Row, figure, grid
 
 
-def _flat(*colour: int, height: int = 40, width: int = 40) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.uint8)
+def _flat(*color: int, height: int = 40, width: int = 40) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
 
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-def _box(picture: np.ndarray, colour: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right of the pixels of one colour, which fill that box."""
-    rows, columns = np.nonzero((picture == colour).all(axis=2))
+def _box(picture: np.ndarray, color: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of the pixels of one color, which fill that box."""
+    rows, columns = np.nonzero((picture == color).all(axis=2))
     box = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
     assert len(rows) == (box[2] - box[0]) * (box[3] - box[1]), "something lies on the picture"
     return tuple(map(int, box))  # type: ignore[return-value]
@@ -33,7 +33,7 @@ def test_rows_and_columns_line_up_below_the_title() -> None:
         cell=80,
         title="A title",
     )
-    red, green, blue = (_box(made, colour) for colour in (RED, GREEN, BLUE))
+    red, green, blue = (_box(made, color) for color in (RED, GREEN, BLUE))
     for top, left, bottom, right in (red, green, blue):
         assert (bottom - top, right - left) == (80, 80)
     assert red[0] == green[0]
@@ -58,9 +58,9 @@ def test_pictures_keep_their_shape_in_the_middle_of_their_cell() -> None:
 
 
 def test_a_grid_fills_row_by_row_and_ends_with_its_last_picture() -> None:
-    colours = [(i, 0, 0) for i in (50, 100, 150, 200, 250)]
-    made = grid([Cell(_flat(*colour)) for colour in colours], columns=2, cell=40)
-    corners = [_box(made, colour)[:2] for colour in colours]
+    colors = [(i, 0, 0) for i in (50, 100, 150, 200, 250)]
+    made = grid([Cell(_flat(*color)) for color in colors], columns=2, cell=40)
+    corners = [_box(made, color)[:2] for color in colors]
     expected = [(14 + 46 * (i // 2), 14 + 46 * (i % 2)) for i in range(5)]  # margin 14, gap 6
     assert corners == expected
     assert made.shape == (14 + 3 * 46 - 6 + 14, 14 + 2 * 46 - 6 + 14, 3)

@@ -60,7 +60,7 @@ def test_a_zero_diff_has_a_picture_too(view: str, level: int) -> None:
     assert (show_diff(np.zeros((3, 1, 2), np.float32), BGR, view) == level).all()
 
 
-def test_an_overlay_leaves_what_is_cold_and_colours_what_is_hot() -> None:
+def test_an_overlay_leaves_what_is_cold_and_colors_what_is_hot() -> None:
     picture = np.array([[[10, 20, 30], [100, 100, 100]]], np.uint8)
     made = overlay(picture, np.array([[0, 1]], np.float32), strength=1)
     np.testing.assert_array_equal(made[0, 0], [10, 20, 30])

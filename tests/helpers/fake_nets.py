@@ -35,7 +35,6 @@ class FakeNet:
     """
 
     engine, device = "fake", "cpu"
-    saves = False  # what `saves_channels` says
 
     def __init__(
         self,
@@ -56,10 +55,9 @@ class FakeNet:
         )
         self.model.receptive_fields = receptive_fields(self.model)  # type: ignore[arg-type]
         self.seen: list[np.ndarray] = []
-        self.asked: list[tuple[int, ...] | None] = []  # channels
 
     def saves_channels(self, name: str) -> bool:
-        return self.saves
+        return False
 
     def image_input(self) -> str:
         return "data"
@@ -67,7 +65,6 @@ class FakeNet:
     def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
         images = self.ops.numpy(x)
         self.seen.append(images)
-        self.asked.append(channels)
         values, self.pull = self.formula(images)
         self.part = (slice(None), slice(None) if channels is None else channels)
         self.whole = np.zeros_like(values)

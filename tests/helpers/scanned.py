@@ -9,8 +9,9 @@ from pathlib import Path
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.jobs.scan import scan_dataset, scan_recipe
-from deepvis_caffe.jobs.top_images import make_top_pictures
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -23,10 +24,10 @@ PARAMS = ScanParams(("conv/1",), TOP, correlation=True)
 
 def write_results(net: Net, images: Path, folder: Path, units: Sequence[int]) -> Path:
     """A scan of those images, and the pictures of some units; where they are."""
-    source = open_source(images)
-    scan = scan_dataset(net, source, folder / "dataset", PARAMS)
-    recipe = scan_recipe(net, source, PARAMS)
-    make_top_pictures(net, source, scan, recipe, folder, "conv/1", units)
+    job, source = Job(net, folder), open_source(images)
+    scan = run_scan(job, source, PARAMS)
+    scanned = ScannedImages(source, scan, scan_recipe(job, source, PARAMS))
+    make_top_pictures(job, scanned, "conv/1", units)
     return folder
 
 

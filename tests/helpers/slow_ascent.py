@@ -1,6 +1,6 @@
 """One ascent, slowly: numpy, scipy and a loop over images, written from the paper alone.
 
-``ascend(value_and_gradient, x, ...)`` shares no line with `deepvis_caffe.optimizer`. It runs in
+``maximize(value_and_gradient, x, ...)`` shares no line with `deepvis_caffe.optimizer`. It runs in
 float64 and takes one image (C, H, W) at a time.
 """
 
@@ -16,7 +16,7 @@ ValueAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Run(NamedTuple):
-    """What `climb` saw: every activation, every image, and the rates."""
+    """What `maximize` saw: every activation, every image, and the rates."""
 
     values: list[float]
     images: list[np.ndarray]
@@ -27,7 +27,7 @@ class Run(NamedTuple):
         return self.images[int(np.argmax(self.values))]
 
 
-def climb(
+def maximize(
     value_and_gradient: ValueAndGradient,
     x: np.ndarray,
     low: np.ndarray,
@@ -41,7 +41,7 @@ def climb(
     norm_pct: float = 0,
     benefit_pct: float = 0,
     contribution_pct: float = 0,
-    push: int = 1,
+    sign: int = 1,
 ) -> Run:
     """`rate` maps (|g|^2, activation) to lr."""
     run = Run([], [], [])
@@ -49,8 +49,8 @@ def climb(
     for t in range(steps):
         x = np.minimum(np.maximum(x, low), high)
         a, g = value_and_gradient(x)
-        g = push * g
-        run.values.append(push * a)
+        g = sign * g
+        run.values.append(sign * a)
         run.images.append(x.copy())
         if t == steps - 1:
             break

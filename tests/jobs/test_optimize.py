@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
+from helpers.jobs import make_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,8 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.montage import vivid
-from deepvis_caffe.jobs.optimize import batches, make_layer
+from deepvis_caffe.image import read_image
+from deepvis_caffe.jobs.batches import batches
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 
@@ -135,6 +137,29 @@ def test_a_montage_that_is_missing_is_made_without_a_run(
     assert store.montage("fc", 0).read_bytes() == before
     make_layer(torch_net, store, "fc", [0], [1], PARAMS)  # fewer seeds: another montage
     assert cv2.imread(str(store.montage("fc", 0))).shape == (72 + 2, 96 + 2, 3)
+
+
+def test_a_montage_is_drawn_from_memory_and_reads_only_what_earlier_runs_left(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> np.ndarray:
+        read.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr("deepvis_caffe.results.store.read_image", counted)
+    store = ResultStore(tmp_path)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    whole_layer = ["fc_0000_0_best_X.png", "fc_0001_0_best_X.png"]  # is drawn from files
+    assert read == whole_layer
+    before = _files(store)
+    store.record("fc", 0, 1).unlink()
+    store.montage("fc", 0).unlink()
+    read.clear()
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    assert sorted(read) == sorted(["fc_0000_0_best_X.png", "fc_0000_2_best_X.png", *whole_layer])
+    assert _files(store) == before
 
 
 def test_what_other_parameters_made_is_lost_only_on_request(

@@ -20,7 +20,8 @@ from deepvis_caffe.dataset.top_images import unit_examples
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.image import read_image, write_image
-from deepvis_caffe.jobs.top_images import TopUnit, make_top_pictures
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit, make_top_pictures
 from deepvis_caffe.results.index import read_results
 
 RECIPE = {"images": "these", "layers": ["conv/1", "fc"]}
@@ -52,8 +53,10 @@ def scan(net: Net, source: Source) -> Scan:
 def make(
     net: Net, source: Source, scan: Scan, out: Path, layer: str = "conv/1", **more: object
 ) -> list[TopUnit]:
-    given = {"recipe": RECIPE, "units": [0, 3], "modes": MODES, "labels": small_model.LABELS}
-    return make_top_pictures(net, source, scan, folder=out, layer=layer, **{**given, **more})
+    own = {name: more.pop(name) for name in ("where", "make_net", "overwrite") if name in more}
+    job = Job(net, out, labels=small_model.LABELS, **own)
+    scanned = ScannedImages(source, scan, more.pop("recipe", RECIPE))
+    return make_top_pictures(job, scanned, layer, **{"units": [0, 3], "modes": MODES, **more})
 
 
 def files(folder: Path) -> dict[str, bytes]:

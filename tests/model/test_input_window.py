@@ -10,14 +10,14 @@ from helpers.engine_nets import conv, layer, load_text, net_text, noise, weights
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.model.input_window import Window, window_of
+from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.resources import resource
 
 SLIDING = ("Convolution", "Pooling", "LRN", "Concat", "Eltwise")
 
 
-def window(net: Net, name: str, where: tuple[int, int]) -> Window | None:
-    return window_of(net.model, net.model.graph.seed(name), where)
+def window(net: Net, name: str, where: tuple[int, int]) -> InputWindow | None:
+    return window_of(net.model, net.model.graph.gradient_start(name), where)
 
 
 def value_and_gradient(net: Net, name: str, x: np.ndarray, unit: int, where: tuple[int, int]):
@@ -89,7 +89,7 @@ def test_every_position_of_an_odd_net(
     net = load_text(engine_name, tmp_path, ODD)
     x = noise(1, 2, 61, 74)
     for name in ("a", "norm", "pool", "left", "both", "mean"):
-        rows, columns = net.shapes[net.model.graph.seed(name)][2:]
+        rows, columns = net.shapes[net.model.graph.gradient_start(name)][2:]
         for y in sorted({0, 1, rows // 2, rows - 1}):
             for z in sorted({0, columns // 3, columns - 2, columns - 1}):
                 assert_same_as_whole(net, name, (y, z), x)
@@ -108,7 +108,7 @@ def test_a_window_by_hand(tmp_path: Path) -> None:
         ),
     )
     found = window(net, "pool", (3, 1))
-    assert found == Window((8, 0, 18, 10), (1, 1), (2, 2))
+    assert found == InputWindow((8, 0, 18, 10), (1, 1), (2, 2))
     assert found.size == (10, 10)
     assert window(net, "a", (0, 19)).box == (0, 36, 2, 40)  # 37..39, from a multiple of 2
 
@@ -128,7 +128,8 @@ UP = "convolution_param { num_output: 1 kernel_size: 2 stride: 2 }"
 def test_what_sees_everything_or_does_not_slide_evenly_has_none(tmp_path: Path, more: str) -> None:
     net = load_text("torch", tmp_path, net_text(conv("a", "data", 2, 3), more, data=(1, 1, 9, 9)))
     assert window(net, "end", (0, 0)) is None
-    assert window_of(net.model, net.model.graph.seed("a"), None) is None  # a whole channel
+    value = net.model.graph.gradient_start("a")
+    assert window_of(net.model, value, None) is None  # a whole channel
     assert window(net, "a", (3, 3)).box == (3, 3, 6, 6)
 
 

@@ -43,7 +43,7 @@ def fields_of(text):
     params = deploy(text_format.Parse(text, NetParameter()))
     graph = Graph.from_layers(params.name, params.layer)
     shapes = infer(graph).values
-    inputs = {blob: shapes[graph.final(blob)] for blob in graph.inputs}
+    inputs = {blob: shapes[graph.blobs[blob]] for blob in graph.inputs}
     model = SimpleNamespace(graph=graph, shapes=shapes, input_shapes=inputs)
     return {value.blob: field for value, field in receptive_fields(model).items()}
 
@@ -64,7 +64,7 @@ def positive_net(text, tmp_path):
 
 def support(net, blob, y, x):
     """(top, left, bottom, right) of the pixels where the gradient of position (y, x) is not 0."""
-    shape = net.shapes[net.model.graph.final(blob)]
+    shape = net.shapes[net.model.graph.blobs[blob]]
     diff = np.zeros((net.batch, *shape[1:]), np.float32)
     if len(shape) == 4:
         diff[:, :, y, x] = 1
@@ -85,7 +85,7 @@ def check_support(text, tmp_path, blobs, images=64, exact=True):
     fields = {value.blob: field for value, field in receptive_fields(net.model).items()}
     inside = 0
     for blob in blobs:
-        shape = net.shapes[net.model.graph.final(blob)]
+        shape = net.shapes[net.model.graph.blobs[blob]]
         rows, columns = shape[2:] if len(shape) == 4 else (1, 1)
         for y, x in product({0, rows // 2, rows - 1}, {0, columns // 2, columns - 1}):
             seen = support(net, blob, y, x)

@@ -113,7 +113,7 @@ def with_nan():
         (
             {"conv": good()["conv"], "fc_new": good()["fc"]},
             "net.caffemodel lacks weights of 2 of the net's 3 layers with weights: bn, fc. "
-            "Layers are matched by name; the file has besides: fc_new",
+            "Layers are matched by name; the file also has: fc_new",
         ),
         (
             with_nan(),
@@ -171,7 +171,7 @@ def test_sharing_needs_one_shape_or_permission():
     found = {"one": [np.arange(32, dtype=np.float32).reshape(8, 4)]}
     with pytest.raises(
         WeightsError,
-        match=r"'one' and 'two' share parameter 'w', but need it in shapes \(8, 4\) and \(4, 8\)",
+        match=r"'one' and 'two' share parameter 'w', but need shapes \(8, 4\) and \(4, 8\)",
     ):
         match(found, UNEQUAL.replace("SHARE", ""))
     matched = match(found, UNEQUAL.replace("SHARE", "share_mode: PERMISSIVE"))

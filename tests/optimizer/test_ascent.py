@@ -78,9 +78,9 @@ def test_the_best_image_is_kept_not_the_last(ops: ArrayOps) -> None:
 # -- down, dead, not finite ----------------------------------------------------------------------
 
 
-def test_pushing_down_minimises(ops: ArrayOps) -> None:
+def test_a_sign_of_minus_one_minimizes(ops: ArrayOps) -> None:
     net = FakeNet(bumps(normal(2, *SHAPE, scale=20)), 2, SHAPE, ops)
-    up, down = one(net, 1, rate=GrayLevels(2)), one(net, 1, rate=GrayLevels(2), push=-1)
+    up, down = one(net, 1, rate=GrayLevels(2)), one(net, 1, rate=GrayLevels(2), sign=-1)
     assert (np.diff(up.objective) > 0).all()
     assert (np.diff(down.objective) < 0).all()
     assert down.best_value == down.objective.min() < up.best_value == up.objective.max()
@@ -136,7 +136,7 @@ def test_a_net_that_is_never_finite_has_no_best() -> None:
     assert (run.image == 0).all()
 
 
-# -- met_top -------------------------------------------------------------------------------------
+# -- first_top -------------------------------------------------------------------------------------
 
 
 def test_met_top_is_the_first_image_at_which_the_unit_leads(ops: ArrayOps) -> None:
@@ -148,10 +148,10 @@ def test_met_top_is_the_first_image_at_which_the_unit_leads(ops: ArrayOps) -> No
 
     net = FakeNet(formula, 3, SHAPE, ops)
     run = one(net, 1, iterations=6)
-    assert run.met_top is not None
-    assert run.met_top.iteration == 3
-    assert (run.met_top.image == 3).all()
-    assert one(net, 1, iterations=3).met_top is None
+    assert run.first_top is not None
+    assert run.first_top.iteration == 3
+    assert (run.first_top.image == 3).all()
+    assert one(net, 1, iterations=3).first_top is None
 
 
 # -- maps ----------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ def test_one_position_of_a_map(map_net: FakeNet, position: Any, place: tuple[int
     expected[0][place] = 30
     assert run.image.tolist() == expected.tolist()
     assert run.best_value == 90
-    assert run.met_top is not None
-    assert run.met_top.iteration == 1  # all were 0 at step 0, and of equals the first is highest
+    assert run.first_top is not None
+    assert run.first_top.iteration == 1  # all were 0 at step 0, and of equals the first is highest
 
 
 def test_the_whole_channel_is_its_sum(map_net: FakeNet) -> None:
@@ -239,7 +239,7 @@ all_params = st.builds(
     rate=rates,
     iterations=st.integers(1, 12),
     start=st.sampled_from(["noise", "uniform", "mean"]),
-    push=st.sampled_from([1, -1]),
+    sign=st.sampled_from([1, -1]),
 )
 
 
@@ -263,7 +263,7 @@ def test_a_batch_equals_single_runs(name: str, params: AscentParams, units: list
         assert a.best_iteration == b.best_iteration
         np.testing.assert_allclose(a.objective, b.objective, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(a.image, b.image, rtol=1e-4, atol=1e-3)
-        assert (a.met_top is None) == (b.met_top is None)
-        if a.met_top and b.met_top:
-            assert a.met_top.iteration == b.met_top.iteration
-            np.testing.assert_allclose(a.met_top.image, b.met_top.image, rtol=1e-4, atol=1e-3)
+        assert (a.first_top is None) == (b.first_top is None)
+        if a.first_top and b.first_top:
+            assert a.first_top.iteration == b.first_top.iteration
+            np.testing.assert_allclose(a.first_top.image, b.first_top.image, rtol=1e-4, atol=1e-3)

@@ -24,12 +24,12 @@ def net(tmp_path: Path):
 )
 def test_it_grows_while_an_image_gains(net, monkeypatch, per_image, expected) -> None:
     seconds = lambda net, layer, size, window: per_image.get(size, 1 / size)  # noqa: E731
-    monkeypatch.setattr(batching, "_seconds", seconds)
+    monkeypatch.setattr(batching, "seconds_per_image", seconds)
     assert resolve_batch_size(net, "a", images=200) == expected
 
 
 def test_few_images_are_one_batch_and_nothing_is_measured(net, monkeypatch) -> None:
-    monkeypatch.setattr(batching, "_seconds", None)
+    monkeypatch.setattr(batching, "seconds_per_image", None)
     assert [resolve_batch_size(net, "a", images=n) for n in (1, 9, 16)] == [1, 9, 16]
     assert resolve_batch_size(net, "a", 5, images=200) == 5
 

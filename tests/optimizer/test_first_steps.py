@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
-from helpers.slow_ascent import RATES, Run, climb
+from helpers.slow_ascent import RATES, Run, maximize
 from scipy.signal import convolve, correlate
 
 from deepvis_caffe.engines.base import Net
@@ -99,14 +99,14 @@ CASES = {
         },
     ),
     "small values, downward": Case(
-        {"preset": 3, "rate": Progress(100, 0.5), "value_percentile": 30, "push": -1},
+        {"preset": 3, "rate": Progress(100, 0.5), "value_percentile": 30, "sign": -1},
         {
             "rate": RATES["progress"](100, 0.5),
             "decay": 0.0001,
             "width": 1.0,
             "every": 4,
             "value_pct": 30,
-            "push": -1,
+            "sign": -1,
         },
     ),
     "progress01 of a probability": Case(
@@ -135,7 +135,7 @@ CASES = {
 
 def slow(case: Case, unit: int, seed: int) -> Run:
     x = np.random.RandomState(seed).normal(0, 10, (3, HEIGHT, WIDTH))
-    return climb(
+    return maximize(
         lambda x: value_and_gradient(case.layer, unit, x),
         x,
         0 - MEAN,
@@ -158,14 +158,14 @@ def test_first_steps_are_those_of_a_slow_ascent(net: Net, name: str) -> None:
     )
     assert [(run.unit, run.seed) for run in runs] == [(0, 0), (0, 5), (3, 0), (3, 5)]
     for run in runs:
-        assert_same(run, slow(case, run.unit, run.seed), case.ours.get("push", 1))
+        assert_same(run, slow(case, run.unit, run.seed), case.ours.get("sign", 1))
 
 
-def assert_same(run: AscentResult, expected: Run, push: int) -> None:
-    values = push * np.array(expected.values)
+def assert_same(run: AscentResult, expected: Run, sign: int) -> None:
+    values = sign * np.array(expected.values)
     reach = np.ptp(values)
     np.testing.assert_allclose(run.objective, values, atol=1e-3 * reach)
     assert run.best_iteration is not None
-    assert push * run.best_value == pytest.approx(max(expected.values), abs=1e-3 * reach)
+    assert sign * run.best_value == pytest.approx(max(expected.values), abs=1e-3 * reach)
     np.testing.assert_allclose(run.image, expected.images[run.best_iteration], atol=0.05)
     assert reach > 0

@@ -1,4 +1,4 @@
-"""What can be climbed: values and diffs against numpy and finite differences, names, errors."""
+"""What can be maximized: values and diffs against numpy and finite differences, names, errors."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("push", [1, -1])
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("case", CASES)
-def test_activation_and_diff(ops: ArrayOps, case: str, push: int) -> None:
+def test_activation_and_diff(ops: ArrayOps, case: str, sign: int) -> None:
     targets, where, expected = CASES[case]
-    activation, _, diff, _ = read(Objective(ops, targets, (4, 5, 6), where, push), ops)
+    activation, _, diff, _ = read(Objective(ops, targets, (4, 5, 6), where, sign), ops)
     np.testing.assert_allclose(activation, expected(VALUES), rtol=1e-5)
     # the diff is the activation's gradient: exact for linear ones, to second order for a layer
     step = np.random.default_rng(1).normal(0, 1e-3, VALUES.shape)
     double = VALUES.astype(np.float64)
     slope = np.array(expected(double + step)) - np.array(expected(double - step))
-    np.testing.assert_allclose(2 * (diff * step).sum((1, 2, 3)), push * slope, rtol=1e-3)
+    np.testing.assert_allclose(2 * (diff * step).sum((1, 2, 3)), sign * slope, rtol=1e-3)
 
 
 def test_on_top(ops: ArrayOps) -> None:
@@ -146,9 +146,9 @@ def test_bad_targets(target: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("vector", "name", "message"),
     [
-        ((0, 0), "d", "not all of them 0"),
-        ((), "d", "one finite number a channel"),
-        ((1, np.nan), "d", "one finite number a channel"),
+        ((0, 0), "d", "not all 0"),
+        ((), "d", "one finite number per channel"),
+        ((1, np.nan), "d", "one finite number per channel"),
         ((1,), "../d", "letters, digits"),
         ((1,), "7", "starts with a letter"),
         ((1,), "layer", "is not 'layer'"),

@@ -54,7 +54,7 @@ def test_parameters_come_back_from_their_record(rate: object) -> None:
         rate=rate,  # type: ignore[arg-type]
         iterations=12,
         start="uniform",
-        push=-1,
+        sign=-1,
     )
     assert params_from_record(json.loads(json.dumps(params.record()))) == params
 
@@ -156,4 +156,20 @@ def test_parameters_in_words() -> None:
     assert in_words(CRISP, rate=True) == ("decay 0.01, blur 0.7 px every 3; 5 gray levels a step")
     assert in_words(AscentParams()) == "no regularization"
     assert in_words(PRESETS[4]) == "blur 0.5 px every 4, clips contributions under 90%"
-    assert in_words(AscentParams(decay=0.5, push=-1)) == "decay 0.5, push -1"
+    assert in_words(AscentParams(decay=0.5, sign=-1)) == "minimizes, decay 0.5"
+
+
+def test_names_of_earlier_versions() -> None:
+    """Records and preset files keep them, calls may use them, the constructor says the new ones."""
+    params = AscentParams(jitter=0.25, sign=-1)
+    stored = params.record()
+    assert (stored["shift"], stored["push"]) == (0.25, -1)
+    assert not {"jitter", "sign"} & set(stored)
+    assert params_from_record(stored) == params
+    assert params_from_record({"jitter": 0.25, "sign": -1}) == params
+    assert AscentParams().but(shift=0.25, push=-1) == params
+    assert ascent_params(params.but(jitter=0), shift=0.25) == params
+    with pytest.raises(SettingsError, match="shift is called jitter now"):
+        AscentParams(shift=0.25)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match="push is called sign now"):
+        AscentParams(push=-1)  # type: ignore[call-arg]

@@ -9,7 +9,7 @@ import pytest
 from helpers.array_ops import OPS
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Slope
+from deepvis_caffe.optimizer.rates import Constant, GradientInfo, GrayLevels, Progress, Progress01
 
 # |g|^2 = 4 * 4 = 16 and 4 * 0.25 = 1; the second image's gradient is 0 on half its pixels
 GRADIENTS = np.array([[[[2, -2], [2, -2]]], [[[0.5, 0], [0.5, 0]]]], np.float32)
@@ -22,10 +22,10 @@ def rates_of(request: pytest.FixtureRequest) -> Any:
 
     def rates(rate: Any, activations: list[float], pixel_scale: float = 1.0) -> list[float]:
         gradient = ops.asarray(GRADIENTS)
-        steepest = ops.for_numbers.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
+        largest = ops.for_numbers.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
         activation = ops.for_numbers.asarray(activations)
-        slope = Slope(gradient, gradient, steepest, activation, pixel_scale, ops)
-        return rate(slope).tolist()
+        info = GradientInfo(gradient, gradient, largest, activation, pixel_scale, ops)
+        return rate(info).tolist()
 
     return rates
 

@@ -1,4 +1,4 @@
-"""Rivals: whatever is left out, who is on top first is what all channels would have said."""
+"""Whichever channels are left out, the first image on top is the one that all would tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
-from deepvis_caffe.optimizer.ascent import FEW, LOOK_EVERY, Reader
+from deepvis_caffe.optimizer.ascent import CHECK_EVERY, ObjectiveReader
 from deepvis_caffe.optimizer.objectives import Objective
 
 UNITS = 40
@@ -25,20 +25,18 @@ class Script:
 
     def __init__(self, ops: ArrayOps, steps: NDArray[np.float32], saves: bool = True) -> None:
         self.ops, self.steps, self.saves = ops, steps, saves
-        self.asked: list[tuple[int, tuple[int, ...] | None]] = []
 
     def saves_channels(self, name: str) -> bool:
         return self.saves
 
     def evaluate(self, t: int, name: str, channels: tuple[int, ...] | None = None) -> object:
-        self.asked.append((t, channels))
         values = self.steps[t]
         return self.ops.asarray(values if channels is None else values[:, channels])
 
 
 def follow(net: Script, targets: list, every: int) -> list[int | None]:
     """When each image's unit is first told to be on top; its activations are checked."""
-    reader = Reader(net, "unit", Objective(net.ops, targets, (UNITS,), None))  # type: ignore[arg-type]
+    reader = ObjectiveReader(net, "unit", Objective(net.ops, targets, (UNITS,), None))  # type: ignore[arg-type]
     first: list[int | None] = [None] * len(targets)
     for t, values in enumerate(net.steps):
         reading = reader(t)
@@ -47,7 +45,7 @@ def follow(net: Script, targets: list, every: int) -> list[int | None]:
         for i in np.flatnonzero(reading.on_top):
             first[i] = t if first[i] is None else first[i]
         if t % every == 0:
-            reader.look(net.ops.for_numbers.asarray([one is None for one in first], np.bool_))
+            reader.narrow(net.ops.for_numbers.asarray([one is None for one in first], np.bool_))
     return first
 
 
@@ -76,59 +74,16 @@ def test_who_is_on_top_first_is_what_all_channels_say(
     assert follow(net, targets, every) == by_all(steps, targets)
 
 
-def test_what_is_read() -> None:
-    """One unit that leads from step 9 on, below 5, which from step 6 on is below 8."""
-    steps = np.zeros((20, 1, UNITS), np.float32)
-    steps[:, 0, 5], steps[6:, 0, 8], steps[9:, 0, 2] = 3, 4, 5
-    steps[7:, 0, 2] += 3.5
-    net = Script(NumpyOps(), steps)
-    assert follow(net, [2], 4) == [9]
-    few, more = (2, 5), (2, 5, 8)
-    assert net.asked == [
-        (0, None),
-        *((t, few) for t in range(1, 7)),
-        (7, few),  # 3.5 beats 5's 3, so that all are asked:
-        (7, None),  # ... 8 has 4
-        (8, None),
-        (9, more),
-        (9, None),  # on top
-        *((t, None) for t in range(10, 13)),  # until the next look
-        *((t, (2,)) for t in range(13, 20)),
-    ]
-
-
-def test_images_that_have_ended_are_not_asked_about() -> None:
-    """Both lie below 5; the second, which has ended, then beats it."""
+def test_images_that_have_ended_do_not_matter() -> None:
+    """Both lie below 5; the second, which has ended, then overtakes it."""
     steps = np.zeros((6, 2, UNITS), np.float32)
     steps[:, :, 5], steps[3:, 1, 2] = 3, 4
     net = Script(NumpyOps(), steps)
-    reader = Reader(net, "unit", Objective(net.ops, [2, 2], (UNITS,), None))  # type: ignore[arg-type]
+    reader = ObjectiveReader(net, "unit", Objective(net.ops, [2, 2], (UNITS,), None))  # type: ignore[arg-type]
     for t in range(6):
         reading = reader(t)
         assert not reading.on_top.any()
-        reader.look(np.array([True, t < 2]))
-    assert net.asked == [(0, None), *((t, (2, 5)) for t in range(1, 6))]
-
-
-def test_rivals_that_are_many_give_way_to_the_last() -> None:
-    """Another one leads at every look; never is more than a part of the layer read."""
-    steps = np.zeros((60, 1, UNITS), np.float32)
-    for t in range(60):
-        steps[t, 0, 1 + t // 2] = 2 + t % 2  # the unit beats last time's rival
-    steps[:, 0, 0] = 1
-    net = Script(NumpyOps(), steps)
-    assert follow(net, [0], 1) == [None]
-    sizes = {t: len(channels) for t, channels in net.asked if channels}
-    assert max(sizes.values()) == UNITS // FEW
-    assert min(size for t, size in sizes.items() if t > 40) < 5
-
-
-def test_rivals_are_not_looked_at_where_that_is_dear_or_saves_nothing() -> None:
-    steps = np.tile(np.arange(UNITS, dtype=np.float32), (3, 1, 1))
-    for ops, saves in ((OPS["device"], True), (OPS["numpy"], False)):
-        net = Script(ops, steps, saves)
-        follow(net, [2], 1)
-        assert net.asked == [(0, None), (1, None), (2, None)]
+        reader.narrow(np.array([True, t < 2]))
 
 
 @pytest.mark.parametrize("layer", ["b", "pool"])
@@ -143,7 +98,7 @@ def test_an_ascent_finds_the_first_image_that_a_whole_pass_finds(
     )  # fmt: skip
     net = load_text(engine, tmp_path, text, mean=100)
     seen: list[NDArray[np.float32]] = []
-    steps = 2 * LOOK_EVERY
+    steps = 2 * CHECK_EVERY
     runs = dv.optimize(
         net,
         layer,
@@ -161,8 +116,8 @@ def test_an_ascent_finds_the_first_image_that_a_whole_pass_finds(
         height, width = values.shape[2:]
         told = list(values[:, :, height // 2, width // 2].argmax(axis=1) == run.unit)
         first = told.index(True) if True in told else None
-        assert (run.met_top and run.met_top.iteration) == first
-        if run.met_top and first:
-            np.testing.assert_array_equal(run.met_top.image, seen[first][i])
+        assert (run.first_top and run.first_top.iteration) == first
+        if run.first_top and first:
+            np.testing.assert_array_equal(run.first_top.image, seen[first][i])
             later += 1
     assert later

@@ -49,13 +49,13 @@ def small(engine: str, tmp_path: Path) -> Net:
     return load_text(engine, tmp_path, SMALL, mean=(104, 117, 123))
 
 
-def assert_gradient_ascent(net: Any, layer: str, push: int = 1, **options: Any) -> None:
+def assert_gradient_ascent(net: Any, layer: str, sign: int = 1, **options: Any) -> None:
     """Every step goes up (or down), and the first by what the gradient predicts."""
     rate = Progress(max_lr=1e9, desired=1e-3)
-    params = AscentParams(iterations=8, rate=rate, start="mean", push=push)
+    params = AscentParams(iterations=8, rate=rate, start="mean", sign=sign)
     for run in optimize(net, layer, [0, 1], preset=params, **options):
         if run.stop == "finished":
-            steps = push * np.diff(run.objective.astype(np.float64))
+            steps = sign * np.diff(run.objective.astype(np.float64))
             assert (steps > 0).all()
             assert steps[0] == pytest.approx(1e-3, rel=0.2)
         else:
@@ -63,12 +63,12 @@ def assert_gradient_ascent(net: Any, layer: str, push: int = 1, **options: Any) 
 
 
 @pytest.mark.parametrize("name", ["conv1", "relu1", "pool1", "fc", "prob"])
-@pytest.mark.parametrize("push", [1, -1])
-def test_every_kind_of_layer_is_climbed(small: Net, name: str, push: int) -> None:
-    assert_gradient_ascent(small, name, push)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_kind_of_layer_is_maximized(small: Net, name: str, sign: int) -> None:
+    assert_gradient_ascent(small, name, sign)
 
 
-def test_whole_channels_and_positions_are_climbed(small: Net) -> None:
+def test_whole_channels_and_positions_are_maximized(small: Net) -> None:
     assert_gradient_ascent(small, "conv1", position="all")
     assert_gradient_ascent(small, "conv1", position=(0, 9))
 
@@ -175,12 +175,12 @@ def test_numbers_of_numpy_are_numbers(net: FakeNet) -> None:
 
 
 def test_numpy_numbers_are_parameters_too(net: FakeNet) -> None:
-    changes = {"decay": np.float32(0.25), "blur_every": np.int16(2), "push": np.int64(-1)}
+    changes = {"decay": np.float32(0.25), "blur_every": np.int16(2), "sign": np.int64(-1)}
     given = {"iterations": np.int64(3), "rate": np.float32(3), **changes}
     run = optimize(net, "unit", 1, **given)[0]  # type: ignore[arg-type]
     record = json.loads(json.dumps(run.record()))["params"]
     assert (record["iterations"], record["rate"]) == (3, {"type": "Constant", "lr": 3})
-    assert [record[name] for name in changes] == [0.25, 2, -1]
+    assert [record[name] for name in ("decay", "blur_every", "push")] == [0.25, 2, -1]
 
 
 def test_positions_of_numpy(small: Net) -> None:
@@ -316,7 +316,7 @@ def test_rates_by_word_number_and_object() -> None:
         ({"blur_every": 1.5}, "blur_every must be a whole number"),
         ({"norm_percentile": 100}, "norm_percentile must be a percentile"),
         ({"iterations": 0}, "iterations must be a whole number of steps, at least 1"),
-        ({"push": 2}, "push must be 1"),
+        ({"sign": 2}, "sign must be 1"),
         ({"rate": "fast"}, "rate must be 'auto', 'paper', a number"),
     ],
 )

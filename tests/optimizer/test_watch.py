@@ -11,7 +11,7 @@ from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
 from helpers.fake_nets import FakeNet, bumps
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
-from deepvis_caffe.optimizer import AscentParams, GrayLevels, Step, optimize
+from deepvis_caffe.optimizer import AscentParams, GrayLevels, Snapshot, optimize
 
 SHAPE = (3, 8, 7)
 CENTERS = np.random.RandomState(0).normal(0, 30, (4, *SHAPE))
@@ -29,7 +29,7 @@ SMALL = net_text(
 
 # Every operator that reads the step's gradient, and the rate that reads its activation.
 PLAIN = {"contribution_percentile": 40, "norm_percentile": 10, "blur_width": 0.7, "blur_every": 2}
-MOVED = {"shift": 0.1, "rotation": 5, "fourier": 1.0, "decorrelate": 0.5}
+MOVED = {"jitter": 0.1, "rotation": 5, "fourier": 1.0, "decorrelate": 0.5}
 
 
 @pytest.fixture(params=[NumpyOps(), TorchOps()], ids=["numpy", "torch"])
@@ -49,7 +49,7 @@ def test_other_passes_between_steps_change_nothing(
     alone = optimize(net, name, units, seeds, params, batch_size=4)
     assert (alone[0].window is None) == (name == "fc")
 
-    def use(step: Step) -> None:
+    def use(step: Snapshot) -> None:
         count = 1 + step.step % 3
         net.forward(noise(count, 3, 24, 20, seed=step.step) * 50, blobs=["prob"])
         diff = noise(count, 4, 12, 10, seed=step.step)
@@ -74,7 +74,7 @@ def test_the_last_pass_is_there_after_every_step(engine: str, tmp_path: Path) ->
     expected = net.read(["prob"])["prob"], net.backward("conv2", diff)["data"]
     net.forward(frame, blobs=["conv1"])
 
-    def check(step: Step) -> None:
+    def check(step: Snapshot) -> None:
         np.testing.assert_array_equal(net.read(["prob"])["prob"], expected[0])
         np.testing.assert_array_equal(net.backward("conv2", diff)["data"], expected[1])
 
@@ -84,7 +84,7 @@ def test_the_last_pass_is_there_after_every_step(engine: str, tmp_path: Path) ->
 
 def test_what_is_seen_is_what_the_net_saw(ops: ArrayOps) -> None:
     net = FakeNet(bumps(CENTERS), 4, SHAPE, ops)
-    seen: list[Step] = []
+    seen: list[Snapshot] = []
     params = AscentParams(iterations=5, rate=GrayLevels(9), decay=0.1)
     runs = optimize(net, "unit", [2, 0], [4, 7, 8], params, batch_size=3, watch=seen.append)
     assert [(one.step, one.steps) for one in seen] == [(t, 5) for t in range(5)] * 2

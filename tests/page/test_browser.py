@@ -17,10 +17,10 @@ from helpers.results_folder import PNG, add_pictures, add_run, record
 
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
-from deepvis_caffe.figures.correlation_colours import STILL, colours
+from deepvis_caffe.figures.correlation_colors import STILL, colors
 from deepvis_caffe.page.page import write_page
 from deepvis_caffe.results.index import read_results
-from deepvis_caffe.results.store import folder_name
+from deepvis_caffe.results.layout import folder_name
 
 FIRE = "fire4/expand3x3"
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>"
@@ -432,7 +432,7 @@ def test_the_matrix_of_a_layer_is_painted_from_its_values(driver: Any, related: 
             [
                 list(STILL)
                 if math.isnan(found[one, other])
-                else colours()[101 + round(100 * float(found[one, other]))].tolist()
+                else colors()[101 + round(100 * float(found[one, other]))].tolist()
                 for other in order
             ]
             for one in order

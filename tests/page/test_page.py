@@ -315,7 +315,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     add_pictures(tmp_path, "max_im/conv1/conv1_0000.jpg")
     results = read_results(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match=r"page\.html: Not a directory; choose another place"):
+    with pytest.raises(ImageError, match=r"page\.html: Not a directory; choose another file"):
         write_page(results, tmp_path / "file" / "page.html")
     with pytest.raises(ImageError, match=r"must end in \.html, \.htm"):
         write_page(results, tmp_path / "page")

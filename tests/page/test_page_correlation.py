@@ -33,7 +33,7 @@ def test_half_of_the_matrix_is_all_of_it() -> None:
             else:
                 assert (level - part["zero"]) / part["steps"] == round(full[row, column], 2)
     assert not levels
-    assert len(part["colours"]) == 202
+    assert len(part["colors"]) == 202
 
 
 def test_only_a_layer_that_has_one_gets_a_file_and_an_old_one_goes(tmp_path: Path) -> None:

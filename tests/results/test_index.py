@@ -37,7 +37,7 @@ def test_our_own_results(tmp_path: Path) -> None:
     run = twelve.runs[0]
     assert (run.length, run.every) == (4, 1)
     assert run.record.objective == [0.5, -2.5, 7.5, 5.0]
-    assert run.record.seen_part == (2, 1, 6, 7)
+    assert run.record.receptive_field_in_picture == (2, 1, 6, 7)
     assert run.record.facts() == (
         ("preset", "3"),
         ("decay", "0.0001"),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.results.layout import folder_name
 from deepvis_caffe.results.records import read_record, write_record
-from deepvis_caffe.results.store import ResultStore, folder_name
+from deepvis_caffe.results.store import ResultStore
 
 RECIPE = {"params": {"decay": 0.1, "where": (3, 4)}}
 

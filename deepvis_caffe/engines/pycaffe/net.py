@@ -162,7 +162,7 @@ class PycaffeNet(Net):
         ndarray
             Caffe's own memory: it changes at the next call.
         """
-        seed = self.model.graph.seed(name)
+        seed = self.model.graph.gradient_start(name)
         others = {
             blob: np.zeros((len(x), *shape[1:]), np.float32)
             for blob, shape in self.inputs.items()

@@ -91,7 +91,7 @@ class NetModule(nn.Module):
                 tops = module(*(values[value] for value in layer.bottoms))
                 tops = tops if isinstance(tops, tuple) else (tops,)
                 values.update(zip(layer.tops, tops, strict=True))
-        found = tuple(values[self.graph.final(blob)] for blob in self.graph.outputs)
+        found = tuple(values[self.graph.blobs[blob]] for blob in self.graph.outputs)
         return found[0] if len(found) == 1 else found
 
 

@@ -122,7 +122,7 @@ class TorchNet(Net):
     def evaluate(self, x: Tensor, name: str, channels: tuple[int, ...] | None = None) -> Tensor:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
         self._ascent = None  # the last pass's memory is free for this one
-        target, image = self.model.graph.seed(name), self.image_input()
+        target, image = self.model.graph.gradient_start(name), self.image_input()
         values = {Value(image): laid_out(x.detach())}
         for blob, shape in self.inputs.items():
             if blob != image:
@@ -138,7 +138,7 @@ class TorchNet(Net):
     def saves_channels(self, name: str) -> bool:
         """Whether the layer that makes those channels can make some of them alone."""
         inputs = [Value(blob) for blob in self.inputs]
-        return narrowed(self.module, self.model.graph.seed(name), inputs, (0,)) != {}
+        return narrowed(self.module, self.model.graph.gradient_start(name), inputs, (0,)) != {}
 
     def input_gradient(self, diff: Tensor, mode: str = "gradient") -> Tensor:
         """The diff of the image input; see `Net.input_gradient`. It frees the pass."""

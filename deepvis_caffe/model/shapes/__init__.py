@@ -1,7 +1,6 @@
-"""Shapes of all blobs and weights of a net, known without running it.
+"""Shapes of a net's blobs and weights without running it: ``(graph, input shapes) -> Shapes``.
 
-``infer(graph, input shapes) -> Shapes``. What cannot be computed is said in words, with the layer,
-before Caffe gets to see the net and aborts.
+A net that Caffe would abort on is refused here, with a message that names the layer and the reason.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ class Shapes:
     Attributes
     ----------
     values
-        Shape of every blob version that can be known.
+        Shape of every value, as far as it can be known.
     weights
-        Shapes of every layer's weights, in Caffe's order; layers without weights are absent.
+        Shapes of every layer's weights, in Caffe's order, without layers that have none.
     """
 
     values: Mapping[Value, Shape]
@@ -43,20 +42,21 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
     graph
         A deploy net.
     input_shapes
-        Shape by input blob, batch axis first; where absent, what the Input layers declare.
+        Shape by input blob, batch axis first; by default those that the Input layers declare.
 
     Returns
     -------
     Shapes
-        Without the tops of layers whose type has no rule (a Python layer, say), and without
+        Without the tops of layers whose type has no rule (Python layers, for example), and without
         everything that depends on them.
 
     Raises
     ------
     ModelError
-        A layer cannot work on its bottoms: layer, type, shapes and what is wrong.
+        A layer cannot work on its bottoms. The message has the layer, its type, the shapes, and
+        the reason.
     UnknownNameError
-        `input_shapes` names no input.
+        `input_shapes` names a blob that is not an input.
     """
     given = {name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()}
     for name in given:
@@ -72,12 +72,12 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
             outcome = RULES[layer.type](layer.param, bottoms)
             _check(layer, bottoms, outcome)
         except ModelError as error:
-            came = ", ".join(
+            listed = ", ".join(
                 f"{v.blob} {shape}" for v, shape in zip(layer.bottoms, bottoms, strict=True)
             )
             raise ModelError(
                 f"layer {layer.name!r} ({layer.type}): {error}"
-                + (f" (its bottoms: {came})" if came else "")
+                + (f" (its bottoms: {listed})" if listed else "")
             ) from None
         values.update(zip(layer.tops, outcome.tops, strict=True))
         if layer.type == "Input":
@@ -88,7 +88,7 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
 
 
 def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
-    """Caffe's own limits on blobs and on ``param`` fields; in-place layers keep the shape."""
+    """Check Caffe's limits on blobs and ``param`` fields, and that in-place layers keep shapes."""
     for shape in (*outcome.tops, *outcome.weights):
         if min(shape, default=1) < 0 or len(shape) > 32 or count(shape) > INT_MAX:
             raise ModelError(f"a blob of shape {shape} is not possible in Caffe")

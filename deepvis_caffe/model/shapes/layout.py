@@ -1,4 +1,4 @@
-"""Shape rules of the layers that move values about: concatenate, slice, reshape, reduce."""
+"""Shape rules of the layers that rearrange values: concatenate, slice, reshape, reduce."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepvis_caffe.model.shapes.registry import (
 
 @rule("Concat", bottoms=(1, None))
 def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Bottoms agree on every axis but one, along which they are laid end to end."""
+    """The bottoms, joined along one axis; they agree on all others."""
     first = bottoms[0]
     axis = canonical_axis(first, joined_axis(param))
     for shape in bottoms[1:]:
@@ -32,7 +32,7 @@ def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Slice", tops=(1, None))
 def slice_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """One axis cut at `slice_point`, or into equal parts."""
+    """The bottom, cut along one axis at `slice_point`, or into equal parts."""
     options, (shape,), tops = param.slice_param, bottoms, len(param.top)
     axis = canonical_axis(shape, joined_axis(param))
     size = shape[axis]
@@ -64,7 +64,7 @@ def silence(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Flatten", in_place=False)
 def flatten(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Axes from `axis` to `end_axis`, that one included, become one."""
+    """Axes from `axis` to `end_axis` (included) become one."""
     (shape,) = bottoms
     start = canonical_axis(shape, param.flatten_param.axis)
     end = canonical_axis(shape, param.flatten_param.end_axis, "end_axis") + 1
@@ -77,7 +77,7 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Axes from `axis`, `num_axes` of them, become `shape`: 0 copies an axis, -1 takes the rest."""
     (shape,) = bottoms
     options = param.reshape_param
-    # A negative axis counts gaps between axes, so -1 is behind the last one.
+    # A negative axis counts the gaps between axes, so -1 is after the last axis.
     start = options.axis if options.axis >= 0 else len(shape) + options.axis + 1
     require(0 <= start <= len(shape), f"axis {options.axis} is out of range")
     require(options.num_axes >= -1, f"num_axes must be -1 or more, got {options.num_axes}")
@@ -110,12 +110,12 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Permute")
 def permute(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Axes in the order given, those not named behind them."""
+    """The axes in the given order, followed by those that are not named."""
     return Outcome([tuple(bottoms[0][axis] for axis in permuted_axes(param, len(bottoms[0])))])
 
 
 def permuted_axes(param: LayerParameter, axes: int) -> tuple[int, ...]:
-    """Which bottom axis each top axis of a Permute layer shows."""
+    """For each top axis of a Permute layer, the bottom axis that it comes from."""
     order = list(param.permute_param.order)
     require(max(order, default=0) < axes, f"order {order} names an axis its bottom does not have")
     require(len(set(order)) == len(order), f"order {order} names an axis twice")
@@ -139,7 +139,7 @@ def tile(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("ArgMax")
 def argmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """With an axis, that axis becomes `top_k`; without, (N, 1 or 2, `top_k`) and trailing ones."""
+    """With an axis, its size becomes `top_k`; without, (N, 1 or 2, `top_k`) and trailing ones."""
     options, (shape,) = param.argmax_param, bottoms
     require(options.top_k >= 1, "top_k must be 1 or more")
     if options.HasField("axis"):
@@ -158,7 +158,7 @@ def _replaced(shape: Shape, axis: int, size: int) -> Shape:
 
 
 def joined_axis(param: LayerParameter) -> int:
-    """The axis of a Concat or Slice as written: `axis`, or the older unsigned ``.._dim``."""
+    """The axis of a Concat or Slice as written: `axis`, or the older ``concat_dim`` etc."""
     options: ConcatParameter | SliceParameter
     options, old = (
         (param.concat_param, "concat_dim")

@@ -1,4 +1,4 @@
-"""Shape rules of the layers that keep their bottom's shape, inner products, and sources of data."""
+"""Shape rules of pointwise layers, inner products, and sources of data."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def softmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("MVN")
 def mvn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Caffe gives the top 4 axes whatever the bottom has."""
+    """Caffe gives the top 4 axes, however many the bottom has."""
     return Outcome([legacy(bottoms[0])])
 
 
 @rule("PReLU")
 def prelu(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """One slope per channel, or one in all."""
+    """One slope per channel, or one for all."""
     (shape,) = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
     return Outcome([shape], [() if param.prelu_param.channel_shared else shape[1:2]])
@@ -66,7 +66,7 @@ def prelu(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Normalize")
 def normalize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """One scale per channel, or one in all."""
+    """One scale per channel, or one for all."""
     (shape,) = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
     legacy(shape)
@@ -98,7 +98,7 @@ def bias(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def _operand(bottoms: Sequence[Shape], axis: int, num_axes: int) -> Shape:
-    """Shape of what a Scale or Bias lays along its first bottom."""
+    """The shape of the operand that a Scale or Bias broadcasts over its first bottom."""
     shape = bottoms[0]
     if len(bottoms) == 2 and not bottoms[1]:
         return ()  # a scalar fits anywhere, whatever the axis says
@@ -148,7 +148,7 @@ def inner_product(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Embed")
 def embed(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Each number of the bottom picks a row of the weights, (input_dim, num_output)."""
+    """Each number in the bottom selects a row of the weights, (input_dim, num_output)."""
     options = param.embed_param
     inputs, outputs = options.input_dim, options.num_output
     require(inputs > 0 and outputs > 0, "input_dim and num_output must be given and positive")

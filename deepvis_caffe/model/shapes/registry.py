@@ -1,8 +1,8 @@
 """Layer type -> shape rule: ``(param, bottom shapes) -> (top shapes, weight shapes)``.
 
 A rule knows one layer type and no net. It raises `ModelError` with what is wrong; :func:`infer
-<deepvis_caffe.model.shapes.infer>` adds which layer it was and what came in. Each check forestalls
-one of Caffe's own, which would end the process.
+<deepvis_caffe.model.shapes.infer>` adds the layer and its bottoms. Each check is one that Caffe
+makes, too, but Caffe ends the process where it fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 class Outcome(NamedTuple):
-    """What a layer makes of its bottoms: its tops' shapes and its weights' shapes, in order."""
+    """The shapes of a layer's tops and of its weights, in order."""
 
     tops: Sequence[Shape]
     weights: Sequence[Shape] = ()
@@ -35,9 +35,9 @@ class Rule:
     Attributes
     ----------
     function
-        Called once the blob counts are right.
+        Called after the numbers of bottoms and tops were checked.
     bottoms, tops
-        Least and most; None for no limit.
+        The least and the most; None for no limit.
     in_place
         Whether Caffe lets a top be the bottom itself.
     """
@@ -65,7 +65,7 @@ def rule(
     tops: tuple[int, int | None] = (1, 1),
     in_place: bool = True,
 ) -> Callable[[Function], Function]:
-    """Register a function as the shape rule of layer types; a second rule for a type is refused."""
+    """Register a function as the shape rule of layer types, each of which may have only one."""
 
     def register(function: Function) -> Function:
         for kind in types:
@@ -84,7 +84,7 @@ def require(holds: bool, message: str) -> None:
 
 
 def canonical_axis(shape: Shape, axis: int, name: str = "axis") -> int:
-    """`axis` counted from the front; negative ones count from the end, as in Python."""
+    """`axis` as a number from 0; a negative one counts from the end, as in Python."""
     require(
         -len(shape) <= axis < len(shape),
         f"{name} {axis} is out of range for a bottom of {len(shape)} axes",

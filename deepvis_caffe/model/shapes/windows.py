@@ -1,4 +1,4 @@
-"""Shape rules of the layers that slide a window, or need images: convolution, pooling, LRN."""
+"""Shape rules of layers that slide a window or need images: convolution, pooling, LRN, crop."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, require, rule
-from deepvis_caffe.model.sliding_window import Window, convolution_window, pooling_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 
 @rule("Convolution", "Deconvolution", bottoms=(1, None), tops=(1, None))
 def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Round down: ``(size + 2 pad - extent) // stride + 1``; Deconvolution is its inverse.
 
-    A kernel larger than its padded bottom is refused. C++ rounds -1 / 2 up to 0, so Caffe itself
-    lets some of these pass with a single output that sees half of nothing.
+    A kernel larger than its padded bottom is refused. Caffe accepts some of these, because in C++
+    -1 / 2 is 0, and computes one meaningless output.
 
-    Weights are (output, input / group, *kernel), for a Deconvolution (input, output / group,
+    Weights are (output, input / group, *kernel), or for a Deconvolution (input, output / group,
     *kernel), and an optional bias (output,).
     """
     conv = param.convolution_param
@@ -44,7 +44,7 @@ def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top] * len(bottoms), [weight, (outputs,)] if conv.bias_term else [weight])
 
 
-def _convolved(size: Shape, window: Window) -> Shape:
+def _convolved(size: Shape, window: SlidingWindow) -> Shape:
     padded = tuple(s + 2 * p for s, p in zip(size, window.pad, strict=True))
     require(
         all(e <= s for e, s in zip(window.extent, padded, strict=True)),
@@ -56,7 +56,7 @@ def _convolved(size: Shape, window: Window) -> Shape:
     )
 
 
-def _deconvolved(size: Shape, window: Window) -> Shape:
+def _deconvolved(size: Shape, window: SlidingWindow) -> Shape:
     out = tuple(
         stride * (s - 1) + e - 2 * p
         for s, e, p, stride in zip(size, window.extent, window.pad, window.stride, strict=True)
@@ -90,8 +90,8 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top] * len(param.top))
 
 
-def pooled_size(size: Sequence[int], window: Window, ceil: bool) -> Shape:
-    """Height and width of a pooling layer's top; `ceil` is Caffe's rounding, false some forks'."""
+def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape:
+    """Height and width of a pooling layer's top. Caffe rounds up (`ceil`), some forks down."""
     rounded = math.ceil if ceil else math.floor
     out = [
         rounded((s + 2 * p - k) / stride) + 1
@@ -108,7 +108,7 @@ def pooled_size(size: Sequence[int], window: Window, ceil: bool) -> Shape:
 
 @rule("LRN")
 def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottom's shape; windows of odd size over images only."""
+    """The bottom's shape; windows have an odd size, and bottoms are images."""
     (shape,) = bottoms
     size = param.lrn_param.local_size
     require(size % 2 == 1, f"local_size must be odd, got {size}")
@@ -118,7 +118,7 @@ def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Crop", bottoms=(2, 2))
 def crop(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The first bottom cut to the second's size, from `axis` on."""
+    """The first bottom, cropped to the second's size from `axis` on."""
     shape, like = bottoms
     offset = list(param.crop_param.offset)
     start = canonical_axis(shape, param.crop_param.axis)

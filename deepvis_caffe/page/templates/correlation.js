@@ -2,7 +2,7 @@
 
 const matrixView = { matrix: null, byNumber: false, pointed: null, later: 0 };
 
-// A layer's matrix: a promise of {images, order, units, level(one, other), r(one, other), colours}.
+// A layer's matrix: a promise of {images, order, units, level(one, other), r(one, other), colors}.
 function loadMatrix(layer) {
   const address = index.layers[layer].correlation;
   if (!loading.has(address)) {
@@ -27,14 +27,14 @@ function unpackMatrix({ levels, none, zero, steps, ...rest }) {
 // All of it, a pixel a pair, in the order that is chosen.
 function paintMatrix(matrix, byNumber) {
   if (matrix.painted.has(byNumber)) return matrix.painted.get(byNumber);
-  const { units, level, colours } = matrix;
+  const { units, level, colors } = matrix;
   const order = orderOf(matrix, byNumber);
   const canvas = make("canvas", { width: units, height: units });
   const context = canvas.getContext("2d");
   const image = context.createImageData(units, units);
   for (let row = 0, at = 0; row < units; row += 1) {
     for (let column = 0; column < units; column += 1, at += 4) {
-      const [red, green, blue] = colours[level(order[row], order[column])];
+      const [red, green, blue] = colors[level(order[row], order[column])];
       image.data[at] = red;
       image.data[at + 1] = green;
       image.data[at + 2] = blue;
@@ -81,7 +81,7 @@ function matrixHead(route, matrix) {
         event.preventDefault();
         leave(up);
       } }, name)),
-      make("h2", { id: "matrix-title", tabindex: "-1" }, "Which units go together"),
+      make("h2", { id: "matrix-title", tabindex: "-1" }, "Correlations between units"),
       make("p", { class: "quiet" }, about ?? "")),
     choices("Order", [[false, "By likeness"], [true, "By number"]], matrixView.byNumber, (byNumber) => {
       matrixView.byNumber = byNumber;
@@ -93,7 +93,7 @@ function matrixHead(route, matrix) {
 
 function matrixCanvas() {
   const canvas = make("canvas", { id: "matrix-canvas", role: "img",
-    "aria-label": "Correlation of each unit with each; the arrows move the mark" });
+    "aria-label": "Correlation of every pair of units; the arrow keys move the mark" });
   canvas.addEventListener("pointermove", (event) => {
     const pair = pairAt(canvas, event);
     if (pair.join() === matrixView.pointed?.join()) return;
@@ -144,13 +144,13 @@ function drawMatrix() {
   }
 }
 
-function matrixLegend({ colours, zero, steps, none, r, order }) {
-  const stops = Array.from({ length: 41 }, (_, at) => colours[zero - steps + (at * steps) / 20]);
+function matrixLegend({ colors, zero, steps, none, r, order }) {
+  const stops = Array.from({ length: 41 }, (_, at) => colors[zero - steps + (at * steps) / 20]);
   const bar = make("span", { class: "scale" });
   bar.style.background = `linear-gradient(to right, ${stops.map((one) => `rgb(${one})`).join()})`;
   const still = order.filter((unit) => r(unit, unit) === null).length;
   const chip = make("span", { class: "chip" });
-  chip.style.background = `rgb(${colours[none]})`;
+  chip.style.background = `rgb(${colors[none]})`;
   return make("figcaption", { class: "legend" }, "−1", bar, "+1",
     still ? make("span", { class: "still" }, chip, `${amount(still)} never ${still === 1 ? "changes" : "change"}`) : null);
 }
@@ -213,10 +213,10 @@ function unitRelatives({ layer, place, query }, { together, apart }) {
     made.forEach(({ fill }) => fill());
     return make("div", {}, make("h3", {}, title), make("div", { class: "relatives" }, ...made.map(({ card }) => card)));
   };
-  return make("section", { class: "relations", "aria-label": "Units that go with it" },
+  return make("section", { class: "relations", "aria-label": "Correlated units" },
     row("Goes with", together), row("Goes against", apart),
     index.layers[layer].correlation
-      ? make("p", { class: "quiet" }, link({ layer, matrix: true, marked: unit }, {}, "Which units of the layer go together"))
+      ? make("p", { class: "quiet" }, link({ layer, matrix: true, marked: unit }, {}, "All correlations of the layer"))
       : null);
 }
 

@@ -6,27 +6,27 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const KINDS = {
   best_X: {
     title: "About gray",
-    about: "Without the mean: mid-gray is zero, where nothing was changed (best_X).",
+    about: "Without the mean: mid-gray is zero (best_X).",
   },
   best_Xpm: {
     title: "With mean",
-    about: "As the net is given it, the mean added (best_Xpm).",
+    about: "With the mean added, as the net's input looks (best_Xpm).",
   },
   max_im: {
     title: "Top images",
-    about: "Images of a data set to which the unit answered most, cut to what it sees.",
+    about: "The images of a dataset that excite the unit most, cropped to what it sees.",
   },
   max_deconv: {
     title: "Deconv",
-    about: "What in those images made the unit answer, by deconvolution.",
+    about: "What in those images excites the unit, by deconvolution.",
   },
   max_gradient: {
     title: "Gradient",
-    about: "What in those images would make it answer more or less, by its gradient.",
+    about: "What in those images would excite the unit more or less, by its gradient.",
   },
   max_guided: {
     title: "Guided",
-    about: "What in those images made the unit answer, by guided backpropagation.",
+    about: "What in those images excites the unit, by guided backpropagation.",
   },
 };
 

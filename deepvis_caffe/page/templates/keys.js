@@ -5,17 +5,17 @@ const KEYS = [
   { keys: ["/"], in: ["list", "unit", "matrix"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
   { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move among the units", run: moveInGrid },
   { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // it is a link: the browser does
-  { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "From the search to its first unit", run: () => grid.focus(0) },
+  { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "Go to the first unit found", run: () => grid.focus(0) },
   { keys: ["ArrowLeft", "ArrowRight"], in: ["unit"], says: "Previous or next unit", run: turnUnit },
-  { keys: ["Enter"], in: ["unit"], says: "Enlarge the picture; the first one where none is chosen", run: enlarge },
+  { keys: ["Enter"], in: ["unit"], says: "Enlarge the chosen picture, or the first one", run: enlarge },
   { keys: ["ArrowLeft", "ArrowRight"], in: ["picture"], says: "Previous or next picture", run: (event) => turnPicture(direction(event)) },
-  { keys: ["x"], in: ["list", "unit", "picture"], says: "Another kind of pictures", run: nextKind },
+  { keys: ["x"], in: ["list", "unit", "picture"], says: "Next kind of picture", run: nextKind },
   { keys: ["w"], in: ["unit", "picture"], says: "What the unit sees, or the whole image", run: () => setOption("whole", !options.whole) },
-  { keys: ["c"], in: ["unit", "picture"], says: "Contrast about gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
+  { keys: ["c"], in: ["unit", "picture"], says: "Contrast around gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
   { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["matrix"], says: "Move the mark in the matrix", run: moveMark },
   { keys: ["Enter"], in: ["matrix"], says: "Open the marked unit", run: openMarked },
   { keys: ["[", "]"], in: ["list", "unit", "matrix"], says: "Previous or next layer", run: turnLayer },
-  { keys: ["Escape"], in: ["list", "unit", "picture", "typing", "matrix"], says: "Close, and back up; end the search", run: goUp },
+  { keys: ["Escape"], in: ["list", "unit", "picture", "typing", "matrix"], says: "Close, go back, or end the search", run: goUp },
   { keys: ["?"], in: ["list", "unit", "picture", "matrix"], says: "This help", run: () => byId("help").showModal() },
 ];
 

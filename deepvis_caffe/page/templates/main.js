@@ -31,7 +31,7 @@ function show() {
     if (!before.matrix || before.layer !== current.layer) {
       scrollTo(0, 0);
       byId("matrix-title")?.focus({ preventScroll: true });
-      say(`${index.layers[current.layer].name}, which units go together`);
+      say(`${index.layers[current.layer].name}, correlations between units`);
     }
   } else {
     showList(before);
@@ -42,7 +42,7 @@ function show() {
 }
 
 function titleOf({ layer, place, query, matrix }) {
-  const about = matrix ? `which units go together · ${index.layers[layer].name}` : place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
+  const about = matrix ? `correlations between units · ${index.layers[layer].name}` : place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
     : query ? `${query} · search` : index.layers[layer].name;
   return `${about} · ${byId("home").textContent}`;
 }
@@ -65,10 +65,10 @@ function showList(before) {
   const found = `${amount(items.length)}${of} ${items.length === 1 && !of ? "unit" : "units"}`;
   byId("list-about").replaceChildren(found, ...(whole && !query
     ? [" · ", make("a", { href: wholeLayerAddress(layer), target: "_blank" }, "the layer in one picture")] : []),
-    ...(correlation && !query ? [" · ", link({ layer, matrix: true }, {}, "which units go together")] : []));
+    ...(correlation && !query ? [" · ", link({ layer, matrix: true }, {}, "correlations between units")] : []));
   byId("list").classList.toggle("of-many", query !== "");
   byId("nothing").hidden = items.length > 0;
-  byId("nothing").textContent = `No unit's number, label or layer fits “${query}”.`;
+  byId("nothing").textContent = `No unit number, label or layer matches “${query}”.`;
   showKinds(items, kind);
   if (listed !== `${list} ${kind}`) {
     const to = (one, place) => ({ layer: one, place, query });
@@ -168,7 +168,7 @@ function complain(error) {
 function start() {
   const units = index.layers.reduce((sum, layer) => sum + layer.units.length, 0);
   const layers = index.layers.length;
-  byId("about").textContent = `${amount(units)} ${units === 1 ? "unit" : "units"} of ${layers} ${layers === 1 ? "layer" : "layers"}: what each one answers to most.`;
+  byId("about").textContent = `${amount(units)} ${units === 1 ? "unit" : "units"} of ${layers} ${layers === 1 ? "layer" : "layers"}: what excites each one most.`;
   byId("home").addEventListener("click", (event) => {
     event.preventDefault();
     enter({ layer: 0 });

@@ -8,7 +8,7 @@ function unitRecord(runs, made) {
   const picture = chart(known);
   const record = make("aside", { class: "record", "aria-label": "How they were made" },
     make("h3", {}, "Activation, step by step"),
-    picture ?? make("p", { class: "quiet" }, "No step was run."),
+    picture ?? make("p", { class: "quiet" }, "No steps were run."),
     ...everyNote(known),
     runTable(known),
     ...madeLists(known, made));
@@ -45,7 +45,7 @@ function runTable(runs) {
 
 function onTop(run) {
   return run.top === null
-    ? "The unit never was the highest of its layer."
+    ? "The unit was never the highest of its layer."
     : `The unit was the highest of its layer at step ${run.top} for the first time.`;
 }
 

@@ -2,10 +2,10 @@
 
 function unitStatistics(route, known) {
   const { images, counts, alike } = known;
-  return make("aside", { class: "record statistics", "aria-label": "Over a data set" },
+  return make("aside", { class: "record statistics", "aria-label": "Over a dataset" },
     make("h3", {}, `Over ${amount(images)} ${images === 1 ? "image" : "images"}`),
     counts.length ? histogram(known) : null,
-    known.dead ? make("p", { class: "dead" }, "Dead: it is above 0 in none of them.") : null,
+    known.dead ? make("p", { class: "dead" }, "Dead: it is above 0 for none of the images.") : null,
     make("dl", {},
       ...fact("mean ± spread", `${figure(known.mean)} ± ${figure(known.deviation)}`),
       ...fact("strongest", figure(known.highest)),
@@ -26,7 +26,7 @@ function histogram({ counts, edges }) {
     style: `height: ${count ? Math.max(2, (100 * count) / most) : 0}%`,
   });
   return make("figure", {},
-    make("div", { class: "bars", role: "img", "aria-label": "Images by its strongest activation" },
+    make("div", { class: "bars", role: "img", "aria-label": "Number of images by the unit's strongest activation" },
       ...counts.map((count, place) => make("span", { class: "bin" }, bar(count, place)))),
     make("div", { class: "ends" },
       make("span", {}, edges[0] === null ? "" : figure(edges[0])),

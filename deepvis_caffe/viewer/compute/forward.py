@@ -8,16 +8,14 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.compute.request import Request, Result
 from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
-
-Floats = NDArray[np.float32]
 
 
 class Compute:
@@ -64,7 +62,7 @@ class Compute:
         source = self._entries[request.source[0]] if request.source else None
         wanted = [entry.name, *([self._scores] if request.scores and self._scores else [])]
         if source:
-            wanted.append(net.model.graph.seed(source.layer).blob)
+            wanted.append(source.name)
         self._read(frame, request, wanted)
         back, diffs = None, None
         if request.source and request.back != "off":
@@ -111,11 +109,11 @@ class Compute:
         if (source, mode) != self._sent:
             self._sent, self._diffs = (source, mode), {}
         if any(name not in self._diffs for name in blobs):
-            layer, unit = self._entries[source[0]].layer, source[1]
-            values = self._values[self._net.model.graph.seed(layer).blob]
+            entry, unit = self._entries[source[0]], source[1]
+            values = self._values[entry.name]
             maps = as_maps(values)
             one = np.zeros_like(maps)
             one[unit] = maps[unit]
             diff = as_values(one, values.shape)
-            self._diffs |= self._net.backward(layer, diff, mode, blobs)
+            self._diffs |= self._net.backward(entry.layer, diff, mode, blobs)
         return self._diffs

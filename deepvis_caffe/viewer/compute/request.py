@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

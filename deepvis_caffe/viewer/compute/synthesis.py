@@ -17,15 +17,19 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import cell_of, montage
 from deepvis_caffe.image import read_image
-from deepvis_caffe.jobs.optimize import about_run, recipe, seen_window, write_result
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import (
+    Ascents,
+    TargetLayer,
+    recipe,
+    record_fields,
+    write_result,
+)
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Step, optimize
-from deepvis_caffe.optimizer.batching import unit_shape
-from deepvis_caffe.optimizer.dead_relus import unit_below
-from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
+from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
-from deepvis_caffe.results.records import Record
-from deepvis_caffe.results.store import Box, ResultStore
+from deepvis_caffe.results.records import Box, Record
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry
 
@@ -66,11 +70,15 @@ class _Plan:
     layer: str
     unit: int
     todo: list[int] = field(default_factory=list)
-    count: int = 1
-    sees: Box | None = None
+    target: TargetLayer | None = None  # None where the layer or the unit cannot be optimized
     found: bool = False
     keeps: bool = True  # whether results are written
     note: str = ""
+
+    @property
+    def receptive_field(self) -> Box | None:
+        """The part of the image that the unit sees, if that is known."""
+        return self.target.receptive_field if self.target else None
 
 
 class Synthesis:
@@ -91,11 +99,12 @@ class Synthesis:
 
     def __init__(self, net: Net, library: Library, making: Making) -> None:
         self._net, self._library, self._making = net, library, making
-        self._store = ResultStore(library.folder)
+        self._job = Job(net, library.folder, labels=making.labels)
+        self._store = self._job.store
         self._seeds = list(range(making.seeds))
+        self._ascents = Ascents(making.params, self._seeds)
         self._wanted: Key | None = None
         self._plans: dict[Key, _Plan] = {}
-        self._made_by: Record | None = None
 
     def want(self, entry: Entry | None, unit: int = 0) -> None:
         """Say whose images are wanted now, from any thread; None for nobody's."""
@@ -161,10 +170,9 @@ class Synthesis:
 
     def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
         """Everything still to be made; the error of a layer or unit that cannot be climbed."""
-        shape = unit_shape(self._net, layer)
-        check_units([unit], shape, layer)
-        sees = seen_window(self._net, layer, shape, "center")
-        return _Plan(layer, unit, list(seeds), (shape or (1,))[0], sees)
+        target = TargetLayer.of(self._net, layer)
+        target.check([unit])
+        return _Plan(layer, unit, list(seeds), target)
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
         """Leave out what is on disk; by others, then all of it."""
@@ -185,7 +193,7 @@ class Synthesis:
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
         """Climb the unit below the ReLU that silences this one; whether there is one."""
-        below = unit_below(self._net, plan.layer, plan.unit)
+        below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
         whole = self._making.params.diversity > 0
@@ -213,7 +221,7 @@ class Synthesis:
             seeds,
             self._making.params,
             batch_size=len(seeds),
-            watch=_Shown(self._library, key, plan.sees),
+            watch=_Shown(self._library, key, plan.receptive_field),
             cancel=stops,
         )
         if any(result.stop == "cancelled" for result in results):
@@ -228,51 +236,52 @@ class Synthesis:
                 plan.note = "" if plan.found else SILENT
             else:
                 plan.found = True
-                picture = cell_of(result.symmetric_picture(), plan.sees, result.window)
+                picture = cell_of(result.symmetric_picture(), plan.receptive_field, result.window)
                 self._library.add(*key, result.seed, picture)
                 self._keep(plan, result)
 
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
         """Write an image, and the montage once all are there."""
         store, layer, unit = self._store, plan.layer, plan.unit
-        finished = partial(store.finished, layer, unit, self._seeds, self._recipe())
-        if not plan.keeps or (result is None and finished()):
+        if not plan.keeps or plan.target is None:
             return
-        about = about_run(
-            self._net, self._making.labels, unit, plan.count, plan.sees, self._recipe()
-        )
+        own_recipe = self._recipe(plan)
+        finished = partial(store.finished, layer, unit, self._seeds, own_recipe)
+        if result is None and finished():
+            return
+        fields = record_fields(self._job, plan.target, unit, own_recipe)
         try:
-            store.claim(layer, [unit], [result.seed] if result else [], self._recipe())
+            store.claim(layer, [unit], [result.seed] if result else [], own_recipe)
             if result and not self._has(plan, [result.seed]):
-                write_result(store, result, about)
+                write_result(store, result, fields)
             if self._has(plan, self._seeds) and not finished():
-                store.write_montage(layer, unit, self._seeds, about)
+                store.write_montage(layer, unit, self._seeds, fields)
         except DeepVisError as error:
             plan.keeps, plan.note = False, f"shown, not kept: {_words(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
-        made_by = self._recipe()
-        return all(self._store.has_run(plan.layer, plan.unit, seed, made_by) for seed in seeds)
+        own_recipe = self._recipe(plan)
+        return all(self._store.has_run(plan.layer, plan.unit, seed, own_recipe) for seed in seeds)
 
-    def _recipe(self) -> Record:
-        if self._made_by is None:  # it takes a digest of all weights
-            self._made_by = recipe(self._net, self._making.params, "center", seeds=self._seeds)
-        return self._made_by
+    def _recipe(self, plan: _Plan) -> Record:
+        assert plan.target is not None
+        return recipe(self._job, plan.target, self._ascents)
 
 
 class _Shown:
     """Shows an ascent's images in the library, a few times a second."""
 
-    def __init__(self, library: Library, key: Key, sees: Box | None) -> None:
-        self._library, self._key, self._sees = library, key, sees
+    def __init__(self, library: Library, key: Key, receptive_field: Box | None) -> None:
+        self._library, self._key, self._receptive_field = library, key, receptive_field
         self._next = 0.0
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Snapshot) -> None:
         now = time.monotonic()
         if step.step == 0 or now < self._next:  # the first is noise
             return
         self._next = now + SHOW_EVERY
-        cells = [cell_of(one, self._sees, step.window) for one in step.pictures(symmetric=True)]
+        pictures = step.pictures(symmetric=True)
+        cells = [cell_of(one, self._receptive_field, step.window) for one in pictures]
         picture = cells[0] if len(cells) == 1 else montage(cells)
         self._library.tell(*self._key, picture, (step.step + 1) / step.steps)
 

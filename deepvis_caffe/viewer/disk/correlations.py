@@ -17,12 +17,11 @@ from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.results.layer_files import Stamp, stamp_of
+from deepvis_caffe.results.layout import scan_path
 from deepvis_caffe.results.scan_file import read_moments, read_scan
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.compute.threads import Background
 from deepvis_caffe.viewer.state.catalogue import Entry
-
-SCAN = Path("dataset", "scan.npz")  # in the results folder, where `deepvis top-images` has it
 
 
 class ScanReader:
@@ -35,7 +34,7 @@ class ScanReader:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / SCAN
+        self._path = scan_path(folder)
         self._stamp: Stamp | None = None
         self._scan: Scan | None = None
 
@@ -111,7 +110,7 @@ class Correlations:
     """
 
     def __init__(self, folder: Path, changed: Callable[[], None] = lambda: None) -> None:
-        self._path = folder / SCAN
+        self._path = scan_path(folder)
         self._changed = changed
         self._thread = Background("correlation", self._run)
         self._news = self._thread.news

@@ -19,6 +19,7 @@ from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
 from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.results import layout
 from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
 from deepvis_caffe.viewer.cache import Recent
@@ -50,7 +51,7 @@ class _Unit:
 
     optimized: Mapping[int, Picture] = field(default_factory=dict)  # by seed
     single: Mapping[str, Picture] = field(default_factory=dict)
-    record: TopRecord | None = None  # of the images in "max_im"
+    record: TopRecord | None = None  # of the top images
     statistics: UnitStatistics | None = None
     stamp: Stamp | None = None
 
@@ -223,8 +224,8 @@ class Library:
         working = self._working if self._working and self._working[0] == key else None
         return UnitPictures(
             optimized=tuple(pictures[seed] for seed in sorted(pictures)),
-            top=disk.single.get("max_im"),
-            deconv=disk.single.get("max_deconv"),
+            top=disk.single.get(layout.TOP_IMAGES),
+            deconv=disk.single.get(layout.DECONV),
             working=working[1] if working else None,
             progress=working[2] if working else 0.0,
             note=self._notes.get(key, ""),
@@ -292,11 +293,15 @@ class Library:
         runs = {seed: self._try(read_run, one, folder.names) for seed, one in files.runs.items()}
         single = {what: self._try(read_image, path) for what, path in files.single.items()}
         optimized = {seed: one for seed, one in runs.items() if one is not None}
-        montage = single.get("montage")
+        montage = single.get(layout.MONTAGE)
         if not optimized and montage is not None:
             optimized[MONTAGE] = montage
-        found = {what: one for what, one in single.items() if one is not None and what != "montage"}
-        record = read_top_record(files.single["max_im"]) if "max_im" in found else None
+        found = {
+            what: one for what, one in single.items() if one is not None and what != layout.MONTAGE
+        }
+        record = (
+            read_top_record(files.single[layout.TOP_IMAGES]) if layout.TOP_IMAGES in found else None
+        )
         if record is not None and record.layer not in folder.names:  # of the same folder name
             found, record = {}, None
         statistics = self._scan.unit(folder.names, entry.units, unit)

@@ -18,6 +18,7 @@ from deepvis_caffe.results.layer_files import (
     read_sprite,
     stamp_of,
 )
+from deepvis_caffe.results.layout import MONTAGE, record_of
 from deepvis_caffe.viewer.state.catalogue import Entry
 
 log = logging.getLogger(__name__)
@@ -111,14 +112,14 @@ class LayerPatterns:
     def _picture(self, files: UnitFiles) -> Picture:
         for pictures in files.runs.values():
             return read_run(pictures, self._folder.names)
-        return read_image(files.single["montage"])  # whatever is in it, small
+        return read_image(files.single[MONTAGE])  # whatever is in it, small
 
     def _look_at_sprite(self, files: LayerFiles) -> bool:
         path = files.sprite
         # Its record, too: it is written last.
         source: Source | None = None
         if path is not None:
-            source = path, stamp_of(path.with_suffix(".json")) or stamp_of(path)
+            source = path, stamp_of(record_of(path)) or stamp_of(path)
         if source == self._sprite or (source is not None and source in self._broken):
             return False
         old, self._sprite = self._sprite, None

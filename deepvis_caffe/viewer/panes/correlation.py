@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.correlation import Correlation
-from deepvis_caffe.figures.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
+from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width, wrapped
 from deepvis_caffe.viewer.cache import ByIdentity
@@ -204,7 +204,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
     square, row = places.matrix, places.row
     put(canvas, picture_of(found, view.state.by_number, square.width), square.top, square.left)
     levels = _row_levels(view, found, row.width)
-    put(canvas, np.repeat(colours()[levels][np.newaxis], row.height, axis=0), row.top, row.left)
+    put(canvas, np.repeat(colors()[levels][np.newaxis], row.height, axis=0), row.top, row.left)
     _mark(canvas, view, found, places)
     _draw_legend(canvas, found, places.legend, size)
     if places.partners is not None:
@@ -266,7 +266,7 @@ def _picture(found: Correlation, by_number: bool, side: int) -> Picture:
     values, units = found.values[np.ix_(order, order)], len(order)
     if units <= side:  # squares: the unit whose place has the pixel's middle
         levels, index = levels_of(values), _index(np.arange(side), side, units)
-        return colours()[levels[np.ix_(index, index)]]
+        return colors()[levels[np.ix_(index, index)]]
     import cv2
 
     # Averaged before anything is rounded, and over those pairs that have an r.
@@ -277,7 +277,7 @@ def _picture(found: Correlation, by_number: bool, side: int) -> Picture:
     ]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(small[1] > 0, small[0] / small[1], np.nan)
-    return colours()[levels_of(mean)]
+    return colors()[levels_of(mean)]
 
 
 def _order(found: Correlation, by_number: bool) -> NDArray[np.intp]:
@@ -333,7 +333,7 @@ def _mark(canvas: Picture, view: View, found: Correlation, places: Places) -> No
 
 
 def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> None:
-    """The colours from -1 to 1, and that of units without an r where there are some."""
+    """The colors from -1 to 1, and that of units without an r where there are some."""
     small, still = size - 1, int(found.still.sum())
     words = f"{still} never change{'s' if still == 1 else ''}" if still else ""
     taken = text_width(words, small) + 2 * size if still else 0
@@ -342,14 +342,14 @@ def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> 
     bar = Rect(room.top + room.height // 2 - 4, room.left + ends[0], 8, max(1, wide))
     write_middle(canvas, "−1", room, small, SOFT, "left")
     levels = np.rint(np.linspace(ZERO - STEPS, ZERO + STEPS, bar.width)).astype(int)
-    put(canvas, np.repeat(colours()[levels][np.newaxis], bar.height, axis=0), bar.top, bar.left)
+    put(canvas, np.repeat(colors()[levels][np.newaxis], bar.height, axis=0), bar.top, bar.left)
     write_middle(
         canvas, "+1", room._replace(left=bar.right + 6, width=ends[1]), small, SOFT, "left"
     )
     left = bar.right + ends[1] + size
     if still and left + size + text_width(words, small) <= room.right:
         chip = Rect(bar.top, left, 8, size - 4)
-        r, g, b = colours()[NONE].tolist()
+        r, g, b = colors()[NONE].tolist()
         fill(canvas, chip, (r, g, b))
         rest = room._replace(left=chip.right + 6, width=room.right - chip.right - 6)
         write_middle(canvas, words, rest, small, SOFT, "left")

@@ -6,9 +6,8 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.text import text_width
-from deepvis_caffe.viewer.compute.request import Floats
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     FAINT,

@@ -6,8 +6,7 @@ import numpy as np
 
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.figures.saliency import heat, overlay, show_diff
-from deepvis_caffe.image import Picture, resize_image
-from deepvis_caffe.viewer.compute.request import Floats
+from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN
 from deepvis_caffe.viewer.panes.maps import input_diff
 from deepvis_caffe.viewer.state.view import View

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.request import Floats
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,

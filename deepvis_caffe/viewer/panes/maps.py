@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.image import Floats
 from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.compute.request import Result
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State
 from deepvis_caffe.viewer.state.view import View
 
-Floats = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 
 ROOT = 0.5  # exponent of diffs, before the boost's: a few are far larger than all others

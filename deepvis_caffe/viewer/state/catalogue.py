@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.image import Floats
+from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.labels import Labels, label_of
 
-Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 NOT_SHOWN = ("Input", "DummyData", "Split")
@@ -29,8 +28,8 @@ class Entry:
     name
         The blob's.
     layer
-        What a backward pass or an ascent of it starts at: the layer that writes the blob first, so
-        that a ReLU in place is above; or the blob, where that layer has several tops.
+        The name that a backward pass from it or an ascent of it takes: that of the layer that
+        writes the blob first; or the blob's, where that layer has several tops.
     type
         That layer's.
     shape
@@ -71,9 +70,8 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
             continue
         shape = shapes[final]
         units, map_size = layout_of(shape)
-        entries.append(
-            Entry(blob, _climbed(graph, writer, blob), writer.type, shape, units, map_size)
-        )
+        layer = writer.name if len(writer.tops) == 1 else blob
+        entries.append(Entry(blob, layer, writer.type, shape, units, map_size))
     if not entries:
         raise EngineError(f"net {graph.name!r} has no layers to show")
     return tuple(entries)
@@ -136,7 +134,3 @@ def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
         found = net.forward(zeros, blobs=[value.blob for value in unknown])
         known |= {value: found[value.blob].shape for value in unknown}
     return known
-
-
-def _climbed(graph: Graph, writer: Layer, blob: str) -> str:
-    return writer.name if graph.seed(blob).blob == blob and len(writer.tops) == 1 else blob

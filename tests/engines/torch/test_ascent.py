@@ -80,13 +80,13 @@ def test_the_ascent_equals_forward_and_backward(
     tmp_path: Path, text: str, name: str, mode: str
 ) -> None:
     net = load_text("torch", tmp_path, text)
-    x, value = noise(3, 2, 8, 9), net.model.graph.seed(name)
+    x, value = noise(3, 2, 8, 9), net.model.graph.gradient_start(name)
     final = net.forward(x, [value.blob])[value.blob]
     dy = noise(3, *net.shapes[value][1:], seed=4)
     dx = net.backward(name, dy, mode)["data"]
     for _ in range(2):
         top = net.evaluate(torch.tensor(x), name)
-        if net.model.graph.final(value.blob) == value:
+        if net.model.graph.blobs[value.blob] == value:
             np.testing.assert_allclose(top, final, rtol=1e-5, atol=1e-5)
         given = torch.tensor(dy)
         np.testing.assert_allclose(net.input_gradient(given, mode), dx, atol=1e-4)

@@ -9,7 +9,7 @@ import pytest
 from helpers.small_model import LABELS, write_model
 
 import deepvis_caffe as dv
-from deepvis_caffe.attribution.backward import unit_diff
+from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer.compute.forward import Compute
@@ -74,7 +74,7 @@ def test_the_pass_starts_from_the_unit_s_own_activations(
     result = Compute(net, scene)(frame(), request_of(asked, scene))
     name = ("conv/1", "fc")[layer]
     values = net.forward(net.preprocessor(frame().picture)[None], blobs=[name])[name]
-    expected, _ = unit_diff(net, values, name, unit, mode)
+    expected, _ = saliency_map(net, values, name, unit, mode)
     assert np.abs(expected).max() > 0
     np.testing.assert_array_equal(result.back, expected)
     only = np.zeros_like(result.maps)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from helpers import small_model
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
+from helpers.jobs import make_layer
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.jobs.optimize import make_layer
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute import synthesis as synthesis_module

@@ -9,7 +9,7 @@ import pytest
 from helpers.pane_views import entry, has, scene, view_of
 
 from deepvis_caffe.dataset.correlation import Correlation
-from deepvis_caffe.figures.correlation_colours import STILL, colours, levels_of
+from deepvis_caffe.figures.correlation_colors import STILL, colors, levels_of
 from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes import correlation as partners
 from deepvis_caffe.viewer.panes.colors import ACCENT, EMPTY
@@ -50,7 +50,7 @@ def expected_matrix(order: tuple[int, ...], side: int) -> np.ndarray:
         for x in range(side):
             row, column = (order[int((at + 0.5) / side * units)] for at in (y, x))
             r = VALUES[row, column]
-            made[y, x] = STILL if np.isnan(r) else colours()[101 + round(100 * float(r))]
+            made[y, x] = STILL if np.isnan(r) else colors()[101 + round(100 * float(r))]
     return made
 
 
@@ -66,11 +66,11 @@ def test_every_pixel_of_four_units(by_number: bool) -> None:
     assert lines.tolist() == [rows[0] - 1, rows[-1] + 1], "beside the selected row, not on it"
     expected[lines] = expected[:, lines] = ACCENT
     np.testing.assert_array_equal(part, expected)
-    # The row once more, below: the colours of 2 with each.
+    # The row once more, below: the colors of 2 with each.
     row = correlation.places_of(ROOM, LETTERS).row
     middles = [row.left + (2 * place + 1) * row.width // 8 for place in range(4)]
     levels = [levels_of(VALUES[2, unit]) for unit in order]
-    np.testing.assert_array_equal(made[row.top + 2, middles], colours()[levels])
+    np.testing.assert_array_equal(made[row.top + 2, middles], colors()[levels])
 
 
 def test_more_units_than_pixels_are_averaged_over_pairs_that_have_an_r() -> None:
@@ -85,7 +85,7 @@ def test_more_units_than_pixels_are_averaged_over_pairs_that_have_an_r() -> None
     for row, column in np.ndindex(3, 3):
         r = means[row][column]
         level = 0 if np.isnan(r) else 101 + round(100 * r)
-        assert tuple(got[row, column]) == tuple(colours()[level]), (row, column)
+        assert tuple(got[row, column]) == tuple(colors()[level]), (row, column)
     assert correlation.picture_of(found, False, 3) is got, "made once"
     assert correlation.picture_of(found, True, 3) is not got
 
@@ -138,7 +138,7 @@ def test_of_columns_that_share_a_pixel_the_row_shows_the_strongest() -> None:
         hit = PANE.hit(view, *SIZE, row.top, row.left + x)
         assert hit is not None
         assert hit.index == best
-        color = colours()[levels_of(values[17, best])]
+        color = colors()[levels_of(values[17, best])]
         assert tuple(made[row.top + 1, row.left + x]) == tuple(color)
 
 

@@ -16,7 +16,7 @@ from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
-from deepvis_caffe.model.sliding_window import Window, convolution_window
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 
 Size = tuple[int, ...]
 InputGradient = Callable[[Tensor, Size], Tensor]
@@ -157,7 +157,9 @@ class Correlation:
         As of a convolution.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, window: Window, group: int = 1) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, window: SlidingWindow, group: int = 1
+    ) -> None:
         self.weight, self._bias = weight, bias
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
@@ -198,12 +200,12 @@ class Deconvolution(_Filters):
         return self.each(lambda x: transpose(x, *options), bottoms)
 
 
-def _input_gradient(weight: Tensor, window: Window, group: int) -> InputGradient:
+def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputGradient:
     """``(dy, size of the bottom) -> dx`` for a convolution over images, the fastest way."""
     weight = weight.detach()
     margin = tuple(e - 1 - p for e, p in zip(window.extent, window.pad, strict=True))
     if window.stride == (1, 1) and min(margin) >= 0:
-        back = Window(window.kernel, (1, 1), margin, window.dilation)
+        back = SlidingWindow(window.kernel, (1, 1), margin, window.dilation)
         turned = Correlation(_turned(weight, group), None, back, group)
         return lambda dy, size: turned(dy)
     plain = group == 1 and window.dilation == (1, 1)
@@ -231,7 +233,7 @@ def _turned(weight: Tensor, group: int) -> Tensor:
     return turned.flip(2, 3).contiguous(memory_format=memory_format(weight.device))
 
 
-def _gradient_by_phases(weight: Tensor, window: Window) -> InputGradient:
+def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
     """The gradient of a strided convolution as a plain one that makes each phase a channel.
 
     Pixel s * q + r of the bottom gets, through tap s * t + r of the kernel, from position q - t of
@@ -245,7 +247,7 @@ def _gradient_by_phases(weight: Tensor, window: Window) -> InputGradient:
     split = whole.reshape(outputs, channels, taps[0], rows, taps[1], columns).flip(2, 4)
     phases = split.permute(1, 3, 5, 0, 2, 4).reshape(-1, outputs, *taps)
     phases = phases.contiguous(memory_format=memory_format(weight.device))
-    back = Window(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
+    back = SlidingWindow(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
     correlate = Correlation(phases, None, back)
     top, left = window.pad
 

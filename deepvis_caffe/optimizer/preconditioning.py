@@ -1,9 +1,13 @@
-"""Preconditioners: ``gradient -> direction``, where to step instead of straight up the gradient.
+"""Preconditioning: ``gradient (N, C, H, W) -> direction``, the step's direction.
 
-Olah et al. 2017, "Feature Visualization", optimize a picture's Fourier coefficients in decorrelated
-colours, ``x = A z``, scaled so that coarse structure moves as easily as fine. Steepest ascent in z
-moves x by ``A A^T`` times the gradient in x. So the parameterization is that matrix, symmetric and
-positive: x stays a picture, and every operator that knows pictures goes on working.
+Olah et al. 2017, "Feature Visualization", optimize an image's Fourier coefficients in decorrelated
+colors, ``x = A z``, scaled such that coarse structure changes as easily as fine structure. Steepest
+ascent in z moves x by ``A A^T g``, where g is the gradient in x. So we multiply the gradient by
+that symmetric positive matrix and keep x an image, on which every regularizer still works. The
+matrix is the product of two:
+
+    Fourier    multiply frequency f by ``f ** -fourier``
+    color      multiply the channels of each pixel by the covariance of photographs' colors
 """
 
 from __future__ import annotations
@@ -18,20 +22,18 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.optimizer.params import AscentParams
 
-Direction = Callable[[Any], Any]
+Preconditioner = Callable[[Any], Any]
 
-# How R, G and B of photographs come from three uncorrelated signals (rows R, G, B): the square root
-# of their covariance over ImageNet, as published with Olah et al. 2017.
+# The square root of the covariance of R, G and B over ImageNet (rows R, G, B), as published with
+# Olah et al. 2017: it makes colors of three uncorrelated signals.
 COLOR_SQRT = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-COARSEST = (
-    3  # cycles a picture; coarser structure is not eased further, or all turns black or white
-)
+COARSEST = 3  # cycles per image; amplifying still lower frequencies turns it all black or white
 
 
 def preconditioner(
     params: AscentParams, ops: ArrayOps, swap: Sequence[int], height: int, width: int
-) -> Direction:
-    """The direction that `params` asks for; the gradient itself where it asks for none.
+) -> Preconditioner:
+    """The preconditioner that `params` asks for; the identity where it asks for none.
 
     Parameters
     ----------
@@ -40,17 +42,17 @@ def preconditioner(
     ops
         Operations of the engine's arrays.
     swap
-        Which of R, G, B each input channel holds. Inputs that have not three channels have no
-        colours to decorrelate.
+        Which of R, G, B each input channel holds. Only inputs of three channels have colors to
+        decorrelate.
     height, width
-        Of the picture.
+        Of the image.
 
     Returns
     -------
     callable
         Maps gradients (N, C, H, W) to directions of that shape, float32.
     """
-    parts: list[Direction] = []
+    parts: list[Preconditioner] = []
     if params.fourier:
         gain = ops.asarray(spectrum(*padded(height, width), params.fourier))
         parts.append(lambda g: filtered(ops, g, gain))
@@ -61,12 +63,12 @@ def preconditioner(
 
 
 def spectrum(height: int, width: int, power: float) -> NDArray[np.float64]:
-    """How far each frequency moves, ``f ** -power``, mean 1 over them all.
+    """The gain of each frequency, ``f ** -power``, scaled to a mean of 1.
 
     Parameters
     ----------
     power
-        1 is the gain of Olah et al. once z is weighted by ``sqrt(1 / f)``, 2 theirs by ``1 / f``.
+        2 corresponds to the weights ``1 / f`` of Olah et al., 1 to ``sqrt(1 / f)``.
 
     Returns
     -------
@@ -79,14 +81,14 @@ def spectrum(height: int, width: int, power: float) -> NDArray[np.float64]:
 
 
 def padded(height: int, width: int) -> tuple[int, int]:
-    """Sizes at least these, of which a Fourier transform is fast."""
+    """The next sizes, at least these, for which a Fourier transform is fast."""
     from scipy.fft import next_fast_len
 
     return next_fast_len(height, real=True), next_fast_len(width, real=True)
 
 
 def filtered(ops: ArrayOps, images: Any, gain: Any) -> Any:
-    """`images` (N, C, H, W) with each frequency times its `gain`, as if zeros lay around them."""
+    """`images` (N, C, H, W), padded with zeros, with each frequency multiplied by its `gain`."""
     height, width = images.shape[2:]
     rows, columns = gain.shape[0], padded(height, width)[1]
     fft = ops.xp.fft
@@ -95,10 +97,9 @@ def filtered(ops: ArrayOps, images: Any, gain: Any) -> Any:
 
 
 def color_mix(swap: Sequence[int], part: float) -> NDArray[np.float64]:
-    """How much each channel moves for a gradient in another, (3, 3), in the net's own order.
+    """The color matrix, (3, 3), in the net's channel order.
 
-    The covariance of photographs' colours, mean variance 1, as far as `part`; the rest of the way
-    each channel by itself.
+    ``part * covariance + (1 - part) * identity``, the covariance scaled to a mean variance of 1.
     """
     covariance = (COLOR_SQRT @ COLOR_SQRT.T)[np.ix_(swap, swap)]
     return part * covariance / covariance.diagonal().mean() + (1 - part) * np.eye(3)

@@ -23,7 +23,7 @@ from deepvis_caffe.optimizer import (
     optimize,
     preset,
 )
-from deepvis_caffe.optimizer.preconditioner import (
+from deepvis_caffe.optimizer.preconditioning import (
     color_mix,
     padded,
     preconditioner,
@@ -34,9 +34,9 @@ from deepvis_caffe.optimizer.regularizers import (
     blur_matrix,
     diversity,
     falling_blur,
-    similarity_slope,
+    similarity_and_gradient,
     total_variation,
-    variation_slope,
+    total_variation_gradient,
 )
 from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.transforms import STREAM, affine_maps
@@ -70,7 +70,7 @@ def slow_variation(x: np.ndarray, soft: float) -> float:
 @pytest.mark.parametrize("size", [(5, 4), (1, 6), (3, 1)])
 def test_the_slope_of_total_variation(ops: ArrayOps, size: tuple[int, int]) -> None:
     x = normal(2, 2, *size, scale=3)
-    got = ops.numpy(variation_slope(ops, ops.asarray(x), 0.5))
+    got = ops.numpy(total_variation_gradient(ops, ops.asarray(x), 0.5))
     for image, slope in zip(x.reshape(4, -1), got.reshape(4, -1), strict=True):
         expected = approx_fprime(image, lambda flat: slow_variation(flat.reshape(size), 0.5), 1e-6)
         np.testing.assert_allclose(slope, expected, atol=1e-4)
@@ -107,18 +107,19 @@ def slow_similarity(x: np.ndarray, sigma: float) -> np.ndarray:
     return total / (len(x) - 1)
 
 
-def test_similarity_and_its_slope(ops: ArrayOps) -> None:
+def test_similarity_and_its_gradient(ops: ArrayOps) -> None:
     x, sigma = normal(3, 2, 5, 6) + 0.5, 0.8
     others = (1 - np.eye(3)) / 2
     args = (ops.asarray(others), *(ops.asarray(blur_matrix(size, sigma)) for size in (5, 6)))
-    similarity, slope = (ops.numpy(a) for a in similarity_slope(ops, ops.asarray(x), *args))
+    found = similarity_and_gradient(ops, ops.asarray(x), *args)
+    similarity, gradient = (ops.numpy(a) for a in found)
     np.testing.assert_allclose(similarity, slow_similarity(x, sigma), atol=1e-5)
 
     def of_first(flat: np.ndarray) -> float:
         return slow_similarity(np.concatenate([flat.reshape(1, *x.shape[1:]), x[1:]]), sigma)[0]
 
     np.testing.assert_allclose(
-        slope[0].ravel(), approx_fprime(x[0].ravel(), of_first, 1e-6), atol=1e-4
+        gradient[0].ravel(), approx_fprime(x[0].ravel(), of_first, 1e-6), atol=1e-4
     )
 
 
@@ -152,7 +153,7 @@ def test_an_image_that_is_not_finite_pulls_at_no_other(ops: ArrayOps) -> None:
 
 
 def test_a_view_is_a_turn_a_zoom_and_a_shift_about_the_middle() -> None:
-    params = AscentParams(shift=0.25, scale=0.5, rotation=30, iterations=4)
+    params = AscentParams(jitter=0.25, scale=0.5, rotation=30, iterations=4)
     draws = np.random.default_rng([STREAM, 11]).uniform(-1, 1, (4, 4))
     maps = affine_maps(params, [11], 9, 5)[:, 0]
     for (turn, zoom, down, right), affine in zip(draws, maps, strict=True):
@@ -179,7 +180,7 @@ def test_the_net_is_shown_the_view_and_its_gradient_comes_back(ops: ArrayOps) ->
     w, params = (
         normal(1, 1, 6, 5, scale=9),
         AscentParams(
-            shift=0.2, scale=0.3, rotation=40, start="uniform", rate=Constant(1), iterations=2
+            jitter=0.2, scale=0.3, rotation=40, start="uniform", rate=Constant(1), iterations=2
         ),
     )
     affine = affine_maps(params, [3], 6, 5)[0, 0]
@@ -274,7 +275,7 @@ extras = st.builds(
     blur_every=st.integers(0, 3),
     blur_end=st.sampled_from([None, 0, 0.4]),
     total_variation=st.sampled_from([0, 0.3]),
-    shift=st.sampled_from([0, 0.1]),
+    jitter=st.sampled_from([0, 0.1]),
     scale=st.sampled_from([0, 0.2]),
     rotation=st.sampled_from([0, 10]),
     octaves=st.integers(1, 3),
@@ -300,7 +301,7 @@ def test_a_batch_equals_single_runs(name: str, params: AscentParams) -> None:
 
 def test_the_same_seed_gives_the_same_picture_and_another_another(ops: ArrayOps) -> None:
     net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE, ops)
-    params = AscentParams(shift=0.2, scale=0.2, rotation=20, fourier=1, start="mean", iterations=5)
+    params = AscentParams(jitter=0.2, scale=0.2, rotation=20, fourier=1, start="mean", iterations=5)
     first, second = (optimize(net, "unit", 0, [4, 5], preset=params) for _ in range(2))
     assert first[0].image.tolist() == second[0].image.tolist()
     assert np.abs(first[0].image - first[1].image).max() > 1
@@ -309,7 +310,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_another(ops: ArrayOps)
 def test_with_views_the_last_image_is_the_result_and_is_measured_as_it_is(ops: ArrayOps) -> None:
     centers = normal(1, *SHAPE, scale=40)
     net = FakeNet(bumps(centers), 1, SHAPE, ops)
-    params = AscentParams(shift=0.4, rotation=90, iterations=9, rate=GrayLevels(70))
+    params = AscentParams(jitter=0.4, rotation=90, iterations=9, rate=GrayLevels(70))
     run = optimize(net, "unit", 0, [4], preset=params)[0]
     assert run.best_iteration == 8
     np.testing.assert_array_equal(run.image, net.seen[-1][0])
@@ -340,7 +341,7 @@ def test_diversity_keeps_a_units_images_in_one_batch(ops: ArrayOps, batch_size: 
     [
         ("blur_end", -1),
         ("total_variation", -0.1),
-        ("shift", 1),
+        ("jitter", 1),
         ("scale", -0.5),
         ("rotation", 181),
         ("octaves", 0),
@@ -382,8 +383,8 @@ def test_the_papers_presets_have_none_of_it_and_ours_is_known_by_name() -> None:
         assert set(ascent_params(number).record()) == names
     best = ascent_params("best")
     assert best == ascent_params("best", "paper") == preset("best")
-    assert best.moves
+    assert best.has_transforms
     assert best.fourier > 0
-    assert ascent_params("best", iterations=7, shift=0.0) == best.but(iterations=7, shift=0.0)
+    assert ascent_params("best", iterations=7, jitter=0.0) == best.but(iterations=7, jitter=0.0)
     with pytest.raises(UnknownNameError, match="did you mean 'best'"):
         ascent_params("bets")

@@ -1,4 +1,4 @@
-"""What to climb instead of above a ReLU."""
+"""The layers below a ReLU, where a silent unit has a gradient."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.engine_nets import conv, layer, load_text, net_text, relu
 
-from deepvis_caffe.optimizer.dead_relus import below_relus, unit_below
+from deepvis_caffe.optimizer.relu_inputs import layers_below_relus, unit_below_relu
 
 #  data - conv1 (relu) - pool1 -+- left (relu) ----+- cat - pool2 - fc - prob
 #                               +- right - leaky --+
@@ -43,7 +43,7 @@ NET = net_text(
     ],
 )
 def test_the_layers_below_the_relus(tmp_path: Path, name: str, expected: list[str]) -> None:
-    assert below_relus(load_text("torch", tmp_path, NET), name) == expected
+    assert layers_below_relus(load_text("torch", tmp_path, NET), name) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_the_layers_below_the_relus(tmp_path: Path, name: str, expected: list[st
 def test_the_unit_below_its_relu(
     tmp_path: Path, name: str, unit: int, expected: tuple[str, int] | None
 ) -> None:
-    assert unit_below(load_text("torch", tmp_path, NET), name, unit) == expected
+    assert unit_below_relu(load_text("torch", tmp_path, NET), name, unit) == expected

@@ -1,10 +1,10 @@
-"""Levels and colours of Pearson's r, by hand."""
+"""Levels and colors of Pearson's r, by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from deepvis_caffe.figures.correlation_colours import NONE, STEPS, ZERO, colours, levels_of
+from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
 
 
 def test_a_level_is_a_hundredth() -> None:
@@ -17,8 +17,8 @@ def test_a_level_is_a_hundredth() -> None:
     np.testing.assert_array_equal(levels_of(np.array([1.5, -1.5])), [201, 1])  # rounding, above 1
 
 
-def test_colours_diverge_from_black_and_what_has_no_r_is_neither() -> None:
-    table = colours().astype(int)
+def test_colors_diverge_from_black_and_what_has_no_r_is_neither() -> None:
+    table = colors().astype(int)
     assert table.shape == (202, 3)
     assert tuple(table[ZERO]) == (10, 11, 13)
     assert tuple(table[201]) == (255, 236, 184)

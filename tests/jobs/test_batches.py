@@ -14,20 +14,21 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 from helpers import small_model
+from helpers.jobs import make_layer
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError, ModelError
-from deepvis_caffe.jobs import where as elsewhere
-from deepvis_caffe.jobs.optimize import Shard, fair_batch, make_layer, run_shards
-from deepvis_caffe.jobs.where import net_maker, where_of
+from deepvis_caffe.jobs import job as job_module
+from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches
+from deepvis_caffe.jobs.job import Job, net_maker, where_of
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.settings import Settings, load_settings
 
 PARAMS = ascent_params(preset=3, iterations=6)
-SHARDS = [Shard("fc", (unit,), (0, 1), PARAMS) for unit in (2, 0)]
+BATCHES = [AscentBatch("fc", (unit,), (0, 1), PARAMS) for unit in (2, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,9 @@ def test_every_file_is_the_serial_one_byte_for_byte(
     assert seen[-1] == (54, 54)
 
 
-def test_results_are_the_optimizers(net: Net) -> None:
-    for shard, results in run_shards(net, SHARDS):
-        runs = dv.optimize(net, "fc", shard.targets, shard.seeds, preset=PARAMS)
+def test_results_are_the_optimizers(net: Net, tmp_path: Path) -> None:
+    for batch, results in run_batches(Job(net, tmp_path), BATCHES):
+        runs = dv.optimize(net, "fc", batch.targets, batch.seeds, preset=PARAMS)
         assert [(it.unit, it.seed) for it in results] == [(it.unit, it.seed) for it in runs]
         for result, run in zip(results, runs, strict=True):
             assert result.image.tobytes() == run.image.tobytes()
@@ -102,20 +103,20 @@ def test_a_worker_without_the_files_or_with_others(
     )
     where = LocalProcesses(1)
     with pytest.raises(ModelError, match="a worker's net is not the same as here"):
-        list(run_shards(net, SHARDS, where, net_maker(moved, net)))
+        list(run_batches(Job(net, tmp_path, where, net_maker(moved, net)), BATCHES))
     (tmp_path / "small.caffemodel").unlink()
     there = f"{socket.gethostname()} has no file {tmp_path / 'small.caffemodel'}: workers read"
     with pytest.raises(ModelError) as caught:
-        list(run_shards(net, SHARDS, where, net_maker(moved, net)))
+        list(run_batches(Job(net, tmp_path, where, net_maker(moved, net)), BATCHES))
     assert str(caught.value).startswith(there)
-    assert "as a worker made ready, on" in caught.value.__notes__[0]
+    assert "while a worker was starting, on" in caught.value.__notes__[0]
     with pytest.raises(ClusterError, match="give make_net"):
-        list(run_shards(net, SHARDS, where))
+        Job(net, tmp_path, where)
 
 
-def test_a_shards_error_names_it(net: Net) -> None:
+def test_a_batchs_error_names_it(net: Net, tmp_path: Path) -> None:
     with pytest.raises(dv.SettingsError) as caught:
-        list(run_shards(net, [Shard("fc", (1, 9), (0,), PARAMS)]))
+        list(run_batches(Job(net, tmp_path), [AscentBatch("fc", (1, 9), (0,), PARAMS)]))
     assert caught.value.__notes__ == ["in the task fc, units 1,9, seeds 0"]
 
 
@@ -133,7 +134,7 @@ class _OnGpu:
 
 
 def test_settings_say_where(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elsewhere, "find_gpus", lambda: ("4", "6"))
+    monkeypatch.setattr(job_module, "find_gpus", lambda: ("4", "6"))
     assert where_of(Settings(), net) == Serial()
     assert where_of(Settings(workers="3"), net) == LocalProcesses(3)
     dask = DaskCluster("tcp://10.0.0.1:8786")

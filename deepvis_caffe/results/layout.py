@@ -1,0 +1,331 @@
+"""The layout of a results folder: each name in it, how it is written and how it is read back.
+
+The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record beside each picture::
+
+    regularized_opt/<layer>/                       images that maximize a unit
+        <layer>_<unit:04d>_<seed>_best_X.png       one run's image, zero is mid-gray
+        <layer>_<unit:04d>_<seed>_best_Xpm.png     the same with the mean added
+        <layer>_<unit:04d>_<seed>.json             the run's record
+        <layer>_<unit:04d>_montage.jpg and .json   all seeds of a unit
+        whole_layer.jpg and .json                  all units of the layer
+    max_im/<layer>/                                crops of the dataset's images that excite a unit
+        <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
+        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
+    max_deconv/, max_gradient/, max_guided/        the same crops by a backward mode
+    dataset/                                       a scan of a dataset
+        recipe.json                                what decides its numbers
+        shard_00012.npz                            a part of it, while it is not finished
+        scan.npz                                   all of it, once it is
+    runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
+
+DVT writes a run's images as JPEG, has no records, and has neither ``max_gradient`` nor
+``max_guided``. ``<layer>`` is `folder_name`. The gallery page builds the same addresses in the
+browser, in ``page/templates/pictures.js``.
+
+A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and
+``parse`` of its class reads that back. `path_of` and `parse_file` do the same for whole names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
+BEST_X, BEST_XPM = KINDS = ("best_X", "best_Xpm")  # zero is mid-gray, and with the mean added
+MONTAGE = "montage"
+
+_UNIT, _SEED = r"(\d{4,9})", r"(\d{1,10})"
+
+
+def mode_tree(mode: str) -> str:
+    """The folder of crops by a backward mode: ``max_deconv``."""
+    return f"max_{mode}"
+
+
+TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"))
+
+
+def folder_name(layer: str) -> str:
+    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name."""
+    return re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
+
+
+def unit_text(unit: int | str) -> str:
+    """A unit in a file's name: its number, or the name of a sum of units or of a direction."""
+    return f"{unit:04d}" if isinstance(unit, int) else unit
+
+
+# -- files of a layer, after "<layer>_" ----------------------------------------------------------
+# Only units with numbers are read back. Sums and directions are results that only their own
+# command looks for.
+
+
+class RunPicture(NamedTuple):
+    """``0130_2_best_X.png``: one of a run's images."""
+
+    unit: int | str
+    seed: int
+    kind: str
+    ending: str = "png"
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}_{self.seed}_{self.kind}.{self.ending}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunPicture | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _RUN_PICTURE.fullmatch(text)
+        return cls(int(found[1]), int(found[2]), found[3], found[4]) if found else None
+
+    @property
+    def record(self) -> RunRecordFile:
+        """The record of the same run."""
+        return RunRecordFile(self.unit, self.seed)
+
+
+class RunRecordFile(NamedTuple):
+    """``0130_2.json``: how one run came about."""
+
+    unit: int | str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}_{self.seed}.json"
+
+    @classmethod
+    def parse(cls, text: str) -> RunRecordFile | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _RUN_RECORD.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+
+class Montage(NamedTuple):
+    """``0130_montage.jpg``: all seeds of a unit; with the ending ``json`` its record."""
+
+    unit: int | str
+    ending: str = "jpg"
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}_{MONTAGE}.{self.ending}"
+
+    @classmethod
+    def parse(cls, text: str) -> Montage | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _MONTAGE.fullmatch(text)
+        return cls(int(found[1]), found[2]) if found else None
+
+
+class TopMontage(NamedTuple):
+    """``0130.jpg``: the images that excite a unit most; with the ending ``json`` their record."""
+
+    unit: int
+    ending: str = "jpg"
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}.{self.ending}"
+
+    @classmethod
+    def parse(cls, text: str) -> TopMontage | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _TOP_MONTAGE.fullmatch(text)
+        return cls(int(found[1]), found[2]) if found else None
+
+
+class TopCrop(NamedTuple):
+    """``0130_0.png``: one of the images that excite a unit most, by rank."""
+
+    unit: int
+    rank: int
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}_{self.rank}.png"
+
+    @classmethod
+    def parse(cls, text: str) -> TopCrop | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _TOP_CROP.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+
+class WholeLayer(NamedTuple):
+    """``whole_layer.jpg``: all units of a layer; with the ending ``json`` its record."""
+
+    ending: str = "jpg"
+
+    def __str__(self) -> str:
+        return f"whole_layer.{self.ending}"
+
+    @classmethod
+    def parse(cls, text: str) -> WholeLayer | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _WHOLE_LAYER.fullmatch(text)
+        return cls(found[1]) if found else None
+
+
+UnitFile = RunPicture | RunRecordFile | Montage | TopMontage | TopCrop
+LayerFile = UnitFile | WholeLayer
+
+_RUN_PICTURE = re.compile(rf"{_UNIT}_{_SEED}_({'|'.join(KINDS)})\.(png|jpg)", re.ASCII)
+_RUN_RECORD = re.compile(rf"{_UNIT}_{_SEED}\.json", re.ASCII)
+_MONTAGE = re.compile(rf"{_UNIT}_{MONTAGE}\.(jpg|json)", re.ASCII)
+_TOP_MONTAGE = re.compile(rf"{_UNIT}\.(jpg|json)", re.ASCII)
+_TOP_CROP = re.compile(rf"{_UNIT}_(\d{{1,4}})\.png", re.ASCII)
+_WHOLE_LAYER = re.compile(r"whole_layer\.(jpg|json)")
+
+
+def layer_folder(results: Path, tree: str, layer: str) -> Path:
+    """Where the files of a layer are, in one of `TREES`."""
+    return results / tree / folder_name(layer)
+
+
+def path_of(results: Path, tree: str, layer: str, name: LayerFile) -> Path:
+    """Where a file of a layer is, in one of `TREES`; `parse_file` reads it back."""
+    folder = layer_folder(results, tree, layer)
+    return folder / (str(name) if isinstance(name, WholeLayer) else f"{folder.name}_{name}")
+
+
+def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
+    """What a file's name says.
+
+    Parameters
+    ----------
+    tree
+        One of `TREES`.
+    folder
+        The name of the file's folder, which is `folder_name` of the layer.
+    file
+        The file's own name.
+
+    Returns
+    -------
+    LayerFile or None
+        None where it is no name of ours.
+    """
+    if tree == OPTIMIZED and (whole := WholeLayer.parse(file)):  # also in a folder named "whole"
+        return whole
+    text = file.removeprefix(f"{folder}_")
+    if text == file:
+        return None
+    if tree != OPTIMIZED:
+        return TopMontage.parse(text) or TopCrop.parse(text)
+    return RunPicture.parse(text) or RunRecordFile.parse(text) or Montage.parse(text)
+
+
+def record_of(picture: Path) -> Path:
+    """The record beside a picture: the same name, ending in ``.json``."""
+    return picture.with_suffix(".json")
+
+
+def run_record_of(picture: Path) -> Path:
+    """The record of the run that one of `KINDS` belongs to."""
+    return picture.with_name(f"{picture.name.rpartition('_best_')[0]}.json")
+
+
+# -- a scan of a dataset -------------------------------------------------------------------------
+
+SCAN, SCAN_RECIPE = "scan.npz", "recipe.json"
+
+
+def scan_folder(results: Path) -> Path:
+    """Where the scan of a dataset is, and the tables that are made of it."""
+    return results / "dataset"
+
+
+def scan_path(results: Path) -> Path:
+    """The finished scan."""
+    return scan_folder(results) / SCAN
+
+
+class ShardFile(NamedTuple):
+    """``shard_00012.npz``: a part of a scan."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"shard_{self.number:05d}.npz"
+
+    @classmethod
+    def parse(cls, text: str) -> ShardFile | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _SHARD.fullmatch(text)
+        return cls(int(found[1])) if found else None
+
+
+_SHARD = re.compile(r"shard_(\d{5,})\.npz", re.ASCII)
+
+
+def statistics_table(folder: Path, layer: str) -> Path:
+    """The table of a layer's statistics, by default in `scan_folder`."""
+    return folder / f"{folder_name(layer)}.csv"
+
+
+def statistics_plot(folder: Path, layer: str) -> Path:
+    """The plot of a layer's statistics, by default in `scan_folder`."""
+    return folder / f"{folder_name(layer)}.png"
+
+
+def skipped_table(folder: Path) -> Path:
+    """The table of the images that could not be used, by default in `scan_folder`."""
+    return folder / "skipped.csv"
+
+
+# -- experiments and figures ---------------------------------------------------------------------
+
+
+def run_folder(results: Path, digest: str) -> Path:
+    """A results folder within the results, for the runs by one set of parameters."""
+    return results / "runs" / digest
+
+
+def sweep_figure(results: Path, layer: str, unit: int, seed: int) -> Path:
+    """The figure of `deepvis sweep`."""
+    return results / "sweep" / f"{folder_name(layer)}_{unit_text(unit)}_{seed}.png"
+
+
+def search_sheet(results: Path, layer: str, units: Sequence[int], seed: int, ending: str) -> Path:
+    """A file of `deepvis search`: its record, its page or its picture, by the ending."""
+    numbers = "_".join(map(unit_text, units))
+    return results / "search" / f"{folder_name(layer)}_{numbers}_{seed}{ending}"
+
+
+def presets_figure(results: Path, layer: str, unit: int) -> Path:
+    """The figure of `deepvis presets`."""
+    return results / "presets" / f"{folder_name(layer)}_{unit_text(unit)}.png"
+
+
+def layer_figure(results: Path, layer: str) -> Path:
+    """The figure of `deepvis layer-figure`."""
+    return results / "layers" / f"{folder_name(layer)}.png"
+
+
+def sensitivity_folder(results: Path) -> Path:
+    """The tables and plots of `deepvis sensitivity`."""
+    return results / "sensitivity"
+
+
+def demo_montage(results: Path, layer: str) -> Path:
+    """One of the pictures that `deepvis demo` names at its end."""
+    return results / f"demo_{folder_name(layer)}.png"
+
+
+def demo_figure(results: Path, layer: str) -> Path:
+    """One of the pictures that `deepvis demo --real-images` names at its end."""
+    return results / f"demo_images_{folder_name(layer)}.png"
+
+
+def demo_views(results: Path) -> Path:
+    """The views that `deepvis demo --real-images` cuts photographs into."""
+    return results / "views"
+
+
+def viewer_folder(results: Path) -> Path:
+    """The viewer's screenshots and videos."""
+    return results / "viewer"
+
+
+def gallery_page(results: Path) -> Path:
+    """The page of `deepvis gallery`."""
+    return results / "index.html"

@@ -1,0 +1,146 @@
+"""The folder of a scan: its recipe, its shards while it is not finished, and then all of it.
+
+Every file is written whole or not at all, so that a scan may be cut off at any moment and goes on
+with the shards that are missing. `deepvis_caffe.results.layout` says how the files are called.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.files import write_text
+from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
+from deepvis_caffe.results.scan_file import Recipe, read_scan, write_scan
+
+OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
+
+
+class ScanFolder:
+    """A scan on disk.
+
+    Parameters
+    ----------
+    folder
+        Where it is; made when something is written. By default `layout.scan_folder` of the results.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    def finished(self, recipe: Recipe) -> Scan | None:
+        """The scan that is there, if it has the same recipe, or the same with more layers."""
+        path = self.folder / SCAN
+        if not path.is_file():
+            return None
+        scan, old = read_scan(path)
+        wanted = set(recipe["layers"])
+        same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
+        same_values = wanted & set(old.get(OWN_OUTPUT, ())) == set(recipe.get(OWN_OUTPUT, ()))
+        return scan if same and same_values else None
+
+    def claim(self, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
+        """Make the folder this recipe's.
+
+        Parameters
+        ----------
+        shard_size
+            Images in a shard, if the scan is a new one.
+        overwrite
+            Whether a scan by another recipe may be replaced.
+
+        Returns
+        -------
+        int
+            Images in a shard: `shard_size`, or the size of the shards that are there.
+
+        Raises
+        ------
+        SettingsError
+            There is a scan by another recipe, and `overwrite` is not set.
+        ImageError
+            The folder is damaged, or cannot be written.
+        """
+        path = self.folder / SCAN_RECIPE
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+            old, size = there["recipe"], int(there["shard_size"])
+        except FileNotFoundError:
+            old, size = None, shard_size
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ImageError(
+                f"{path} is damaged: {error}; delete the folder to begin anew"
+            ) from error
+        if old == recipe:
+            return size
+        if old is not None and not overwrite:
+            raise SettingsError(
+                f"{self.folder} holds a scan by another recipe ({_differences(old, recipe)}); "
+                "choose another results folder (--results), or give --overwrite to lose it"
+            )
+        (self.folder / SCAN).unlink(missing_ok=True)
+        self._remove_shards()
+        text = json.dumps({"recipe": recipe, "shard_size": shard_size}, indent=1) + "\n"
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        return shard_size
+
+    def has_shard(self, number: int, recipe: Recipe) -> bool:
+        """Whether a shard is there, made by this recipe."""
+        try:
+            return read_scan(self._shard(number))[1] == recipe
+        except ImageError:
+            return False
+
+    def read_shard(self, number: int) -> Scan:
+        """A shard, which must be there."""
+        return read_scan(self._shard(number))[0]
+
+    def write_shard(self, number: int, scan: Scan, recipe: Recipe) -> None:
+        """Write a shard."""
+        write_scan(self._shard(number), scan, recipe)
+
+    def finish(self, scan: Scan, recipe: Recipe) -> None:
+        """Write the scan of all shards, and then delete them."""
+        write_scan(self.folder / SCAN, scan, recipe)
+        self._remove_shards()
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / str(ShardFile(number))
+
+    def _remove_shards(self) -> None:
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if ShardFile.parse(path.name):
+                    path.unlink(missing_ok=True)
+
+
+def layer_recipe(recipe: Recipe, layer: str) -> dict[str, Any]:
+    """What decides a layer's numbers, whatever other layers were scanned with it."""
+    own = {OWN_OUTPUT: [layer]} if layer in recipe.get(OWN_OUTPUT, ()) else {}
+    return {**_without_layers(recipe), **own}
+
+
+def _without_layers(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in ("layers", OWN_OUTPUT)}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    words = {
+        "net": "another net or mean",
+        "images": "other images",
+        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant the value "
+        "after all in-place layers",
+    }
+    return ", ".join(
+        words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    )
