@@ -458,6 +458,7 @@ main()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize(("where", "finished"), [("20", 2), ("fc_0001_montage.jpg", 4)])
 def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(

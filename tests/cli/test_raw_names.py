@@ -51,6 +51,7 @@ def _deepvis(*arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_top_images_and_stats(folder: Path, outputs: dict[str, np.ndarray]) -> None:
     layers = ("--layers", f"conv/1,{RAW}")
     _deepvis("top-images", "--images", "images", *layers, "--pictures", RAW, "--units", "2")

@@ -67,6 +67,7 @@ def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
     assert np.any(a[:-STATUS] != b[:-STATUS])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "view"]

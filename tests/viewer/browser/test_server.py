@@ -448,6 +448,7 @@ def test_the_same_port_again_and_the_page_comes_back(session: FakeSession) -> No
 PATIENCE = f"import sys; sys.modules[{serve.__module__!r}].FAREWELL = 1e9"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("number", "code", "last"), [(signal.SIGINT, 0, "whole\n"), (signal.SIGTERM, -15, "")]
 )
@@ -468,6 +469,7 @@ def test_a_signal_ends_it_and_is_told_to_open_pages(number: int, code: int, last
         assert (child.returncode, said, errors) == (code, last, "")
 
 
+@pytest.mark.process
 def test_a_second_ctrl_c_does_not_wait_for_pages() -> None:
     with in_child(before=PATIENCE) as (address, child):
         port = Running([address], threading.current_thread(), []).port

@@ -133,6 +133,7 @@ def whole(session: Session) -> bool:
     return session.settled and not session.reading
 
 
+@pytest.mark.slow
 def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     session: Session, matrix: np.ndarray
 ) -> None:

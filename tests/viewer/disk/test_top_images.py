@@ -67,6 +67,7 @@ def places(session: Session) -> dict[int, tuple[int, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
     session: Session, net: Net, images: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
     assert len(session._parts.player._sources) == 2, "one clicked image at a time is a source"
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_is_said_and_the_input_stays(session: Session, images: Path) -> None:
     unit = pictures(session)
     eventually(lambda: session.draw() and session.settled)
@@ -109,6 +111,7 @@ def test_an_image_that_is_gone_is_said_and_the_input_stays(session: Session, ima
     assert session.shown == before
 
 
+@pytest.mark.slow
 def test_tips_name_the_image_and_its_activation(session: Session) -> None:
     unit = pictures(session)
     hit = session.hit(*places(session)[1])
