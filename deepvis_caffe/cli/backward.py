@@ -57,7 +57,6 @@ def backward(
     prints the top classes.
     """
     from deepvis_caffe.attribution.backward import saliency_map
-    from deepvis_caffe.engines.inputs import zero_inputs
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.saliency import heat, show_diff
     from deepvis_caffe.figures.saliency import overlay as lay_over
@@ -67,7 +66,7 @@ def backward(
     net = load_net(settings)
     labels = read_labels(settings.labels) if settings.labels else ()
     x = net.preprocessor(_read(image))[None]
-    zeros = zero_inputs(net)
+    zeros = net.zero_inputs()
     if zeros:
         typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
     blob = net.model.graph.activation_name(layer)

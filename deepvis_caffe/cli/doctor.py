@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -20,6 +21,7 @@ from deepvis_caffe.settings.file import FILE_NAME, VARIABLE, template_text
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.graph import Layer
 
 NO_SETTINGS = (
     f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one to edit: deepvis "
@@ -100,7 +102,7 @@ def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
 
 def check_engines(settings: Settings) -> Iterator[Check]:
     """Which engines can be imported, and which of them, on what, will be used."""
-    from deepvis_caffe.engines.load import choose_engine
+    from deepvis_caffe.engines.load import choose_engine, load_layers
     from deepvis_caffe.engines.pycaffe.library import import_caffe
 
     try:
@@ -117,9 +119,13 @@ def check_engines(settings: Settings) -> Iterator[Check]:
     else:
         status = "fail" if settings.engine == "torch" else "warn"
         yield Check(status, "torch", "is not installed: pip install 'deepvis_caffe[torch]'")
+    layers: Iterable[Layer] = ()
+    if settings.prototxt:
+        with suppress(DeepVisError):  # what is wrong with it, its own check says
+            layers = load_layers(settings).graph
     try:
-        chosen = choose_engine(settings.engine)
-        yield Check("ok", "engine", f"{settings.engine} is {chosen}; device {settings.device}")
+        choice = choose_engine(settings.engine, settings.device, layers)
+        yield Check("ok", "engine", f"{settings.engine}: {choice}")
     except DeepVisError as error:
         yield Check("fail", "engine", str(error))
 

@@ -13,7 +13,7 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.layer_info import LayerInfo
+    from deepvis_caffe.engines.base import EngineChoice, LayerInfo
     from deepvis_caffe.model.model import Model
 
 
@@ -24,16 +24,17 @@ def info(
 ) -> None:
     """List the layers: type, output shape, receptive field, number of weights.
 
-    Also prints which engine and device run the net. Without weights, only the structure is listed.
+    Also prints which engine and device run the net, and why. Without weights, only the structure is
+    listed.
     """
-    from deepvis_caffe.engines.layer_info import layer_infos
+    from deepvis_caffe.engines.base import layer_infos
     from deepvis_caffe.engines.load import load_layers, load_net
 
     if settings.weights is None and (model := load_layers(settings)).weight_shapes:
         record = as_record(model, layer_infos(model, model.shapes))
     else:
         net = load_net(settings)
-        record = as_record(net.model, net.layers, net.engine, net.device)
+        record = as_record(net.model, net.layers, net.choice)
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
@@ -43,14 +44,14 @@ def info(
 def as_record(
     model: Model,
     layers: Sequence[LayerInfo],
-    engine: str | None = None,
-    device: str | None = None,
+    choice: EngineChoice | None = None,
 ) -> dict[str, Any]:
     """What `deepvis info --json` writes: plain lists, numbers and strings."""
     return {
         "net": model.graph.name,
-        "engine": engine,
-        "device": device,
+        "engine": choice and choice.engine,
+        "device": choice and choice.device,
+        "engine_reason": choice and choice.reason,
         "inputs": {name: list(shape) for name, shape in model.input_shapes.items()},
         "weights": sum(layer.weights for layer in layers),
         "layers": [_layer_record(layer) for layer in layers],
@@ -95,7 +96,9 @@ def _print_table(record: dict[str, Any]) -> None:
             f"{layer['weights']:,}" if layer["weights"] else "",
         )
     inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in record["inputs"].items())
-    runs = f"engine {record['engine']} on {record['device']}" if record["engine"] else "no weights"
+    runs = "no weights"
+    if record["engine"]:
+        runs = f"engine {record['engine']} on {record['device']} ({record['engine_reason']})"
     # Wide enough for long names also where stdout is a file or a pipe.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table, markup=False)

@@ -13,23 +13,103 @@ Three surfaces:
 from __future__ import annotations
 
 import abc
+import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
 from deepvis_caffe.engines.rules import check_mode
-from deepvis_caffe.errors import EngineError, ImageError, UnknownNameError
+from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNameError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.receptive import ReceptiveField
 
-Floats = NDArray[np.float32]
 Reduced = TypeVar("Reduced")
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine runs a net, and why.
+
+    Attributes
+    ----------
+    engine
+        ``"torch"`` or ``"pycaffe"``.
+    device
+        Where it computes, for example ``"cpu"`` or ``"cuda:0"``.
+    reason
+        Why this one, in words.
+    """
+
+    engine: str
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} on {self.device} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What is known of one layer without running it.
+
+    Attributes
+    ----------
+    name, type, bottoms, tops
+        As in the prototxt.
+    shape
+        Shape of the first top at the declared input size, batch axis first; None where the net has
+        to run to know.
+    receptive_field
+        What one position of the first top sees of the input; None where that is not a window.
+    weights
+        Number of learned values.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    shape: tuple[int, ...] | None
+    receptive_field: ReceptiveField | None
+    weights: int
+
+
+def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[LayerInfo, ...]:
+    """Every layer of a model in order, input layers included; it need not have its weights.
+
+    Parameters
+    ----------
+    model
+        Layers and weights.
+    shapes
+        Shape of every value, as far as known: the model's own, or an engine's.
+    """
+    fields = model.receptive_fields
+    return tuple(
+        LayerInfo(
+            name=layer.name,
+            type=layer.type,
+            bottoms=tuple(v.blob for v in layer.bottoms),
+            tops=tuple(v.blob for v in layer.tops),
+            shape=shapes.get(layer.tops[0]) if layer.tops else None,
+            receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
+            weights=_count_weights(model, layer.name),
+        )
+        for layer in model.graph
+    )
+
+
+def _count_weights(model: Model, layer: str) -> int:
+    known = model.weight_shapes.get(layer, [blob.shape for blob in model.weights.get(layer, ())])
+    return sum(map(math.prod, known))
 
 
 class Net(abc.ABC):
@@ -50,11 +130,14 @@ class Net(abc.ABC):
         Array operations of this engine's arrays, for the ascent.
     reentrant
         Whether several threads may be in :meth:`reduce` at a time, each on a core of its own.
+    reason
+        Why this engine was chosen, in words.
     """
 
     engine: ClassVar[str]
     ops: ArrayOps
     reentrant: bool = False
+    reason: str = "made directly"
 
     def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
         model.check_weights()
@@ -67,6 +150,33 @@ class Net(abc.ABC):
     @abc.abstractmethod
     def device(self) -> str:
         """Where the net computes, for example ``"cpu"`` or ``"cuda:0"``."""
+
+    @property
+    def choice(self) -> EngineChoice:
+        """Which engine this is, where it computes, and why it was chosen."""
+        return EngineChoice(self.engine, self.device, self.reason)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the net's layers, weights and preprocessing: the same for the same files.
+
+        Raises
+        ------
+        ImageError
+            The input holds no pictures.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
+        digest.update(self.model.params.SerializeToString(deterministic=True))
+        digest.update(self.model.foreign.encode())
+        for name, blobs in sorted(self.model.weights.items()):
+            digest.update(name.encode())
+            for blob in blobs:
+                digest.update(blob.tobytes())
+        p = self.preprocessor
+        digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
+        digest.update(p.low.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -86,6 +196,11 @@ class Net(abc.ABC):
     def image_input(self) -> str:
         """The input blob that holds the image: the first one of the net."""
         return next(iter(self.inputs))
+
+    def zero_inputs(self) -> dict[str, Floats]:
+        """Zeros for every input but the image, for one image."""
+        others = (name for name in self.inputs if name != self.image_input())
+        return {name: np.zeros((1, *self.inputs[name][1:]), np.float32) for name in others}
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -318,3 +433,20 @@ class Net(abc.ABC):
                 )
             checked[name] = np.ascontiguousarray(array)
         return checked
+
+
+def same_net(make_net: Callable[[], Net], expected: str) -> Net:
+    """A worker's net, once it is sure that it is the one whose fingerprint is `expected`.
+
+    Raises
+    ------
+    ModelError
+        It is another one.
+    """
+    net = make_net()
+    if net.fingerprint != expected:
+        raise ModelError(
+            "a worker's net is not the same as here: prototxt, weights or mean differ; copy the "
+            f"files again (prototxt {net.model.prototxt}, weights {net.model.caffemodel})"
+        )
+    return net

@@ -40,7 +40,6 @@ from deepvis_caffe.dataset.scan import (
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
 from deepvis_caffe.image import Floats
@@ -293,7 +292,7 @@ def _moved(
     full = [*batch, *[batch[-1]] * (size - len(batch))]
     x = np.stack([pair.x for pair in full] + [pair.changed for pair in full])
     inputs: dict[str, Floats] = {net.image_input(): x}
-    for name, zeros in zero_inputs(net).items():
+    for name, zeros in net.zero_inputs().items():
         inputs[name] = np.repeat(zeros, len(x), axis=0)
 
     def reducer(blob: str, value: Any) -> NDArray[np.float64]:

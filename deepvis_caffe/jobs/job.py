@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where, run_tasks
 from deepvis_caffe.cluster.cores import find_gpus
-from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.fingerprint import fingerprint, same_net
+from deepvis_caffe.engines.base import Net, same_net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ClusterError, ModelError
 from deepvis_caffe.model.labels import Labels
@@ -102,7 +101,7 @@ class Job:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the net's layers, weights and preprocessing, for recipes."""
-        return fingerprint(self.net)
+        return self.net.fingerprint
 
     @cached_property
     def store(self) -> ResultStore:

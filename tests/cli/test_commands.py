@@ -86,7 +86,9 @@ def test_info_as_a_table() -> None:
     lines = _deepvis("info").stdout.splitlines()
     (conv,) = [line for line in lines if line.startswith("conv/1")]
     assert conv.split() == ["conv/1", "Convolution", *"5x5x7", *"3x3", *"2x2", "140"]
-    assert "5 layers, 844 weights; input data 1 x 3 x 12 x 16; engine torch on cpu" in lines[-1]
+    runs = "engine torch on cpu (as asked for)"
+    assert f"5 layers, 844 weights; input data 1 x 3 x 12 x 16; {runs}" in lines[-2]
+    assert "conv/1 is the value after relu1, conv/1:raw the one before" in lines[-1]
 
 
 # -- backward --------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def test_all_is_well(folder: Path) -> None:
     assert {status for status, _ in checks.values()} == {"ok"}
     assert str(folder / "settings_local.py") in checks["settings"][1]
     assert "844 values" in checks["weights"][1]
+    assert checks["engine"][1] == "torch: torch on cpu (as asked for)"
     assert "100, 110, 120" in checks["mean"][1]
     assert "4 names" in checks["labels"][1]
     assert checks["input"][1] == "data 1 x 3 x 12 x 16"

@@ -19,7 +19,8 @@ def test_a_prototxt_alone_tells_its_layers(tmp_path: Path) -> None:
     mine, theirs = (
         json.loads(CliRunner().invoke(app, line).stdout) for line in ([*alone, "--json"], whole)
     )
-    assert (mine.pop("engine"), mine.pop("device")) == (None, None)
+    assert [mine.pop(name) for name in ("engine", "device", "engine_reason")] == [None] * 3
+    assert theirs["engine_reason"] == "as asked for"
     assert mine == {name: theirs[name] for name in mine}
     assert "; no weights" in CliRunner().invoke(app, alone).stdout
 

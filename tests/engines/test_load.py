@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.engine_nets import layer, net_text, relu
 
-from deepvis_caffe.engines import load
-from deepvis_caffe.engines.load import choose_engine, load_net
+from deepvis_caffe.engines.base import EngineChoice
+from deepvis_caffe.engines.load import (
+    Offer,
+    choose_engine,
+    load_net,
+    pycaffe_offer,
+    torch_offer,
+)
 from deepvis_caffe.engines.pycaffe.library import import_caffe
 from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.model.caffemodel import write_caffemodel
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.settings import Settings
 
 
@@ -22,16 +30,78 @@ def no_caffe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "caffe", None)  # an import of it fails
 
 
-def test_auto_takes_torch_where_there_is_no_caffe(no_caffe: None) -> None:
-    assert choose_engine("auto") == "torch"
+CANNOT = Offer(None, "it has no such layer")
+CPU, GPU = Offer("cpu"), Offer("cuda:0")
 
 
-def test_no_engine_at_all_says_how_to_get_one(
-    no_caffe: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(load, "find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"pip install 'deepvis_caffe\[torch\]'.*make pycaffe"):
-        choose_engine("auto")
+@pytest.mark.parametrize(
+    ("torch", "pycaffe", "expected"),
+    [
+        (GPU, GPU, ("torch", "cuda:0", "PyTorch can use a GPU")),
+        (GPU, CANNOT, ("torch", "cuda:0", "PyTorch can use a GPU")),
+        (CPU, GPU, ("pycaffe", "cuda:0", "Caffe can use a GPU, PyTorch cannot")),
+        (CPU, CPU, ("torch", "cpu", "on a CPU PyTorch is faster than Caffe")),
+        (CPU, CANNOT, ("torch", "cpu", "on a CPU PyTorch is faster than Caffe")),
+        (CANNOT, GPU, ("pycaffe", "cuda:0", "not torch: it has no such layer")),
+        (CANNOT, CPU, ("pycaffe", "cpu", "not torch: it has no such layer")),
+    ],
+)
+def test_auto_takes_the_fastest(torch: Offer, pycaffe: Offer, expected: tuple[str, ...]) -> None:
+    def ask_caffe(layers: Any, device: str) -> Offer:
+        """Of a device that Caffe cannot use it says so."""
+        return Offer(None, "no GPU") if device == "cuda" and pycaffe is CPU else pycaffe
+
+    choice = choose_engine(torch=lambda layers, device: torch, pycaffe=ask_caffe)
+    assert (choice.engine, choice.device, choice.reason) == expected
+
+
+def test_auto_on_the_cpu_does_not_ask_caffe_for_a_gpu() -> None:
+    asked: list[str] = []
+
+    def ask_caffe(layers: Any, device: str) -> Offer:
+        asked.append(device)
+        return GPU
+
+    choice = choose_engine(device="cpu", torch=lambda layers, device: CPU, pycaffe=ask_caffe)
+    assert (choice.engine, asked) == ("torch", [])
+
+
+def test_no_engine_at_all_says_why_of_each() -> None:
+    offers = {name: lambda *_, name=name: Offer(None, f"{name} is not there") for name in "ab"}
+    message = r"torch: a is not there\. pycaffe: b is not there"
+    with pytest.raises(EngineError, match=message):
+        choose_engine(torch=offers["a"], pycaffe=offers["b"])
+
+
+@pytest.mark.parametrize("engine", ["torch", "pycaffe"])
+def test_an_engine_that_is_asked_for_is_taken_or_refused(engine: str) -> None:
+    choice = choose_engine(engine, **{engine: lambda layers, device: CPU})
+    assert (choice.engine, choice.device, choice.reason) == (engine, "cpu", "as asked for")
+    with pytest.raises(EngineError, match="it has no such layer"):
+        choose_engine(engine, **{engine: lambda layers, device: CANNOT})
+
+
+def test_what_torch_offers(tmp_path: Path) -> None:
+    def layers(kind: str) -> Any:
+        text = net_text(layer("l", kind, "data"), data=(1, 1))
+        (tmp_path / "net.prototxt").write_text(text)
+        return load_model(tmp_path / "net.prototxt", None, need_weights=False).graph
+
+    assert torch_offer(layers("ReLU"), "cpu") == CPU
+    assert "'l' (Detector)" in torch_offer(layers("Detector"), "cpu").why_not
+    assert "sees" in torch_offer(layers("ReLU"), "cuda:99").why_not
+
+
+def test_pycaffe_offers_nothing_where_it_is_missing(no_caffe: None) -> None:
+    assert "make pycaffe" in pycaffe_offer([], "cpu").why_not
+
+
+def test_a_net_knows_why_its_engine_was_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(net_text(relu("l", "data"), data=(1, 1)))
+    net = load_net(path, None, "torch", device="cpu")
+    assert net.choice == EngineChoice("torch", "cpu", "as asked for")
+    assert load_net(path, None, device="cpu").choice.engine == "torch"
 
 
 def test_forced_pycaffe_that_is_missing(no_caffe: None) -> None:

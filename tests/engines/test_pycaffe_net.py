@@ -29,8 +29,9 @@ from deepvis_caffe.engines.load import choose_engine, load_net
 from deepvis_caffe.engines.pycaffe.library import choose_device, enter_device, import_caffe
 from deepvis_caffe.engines.pycaffe.surgery import write_net
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import load_model
+from deepvis_caffe.model.schema_pb2 import LayerParameter
 from deepvis_caffe.settings import Settings
 
 pytestmark = pytest.mark.pycaffe
@@ -333,8 +334,11 @@ def test_written_net_is_the_users_net(caffe: Any, tmp_path: Path) -> None:
 # -- the library ---------------------------------------------------------------------------------
 
 
-def test_auto_takes_pycaffe(caffe: Any) -> None:
-    assert choose_engine("auto") == "pycaffe"
+def test_auto_takes_pycaffe_for_layers_that_only_it_knows(caffe: Any) -> None:
+    pyramid = Layer(0, "l", "SPP", (Value("data"),), (Value("l"),), LayerParameter())
+    choice = choose_engine("auto", "cpu", [pyramid])
+    assert (choice.engine, choice.device) == ("pycaffe", "cpu")
+    assert "'l' (SPP)" in choice.reason
 
 
 def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +372,7 @@ def test_device_is_set_in_each_thread() -> None:
     assert calls == [1, "gpu", "cpu"]
 
 
-def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
+def test_screen_and_environment_stay_clean(caffe: Any, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(BRANCHED)
     code = """
     import sys
@@ -378,6 +382,8 @@ def test_screen_stays_clean(caffe: Any, tmp_path: Path) -> None:
     path = Path(sys.argv[1])
     net = load_net(path, weights_for(path), "pycaffe")
     net.forward(noise(2, 3, 8, 9))
+    import os
+    assert "GLOG_minloglevel" not in os.environ  # it was set while Caffe was imported
     """
     environment = {k: v for k, v in os.environ.items() if k != "GLOG_minloglevel"}
     ran = subprocess.run(

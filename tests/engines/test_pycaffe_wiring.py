@@ -31,47 +31,47 @@ def with_node(index: int, **changes: object) -> Wiring:
     return Wiring(tuple(nodes))
 
 
-def test_ascent_runs_only_what_is_wanted() -> None:
-    assert names(WIRING.ascent([4], done={0})) == ["conv", "split", "left"]
-    assert names(WIRING.ascent([6], done={0, 1, 2, 3})) == ["right", "sum"]
-    assert names(WIRING.ascent([0], done={0})) == []
+def test_forward_runs_only_what_is_wanted() -> None:
+    assert names(WIRING.forward_plan([4], done={0})) == ["conv", "split", "left"]
+    assert names(WIRING.forward_plan([6], done={0, 1, 2, 3})) == ["right", "sum"]
+    assert names(WIRING.forward_plan([0], done={0})) == []
 
 
-def test_descent_from_the_top_runs_all() -> None:
-    plan = WIRING.descent(7, {0})
+def test_backward_from_the_top_runs_all() -> None:
+    plan = WIRING.backward_plan(7, {0})
     assert names(plan.nodes) == ["top", "sum", "right", "left", "split", "conv"]
     assert plan.zeros == frozenset()
     assert plan.reached == frozenset(range(8))
 
 
-def test_descent_from_one_branch_zeroes_the_other() -> None:
-    plan = WIRING.descent(4, {0})
+def test_backward_from_one_branch_zeroes_the_other() -> None:
+    plan = WIRING.backward_plan(4, {0})
     assert names(plan.nodes) == ["left", "split", "conv"]
     assert plan.zeros == {3}  # the split adds it in
     assert 5 not in plan.reached
 
 
-def test_descent_stops_at_its_targets() -> None:
-    assert names(WIRING.descent(7, {6}).nodes) == ["top"]
-    assert names(WIRING.descent(7, {2}).nodes) == ["top", "sum", "left"]
-    assert names(WIRING.descent(6, {6}).nodes) == []
+def test_backward_stops_at_its_targets() -> None:
+    assert names(WIRING.backward_plan(7, {6}).nodes) == ["top"]
+    assert names(WIRING.backward_plan(7, {2}).nodes) == ["top", "sum", "left"]
+    assert names(WIRING.backward_plan(6, {6}).nodes) == []
 
 
-def test_descent_reaches_nothing_above_its_seed() -> None:
-    plan = WIRING.descent(1, {7, 6})
+def test_backward_reaches_nothing_above_its_seed() -> None:
+    plan = WIRING.backward_plan(1, {7, 6})
     assert plan.nodes == ()
     assert plan.reached == {1}
 
 
-def test_descent_ends_where_there_is_no_backward_pass() -> None:
-    plan = with_node(5, differentiable=False).descent(7, {0})
+def test_backward_ends_where_there_is_no_backward_pass() -> None:
+    plan = with_node(5, differentiable=False).backward_plan(7, {0})
     assert plan.nodes == ()
     assert plan.reached == {7}
 
 
 def test_incomplete_layers_find_zeros() -> None:
     """A layer that leaves a bottom's diff alone must not pass on an old one."""
-    assert with_node(5, complete=False).descent(7, {0}).zeros == {4, 5}
+    assert with_node(5, complete=False).backward_plan(7, {0}).zeros == {4, 5}
 
 
 def test_segments_are_runs_of_neighbours() -> None:

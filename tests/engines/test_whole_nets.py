@@ -89,7 +89,7 @@ def take_values(caffe_net: PycaffeNet, torch_net: TorchNet) -> None:
     and a decision that falls the other way changes the gradient there. What is to be compared are
     the gradients at the same values.
     """
-    blobs = {caffe_net._ids[value]: values for value, values in torch_net._values.items()}
+    blobs = {caffe_net._ids[value]: values for value, values in torch_net._last.values.items()}
     for node in caffe_net._wiring.nodes:
         for number in node.bottoms:
             if number in blobs:

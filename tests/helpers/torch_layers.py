@@ -9,7 +9,7 @@ import torch
 from google.protobuf import text_format
 
 from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry)
-from deepvis_caffe.engines.torch.registry import Run, Setup, build
+from deepvis_caffe.engines.torch.layer import Layer, build
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from helpers.engine_nets import layer
@@ -24,44 +24,55 @@ def built(
     bottoms: int = 1,
     tops: int = 1,
     dtype: torch.dtype = torch.float64,
-) -> Run:
-    """The function of one layer."""
+) -> Layer:
+    """One layer."""
     sources = [layer(f"x{i}", "Input", "") for i in range(bottoms)]
     names = " ".join(f"x{i}" for i in range(bottoms))
     text = "\n".join([*sources, layer("l", kind, names, " ".join("abcdef"[:tops]), params)])
     net = text_format.Parse(text, NetParameter())
     tested = Graph.from_layers("test", net.layer).layer("l")
-    return build(Setup(tested, tuple(torch.tensor(w, dtype=dtype) for w in weights)))
+    tensors = (torch.tensor(w, dtype=dtype) for w in weights)
+    return build(tested, [torch.nn.Parameter(w, requires_grad=False) for w in tensors])
 
 
-def run(function: Run, *bottoms: Array) -> Array:
+def run(layer: Layer, *bottoms: Array) -> Array:
     """The layer's top; its first one where it has several."""
-    top = function(*(torch.tensor(x, dtype=torch.float64) for x in bottoms))
+    top = layer(*(torch.tensor(x, dtype=torch.float64) for x in bottoms))
     return (top[0] if isinstance(top, tuple) else top).detach().numpy()
 
 
-def run_all(function: Run, *bottoms: Array) -> list[Array]:
+def run_all(layer: Layer, *bottoms: Array) -> list[Array]:
     """All of the layer's tops."""
-    return [top.numpy() for top in function(*(torch.tensor(x) for x in bottoms))]
+    return [top.numpy() for top in layer(*(torch.tensor(x) for x in bottoms))]
 
 
-def gradients(function: Run, dy: Array, *bottoms: Array) -> list[Array]:
-    """The diff of each bottom for the diff `dy` of the first top."""
+def gradients(layer: Layer, dy: Array, *bottoms: Array) -> list[Array]:
+    """The diff of each bottom for the diff `dy` of the first top, as a pass computes it."""
+    xs = [torch.tensor(x, dtype=torch.float64) for x in bottoms]
+    with torch.no_grad():
+        _, saved = layer.fwd(*xs)
+        return [dx.numpy() for dx in layer.bwd(saved, [torch.tensor(dy)], "gradient")]
+
+
+def autograd(layer: Layer, dy: Array, *bottoms: Array) -> list[Array]:
+    """The same by autograd through the layer as a module."""
     leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in bottoms]
-    top = function(*leaves)
+    top = layer(*leaves)
     top = top[0] if isinstance(top, tuple) else top
     return [dx.numpy() for dx in torch.autograd.grad(top, leaves, torch.tensor(dy))]
 
 
-def check_gradient(function: Run, *bottoms: Array, step: float = 1e-6) -> None:
-    """Autograd's diff of every value of every bottom equals the central difference.
+def check_gradient(layer: Layer, *bottoms: Array, step: float = 1e-6) -> None:
+    """The diff of every value of every bottom, both ways, equals the central difference.
 
     `bottoms` must keep away from kinks by more than `step`.
     """
     rng = np.random.default_rng(0)
     bottoms = tuple(np.array(x, np.float64) for x in bottoms)
-    dy = np.asarray(rng.standard_normal(run(function, *bottoms).shape))
-    found = gradients(function, dy, *bottoms)
+    dy = np.asarray(rng.standard_normal(run(layer, *bottoms).shape))
+    ways = [autograd(layer, dy, *bottoms)]
+    if len(layer.layer.tops) == 1:
+        ways.append(gradients(layer, dy, *bottoms))
     for i, x in enumerate(bottoms):
         expected = np.zeros_like(x)
         for at in np.ndindex(x.shape):
@@ -70,9 +81,10 @@ def check_gradient(function: Run, *bottoms: Array, step: float = 1e-6) -> None:
                 moved = x.copy()
                 moved[at] += sign * step
                 args = (*bottoms[:i], moved, *bottoms[i + 1 :])
-                sides.append((run(function, *args) * dy).sum())
+                sides.append((run(layer, *args) * dy).sum())
             expected[at] = (sides[0] - sides[1]) / (2 * step)
-        np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=1e-7)
+        for found in ways:
+            np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=1e-7)
 
 
 def distinct(*shape: int, seed: int = 0) -> Array:

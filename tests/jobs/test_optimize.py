@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.fingerprint import fingerprint
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.montage import vivid
@@ -151,14 +150,14 @@ def test_a_montage_is_drawn_from_memory_and_reads_only_what_earlier_runs_left(
 
     monkeypatch.setattr("deepvis_caffe.results.store.read_image", counted)
     store = ResultStore(tmp_path)
-    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=1)
     whole_layer = ["fc_0000_0_best_X.png", "fc_0001_0_best_X.png"]  # is drawn from files
     assert read == whole_layer
     before = _files(store)
     store.record("fc", 0, 1).unlink()
     store.montage("fc", 0).unlink()
     read.clear()
-    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=1)
     assert sorted(read) == sorted(["fc_0000_0_best_X.png", "fc_0000_2_best_X.png", *whole_layer])
     assert _files(store) == before
 
@@ -276,18 +275,18 @@ def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
 
 
 def test_the_fingerprint_knows_net_weights_and_preprocessing(folder: Path, tmp_path: Path) -> None:
-    own = fingerprint(_load(folder, "torch"))
-    assert own == fingerprint(_load(folder, "torch"))
-    assert own != fingerprint(_load(folder, "torch", mean=(1, 2, 3)))
-    assert own != fingerprint(_load(folder, "torch", raw_scale=1.0))
+    own = _load(folder, "torch").fingerprint
+    assert own == _load(folder, "torch").fingerprint
+    assert own != _load(folder, "torch", mean=(1, 2, 3)).fingerprint
+    assert own != _load(folder, "torch", raw_scale=1.0).fingerprint
     weights = small_model.weights()
     weights["fc"][1][2] += 1e-3
     other = load_net(folder / "small.prototxt", weights, engine="torch", mean=small_model.MEAN)
-    assert own != fingerprint(other)
+    assert own != other.fingerprint
     commented = tmp_path / "commented.prototxt"
     commented.write_text("# a comment\n" + small_model.PROTOTXT)
     same = load_net(commented, folder / "small.caffemodel", engine="torch", mean=small_model.MEAN)
-    assert own == fingerprint(same)
+    assert own == same.fingerprint
 
 
 def test_parameters_of_ones_own(torch_net: Net, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_help_is_the_table_of_keys(page: Page) -> None:
         ".map(kbd => kbd.textContent).join(' ') + ': ' + tr.cells[1].textContent)"
     )
     assert "/: Search by label, layer or unit number" in rows
-    assert "Esc: Close, and back up; end the search" in rows
+    assert "Esc: Close, go back, or end the search" in rows
     page.press("ESCAPE")
     page.until(False, "document.querySelector('#help').open")
 

@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,10 @@ def import_caffe() -> Any:
     EngineError
         There is none, it does not load, or what is called `caffe` is something else.
     """
-    # glog reads this when the library loads; 2 leaves errors. A user's own choice stays.
-    os.environ.setdefault("GLOG_minloglevel", "2")
     how = "run `make pycaffe` to build it, or choose engine='torch'"
     try:
-        caffe = importlib.import_module("caffe")
+        with _quiet_log():
+            caffe = importlib.import_module("caffe")
     except ImportError as error:
         raise EngineError(f"pycaffe cannot be imported ({error}); {how}") from error
     missing = [name for name in NEEDED if not hasattr(caffe, name)]
@@ -46,6 +46,20 @@ def import_caffe() -> Any:
             f"remove it from the Python path, then {how}"
         )
     return caffe
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Have glog log errors only, which it reads of the environment when the library loads."""
+    name = "GLOG_minloglevel"
+    if name in os.environ:  # a user's own choice
+        yield
+        return
+    os.environ[name] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def check_types(caffe: Any, layers: Iterable[Layer]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepvis_caffe.engines.arrays import NumpyOps
-from deepvis_caffe.engines.base import Floats, Net
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.pycaffe.library import (
     check_builds,
     check_types,
@@ -22,6 +22,7 @@ from deepvis_caffe.engines.pycaffe.surgery import NO_GRADIENT, TAP, write_net
 from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
 from deepvis_caffe.engines.rules import check_mode, rule_for
 from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -195,7 +196,7 @@ class PycaffeNet(Net):
     def _run(self, values: list[Value]) -> None:
         """Run the layers that `values` need and that have not run on these inputs."""
         self._check_sizes(values)
-        nodes = self._wiring.ascent([self._ids[value] for value in values], self._done)
+        nodes = self._wiring.forward_plan([self._ids[value] for value in values], self._done)
         for first, last in segments(nodes):
             self._net._forward(first, last)
         self._done.update(node.index for node in nodes)
@@ -231,7 +232,7 @@ class PycaffeNet(Net):
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
         self._take_up("backward")
         self._run([seed, *values])
-        reached = self._descend(seed, diff, mode, values)
+        reached = self._send_down(seed, diff, mode, values)
         blobs = [(self._blob(value), self._ids[value] in reached) for value in values]
         return [
             np.array(blob.diff) if hit else np.zeros(tuple(blob.shape), np.float32)
@@ -254,12 +255,12 @@ class PycaffeNet(Net):
             some, diff = diff, np.zeros(tuple(self._blob(self._evaluated).shape), np.float32)
             diff[:, self._channels] = some
         image = Value(self.image_input())
-        if self._ids[image] not in self._descend(self._evaluated, diff, mode, [image]):
+        if self._ids[image] not in self._send_down(self._evaluated, diff, mode, [image]):
             self._blob(image).diff[...] = 0
         self._evaluated = None
         return self._blob(image).diff
 
-    def _descend(
+    def _send_down(
         self, seed: Value, diff: Floats, mode: str, targets: list[Value]
     ) -> frozenset[int]:
         """Run backward from `seed` to `targets`, a mode's rules in place of layers' own gradients.
@@ -275,12 +276,12 @@ class PycaffeNet(Net):
                 f"a diff for {seed.blob!r} has that blob's shape, {tuple(blob.shape)}; got "
                 f"{diff.shape}"
             )
-        descent = self._wiring.descent(self._ids[seed], {self._ids[v] for v in targets})
-        for number in descent.zeros:
+        plan = self._wiring.backward_plan(self._ids[seed], {self._ids[v] for v in targets})
+        for number in plan.zeros:
             self._blobs[number].diff[...] = 0
         blob.diff[...] = diff
         pending: list[Node] = []
-        for node in descent.nodes:
+        for node in plan.nodes:
             layer = self.model.graph.by_name.get(node.name)
             rule = layer and rule_for(layer, mode)
             if not rule:
@@ -291,7 +292,7 @@ class PycaffeNet(Net):
             top, bottom = self._blobs[node.tops[0]], self._blobs[node.bottoms[0]]
             bottom.diff[...] = rule(top.diff, bottom.data)
         self._run_backward(pending)
-        return descent.reached
+        return plan.reached
 
     def _run_backward(self, nodes: list[Node]) -> None:
         for first, last in segments(nodes):

@@ -39,7 +39,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Descent:
+class BackwardPlan:
     """A backward pass.
 
     Attributes
@@ -69,7 +69,7 @@ class Wiring:
         """The layer that writes each blob."""
         return {top: node for node in self.nodes for top in node.tops}
 
-    def ascent(self, blobs: Iterable[int], done: Collection[int]) -> list[Node]:
+    def forward_plan(self, blobs: Iterable[int], done: Collection[int]) -> list[Node]:
         """The layers that must run to fill `blobs`, where the layers `done` have run already."""
         wanted = [blob for blob in blobs if blob in self.writer]
         found: dict[int, Node] = {}
@@ -80,7 +80,7 @@ class Wiring:
                 wanted += [blob for blob in node.bottoms if blob in self.writer]
         return [found[index] for index in sorted(found)]
 
-    def descent(self, seed: int, targets: Collection[int]) -> Descent:
+    def backward_plan(self, seed: int, targets: Collection[int]) -> BackwardPlan:
         """The layers that carry a diff from `seed` to `targets`, and no others."""
         leading = set(targets)
         for node in self.nodes:
@@ -98,7 +98,7 @@ class Wiring:
                 written.update(node.bottoms)
         zeros = {top for node in running for top in node.tops} - written
         zeros.update(blob for node in running if not node.complete for blob in node.bottoms)
-        return Descent(tuple(running), frozenset(zeros - {seed}), frozenset(written))
+        return BackwardPlan(tuple(running), frozenset(zeros - {seed}), frozenset(written))
 
 
 def segments(nodes: Iterable[Node]) -> list[tuple[int, int]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deepvis_caffe.errors import EngineError
 
@@ -44,15 +47,57 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """CUDA multiplies in float32, not in TF32, whose 10 bits are not enough to agree with Caffe."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+def has_packed(x: Tensor) -> bool:
+    """Whether oneDNN's operators on packed weights take x, and this PyTorch has them."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _has_packed_operators()
+
+
+@functools.cache
+def _has_packed_operators() -> bool:
+    names = (
+        *("_convolution_pointwise", "_linear_pointwise"),
+        *("_reorder_convolution_weight", "_reorder_linear_weight"),
+    )
+    present = all(hasattr(torch.ops.mkldnn, name) for name in names)
+    return present and torch.backends.mkldnn.is_available()
+
+
+class _FullPrecision:
+    """While any thread is within, CUDA multiplies in float32; then the host's switches are back.
+
+    The switches belong to the process. Of several threads the first one in sets them, and the last
+    one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = Lock(), 0, (False, False)
+
+    @contextmanager
+    def __call__(self, device: torch.device) -> Iterator[None]:
+        if device.type == "cpu":
+            yield
+            return
+        with self._lock:
+            if not self._within:
+                self._before = tuple(switch.allow_tf32 for switch in _switches())
+                self._set((False, False))
+            self._within += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._within -= 1
+                if not self._within:
+                    self._set(self._before)
+
+    def _set(self, allowed: tuple[bool, ...]) -> None:
+        for switch, on in zip(_switches(), allowed, strict=True):
+            switch.allow_tf32 = on
+
+
+def _switches() -> tuple[Any, ...]:
+    return torch.backends.cuda.matmul, torch.backends.cudnn
+
+
+# To be entered once a pass: TF32's 10 bits are not enough to agree with Caffe.
+full_precision = _FullPrecision()

@@ -1,87 +1,116 @@
-"""One forward pass and one backward pass of an ascent, step by step."""
+"""A forward pass through a net, and backward passes through what it recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.plan import Step
-from deepvis_caffe.engines.torch.program import cannot_run
+from deepvis_caffe.engines.torch.plan import PlanStep
 from deepvis_caffe.model.graph import Value
-
-Check = Callable[[Step, Sequence[Tensor]], None]
 
 
 class Pass:
-    """A forward pass that remembers what one backward pass needs.
+    """The values of a net at some inputs, and what the way back needs.
 
     Parameters
     ----------
-    steps
-        In order, from the values that are there to the target's.
     values
-        What is there before the first step.
-    image, target
-        Where :meth:`descend` ends and where it starts.
-    check
-        Called before each step with its bottoms, to refuse in words what would fail.
+        What is there before the first step: the inputs.
 
     Attributes
     ----------
-    x, top
-        Image and target.
-
-    Raises
-    ------
-    EngineError
-        A step failed: which layer, on what shapes, and why.
+    values
+        What is there now.
     """
 
-    def __init__(
+    def __init__(self, values: Mapping[Value, Tensor]) -> None:
+        self.values = dict(values)
+        self._record: list[tuple[PlanStep, Any]] = []
+
+    def forward(
         self,
-        steps: Sequence[Step],
-        values: Mapping[Value, Tensor],
-        image: Value,
-        target: Value,
-        check: Check | None = None,
+        steps: Iterable[PlanStep],
+        record: bool = True,
+        see: Callable[[Value, Tensor], None] = lambda value, tensor: None,
     ) -> None:
-        self.x = values[image]
-        self._image, self._target = image, target
-        self._records: list[tuple[Step, Any]] = []
-        now = dict(values)
+        """Run steps.
+
+        Parameters
+        ----------
+        steps
+            In order, from values that are there.
+        record
+            Whether :meth:`backward` will follow.
+        see
+            Called with every value as it is computed, before it is let go.
+
+        Raises
+        ------
+        EngineError
+            A step cannot run: which layer, on what shapes, and why.
+        """
+        now = self.values
         with torch.no_grad():
             for step in steps:
                 bottoms = [now[value] for value in step.bottoms]
-                if check:
-                    check(step, bottoms)
+                step.layer.check(bottoms)
                 try:
-                    tops, saved = step.op.forward(*bottoms)
-                except (RuntimeError, IndexError) as error:
-                    raise cannot_run(step.layer, bottoms, error, step.bottoms) from error
-                now.update(zip(step.tops, tops, strict=True))
-                if step.carries:
-                    self._records.append((step, saved))
+                    if record:
+                        tops, saved = step.run.fwd(*bottoms)
+                        self._record.append((step, saved))
+                    else:
+                        tops = step.run.infer(*bottoms)
+                except (RuntimeError, IndexError) as error:  # running out of memory included
+                    raise step.layer.cannot_run(bottoms, error) from error
+                for value, top in zip(step.tops, tops, strict=True):
+                    now[value] = top
+                    see(value, top)
                 for value in step.done:
                     del now[value]
-        self.top = now[target]
 
-    def descend(self, dy: Tensor) -> Tensor | None:
-        """The image's diff for the target's, None for zeros; what was remembered is let go."""
-        diffs: dict[Value, tuple[Tensor, bool]] = {self._target: (dy, False)}
+    def backward(
+        self, seed: Value, dy: Tensor, targets: Collection[Value], mode: str, again: bool = False
+    ) -> dict[Value, Tensor]:
+        """Send a diff down from `seed`.
+
+        Parameters
+        ----------
+        seed, dy
+            Where it starts, and its diff there. Above it diffs are zero.
+        targets
+            The values whose diff is wanted.
+        mode
+            The backward mode.
+        again
+            Whether another backward pass may follow; without, what was recorded is let go on the
+            way.
+
+        Returns
+        -------
+        dict
+            The targets' diffs; without those that the diff does not reach.
+        """
+        leading = set(targets)  # values that the targets' diffs depend on
+        for step, _ in self._record:
+            if not leading.isdisjoint(step.bottoms):
+                leading.update(step.tops)
+        record = list(self._record)
+        if not again:
+            self._record.clear()
+        diffs = {seed: dy}
         with torch.no_grad():
-            while self._records:
-                step, saved = self._records.pop()
-                found = [diffs.pop(value, None) for value in step.tops]
-                if not any(found):
+            while record:
+                step, saved = record.pop()
+                dys = [diffs.get(value) for value in step.tops]
+                if leading.isdisjoint(step.bottoms) or all(one is None for one in dys):
                     continue
-                dys = [one and one[0] for one in found]
-                own = all(one[1] for one in found if one)
-                dxs, own = step.op.backward(dys, saved, own)
-                for value, dx in zip(step.bottoms, dxs, strict=True):
+                for value, dx in zip(step.bottoms, step.run.bwd(saved, dys, mode), strict=True):
                     if dx is not None:
-                        before = diffs.get(value)
-                        diffs[value] = (before[0] + dx, True) if before else (dx, own)
-        return diffs[self._image][0] if self._image in diffs else None
+                        diffs[value] = diffs[value] + dx if value in diffs else dx
+                for value in step.tops:
+                    if value not in targets:
+                        diffs.pop(value, None)
+        return {value: diffs[value] for value in targets if value in diffs}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.inputs import zero_inputs
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
@@ -34,7 +33,7 @@ class Compute:
 
     def __init__(self, net: Net, scene: Scene) -> None:
         self._net, self._entries = net, scene.entries
-        self._others = zero_inputs(net)
+        self._others = net.zero_inputs()
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")

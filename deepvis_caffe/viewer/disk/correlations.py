@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
+from deepvis_caffe.dataset.scan_file import read_moments
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.layer_files import Stamp, stamp_of
 from deepvis_caffe.results.layout import scan_path
-from deepvis_caffe.results.scan_file import read_moments
 from deepvis_caffe.viewer.cache import ByIdentity, Recent
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry

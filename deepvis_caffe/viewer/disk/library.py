@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
@@ -24,7 +25,6 @@ from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run, stamp_of
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
-from deepvis_caffe.results.scan_file import read_scan
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry

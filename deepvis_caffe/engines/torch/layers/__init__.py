@@ -2,34 +2,20 @@
 
 from deepvis_caffe.engines.torch.layers import (
     activation,
-    affine,
-    batchnorm,
-    combine,
     convolution,
     dense,
-    elementwise,
-    lrn,
-    mvn,
-    normalize,
+    layout,
+    normalization,
     pooling,
-    reduction,
-    shape,
     source,
 )
 
 __all__ = [
     "activation",
-    "affine",
-    "batchnorm",
-    "combine",
     "convolution",
     "dense",
-    "elementwise",
-    "lrn",
-    "mvn",
-    "normalize",
+    "layout",
+    "normalization",
     "pooling",
-    "reduction",
-    "shape",
     "source",
 ]

@@ -1,4 +1,4 @@
-"""Rectifiers and saturating activations: ``x -> y`` of the same shape.
+"""Functions of each value alone, ``x -> y`` of the same shape, and Softmax.
 
 ReLU is where the deconv and guided modes differ from the gradient; the other layers here have
 their gradient in every mode.
@@ -6,83 +6,153 @@ their gradient in every mode.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.explicit import explicit
-from deepvis_caffe.engines.torch.registry import Run, Setup, register
-
-
-class ReLU:
-    """max(x, 0). The output is all that backward needs: it is positive where the input is."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``y = max(x, 0)``."""
-        y = x.clamp(min=0)
-        return y, (y,)
-
-    def backward(self, dy: Tensor, y: Tensor) -> Tensor:
-        """``dx = dy * (y > 0)``."""
-        return torch.ops.aten.threshold_backward(dy, y, 0)
-
-
-class LeakyReLU:
-    """max(x, 0) + slope * min(x, 0); at 0 the gradient is the slope, as in Caffe."""
-
-    def __init__(self, slope: float) -> None:
-        self.slope = slope
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``y = x where x > 0, slope * x elsewhere``."""
-        return F.leaky_relu(x, self.slope), (x,)
-
-    def backward(self, dy: Tensor, x: Tensor) -> Tensor:
-        """``dx = dy where x > 0, slope * dy elsewhere``."""
-        return torch.where(x > 0, dy, dy * self.slope)
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 
 
 @register("ReLU")
-def relu(setup: Setup) -> Run:
-    """max(x, 0) + negative_slope * min(x, 0)."""
-    slope = setup.layer.param.relu_param.negative_slope
-    return explicit(LeakyReLU(slope) if slope else ReLU(), setup)
+class ReLU(Layer):
+    """max(x, 0) + negative_slope * min(x, 0); at 0 the gradient is the slope, as in Caffe.
+
+    Without a slope the top is all that the way back needs: it is positive where the bottom is.
+    """
+
+    @property
+    def slope(self) -> float:
+        """`negative_slope`, 0 for the plain one."""
+        return self.param.relu_param.negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``y = x where x > 0, slope * x elsewhere``."""
+        return F.leaky_relu(x, self.slope) if self.slope else torch.relu(x)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves what has the sign of x."""
+        (x,) = bottoms
+        y = self.forward(x)
+        return (y,), x if self.slope else y
+
+    def bwd(self, saved: Tensor, dys: Diffs, mode: str) -> Diffs:
+        """``dx = dy where x > 0, slope * dy elsewhere``, or by the mode's rule."""
+        (dy,), rule = dys, self.rule(mode)
+        assert dy is not None
+        if rule is not None:
+            return (rule(dy, saved),)
+        if self.slope:
+            return (torch.where(saved > 0, dy, dy * self.slope),)
+        return (torch.ops.aten.threshold_backward(dy, saved, 0),)
 
 
 @register("PReLU")
-def prelu(setup: Setup) -> Run:
+class PReLU(Layer):
     """max(x, 0) + slope * min(x, 0), a learned slope for each channel or one for all."""
-    slope = setup.weights[0].reshape(-1)
-    return lambda x: F.prelu(x, slope)
+
+    slope: Tensor
+    blobs = ("slope",)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.prelu(x, self.slope.reshape(-1))
 
 
 @register("ELU")
-def elu(setup: Setup) -> Run:
+class ELU(Layer):
     """The identity where positive, alpha * (exp(x) - 1) elsewhere."""
-    alpha = setup.layer.param.elu_param.alpha
-    return lambda x: F.elu(x, alpha)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.elu(x, self.param.elu_param.alpha)
 
 
 @register("Sigmoid")
-def sigmoid(setup: Setup) -> Run:
+class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
-    return torch.sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return torch.sigmoid(x)
 
 
 @register("TanH")
-def tanh(setup: Setup) -> Run:
+class TanH(Layer):
     """Hyperbolic tangent."""
-    return torch.tanh
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return torch.tanh(x)
 
 
 @register("BNLL")
-def bnll(setup: Setup) -> Run:
+class BNLL(Layer):
     """Binomial normal log likelihood, log(1 + exp(x)), without overflow."""
-    return F.softplus
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.softplus(x)
+
+
+@register("AbsVal")
+class AbsVal(Layer):
+    """|x|; the gradient at 0 is 0."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return torch.abs(x)
+
+
+@register("Power")
+class Power(Layer):
+    """(shift + scale * x) ** power."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.power_param
+        inner = x if p.scale == 1 else x * p.scale
+        inner = inner if p.shift == 0 else inner + p.shift
+        return inner**p.power
+
+
+@register("Exp")
+class Exp(Layer):
+    """The power base ** (shift + scale * x)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.exp_param
+        log = _log_base(p.base)
+        return torch.exp(x * (log * p.scale) + log * p.shift)
+
+
+@register("Log")
+class Log(Layer):
+    """The logarithm of (shift + scale * x) to the base."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.log_param
+        return torch.log(x * p.scale + p.shift) / _log_base(p.base)
+
+
+def _log_base(base: float) -> float:
+    return 1.0 if base == -1 else math.log(base)  # Caffe writes -1 for e
+
+
+@register("Threshold")
+class Threshold(Layer):
+    """1 where x is above the threshold, 0 elsewhere; it has no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return (x > self.param.threshold_param.threshold).to(x.dtype)
+
+
+@register("Dropout")
+class Dropout(Layer):
+    """Identity outside training: Caffe scales up while it trains."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.view_as(x)
 
 
 @register("Softmax")
-def softmax(setup: Setup) -> Run:
+class Softmax(Layer):
     """exp(x) over its sum along one axis."""
-    axis = setup.layer.param.softmax_param.axis
-    return lambda x: torch.softmax(x, axis)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return torch.softmax(x, self.param.softmax_param.axis)

@@ -6,107 +6,258 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.joined import JoinedConvolutionOp
-from deepvis_caffe.engines.torch.kernels import Convolution2d, ConvolutionOp
-from deepvis_caffe.engines.torch.ops import Op
-from deepvis_caffe.engines.torch.registry import RuleNow, Run, Setup, register
+from deepvis_caffe.engines.torch.device import has_packed, memory_format
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.sliding_window import convolution_window
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
+
+Size = tuple[int, ...]
+InputGradient = Callable[[Tensor, Size], Tensor]
 
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
+# With fewer input channels than this, most lanes of oneDNN's strided backward idle.
+_FEW_CHANNELS = 8
 
-@register("Convolution")
-class Convolution:
+
+class _Filters(Layer):
+    """What a convolution and its transpose share."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
+        super().__init__(layer, weights)
+        param, axes = layer.param.convolution_param, weights[0].ndim - 2
+        if not 1 <= axes <= 3:
+            raise EngineError(
+                f"layer {layer.name!r} ({layer.type}): {axes} spatial axes; the torch engine "
+                "convolves over one, two or three"
+            )
+        self.axes, self.group, self.axis = axes, param.group, param.axis
+        self.window = convolution_window(param, axes)
+        if not param.bias_term:
+            self.bias = None
+
+    def each(self, run: Callable[[Tensor], Tensor], bottoms: Sequence[Tensor]) -> Tops:
+        """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
+
+        def folded(x: Tensor) -> Tensor:
+            channels = self.axis % x.ndim
+            if channels == 1:
+                return run(x)
+            y = run(x.reshape(-1, *x.shape[channels:]))
+            return y.reshape(*x.shape[:channels], *y.shape[1:])
+
+        return tuple(folded(x) for x in bottoms)
+
+
+class Convolution(_Filters):
     """Cross-correlation, as Caffe and torch both mean it: (N, C, ...) -> (N, O, ...)."""
 
-    def __init__(self, setup: Setup) -> None:
-        weight, bias, axes = _filters(setup)
-        param = setup.layer.param.convolution_param
-        window = convolution_window(param, axes)
-        self.setup, self.axis, self.bottoms = setup, param.axis, len(setup.layer.bottoms)
-        self.images = Convolution2d(weight, bias, window, param.group) if axes == 2 else None
-        options = (bias, window.stride, window.pad, window.dilation, param.group)
-        self._plain = lambda x: _CONVOLVE[axes - 1](x, weight, *options)
-
-    def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *bottoms: Tensor) -> Tops:
         """One top for each bottom."""
-        return _each(self.images or self._plain, self.axis, bottoms)
+        w, convolve = self.window, _CONVOLVE[self.axes - 1]
+        options = (self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
+        return self.each(lambda x: convolve(x, *options), bottoms)
 
-    def op(self, relu_rule: RuleNow | None, few: bool, joined: bool = False) -> Op | None:
-        """The one convolution over images that this layer is, with a ReLU behind it; or None.
 
-        Where its bottom is `joined`, the op takes what it is joined of.
-        """
-        if self.images is None or not self._is_one:
+class ImageConvolution(Convolution):
+    """A convolution of one blob of images, (N, C, H, W), with a gradient of its own.
+
+    Autograd would do as well, and keeps the bottom for it.
+    """
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
+        super().__init__(layer, weights)
+        self.correlate = Correlation(self.weight, self.bias, self.window, self.group)
+        self._gradient: tuple[int, InputGradient] | None = None  # and the weights' version
+
+    def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        (x,) = bottoms
+        return (self.correlate(x),)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the height and width of x only."""
+        (x,) = bottoms
+        return (self.correlate(x),), x.shape[2:]
+
+    def bwd(self, saved: Size, dys: Diffs, mode: str) -> Diffs:
+        """``dx``, the correlation of dy with the turned filters."""
+        (dy,), version = dys, self.correlate.weight._version
+        assert dy is not None
+        if self._gradient is None or self._gradient[0] != version:
+            # Filters of the way back take memory: made when first needed.
+            self._gradient = version, _input_gradient(self.weight, self.window, self.group)
+        return (self._gradient[1](dy, saved),)
+
+    def narrowed(self, channels: Sequence[int]) -> Layer | None:
+        """Only some of its filters, where each sees all of C."""
+        if self.group > 1:
             return None
-        if joined:
-            return JoinedConvolutionOp(self.images, relu_rule)
-        return ConvolutionOp(self.images, relu_rule, few)
+        layout, some = memory_format(self.weight.device), list(channels)
+        weights = [self.weight[some].contiguous(memory_format=layout)]
+        weights += [] if self.bias is None else [self.bias[some]]
+        return ImageConvolution(
+            self.layer, [nn.Parameter(blob, requires_grad=False) for blob in weights]
+        )
 
-    @property
-    def _is_one(self) -> bool:
-        """Whether it has one bottom, of (N, C, ...)."""
-        return self.axis == 1 and self.bottoms == 1
 
-    @property
-    def joins(self) -> bool:
-        """Whether :meth:`op` may take a joined bottom; not on a GPU, where nobody measured it."""
-        on_cpu = torch.device(self.setup.device).type == "cpu"
-        return on_cpu and self.images is not None and self.images.group == 1 and self._is_one
+class RectifiedConvolution:
+    """A convolution and the ReLU that alone reads it, in one sweep; for a pass.
 
-    def narrowed(self, channels: Sequence[int]) -> Convolution | None:
-        """Only some of its filters, for one bottom of (N, C, ...) and filters that see all of C."""
-        if not self._is_one or self.setup.layer.param.convolution_param.group > 1:
-            return None
-        weights = tuple(blob[list(channels)] for blob in self.setup.weights)
-        return Convolution(replace(self.setup, weights=weights))
+    Parameters
+    ----------
+    convolution
+        The convolution.
+    relu
+        A ReLU without a slope.
+    """
+
+    def __init__(self, convolution: ImageConvolution, relu: Layer) -> None:
+        self._convolution, self._relu = convolution, relu
+
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """The ReLU's top."""
+        (x,) = bottoms
+        return (self._convolution.correlate(x, rectify=True),)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the ReLU's top, and the height and width of x."""
+        (x,) = bottoms
+        y = self._convolution.correlate(x, rectify=True)
+        return (y,), (y, x.shape[2:])
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The ReLU's, then the convolution's."""
+        y, size = saved
+        return self._convolution.bwd(size, self._relu.bwd(y, dys, mode), mode)
+
+
+class Correlation:
+    """Cross-correlation of images with fixed filters, and an optional ReLU after it.
+
+    PyTorch's public functions lay the filters out for oneDNN anew in each call. The operators
+    that its own compiler emits do not, and have the ReLU in the same sweep. They are used for
+    float32 on a CPU, where this PyTorch has them.
+
+    Parameters
+    ----------
+    weight, bias
+        (O, C / group, KH, KW) and (O,) or None.
+    window, group
+        As of a convolution.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, window: SlidingWindow, group: int = 1
+    ) -> None:
+        self.weight, self._bias = weight, bias
+        self._window = (window.pad, window.stride, window.dilation, group)
+        self._options = (window.stride, window.pad, window.dilation, group)
+        self._packed: tuple[Any, Tensor] | None = None  # and for what
+
+    def __call__(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """(N, C, H, W) -> (N, O, OH, OW)."""
+        weight = self.weight
+        if not has_packed(x):
+            y = F.conv2d(x, weight, self._bias, *self._options)
+            return y.clamp_(min=0) if rectify else y
+        packed, made_for = self._packed, (x.shape, weight._version)
+        if packed is None or packed[0] != made_for:  # the best layout depends on the images
+            pack = torch.ops.mkldnn._reorder_convolution_weight
+            packed = self._packed = made_for, pack(weight, *self._window, x.shape)
+        after = "relu" if rectify else "none"
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, packed[1], self._bias, *self._window, after, [], None
+        )
+
+
+@register("Convolution")
+def convolution(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
+    """The class for these bottoms and axes."""
+    images = weights[0].ndim == 4 and len(layer.bottoms) == 1
+    simple = images and layer.param.convolution_param.axis == 1
+    return (ImageConvolution if simple else Convolution)(layer, weights)
 
 
 @register("Deconvolution")
-def deconvolution(setup: Setup) -> Run:
+class Deconvolution(_Filters):
     """The gradient of a convolution as a forward pass; its weights are (C, O / group, ...)."""
-    weight, bias, axes = _filters(setup)
-    param = setup.layer.param.convolution_param
-    window = convolution_window(param, axes)
-    no_extra = (0,) * axes
-    options = (bias, window.stride, window.pad, no_extra, param.group, window.dilation)
-    transpose = _TRANSPOSE[axes - 1]
-    return lambda *bottoms: _each(lambda x: transpose(x, weight, *options), param.axis, bottoms)
+
+    def forward(self, *bottoms: Tensor) -> Tops:
+        """One top for each bottom."""
+        w, transpose, no_extra = self.window, _TRANSPOSE[self.axes - 1], (0,) * self.axes
+        options = (self.weight, self.bias, w.stride, w.pad, no_extra, self.group, w.dilation)
+        return self.each(lambda x: transpose(x, *options), bottoms)
 
 
-def _filters(setup: Setup) -> tuple[Tensor, Tensor | None, int]:
-    """Weight in the device's memory format, bias or None, number of spatial axes."""
-    weight = setup.weights[0]
-    axes = weight.ndim - 2
-    if not 1 <= axes <= 3:
-        raise EngineError(
-            f"layer {setup.layer.name!r} ({setup.layer.type}): {axes} spatial axes; the torch "
-            "engine convolves over one, two or three"
+def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputGradient:
+    """``(dy, size of the bottom) -> dx`` for a convolution over images, the fastest way."""
+    weight = weight.detach()
+    margin = tuple(e - 1 - p for e, p in zip(window.extent, window.pad, strict=True))
+    if window.stride == (1, 1) and min(margin) >= 0:
+        back = SlidingWindow(window.kernel, (1, 1), margin, window.dilation)
+        turned = Correlation(_turned(weight, group), None, back, group)
+        return lambda dy, size: turned(dy)
+    plain = group == 1 and window.dilation == (1, 1)
+    if plain and weight.shape[1] < _FEW_CHANNELS:
+        return _gradient_by_phases(weight, window)
+
+    def transposed(dy: Tensor, size: Size) -> Tensor:
+        # Rows and columns at the end that no window reaches.
+        rest = [
+            (n + 2 * p - e) % s
+            for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
+        ]
+        return F.conv_transpose2d(
+            dy, weight, None, window.stride, window.pad, rest, group, window.dilation
         )
-    if axes == 2:
-        weight = weight.contiguous(memory_format=setup.memory_format)
-    has_bias = setup.layer.param.convolution_param.bias_term
-    return weight, setup.weights[1] if has_bias else None, axes
+
+    return transposed
 
 
-def _each(
-    run: Callable[[Tensor], Tensor], axis: int, bottoms: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
-    """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
+def _turned(weight: Tensor, group: int) -> Tensor:
+    """(O, C / group, KH, KW) -> (C, O / group, KH, KW), kernels turned by half a turn."""
+    outputs, channels, height, width = weight.shape
+    split = weight.reshape(group, outputs // group, channels, height, width)
+    turned = split.transpose(1, 2).reshape(group * channels, outputs // group, height, width)
+    return turned.flip(2, 3).contiguous(memory_format=memory_format(weight.device))
 
-    def folded(x: Tensor) -> Tensor:
-        channels = axis % x.ndim
-        if channels == 1:
-            return run(x)
-        y = run(x.reshape(-1, *x.shape[channels:]))
-        return y.reshape(*x.shape[:channels], *y.shape[1:])
 
-    return tuple(folded(x) for x in bottoms)
+def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
+    """The gradient of a strided convolution as a plain one that makes each phase a channel.
+
+    Pixel s * q + r of the bottom gets, through tap s * t + r of the kernel, from position q - t of
+    the top: for each phase r in 0..s-1 a convolution over q. All phases together are one
+    convolution with s times s times C outputs, which are then interleaved.
+    """
+    outputs, channels, height, width = weight.shape
+    rows, columns = window.stride
+    taps = (-(-height // rows), -(-width // columns))
+    whole = F.pad(weight, (0, taps[1] * columns - width, 0, taps[0] * rows - height))
+    split = whole.reshape(outputs, channels, taps[0], rows, taps[1], columns).flip(2, 4)
+    phases = split.permute(1, 3, 5, 0, 2, 4).reshape(-1, outputs, *taps)
+    phases = phases.contiguous(memory_format=memory_format(weight.device))
+    back = SlidingWindow(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
+    correlate = Correlation(phases, None, back)
+    top, left = window.pad
+
+    def gradient(dy: Tensor, size: Size) -> Tensor:
+        z = correlate(dy)
+        n, _, height, width = z.shape
+        z = z.reshape(n, channels, rows, columns, height, width).permute(0, 1, 4, 2, 5, 3)
+        dx = z.reshape(n, channels, height * rows, width * columns)
+        # Cut the padding off; where no window reaches the image's end, there are zeros.
+        after = size[1] + left - dx.shape[3], size[0] + top - dx.shape[2]
+        return F.pad(dx, (-left, after[0], -top, after[1]))
+
+    return gradient

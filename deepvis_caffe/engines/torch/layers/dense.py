@@ -4,71 +4,103 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.explicit import explicit
-from deepvis_caffe.engines.torch.onednn import PackedLinear, usable
-from deepvis_caffe.engines.torch.registry import Run, Setup, register
-
-
-class Linear:
-    """A matrix product and its gradient.
-
-    Of one row a product reads every weight once whichever way they lie. For more rows packed
-    weights are twice as fast on a CPU, and worth the memory of their copies.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight, bias
-        self._down = PackedLinear(weight.T, None)
-        self._up = PackedLinear(weight, bias)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``y = x w^T + b``, (N, I) -> (N, O)."""
-        packed = usable(x) and len(x) > 1
-        return self._up(x) if packed else F.linear(x, self.weight, self.bias), ()
-
-    def backward(self, dy: Tensor) -> Tensor:
-        """``dx = dy w``."""
-        packed = usable(dy) and len(dy) > 1
-        return self._down(dy) if packed else dy @ self.weight
+from deepvis_caffe.engines.torch.device import has_packed
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.model import graph
 
 
 @register("InnerProduct")
-class InnerProduct:
+class InnerProduct(Layer):
     """All axes from `axis` on, flattened in (C, H, W) order, times the weights, plus the bias."""
 
-    def __init__(self, setup: Setup, channels: Sequence[int] | None = None) -> None:
-        param = setup.layer.param.inner_product_param
-        weight = setup.weights[0].T if param.transpose else setup.weights[0]
-        bias = setup.weights[1] if param.bias_term else None
-        if channels is not None:
-            weight = weight[list(channels)]
-            bias = None if bias is None else bias[list(channels)]
-        self._setup, self._axis = setup, param.axis
-        self._linear = explicit(Linear(weight, bias), setup)
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
+        super().__init__(layer, weights)
+        p = layer.param.inner_product_param
+        self.axis, self.transpose = p.axis, p.transpose
+        if not p.bias_term:
+            self.bias = None
+        self._up = _Product(self.matrix, self.bias)
+        self._down = _Product(self.matrix.T, None)
+
+    @property
+    def matrix(self) -> Tensor:
+        """(O, I)."""
+        return self.weight.T if self.transpose else self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., I...) -> (..., O)."""
+        return F.linear(self._rows(x), self.matrix, self.bias).reshape(*self._before(x), -1)
+
+    def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        (x,) = bottoms
+        return (self._up(self._rows(x)).reshape(*self._before(x), -1),)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the shape of x only."""
+        (x,) = bottoms
+        return self.infer(x), x.shape
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """``dx = dy w``."""
+        (dy,) = dys
+        assert dy is not None
+        return (self._down(dy.reshape(-1, dy.shape[-1])).reshape(saved),)
+
+    def narrowed(self, channels: Sequence[int]) -> Layer | None:
+        """Only some of its outputs, where they are axis 1 of the top."""
+        if self.axis != 1:
+            return None
+        some = list(channels)
+        weights = [self.weight[:, some] if self.transpose else self.weight[some]]
+        weights += [] if self.bias is None else [self.bias[some]]
+        return InnerProduct(
+            self.layer, [nn.Parameter(blob, requires_grad=False) for blob in weights]
+        )
+
+    def _before(self, x: Tensor) -> torch.Size:
+        return x.shape[: self.axis % x.ndim]
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return x.reshape(math.prod(self._before(x)), -1)
+
+
+class _Product:
+    """``x w^T + b``, (N, I) -> (N, O), with weights packed for oneDNN.
+
+    Of one row a product reads every weight once whichever way they lie. For more rows packed
+    weights are up to 1.3 times as fast on a CPU, and worth the memory of their copies.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight, self._bias = weight.detach(), bias
+        self._packed: tuple[Any, Tensor] | None = None  # and for what
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., I...) -> (..., O)."""
-        axis = self._axis % x.ndim
-        rows = x.reshape(math.prod(x.shape[:axis]), -1)
-        return self._linear(rows).reshape(*x.shape[:axis], -1)
-
-    def narrowed(self, channels: Sequence[int]) -> InnerProduct | None:
-        """Only some of its outputs, where they are axis 1 of the top."""
-        return InnerProduct(self._setup, channels) if self._axis == 1 else None
+        if len(x) < 2 or not has_packed(x):
+            return F.linear(x, self._weight, self._bias)
+        packed, made_for = self._packed, (len(x), self._weight._version)
+        if packed is None or packed[0] != made_for:
+            pack = torch.ops.mkldnn._reorder_linear_weight
+            packed = self._packed = made_for, pack(self._weight.contiguous(), len(x))
+        return torch.ops.mkldnn._linear_pointwise(x, packed[1], self._bias, "none", [], None)
 
 
 @register("Embed")
-def embed(setup: Setup) -> Run:
+class Embed(Layer):
     """The weights' row for each integer of x, plus the bias; it has no gradient."""
-    weight = setup.weights[0]
-    bias = setup.weights[1] if setup.layer.param.embed_param.bias_term else None
 
-    def run(x: Tensor) -> Tensor:
-        rows = F.embedding(x.long(), weight)
-        return rows if bias is None else rows + bias
+    weight: Tensor
+    bias: Tensor
 
-    return run
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        rows = F.embedding(x.long(), self.weight)
+        return rows + self.bias if self.param.embed_param.bias_term else rows

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.ops import Op, rectified
-from deepvis_caffe.engines.torch.registry import RuleNow, Setup, register
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size
-from deepvis_caffe.model.sliding_window import SlidingWindow, pooling_window
+from deepvis_caffe.model.sliding_window import pooling_window
 
 # What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
 _LOWEST = float(np.finfo(np.float32).min)
@@ -54,49 +54,64 @@ class _Axis(NamedTuple):
 
 
 @register("Pooling")
-class Pooling:
+class Pooling(Layer):
     """MAX or AVE pooling with Caffe's windows."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.param = setup.layer.param.pooling_param
-        if self.param.pool == PoolingParameter.STOCHASTIC:
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        super().__init__(layer, weights)
+        p = layer.param.pooling_param
+        if p.pool == PoolingParameter.STOCHASTIC:
             raise EngineError(
-                f"layer {setup.layer.name!r} (Pooling): STOCHASTIC pooling is not defined outside "
+                f"layer {layer.name!r} (Pooling): STOCHASTIC pooling is not defined outside "
                 "training, not by Caffe on a CPU either; set pool: AVE or pool: MAX in the deploy "
                 "prototxt"
             )
-        self.maximum = self.param.pool == PoolingParameter.MAX
-        self.with_mask = len(setup.layer.tops) > 1
+        self.maximum, self.with_mask = p.pool == PoolingParameter.MAX, len(layer.tops) > 1
+        self._options = self._options_within()
 
-    def __call__(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> Tensor | Tops:
         """Pool x; global average pooling is a mean."""
-        if self.param.global_pooling and not self.maximum:
+        p = self.param.pooling_param
+        if p.global_pooling and not self.maximum:
             return x.mean((2, 3), keepdim=True)
         size = x.shape[2:]
-        window = pooling_window(self.param, size)
-        windows = pooled_size(size, window, self.param.ceil_mode)
+        window = pooling_window(p, size)
+        windows = pooled_size(size, window, p.ceil_mode)
         geometry = (size, window.kernel, window.stride, window.pad, windows)
         rows, columns = (_Axis(*numbers) for numbers in zip(*geometry, strict=True))
         return self._maximum(x, rows, columns) if self.maximum else self._average(x, rows, columns)
 
-    def op(self, rule: RuleNow) -> Op | None:
-        """A ReLU and this layer after it; None where that would differ from one after the other.
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Of a maximum within the image, saves where it is."""
+        (x,) = bottoms
+        if self._options is None:
+            return super().fwd(x)
+        y, index = torch.ops.aten.max_pool2d_with_indices(x, *self._options)
+        return (y,), (x, index)
 
-        That is where windows reach over the image's end, and may hold no pixel at all.
-        """
-        p = self.param
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """``dx``, dy at the maxima."""
+        if self._options is None:
+            return super().bwd(saved, dys, mode)
+        (dy,), (x, index) = dys, saved
+        assert dy is not None
+        return (torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *self._options, index),)
+
+    def _options_within(self) -> tuple[Any, ...] | None:
+        """Torch's options of a maximum none of whose windows reaches over the image; else None."""
+        p = self.param.pooling_param
         if not self.maximum or self.with_mask or p.global_pooling or p.pad or p.pad_h or p.pad_w:
             return None
         window = pooling_window(p, (1, 1))
         if any(s > k for s, k in zip(window.stride, window.kernel, strict=True)):
             return None
-        return RectifiedMaximum(window, p.ceil_mode, rule)
+        return window.kernel, window.stride, (0, 0), (1, 1), p.ceil_mode
 
     def _maximum(self, x: Tensor, rows: _Axis, columns: _Axis) -> Tensor | tuple[Tensor, ...]:
         # On equal values both Caffe and torch take, and send the gradient to, the first in the
         # window, row by row.
         kernel, stride = _pairs(rows, columns)
-        pad, ceil_mode = (rows.pad, columns.pad), self.param.ceil_mode
+        pad, ceil_mode = (rows.pad, columns.pad), self.param.pooling_param.ceil_mode
         if not (rows.as_torch and columns.as_torch):
             x = _padded(x, rows, columns, _LOWEST)
             pad, ceil_mode = (0, 0), False
@@ -112,40 +127,10 @@ class Pooling:
         kernel, stride = _pairs(rows, columns)
         if rows.as_torch and columns.as_torch:
             pad = (rows.pad, columns.pad)
-            return F.avg_pool2d(x, kernel, stride, pad, self.param.ceil_mode)
+            return F.avg_pool2d(x, kernel, stride, pad, self.param.pooling_param.ceil_mode)
         total = F.avg_pool2d(_padded(x, rows, columns, 0.0), kernel, stride, divisor_override=1)
         area = np.outer(rows.lengths(), columns.lengths())
         return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
-
-
-class RectifiedMaximum:
-    """``max(pool(x), 0)``, which is what pooling ``max(x, 0)`` gives, too.
-
-    This order sets the ReLU's zeros in the few values behind the pooling, not in the many before.
-    A mode's rule sees the diff where its ReLU stands: between the pooling and x.
-    """
-
-    def __init__(self, window: SlidingWindow, ceil_mode: bool, rule: RuleNow) -> None:
-        self._options = (window.kernel, window.stride, (0, 0), (1, 1), ceil_mode)
-        self._rule = rule
-
-    def forward(self, x: Tensor) -> tuple[tuple[Tensor, ...], Any]:
-        """(N, C, H, W) -> (N, C, OH, OW)."""
-        y, index = torch.ops.aten.max_pool2d_with_indices(x, *self._options)
-        y = y.clamp_(min=0)
-        return (y,), (x, y, index)
-
-    def backward(
-        self, dys: Sequence[Tensor | None], saved: Any, own: bool
-    ) -> tuple[list[Tensor], bool]:
-        """The diff of x, in memory of its own."""
-        (dy,), (x, y, index) = dys, saved
-        assert dy is not None
-        rule = self._rule()
-        if rule is None:
-            dy = rectified(dy, y, self._rule, own)
-        dx = torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *self._options, index)
-        return [dx if rule is None else rule(dx, x)], True
 
 
 def _pairs(rows: _Axis, columns: _Axis) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,0 +1,179 @@
+"""What a layer of the torch engine is: a module, and how a net's passes run it.
+
+A layer type is one class under :func:`register` in `deepvis_caffe.engines.torch.layers`. Its
+``forward(*bottoms) -> top or (top, ...)`` says in plain torch operations what the layer computes.
+That is all that most types have; a few also say how their gradient is computed. See `Layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepvis_caffe.engines.rules import Rule, rule_for
+from deepvis_caffe.errors import EngineError, ModelError, did_you_mean
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.shapes import RULES
+
+Tops = tuple[Tensor, ...]
+Diffs = Sequence[Tensor | None]
+
+
+class Layer(nn.Module):
+    """A layer: what it computes, and how a diff gets through it.
+
+    Two methods run a layer in both directions, without a graph of autograd's for the whole net,
+    which costs as much time as a small image's arithmetic. They are named as in JAX's
+    ``custom_vjp``: :meth:`fwd` returns the tops and what the way back needs, :meth:`bwd` takes that
+    and the tops' diffs. Here they run `forward` and let autograd differentiate this layer alone. A
+    type overrides both of them where that is faster, where a backward mode has a rule for it, or
+    where Caffe's backward differs from the gradient.
+
+    Parameters
+    ----------
+    layer
+        Name, type, bottoms, tops, parameters.
+    weights
+        The learned blobs in Caffe's order and shapes. A convolution's are laid out as is best on
+        their device.
+
+    Attributes
+    ----------
+    blobs
+        Names of the learned blobs, in Caffe's order.
+    """
+
+    blobs: tuple[str, ...] = ("weight", "bias")
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        super().__init__()
+        self.layer, self.param = layer, layer.param
+        self._weight_shapes = [tuple(blob.shape) for blob in weights]
+        self._fitting: set[tuple[torch.Size, ...]] = set()  # shapes of bottoms that were checked
+        for i, blob in enumerate(weights):
+            name = self.blobs[i] if i < len(self.blobs) else f"blob{i}"
+            self.register_parameter(name, blob)
+
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """The tops, where no diff will come back."""
+        tops = self.forward(*bottoms)
+        return tops if isinstance(tops, tuple) else (tops,)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """The tops, and what :meth:`bwd` needs."""
+        leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in bottoms]
+        with torch.enable_grad():
+            tops = self.infer(*leaves)
+        return tuple(top.detach() for top in tops), (leaves, tops)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The bottoms' diffs for the tops', None for zeros; of the same pass any number of times.
+
+        The diffs that come in may be others' too, and are not to be changed.
+        """
+        leaves, tops = saved
+        pairs = [
+            (y, dy) for y, dy in zip(tops, dys, strict=True) if dy is not None and y.requires_grad
+        ]
+        if not pairs:
+            return [None] * len(leaves)
+        ys, found = zip(*pairs, strict=True)
+        return torch.autograd.grad(ys, leaves, found, retain_graph=True, allow_unused=True)
+
+    def narrowed(self, channels: Sequence[int]) -> Layer | None:
+        """A layer that computes only these channels of the top; None where that saves nothing."""
+        return None
+
+    def check(self, bottoms: Sequence[Tensor]) -> None:
+        """`EngineError` in words where the layer does not fit bottoms of these shapes."""
+        shapes = tuple(x.shape for x in bottoms)
+        if shapes in self._fitting:
+            return
+        known = RULES.get(self.layer.type)
+        try:
+            outcome = known and known(self.param, [tuple(shape) for shape in shapes])
+        except ModelError as error:
+            raise self.cannot_run(bottoms, error) from error
+        if outcome and list(outcome.weights) != self._weight_shapes:
+            need, have = (
+                ", ".join(map(str, some)) for some in (outcome.weights, self._weight_shapes)
+            )
+            raise self.cannot_run(
+                bottoms,
+                f"at this size it needs weights of shape {need}, it has {have}; an input of "
+                "another size than the net was trained on does not fit through it",
+            )
+        self._fitting.add(shapes)
+
+    def cannot_run(self, bottoms: Sequence[Tensor], why: object) -> EngineError:
+        """An error with the layer and the shapes that came to it."""
+        pairs = zip(self.layer.bottoms, bottoms, strict=True)
+        came = ", ".join(f"{value.blob} {tuple(x.shape)}" for value, x in pairs) or "no bottoms"
+        return EngineError(
+            f"layer {self.layer.name!r} ({self.layer.type}) cannot run on {came}: {why}"
+        )
+
+    def rule(self, mode: str) -> Rule | None:
+        """What replaces the gradient in that backward mode, None where the gradient holds."""
+        return rule_for(self.layer, mode)
+
+
+Builder = Callable[[graph.Layer, Sequence[nn.Parameter]], Layer]
+
+_BUILDERS: dict[str, Builder] = {}
+BUILDERS: Mapping[str, Builder] = MappingProxyType(_BUILDERS)
+
+
+def register(*types: str) -> Callable[[Any], Any]:
+    """Class or function decorator: what makes the layers of these types.
+
+    Raises
+    ------
+    EngineError
+        At import, where a type has a builder already.
+    """
+
+    def decorate(builder: Any) -> Any:
+        for name in types:
+            if name in _BUILDERS:
+                raise EngineError(
+                    f"layer type {name!r} is registered twice: by {_BUILDERS[name]!r} and by "
+                    f"{builder!r}; give one of them another type, or remove it"
+                )
+            _BUILDERS[name] = builder
+        return builder
+
+    return decorate
+
+
+def unknown_layers(layers: Iterable[graph.Layer]) -> list[graph.Layer]:
+    """The layers whose type this engine does not know."""
+    return [layer for layer in layers if layer.type not in BUILDERS]
+
+
+def check_types(layers: Iterable[graph.Layer]) -> None:
+    """`EngineError` that lists every layer whose type has no builder."""
+    unknown = unknown_layers(layers)
+    if unknown:
+        listed = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unknown)
+        raise EngineError(
+            f"the torch engine cannot run {listed}; pycaffe runs every layer type that your Caffe "
+            f'was built with: engine="pycaffe"'
+            f"{did_you_mean(unknown[0].type, sorted(BUILDERS), most=len(BUILDERS))}"
+        )
+
+
+def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
+    """The module of a layer.
+
+    Raises
+    ------
+    EngineError
+        The layer's type is unknown, or its parameters ask for what this engine does not do.
+    """
+    check_types([layer])
+    return BUILDERS[layer.type](layer, weights)

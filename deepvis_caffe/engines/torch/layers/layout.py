@@ -1,0 +1,186 @@
+"""The same values in another arrangement, several blobs in one, and many values in few.
+
+What becomes of the shape is said once, by the rules in `deepvis_caffe.model.shapes`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.model.schema_pb2 import EltwiseParameter, ReductionParameter
+from deepvis_caffe.model.shapes import RULES
+from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
+
+
+def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
+    """Shapes of a layer's tops over these bottoms."""
+    rule = RULES[layer.layer.type]
+    return list(rule(layer.param, [tuple(x.shape) for x in bottoms]).tops)
+
+
+# -- one blob in another shape -------------------------------------------------------------------
+
+
+@register("Flatten", "Reshape")
+class Reshape(Layer):
+    """Axes made one, or replaced; values stay in (C, H, W) order."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.reshape(top_shapes(self, x)[0])
+
+
+@register("Permute")
+class Permute(Layer):
+    """Axes in the given order, the others after them (SSD)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.permute(permuted_axes(self.param, x.ndim))
+
+
+@register("Crop")
+class Crop(Layer):
+    """The first blob cut to the second's size, from `axis` on, after the offsets."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:  # noqa: D102
+        param, size = self.param.crop_param, top_shapes(self, x, like)[0]
+        offset = list(param.offset) or [0]
+        axes = range(param.axis % x.ndim, x.ndim)
+        for axis, start in zip(axes, offset * len(axes), strict=False):
+            x = x.narrow(axis, start, size[axis])
+        return x
+
+
+@register("Tile")
+class Tile(Layer):
+    """The blob repeated along an axis."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        times = [1] * x.ndim
+        times[self.param.tile_param.axis] = self.param.tile_param.tiles
+        return x.repeat(times)
+
+
+# -- one blob to several, several to one ---------------------------------------------------------
+
+
+@register("Split")
+class Split(Layer):
+    """The same values several times."""
+
+    def forward(self, x: Tensor) -> Tops:  # noqa: D102
+        return tuple(x.view_as(x) for _ in self.layer.tops)
+
+
+@register("Slice")
+class Slice(Layer):
+    """A blob cut along an axis at the slice points, or into equal parts."""
+
+    def forward(self, x: Tensor) -> Tops:  # noqa: D102
+        axis = joined_axis(self.param)
+        return x.split([shape[axis] for shape in top_shapes(self, x)], axis)
+
+
+@register("Silence")
+class Silence(Layer):
+    """Nothing: it keeps Caffe from listing its bottoms as outputs."""
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        return ()
+
+
+@register("Concat")
+class Concat(Layer):
+    """Blobs joined along an axis; `concat_dim` is the axis's older name."""
+
+    def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
+        return torch.cat(bottoms, joined_axis(self.param))
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves where the bottoms meet."""
+        axis = joined_axis(self.param)
+        return (torch.cat(bottoms, axis),), ([x.shape[axis] for x in bottoms], axis)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """Each bottom's part of dy, not copied."""
+        (dy,) = dys
+        assert dy is not None
+        return dy.split(*saved)
+
+
+@register("Eltwise")
+class Eltwise(Layer):
+    """Product, sum with coefficients, or maximum of blobs of one shape."""
+
+    def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
+        param = self.param.eltwise_param
+        if param.operation == EltwiseParameter.PROD:
+            # Caffe's `stable_prod_grad: false` divides the product by each factor: the same
+            # gradient, but NaN where a factor is 0. The product of the others serves both.
+            return functools.reduce(operator.mul, bottoms)
+        if param.operation == EltwiseParameter.MAX:
+            return _maximum(*bottoms)
+        coefficients = list(param.coeff) or [1.0] * len(bottoms)
+        total = bottoms[0] if coefficients[0] == 1 else bottoms[0] * coefficients[0]
+        for x, coefficient in zip(bottoms[1:], coefficients[1:], strict=True):
+            total = torch.add(total, x, alpha=coefficient)
+        return total
+
+
+def _maximum(*bottoms: Tensor) -> Tensor:
+    # Caffe's ties: of the first two bottoms the second wins, later ones lose; so goes the gradient.
+    first, second, *rest = bottoms
+    best = torch.where(first > second, first, second)
+    for x in rest:
+        best = torch.where(x > best, x, best)
+    return best
+
+
+# -- many values to few --------------------------------------------------------------------------
+
+
+@register("Reduction")
+class Reduction(Layer):
+    """Sum, sum of absolutes or of squares, or mean, over all axes from `axis` on."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        param = self.param.reduction_param
+        rows = x.reshape(*x.shape[: param.axis % x.ndim], -1)
+        if param.operation == ReductionParameter.MEAN:
+            return rows.mean(-1) * param.coeff
+        if param.operation == ReductionParameter.ASUM:
+            rows = rows.abs()
+        elif param.operation == ReductionParameter.SUMSQ:
+            rows = rows * rows
+        return rows.sum(-1) * param.coeff
+
+
+@register("ArgMax")
+class ArgMax(Layer):
+    """The `top_k` largest: their indices, their values, or both; it has no gradient.
+
+    Along an axis, the top has `top_k` there. Without one, each image is flattened and the top is
+    (N, 1, top_k), or (N, 2, top_k) with indices first and values second. On equal values Caffe
+    lists the later index first.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        param, x = self.param.argmax_param, x.detach()
+        if param.HasField("axis"):
+            values, index = _largest(x, param.top_k, param.axis)
+            return values if param.out_max_val else index
+        values, index = _largest(x.flatten(1), param.top_k, 1)
+        top = torch.stack([index, values] if param.out_max_val else [index], 1)
+        return top.reshape(top.shape + (1,) * (x.ndim - 3))
+
+
+def _largest(x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
+    """The k largest along an axis and their indices, later ones first among equals."""
+    values, index = x.flip(axis).sort(dim=axis, descending=True, stable=True)
+    index = x.shape[axis] - 1 - index
+    return values.narrow(axis, 0, k), index.narrow(axis, 0, k).to(x.dtype)

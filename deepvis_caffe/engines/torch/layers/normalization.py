@@ -1,0 +1,202 @@
+"""Normalizations, learned or by the values themselves, and the affine layers that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.schema_pb2 import LRNParameter
+from deepvis_caffe.model.shapes.registry import legacy
+
+
+@register("BatchNorm")
+class BatchNorm(Layer):
+    """``(x - mean) / sqrt(variance + eps)`` for each channel, by the stored statistics.
+
+    By the batch's own where `use_global_stats` is false. The third blob is the scale of the other
+    two: Caffe keeps running sums, not running means.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+    blobs = ("mean", "variance", "count")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...)."""
+        param = self.param.batch_norm_param
+        if param.HasField("use_global_stats") and not param.use_global_stats:
+            axes = [0, *range(2, x.ndim)]
+            variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+            return (x - mean) / torch.sqrt(variance + param.eps)
+        mean, variance, count = (b.reshape(-1) for b in (self.mean, self.variance, self.count))
+        factor = torch.where(count == 0, torch.zeros_like(count), 1 / count)
+        return F.batch_norm(x, mean * factor, variance * factor, eps=param.eps)
+
+
+def aligned(factor: Tensor, x: Tensor, axis: int) -> Tensor:
+    """`factor` with its axes laid along those of x from `axis` on, ready to broadcast."""
+    first = axis % x.ndim if factor.ndim else 0
+    return factor.reshape(factor.shape + (1,) * (x.ndim - first - factor.ndim))
+
+
+@register("Scale")
+class Scale(Layer):
+    """Multiply along some axes, by learned factors or the second bottom; plus a bias if it has."""
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        self.blobs = ("scale", "bias") if len(layer.bottoms) == 1 else ("bias",)
+        super().__init__(layer, weights)
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:  # noqa: D102
+        param = self.param.scale_param
+        factor = aligned(given[0] if given else self.scale, x, param.axis)
+        if not param.bias_term:
+            return x * factor
+        return torch.addcmul(aligned(self.bias, x, param.axis), x, factor)
+
+
+@register("Bias")
+class Bias(Layer):
+    """Add along some axes, learned values or the second bottom."""
+
+    bias: Tensor
+    blobs = ("bias",)
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:  # noqa: D102
+        return x + aligned(given[0] if given else self.bias, x, self.param.bias_param.axis)
+
+
+@register("LRN")
+class LRN(Layer):
+    """Local response normalization (Krizhevsky et al. 2012): ``y = x * scale ** -beta``.
+
+    With m the mean over a window, zeros outside the blob, and a window that Caffe calls
+    `local_size`: ``scale = k + alpha * m(x^2)``. Windows run across channels, or over an area
+    within each; within channels Caffe ignores k. In the deconv mode `deconv_ignore` passes diffs
+    through.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x * self._scale(x) ** -self.param.lrn_param.beta
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the powers, too."""
+        (x,) = bottoms
+        scale = self._scale(x)
+        beta = self.param.lrn_param.beta
+        # 0.75 is that of every net of note, and roots are far faster than powers.
+        power = (scale * scale.sqrt()).rsqrt_() if beta == 0.75 else scale**-beta
+        return (x * power,), (x, scale, power)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """``dx = dy * scale^-beta - 2 alpha beta x m(dy * y / scale)``.
+
+        m is its own transpose: windows are symmetric, and all divide by the same number.
+        """
+        (dy,), (x, scale, power), rule = dys, saved, self.rule(mode)
+        assert dy is not None
+        if rule is not None:
+            return (rule(dy, x),)
+        direct = dy * power
+        around = self._mean((direct * x).div_(scale))
+        p = self.param.lrn_param
+        return (direct.addcmul_(x, around, value=-2 * p.alpha * p.beta),)
+
+    def _scale(self, x: Tensor) -> Tensor:
+        p = self.param.lrn_param
+        k = 1.0 if p.norm_region == LRNParameter.WITHIN_CHANNEL else p.k
+        return self._mean(x * x) * p.alpha + k
+
+    def _mean(self, z: Tensor) -> Tensor:
+        p = self.param.lrn_param
+        size, margin = p.local_size, (p.local_size - 1) // 2
+        if p.norm_region == LRNParameter.WITHIN_CHANNEL:
+            return F.avg_pool2d(z, size, 1, margin)
+        # A 1x1 convolution with a band matrix. The zeros outside the band cost multiplications but
+        # no precision, and over channels a matrix product is fastest, in either memory format.
+        position = torch.arange(z.shape[1], device=z.device)
+        near = (position[:, None] - position).abs() <= margin
+        return F.conv2d(z, near.to(z.dtype)[:, :, None, None] / size)
+
+
+@register("MVN")
+class MVN(Layer):
+    """Zero mean, and unit variance if asked for, for each channel or across them.
+
+    Where it divides by ``std + eps``, Caffe leaves eps out of the derivative of std. With the tiny
+    eps of practice that is the gradient, and it stays finite where all values are equal. So `bwd`
+    does as Caffe does, while autograd through `forward` gives the derivative itself.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), axes that are not there being of size 1."""
+        return self.fwd(x)[0][0]
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the top and the deviations."""
+        (x,) = bottoms
+        param, shape = self.param.mvn_param, x.shape
+        x = x.reshape(legacy(tuple(shape)))
+        rows = x.flatten(1 if param.across_channels else 2)
+        std, mean = torch.std_mean(rows, -1, correction=0, keepdim=True)
+        y, std = rows - mean, std + param.eps
+        if param.normalize_variance:
+            y = y / std
+        return (y.reshape(x.shape),), (y, std, shape)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """``dx = (dy - mean(dy) - y * mean(dy * y)) / (std + eps)``."""
+        (dy,), (y, std, shape) = dys, saved
+        assert dy is not None
+        dy = dy.reshape(y.shape)
+        dx = dy - dy.mean(-1, keepdim=True)
+        if self.param.mvn_param.normalize_variance:
+            dx = (dx - y * (dy * y).mean(-1, keepdim=True)) / std
+        return (dx.reshape(shape),)
+
+
+@register("Normalize")
+class Normalize(Layer):
+    """L2 normalization (Liu et al. 2015, ParseNet): ``scale * x / sqrt(sum x^2 + eps)``.
+
+    The sum is over channels or over the whole image; the scale is one for each channel or one for
+    all. In its gradient Caffe multiplies by the scale last, which is the gradient only where all
+    channels have one scale. The engines must agree, so `bwd` does as Caffe does.
+    """
+
+    scale: Tensor
+    blobs = ("scale",)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.fwd(x)[0][0]
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """``y = scale * u, u = x / norm``."""
+        (x,) = bottoms
+        norm = torch.sqrt(self._total(x * x) + self.param.norm_param.eps)
+        unit = x / norm
+        return (unit * self._per_channel(x),), (unit, norm)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """``dx = scale * (dy - u * sum(u * dy)) / norm``."""
+        (dy,), (unit, norm) = dys, saved
+        assert dy is not None
+        along_unit = unit * self._total(unit * dy)
+        return (self._per_channel(dy) * (dy - along_unit) / norm,)
+
+    def _total(self, x: Tensor) -> Tensor:
+        whole = self.param.norm_param.across_spatial
+        return x.sum(list(range(1, x.ndim)) if whole else [1], keepdim=True)
+
+    def _per_channel(self, x: Tensor) -> Tensor:
+        return self.scale.reshape(-1, *(1,) * (x.ndim - 2))
