@@ -13,6 +13,7 @@ to know whether there is a frame reads `View.has_frame`, and is not drawn again 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import reduce
 from typing import Any, Generic, TypeVar, cast
 
@@ -23,7 +24,14 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 
 BY_FIELD = (State, Status)
-BY_VALUE = (bool, int, float, str, tuple, type(None))  # all else is compared by identity
+BY_VALUE = (bool, int, float, str, tuple, type(None), *BY_FIELD)  # all else by identity
+
+
+def unchanged(view: View, before: View | None) -> bool:
+    """Whether every field of a view is as it was, so that nothing has to be looked at."""
+    return before is not None and all(
+        _same(getattr(view, one.name), getattr(before, one.name)) for one in fields(View)
+    )
 
 
 class Redraw(Generic[T]):
@@ -40,7 +48,7 @@ class Redraw(Generic[T]):
         self._function = function
         self._arguments: tuple[Any, ...] | None = None
         self._reads: list[tuple[Path, Any]] = []
-        self._value: T
+        self.last: T  # the value of the last call
 
     def is_current(self, view: View, *arguments: Any) -> bool:
         """Whether the last value is that of this view and these arguments, too."""
@@ -53,9 +61,9 @@ class Redraw(Generic[T]):
         """The function's value, from the last call where that is current."""
         if not self.is_current(view, *arguments):
             reads: dict[Path, Any] = {}
-            self._value = self._function(cast(View, _Recorder(view, (), reads)), *arguments)
+            self.last = self._function(cast(View, _Recorder(view, (), reads)), *arguments)
             self._reads, self._arguments = list(reads.items()), arguments
-        return self._value
+        return self.last
 
 
 class _Recorder:

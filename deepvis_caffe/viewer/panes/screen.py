@@ -14,7 +14,7 @@ from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, put, write_middle
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.layout import layout
 from deepvis_caffe.viewer.panes.pane import Pane, guarded
-from deepvis_caffe.viewer.panes.redraw import Redraw
+from deepvis_caffe.viewer.panes.redraw import Redraw, unchanged
 from deepvis_caffe.viewer.panes.view import Hover, View
 from deepvis_caffe.viewer.panes.widgets import wide_letters
 from deepvis_caffe.viewer.state.actions import HelpGroup
@@ -67,6 +67,7 @@ class Screen:
         self._canvas: Picture = blank(1, 1, GROUND)  # all panes, without an overlay
         self._placed: dict[str, Picture] = {}  # the panes' pictures that are on the canvas
         self._drawn: tuple[_Overlay, Picture] | None = None  # the last drawing of this canvas
+        self._view: View | None = None  # of the last drawing
         self._help: tuple[int, Picture] | None = None  # its page
         self._pages = (0, 0), 1  # of the help, in a window of that size
 
@@ -88,6 +89,9 @@ class Screen:
             nothing has changed. None where the drawing was stopped.
         """
         width, height = max(1, width), max(1, height)
+        same_size = self._canvas.shape[:2] == (height, width)
+        if self._drawn is not None and same_size and unchanged(view, self._view):
+            return self._drawn[1]
         rects = self._layout(view, width, height)
         if self._canvas.shape[:2] != (height, width):
             self._help = None
@@ -98,15 +102,17 @@ class Screen:
             picture_of = self._pictures.get(name)
             if picture_of is None:
                 continue
-            if not picture_of.is_current(view, rect.height, rect.width) and stop():
+            is_current = picture_of.is_current(view, rect.height, rect.width)
+            if not is_current and stop():
                 return None
-            picture = picture_of(view, rect.height, rect.width)
+            picture = picture_of.last if is_current else picture_of(view, rect.height, rect.width)
             if self._placed.get(name) is not picture:
                 put(self._canvas, picture, rect.top, rect.left)
                 self._placed[name], self._drawn = picture, None
         overlay = self._overlay(view, rects)
         if self._drawn is None or self._drawn[0] != overlay:
             self._drawn = overlay, self._compose(overlay)
+        self._view = view
         return self._drawn[1]
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
