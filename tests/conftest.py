@@ -21,8 +21,8 @@ from deepvis_caffe.settings import Settings
 
 os.environ.update(GLOG_minloglevel="3")  # before the first import of caffe, wherever it happens
 
-# A shell ignores Ctrl-C for what it runs in the background, and processes inherit that from us; tests
-# that press it need the usual answer.
+# A shell ignores Ctrl-C for what it runs in the background, and processes inherit that from us;
+# tests that press it need the usual answer.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

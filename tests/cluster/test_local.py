@@ -133,4 +133,4 @@ def test_a_run_that_is_left_open_does_not_keep_python_from_ending(tmp_path: Path
     process = start_script(script)
     out, err = process.communicate(timeout=60)
     assert (out.split()[0], err, process.returncode) == ("got", "", 0)
-    assert group_size(process.pid) == 0
+    eventually(lambda: group_size(process.pid) == 0, 60)
