@@ -30,8 +30,8 @@ class Layer(nn.Module):
     which costs as much time as a small image's arithmetic. They are named as for
     JAX's custom gradients: :meth:`fwd` returns the tops and what the way back needs, :meth:`bwd`
     takes that and the tops' diffs. Here they run `forward` and let autograd differentiate this
-    layer alone. A type overrides both of them where that is faster, where a backward mode has a rule for it, or
-    where Caffe's backward differs from the gradient.
+    layer alone. A type overrides both of them where that is faster, where a backward mode has a rule
+    for it, or where Caffe's backward differs from the gradient.
 
     Parameters
     ----------
