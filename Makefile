@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-images test lint pycaffe bench proto clean
+.PHONY: help setup demo demo-images test test-fast lint pycaffe bench proto clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo-images: $(VENV)/.setup  ## Show what excites its units in real photographs
 
 test: $(VENV)/.setup-dev  ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.setup-dev  ## Run the tests that take under a minute in all
+	@$(BIN)/python -m pytest -q -n auto -m "not (browser or screen or cluster or process or slow)"
 
 lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/ruff check .

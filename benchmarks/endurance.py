@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.cases import load
 from deepvis_caffe.optimizer import ascent_params
-from deepvis_caffe.viewer.compute.synthesis import Making
+from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -42,9 +42,9 @@ def main() -> None:
     net, _, _ = load(options.net, "torch")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        making = Making(ascent_params("best"), seeds=1)
+        synthesis = SynthesisParams(ascent_params("best"), seeds=1)
         sources = parse_sources(f"{write_video(folder)},samples")
-        session = Session(Parts(net, sources, folder / "results", (), making))
+        session = Session(Parts(net, sources, folder / "results", (), synthesis))
         session.start()
         try:
             drive(session, options.minutes)

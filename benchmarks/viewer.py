@@ -197,7 +197,7 @@ def _grid_seconds(session: Session) -> float:
     for _ in range(widest):
         session.press("o")
     _until(lambda: session.draw() and session.settled, 60)
-    view = session._view()
+    view = session.view
     taken = []
     for _ in range(20):
         begun = time.perf_counter()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing.process
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,40 @@ from deepvis_caffe.resources import resource
 from deepvis_caffe.settings import Settings
 
 os.environ.update(GLOG_minloglevel="3")  # before the first import of caffe, wherever it happens
+
+# A shell ignores Ctrl-C for what it runs in the background, and processes inherit that from us;
+# tests that press it need the usual answer.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests so marked may start processes; they and the slow ones are left out of `make test-fast`.
+STARTS_PROCESSES = ("browser", "screen", "cluster", "process")
+MARKS_BY_FIXTURE = {"driver": "browser", "display": "screen"}
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark the tests that need a browser, a screen or a cluster by what they use."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in MARKS_BY_FIXTURE:
+                item.add_marker(MARKS_BY_FIXTURE[fixture])
+        if "cluster" in item.path.parts[-2:-1]:
+            item.add_marker("cluster")
+
+
+@pytest.fixture(autouse=True)
+def no_process_without_a_mark(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fail a test that starts a process and is not marked so: the fast tier has none."""
+    if any(request.node.get_closest_marker(mark) for mark in STARTS_PROCESSES):
+        return
+
+    def refuse(*arguments: object, **options: object) -> None:
+        pytest.fail("this test starts a process: mark it `@pytest.mark.process`")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
 
 
 @pytest.fixture(scope="session")

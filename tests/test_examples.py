@@ -12,6 +12,8 @@ import nbformat
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.process
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

@@ -170,6 +170,7 @@ def test_an_unknown_sample_names_the_near_one():
         sample_image("chelsey")
 
 
+@pytest.mark.process
 def test_opencv_is_imported_only_when_it_is_used():
     import subprocess
 

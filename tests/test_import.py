@@ -19,12 +19,14 @@ def _imported_by(code: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stderr.split()}
 
 
+@pytest.mark.process
 def test_importing_the_package_imports_no_other_package() -> None:
     known = set(sys.stdlib_module_names) | {"deepvis_caffe", "sitecustomize"}
     found = _imported_by("import deepvis_caffe") - _imported_by("")
     assert found <= known, found - known
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--help"], ["optimize", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"from deepvis_caffe.cli.main import app\ntry: app({arguments})\nexcept SystemExit: pass"
@@ -82,6 +84,7 @@ print(len(names))
 """
 
 
+@pytest.mark.process
 def test_importing_every_module_changes_nothing_of_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -40,11 +40,11 @@ def stats(
     a unit is active, dead units. If the scan recorded them: the most correlated unit, and the class
     selectivity.
     """
+    from deepvis_caffe.dataset.scan_file import read_scan
     from deepvis_caffe.dataset.statistics import unit_rows, write_skipped, write_table
     from deepvis_caffe.figures.plots import plot_layer
     from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.results import layout
-    from deepvis_caffe.results.scan_file import read_scan
 
     labels = read_labels(settings.labels) if settings.labels else ()
     scan, _ = read_scan(layout.scan_path(settings.results))

@@ -25,11 +25,10 @@ SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has n
 
 @contextmanager
 def orderly_termination() -> Iterator[None]:
-    """Let SIGTERM, and SIGHUP of a terminal that is gone, unwind the block as Ctrl-C does.
+    """Make SIGTERM, and SIGHUP of a closed terminal, unwind the block as Ctrl-C does.
 
-    The process then exits with 128 and the signal's number, as a shell would say of it. A signal
-    that is ignored, as under nohup, or that somebody else handles stays as it is. For the main
-    thread alone.
+    The process then exits with 128 plus the signal's number, as shells report it. A signal that is
+    ignored, as under nohup, or that has another handler is left alone. Only for the main thread.
     """
     before = {}
     for number, handler in ((signal.SIGTERM, _unwind), (SIGHUP, _terminate)):
@@ -47,7 +46,7 @@ def _unwind(number: int, frame: FrameType | None) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGTERM)  # whose handler may be a server's, which ends in order
+    signal.raise_signal(signal.SIGTERM)  # a server may have a handler for it
 
 
 @with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("batch_size", "workers", "scheduler"))
@@ -123,7 +122,7 @@ def view(
 
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
-    # OpenCV keeps to one thread: the net has the cores, and what is drawn is small.
+    # OpenCV uses one thread: the net has the cores, and what is drawn is small.
     with opencv_threads(1), orderly_termination(), closing(session):
         session.start()
         for key in keys:
@@ -145,11 +144,11 @@ def view(
 
 
 def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
-    """Load the net and everything around it; nothing has started yet."""
+    """Load the net and make everything around it; no thread is started yet."""
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
-    from deepvis_caffe.viewer.compute.synthesis import Making
+    from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
     from deepvis_caffe.viewer.parts import Parts
     from deepvis_caffe.viewer.session import Session
     from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -160,5 +159,5 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     )
     net = load_net(settings)
     labels = labels_for(settings, net)
-    making = Making(params, settings.seeds, labels) if synthesis else None
-    return Session(Parts(net, sources, settings.results, labels, making), *settings.window)
+    how = SynthesisParams(params, settings.seeds, labels) if synthesis else None
+    return Session(Parts(net, sources, settings.results, labels, how), *settings.window)

@@ -6,8 +6,6 @@
     The JSON beside each picture, checked as it is read.
 `store`, `top_store`, `scan_folder`
     What writes optimized images, top images and scans, and knows which of them are finished.
-`scan_file`
-    One scan as a file.
 `index`
     Everything in a folder, for the gallery page.
 `layer_files`

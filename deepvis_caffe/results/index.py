@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.progress import ProgressCallback
@@ -29,7 +30,6 @@ from deepvis_caffe.results.records import (
     read_run_record,
     read_unit_record,
 )
-from deepvis_caffe.results.scan_file import read_scan
 
 
 @dataclass(frozen=True)

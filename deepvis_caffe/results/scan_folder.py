@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
-from deepvis_caffe.results.scan_file import Recipe, read_scan, write_scan
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
 

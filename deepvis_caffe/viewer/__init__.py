@@ -1,1 +1,1 @@
-"""The live viewer: what every unit of a net answers to what a camera sees, as it sees it."""
+"""The live viewer: what every unit of a net computes from a camera, a video or images."""

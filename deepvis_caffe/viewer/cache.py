@@ -11,9 +11,9 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """A mapping that forgets what was used longest ago once it holds too much.
+    """A mapping that drops what was used longest ago once it holds too many bytes.
 
-    The newest is kept, whatever its size. Not for several threads at once.
+    The newest item is kept, whatever its size. Not safe for several threads at once.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class ByIdentity(Generic[T]):
-    """Keeps the last results made of things that nobody changes.
+    """Keeps the last results computed from objects that nobody changes.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ class ByIdentity(Generic[T]):
         self._made: OrderedDict[tuple[int, Hashable], tuple[object, T]] = OrderedDict()
 
     def get(self, thing: object, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made of a thing for a key; made now where it is not there."""
+        """The result for an object and a key; computed now if it is not kept."""
         place = (id(thing), key)
         found = self._made.get(place)
         if found is not None:
             return found[1]
         made = make()
-        self._made[place] = (thing, made)  # the thing, too: while it lives, nobody else has its id
+        self._made[place] = (thing, made)  # with the object: while it lives, no other has its id
         while len(self._made) > self._most:
             self._made.popitem(last=False)
         return made

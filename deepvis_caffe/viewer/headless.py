@@ -1,4 +1,4 @@
-"""The session without anybody who looks: pictures of what the window would show, as files."""
+"""The viewer without a window: pictures of what it would show, written to files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError
-from deepvis_caffe.image import write_image
+from deepvis_caffe.image import Picture, write_image
 from deepvis_caffe.viewer.session import Session
 
 LONGEST = 120.0  # seconds that one picture may take
@@ -18,7 +18,7 @@ def run_headless(
 ) -> list[Path]:
     """Write what the window would show for each of the next `frames` frames of the source.
 
-    Of a camera or video each new frame is one; through images it goes one by one.
+    A camera or video gives one picture for each new frame; images are stepped through one by one.
 
     Returns
     -------
@@ -28,13 +28,12 @@ def run_headless(
     Raises
     ------
     DeepVisError
-        No picture came within two minutes: what the source or the net has to say.
+        No picture came within two minutes; the message is that of the source or the net.
     """
     written: list[Path] = []
     last = -1
     for number in range(1, frames + 1):
-        last = _wait(session, last)
-        _, picture = session.draw()
+        last, picture = _wait(session, last)
         written.append(write_image(folder / f"frame_{number:04d}.png", picture))
         if progress:
             progress(number, frames)
@@ -43,16 +42,19 @@ def run_headless(
     return written
 
 
-def _wait(session: Session, last: int) -> int:
-    """Wait until another frame than `last` is on the picture, whole; its number."""
+def _wait(session: Session, last: int) -> tuple[int, Picture]:
+    """Wait until another frame than `last` is on the picture, whole; its number and the picture."""
     until = time.monotonic() + LONGEST
     while time.monotonic() < until:
         session.wake.wait(0.05)
         session.draw()
-        shown = session.shown
-        whole = session.settled and not session.reading
-        if whole and shown is not None and shown != last:
-            return shown
+        if session.settled and not session.reading:
+            # With all that was read since. A live source may have gone on, too: the number is that
+            # of this picture, or the next wait would take the same frame for another.
+            _, picture = session.draw()
+            shown = session.shown
+            if session.settled and shown is not None and shown != last:
+                return shown, picture
         if session.trouble:
             break
     raise DeepVisError(session.trouble or f"no frame came within {LONGEST:g} seconds")

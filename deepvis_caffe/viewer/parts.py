@@ -1,4 +1,4 @@
-"""The threads and stores of one viewer, made together, started together, ended together."""
+"""The threads and stores of one viewer: made, started, asked and ended together."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.results.layout import viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import Result
-from deepvis_caffe.viewer.compute.synthesis import Making, Synthesis
-from deepvis_caffe.viewer.compute.threads import Frame, Newest
+from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
-from deepvis_caffe.viewer.disk.correlations import Correlations
+from deepvis_caffe.viewer.disk.correlations import Correlations, Relations
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
-from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
-from deepvis_caffe.viewer.state.state import Scene
+from deepvis_caffe.viewer.state.catalogue import catalogue
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
+from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +31,22 @@ class Parts:
     Parameters
     ----------
     net
-        From here on the worker's alone.
+        From now on used by the worker's thread alone.
     sources
         Where frames come from, at least one.
     results
         The results folder.
     labels
         Names of classes.
-    making
-        How images of units are synthesised.
+    synthesis
+        How images of units are optimized, if they are.
 
     Attributes
     ----------
     scene, preprocessor
         Of the net.
     frames, results
-        Slots with the newest of each.
+        Slots with the newest frame and the newest result.
     player, library, correlations, worker
         The threads.
     folder
@@ -59,7 +59,7 @@ class Parts:
         sources: Sequence[Source],
         results: Path,
         labels: Labels = (),
-        making: Making | None = None,
+        synthesis: SynthesisParams | None = None,
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
@@ -70,14 +70,15 @@ class Parts:
         self._pushed: Pushed | None = None
         self.library = Library(results, lambda: self._changed())
         self.correlations = Correlations(results, lambda: self._changed())
-        self._synthesis = Synthesis(net, self.library, making) if making else None
+        self.relations = Relations(self.library, self.correlations, self.scene)
+        self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         self.worker = Worker(
             Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
         )
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start every thread; `changed` is called whenever there may be something new to show."""
+        """Start every thread. `changed` is called whenever there may be something new to show."""
         self._changed = changed
         self.library.start()
         self.correlations.start()
@@ -85,7 +86,7 @@ class Parts:
         self.player.start()
 
     def push(self, picture: Picture, name: str) -> None:
-        """Let a picture from outside be the input, until another source is chosen."""
+        """Make a picture from outside the input, until another source is chosen."""
         if self._pushed is None:
             self._pushed = Pushed(name)
             self.player.select(self._pushed)
@@ -99,19 +100,36 @@ class Parts:
 
     @property
     def makes_images(self) -> bool:
-        """Whether images of units can be synthesised here."""
+        """Whether this viewer can optimize images of units."""
         return self._synthesis is not None
 
-    def want(self, entry: Entry | None, unit: int) -> None:
-        """Say which unit should have images made; None for none."""
-        if self._synthesis is not None:
-            self._synthesis.want(entry, unit)
+    def request(self, state: State) -> None:
+        """Ask the threads for everything that a state shows.
+
+        This is the only place that asks; everything else reads what is known by now. It is called
+        for every frame, and costs next to nothing where nothing is missing.
+        """
+        entry = self.scene.entries[state.layer]
+        self.worker.request(request_of(state, self.scene))
+        if state.correlation:
+            self.correlations.request(entry)
+        units = [state.unit] if state.unit_images else []
+        units += [unit for unit, _ in self.relations.partners(state)]
+        self.library.request(entry, units, state.optimized)
+        wanted = entry if state.synthesis else None
+        if self._synthesis is not None and self._synthesis.request(wanted, state.unit):
             self.worker.nudge()
 
-    def close(self) -> bool:
-        """End every thread; whether all of them ended in time."""
+    def close(self, timeout: float | None = None) -> bool:
+        """End every thread; whether all of them ended in time.
+
+        Parameters
+        ----------
+        timeout
+            Seconds that each may take to finish its current work; None is each one's own default.
+        """
         threads = (self.player, self.worker, self.library, self.correlations)
-        ended = [one.close() for one in threads]
+        ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
     def _show(self, frame: Frame) -> None:

@@ -1,7 +1,7 @@
-"""The viewer without a window: keys and mouse in, pictures out. Every front end drives this one.
+"""The viewer behind every front end: keys and mouse in, pictures out.
 
-Called from one thread. Nothing in it waits for the net, a camera or a disk: those have threads of
-their own, and what they find is taken when the next picture is drawn.
+It is called from one thread, and never waits for the net, a camera or a disk. Those have threads of
+their own; their results are taken when the next picture is drawn.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.request import Result, request_of
-from deepvis_caffe.viewer.compute.threads import Frame, Newest
 from deepvis_caffe.viewer.disk.recorder import Recorder
-from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.panes.screen import Screen
+from deepvis_caffe.viewer.panes.view import Hover, Status, View
 from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.sources.source import Source
 from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, help_table
-from deepvis_caffe.viewer.state.mouse import MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
 from deepvis_caffe.viewer.state.state import State
-from deepvis_caffe.viewer.state.view import Hover, Status, UnitPictures, View
+from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.threads import Newest
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.parts import Parts
 
+NO_PICTURES = UnitPictures()
 MESSAGE = 6.0  # seconds that a message stays
-POINTING = 5.0  # seconds that a tip stays: not every window tells that the mouse has left
+POINTING = 5.0  # seconds that a tip stays: not every window reports that the mouse has left
 RATE_EVERY = 0.5  # seconds between two counts of results a second
 
 
@@ -52,7 +53,7 @@ class Session:
     state
         What is set.
     running
-        False once somebody has asked to quit.
+        False once the user has quit.
     wake
         Set when there may be something new to draw; for front ends that wait.
     """
@@ -63,21 +64,20 @@ class Session:
         self.running = True
         self.wake = threading.Event()
         self._screen = Screen([*help_table(), mouse_help()])
-        self._relations = Relations(parts.library, parts.correlations)
         self._frames: Newest[Frame] = parts.frames
         self._frame: Frame | None = None
         self._result: Result | None = None
         self._hover: Hover | None = None
         self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
-        self._top: Source | None = None  # the image that was clicked at last
+        self._top: Source | None = None  # the top image that was clicked last
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
-        self._draw_seconds, self._said_draw_seconds = 0.0, 0.0
-        self._number, self._key = 0, None
+        self._draw_seconds, self._shown_draw_seconds = 0.0, 0.0
+        self._number = 0
         self._picture: Picture | None = None
-        self._recorder = Recorder(parts.folder, self.say)
+        self._recorder = Recorder(parts.folder, self.show_message)
         self._commands: dict[str, Callable[[], None]] = {
             "next_image": lambda: parts.player.step(1),
             "previous_image": lambda: parts.player.step(-1),
@@ -93,7 +93,7 @@ class Session:
 
     @property
     def title(self) -> str:
-        """For the window's frame."""
+        """The title of the window."""
         return f"deepvis: {self.scene.model}" if self.scene.model else "deepvis"
 
     def start(self) -> None:
@@ -102,13 +102,13 @@ class Session:
         self._settle(self.state)
 
     def press(self, key: str) -> None:
-        """Do what a key does; keys that do nothing are ignored."""
+        """Perform the action of a key; other keys are ignored."""
         action = BY_KEY.get(key)
         if action is not None:
             self.act(action.name)
 
     def act(self, name: str) -> None:
-        """Do an action by its name."""
+        """Perform an action by its name."""
         change = BY_NAME[name].change
         if change is None:
             self._commands[name]()
@@ -117,11 +117,11 @@ class Session:
         self.wake.set()
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
-        """The mouse moved, clicked or turned its wheel by `steps` at this pixel, or left."""
+        """Handle a move, a click or `steps` of the wheel at a pixel, or the mouse leaving."""
         self._hover = None if kind == "leave" else Hover(y, x)
         self._pointed = time.monotonic()
         if kind == "click":
-            hit = self._screen.hit(self._view(), y, x)
+            hit = self.hit(y, x)
             if hit is not None and hit.kind == "command":
                 self.act(hit.value)
             else:
@@ -133,12 +133,12 @@ class Session:
         self.wake.set()
 
     def resize(self, width: int, height: int) -> None:
-        """Draw pictures of this size from now on, within limits."""
+        """Draw pictures of this size from now on, within the limits of the layout."""
         self._width, self._height = within_limits(width, height)
         self._settle(self.state)
 
     def push(self, picture: Picture, name: str) -> None:
-        """Let a picture from outside be the input: (H, W, 3) RGB uint8."""
+        """Make a picture from outside the input: (H, W, 3) RGB uint8."""
         self._parts.push(picture, name)
 
     def end_push(self) -> None:
@@ -146,11 +146,11 @@ class Session:
         self._parts.end_push()
 
     def set_visitors(self, count: int) -> None:
-        """Say how many look on through a browser."""
+        """Set how many people watch through a browser."""
         self._visitors = count
 
-    def say(self, text: str, trouble: bool = False) -> None:
-        """Show a line for some seconds; from any thread."""
+    def show_message(self, text: str, trouble: bool = False) -> None:
+        """Show a line in the status line for some seconds; from any thread."""
         self._message = (time.monotonic() + MESSAGE, text, trouble)
         self.wake.set()
 
@@ -160,48 +160,59 @@ class Session:
         Parameters
         ----------
         stop
-            Asked between two panes. Where it says so, nothing is new yet: the last picture comes
-            back, and the next call goes on from the panes that are drawn.
+            Asked before each pane that has to be drawn. If it returns True, the last picture is
+            returned, and the next call goes on from the panes that are drawn by then.
         """
         self.wake.clear()
         self._take()
-        view = self._view()
-        key: Any = (
-            view.state,
-            view.status,
-            view.hover,
-            view.result and view.result.number,
-            view.result is None and view.frame and view.frame.number,  # shown until there is one
-            view.unit,  # by identity, as it is itself while nothing is new
-            view.patterns_version,
-            view.failure,
-            view.relation,  # likewise
-            self._width,
-            self._height,
-        )
-        if key != self._key or self._picture is None:
-            begun = time.perf_counter()
-            may_stop = stop if self._picture is not None else lambda: False
-            picture = self._screen.draw(view, self._width, self._height, may_stop)
-            if picture is not None:
-                self._draw_seconds = time.perf_counter() - begun
-                self._picture, self._key, self._number = picture, key, self._number + 1
-                self._recorder.show(picture)
+        self._parts.request(self.state)
+        view = self.view
+        begun = time.perf_counter()
+        may_stop = stop if self._picture is not None else lambda: False
+        picture = self._screen.draw(view, self._width, self._height, may_stop)
+        if picture is not None and picture is not self._picture:
+            self._draw_seconds = time.perf_counter() - begun
+            self._picture, self._number = picture, self._number + 1
+            self._recorder.show(picture)
         assert self._picture is not None
         return self._number, self._picture
 
     @property
+    def view(self) -> View:
+        """What the panes are given now: the state, and what is known by now."""
+        state, parts = self.state, self._parts
+        entry = self.scene.entries[state.layer]
+        library = parts.library
+        return View(
+            state=state,
+            scene=self.scene,
+            preprocessor=parts.preprocessor,
+            frame=self._frame,
+            result=self._result,
+            unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
+            optimized=library.optimized(entry),
+            failure=self.trouble,
+            relation=parts.relations.of(state),
+            status=self._status(),
+            hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
+        )
+
+    def hit(self, y: int, x: int) -> Hit | None:
+        """What lies at a pixel of the picture that was drawn last."""
+        return self._screen.hit(self.view, y, x)
+
+    @property
     def settled(self) -> bool:
-        """Whether what is shown answers what is asked; of a live source another frame may wait."""
+        """Whether the result that is shown is for the current request."""
         return not self._stale() and (self.live or not self._parts.worker.busy)
 
     @property
     def reading(self) -> bool:
-        """Whether pictures of units that would be shown are still read from disk."""
+        """Whether something that would be shown is still being read from disk."""
         parts = self._parts
         if parts.correlations.busy:
             return True
-        self._view()  # asks for what goes with what was read just now
+        parts.request(self.state)  # a correlation that was just read tells whose pictures to read
         return parts.library.busy or parts.correlations.busy
 
     @property
@@ -216,47 +227,46 @@ class Session:
 
     @property
     def live(self) -> bool:
-        """Whether frames follow by themselves, as from a camera."""
+        """Whether the source gives frames by itself, as a camera does."""
         return self._frame is not None and self._frame.live
 
     @property
     def trouble(self) -> str:
-        """Why there is no result: the worker's words, or the input's; empty where all is well."""
+        """Why there is no result: the error of the worker or of the input; may be empty."""
         player = self._parts.player.status()
         return self._parts.worker.failure or (player.message if player.stuck else "")
 
-    def close(self) -> bool:
-        """End every thread; whether all of them ended."""
+    def close(self, timeout: float | None = None) -> bool:
+        """End every thread; whether all of them ended in time. See `Parts.close`."""
         self.running = False
         self._recorder.close()
-        return self._parts.close()
+        return self._parts.close(timeout)
 
     # -- parts ---------------------------------------------------------------------------------
 
     def _settle(self, state: State) -> None:
-        """Take a state on, and tell everybody whom it concerns."""
+        """Make this the state, and request what it needs."""
         aspect = grid_aspect(self._width, self._height)
-        state = self._relations.follow(replace(state, aspect=aspect), self.scene)
+        state = self._parts.relations.with_order(replace(state, aspect=aspect))
         if state.help:
             pages = self._screen.help_pages(self._width, self._height)
             state = replace(state, help_pages=pages)
         if state.frozen != self.state.frozen:
             self._parts.player.freeze(state.frozen)
-        if state.synthesis != self.state.synthesis:  # nothing else on the screen tells
-            self._say_making(state.synthesis)
+        if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
+            self._show_whether_synthesis(state.synthesis)
         self.state = state
-        self._parts.worker.ask(request_of(state, self.scene))
-        entry = self.scene.entries[state.layer]
-        self._parts.want(entry if state.synthesis else None, state.unit)
+        self._parts.request(state)
 
-    def _say_making(self, on: bool) -> None:
+    def _show_whether_synthesis(self, on: bool) -> None:
         if not self._parts.makes_images:
-            self.say("this viewer was started without the making of images", trouble=True)
+            self.show_message("this viewer was started with --no-synthesis", trouble=True)
         else:
-            self.say(f"units without images get {'some' if on else 'none'}")
+            self.show_message(f"optimizing images of units without any: {'on' if on else 'off'}")
 
     def _take(self) -> None:
-        self.state = self._relations.follow(self.state, self.scene)
+        """Take what the threads have made since the last drawing."""
+        self.state = self._parts.relations.with_order(self.state)
         frame = self._frames.take()
         if frame is not None:
             self._frame = frame
@@ -269,32 +279,13 @@ class Session:
             self._arrivals.popleft()
         if now - self._counted > RATE_EVERY:
             self._rate, self._counted = float(len(self._arrivals)) * self.live, now
-            self._said_draw_seconds = self._draw_seconds  # to say each would draw it again
+            self._shown_draw_seconds = (
+                self._draw_seconds
+            )  # not at every draw: to show it is to draw
 
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
         return self._result is None or self._result.request != wanted
-
-    def _view(self) -> View:
-        state, parts = self.state, self._parts
-        entry = self.scene.entries[state.layer]
-        version, patterns = parts.library.patterns(entry) if state.patterns else (0, {})
-        relation = self._relations.of(state, self.scene)  # what is asked for last is read first
-        unit = parts.library.unit(entry, state.unit) if state.unit_images else UnitPictures()
-        return View(
-            state=state,
-            scene=self.scene,
-            preprocessor=parts.preprocessor,
-            frame=self._frame,
-            result=self._result,
-            unit=unit,
-            patterns=patterns,
-            patterns_version=version,
-            failure=self.trouble,
-            relation=relation,
-            status=self._status(),
-            hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
-        )
 
     def _status(self) -> Status:
         player, trouble = self._parts.player.status(), self._parts.worker.trouble
@@ -308,7 +299,7 @@ class Session:
         return Status(
             rate=self._rate,
             seconds=self._result.seconds if self._result else 0.0,
-            draw_seconds=self._said_draw_seconds if self.state.timing else 0.0,
+            draw_seconds=self._shown_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,
             trouble=bad,
@@ -322,18 +313,18 @@ class Session:
         if found is None or self.state.help:
             return
         pane, rect = found
-        row = first_row(self._view(), rect.height, rect.width) if pane == "layers" else 0
+        row = first_row(self.view, rect.height, rect.width) if pane == "layers" else 0
         self._settle(wheel(self.state, self.scene, pane, steps, row))
 
     def _open_top(self, index: int) -> None:
-        """Make one of the unit's strongest images the input, the whole of it."""
+        """Make one of the unit's top images the input: the whole image, not the crop."""
         try:
-            source = top_source(self._view().unit.found, index)
+            source = top_source(self.view.unit.found, index)
         except DeepVisError as error:
-            self.say(str(error), trouble=True)
+            self.show_message(str(error), trouble=True)
             return
         if self._top is not None:
-            self._parts.player.drop(self._top)  # there is one at a time in the list of sources
+            self._parts.player.drop(self._top)  # the list of sources holds one at a time
         self._top = source
         self._parts.player.select(source)
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers import small_model
+from helpers.waiting import LONG
 from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv
@@ -87,7 +87,8 @@ def test_info_as_a_table() -> None:
     (conv,) = [line for line in lines if line.startswith("conv/1")]
     assert conv.split() == ["conv/1", "Convolution", *"5x5x7", *"3x3", *"2x2", "140"]
     runs = "engine torch on cpu (as asked for)"
-    assert f"5 layers, 844 weights; input data 1 x 3 x 12 x 16; {runs}" in lines[-1]
+    assert f"5 layers, 844 weights; input data 1 x 3 x 12 x 16; {runs}" in lines[-2]
+    assert "conv/1 is the value after relu1, conv/1:raw the one before" in lines[-1]
 
 
 # -- backward --------------------------------------------------------------------------------------
@@ -427,23 +428,56 @@ def test_help_lists_every_command_and_flag() -> None:
         assert f"--{name.replace('_', '-')}" in flags[command]
 
 
+# The command, which stands still before a file gets its name, or before the net's n-th evaluation.
+STOPPED = """
+import sys, time
+from pathlib import Path
+from deepvis_caffe.cli.main import main
+from deepvis_caffe.engines.torch.net import TorchNet
+
+where = sys.argv.pop()
+replace, evaluate, evaluations = Path.replace, TorchNet.evaluate, []
+
+def stop():
+    print("now", flush=True)
+    time.sleep(600)
+
+def replace_or_stop(part, path):
+    if path.name == where:
+        stop()
+    return replace(part, path)
+
+def evaluate_or_stop(*given, **named):
+    evaluations.append(None)
+    if str(len(evaluations)) == where:
+        stop()
+    return evaluate(*given, **named)
+
+Path.replace, TorchNet.evaluate = replace_or_stop, evaluate_or_stop
+main()
+"""
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(("where", "finished"), [("20", 2), ("fc_0001_montage.jpg", 4)])
 def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
-    folder: Path, how: signal.Signals
+    folder: Path, how: signal.Signals, where: str, finished: int
 ) -> None:
-    """Ctrl-C or kill -9 in the middle of a long run, then the same command again."""
-    command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()"]
-    arguments = ["optimize", "fc", "--iterations", "800", "--seeds", "2", "--batch-size", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    """Ctrl-C or kill -9 in the middle of a run, then the same command again."""
+    arguments = ["optimize", "fc", "--iterations", "8", "--seeds", "2", "--batch-size", "1"]
+    arguments += ["--engine", "torch"]
     process = subprocess.Popen(
-        [*command, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", STOPPED, *arguments, where],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    first = folder / "out/regularized_opt/fc/fc_0000_0.json"
-    deadline = time.monotonic() + 120
-    while not first.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
     process.send_signal(how)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=LONG)
     assert "Traceback" not in said
     if how == signal.SIGINT:
         assert process.returncode == 130
@@ -451,8 +485,7 @@ def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
         assert not list(folder.rglob(".*.part")), "half a file was left"
     pictures = [path for path in folder.rglob("*.png") if not path.name.startswith(".")]
     assert all(cv2.imread(str(path)) is not None for path in pictures)
-    finished = len(list(folder.rglob("fc_*_?.json")))
-    assert 1 <= finished < 8
+    assert len(list(folder.rglob("fc_*_?.json"))) == finished
     assert len(pictures) >= 2 * finished
     again = _deepvis(*arguments)
     assert f"{8 - finished} runs made now, {finished} were there" in again.stderr

@@ -35,6 +35,7 @@ def _deepvis(*arguments: str, code: int = 0) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_top_images_and_stats(folder: Path) -> None:
     result = _deepvis(
         *("top-images", "--images", "images", "--pictures", "conv/1,fc", "--units", "1-2"),

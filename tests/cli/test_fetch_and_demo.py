@@ -83,6 +83,7 @@ def test_fetch_writes_settings_only_where_there_are_none() -> None:
     assert Path("settings_local.py").read_text() == "seeds = 1\n"
 
 
+@pytest.mark.slow
 def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = (Part("fc", (1, 3)), Part("conv/1", (0,)))
     monkeypatch.setattr(demo, "PARTS", parts)

@@ -56,6 +56,7 @@ def _no_more_runs(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- sweep -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_is_the_optimizers_pictures_with_one_regularizer_each(
     net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ class _Page(HTMLParser):
             self.images.append(values["src"])
 
 
+@pytest.mark.slow
 def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("eye.py").write_text("def likes(picture, unit):\n    return picture.mean() + unit\n")
     search = ("search", "fc", "--units", "2,0", "--trials", "5", *SHORT, "--judge", "eye:likes")

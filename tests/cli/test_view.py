@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers import small_model
+from helpers.waiting import LONG, eventually
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe.cli.main import app
@@ -48,10 +49,9 @@ def test_headless_writes_what_a_session_with_the_same_keys_draws(folder: Path) -
     session.start()
     for key in ("o", "down", "right", "right", "b"):
         session.press(key)
-    while not (session.draw() and session.settled):
-        pass
+    eventually(lambda: session.draw() and session.settled and not session.reading)
     expected = session.draw()[1]
-    assert session.close()
+    assert session.close(LONG)
     written = cv2.imread("shots/frame_0001.png")[..., ::-1]
     np.testing.assert_array_equal(written[:-STATUS], expected[:-STATUS])
     assert np.any(cv2.imread("shots/frame_0002.png")[..., ::-1] != written)
@@ -67,6 +67,7 @@ def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
     assert np.any(a[:-STATUS] != b[:-STATUS])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "view"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 from helpers import cluster_work as work
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
@@ -24,7 +24,7 @@ from deepvis_caffe.errors import ClusterError, SettingsError
 TESTS = Path(__file__).parents[1]
 
 
-def _square(address: str, timeout: float = 10.0) -> list[tuple[int, int]]:
+def _square(address: str, timeout: float = LONG) -> list[tuple[int, int]]:
     where = DaskCluster(address, timeout=timeout)
     return list(run_tasks(work.no_state, work.square, range(3), where))
 
@@ -68,7 +68,9 @@ def test_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cluster_of_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = deepvis_caffe.__version__
     monkeypatch.setattr(deepvis_caffe, "__version__", "9.8")
-    with pytest.raises(ClusterError, match=f"127.0.0.1:.* has {theirs}, here is 9.8") as caught:
+    with pytest.raises(
+        ClusterError, match=f"127.0.0.1:.* has {theirs}, and this process has 9.8"
+    ) as caught:
         _square(address)
     assert "pip install 'deepvis_caffe[dask,torch]==9.8'" in str(caught.value)
 
@@ -90,7 +92,7 @@ class _Client:
 def test_one_worker_of_another_version_or_without_the_package() -> None:
     ours = deepvis_caffe.__version__
     remote._check_versions(_Client(ours, OSError("it has just left")))
-    with pytest.raises(ClusterError, match=f"tcp://w1 has 0.0.1, here is {ours}"):
+    with pytest.raises(ClusterError, match=f"tcp://w1 has 0.0.1, and this process has {ours}"):
         remote._check_versions(_Client(ours, "0.0.1"))
     gone = ModuleNotFoundError("No module named 'deepvis_caffe'")
     with pytest.raises(ClusterError, match=r"tcp://w0 has none \(No module named"):
@@ -101,7 +103,7 @@ def test_a_worker_that_joins_late_with_another_version() -> None:
     job = pickle.dumps((work.no_state, work.square))
     failure = remote._run_task("run", "0.0.1", job, pickle.dumps(3), 1)
     ours = deepvis_caffe.__version__
-    assert f"a worker has {ours}, here is 0.0.1" in str(failure.exception())
+    assert f"a worker has {ours}, and this process has 0.0.1" in str(failure.exception())
 
 
 def test_a_worker_keeps_one_state_until_its_run_ends() -> None:
@@ -164,7 +166,7 @@ def test_a_scheduler_that_dies(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     worker = start("worker", address, "--no-nanny")
     try:
         tasks = [(number, tmp_path) for number in range(3)]
-        found = run_tasks(work.no_state, work.beat, tasks, DaskCluster(address))
+        found = run_tasks(work.no_state, work.beat, tasks, DaskCluster(address, timeout=LONG))
         assert next(found) == (0, 0)
         scheduler.kill()
         with pytest.raises(ClusterError, match=f"the Dask scheduler at {address} has ended"):

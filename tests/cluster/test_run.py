@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import cluster_work as work
 from helpers import small_model
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where, run_tasks
@@ -26,7 +26,7 @@ from deepvis_caffe.settings.fields import BadSettingError
 def elsewhere(request: pytest.FixtureRequest) -> Where:
     if request.param == "local":
         return LocalProcesses(2, tries=2)
-    return DaskCluster(request.getfixturevalue("address"), in_flight=3)
+    return DaskCluster(request.getfixturevalue("address"), in_flight=3, timeout=LONG)
 
 
 @pytest.fixture(params=["serial", "local", "dask"])
@@ -35,7 +35,7 @@ def anywhere(request: pytest.FixtureRequest) -> Where:
         return Serial()
     if request.param == "local":
         return LocalProcesses(2)
-    return DaskCluster(request.getfixturevalue("address"))
+    return DaskCluster(request.getfixturevalue("address"), timeout=LONG)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,15 @@ def test_every_task_runs_once_and_comes_with_its_place(anywhere: Where) -> None:
     assert list(run_tasks(work.no_state, work.square, [], anywhere)) == []
 
 
-def test_a_process_makes_its_state_once_and_works_on_one_thread(anywhere: Where) -> None:
-    found = [it for _, it in run_tasks(work.new_state, work.identity, range(12), anywhere)]
+def test_a_process_makes_its_state_once_and_works_on_one_thread(
+    anywhere: Where, tmp_path: Path
+) -> None:
+    count = 1 if isinstance(anywhere, Serial) else 2
+    tasks = [(tmp_path, count)] * 12
+    found = [it for _, it in run_tasks(work.new_state, work.meet, tasks, anywhere)]
     processes = {process for process, _, _ in found}
-    assert len(set(found)) == len(processes)
-    assert processes == {os.getpid()} if isinstance(anywhere, Serial) else len(processes) == 2
+    assert len(set(found)) == len(processes) == count
+    assert (os.getpid() in processes) == isinstance(anywhere, Serial)
 
 
 def test_what_tasks_tell_is_heard(anywhere: Where) -> None:
@@ -148,21 +152,19 @@ def test_few_tasks_are_taken_ahead_of_the_results(elsewhere: Where) -> None:
 
 
 def test_closing_stops_what_runs(elsewhere: Where, tmp_path: Path) -> None:
-    tasks = [(number, tmp_path) for number in range(3)]
+    signs, meeting = tmp_path / "signs", tmp_path / "meeting"
+    signs.mkdir()
+    meeting.mkdir()
+    tasks = [(number, signs) for number in range(3)]
     with closing(run_tasks(work.no_state, work.beat, tasks, elsewhere)) as found:
         assert next(found) == (0, 0)
-        _wait_until(lambda: any(tmp_path.iterdir()))
+        eventually(lambda: any(signs.iterdir()))
     assert _own_workers() == []
-
-    def silent() -> bool:
-        for sign in list(tmp_path.iterdir()):
-            sign.unlink()
-        time.sleep(0.5)
-        return not any(tmp_path.iterdir())
-
-    _wait_until(silent)
-    if isinstance(elsewhere, DaskCluster):  # its workers are free again
-        assert len(list(run_tasks(work.no_state, work.square, range(4), elsewhere))) == 4
+    if isinstance(elsewhere, LocalProcesses):
+        assert not any(Path("/proc", sign.name).exists() for sign in signs.iterdir())
+    else:  # each of its workers is free again, long before their tasks would have ended
+        found = run_tasks(work.no_state, work.meet, [(meeting, 2)] * 4, elsewhere)
+        assert len({process for _, (process, _, _) in found}) == 2
 
 
 def test_numbers_of_workers_and_tasks_are_at_least_one() -> None:
@@ -179,10 +181,3 @@ def _own_workers() -> list[str]:
     """Processes of ours, beside the cluster's."""
     names = [process.name for process in multiprocessing.active_children()]
     return [name for name in names if name.startswith("deepvis")]
-
-
-def _wait_until(true: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

@@ -21,8 +21,8 @@ from deepvis_caffe.dataset.correlation import (
 from deepvis_caffe.dataset.layer_scan import LayerScan
 from deepvis_caffe.dataset.moments import Moments
 from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.scan_file import read_moments, write_scan
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.results.scan_file import read_moments, write_scan
 
 
 def moments_of(values: np.ndarray, products: bool = True) -> Moments:

@@ -22,6 +22,8 @@ from deepvis_caffe.dataset.loader import Batch
 from deepvis_caffe.dataset.source import Selection
 from deepvis_caffe.errors import ClusterError
 
+pytestmark = pytest.mark.process
+
 
 def copied(decoders: Decoders, indices: range) -> list[Batch]:
     """The batches of some indices, with copies of the images."""

@@ -13,11 +13,11 @@ from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import NONE
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
+from deepvis_caffe.dataset.scan_file import read_scan, write_scan
 from deepvis_caffe.dataset.statistics import selectivity, unit_rows
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.image import write_image
-from deepvis_caffe.results.scan_file import read_scan, write_scan
 
 TEXT = net_text(
     conv("conv1", "data", 6, 5, "stride: 3 pad: 2"),

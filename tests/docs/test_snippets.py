@@ -34,6 +34,8 @@ from typer.testing import CliRunner
 
 from deepvis_caffe.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 PYTHON = ("compile only", "a script", "a settings file", "")
 SHELLS = ("console", "bash")
 

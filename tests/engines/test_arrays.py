@@ -85,6 +85,7 @@ def test_numbers_are_the_same_memory_and_arrays_can_be_made_of_them(ops: ArrayOp
     assert isinstance(numbers, np.ndarray) == ops.on_host
 
 
+@pytest.mark.slow
 def test_percentile_of_more_values_than_torch_quantile_takes() -> None:
     ops = TorchOps()
     data = np.random.RandomState(0).uniform(0, 1, (1, 17_000_000)).astype(np.float32)

@@ -16,6 +16,7 @@ import deepvis_caffe as dv
 from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
+from deepvis_caffe.dataset.scan_file import read_scan, write_scan
 from deepvis_caffe.dataset.top_images import unit_examples
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError, UnknownNameError
@@ -28,13 +29,11 @@ from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.rates import Constant
 from deepvis_caffe.results.index import read_results
-from deepvis_caffe.results.scan_file import read_scan, write_scan
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import request_of
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import catalogue
+from deepvis_caffe.viewer.state.request import Frame, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 
 # As in ResNet, everything works in place on the convolution's blob.  A second convolution has only

@@ -192,6 +192,7 @@ def python_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 PYTHON = 'python_param { module: "my_layers" layer: "%s" param_str: "3" }'
 
 
+@pytest.mark.process
 def test_python_layers(caffe: Any, tmp_path: Path, python_layers: None) -> None:
     text = net_text(
         conv("conv1", "data", 1),
@@ -219,6 +220,7 @@ def test_python_layer_that_is_not_there(
         load_text("pycaffe", tmp_path, text, {})
 
 
+@pytest.mark.process
 def test_parameters_of_a_forks_layers_survive(caffe: Any, tmp_path: Path) -> None:
     """`hardsigmoid_param` is in this Caffe's schema and not in ours."""
     params = "hardsigmoid_param { alpha: 0.5 beta: 0.25 }"
@@ -239,6 +241,7 @@ def test_layer_types_that_this_caffe_lacks(caffe: Any, tmp_path: Path) -> None:
         load_text("pycaffe", tmp_path, text, {})
 
 
+@pytest.mark.process
 def test_weights_that_do_not_fit_a_custom_layer(caffe: Any, tmp_path: Path) -> None:
     text = net_text(
         layer("x", "Python", "data", "", PYTHON % "Triple").replace("Python", "BatchNormKyle"),
@@ -248,6 +251,7 @@ def test_weights_that_do_not_fit_a_custom_layer(caffe: Any, tmp_path: Path) -> N
         load_text("pycaffe", tmp_path, text, arrays(x=([1, 2, 3],)))
 
 
+@pytest.mark.process
 def test_recurrent_layers_have_no_gradient_for_their_flags(caffe: Any, tmp_path: Path) -> None:
     """Caffe aborts where an LSTM is asked for the gradient of its sequence indicators."""
     steps, batch, inputs, outputs = 3, 2, 4, 5
@@ -350,6 +354,7 @@ def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) ->
         choose_device("gpu")
 
 
+@pytest.mark.process
 def test_gpu_that_caffe_cannot_use_does_not_end_the_process(
     caffe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +377,7 @@ def test_device_is_set_in_each_thread() -> None:
     assert calls == [1, "gpu", "cpu"]
 
 
+@pytest.mark.process
 def test_screen_and_environment_stay_clean(caffe: Any, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(BRANCHED)
     code = """
@@ -442,6 +448,7 @@ def test_rounding_is_written_in_the_words_of_the_caffe_at_hand(caffe: Any, tmp_p
         write_net(model, caffe_schema(None))
 
 
+@pytest.mark.process
 def test_layers_that_only_caffe_knows_do_not_end_the_process(caffe: Any, tmp_path: Path) -> None:
     text = net_text(
         layer("x", "SPP", "data", "", "spp_param { pyramid_height: 20 }"), data=(1, 1, 4, 4)

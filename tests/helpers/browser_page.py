@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from helpers.waiting import LONG
+
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -71,7 +73,7 @@ class BrowserPage:
         from selenium.webdriver.support.wait import WebDriverWait
 
         try:
-            WebDriverWait(self.driver, 20, 0.05).until(
+            WebDriverWait(self.driver, LONG, 0.05).until(
                 lambda _: self.run(script, *arguments) == expected
             )
         except TimeoutException:

@@ -17,10 +17,18 @@ import numpy as np
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.browser.serve import serve
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 # RGB of the quarters: upper left, upper right, lower left, lower right. None is like its BGR.
 QUARTERS = np.array([[(230, 40, 20), (20, 200, 60)], [(30, 60, 220), (240, 220, 30)]], np.uint8)
+
+DIGITS, BLOCK = 4, 16  # of a drawing's number, in gray squares of so many pixels a side
+
+
+def number_in(picture: Picture) -> int:
+    """Which drawing of a `FakeSession` a picture is, whatever JPEG made of it."""
+    middle = picture[BLOCK // 2, BLOCK // 2 : DIGITS * BLOCK : BLOCK].mean(axis=-1)
+    return sum(int(gray) // 16 * 16**place for place, gray in enumerate(middle))
 
 
 class FakeSession:
@@ -74,7 +82,9 @@ class FakeSession:
         width, height = self.size
         rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
         picture = QUARTERS[rows[:, None], columns]
-        picture[:8, :8] = number % 256  # gray: which drawing it is
+        digits = [number // 16**place % 16 for place in range(DIGITS)]
+        row = np.repeat(np.array(digits, np.uint8) * 16 + 8, BLOCK)
+        picture[:BLOCK, : len(row)] = row[None, :, None]
         return number, picture
 
     def said(self, kind: str) -> list[tuple[Any, ...]]:
@@ -101,7 +111,7 @@ class Running:
         return port
 
     def join(self) -> None:
-        self.thread.join(30)
+        self.thread.join(LONG)
         assert not self.thread.is_alive()
 
 
@@ -119,13 +129,16 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
 
     thread = threading.Thread(target=run, daemon=True)
     running = Running(lines, thread, errors)
+    module = sys.modules[serve.__module__]
+    patience, module.FAREWELL = module.FAREWELL, LONG  # however slow a page hears of the end
     thread.start()
     try:
-        eventually(lambda: session.draws > 0 or errors)
+        eventually(lambda: (lines and session.draws > 0) or errors)
         yield running
     finally:
         session.running = False
         running.join()
+        module.FAREWELL = patience
         assert len(session.threads) == 1, "it may be called from one thread alone"
 
 

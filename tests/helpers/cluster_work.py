@@ -13,6 +13,7 @@ from typing import Any
 
 from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.settings.fields import BadSettingError
+from helpers.waiting import eventually
 
 Tell = Callable[[Any], None]
 
@@ -87,9 +88,16 @@ def square(state: None, task: int, tell: Tell) -> int:
     return task * task
 
 
-def identity(state: object, task: int, tell: Tell) -> tuple[int, int, int]:
-    time.sleep(0.02)
+def identity(state: object, task: Any, tell: Tell) -> tuple[int, int, int]:
     return os.getpid(), id(state), threading.get_ident()
+
+
+def meet(state: object, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
+    """Wait until tasks of this kind have begun in so many processes; each leaves its number."""
+    folder, processes = task
+    (folder / str(os.getpid())).touch()
+    eventually(lambda: len(list(folder.iterdir())) >= processes)
+    return identity(state, task, tell)
 
 
 def fail(state: None, task: tuple[int, str], tell: Tell) -> int:
@@ -125,9 +133,9 @@ def leave(state: None, task: int, tell: Tell) -> int:
 
 
 def beat(state: None, task: tuple[int, Path], tell: Tell) -> int:
-    """The first task is short; the others go on for minutes, and leave a sign of life."""
+    """The first task is short; the others outlive every test, and leave a sign of life."""
     number, folder = task
-    for _ in range(6000 if number else 0):
+    for _ in range(60_000 if number else 0):
         tell(number)
         (folder / str(os.getpid())).touch()
         time.sleep(0.02)
@@ -143,7 +151,6 @@ def surroundings(state: None, task: int, tell: Tell) -> tuple[dict[str, str], in
     """Variables, torch's threads, and whether Ctrl-C has been kept out from the beginning."""
     import torch
 
-    time.sleep(0.1)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     seen = {name: os.environ[name] for name in names if name in os.environ}
     deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.viewer.compute.request import Result, request_of
-from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.request import Frame, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
-from deepvis_caffe.viewer.state.view import View
+from helpers import scenes
 
 INPUT = (3, 8, 10)
 
 
 def entry(name: str, units: int, height: int = 1, width: int = 1) -> Entry:
-    """A layer of so many units."""
-    shape = (1, units) if (height, width) == (1, 1) else (1, units, height, width)
-    return Entry(name, name, "Convolution", shape, units, (height, width))
+    """A layer of `units` maps, or numbers."""
+    return scenes.entry(name, 1, units, *(() if (height, width) == (1, 1) else (height, width)))
 
 
 def scene(*entries: Entry, labels: tuple[str, ...] = ()) -> Scene:
-    """What is looked at."""
-    return Scene(entries, labels, "net", "torch, cpu", INPUT[1:])
+    """What is looked at, with an input of `INPUT`."""
+    return replace(scenes.scene(*entries, labels=labels), input_size=INPUT[1:])
 
 
 def view(

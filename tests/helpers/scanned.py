@@ -17,6 +17,7 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
 from helpers.cluster_work import small_net
 from helpers.small_model import LABELS
+from helpers.waiting import LONG
 
 IMAGES, TOP, UNIT = 8, 4, 2
 PARAMS = ScanParams(("conv/1",), TOP, correlation=True)
@@ -40,4 +41,4 @@ def showing_unit(model: Path, images: Path, results: Path) -> Iterator[Session]:
     for key in ("down", *["right"] * UNIT):
         made.press(key)
     yield made
-    assert made.close()
+    assert made.close(LONG)

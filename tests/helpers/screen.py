@@ -83,7 +83,7 @@ class Window:
             lambda: self._do("search", "--onlyvisible", "--name", name, check=False), 90
         )
         self.id = int(found.split()[0])
-        self._do("windowfocus", str(self.id))
+        eventually(self._focused)
 
     def wait_until_gone(self) -> None:
         """Wait until the screen has no such window: the next program's may get the same number."""
@@ -95,9 +95,14 @@ class Window:
         """Type keys by their X names, as a person would."""
         self._do("key", "--delay", "30", *keys)
 
-    def hold(self, modifier: str, key: str) -> None:
-        """Press a key while another is held down, for as long as a hand would."""
-        self._do("keydown", modifier, "sleep", "0.1", "key", key, "sleep", "0.1", "keyup", modifier)
+    @contextmanager
+    def holding(self, modifier: str) -> Iterator[None]:
+        """Hold a key down until the block ends."""
+        self._do("keydown", modifier)
+        try:
+            yield
+        finally:
+            self._do("keyup", modifier)
 
     def move(self, x: int, y: int) -> None:
         """Move the mouse to a pixel of the window."""
@@ -139,6 +144,11 @@ class Window:
             )
             window.send_event(message)
             display.sync()  # or it may be lost with the connection
+
+    def _focused(self) -> bool:
+        """Ask for the keys; whether they go to this window."""
+        self._do("windowfocus", str(self.id), check=False)
+        return self._do("getwindowfocus", "-f", check=False).strip() == str(self.id)
 
     @contextmanager
     def _window(self) -> Iterator[tuple[Any, Any]]:

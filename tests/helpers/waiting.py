@@ -8,8 +8,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LONG = 60.0  # seconds after which a test has hung; nothing passes or fails by them
 
-def eventually(true: Callable[[], T], at_most: float = 30.0) -> T:
+
+def eventually(true: Callable[[], T], at_most: float = LONG) -> T:
     """What a condition gives as soon as it is true; an error if it does not become so."""
     end = time.monotonic() + at_most
     while not (value := true()):

@@ -45,6 +45,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", ["local", "dask"])
 def test_every_file_is_the_serial_one_byte_for_byte(
     settings: Settings, net: Net, tmp_path: Path, how: str
@@ -89,6 +90,7 @@ def test_results_are_the_optimizers(net: Net, tmp_path: Path) -> None:
             assert result.picture().tobytes() == run.picture().tobytes()
 
 
+@pytest.mark.process
 def test_a_worker_without_the_files_or_with_others(
     settings: Settings, net: Net, tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_workers_net_is_the_same_on_its_own_device(
     assert (made_of.engine, made_of.device) == ("pycaffe", device)
 
 
+@pytest.mark.process
 def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> None:
     """As people call it: from a script with no `if __name__ == ...` of ours."""
     command = [sys.executable, "-c", "from deepvis_caffe.cli.main import main; main()", "optimize"]

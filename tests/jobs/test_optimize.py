@@ -150,14 +150,14 @@ def test_a_montage_is_drawn_from_memory_and_reads_only_what_earlier_runs_left(
 
     monkeypatch.setattr("deepvis_caffe.results.store.read_image", counted)
     store = ResultStore(tmp_path)
-    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=1)
     whole_layer = ["fc_0000_0_best_X.png", "fc_0001_0_best_X.png"]  # is drawn from files
     assert read == whole_layer
     before = _files(store)
     store.record("fc", 0, 1).unlink()
     store.montage("fc", 0).unlink()
     read.clear()
-    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=2)
+    make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], PARAMS, batch_size=1)
     assert sorted(read) == sorted(["fc_0000_0_best_X.png", "fc_0000_2_best_X.png", *whole_layer])
     assert _files(store) == before
 

@@ -105,6 +105,7 @@ def test_a_damaged_shard_is_made_again(
     assert content(run(net, images, tmp_path), tmp_path) == expected
 
 
+@pytest.mark.process
 def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
     net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
@@ -116,6 +117,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
     assert content(run(net, images, tmp_path), tmp_path) == expected
 
 
+@pytest.mark.process
 def test_processes_find_the_same_to_the_last_bit(
     net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
@@ -124,6 +126,7 @@ def test_processes_find_the_same_to_the_last_bit(
     assert content(scan, tmp_path) == expected
 
 
+@pytest.mark.process
 def test_decoding_processes_change_no_bit_and_end_with_the_pass(
     net: Net,
     images: Path,

@@ -113,6 +113,7 @@ def test_the_gallery_shows_them(net: Net, source: Source, scan: Scan, tmp_path: 
     assert results.skipped == ()
 
 
+@pytest.mark.process
 def test_processes_write_the_same_files(
     net: Net, model: Path, source: Source, scan: Scan, tmp_path: Path
 ) -> None:

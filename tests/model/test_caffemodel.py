@@ -54,6 +54,7 @@ def assert_same(found, layers):
             assert got.shape == np.shape(expected)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=200),

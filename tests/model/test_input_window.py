@@ -48,6 +48,7 @@ def assert_same_as_whole(net: Net, name: str, where: tuple[int, int], x: np.ndar
     return float(reach)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet_v1.1", "caffenet_yos", "bvlc_googlenet"])
 def test_every_convolution_and_pool_of_real_nets(name: str) -> None:
     path = resource("prototxt", f"{name}.prototxt")
@@ -80,6 +81,7 @@ ODD = net_text(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine_name", ["torch", "pycaffe"])
 def test_every_position_of_an_odd_net(
     engine_name: str, tmp_path: Path, request: pytest.FixtureRequest

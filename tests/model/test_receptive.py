@@ -218,6 +218,7 @@ def chains(draw):
     return layers, bottom
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(chain=chains())
 def test_random_chains(chain, tmp_path_factory):

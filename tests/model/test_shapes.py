@@ -212,6 +212,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.pycaffe
 def test_shapes_are_caffes_for_every_layer_type(caffe):
     assert {text.split('type: "')[-1].split('"')[0] for text in ACCEPTED} == set(RULES) - {"Input"}
@@ -229,6 +230,7 @@ def assert_agrees(text, verdict):
     } == verdict["weights"], text
 
 
+@pytest.mark.process
 @pytest.mark.pycaffe
 def test_what_we_refuse_caffe_aborts_on(caffe):
     texts = [text for text, _ in REFUSED]
@@ -245,6 +247,7 @@ def test_a_wrong_net_is_refused_in_words(text, message):
         assert str(caught.value).startswith(f"layer 'the layer' ({kind}): ")
 
 
+@pytest.mark.process
 @pytest.mark.pycaffe
 def test_random_windows_agree_with_caffe_or_are_refused_by_both(caffe):
     rng = np.random.default_rng(0)

@@ -243,6 +243,7 @@ all_params = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OPS))
 @given(params=all_params, units=st.lists(st.integers(0, 4), min_size=1, max_size=3))
 @settings(deadline=None, derandomize=True, max_examples=40)

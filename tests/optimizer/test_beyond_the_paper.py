@@ -286,6 +286,7 @@ extras = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OPS))
 @given(params=extras)
 @settings(deadline=None, derandomize=True, max_examples=25)

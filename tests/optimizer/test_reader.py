@@ -58,6 +58,7 @@ def by_all(steps: NDArray[np.float32], targets: list) -> list[int | None]:
     return [told.index(True) if True in told else None for told in on_top]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ops", OPS.values(), ids=OPS)
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 16]), st.booleans())

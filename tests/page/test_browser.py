@@ -146,7 +146,7 @@ def test_the_help_is_the_table_of_keys(page: Page) -> None:
         ".map(kbd => kbd.textContent).join(' ') + ': ' + tr.cells[1].textContent)"
     )
     assert "/: Search by label, layer or unit number" in rows
-    assert "Esc: Close, and back up; end the search" in rows
+    assert "Esc: Close, go back, or end the search" in rows
     page.press("ESCAPE")
     page.until(False, "document.querySelector('#help').open")
 
@@ -452,7 +452,8 @@ def test_a_pair_is_named_and_a_click_opens_the_rows_unit(driver: Any, related: P
     from selenium.webdriver import ActionChains
 
     page = Page(driver, related).open("#/conv1/correlation")
-    page.until(True, "document.querySelector('#matrix-canvas')?.width > 100")
+    painted = "document.querySelector('#matrix-canvas')?.width > 100"
+    page.until(True, painted)
     canvas = driver.find_element("css selector", "#matrix-canvas")
     side = canvas.size["width"]
 
@@ -473,8 +474,11 @@ def test_a_pair_is_named_and_a_click_opens_the_rows_unit(driver: Any, related: P
     assert page.run(HASH) == "#/conv1/correlation", "nothing to open"
     point(3, 2).click().perform()
     page.until("#/conv1/2", HASH)  # the row's has no pictures, the column's has
+    page.until("Unit 2", HEADING)
     page.driver.back()
     page.until("#/conv1/correlation", HASH)
+    page.until(None, HEADING)
+    page.until(True, painted)
     canvas = driver.find_element("css selector", "#matrix-canvas")
     point(1, 2).click().perform()
     page.until("#/conv1/0", HASH)

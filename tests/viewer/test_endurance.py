@@ -9,15 +9,19 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.small_model import LABELS, write_model
+from helpers.waiting import LONG
 
 import deepvis_caffe as dv
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
-from deepvis_caffe.viewer.compute.synthesis import Making
+from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+
+pytestmark = pytest.mark.slow
 
 FRAMES = 500  # of each half
 KEYS = ("o", "down", "right", "b", "d", "u", "a", "o", "s", "m", "t", "z", "T", "g", "esc")
@@ -48,9 +52,9 @@ def resident() -> float:
 
 def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path)))
-    making = Making(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
-    session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, making), 640, 480)
-    before = threading.active_count()
+    params = SynthesisParams(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
+    session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, params), 640, 480)
+    before = set(threading.enumerate())
     session.start()
     keys = itertools.cycle(KEYS)
     held = []
@@ -64,7 +68,10 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
             seen.add(session.shown)
         held.append(resident())
         assert session.trouble == ""
-        assert threading.active_count() == before + 4  # worker, input, library, correlation
-    assert session.close()
-    assert threading.active_count() == before
+        own = set(threading.enumerate()) - before
+        assert sorted(one.name for one in own) == [
+            f"deepvis {name}" for name in ("correlation", "input", "library", "worker")
+        ]
+    assert session.close(LONG)
+    assert not own & set(threading.enumerate())
     assert held[1] - held[0] < LEAK, held

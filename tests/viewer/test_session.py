@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,28 +12,29 @@ import cv2
 import numpy as np
 import pytest
 from helpers.small_model import LABELS, write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.synthesis import Making
-from deepvis_caffe.viewer.compute.threads import Frame
+from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk import thumbnails as patterns_module
+from deepvis_caffe.viewer.disk import thumbnails as thumbnails_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
+from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
+from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import State
 
 Start = Callable[..., Session]
+STATUS = 30  # rows at the bottom that say how long things took
 
 
 @pytest.fixture
@@ -47,19 +47,22 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(engine: str, tmp_path: Path, photos: Path) -> Iterator[Start]:
+def start(engine: str, tmp_path: Path, photos: Path, lasting: None) -> Iterator[Start]:
     sessions: list[Session] = []
 
-    def make(source: str | None = None, making: Making | None = None) -> Session:
+    def make(
+        source: str | Source | None = None, synthesis: SynthesisParams | None = None
+    ) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
-        sources = parse_sources(source or str(photos))
-        session = Session(Parts(net, sources, tmp_path / "out", LABELS, making), 900, 700)
+        named = not isinstance(source, Source)
+        sources = parse_sources(source or str(photos)) if named else [source]
+        session = Session(Parts(net, sources, tmp_path / "out", LABELS, synthesis), 900, 700)
         session.start()
         sessions.append(session)
         return session
 
     yield make
-    assert all(session.close() for session in sessions)
+    assert all(session.close(LONG) for session in sessions)
 
 
 def settle(session: Session) -> np.ndarray:
@@ -126,9 +129,8 @@ def test_what_is_drawn_is_the_screen_of_its_view(start: Start) -> None:
     session.press("o")
     session.press("b")
     picture = settle(session)
-    plain = Screen().draw(session._view(), 900, 700)
-    status = 700 - 30  # its time is another one
-    np.testing.assert_array_equal(picture[:status], plain[:status])
+    plain = Screen().draw(session.view, 900, 700)
+    np.testing.assert_array_equal(picture[:-STATUS], plain[:-STATUS])
 
 
 def test_images_go_on_and_back_and_freezing_does_not_hinder(start: Start) -> None:
@@ -136,11 +138,11 @@ def test_images_go_on_and_back_and_freezing_does_not_hinder(start: Start) -> Non
     first = shown(session)
     session.press("e")
     eventually(lambda: session.draw() and session.shown != first)
-    assert session._result is not None
-    assert session._result.frame.name == "1.png (2 of 3)"
+    assert session.view.result is not None
+    assert session.view.result.frame.name == "1.png (2 of 3)"
     session.press("f")
     session.press("w")
-    eventually(lambda: session.draw() and session._result.frame.name == "0.png (1 of 3)")
+    eventually(lambda: session.draw() and session.view.result.frame.name == "0.png (1 of 3)")
 
 
 def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
@@ -150,7 +152,7 @@ def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
         (hit.kind, hit.index): (y, x)
         for y in range(0, 700, 6)
         for x in range(0, 900, 6)
-        if (hit := session._screen.hit(session._view(), y, x)) is not None
+        if (hit := session.hit(y, x)) is not None
     }
     session.mouse("click", *places["layer", 1])
     assert (session.state.layer, session.state.cursor) == (1, "layers")
@@ -163,7 +165,7 @@ def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
     session.mouse("move", *places["unit", 1])
     assert np.any(settle(session) != before)  # a tip beside the mouse
     session.mouse("leave", 0, 0)
-    assert session._view().hover is None
+    assert session.view.hover is None
     session.mouse("wheel", *places["unit", 0], 1)
     assert session.state.unit == 4  # the last one: there is one row less than that
 
@@ -174,8 +176,8 @@ def test_a_picture_from_outside_becomes_the_input(start: Start) -> None:
     pushed = np.full((24, 32, 3), 77, np.uint8)
     session.push(pushed, "webcam")
     eventually(lambda: session.draw() and session.shown != first and session.settled)
-    assert session._result is not None
-    assert np.abs(session._result.picture.astype(int) - 77).max() <= 1
+    assert session.view.result is not None
+    assert np.abs(session.view.result.picture.astype(int) - 77).max() <= 1
 
 
 def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
@@ -189,31 +191,31 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     session._parts.worker._compute = broken  # type: ignore[assignment]
     session.press("o")
     eventually(lambda: session.trouble)
-    status = session._view().status
+    status = session.view.status
     assert (status.message, status.trouble) == ("the fan is off", True)
     assert not status.busy, "nothing more is computed"
-    assert session._view().failure == "the fan is off"
+    assert session.view.failure == "the fan is off"
     gate = threading.Event()
 
     def slow(frame: Frame, request: Request) -> Result:
-        assert gate.wait(20)
+        assert gate.wait(LONG)
         return compute(frame, request)
 
     session._parts.worker._compute = slow
     session.press("o")
-    assert session._view().failure == "the fan is off", "until the next good result"
+    assert session.view.failure == "the fan is off", "until the next good result"
     gate.set()
     settle(session)
     gate.clear()
     session.press("u")
-    eventually(lambda: session._view().status.busy)
-    assert session._view().failure == "", "a slow net has not failed"
+    eventually(lambda: session.view.status.busy)
+    assert session.view.failure == "", "a slow net has not failed"
     gate.set()
     session._parts.worker._compute = compute
     session.press("u")
     settle(session)
     assert session.trouble == ""
-    assert session._view().status.message == ""
+    assert session.view.status.message == ""
 
 
 def test_screenshots_are_what_is_shown(start: Start, tmp_path: Path) -> None:
@@ -223,8 +225,7 @@ def test_screenshots_are_what_is_shown(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "out" / "viewer" / "shot_0001.png"
     eventually(path.exists)
     saved = cv2.imread(str(path))[..., ::-1]
-    status = 700 - 30
-    np.testing.assert_array_equal(saved[:status], picture[:status])
+    np.testing.assert_array_equal(saved[:-STATUS], picture[:-STATUS])
 
 
 def test_sizes_are_kept_within_limits(start: Start) -> None:
@@ -237,8 +238,8 @@ def test_sizes_are_kept_within_limits(start: Start) -> None:
 def test_x_says_where_no_images_can_be_made(start: Start) -> None:
     session = start()
     session.press("x")
-    status = session._view().status
-    assert "without the making of images" in status.message
+    status = session.view.status
+    assert "--no-synthesis" in status.message
     assert status.trouble
 
 
@@ -277,14 +278,14 @@ def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: 
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     start: Start, tmp_path: Path
 ) -> None:
-    making = Making(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
-    session = start(making=making)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
+    session = start(synthesis=params)
     session.press("o")  # fc
     session.press("down")
     session.press("right")
     folder = tmp_path / "out" / "regularized_opt" / "fc"
     eventually((folder / "fc_0001_montage.jpg").exists)
-    eventually(lambda: session.draw() and len(session._view().unit.optimized) == 2)
+    eventually(lambda: session.draw() and len(session.view.unit.optimized) == 2)
     plain = dv.optimize(
         dv.load_net(load_settings(tmp_path / "settings_local.py", {"engine": "torch"})),
         "fc",
@@ -298,15 +299,24 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
-    making = Making(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
-    session = start(making=making)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
+    session = start(synthesis=params)
     session.press("x")
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
-    assert session._view().status.message == "units without images get none"
-    session.press("e")
-    settle(session)
+    assert session.view.status.message == "optimizing images of units without any: off"
+    idle, rested = session._parts.worker._idle, threading.Event()
+    assert idle is not None
+
+    def watched(between: Callable[[], bool]) -> bool:
+        worked = idle(between)
+        if not worked:
+            rested.set()
+        return worked
+
+    session._parts.worker._idle = watched
+    assert rested.wait(LONG), "there is nothing to be made"
     assert not (tmp_path / "out" / "regularized_opt" / "fc").exists()
 
 
@@ -326,20 +336,30 @@ def test_headless_waits_for_the_pictures_on_disk(
     folder = tmp_path / "out" / "regularized_opt" / "fc"
     for unit in range(4):
         write_image(folder / f"fc_{unit:04d}_montage.jpg", np.full((20, 20, 3), 200, np.uint8))
-
-    def slowly(path: Path) -> np.ndarray:
-        time.sleep(0.2)
-        return read_image(path)
-
-    monkeypatch.setattr(library_module, "read_image", slowly)
-    monkeypatch.setattr(patterns_module, "read_image", slowly)
     session = start()
     session.press("o")
+    settle(session)
+    drawn: list[int] = []
+
+    def draw() -> tuple[int, np.ndarray]:
+        number, picture = Session.draw(session)
+        drawn.append(number)
+        return number, picture
+
+    def read_behind(path: Path) -> np.ndarray:
+        before = len(drawn)
+        eventually(lambda: len(drawn) > before)
+        return read_image(path)
+
+    monkeypatch.setattr(session, "draw", draw)
+    monkeypatch.setattr(library_module, "read_image", read_behind)
+    monkeypatch.setattr(thumbnails_module, "read_image", read_behind)
     session.press("s")
-    run_headless(session, 1, tmp_path / "shots")
-    view = session._view()
-    assert sorted(view.patterns) == [0, 1, 2, 3]
+    (path,) = run_headless(session, 1, tmp_path / "shots")
+    view = session.view
+    assert sorted(view.optimized) == [0, 1, 2, 3]
     assert len(view.unit.optimized) == 1
+    np.testing.assert_array_equal(read_image(path), session.draw()[1])
 
 
 def test_headless_says_what_the_worker_says(start: Start, tmp_path: Path) -> None:
@@ -369,18 +389,59 @@ def test_a_session_that_never_started_closes(engine: str, tmp_path: Path, photos
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
     session = Session(Parts(net, parse_sources(str(photos)), tmp_path / "out"))
     assert session.state == State(aspect=session.state.aspect)
-    assert session.close()
+    assert session.close(LONG)
+
+
+class Noise(Source):
+    """Another picture each time, as fast as they are taken."""
+
+    live = True
+    name = "noise"
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def read(self, pause: Pause) -> Shot:
+        pause(0.001)  # leave others some time, too
+        return Shot(self._rng.integers(0, 256, (24, 32, 3)).astype(np.uint8), self.name)
 
 
 def test_a_stream_that_never_rests_is_settled_all_the_same(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (32, 24))
-    for level in range(0, 250, 5):
-        writer.write(np.full((24, 32, 3), level, np.uint8))
-    writer.release()
-    session = start(str(path))
+    session = start(Noise())
     written = run_headless(session, 3, tmp_path / "shots")
     session.press("o")
     settle(session)
-    assert len({cv2.imread(str(path)).tobytes() for path in written}) == 3
+    assert len({read_image(path)[:-STATUS].tobytes() for path in written}) == 3
     assert session.live
+
+
+class Timed(Session):
+    """A session whose stream has a new result just before those drawings that the test names."""
+
+    def __init__(self, parts: Parts, fresh: Iterable[bool]) -> None:
+        super().__init__(parts, 320, 240)
+        self._noise, self._fresh, self._frame_numbers = Noise(), iter(fresh), itertools.count(1)
+        parts.library.start()  # for what was requested at once; nothing more is read from disk
+        self.state = replace(self.state, unit_images=False)
+
+    def draw(self, stop: Callable[[], bool] = lambda: False) -> tuple[int, np.ndarray]:
+        if next(self._fresh):
+            picture = self._noise.read(lambda seconds: None).picture
+            frame = Frame(picture, next(self._frame_numbers), "noise", live=True)
+            self._parts.frames.put(frame)
+            compute = self._parts.worker._compute
+            self._parts.results.put(compute(frame, request_of(self.state, self.scene)))
+        drawn = super().draw(stop)
+        self.wake.set()
+        return drawn
+
+
+def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Path) -> None:
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
+    for fresh in itertools.product((True, False), repeat=5):
+        parts = Parts(net, [Noise()], tmp_path / "out", LABELS)
+        session = Timed(parts, itertools.chain(fresh, itertools.repeat(True)))
+        written = run_headless(session, 3, tmp_path / "shots")
+        pictures = {read_image(path)[:-STATUS].tobytes() for path in written}
+        assert len(pictures) == 3, fresh
+        assert session.close(LONG)

@@ -1,8 +1,8 @@
-"""Between one session and its visitors: keys go in, pictures come out.
+"""Connects one session with its visitors: keys go in, pictures come out.
 
-The session is called by one task alone, `Hub.run`: what visitors say waits in line for it. It draws
-while somebody would take a picture, and now and then while nobody would, so that the session goes
-on. A picture is encoded once, in a thread, for all who look.
+The session is called by a single task, `Hub.run`; what visitors send is queued for it. It draws
+whenever a visitor is ready for a picture, and now and then when none is, so that the session goes
+on. A picture is encoded once, in a thread, for all visitors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Surface(Protocol):
 
     @property
     def running(self) -> bool:
-        """False once it has been told to end."""
+        """False once the user has quit."""
 
     @property
     def title(self) -> str:
@@ -67,20 +67,20 @@ class Surface(Protocol):
         """Give the input back to what it was before the first `push`."""
 
     def set_visitors(self, count: int) -> None:
-        """Know how many look on."""
+        """Set how many people watch."""
 
 
 log = logging.getLogger(__name__)
 
 FASTEST = 1 / 60  # seconds between two drawings
 SLOWEST = 0.25  # and while nobody would take a picture
-BEAT = 2.0  # seconds; a page that hears nothing for some of them knows that its line is dead
+HEARTBEAT = 2.0  # seconds; a page that receives nothing for several takes the line for dead
 MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
 QUALITY = 90
 
 
 class Hub:
-    """Who is there, who is in control, and what the session is told.
+    """Knows who is there and who is in control, and calls the session for them.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Hub:
         self._session, self._ended = session, ended
         self._visitors: dict[int, Visitor] = {}  # in the order in which they came
         self._controller: Visitor | None = None
-        self._came = 0
+        self._arrivals = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._frame = Encoded(-1, b"")
@@ -104,21 +104,21 @@ class Hub:
     async def run(self) -> None:
         """Call the session until it ends; then send every visitor away."""
         clock = asyncio.get_running_loop().time
-        reason, beat = "", -BEAT
+        reason, last_status = "", -HEARTBEAT
         try:
             while self._session.running and not self._ending:
                 started = clock()
-                if started - beat >= BEAT or self._session.title != self._title:
-                    beat, self._title = started, self._session.title
-                    self._tell_all()
+                if started - last_status >= HEARTBEAT or self._session.title != self._title:
+                    last_status, self._title = started, self._session.title
+                    self._send_status()
                 while self._calls:
                     self._calls.popleft()()
                 await self._draw()
                 await asyncio.sleep(max(FASTEST - (clock() - started), 0.0))
-                if not (self._calls or self._taken):
+                if not (self._calls or self._wants_picture):
                     await self._sleep()
                 self._wake.clear()
-        except Exception as error:  # whatever it is, they are to know that no more will come
+        except Exception as error:  # whatever it is, visitors are to know that it is over
             log.debug("the session failed", exc_info=True)
             self.error, reason = error, str(error) or type(error).__name__
         finally:
@@ -128,19 +128,19 @@ class Hub:
             self._ended()
 
     def end(self) -> None:
-        """End as if the session had: every visitor is told."""
+        """End as if the session had ended: every visitor is notified."""
         self._ending = True
         self._wake.set()
 
     @property
-    def told(self) -> bool:
-        """Whether it is over, and every visitor has heard so and gone."""
+    def drained(self) -> bool:
+        """Whether the session is over, and every visitor was notified and has gone."""
         return self._over and not self._visitors
 
     async def attend(self, socket: WebSocket) -> None:
-        """Talk to one visitor until it goes."""
-        self._came += 1
-        visitor = Visitor(self._came, socket, asyncio.get_running_loop().time)
+        """Serve one visitor until it leaves."""
+        self._arrivals += 1
+        visitor = Visitor(self._arrivals, socket, asyncio.get_running_loop().time)
         self._visitors[visitor.number] = visitor
         sending = asyncio.create_task(visitor.send())
         try:
@@ -149,11 +149,11 @@ class Hub:
                 self._give_control(visitor)
             if self._over:
                 visitor.end()
-            while (said := await socket.receive())["type"] == "websocket.receive":
-                if said.get("text") is not None:
-                    self._hear(visitor, said["text"])
-                elif said.get("bytes") is not None:
-                    await self._see(visitor, said["bytes"])
+            while (message := await socket.receive())["type"] == "websocket.receive":
+                if message.get("text") is not None:
+                    self._receive_text(visitor, message["text"])
+                elif message.get("bytes") is not None:
+                    await self._receive_webcam(visitor, message["bytes"])
         finally:
             sending.cancel()
             del self._visitors[visitor.number]
@@ -164,15 +164,15 @@ class Hub:
     async def _draw(self) -> None:
         number, picture = self._session.draw()
         self._size = picture.shape[:2]
-        if number != self._frame.number and self._taken:
+        if number != self._frame.number and self._wants_picture:
             content = await asyncio.to_thread(encode_jpeg, picture, QUALITY)
             self._frame = Encoded(number, content)
         for visitor in self._visitors.values():
             visitor.offer(self._frame)
 
     @property
-    def _taken(self) -> bool:
-        """Whether anybody would take a picture now."""
+    def _wants_picture(self) -> bool:
+        """Whether any visitor is ready for a picture."""
         return any(visitor.takes for visitor in self._visitors.values())
 
     async def _sleep(self) -> None:
@@ -180,14 +180,14 @@ class Hub:
             await asyncio.wait_for(self._wake.wait(), SLOWEST)
 
     def _call(self, call: Callable[[], None]) -> None:
-        """Have the session called, in turn."""
+        """Queue a call of the session."""
         if len(self._calls) < MOST_WAITING:
             self._calls.append(call)
             self._wake.set()
         else:
-            log.debug("visitors send more than the session can take: some is left out")
+            log.debug("visitors send more than the session can handle: some of it is dropped")
 
-    def _hear(self, visitor: Visitor, text: str) -> None:
+    def _receive_text(self, visitor: Visitor, text: str) -> None:
         try:
             message = read_message(text)
         except ValueError as error:
@@ -206,7 +206,7 @@ class Hub:
         elif visitor is self._controller:
             self._drive(visitor, message)
         elif isinstance(message, Webcam) and message.on:
-            visitor.say("webcam", on=False)
+            visitor.post("webcam", on=False)
 
     def _drive(self, visitor: Visitor, message: Message) -> None:
         if isinstance(message, Key):
@@ -216,17 +216,17 @@ class Hub:
         elif isinstance(message, Webcam):
             if message.on:
                 visitor.webcam = True
-                visitor.say("webcam", on=True)
+                visitor.post("webcam", on=True)
             else:
                 self._stop_webcam(visitor)
 
     def _point(self, message: Mouse) -> None:
-        height, width = self._size  # of now: the page may have pointed at a larger picture
+        height, width = self._size  # current: the page may still show a larger picture
         if message.kind == "leave" or (message.y < height and message.x < width):
             self._session.mouse(message.kind, message.y, message.x, message.steps)
 
-    async def _see(self, visitor: Visitor, content: bytes) -> None:
-        """Make a webcam's picture the input; the page sends the next when it is told so."""
+    async def _receive_webcam(self, visitor: Visitor, content: bytes) -> None:
+        """Make a webcam's picture the input; then ask the page for the next one."""
         if not visitor.webcam:
             log.debug("visitor %d: left out %d bytes of no webcam", visitor.number, len(content))
             return
@@ -234,20 +234,20 @@ class Hub:
             picture = await asyncio.to_thread(read_webcam, content)
         except ImageError as error:
             log.debug("visitor %d: %s", visitor.number, error)
-            visitor.say("webcam", on=True, trouble=str(error))
+            visitor.post("webcam", on=True, trouble=str(error))
             return
 
         def push() -> None:
             if visitor.webcam:  # it may have been stopped since
                 self._session.push(picture, f"webcam of visitor {visitor.number}")
-                visitor.say("webcam", on=True)
+                visitor.post("webcam", on=True)
 
         self._call(push)
 
     def _stop_webcam(self, visitor: Visitor) -> None:
         if visitor.webcam:
             visitor.webcam = False
-            visitor.say("webcam", on=False)
+            visitor.post("webcam", on=False)
             self._call(self._session.end_push)
 
     def _give_control(self, visitor: Visitor | None) -> None:
@@ -257,15 +257,15 @@ class Hub:
         self._controller = visitor
         if visitor is not None and visitor.size is not None:
             self._call(partial(self._session.resize, *visitor.size))
-        self._tell_all()
+        self._send_status()
 
     def _count(self) -> None:
         self._call(partial(self._session.set_visitors, len(self._visitors)))
-        self._tell_all()
+        self._send_status()
 
-    def _tell_all(self) -> None:
+    def _send_status(self) -> None:
         for visitor in self._visitors.values():
-            visitor.say(
+            visitor.post(
                 "status",
                 title=self._title,
                 visitor=visitor.number,

@@ -1,9 +1,8 @@
-"""What a page may say: ``text of a message -> Message``, or an error.
+"""What a page may send: text that is a `Message`, and the bytes of webcam pictures.
 
-It comes from outside, so its size is read before its pixels are, and only a JPEG is read at all.
-
-All of it is checked here: types, names, ranges. Coordinates are pixels of the picture that was
-sent, from its upper left corner. Webcam pictures are no messages: they come as bytes.
+All of it comes from outside and is checked here. Of messages: types, names, ranges; coordinates are
+pixels of the picture that was sent, from its upper left corner. Of pictures: only JPEG is read, and
+the size is checked before the pixels are decoded.
 """
 
 from __future__ import annotations
@@ -78,17 +77,17 @@ _CHARACTER = re.compile(r"[!-~]")
 Place = Annotated[int, Field(ge=0, lt=10_000)]
 
 
-class _Said(BaseModel):
+class _Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Ack(_Said):
-    """The oldest picture under way has been drawn."""
+class Ack(_Message):
+    """The page has drawn the oldest picture on its way."""
 
     type: Literal["ack"]
 
 
-class Key(_Said):
+class Key(_Message):
     """A key went down: an ASCII character as typed, or a name from `KEYS`."""
 
     type: Literal["key"]
@@ -102,7 +101,7 @@ class Key(_Said):
         return key
 
 
-class Mouse(_Said):
+class Mouse(_Message):
     """The mouse moved, clicked, turned its wheel (`steps` > 0: towards the user, down) or left."""
 
     type: Literal["mouse"]
@@ -112,7 +111,7 @@ class Mouse(_Said):
     steps: Annotated[int, Field(ge=-20, le=20)] = 0
 
 
-class Size(_Said):
+class Size(_Message):
     """How many pixels the page has room for."""
 
     type: Literal["size"]
@@ -125,14 +124,14 @@ class Size(_Said):
         return within_limits(self.width, self.height)
 
 
-class Take(_Said):
-    """The visitor wants to be the one in control."""
+class Take(_Message):
+    """The visitor wants to take control."""
 
     type: Literal["take"]
 
 
-class Webcam(_Said):
-    """The visitor's webcam begins or ends."""
+class Webcam(_Message):
+    """The visitor's webcam was switched on or off."""
 
     type: Literal["webcam"]
     on: bool
@@ -143,12 +142,12 @@ _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discrimina
 
 
 def read_message(text: str) -> Message:
-    """Read what a page said.
+    """Parse the text that a page sent.
 
     Raises
     ------
     ValueError
-        It is no JSON, no message that we know, or out of range.
+        It is not JSON, not a known message, or out of range.
     """
     if len(text) > LONGEST:
         raise ValueError(f"a message of {len(text)} characters; the longest has {LONGEST}")

@@ -1,30 +1,97 @@
-"""The viewer as a page on this machine's port: `serve`, which blocks until the session ends."""
+"""Serve the viewer as a page: `serve`, which blocks until the session ends; who may see it: `Gate`.
+
+Whoever talks to the viewer drives it, and sees what it sees. Two ways must be shut: another page in
+the same browser that opens our WebSocket (browsers allow it, but send its `Origin`), and a name of
+somebody else's that is made to point at this machine ("DNS rebinding": then `Origin` and `Host`
+agree, and are not ours). Where other machines can reach the port, a token proves who asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from deepvis_caffe.errors import ViewerError
-from deepvis_caffe.viewer.browser.app import Gate, is_loopback
-from deepvis_caffe.viewer.browser.hub import Surface
 
-if TYPE_CHECKING:
-    from deepvis_caffe.viewer.browser.hub import Hub
+if TYPE_CHECKING:  # starlette may be missing
+    from deepvis_caffe.viewer.browser.hub import Hub, Surface
 
 log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 8008
 MOST_BYTES = 4 << 20  # of one message; more ends the connection
-TELLING = 2.0  # seconds that pages have to hear of the end; one whose line is dead never does
+FAREWELL = 2.0  # seconds that pages have to receive the end; one whose line is dead never does
 EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The rule for one server.
+
+    Attributes
+    ----------
+    host
+        What it is bound to.
+    token
+        What an address must carry as ``?token=``; None where only this machine can ask.
+    """
+
+    host: str
+    token: str | None = field(default=None, repr=False)
+
+    def refusal(self, headers: Mapping[str, str], token: str | None) -> str:
+        """Why a request is refused; empty if it is not.
+
+        Parameters
+        ----------
+        headers
+            By lower-case name.
+        token
+            The one that the address carries.
+        """
+        host = headers.get("host", "")
+        if self.token is not None:
+            # Bytes: compare_digest takes no text with other than ASCII characters.
+            if not secrets.compare_digest((token or "").encode(), self.token.encode()):
+                return "this address needs ?token= as the viewer's terminal shows it"
+        elif not self._is_ours(host):
+            return f"the viewer is not at {host!r}; open http://127.0.0.1 and its port"
+        # Programs other than browsers send no Origin, and could send any.
+        origin = headers.get("origin")
+        if origin is not None and _after_scheme(origin) != host.lower():
+            return f"a page from {origin} may not use the viewer"
+        return ""
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header names this machine; its port may be a tunnel's."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets that do not match
+            return False
+        return is_loopback(name) or name == self.host.lower()
+
+
+def _after_scheme(origin: str) -> str:
+    """Name and port of an Origin header, which has nothing else; empty for ``null``."""
+    return origin.lower().partition("://")[2]
 
 
 def serve(
@@ -36,7 +103,7 @@ def serve(
 ) -> None:
     """Show a session in a web page until it ends: by its own key, by a signal, or by an error.
 
-    However it ends, pages are told so first. A second Ctrl-C does not wait for them.
+    However it ends, pages are notified first. A second Ctrl-C does not wait for them.
 
     Parameters
     ----------
@@ -48,7 +115,7 @@ def serve(
         What the page's address must carry. Where other machines can reach the host and there is
         none, a random one is made.
     say
-        Told, line by line, where the page is.
+        Called with each line of text that says where the page is.
 
     Raises
     ------
@@ -70,12 +137,12 @@ def serve(
     with listener:
 
         class Server(uvicorn.Server):
-            """Tells the pages before it closes their connections, which they would try anew."""
+            """Notifies the pages before it closes their connections, or they would reconnect."""
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 hub.end()
-                until = time.monotonic() + TELLING
-                while not (hub.told or self.force_exit) and time.monotonic() < until:
+                until = time.monotonic() + FAREWELL
+                while not (hub.drained or self.force_exit) and time.monotonic() < until:
                     await asyncio.sleep(0.02)
                 await super().shutdown(sockets)
 
@@ -102,7 +169,7 @@ def serve(
             say(line)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # it has shut down by itself, and then says so
+        except KeyboardInterrupt:  # uvicorn has shut down, and raises it again
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
             raise hub.error
@@ -133,7 +200,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _addresses(host: str, port: int, token: str | None) -> list[str]:
-    """Lines for people: where to look."""
+    """Lines that say where the page is."""
     name = socket.gethostname() if host in EVERYWHERE else host
     query = f"?token={token}" if token else ""
     lines = [f"the viewer is at http://{f'[{name}]' if ':' in name else name}:{port}/{query}"]

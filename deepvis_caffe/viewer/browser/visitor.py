@@ -1,9 +1,9 @@
-"""One page that looks on: what is on its way to it, sent at the rate that it takes.
+"""One page that watches: pictures are sent to it at the rate that it can take.
 
-With one at a time, a page 100 ms away gets ten a second, however fast its line. With many, a slow
-line fills up with old ones. So the number follows the time that each takes to be acknowledged: it
-grows while that stays near the best seen, and falls when pictures begin to wait for each other (the
-idea of TCP Vegas, Brakmo and Peterson 1995).
+With one picture under way at a time, a page 100 ms away gets ten a second, however fast its line.
+With many, a slow line fills up with old pictures. So their number follows the time until each is
+acknowledged: it grows while that stays near the best time seen, and falls when pictures begin to
+queue (the idea of TCP Vegas, Brakmo and Peterson 1995).
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 MOST = 6
 START = 2
-NEAR, FAR = (
-    1.5,
-    2.0,
-)  # of the best time: below the first there is room, above the second there is none
+NEAR, FAR = 1.5, 2.0  # times the best time: below NEAR there is room, above FAR there is none
 SLACK = 0.01  # seconds; a screen draws no faster than this
-FORGET = 1.02  # a picture: so much is added to the best time, so that a slower line is learned
+FORGET = 1.02  # the best time grows by 2% a picture, so that a line that got slower is noticed
 
 
 class Pace:
@@ -77,17 +74,17 @@ class Encoded:
 
 
 class Visitor:
-    """Sends to one page, and knows what is known of it.
+    """Sends pictures and messages to one page.
 
-    Of what the page has not taken yet only the newest is kept: of pictures one, of words one of
-    each type. So a page that stands still costs no memory, and who offers something never waits.
+    Of what the page has not taken yet, only the newest is kept: one picture, and one message of
+    each type. So a page that stands still costs no memory, and offering something never waits.
 
     Attributes
     ----------
     number
-        Tells visitors apart: no two have the same.
+        Unique among visitors.
     size
-        The (width, height) that its page has room for; None until it said so.
+        The (width, height) that its page has room for; None until it has sent that.
     webcam
         Whether its webcam is on.
     """
@@ -99,13 +96,13 @@ class Visitor:
         self._pace = Pace()
         self._sent = -1  # number of the picture that was sent last
         self._next: Encoded | None = None
-        self._words: dict[str, dict[str, Any]] = {}
+        self._messages: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
         self._closing = False
 
     @property
     def takes(self) -> bool:
-        """Whether it would take a picture now."""
+        """Whether it is ready for a picture."""
         return self._pace.ready and not self._closing
 
     def offer(self, frame: Encoded) -> None:
@@ -118,26 +115,26 @@ class Visitor:
         """It has drawn the oldest picture under way; False if there was none."""
         return self._pace.acknowledged(self._clock())
 
-    def say(self, type_: str, **content: Any) -> None:
-        """Send words, instead of those of the same type that it has not taken yet."""
-        self._words[type_] = {"type": type_, **content}
+    def post(self, type_: str, **content: Any) -> None:
+        """Send a message, in place of one of the same type that is not sent yet."""
+        self._messages[type_] = {"type": type_, **content}
         self._wake.set()
 
     def end(self, reason: str = "") -> None:
-        """Say that the session has ended, and why if it did not mean to; then send no more."""
-        self.say("ended", reason=reason)
+        """Send that the session has ended, and why if it was an error; then send nothing more."""
+        self.post("ended", reason=reason)
         self._closing = True
         self._wake.set()
 
     async def send(self) -> None:
         """Send what was offered, until it is closed or gone."""
-        with suppress(WebSocketDisconnect, RuntimeError):  # gone: who receives is told, too
+        with suppress(WebSocketDisconnect, RuntimeError):  # gone: receiving ends, too
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._words:
-                    words = self._words.pop(next(iter(self._words)))
-                    await self._socket.send_text(json.dumps(words))
+                while self._messages:
+                    message = self._messages.pop(next(iter(self._messages)))
+                    await self._socket.send_text(json.dumps(message))
                 if self._closing:
                     await self._socket.close()
                     return

@@ -1,1 +1,1 @@
-"""The threads that own the net: frames, backward passes, and images made while idle."""
+"""The thread that owns the net: frames, backward passes, and images optimized when idle."""

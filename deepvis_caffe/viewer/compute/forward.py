@@ -1,4 +1,4 @@
-"""One frame through the net: ``(frame, request) -> result``, nothing computed that is not shown."""
+"""One frame through the net: ``(frame, request) -> result``. Only what is shown is computed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import numpy as np
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
+from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
 
 
 class Compute:
     """The net as the viewer uses it: one frame at a time, on one thread.
 
-    What one frame gave is kept until the next comes, so that walking through the layers of a still
-    image reads values that are there already, and the pass of a held source is not run again.
+    The values of a frame are kept until the next one, so that stepping through the layers of a
+    still image computes nothing again, nor does the backward pass of a frozen source.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ class Compute:
         self._diffs: dict[str, Floats] = {}
 
     def __call__(self, frame: Frame, request: Request) -> Result:
-        """Compute what a request wants of a frame.
+        """Compute what a request asks for, from one frame.
 
         Raises
         ------
@@ -86,10 +85,10 @@ class Compute:
         )
 
     def _read(self, frame: Frame, request: Request, wanted: list[str]) -> None:
-        """Have the values of these blobs, running the net as little as that needs."""
+        """Get the values of these blobs, and run as little of the net as possible for them."""
         this = (frame.number, request.resize)
         if this != self._pass:
-            self._pass = self._sent = None  # should this fail, the next one starts anew
+            self._pass = self._sent = None  # if this fails, the next call starts over
             self._x = self._preprocessors[request.resize](frame.picture)
             inputs = {self._net.image_input(): self._x[None], **self._others}
             if frame.live and request.back == "off":  # the next frame comes before more is asked
@@ -105,7 +104,7 @@ class Compute:
         return np.array(self._net.ops.numpy(value), np.float32, order="C")
 
     def _backward(self, source: UnitRef, mode: str, blobs: list[str]) -> dict[str, Floats]:
-        """Diffs of these blobs, from the unit's own activations, as DVT starts a pass."""
+        """Diffs of these blobs; the pass starts from the unit's own activations, as DVT's does."""
         if (source, mode) != self._sent:
             self._sent, self._diffs = (source, mode), {}
         if any(name not in self._diffs for name in blobs):

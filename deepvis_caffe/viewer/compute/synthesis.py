@@ -1,8 +1,8 @@
-"""Optimised images of the selected unit, made while the viewer runs: idle work for the worker.
+"""Optimize images of the selected unit while the viewer is idle.
 
-One image at a time, seed after seed, as ``deepvis optimize`` makes them with the same settings and
-to the same files, so that either takes up what the other has begun. Between two steps the net
-serves the camera.
+One image at a time, seed after seed. Images and files are those of ``deepvis optimize`` with the
+same settings, so that either continues what the other has begun. Between two steps the net serves
+the camera.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from deepvis_caffe.viewer.state.catalogue import Entry
 
 log = logging.getLogger(__name__)
 
-SHOW_EVERY = 0.1  # seconds between two looks at the image that is being made
+SHOW_EVERY = 0.1  # seconds between two updates of the image in progress
 
 WAITING = "waiting for a quiet moment"
-SILENT = "nothing to climb: from every start its gradient is 0"
+SILENT = "nothing to maximize: the gradient is 0 from every start"
 NOT_FINITE = "nothing to show: its activation is not finite"
 
 Key = tuple[Entry, int]
 
 
 @dataclass(frozen=True)
-class Making:
-    """How images are made.
+class SynthesisParams:
+    """How images are optimized.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Making:
 
 @dataclass
 class _Plan:
-    """What is left to do for a unit, and where: perhaps below the ReLU that it comes from."""
+    """What is left to do for a unit, and at which layer: it may be one below the unit's ReLU."""
 
     layer: str
     unit: int
@@ -82,10 +82,10 @@ class _Plan:
 
 
 class Synthesis:
-    """Makes the images that the wanted unit lacks; see `deepvis_caffe.viewer.compute.worker.Idle`.
+    """Optimizes the images that the requested unit lacks: `Idle` work for the worker.
 
-    A unit that has images by another program or other parameters lacks none, and nothing that is
-    on disk is written over. Images that cannot be kept are shown all the same.
+    A unit that has images of another program or of other parameters lacks none, and no file is
+    ever overwritten. Images that cannot be saved are shown all the same.
 
     Parameters
     ----------
@@ -93,36 +93,37 @@ class Synthesis:
         Used when this is called, on the worker's thread.
     library
         Gets the images; results go to its folder.
-    making
+    params
         How images are made.
     """
 
-    def __init__(self, net: Net, library: Library, making: Making) -> None:
-        self._net, self._library, self._making = net, library, making
-        self._job = Job(net, library.folder, labels=making.labels)
+    def __init__(self, net: Net, library: Library, params: SynthesisParams) -> None:
+        self._net, self._library, self._params = net, library, params
+        self._job = Job(net, library.folder, labels=params.labels)
         self._store = self._job.store
-        self._seeds = list(range(making.seeds))
-        self._ascents = Ascents(making.params, self._seeds)
+        self._seeds = list(range(params.seeds))
+        self._ascents = Ascents(params.params, self._seeds)
         self._wanted: Key | None = None
         self._plans: dict[Key, _Plan] = {}
 
-    def want(self, entry: Entry | None, unit: int = 0) -> None:
-        """Say whose images are wanted now, from any thread; None for nobody's."""
+    def request(self, entry: Entry | None, unit: int = 0) -> bool:
+        """Ask for images of this unit, from any thread; None for none. Whether that is new."""
         wanted = None if entry is None else (entry, unit)
         if wanted == self._wanted:
-            return
+            return False
         self._wanted = wanted
         if wanted is not None and wanted not in self._plans:
-            self._library.tell(*wanted, note=WAITING)
+            self._library.set_progress(*wanted, note=WAITING)
+        return True
 
     def __call__(self, between: Callable[[], bool]) -> bool:
-        """Make the wanted unit's next image, or begin to.
+        """Plan the requested unit's images, or optimize the next one.
 
         Parameters
         ----------
         between
-            Called between two steps, when the net is free for anything; says whether to stop. What
-            it raises passes through, and nothing else does: other errors become the unit's note.
+            Called between two steps, when the net is free for other work; returns whether to stop.
+            Its exceptions are passed on; all others become the unit's note.
 
         Returns
         -------
@@ -153,11 +154,11 @@ class Synthesis:
             if error in raised:
                 raise
             plan = self._plans[wanted] = plan or _Plan(wanted[0].layer, wanted[1])
-            plan.todo, plan.note = [], _words(error)
+            plan.todo, plan.note = [], _describe(error)
             log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
         finally:
             known = self._plans.get(wanted)
-            self._library.tell(*wanted, note=known.note if known else None)
+            self._library.set_progress(*wanted, note=known.note if known else None)
         return True
 
     # -- what there is to do -------------------------------------------------------------------
@@ -169,13 +170,13 @@ class Synthesis:
         return plan
 
     def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
-        """Everything still to be made; the error of a layer or unit that cannot be climbed."""
+        """The plan of a unit that has no images yet; raises where it cannot be maximized."""
         target = TargetLayer.of(self._net, layer)
         target.check([unit])
         return _Plan(layer, unit, list(seeds), target)
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
-        """Leave out what is on disk; by others, then all of it."""
+        """Take off the plan what is on disk; everything, if it is by other parameters."""
         units = LayerFolder(self._library.folder, names).files().units
         files = units.get(plan.unit, UnitFiles())
         if not files.optimized:
@@ -183,7 +184,7 @@ class Synthesis:
         missing = [seed for seed in plan.todo if seed not in files.runs]
         if not files.runs or not self._has(plan, files.runs):
             plan.todo, plan.keeps = [], False
-        elif missing and not self._making.params.diversity:  # else they are made together
+        elif missing and not self._params.params.diversity:  # else they are made together
             plan.todo = missing
         elif not missing:
             plan.todo = []
@@ -192,11 +193,11 @@ class Synthesis:
         return files
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
-        """Climb the unit below the ReLU that silences this one; whether there is one."""
+        """Maximize the unit below the ReLU that silences this one; return whether there is one."""
         below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
-        whole = self._making.params.diversity > 0
+        whole = self._params.params.diversity > 0
         lower = self._plan(*below, self._seeds if whole else [seed, *plan.todo])
         lower.note = f"silent behind a ReLU; below it: {lower.layer}, unit {lower.unit}"
         files = self._look(lower, [lower.layer])
@@ -212,14 +213,14 @@ class Synthesis:
     # -- making it -----------------------------------------------------------------------------
 
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
-        # Diversity couples a unit's images, which then are made together or not at all.
-        seeds = list(plan.todo) if self._making.params.diversity else plan.todo[:1]
+        # Diversity couples a unit's images: they are optimized together or not at all.
+        seeds = list(plan.todo) if self._params.params.diversity else plan.todo[:1]
         results = optimize(
             self._net,
             plan.layer,
             [plan.unit],
             seeds,
-            self._making.params,
+            self._params.params,
             batch_size=len(seeds),
             watch=_Shown(self._library, key, plan.receptive_field),
             cancel=stops,
@@ -241,7 +242,7 @@ class Synthesis:
                 self._keep(plan, result)
 
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
-        """Write an image, and the montage once all are there."""
+        """Write an image, and the montage once all images are there."""
         store, layer, unit = self._store, plan.layer, plan.unit
         if not plan.keeps or plan.target is None:
             return
@@ -257,7 +258,7 @@ class Synthesis:
             if self._has(plan, self._seeds) and not finished():
                 store.write_montage(layer, unit, self._seeds, fields)
         except DeepVisError as error:
-            plan.keeps, plan.note = False, f"shown, not kept: {_words(error)}"
+            plan.keeps, plan.note = False, f"shown, not kept: {_describe(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
         own_recipe = self._recipe(plan)
@@ -269,7 +270,7 @@ class Synthesis:
 
 
 class _Shown:
-    """Shows an ascent's images in the library, a few times a second."""
+    """Passes the images of an ascent in progress to the library, a few times a second."""
 
     def __init__(self, library: Library, key: Key, receptive_field: Box | None) -> None:
         self._library, self._key, self._receptive_field = library, key, receptive_field
@@ -283,8 +284,8 @@ class _Shown:
         pictures = step.pictures(symmetric=True)
         cells = [cell_of(one, self._receptive_field, step.window) for one in pictures]
         picture = cells[0] if len(cells) == 1 else montage(cells)
-        self._library.tell(*self._key, picture, (step.step + 1) / step.steps)
+        self._library.set_progress(*self._key, picture, (step.step + 1) / step.steps)
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

@@ -1,7 +1,8 @@
-"""The thread that owns the engine: newest frame first, then what the window asks, then idle work.
+"""The thread that owns the net: the newest frame and request first, then idle work.
 
-Nobody waits for it. Frames and requests are slots that keep the newest; results go into a slot of
-the same kind. (pycaffe's mode, CPU or GPU, belongs to a thread, so one thread does all.)
+Nobody waits for it. Only the newest frame and the newest request are kept, and results go into a
+slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs to
+a thread.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deepvis_caffe.errors import DeepVisError
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.threads import Background, Frame, Newest
+from deepvis_caffe.viewer.state.request import Frame, Request, Result
+from deepvis_caffe.viewer.threads import Background, Newest
 
 log = logging.getLogger(__name__)
 
 Pause = Callable[[], bool]
 
-NICE = 10  # how far the net's threads stand back for the window's, see nice(2)
+NICE = 10  # how much the priority of the net's threads is lowered, see nice(2)
 IDLE = 0.2  # seconds between two looks for idle work where nothing happens
 
 
@@ -29,7 +30,7 @@ class Idle(Protocol):
     """Work for the time between frames."""
 
     def __call__(self, between: Pause) -> bool:
-        """Work until there is nothing to do or `between`, called at every step, says stop.
+        """Work until there is nothing to do or `between`, called after every step, returns True.
 
         Returns whether anything was done.
         """
@@ -47,8 +48,8 @@ class Worker:
     changed
         Called, on the worker's thread, when there is a new result or trouble.
     idle
-        Work for the time between frames, if any. It calls what it is given between two of its
-        steps: a frame that came meanwhile is computed right there.
+        Work for the time between frames, if any. It calls the function that it is given between
+        two of its steps; a frame that has come meanwhile is computed within that call.
     """
 
     def __init__(
@@ -71,20 +72,20 @@ class Worker:
         self._thread.start()
 
     def show(self, frame: Frame) -> None:
-        """Let this be the newest frame."""
+        """Make this the newest frame."""
         with self._news:
             self._frame = frame
             self._news.notify_all()
 
-    def ask(self, request: Request) -> None:
-        """Let this be what is wanted of every frame from now on."""
+    def request(self, request: Request) -> None:
+        """Compute this for every frame from now on."""
         with self._news:
             if request != self._request:
                 self._request = request
                 self._news.notify_all()
 
     def nudge(self) -> None:
-        """Look for idle work now, since what it works for has changed."""
+        """Look for idle work now, because what is wanted has changed."""
         with self._news:
             self._news.notify_all()
 
@@ -96,7 +97,7 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What went wrong last, with a frame or in idle work; empty since the last result."""
+        """The last error, of a frame or of idle work; empty after a result without one."""
         return self._trouble
 
     @property
@@ -114,7 +115,7 @@ class Worker:
     # -- on the worker's thread ----------------------------------------------------------------
 
     def _run(self) -> None:
-        _stand_back()
+        _lower_priority()
         while not self._thread.closing:
             if self._serve():
                 continue
@@ -122,32 +123,33 @@ class Worker:
             if self._idle is not None:
                 try:
                     worked = self._idle(self._between)
-                except Exception as error:  # idle work may never end the viewer
-                    self._trouble = _said(error)
+                except Exception as error:  # idle work must not end the viewer
+                    self._trouble = _describe(error)
                     self._changed()
             with self._news:
                 if not worked and not self._thread.closing and self._waiting() is None:
                     self._news.wait(IDLE if self._idle else None)
 
     def _between(self) -> bool:
-        """Serve what came meanwhile; whether idle work should stop."""
+        """Compute what has come meanwhile; return whether idle work should stop."""
         while not self._thread.closing and self._serve():
             pass
         return self._thread.closing
 
     def _serve(self) -> bool:
-        """Compute what waits, if anything does."""
+        """Compute the newest frame and request, unless it is done; return whether it was not."""
         with self._news:
             job = self._waiting()
         if job is None:
             return False
         frame, request = job
+        failure = ""
         try:
             self._results.put(self._compute(frame, request))
-            self._trouble = self._failure = ""
-        except Exception as error:  # the window lives on, and the next frame may do better
-            self._trouble = self._failure = _said(error)
-        with self._news:
+        except Exception as error:  # the viewer goes on, and the next frame may work
+            failure = _describe(error)
+        with self._news:  # together: a failure is never seen as still busy
+            self._trouble = self._failure = failure
             self._done = (frame.number, request)
         self._changed()
         return True
@@ -159,11 +161,11 @@ class Worker:
         return None if job == self._done else (self._frame, self._request)
 
 
-def _stand_back() -> None:
-    """Let the window's thread go first where cores are few: keys wait for it, nobody for the net.
+def _lower_priority() -> None:
+    """Lower this thread's priority below the window's: keys wait for that one, nobody for the net.
 
-    On Linux niceness belongs to a thread, and the threads that it starts, as OpenMP's are, have it
-    from their start. Where nobody waits for a core it changes nothing.
+    On Linux niceness belongs to a thread, and is inherited by the threads that it starts, such as
+    OpenMP's. It has no effect while cores are free.
     """
     if sys.platform.startswith("linux"):
         thread = threading.get_native_id()
@@ -171,6 +173,6 @@ def _stand_back() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICE))
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     log.debug("the worker had an error", exc_info=error)
     return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
-"""Correlation of the layers that are looked at: ``results folder, layer -> Known``, from a thread.
+"""The correlation of layers, read by a thread, and the partners of the selected unit.
 
-Reading and clustering a layer of a thousand units takes a tenth of a second, and who draws never
-waits: what is known at a moment is there at once.
+Reading and clustering a layer of a thousand units takes a tenth of a second, and whoever draws
+never waits: what is known at a moment is returned at once.
 """
 
 from __future__ import annotations
@@ -9,67 +9,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
-from deepvis_caffe.dataset.scan import Scan
-from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
+from deepvis_caffe.dataset.scan_file import read_moments
 from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.image import Picture
 from deepvis_caffe.results.layer_files import Stamp, stamp_of
 from deepvis_caffe.results.layout import scan_path
-from deepvis_caffe.results.scan_file import read_moments, read_scan
-from deepvis_caffe.viewer.cache import Recent
-from deepvis_caffe.viewer.compute.threads import Background
+from deepvis_caffe.viewer.cache import ByIdentity, Recent
+from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry
-
-
-class ScanReader:
-    """The scan of a results folder, read when it is first asked for and again when it has changed.
-
-    Parameters
-    ----------
-    folder
-        The results folder; there need not be a scan in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = scan_path(folder)
-        self._stamp: Stamp | None = None
-        self._scan: Scan | None = None
-
-    def stamp(self) -> Stamp | None:
-        """Differs where the scan is another; None where there is none."""
-        return stamp_of(self._path)
-
-    def unit(self, names: Sequence[str], units: int, unit: int) -> UnitStatistics | None:
-        """What is known of a unit, None where that is nothing.
-
-        Parameters
-        ----------
-        names
-            What the layer is called.
-        units
-            How many it has; a scan of another net is not believed.
-        """
-        stamp = self.stamp()
-        if stamp != self._stamp:
-            self._stamp, self._scan = stamp, self._read() if stamp else None
-        if self._scan is None:
-            return None
-        for name in names:
-            layer = self._scan.layers.get(name)
-            if layer is not None and layer.units == units:
-                return unit_statistics(self._scan, name, unit)
-        return None
-
-    def _read(self) -> Scan | None:
-        try:
-            return read_scan(self._path)[0]
-        except DeepVisError as error:
-            log.warning("left out: %s", error)
-            return None
-
+from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.units import NO_RELATION, Partner, Relation, UnitPictures
+from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +42,7 @@ class Known:
     correlation
         None where there is none.
     note
-        Why there is none, and what to do, a line each; empty while it is being read.
+        Why there is none and what to do about it, a line each; empty while it is being read.
     """
 
     correlation: Correlation | None = None
@@ -127,21 +81,26 @@ class Correlations:
         """End the thread after the layer that it reads now; whether it ended in time."""
         return self._thread.close(timeout)
 
-    def layer(self, entry: Entry) -> Known:
-        """What is known of a layer now; the same object as long as that is all.
+    def request(self, entry: Entry) -> None:
+        """Ask for a layer's correlation; to be called for every frame that shows it.
 
-        The disk is looked at in the background, again and again as long as this is called.
+        It is read if it is not known, and looked for again every second.
         """
         with self._news:
             found = self._known.get(entry)
             if found is None or time.monotonic() - self._looked.get(entry, 0) > LOOK_EVERY:
-                self._wanted = entry  # of several the newest is the one that is looked at
+                self._wanted = entry  # of several the newest one is read
                 self._news.notify_all()
+
+    def layer(self, entry: Entry) -> Known:
+        """What is known of a layer now; the same object as long as nothing is new."""
+        with self._news:
+            found = self._known.get(entry)
             return found[1] if found else NOT_YET
 
     @property
     def busy(self) -> bool:
-        """Whether what was asked for is not read yet."""
+        """Whether what was requested has not been read yet."""
         with self._news:
             asked = (self._wanted, self._reading)
             return any(entry is not None and self._known.get(entry) is None for entry in asked)
@@ -178,10 +137,82 @@ class Correlations:
         except DeepVisError as error:
             log.warning("left out: %s", error)
             return Known(note=(str(error), f"{COMMAND} --overwrite"))
-        except Exception as error:  # whatever it was, the window lives on without it
-            log.warning("cannot tell the correlation of %s", entry.name, exc_info=True)
-            return Known(note=(f"it cannot be told: {type(error).__name__}: {error}",))
+        except Exception as error:  # whatever it was, the viewer goes on without it
+            log.warning("cannot compute the correlation of %s", entry.name, exc_info=True)
+            return Known(note=(f"it cannot be computed: {type(error).__name__}: {error}",))
         if found is None:
             note = "the pass over the dataset kept no correlation"
             return Known(note=(note, f"{COMMAND} --overwrite"))
         return Known(found)
+
+
+MOST = 6  # partners of either sign
+
+_strips: ByIdentity[Picture] = ByIdentity(256)
+
+
+class Relations:
+    """How the selected unit is correlated with others, and their pictures.
+
+    Parameters
+    ----------
+    library, correlations
+        What is known of units and of layers.
+    scene
+        Whose layers these are.
+    """
+
+    def __init__(self, library: Library, correlations: Correlations, scene: Scene) -> None:
+        self._library, self._correlations, self._scene = library, correlations, scene
+        self._pictured: set[Entry] = set()
+        self._last: tuple[Sequence[object], Relation] = (), NO_RELATION
+
+    def with_order(self, state: State) -> State:
+        """The state with the order in which its matrix has the units, as far as that is known."""
+        order: tuple[int, ...] = ()
+        if state.correlation and not state.by_number:
+            known = self._correlations.layer(self._scene.entries[state.layer]).correlation
+            order = known.order if known else ()
+        return state if order is state.order else replace(state, order=order)
+
+    def partners(self, state: State) -> tuple[tuple[int, float], ...]:
+        """The closest units and Pearson's r, positive before negative, where they are shown."""
+        if not state.shows_correlation:
+            return ()
+        found = self._correlations.layer(self._scene.entries[state.layer]).correlation
+        if found is None:
+            return ()
+        return (*found.together(state.unit, MOST), *found.apart(state.unit, MOST))
+
+    def of(self, state: State) -> Relation:
+        """What is to be shown now; the same object as long as nothing is new."""
+        if not state.shows_correlation:
+            return NO_RELATION
+        entry, unit = self._scene.entries[state.layer], state.unit
+        known, pairs = self._correlations.layer(entry), self.partners(state)
+        pictures = [strip(self._library.unit(entry, one)) for one, _ in pairs]
+        if any(one is not None for one in pictures):
+            self._pictured.add(entry)
+        parts = (entry, unit, known, *pictures)
+        before, relation = self._last
+        if len(parts) == len(before) and all(a is b for a, b in zip(parts, before, strict=True)):
+            return relation
+        partners = [
+            Partner(one, value, picture)
+            for (one, value), picture in zip(pairs, pictures, strict=True)
+        ]
+        relation = Relation(known.correlation, known.note, tuple(partners), entry in self._pictured)
+        self._last = parts, relation
+        return relation
+
+
+def strip(unit: UnitPictures) -> Picture | None:
+    """The picture that shows most of a unit in little room, the same object each time.
+
+    The first row of its top images, or else its first optimized image.
+    """
+    top = unit.top
+    if top is None:
+        return unit.optimized[0] if unit.optimized else None
+    rows = unit.columns if unit.found else max(1, round(unit.columns * top.shape[0] / top.shape[1]))
+    return _strips.get(top, rows, lambda: top[: max(1, top.shape[0] // rows)].copy())

@@ -1,6 +1,7 @@
-"""The pictures of units: what is on disk, what was made just now, and what is being made.
+"""The pictures of units: what is on disk, what was optimized just now, and what is in progress.
 
-Who draws never waits: a thread reads, and what is known at a moment is there at once.
+Whoever draws never waits. Once a frame it requests what it wants to show, and a thread reads that;
+what is known at a moment is returned at once.
 """
 
 from __future__ import annotations
@@ -9,40 +10,41 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.dataset.scan import Scan
+from deepvis_caffe.dataset.scan_file import read_scan
+from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.results import layout
-from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run
+from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run, stamp_of
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
 from deepvis_caffe.viewer.cache import Recent
-from deepvis_caffe.viewer.compute.threads import Background
-from deepvis_caffe.viewer.disk.correlations import ScanReader
-from deepvis_caffe.viewer.disk.thumbnails import LayerPatterns
+from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 
 UNIT_BYTES, LAYER_BYTES, MADE_BYTES = 96 << 20, 192 << 20, 64 << 20
 LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
-AT_A_TIME = 0.05  # seconds of patterns that are read before something newer may come first
-SHOW_EVERY = 0.3  # seconds between two showings of a layer that is being read
+AT_A_TIME = 0.05  # seconds of reading a layer before something newer may come first
+SHOW_EVERY = 0.3  # seconds between two updates of a layer that is being read
 LONGEST_QUEUE = 32
-MOST_MERGED = 16  # a unit that is shown and those that go with it
+MOST_MERGED = 16  # a unit that is shown and its partners
 MONTAGE = -1  # in place of a seed
 
 Key = tuple[Entry, int]
-Wanted = tuple[Entry, int | None]  # a unit, or a layer's patterns
-Patterns = tuple[int, Mapping[int, Picture]]
-NONE_YET: Patterns = (0, MappingProxyType({}))
+Wanted = tuple[Entry, int | None]  # a unit, or the optimized images of a whole layer
+Pictures = Mapping[int, Picture]  # by unit
+NONE_YET: Pictures = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +60,60 @@ class _Unit:
 
 @dataclass(eq=False)
 class _Layer:
-    """The patterns of a layer: those on disk, those made just now, and both as they are shown."""
+    """The optimized images of a layer: on disk, made just now, and both as they are shown."""
 
-    disk: LayerPatterns
+    disk: LayerThumbnails
     made: dict[int, Picture] = field(default_factory=dict)
-    shown: Patterns = NONE_YET
+    shown: Pictures = field(default_factory=lambda: NONE_YET)
     shown_at: float = 0.0
     hidden: bool = False  # whether something was read that is not shown yet
+
+
+class _ScanReader:
+    """The scan in a results folder, read when it is first needed and again when it has changed.
+
+    Parameters
+    ----------
+    folder
+        The results folder; there need not be a scan in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = layout.scan_path(folder)
+        self._stamp: Stamp | None = None
+        self._scan: Scan | None = None
+
+    def stamp(self) -> Stamp | None:
+        """Another value for another scan; None where there is none."""
+        return stamp_of(self._path)
+
+    def unit(self, names: Sequence[str], units: int, unit: int) -> UnitStatistics | None:
+        """The statistics of a unit; None where there are none.
+
+        Parameters
+        ----------
+        names
+            Names that the layer may have in the scan.
+        units
+            How many units it has; a scan in which it has others is of another net.
+        """
+        stamp = self.stamp()
+        if stamp != self._stamp:
+            self._stamp, self._scan = stamp, self._read() if stamp else None
+        if self._scan is None:
+            return None
+        for name in names:
+            layer = self._scan.layers.get(name)
+            if layer is not None and layer.units == units:
+                return unit_statistics(self._scan, name, unit)
+        return None
+
+    def _read(self) -> Scan | None:
+        try:
+            return read_scan(self._path)[0]
+        except DeepVisError as error:
+            log.warning("left out: %s", error)
+            return None
 
 
 class Library:
@@ -79,13 +128,18 @@ class Library:
         there.
     changed
         Called when there is something new to show, from any thread.
+    clock
+        Returns the time in seconds.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], changed: Callable[[], None] = lambda: None
+        self,
+        folder: str | os.PathLike[str],
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = Path(folder)
-        self._changed = changed
+        self._changed, self._clock = changed, clock
         self._thread = Background("library", self._run)
         self._news = self._thread.news
         self._wanted: OrderedDict[Wanted, None] = OrderedDict()  # newest last
@@ -96,11 +150,10 @@ class Library:
         self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
         self._working: tuple[Key, Picture, float] | None = None
         self._notes: dict[Key, str] = {}
-        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # as they were asked for
+        self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
         self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
-        self._scan = ScanReader(self.folder)  # and this
-        self._version = 0
-        self._said: set[str] = set()
+        self._scan = _ScanReader(self.folder)  # and this
+        self._logged: set[str] = set()
 
     def start(self) -> None:
         """Start the thread that reads."""
@@ -110,16 +163,30 @@ class Library:
         """End the thread after the file that it reads now; whether it ended in time."""
         return self._thread.close(timeout)
 
-    # -- to be shown ---------------------------------------------------------------------------
+    # -- what is wanted, and what is known -----------------------------------------------------
+
+    def request(self, entry: Entry, units: Sequence[int] = (), optimized: bool = False) -> None:
+        """Ask for pictures of a layer; to be called for every frame that shows them.
+
+        What is not known is read, and what is known is looked for again every second.
+
+        Parameters
+        ----------
+        units
+            Those of which everything is wanted, the most important first.
+        optimized
+            Whether the optimized image of each unit is wanted, small.
+        """
+        with self._news:
+            if optimized:
+                self._request((entry, None))
+            for unit in reversed(units):  # what is requested last is read first
+                self._request((entry, unit))
 
     def unit(self, entry: Entry, unit: int) -> UnitPictures:
-        """What is known of a unit now; the same object as long as that is all.
-
-        The disk is looked at in the background, again and again as long as this is called.
-        """
+        """What is known of a unit now; the same object as long as nothing is new."""
         key = (entry, unit)
         with self._news:
-            self._want(key)
             if key not in self._merged:
                 self._merged[key] = self._merge(key)
             self._merged.move_to_end(key)
@@ -127,31 +194,29 @@ class Library:
                 self._merged.popitem(last=False)
             return self._merged[key]
 
-    def patterns(self, entry: Entry) -> Patterns:
+    def optimized(self, entry: Entry) -> Pictures:
         """One small picture for each unit that has one, as far as they are read.
 
         Returns
         -------
-        version
-            No two mappings have the same, and of one layer it grows; 0 where nothing is known yet.
-        pictures
-            By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`.
+        Mapping
+            By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`. The
+            same object as long as nothing is new.
         """
         with self._news:
-            self._want((entry, None))
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
     @property
     def busy(self) -> bool:
-        """Whether something that was asked for is unread; units are looked at again anyway."""
+        """Whether something that was requested has not been read yet."""
         with self._news:
             return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
 
     # -- from the synthesis --------------------------------------------------------------------
 
     def add(self, entry: Entry, unit: int, seed: int, picture: Picture) -> None:
-        """Take in an image that was made just now; the disk's, once it is there, replaces it."""
+        """Add an image that was made just now; the one on disk, once it is there, replaces it."""
         key = (entry, unit)
         with self._news:
             made = {**(self._made.get(key) or {}), seed: picture}
@@ -163,7 +228,7 @@ class Library:
             self._refresh(key)
         self._changed()
 
-    def tell(
+    def set_progress(
         self,
         entry: Entry,
         unit: int,
@@ -171,16 +236,16 @@ class Library:
         progress: float = 0.0,
         note: str | None = None,
     ) -> None:
-        """Say what is being made, which is one thing at a time.
+        """Set what is being optimized, which is one thing at a time.
 
         Parameters
         ----------
         working
-            The image as it is now; None where nothing is being made.
+            The image as it is now; None where nothing is being optimized.
         progress
-            How far that is, 0 to 1.
+            How much of it is done, 0 to 1.
         note
-            A line for people about this unit; None leaves it as it is.
+            A line to show beside this unit; None leaves it as it is.
         """
         key = (entry, unit)
         with self._news:
@@ -194,26 +259,26 @@ class Library:
 
     # -- parts, all under the lock -------------------------------------------------------------
 
-    def _want(self, wanted: Wanted) -> None:
+    def _request(self, wanted: Wanted) -> None:
         entry, unit = wanted
         if unit is None:
             layer = self._layers.get(entry)
             known, unfinished = layer is not None, layer is not None and layer.disk.unfinished
         else:
             known, unfinished = self._units.get((entry, unit)) is not None, False
-        recently = time.monotonic() - self._looked.get(wanted, -LOOK_EVERY) < LOOK_EVERY
+        recently = self._clock() - self._looked.get(wanted, -LOOK_EVERY) < LOOK_EVERY
         if wanted == self._reading or (known and recently and not unfinished):
             return
         self._wanted[wanted] = None
         self._wanted.move_to_end(wanted)
-        if len(self._wanted) > LONGEST_QUEUE:  # the oldest is something that was passed by
+        if len(self._wanted) > LONGEST_QUEUE:  # the oldest was requested by a frame long gone
             self._wanted.popitem(last=False)
         self._news.notify_all()
 
     def _unread(self, wanted: Wanted) -> bool:
-        entry, unit = wanted  # of a layer pictures are read one by one, so it counts as long as
-        if unit is None or wanted not in self._looked:  # anything of it is read
-            return True
+        entry, unit = wanted
+        if unit is None or wanted not in self._looked:
+            return True  # a layer is read picture by picture, and queued until the last
         return self._units.get((entry, unit)) is None
 
     def _merge(self, key: Key) -> UnitPictures:
@@ -238,7 +303,7 @@ class Library:
         self._merged.pop(key, None)
 
     def _take_made(self, layer: _Layer, entry: Entry) -> None:
-        """What was made of a layer and is not read from disk yet."""
+        """Collect what was made for a layer and is not read from disk yet."""
         units = [unit for of, unit in self._made if of == entry and unit not in layer.disk.cells]
         made = {unit: self._made.get((entry, unit)) or {} for unit in units}
         layer.made = {
@@ -246,10 +311,9 @@ class Library:
         }
 
     def _show(self, entry: Entry, layer: _Layer) -> None:
-        self._version += 1
         cells = {**layer.made, **layer.disk.cells}
-        layer.shown = self._version, MappingProxyType(cells)
-        layer.shown_at, layer.hidden = time.monotonic(), False
+        layer.shown = MappingProxyType(cells)
+        layer.shown_at, layer.hidden = self._clock(), False
         self._layers.put(entry, layer, sum(one.nbytes for one in cells.values()))
 
     # -- on the thread -------------------------------------------------------------------------
@@ -268,10 +332,10 @@ class Library:
                     new, more = self._read_layer(entry)
                 else:
                     new = self._read_unit((entry, unit))
-            except Exception:  # whatever it was, the window lives on without these pictures
+            except Exception:  # whatever it was, the viewer goes on without these pictures
                 log.warning("cannot read the pictures of %s", entry.name, exc_info=True)
             with self._news:
-                self._looked[wanted] = time.monotonic()
+                self._looked[wanted] = self._clock()
                 self._reading = None
                 if more and wanted not in self._wanted:  # the rest, after whatever is newer
                     self._wanted[wanted] = None
@@ -284,7 +348,7 @@ class Library:
         folder = self._folder(entry)
         with self._news:
             old = self._units.get(key)
-            if old is None:  # should it fail, it is not tried again at once
+            if old is None:  # if it fails, it is not tried again at once
                 self._units.put(key, _Unit(), 0)
         files = folder.files().units.get(unit, UnitFiles())
         stamp = (*files.stamp(), self._scan.stamp())
@@ -313,18 +377,18 @@ class Library:
         return bool(optimized or found or statistics or had)
 
     def _read_layer(self, entry: Entry) -> tuple[bool, bool]:
-        """Read for a moment; whether there is something new to show, and whether more to read."""
+        """Read for a moment; return whether there is something new, and whether there is more."""
         with self._news:
             layer = self._layers.get(entry)
             if layer is None:
-                layer = _Layer(LayerPatterns(self._folder(entry), entry))
+                layer = _Layer(LayerThumbnails(self._folder(entry), entry, self._clock))
                 self._take_made(layer, entry)
                 self._show(entry, layer)
         new = not layer.disk.unfinished and layer.disk.look()
         new = layer.disk.read(AT_A_TIME) or new
         with self._news:
             layer.hidden, more = layer.hidden or new, layer.disk.unfinished
-            due = not more or time.monotonic() - layer.shown_at >= SHOW_EVERY
+            due = not more or self._clock() - layer.shown_at >= SHOW_EVERY
             if layer.hidden and due:
                 self._take_made(layer, entry)
                 self._show(entry, layer)
@@ -332,12 +396,12 @@ class Library:
             return False, more
 
     def _try(self, read: Callable[..., Picture], *args: Any) -> Picture | None:
-        """What is read; None where it cannot be, which is said once."""
+        """What is read; None where it cannot be, which is logged once."""
         try:
             return read(*args)
         except DeepVisError as error:
-            if str(error) not in self._said:
-                self._said.add(str(error))
+            if str(error) not in self._logged:
+                self._logged.add(str(error))
                 log.warning("left out: %s", error)
             return None
 

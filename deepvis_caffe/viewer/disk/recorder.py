@@ -1,4 +1,4 @@
-"""What the window shows, as files: a PNG of one moment, an MP4 of many; nothing waits for them."""
+"""Screenshots (PNG) and videos (MP4) of what the viewer shows, written without making it wait."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.image import Picture, resize_image, write_image
 
 FRAMES_A_SECOND = 20
-LONGEST_LAG = 2.0  # seconds of video that are made up for after a stall
+LONGEST_LAG = 2.0  # seconds; after a longer stall a video goes on without making up for it
 
-Say = Callable[[str, bool], None]
+Notify = Callable[[str, bool], None]
 
 
 class Recorder:
-    """Saves screenshots and videos of pictures that somebody else draws.
+    """Saves screenshots and videos of the pictures that it is given.
 
     Parameters
     ----------
     folder
         Where files go; made when the first one is written.
-    say
-        Called with a line for people and whether it is trouble, from any thread.
+    notify
+        Called with a message and whether it is an error, from any thread.
+    clock
+        Returns the time in seconds.
     """
 
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._folder, self._say = folder, say
+    def __init__(
+        self, folder: Path, notify: Notify, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._notify, self._clock = folder, notify, clock
         self._video: _Video | None = None
         self._savers: list[threading.Thread] = []
         self._naming = threading.Lock()  # a name is free until its file is there
@@ -55,19 +59,19 @@ class Recorder:
             return
         try:
             path = _free(self._folder, "video", ".mp4")
-            self._video = _Video(path, picture, self._say)
+            self._video = _Video(path, picture, self._notify, self._clock)
         except (DeepVisError, OSError) as error:
-            self._say(f"cannot record a video in {self._folder}: {error}", True)
+            self._notify(f"cannot record a video in {self._folder}: {error}", True)
         else:
-            self._say(f"recording {path.name}", False)
+            self._notify(f"recording {path.name}", False)
 
     def show(self, picture: Picture) -> None:
-        """Let this be what a video shows from now on; it may have another size."""
+        """Show this in the video from now on; it may have another size."""
         if self._video is not None:
             self._video.picture = picture
 
     def close(self) -> None:
-        """End a video, and wait until everything is on disk."""
+        """End the video, if any, and wait until everything is on disk."""
         if self._video is not None:
             self._stop()
         for saver in self._savers:
@@ -83,9 +87,9 @@ class Recorder:
             with self._naming:
                 path = write_image(_free(self._folder, "shot", ".png"), picture)
         except (DeepVisError, OSError) as error:
-            self._say(f"cannot save a screenshot in {self._folder}: {error}", True)
+            self._notify(f"cannot save a screenshot in {self._folder}: {error}", True)
         else:
-            self._say(f"saved {path}", False)
+            self._notify(f"saved {path}", False)
 
 
 class _Video:
@@ -94,12 +98,14 @@ class _Video:
     It has another name until it is whole: a video that was cut off has no index and does not play.
     """
 
-    def __init__(self, path: Path, first: Picture, say: Say) -> None:
+    def __init__(
+        self, path: Path, first: Picture, notify: Notify, clock: Callable[[], float]
+    ) -> None:
         import cv2
 
         height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec wants even sizes
         self.picture = first
-        self._path, self._say, self._size = path, say, (height, width)
+        self._path, self._notify, self._size, self._clock = path, notify, (height, width), clock
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer: Any = cv2.VideoWriter(
@@ -128,18 +134,18 @@ class _Video:
             if not self._part.stat().st_size:
                 raise ImageError("the disk may be full")
             self._part.replace(self._path)
-            self._say(f"saved {self._path}", False)
+            self._notify(f"saved {self._path}", False)
         except Exception as error:
             self._part.unlink(missing_ok=True)
-            self._say(f"the video {self._path} is lost: {error}", True)
+            self._notify(f"the video {self._path} is lost: {error}", True)
 
     def _write(self) -> None:
         import cv2
 
-        begun, written, last = time.monotonic(), 0, None
+        begun, written, last = self._clock(), 0, None
         frame: Any = self.picture
-        while not self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - time.monotonic())):
-            behind = time.monotonic() - begun - written / FRAMES_A_SECOND
+        while True:  # at least one picture: a file without any is no video
+            behind = self._clock() - begun - written / FRAMES_A_SECOND
             if behind > LONGEST_LAG:
                 begun += behind
             if last is not self.picture:
@@ -147,6 +153,8 @@ class _Video:
                 frame = cv2.cvtColor(resize_image(last, *self._size), cv2.COLOR_RGB2BGR)
             self._writer.write(frame)
             written += 1
+            if self._ended.wait(max(0.0, begun + written / FRAMES_A_SECOND - self._clock())):
+                return
 
 
 def _free(folder: Path, kind: str, suffix: str) -> Path:

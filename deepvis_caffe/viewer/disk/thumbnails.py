@@ -1,10 +1,11 @@
-"""One small picture for each unit of a layer, read from disk a few at a time."""
+"""Thumbnails of a layer: the optimized image of each unit, small, read a few at a time."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError
@@ -29,11 +30,11 @@ MOST_BYTES = 64 << 20  # of one layer; a layer of very many units has smaller pi
 Source = tuple[Path, tuple[int, int] | None]
 
 
-class LayerPatterns:
-    """The optimised image of each unit of a layer, small; for one thread.
+class LayerThumbnails:
+    """The optimized image of each unit of a layer, small; for one thread.
 
-    Where a ``whole_layer.jpg`` shows a unit, it is cut from that, and else the unit's first seed
-    is read, or its montage.
+    They are cut from ``whole_layer.jpg`` where that shows the unit; else the unit's first seed or
+    its montage is read.
 
     Parameters
     ----------
@@ -41,18 +42,22 @@ class LayerPatterns:
         The layer's.
     entry
         The layer.
+    clock
+        Returns the time in seconds.
 
     Attributes
     ----------
     cells
-        By unit, (H, W, 3) RGB uint8, of at most `largest` pixels a side; another mapping where
-        something has changed, so that other threads may read it.
+        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. A change makes a new
+        mapping, so that other threads may read this one.
     """
 
-    def __init__(self, folder: LayerFolder, entry: Entry) -> None:
+    def __init__(
+        self, folder: LayerFolder, entry: Entry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.cells: dict[int, Picture] = {}
         self.largest = largest(entry.units)
-        self._folder, self._entry = folder, entry
+        self._folder, self._entry, self._clock = folder, entry, clock
         self._listed = 0
         self._sources: dict[int, Source] = {}  # what each cell was read from
         self._sprite: Source | None = None
@@ -65,7 +70,7 @@ class LayerPatterns:
         return bool(self._todo)
 
     def look(self) -> bool:
-        """See what has changed on disk; whether `cells` differ already."""
+        """List what has changed on disk; return whether `cells` have changed."""
         files = self._folder.files()
         if self._folder.listed == self._listed:
             return False
@@ -90,8 +95,8 @@ class LayerPatterns:
         return changed or bool(gone)
 
     def read(self, seconds: float) -> bool:
-        """Read for some time, at least one picture; whether `cells` differ now."""
-        until, new = time.monotonic() + seconds, {}
+        """Read for some time, at least one picture; return whether `cells` have changed."""
+        until, new = self._clock() + seconds, {}
         while self._todo:
             unit, source, files = self._todo.pop()
             try:
@@ -101,7 +106,7 @@ class LayerPatterns:
             else:
                 new[unit] = shrunk(picture, self.largest).copy()
                 self._sources[unit] = source
-            if time.monotonic() >= until:
+            if self._clock() >= until:
                 break
         if new:
             self.cells = {**self.cells, **new}
@@ -148,5 +153,5 @@ class LayerPatterns:
 
 
 def largest(units: int) -> int:
-    """How large a side may be for a layer of so many units to take no more than `MOST_BYTES`."""
+    """The side of a thumbnail, pixels, with which a layer of this many units fits `MOST_BYTES`."""
     return max(SMALLEST, min(LARGEST, math.isqrt(MOST_BYTES // (3 * max(units, 1)))))

@@ -1,8 +1,6 @@
-"""The classes: what the net takes the picture for."""
+"""The classes: the net's highest scores for the picture."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 import numpy as np
 
@@ -10,19 +8,14 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import label_of
 from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, pending
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 MOST = 10
-
-
-def reads(view: View) -> Hashable:
-    """The result; while there is none, why."""
-    result = view.result.number if view.result else None
-    return view.scene, result, view.frame is None, view.failure
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -31,7 +24,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     blob = scored(view)
     canvas, room = titled(height, width, size, "classes", blob.name if blob else "")
     if view.result is None or view.result.scores is None:
-        say(canvas, room, _why_none(view), size)
+        write_note(canvas, room, _why_none(view), size)
         return canvas
     scores = view.result.scores.reshape(-1)
     good = np.nan_to_num(scores, posinf=0, neginf=0)
@@ -39,11 +32,11 @@ def draw(view: View, height: int, width: int) -> Picture:
     shares = bool(scores.min() >= 0 and scores.sum() <= 1.001)  # a softmax: of the whole
     for place, (unit, rect) in enumerate(_rows(view, height, width)):
         value = float(scores[unit])
-        told = _share(value) if shares else number(value)
+        text = _share(value) if shares else number(value)
         name = (label_of(view.scene.labels, unit, scores.size) or f"unit {unit}").split(",")[0]
         line = Rect(rect.top, rect.left, rect.height - 5, rect.width)
         ink = TEXT if place == 0 else SOFT
-        kept = write_middle(canvas, told, line, size, ink, "right")
+        kept = write_middle(canvas, text, line, size, ink, "right")
         words = line._replace(width=max(1, line.width - kept - size))
         write_middle(canvas, name, words, size, ink, "left", bold=place == 0)
         track = Rect(rect.bottom - 5, rect.left, 3, rect.width)
@@ -70,11 +63,11 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("classes", reads, draw, hit)
+PANE = Pane("classes", draw, hit)
 
 
 def scored(view: View) -> Entry | None:
-    """The layer that the scores are of: ``prob`` where it fits, else the last that does."""
+    """The layer of the scores: ``prob`` if its size fits, else the last layer that does."""
     if view.result is None or view.result.scores is None:
         return None
     count = view.result.scores.size
@@ -97,7 +90,7 @@ def _why_none(view: View) -> str:
 
 
 def rows_height(rows: int, size: int) -> int:
-    """Pixels that so many classes take."""
+    """Pixels that a number of classes takes."""
     return rows * (round(size * 1.45) + 5)
 
 

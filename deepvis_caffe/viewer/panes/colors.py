@@ -1,4 +1,4 @@
-"""The viewer's palette: dark and calm, one accent; and the tables that colour values."""
+"""The viewer's palette: dark and calm, one accent; and the tables that color values."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TEXT: Color = (232, 234, 238)
 SOFT: Color = (164, 172, 184)
 FAINT: Color = (107, 115, 128)
 
-ACCENT: Color = (255, 184, 77)  # what is selected
+ACCENT: Color = (255, 184, 77)  # the selection
 ACCENT_DIM: Color = (92, 70, 38)
 SOURCE: Color = (64, 214, 190)  # where the backward pass starts
 TROUBLE: Color = (255, 107, 107)
-BROKEN: Color = (255, 0, 170)  # a value that is no number
+BROKEN: Color = (255, 0, 170)  # a value that is not finite
 
 NEGATIVE: Color = (64, 150, 255)
 POSITIVE: Color = (255, 112, 48)
@@ -33,26 +33,26 @@ POSITIVE: Color = (255, 112, 48)
 
 @cache
 def table(name: str) -> Table:
-    """The 256 colours of one of ``state.COLORMAPS``, from the smallest value to the largest."""
+    """The 256 colors of one of ``state.COLORMAPS``, from the smallest value to the largest."""
     levels = np.arange(256, dtype=np.uint8)
     if name == "gray":
-        colours = np.repeat(levels[:, np.newaxis], 3, axis=1)
+        colors = np.repeat(levels[:, np.newaxis], 3, axis=1)
     else:
         import cv2
 
         code = getattr(cv2, f"COLORMAP_{name.upper()}")
-        colours = np.ascontiguousarray(cv2.applyColorMap(levels[np.newaxis], code)[0, :, ::-1])
-    return _fixed(colours)
+        colors = np.ascontiguousarray(cv2.applyColorMap(levels[np.newaxis], code)[0, :, ::-1])
+    return _fixed(colors)
 
 
 @cache
 def signed_table() -> Table:
-    """Colours of a signed value: black at 128, `NEGATIVE` at 1, `POSITIVE` at 255."""
+    """Colors of a signed value: black at 128, `NEGATIVE` at 1, `POSITIVE` at 255."""
     share = (np.arange(256) - 128) / 127
     ends = np.where(share[:, np.newaxis] < 0, NEGATIVE, POSITIVE)
     return _fixed(np.rint(ends * np.clip(abs(share), 0, 1)[:, np.newaxis]).astype(np.uint8))
 
 
-def _fixed(colours: Table) -> Table:
-    colours.flags.writeable = False
-    return colours
+def _fixed(colors: Table) -> Table:
+    colors.flags.writeable = False
+    return colors

@@ -1,8 +1,8 @@
-"""How a layer's units go together: the matrix of Pearson's r, in the grid's place.
+"""The correlation of a layer's units: the matrix of Pearson's r, in place of the grid.
 
-Units stand in the order of their likeness, so that those which go together are blocks; the row and
-the column of the selected one are marked, and its row is shown once more below, thick enough to be
-read and pointed at. Its closest partners are beside that, `deepvis_caffe.viewer.panes.correlation`.
+Units are in order of similarity, so that correlated ones form blocks. The row and the column of the
+selected unit are marked, and its row is shown once more below, thick enough to be read and pointed
+at. Its closest partners are beside the matrix, or below it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, put, thumb, write, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit
-from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.panes.widgets import write_note
 from deepvis_caffe.viewer.panes.words import short_label
-from deepvis_caffe.viewer.state.view import Partner, View
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.units import Partner
 
 CARD_GAP = 6
-SHAPE = 3  # a strip of three images, so many times as wide as high
-LEAST_CARD, ENOUGH = 36, 3  # pixels of a strip's height; partners that are worth smaller strips
+SHAPE = 3  # width by height of a strip of three images
+LEAST_CARD, ENOUGH = (
+    36,
+    3,
+)  # least height of a strip, pixels; number of partners to make strips smaller for
 
 
 class Card(NamedTuple):
-    """One partner: its strip, and the line of words below that."""
+    """One partner: its strip, and the line of text below it."""
 
     partner: Partner
     strip: Rect
@@ -52,7 +56,7 @@ def draw_partners(view: View, canvas: Picture, room: Rect, size: int) -> None:
     for with_it, group in zip((True, False), _groups(room), strict=True):
         cards = _cards(view, group, size, with_it)
         head = group._replace(height=_line(size))
-        words = ("goes with" if with_it else "goes against") if cards else _none(with_it)
+        words = _heading(with_it, bool(cards))
         write_middle(canvas, words, head, size - 1, SOFT if cards else FAINT, "left")
         for card in cards:
             _draw_card(canvas, view, card, size)
@@ -71,7 +75,7 @@ def hit_partners(view: View, room: Rect, size: int, y: int, x: int) -> Hit | Non
 
 
 def partner_tip(view: View, found: Correlation, one: int, other: int) -> str:
-    """What to say of a pair: both units, their labels, and r."""
+    """The tip of a pair: both units, their labels, and r."""
     scene, entry = view.scene, view.scene.entries[view.state.layer]
     names = [f"{unit} {short_label(scene, entry, unit)}".rstrip() for unit in (one, other)]
     still = [name for name, unit in zip(names, (one, other), strict=True) if found.still[unit]]
@@ -84,13 +88,13 @@ def partner_tip(view: View, found: Correlation, one: int, other: int) -> str:
 
 
 def signed(value: float) -> str:
-    """Pearson's r in words: two digits, its sign always."""
+    """Pearson's r as text: two digits, and always a sign."""
     text = f"{abs(value):.2f}"
     return text if not float(text) else ("−" if value < 0 else "+") + text
 
 
 def _groups(room: Rect) -> tuple[Rect, Rect]:
-    """One below the other in a column, side by side in a row."""
+    """The rectangles of both groups: stacked in a high room, side by side in a wide one."""
     if room.height >= room.width:
         half = (room.height - CARD_GAP) // 2
         return room._replace(height=half), room._replace(
@@ -101,7 +105,7 @@ def _groups(room: Rect) -> tuple[Rect, Rect]:
 
 
 def _cards(view: View, group: Rect, size: int, with_it: bool) -> list[Card]:
-    """As many cards as have room, in rows; strips as large as leaves room for three."""
+    """As many cards as fit, in rows; strips as large as possible with room for three."""
     some = [one for one in view.relation.partners if (one.value > 0) == with_it]
     head, line = _line(size), _line(size)
     area = Rect(group.top + head, group.left, group.height - head, group.width)
@@ -160,8 +164,8 @@ def _draw_card(canvas: Picture, view: View, card: Card, size: int) -> None:
     write_middle(canvas, name, room, small, TEXT, "left")
 
 
-def _none(with_it: bool) -> str:
-    return "goes with none" if with_it else "goes against none"
+def _heading(with_it: bool, some: bool) -> str:
+    return f"{'most' if some else 'none'} {'correlated' if with_it else 'anticorrelated'}"
 
 
 def _line(size: int) -> int:
@@ -186,16 +190,16 @@ class Places(NamedTuple):
 
 
 def title(view: View) -> tuple[str, str, str]:
-    """What the pane is called."""
+    """The pane's title."""
     entry, found = view.scene.entries[view.state.layer], view.relation.correlation
     if found is None:
         return entry.name, "correlation", ""
     more = f"correlation of {entry.units} units over {found.images:,} images"
-    return entry.name, more, f"by {'number' if view.state.by_number else 'likeness'}"
+    return entry.name, more, f"by {'number' if view.state.by_number else 'similarity'}"
 
 
 def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with it, or say why it is not there."""
+    """Fill a rectangle with the correlation, or with why there is none."""
     found = view.relation.correlation
     if found is None:
         _say_why(canvas, view, room, size)
@@ -231,7 +235,7 @@ def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
 
 
 def places_of(room: Rect, size: int) -> Places:
-    """Lay the parts out: the partners beside the matrix or below, whichever leaves it larger."""
+    """Lay out the parts: partners beside the matrix or below, whichever leaves it larger."""
     line, thick = round(size * 1.5), max(8, size)
     feet = 2 * GAP + thick + line
     side = max(96, min(240, 2 * room.width // 9))
@@ -257,14 +261,14 @@ def places_of(room: Rect, size: int) -> Places:
 
 
 def picture_of(found: Correlation, by_number: bool, side: int) -> Picture:
-    """The matrix as a square picture, from memory where it was made before."""
+    """The matrix as a square picture; cached."""
     return _pictures.get(found, (by_number, side), lambda: _picture(found, by_number, side))
 
 
 def _picture(found: Correlation, by_number: bool, side: int) -> Picture:
     order = _order(found, by_number)
     values, units = found.values[np.ix_(order, order)], len(order)
-    if units <= side:  # squares: the unit whose place has the pixel's middle
+    if units <= side:  # squares: the unit at the center of the pixel
         levels, index = levels_of(values), _index(np.arange(side), side, units)
         return colors()[levels[np.ix_(index, index)]]
     import cv2
@@ -288,12 +292,12 @@ def _order(found: Correlation, by_number: bool) -> NDArray[np.intp]:
 
 
 def _index(pixel: NDArray[np.intp] | int, side: int, units: int) -> NDArray[np.intp]:
-    """Which row has the middle of a pixel."""
+    """The row at the center of a pixel."""
     return np.asarray((2 * np.asarray(pixel) + 1) * units // (2 * side))
 
 
 def _row_index(view: View, found: Correlation, width: int) -> NDArray[np.intp]:
-    """Which column each pixel of the selected row shows: of several the one of largest |r|."""
+    """The column that each pixel of the selected row shows: of several, the largest |r|."""
     units, order = len(found.values), _order(found, view.state.by_number)
     if units <= width:
         return _index(np.arange(width), width, units)
@@ -311,7 +315,7 @@ def _row_levels(view: View, found: Correlation, width: int) -> NDArray[np.uint8]
 
 
 def _mark(canvas: Picture, view: View, found: Correlation, places: Places) -> None:
-    """Lines beside the selected row and column, and marks at the edge, for those may be thin."""
+    """Draw lines beside the selected row and column, and marks at the edge, since they are thin."""
     matrix, units = places.matrix, len(found.values)
     order = _order(found, view.state.by_number)
     place = int(np.flatnonzero(order == view.state.unit)[0])
@@ -358,7 +362,7 @@ def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> 
 def _say_why(canvas: Picture, view: View, room: Rect, size: int) -> None:
     note = view.relation.note
     if not note:
-        say(canvas, room, "reading ...", size)
+        write_note(canvas, room, "reading ...", size)
         return
     lines = [(line, FAINT) for line in wrapped(note[0], size, room.width)]
     for more in note[1:]:
@@ -366,4 +370,4 @@ def _say_why(canvas: Picture, view: View, room: Rect, size: int) -> None:
     step = round(size * 1.6)
     top = room.top + max(0, (room.height - step * len(lines)) // 2)
     for place, (line, color) in enumerate(lines):
-        write(canvas, line, top + place * step, room.left, size, color, room.width, "centre")
+        write(canvas, line, top + place * step, room.left, size, color, room.width, "center")

@@ -1,8 +1,6 @@
-"""The selected unit from near: its map enlarged, or its place among all numbers of its layer."""
+"""The selected unit in detail: its map enlarged, or its value among all values of its layer."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 import numpy as np
 
@@ -22,24 +20,14 @@ from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, put, write, writ
 from deepvis_caffe.viewer.panes.maps import (
     ROOT,
     Boost,
-    boost_of,
-    colour_maps,
-    shown_maps,
-    shows_diffs,
+    boost_alone,
+    color_maps,
 )
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.widgets import letters, say, titled
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
-from deepvis_caffe.viewer.state.view import View
-
-
-def reads(view: View) -> Hashable:
-    """The selection, its colours and the result; why there may be none."""
-    state = view.state
-    shown = state.show_back, state.back, state.back_source, state.gamma, state.colormap
-    result = view.result.number if view.result else None
-    nothing = view.frame is None, view.failure
-    return view.scene, state.layer, state.unit, shown, result, nothing
+from deepvis_caffe.viewer.state.mouse import Hit
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -50,23 +38,23 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(
         height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
     )
-    maps = shown_maps(view)
+    maps = view.shown_maps
     if maps is None or state.unit >= len(maps):
-        say(canvas, room, pending(view, entry.name), size)
+        write_note(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         _draw_number(canvas, maps[:, 0, 0], state.unit, room, size)
     else:
-        boost = boost_of(state, signed=shows_diffs(view))._replace(individual=1.0)
+        boost = boost_alone(state, signed=view.shows_diffs)
         _draw_map(canvas, maps[state.unit], room, size, boost)
     return canvas
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """Nothing to click at."""
+    """Nothing to click on."""
     return None
 
 
-PANE = Pane("detail", reads, draw, hit)
+PANE = Pane("detail", draw, hit)
 
 
 def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost) -> None:
@@ -74,8 +62,8 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     feet = 2 * line + 8
     area = room._replace(height=max(1, room.height - feet))
     place = fitted(one.shape[0], one.shape[1], area)
-    place = place._replace(top=area.top)  # what is said of it stands right below
-    put(canvas, colour_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
+    place = place._replace(top=area.top)  # the scale and the numbers stand right below
+    put(canvas, color_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
     good = one[np.isfinite(one)]
     if not good.size:
         return
@@ -83,7 +71,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     if boost.signed:
         high = max(abs(low), abs(high))
         low = -high
-    # The scale of colours: what the ends are stands beside it.
+    # The scale of colors, between the values of its ends.
     ends, below = (number(low), number(high)), place.bottom + 6
     sides = [text_width(end, size - 1) + 8 for end in ends]
     bar = Rect(
@@ -101,28 +89,28 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
 
 
 def _scale(height: int, width: int, boost: Boost) -> Picture:
-    """All the colours from the lowest value to the highest, through the same exponent."""
+    """All colors from the lowest value to the highest, with the same exponent."""
     share = np.linspace(0, 1, width)
     if boost.signed:
         levels = 2 * share - 1
         levels = 128 + 127 * np.sign(levels) * np.abs(levels) ** (ROOT * boost.gamma)
-        colours = signed_table()[np.rint(levels).astype(int)]
+        colors = signed_table()[np.rint(levels).astype(int)]
     else:
-        colours = table(boost.colormap)[np.rint(255 * share**boost.gamma).astype(int)]
-    return np.repeat(colours[np.newaxis], height, axis=0)
+        colors = table(boost.colormap)[np.rint(255 * share**boost.gamma).astype(int)]
+    return np.repeat(colors[np.newaxis], height, axis=0)
 
 
 def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
     value = float(values[unit])
     rank = 1 + int((np.nan_to_num(values, nan=-np.inf) > value).sum())
-    told, words = number(value), f"{ordinal(rank)} of {len(values)}"
+    text, words = number(value), f"{ordinal(rank)} of {len(values)}"
     large = min(round(size * 2.4), max(size, room.height // 4))
     beside = room.width - text_width(words, size) - size
-    while large > size and text_width(told, large) > beside:
+    while large > size and text_width(text, large) > beside:
         large -= 1
-    write(canvas, told, room.top, room.left, large, TEXT)
+    write(canvas, text, room.top, room.left, large, TEXT)
     row = Rect(room.top, room.left, round(large * 1.3), room.width)
-    if text_width(told, large) > beside:  # in a row of its own
+    if text_width(text, large) > beside:  # in a row of its own
         row = Rect(row.bottom, room.left, round(size * 1.5), room.width)
     write_middle(canvas, words, row, size, SOFT, "right")
     graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
@@ -131,14 +119,14 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
 
 
 def _draw_graph(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
-    """All units' values as bars from 0, in the order of the units, the selected one in colour."""
+    """The values of all units as bars from 0, in their order, the selected one highlighted."""
     feet = round(size * 1.4)
     area = room._replace(height=room.height - feet)
     fill(canvas, area, WELL)
     good = np.nan_to_num(values, posinf=0, neginf=0)
     low, high = min(0.0, float(good.min())), max(0.0, float(good.max()))
     span = high - low or 1.0
-    # Of the units that share a column of pixels, the farthest from 0 is seen.
+    # Of units that share a column of pixels, the one farthest from 0 is drawn.
     column = np.arange(len(good)) * area.width // len(good)
     starts = np.searchsorted(column, np.arange(area.width), side="right") - 1
     tall = np.zeros(area.width)

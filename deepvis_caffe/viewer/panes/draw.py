@@ -1,6 +1,6 @@
-"""Marks on a picture: fills, rounded boxes, frames, text, pictures in a room. All write in place.
+"""Drawing in place: fills, rounded boxes, frames, text, pictures fitted into a rectangle.
 
-Whatever lies outside of the picture is left out, so that no room is too small to draw in.
+Whatever lies outside of the canvas is clipped, so that no pane is too small to draw in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deepvis_caffe.text import cut, line_height, line_ink, text_width
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.panes.colors import TEXT, Color
 
-Align = Literal["left", "centre", "right"]
+Align = Literal["left", "center", "right"]
 
 
 class Rect(NamedTuple):
@@ -48,23 +48,23 @@ class Rect(NamedTuple):
         )
 
 
-class Coat(NamedTuple):
-    """Paint ready to be laid over a picture: both (h, w, 3) uint16.
+class Premultiplied(NamedTuple):
+    """A color multiplied by its alpha, ready to be blended: both (h, w, 3) uint16.
 
     Attributes
     ----------
-    paint
-        Colour times ink, 0 to 255 * 255, and 127 so that a division by 255 rounds.
-    kept
-        How much of what is below stays, 255 is all.
+    color
+        Color times alpha, 0 to 255 * 255, plus 127 so that a division by 255 rounds.
+    background
+        255 minus alpha: how much of what is below stays.
     """
 
-    paint: NDArray[np.uint16]
-    kept: NDArray[np.uint16]
+    color: NDArray[np.uint16]
+    background: NDArray[np.uint16]
 
 
 def blank(height: int, width: int, color: Color) -> Picture:
-    """A picture of one colour."""
+    """A picture of one color."""
     made = np.empty((height, width, 3), np.uint8)
     _paint(made, color)
     return made
@@ -82,7 +82,7 @@ def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
     top, left, height, width = rect
     fill(canvas, Rect(top, left + radius, height, width - 2 * radius), color)
     for x, across in ((left, 1), (rect.right - radius, -1)):
-        _lay(canvas, top, x, _side_coat(height, radius, across, color))
+        _blend(canvas, top, x, _side_mark(height, radius, across, color))
 
 
 def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
@@ -128,8 +128,8 @@ def write(
         return 0
     taken = text_width(line, size)
     if width is not None and align != "left":
-        left += (width - taken) // (2 if align == "centre" else 1)
-    _lay(canvas, top, left, _line_coat(line, size, bold, color))
+        left += (width - taken) // (2 if align == "center" else 1)
+    _blend(canvas, top, left, _text_mark(line, size, bold, color))
     return taken
 
 
@@ -139,7 +139,7 @@ def write_middle(
     rect: Rect,
     size: int,
     color: Color,
-    align: Align = "centre",
+    align: Align = "center",
     bold: bool = False,
 ) -> int:
     """Write one line in the middle of a rectangle's height."""
@@ -149,7 +149,7 @@ def write_middle(
 
 
 def fitted(height: int, width: int, rect: Rect) -> Rect:
-    """The largest rectangle of the shape height : width in the middle of a rectangle."""
+    """The largest rectangle of the shape height : width, centered in a rectangle."""
     factor = min(rect.height / max(height, 1), rect.width / max(width, 1))
     rows = min(rect.height, max(1, round(height * factor)))
     columns = min(rect.width, max(1, round(width * factor)))
@@ -158,14 +158,14 @@ def fitted(height: int, width: int, rect: Rect) -> Rect:
 
 
 def paste(canvas: Picture, picture: Picture, rect: Rect) -> Rect:
-    """Put a picture, as large as it goes, in the middle of a rectangle; where it came to lie."""
+    """Put a picture into the middle of a rectangle, as large as possible; return its place."""
     place = fitted(picture.shape[0], picture.shape[1], rect)
     put(canvas, resize_image(picture, place.height, place.width), place.top, place.left)
     return place
 
 
 def put(canvas: Picture, picture: Picture, top: int, left: int) -> None:
-    """Copy a picture to a place, as far as it lies inside."""
+    """Copy a picture to a place, clipped to the canvas."""
     part, its = _overlap(canvas, top, left, picture.shape[0], picture.shape[1])
     part[:] = picture[its]
 
@@ -176,30 +176,30 @@ def _paint(part: Picture, color: Color) -> None:
         part[1:] = part[0].copy()
 
 
-def _coat(ink: NDArray[np.uint8], color: Color) -> Coat:
-    share = np.repeat(ink[..., np.newaxis], 3, axis=2).astype(np.uint16)
-    return Coat(share * np.asarray(color, np.uint16) + 127, 255 - share)
+def _premultiplied(alpha: NDArray[np.uint8], color: Color) -> Premultiplied:
+    share = np.repeat(alpha[..., np.newaxis], 3, axis=2).astype(np.uint16)
+    return Premultiplied(share * np.asarray(color, np.uint16) + 127, 255 - share)
 
 
 @lru_cache(maxsize=1024)
-def _line_coat(line: str, size: int, bold: bool, color: Color) -> Coat:
-    return _coat(line_ink(line, size, bold), color)
+def _text_mark(line: str, size: int, bold: bool, color: Color) -> Premultiplied:
+    return _premultiplied(line_ink(line, size, bold), color)
 
 
 @lru_cache(maxsize=256)
-def _side_coat(height: int, radius: int, across: int, color: Color) -> Coat:
+def _side_mark(height: int, radius: int, across: int, color: Color) -> Premultiplied:
     """The left (across 1) or right (-1) end of a rectangle with rounded corners."""
     ink = np.full((height, radius), 255, np.uint8)
     ink[:radius] = _corner(radius)
     ink[height - radius :] = _corner(radius)[::-1]
-    return _coat(ink[:, ::across], color)
+    return _premultiplied(ink[:, ::across], color)
 
 
-def _lay(canvas: Picture, top: int, left: int, coat: Coat) -> None:
-    """Blend paint over what is there."""
-    part, its = _overlap(canvas, top, left, *coat.paint.shape[:2])
-    mixed = part * coat.kept[its]
-    mixed += coat.paint[its]
+def _blend(canvas: Picture, top: int, left: int, mark: Premultiplied) -> None:
+    """Blend a mark over what is there."""
+    part, its = _overlap(canvas, top, left, *mark.color.shape[:2])
+    mixed = part * mark.background[its]
+    mixed += mark.color[its]
     mixed //= 255
     part[:] = mixed
 
@@ -207,7 +207,7 @@ def _lay(canvas: Picture, top: int, left: int, coat: Coat) -> None:
 def _overlap(
     canvas: Picture, top: int, left: int, height: int, width: int
 ) -> tuple[Picture, tuple[slice, slice]]:
-    """The part of a canvas that a thing covers, and which part of the thing that is."""
+    """The part of a canvas that something covers, and which part of that something it is."""
     first_y, first_x = max(top, 0), max(left, 0)
     last_y = max(first_y, min(top + height, canvas.shape[0]))
     last_x = max(first_x, min(left + width, canvas.shape[1]))
@@ -222,16 +222,16 @@ def _corner(radius: int) -> NDArray[np.uint8]:
     return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)
 
 
-MOST_BYTES = 128 << 20  # a page of a large layer's optimised images, small and as they were
+MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, originals and thumbnails
 
-# With each the picture that it is of: while that lives, nobody else has its id.
+# Each with its original: while that lives, no other picture has its id.
 _made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)
 
 
 def thumb(picture: Picture, height: int, width: int) -> Picture:
-    """A picture as large as fits into (height, width), from memory where it was made before.
+    """A picture resized to fit into (height, width), cached.
 
-    Pictures are told apart by identity: nobody may write into one that was given here.
+    The cache goes by identity, so a picture that was passed here must not be written to.
     """
     key = id(picture), height, width
     found = _made.get(key)

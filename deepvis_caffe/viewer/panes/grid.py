@@ -1,8 +1,7 @@
-"""The grid: every unit of the selected layer at once, or one of them filling its place."""
+"""The grid: every unit of the selected layer at once, or one thing enlarged in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,6 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
     Color,
 )
-from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import (
     Rect,
     blank,
@@ -32,18 +30,19 @@ from deepvis_caffe.viewer.panes.draw import (
     write,
     write_middle,
 )
-from deepvis_caffe.viewer.panes.maps import boost_of, broken, colour_maps, shown_maps, shows_diffs
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.widgets import inside, say, titled, wide_letters
+from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, color_maps, diff_picture
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
 from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
 from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State, grid_shape
-from deepvis_caffe.viewer.state.view import View
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A grid of equal cells, row by row, of the units `first` to `first + count - 1`.
+    """A grid of equal cells, row by row, for the units `first` to `first + count - 1`.
 
     Attributes
     ----------
@@ -66,7 +65,7 @@ class Cells:
     count: int
 
     def rect(self, unit: int) -> Rect | None:
-        """The cell of a unit, None where it is on another page."""
+        """The cell of a unit; None if it is on another page."""
         place = unit - self.first
         if not 0 <= place < self.count:
             return None
@@ -79,7 +78,7 @@ class Cells:
         )
 
     def unit_at(self, y: int, x: int) -> int | None:
-        """The unit whose cell, or the gap behind it, has a pixel."""
+        """The unit at a pixel: in its cell, or in the gap behind that."""
         row, column = (y - self.top) // self.step_y, (x - self.left) // self.step_x
         place = row * self.columns + column
         inside = 0 <= row < self.rows and 0 <= column < self.columns and place < self.count
@@ -97,10 +96,10 @@ class Cells:
 
 
 def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
-    """Lay a layer's units out in a room, as large as they go.
+    """Lay out the cells of a layer in a rectangle, as large as possible.
 
-    Maps keep their shape; numbers and lines of numbers are squares. Where a layer has more units
-    than a page has cells, the page is the one with the selected unit.
+    Cells have the shape of the maps; for numbers and vectors they are squares. If a layer has more
+    units than fit on a page, this is the page of the selected unit.
     """
     rows, columns = grid_shape(entry, state.aspect)
     high, wide = (max(size, 1) for size in entry.map_size)
@@ -127,7 +126,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
 
 
 def zoomed_title(view: View) -> tuple[str, str, str]:
-    """What the pane is called while it is zoomed."""
+    """The pane's title while something is enlarged."""
     state = view.state
     if state.zoom == "back":
         return f"backward, {state.back}", f"from {unit_name(view.scene, state.back_source)}", ""
@@ -135,58 +134,42 @@ def zoomed_title(view: View) -> tuple[str, str, str]:
 
 
 def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with it."""
+    """Fill a rectangle with what is enlarged."""
     if view.state.zoom == "back":
         picture = diff_picture(view)
         if picture is None:
-            say(canvas, room, pending(view, view.state.back), size)
+            write_note(canvas, room, pending(view, view.state.back), size)
         else:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
         return
-    if view.state.patterns:
-        small = view.patterns.get(view.state.unit)
+    if view.state.optimized:
+        small = view.optimized.get(view.state.unit)
         made = view.unit.optimized[0] if view.unit.optimized else small
         if made is None:
-            say(canvas, room, view.unit.note or "no optimised image of this unit yet", size)
+            write_note(canvas, room, view.unit.note or "no optimized image of this unit yet", size)
         else:
             paste(canvas, made, room)
         return
-    maps = shown_maps(view)
+    maps = view.shown_maps
     entry = view.scene.entries[view.state.layer]
     if maps is None:
-        say(canvas, room, pending(view, entry.name), size)
+        write_note(canvas, room, pending(view, entry.name), size)
     elif entry.is_vector:
         value = number(float(maps[view.state.unit, 0, 0]))
         write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
     else:
         one = maps[view.state.unit : view.state.unit + 1]
         place = fitted(one.shape[1], one.shape[2], room)
-        boost = boost_of(view.state, signed=shows_diffs(view))._replace(individual=1.0)
-        put(canvas, colour_maps(one, place.height, place.width, boost), place.top, place.left)
+        boost = boost_alone(view.state, signed=view.shows_diffs)
+        put(canvas, color_maps(one, place.height, place.width, boost), place.top, place.left)
 
 
-NAMED_CELL = 54  # pixels; cells of numbers that are larger have room for their unit's name
-
-
-def reads(view: View) -> Hashable:
-    """All that the grid depends on."""
-    state = view.state
-    shown = view.patterns_version if state.patterns else 0
-    result = view.result.number if view.result else None
-    return (
-        (view.scene, state.layer, state.unit, state.cursor, state.back_source, state.back),
-        (state.show_back, state.patterns, state.gamma, state.individual, state.colormap),
-        (state.aspect, state.zoom, state.back_view, shown),
-        (None if (state.patterns or state.correlation) and state.zoom == "off" else result),
-        (state.correlation, state.by_number, view.relation),
-        (view.unit if state.zoom == "unit" else None),
-        (view.frame is None, view.failure),  # "no picture yet"
-    )
+NAMED_CELL = 54  # pixels; smaller cells have no room for the unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the selected layer's maps, diffs or optimised images; or one of them alone."""
+    """Draw the selected layer's maps, diffs or optimized images; or one of them alone."""
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view))
     if view.state.zoom != "off":
@@ -196,14 +179,14 @@ def draw(view: View, height: int, width: int) -> Picture:
         correlation.draw(view, canvas, room, size)
         return canvas
     entry = view.scene.entries[view.state.layer]
-    maps = None if view.state.patterns else shown_maps(view)
+    maps = None if view.state.optimized else view.shown_maps
     cells = cells_of(entry, view.state, room)
-    if maps is None and not view.state.patterns:
-        what = f"{view.state.back} to {entry.name}" if shows_diffs(view) else entry.name
-        say(canvas, room, pending(view, what), size)
+    if maps is None and not view.state.optimized:
+        what = f"{view.state.back} to {entry.name}" if view.shows_diffs else entry.name
+        write_note(canvas, room, pending(view, what), size)
         return canvas
     if maps is None:
-        _draw_patterns(canvas, view, cells)
+        _draw_optimized(canvas, view, cells)
     else:
         _draw_maps(canvas, view, maps, cells)
         if entry.is_vector:
@@ -225,7 +208,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
 
-PANE = Pane("grid", reads, draw, hit)
+PANE = Pane("grid", draw, hit)
 
 
 def _title(view: View) -> tuple[str, str, str]:
@@ -235,34 +218,33 @@ def _title(view: View) -> tuple[str, str, str]:
         return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
-    if state.patterns:
-        return entry.name, f"optimised images, {len(view.patterns)} of {entry.units}", ""
-    maps = shown_maps(view)
-    lost = broken(maps) if maps is not None else 0
-    if shows_diffs(view):
-        more = f"what flows back, {more}"
+    if state.optimized:
+        return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
+    lost = view.not_finite
+    if view.shows_diffs:
+        more = f"diffs, {more}"
     page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
     if page.count < entry.units:
         more += f", {page.first} to {page.first + page.count - 1} shown"
     if lost:
-        more += f", {lost} values are no numbers"
+        more += f", {lost} not finite"
     boost = boost_of(state)
-    told = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
-    told += [f"each {boost.individual:.0%}"] if boost.individual else []
-    told += [boost.colormap] if boost.colormap != "gray" and not shows_diffs(view) else []
+    settings = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
+    settings += [f"each {boost.individual:.0%}"] if boost.individual else []
+    settings += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
-    return entry.name, f"{more}   {label}", ", ".join(told)
+    return entry.name, f"{more}   {label}", ", ".join(settings)
 
 
 def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
-    boost = boost_of(view.state, signed=shows_diffs(view))
-    if len(page) < len(maps):  # colours are told apart over the whole layer, not over the page
+    boost = boost_of(view.state, signed=view.shows_diffs)
+    if len(page) < len(maps):  # colors are settings apart over the whole layer, not over the page
         good = maps[np.isfinite(maps)]
         ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
         extra = np.broadcast_to(ends.reshape(-1, 1, 1), (len(ends), *maps.shape[1:]))
         page = np.concatenate([page, extra])
-    stack = colour_maps(page, cells.height, cells.width, boost)
+    stack = color_maps(page, cells.height, cells.width, boost)
     high, wide = cells.height, cells.width
     tiles = stack.reshape(-1, high, wide, 3)
     columns, gap = cells.columns, cells.gap
@@ -281,11 +263,11 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
         put(canvas, flat[: len(flat) - gap, : flat.shape[1] - gap], place.top, place.left)
 
 
-def _draw_patterns(canvas: Picture, view: View, cells: Cells) -> None:
+def _draw_optimized(canvas: Picture, view: View, cells: Cells) -> None:
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
-        picture = view.patterns.get(unit)
+        picture = view.optimized.get(unit)
         if picture is None:
             fill(canvas, place, EMPTY)
         else:
@@ -295,7 +277,7 @@ def _draw_patterns(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _name_cells(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
-    """Write into large cells of numbers what they are."""
+    """Write the unit's name and value into cells of numbers, if they are large enough."""
     if cells.width < NAMED_CELL:
         return
     entry, size = view.scene.entries[view.state.layer], max(11, min(16, cells.width // 9))
@@ -329,14 +311,14 @@ def _mark(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
-    """With a dark line around it, so that it stands out from bright neighbours."""
+    """Draw a frame with a dark line around it, to stand out from bright neighbors."""
     frame(canvas, rect.inset(-thick), GROUND)
     frame(canvas, rect, color, thick)
 
 
 def _tip(view: View, entry: Entry, unit: int) -> str:
     words = [f"{entry.name} {unit}", short_label(view.scene, entry, unit)]
-    maps = shown_maps(view)
+    maps = view.shown_maps
     if maps is not None and unit < len(maps):
         top = float(maps[unit].max())
         words.append(number(top) if entry.is_vector else f"at most {number(top)}")

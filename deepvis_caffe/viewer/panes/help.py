@@ -1,4 +1,4 @@
-"""The help: everything that keys and the mouse do, from a table that is given."""
+"""The help: a picture of everything that keys and the mouse do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from deepvis_caffe.text import line_height, text_width, wrapped
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, LINE, RAISED, SOFT, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, write, write_middle
 from deepvis_caffe.viewer.panes.widgets import panel
-
-Group = tuple[str, Sequence[tuple[str, str]]]
+from deepvis_caffe.viewer.state.actions import HelpGroup
 
 TITLE = "keys and mouse"
-CLOSE, ONWARD = "h closes this", "h goes on"
+CLOSE, ONWARD = "press h to close", "press h for more"
 SIZES = range(26, 9, -1)  # of the letters on a single page, the first that fits is taken
 PAGED = 11  # and where there are several
 MOST_COLUMNS = 4
@@ -25,22 +24,22 @@ class _Laid(NamedTuple):
 
     size: int
     room: int  # pixels of a column
-    pages: list[list[list[Group]]]
+    pages: list[list[list[HelpGroup]]]
 
 
-def help_pages(groups: Sequence[Group], height: int, width: int) -> int:
-    """How many pages the help has in so many pixels; one, unless they are few."""
+def help_pages(groups: Sequence[HelpGroup], height: int, width: int) -> int:
+    """The number of pages that the help needs at this size; usually one."""
     return len(_lay(groups, height, width).pages)
 
 
-def help_picture(groups: Sequence[Group], height: int, width: int, page: int = 0) -> Picture:
+def help_picture(groups: Sequence[HelpGroup], height: int, width: int, page: int = 0) -> Picture:
     """Draw one page of the help.
 
     Parameters
     ----------
     groups
-        Each a title and lines of (keys, what they do). Keys that stand for each other are told
-        apart by spaces: ``"left  j"``.
+        Each a title and lines of (keys, what they do). Alternative keys are separated by spaces:
+        ``"left  j"``.
     height, width
         Of the picture.
     page
@@ -92,14 +91,14 @@ def _draw_line(
     return top + _line_height(names, words, size, room, keys)
 
 
-def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
-    """With the largest letters with which all fits on one page; on several, if none do."""
+def _lay(groups: Sequence[HelpGroup], height: int, width: int) -> _Laid:
+    """Lay out with the largest letters that fit on one page; on several pages, if none do."""
     whole = width - 2 * _margin(width)
     for size in SIZES:
         high = _height(height, size)
         least = sum(round(size * 1.8) + len(lines) * round(size * 1.75) for _, lines in groups)
         for count in range(1, min(MOST_COLUMNS, whole // (17 * size)) + 1):
-            if least > count * high:  # seen without a look at the words, which takes its time
+            if least > count * high:  # cheap to see, while wrapping the text is slow
                 continue
             columns = _pack(groups, high, whole // count, size)
             if columns is not None and len(columns) <= count:
@@ -113,9 +112,11 @@ def _lay(groups: Sequence[Group], height: int, width: int) -> _Laid:
     return _Laid(PAGED, room, pages or [[]])
 
 
-def _pack(groups: Sequence[Group], high: int, room: int, size: int) -> list[list[Group]] | None:
+def _pack(
+    groups: Sequence[HelpGroup], high: int, room: int, size: int
+) -> list[list[HelpGroup]] | None:
     """Fill columns from the top with whole groups; None where one is higher than a column."""
-    columns: list[list[Group]] = [[]]
+    columns: list[list[HelpGroup]] = [[]]
     for group in groups:
         if _height_of([group], size, room) > high:
             return None
@@ -126,8 +127,8 @@ def _pack(groups: Sequence[Group], high: int, room: int, size: int) -> list[list
 
 
 def _balanced(
-    groups: Sequence[Group], high: int, room: int, size: int, count: int
-) -> list[list[Group]]:
+    groups: Sequence[HelpGroup], high: int, room: int, size: int, count: int
+) -> list[list[HelpGroup]]:
     """At most `count` columns, as short as they can be."""
     for lower in range(size, high + size, size):
         columns = _pack(groups, min(lower, high), room, size)
@@ -136,8 +137,8 @@ def _balanced(
     raise AssertionError("they did fit")
 
 
-def _parts(group: Group, high: int, room: int, size: int) -> list[Group]:
-    """A group in parts, none higher than a column as far as its lines let it."""
+def _parts(group: HelpGroup, high: int, room: int, size: int) -> list[HelpGroup]:
+    """Split a group into parts that are no higher than a column, unless a single line is."""
     title, lines = group
     parts: list[tuple[str, list[tuple[str, str]]]] = [(title, [])]
     for line in lines:
@@ -148,7 +149,7 @@ def _parts(group: Group, high: int, room: int, size: int) -> list[Group]:
     return list(parts)
 
 
-def _height_of(column: Sequence[Group], size: int, room: int) -> int:
+def _height_of(column: Sequence[HelpGroup], size: int, room: int) -> int:
     high = -size
     for _, lines in column:
         keys = _keys_width(lines, size, room)

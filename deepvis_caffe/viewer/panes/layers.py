@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from itertools import groupby
 from typing import NamedTuple
 
@@ -22,15 +21,16 @@ from deepvis_caffe.viewer.panes.colors import (
     TEXT,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel
 from deepvis_caffe.viewer.panes.words import extent
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 
 class Place(NamedTuple):
-    """A layer's chip, or (layer None) the name of the module that the next chips are parts of."""
+    """A layer's chip, or (layer None) the name of the module that the next chips belong to."""
 
     layer: int | None
     name: str
@@ -42,15 +42,8 @@ class Place(NamedTuple):
 _flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
 
 
-def reads(view: View) -> Hashable:
-    """The selection, the cursor, the source and the scroll."""
-    state = view.state
-    source = state.source[0] if state.source and state.back != "off" else None
-    return view.scene, state.layer, state.cursor, source, state.scroll
-
-
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the rows that are in view."""
+    """Draw the rows that are scrolled into view."""
     state, size = view.state, layer_letters(width)
     canvas = panel(height, width)
     source = state.source[0] if state.source and state.back != "off" else None
@@ -88,21 +81,21 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("layers", reads, draw, hit)
+PANE = Pane("layers", draw, hit)
 
 
 def layer_letters(width: int) -> int:
-    """Size of the letters in a list that is as wide as the window."""
+    """Size of letters in a list that is as wide as the window."""
     return letters(round(width / 5))
 
 
 def layers_height(rows: int, width: int) -> int:
-    """Pixels that a list of so many rows takes."""
+    """Height of a list with a number of rows."""
     return rows * (chip_height(layer_letters(width)) + GAP) - GAP + 2 * PAD
 
 
 def first_row(view: View, height: int, width: int) -> int:
-    """Which row of chips is on top now, from 0."""
+    """The row of chips that is on top now, from 0."""
     places = [place for place, _ in _visible(view, height, width)]
     return places[0].row
 
@@ -124,7 +117,7 @@ def _visible(view: View, height: int, width: int) -> list[tuple[Place, Rect]]:
 
 
 def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> int:
-    """The scroll that is set; or such that the selection's row is in the middle."""
+    """The scroll that is set; if none is, the one with the selection's row in the middle."""
     wanted = view.state.scroll
     if wanted is None:
         own = next(place.row for place in places if place.layer == view.state.layer)
@@ -133,7 +126,7 @@ def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> in
 
 
 def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
-    """Where there is more to scroll to, a bar at the right end."""
+    """Draw a scroll bar at the right end, if not all rows are in view."""
     entries, size = view.scene.entries, layer_letters(width)
     places = _flow(entries, width - 2 * PAD, size, False)
     rows = 1 + places[-1].row
@@ -148,7 +141,7 @@ def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
 
 
 def _is_large(entries: tuple[Entry, ...], height: int, width: int) -> bool:
-    """Whether every chip has room for its shape, too."""
+    """Whether every chip has room for the layer's shape, too."""
     size = layer_letters(width)
     rows = 1 + _flow(entries, width - 2 * PAD, size, True)[-1].row
     return rows * (_chip_height(size, True) + GAP) - GAP + 2 * PAD <= height
@@ -159,12 +152,12 @@ def _chip_height(size: int, large: bool) -> int:
 
 
 def _flow(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
-    """Lay the chips out, or remember how."""
+    """Lay out the chips; cached."""
     return _flows.get(entries, (width, size, large), lambda: _flowed(entries, width, size, large))
 
 
 def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
-    """Lay the chips out. Neighbours of one module are named once, in front of them."""
+    """Lay out the chips. The name of a module stands once, in front of its layers."""
     places: list[Place] = []
     row, left = 0, 0
     groups = groupby(range(len(entries)), key=lambda index: _module(entries[index].name))

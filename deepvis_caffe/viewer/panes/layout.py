@@ -1,8 +1,8 @@
 """Where each pane is in a window: ``(width, height, state) -> {name: Rect}``.
 
-The list of layers lies on top, the status line at the bottom, the grid in the middle; at its left,
-and in a wide window at its right, too, lie columns of the other panes. A column shows what it has
-room for, what matters most first.
+The list of layers is at the top, the status line at the bottom, the grid in the middle. At its
+left, and in a wide window at its right, too, are columns of the other panes. A column shows what it
+has room for, the most important panes first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deepvis_caffe.viewer.state.state import State
 WIDE = 1100  # pixels; a window with a column at each side
 NARROW = 420  # pixels; below, there is no column
 LOW = 260  # pixels; below, there is no list of layers
-# (width, height), least and most: what can be laid out, and what a picture of it may cost.
+# (width, height): limits of what can be laid out, and of what a picture may cost.
 SMALLEST, LARGEST = (320, 240), (3840, 2160)
 
 
@@ -31,9 +31,9 @@ class Part(NamedTuple):
     name
         The pane's.
     least, most
-        Pixels that it needs, and that it makes use of.
+        The height that it needs, and the most that it makes use of.
     rank
-        The lower, the earlier it gets room.
+        Panes of a lower rank get room first.
     """
 
     name: str
@@ -50,7 +50,7 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
     width, height
         Of the window, pixels, of any size.
     state
-        Says which panes are wanted.
+        Which panes are wanted.
 
     Returns
     -------
@@ -136,13 +136,13 @@ def _narrow_column(side: int, state: State) -> list[Part]:
 
 
 def _parts(side: int, state: State) -> dict[str, Part]:
-    """What each pane needs in a column of a width: pictures are about as high as wide."""
+    """The heights of panes in a column of a width: pictures are about as high as wide."""
     size = letters(side)
     head, chips = title_height(size), chips_height(side)
     small, square = head + round(side * 0.55), head + side
     if state.back == "off":
         back = Part("back", chips, chips, 3)
-    else:  # the views' chips take about as much as the modes'
+    else:  # the chips of the styles take about as much room as those of the modes
         back = Part("back", 2 * chips + side // 3, 2 * chips + side, 1)
     return {
         "input": Part("input", small, square, 0),
@@ -156,7 +156,7 @@ def _parts(side: int, state: State) -> dict[str, Part]:
 
 
 def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
-    """Give panes room by rank, until there is no more; then share what is left over."""
+    """Give panes room by rank until there is none left; then share the rest."""
     chosen: list[Part] = []
     for part in sorted(parts, key=lambda part: part.rank):
         if sum(one.least for one in chosen) + part.least + gap * len(chosen) <= room.height:
@@ -167,7 +167,7 @@ def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
     spare = room.height - sum(one.least for one in chosen) - gap * (len(chosen) - 1)
     heights = {one.name: one.least for one in chosen}
     growing = [one for one in chosen if one.most > one.least]
-    while spare >= len(growing) > 0:  # in equal steps, so that two pictures come out alike
+    while spare >= len(growing) > 0:  # equally, so that two pictures get the same size
         step = min(spare // len(growing), *(one.most - heights[one.name] for one in growing))
         for one in growing:
             heights[one.name] += step

@@ -1,7 +1,8 @@
-"""Which of a result's values panes show, for the state as it is now.
+"""From values to pictures: the maps of a layer's units, and the diff of the input.
 
-Stacked like that, one call of OpenCV shrinks all of them, and since a cell has a whole number of
-pixels none runs into the next. Where pixels grow they stay squares.
+Maps are colored as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
+and since a cell has a whole number of pixels none runs into the next. Pixels that are enlarged stay
+squares.
 """
 
 from __future__ import annotations
@@ -12,36 +13,33 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.image import Floats
-from deepvis_caffe.viewer.cache import ByIdentity
-from deepvis_caffe.viewer.compute.request import Result
+from deepvis_caffe.figures.montage import vivid
+from deepvis_caffe.figures.saliency import heat, overlay, show_diff
+from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State
-from deepvis_caffe.viewer.state.view import View
 
 Levels = NDArray[np.uint8]
 
-ROOT = 0.5  # exponent of diffs, before the boost's: a few are far larger than all others
+ROOT = 0.5  # exponent of diffs, times the boost's: a few are far larger than all others
 STEPS = 65535  # a power is looked up in a table this fine
 
 
-_counts: ByIdentity[int] = ByIdentity(2)  # a layer's maps, which several panes ask about
-
-
 class Boost(NamedTuple):
-    """How values become colours.
+    """How values become colors.
 
     Attributes
     ----------
     gamma
-        Exponent of what lies between 0 and 1.
+        Exponent of values scaled to 0 to 1.
     individual
-        How far each map's own range replaces that of them all, 0 to 1.
+        How far each map's own range replaces the common one, 0 to 1.
     colormap
         One of ``state.COLORMAPS``.
     signed
-        Whether 0 is black, and the two signs have a colour each. Then the exponent is of the size,
-        and takes its root first.
+        Whether 0 is black, and each sign has a color. The exponent then applies to the square root
+        of the magnitude.
     """
 
     gamma: float = 1.0
@@ -51,26 +49,26 @@ class Boost(NamedTuple):
 
 
 def boost_of(state: State, signed: bool = False) -> Boost:
-    """The boost that a state is set to."""
-    return Boost(
-        GAMMAS[state.gamma % len(GAMMAS)],
-        INDIVIDUALS[state.individual % len(INDIVIDUALS)],
-        COLORMAPS[state.colormap % len(COLORMAPS)],
-        signed,
-    )
+    """The boost that a state sets."""
+    individual = INDIVIDUALS[state.individual % len(INDIVIDUALS)]
+    return Boost(_gamma(state), individual, _colormap(state), signed)
 
 
-def broken(maps: Floats) -> int:
-    """How many values are infinite or no numbers; counted once for each array."""
-    return _counts.get(maps, None, lambda: _broken(maps))
+def boost_alone(state: State, signed: bool = False) -> Boost:
+    """The boost of a map that is shown alone: it has its own range, whatever is set."""
+    return Boost(_gamma(state), 1.0, _colormap(state), signed)
 
 
-def _broken(maps: Floats) -> int:
-    return int(maps.size - np.count_nonzero(np.isfinite(maps)))
+def _gamma(state: State) -> float:
+    return GAMMAS[state.gamma % len(GAMMAS)]
+
+
+def _colormap(state: State) -> str:
+    return COLORMAPS[state.colormap % len(COLORMAPS)]
 
 
 def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Floats]:
-    """The lowest and the highest value that colours tell apart, for each map, (N, 1, 1) each.
+    """The lowest and the highest value of the color scale, for each map, (N, 1, 1) each.
 
     ``low = (1 - individual) * min(all) + individual * min(map)``, and so on; about 0 where signed.
     """
@@ -86,8 +84,8 @@ def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Float
     return low.astype(np.float32).reshape(shape), high.astype(np.float32).reshape(shape)
 
 
-def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
-    """Colour maps and bring each to a cell's size.
+def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
+    """Color maps, and resize each to a cell.
 
     Parameters
     ----------
@@ -99,26 +97,26 @@ def colour_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     Returns
     -------
     ndarray
-        (N * height, width, 3), RGB. Values that are no numbers are `BROKEN`.
+        (N * height, width, 3), RGB. Values that are not finite are `BROKEN`.
     """
     if not len(maps):
         return np.zeros((0, width, 3), np.uint8)
-    good = _broken(maps) == 0
-    bad = None if good else ~np.isfinite(maps)
+    finite = np.isfinite(maps)
+    bad = None if finite.all() else ~finite
     if bad is not None:
         maps = np.where(bad, 0, maps) if bad.all() else np.where(bad, maps[~bad].min(), maps)
     low, high = ranges(maps, boost.individual, boost.signed)
     maps = _shrunk(np.ascontiguousarray(maps, np.float32), height, width)
     stack = _enlarged(_levels(maps, low, high, boost), height, width)
-    colours = _coloured(stack, signed_table() if boost.signed else table(boost.colormap))
+    colors = _colored(stack, signed_table() if boost.signed else table(boost.colormap))
     if bad is not None:
         marks = _shrunk(bad.astype(np.float32), height, width) > 0
-        colours[_enlarged(marks.astype(np.uint8), height, width) > 0] = BROKEN
-    return colours
+        colors[_enlarged(marks.astype(np.uint8), height, width) > 0] = BROKEN
+    return colors
 
 
 def _shrunk(maps: Floats, height: int, width: int) -> Floats:
-    """Average axes that are longer than a cell's; in floats, before anything is rounded."""
+    """Average the axes that are longer than the cell's; in floats, before anything is rounded."""
     import cv2
 
     count, rows, columns = maps.shape
@@ -132,9 +130,9 @@ def _shrunk(maps: Floats, height: int, width: int) -> Floats:
 
 
 def _enlarged(levels: Levels, height: int, width: int) -> Levels:
-    """Axes that are shorter than a cell's in squares: (N, h, w) -> (N * height, width)."""
+    """Repeat pixels along axes shorter than the cell's: (N, h, w) -> (N * height, width)."""
     rows, columns = levels.shape[1:]
-    if columns != width:  # the pixel whose middle is nearest; OpenCV's own rounds, far down
+    if columns != width:  # the pixel with the nearest center; OpenCV's own differs
         levels = np.take(levels, (2 * np.arange(width) + 1) * columns // (2 * width), axis=2)
     if rows != height:
         levels = np.take(levels, (2 * np.arange(height) + 1) * rows // (2 * height), axis=1)
@@ -164,34 +162,49 @@ def _powers(gamma: float, top: int) -> Levels:
     return np.rint(top * (np.arange(STEPS + 1) / STEPS) ** gamma).astype(np.uint8)
 
 
-def _coloured(levels: Levels, colours: NDArray[np.uint8]) -> Levels:
+def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
     import cv2
 
-    lookup = np.ascontiguousarray(colours[:, np.newaxis])
+    lookup = np.ascontiguousarray(colors[:, np.newaxis])
     return np.asarray(cv2.LUT(cv2.merge([levels] * 3), lookup), np.uint8)
 
 
-def shown_maps(view: View) -> Floats | None:
-    """The selected layer's activations, or its diffs where these are set; None until they come."""
-    current = view.current
-    if current is None:
+# -- the backward pass at the input ---------------------------------------------------------------
+
+ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
+
+
+def diff_picture(view: View) -> Picture | None:
+    """The picture of the backward result; None while there is none."""
+    diff = view.input_diff
+    if diff is None:
         return None
-    if shows_diffs(view):
-        return current.diffs if _back_fits(view, current) else None
-    return current.maps
+    if view.state.shows_heat:
+        return heated_input(view)
+    picture = show_diff(_finite(diff), view.preprocessor, view.state.diff_style)
+    picture = vivid(picture) if view.state.diff_style in ABOUT_GRAY else picture
+    return _marked(picture, diff)
 
 
-def shows_diffs(view: View) -> bool:
-    """Whether the grid is set to diffs, and there is a pass that gives some."""
-    return view.state.show_back and view.state.back != "off"
+def heated_input(view: View) -> Picture | None:
+    """The picture that the net saw under a heat map; None while there is no backward result."""
+    diff = view.input_diff
+    if diff is None or view.result is None:
+        return None
+    warm, picture = heat(_finite(diff)), view.result.picture
+    if warm.shape != picture.shape[:2]:
+        warm = resize_image(warm, *picture.shape[:2])
+    return _marked(overlay(picture, warm), diff)
 
 
-def input_diff(view: View) -> Floats | None:
-    """The input's diff, if it is of the pass that is set now."""
-    result = view.result
-    return result.back if result is not None and _back_fits(view, result) else None
+def _finite(diff: Floats) -> Floats:
+    return np.nan_to_num(diff, posinf=0, neginf=0)
 
 
-def _back_fits(view: View, result: Result) -> bool:
-    request, state = result.request, view.state
-    return state.back != "off" and (request.back, request.source) == (state.back, state.back_source)
+def _marked(picture: Picture, diff: Floats) -> Picture:
+    """Mark pixels whose diff is not finite, as the grid does."""
+    bad = np.asarray(~np.isfinite(diff).all(axis=0), np.uint8)
+    if bad.any():
+        picture = picture.copy()
+        picture[resize_image(bad, *picture.shape[:2]) > 0] = BROKEN
+    return picture

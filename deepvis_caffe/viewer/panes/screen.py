@@ -1,8 +1,8 @@
-"""The screen: panes laid out in one picture, each drawn anew only when what it reads changes."""
+"""The screen: panes laid out in one picture, each drawn again only when what it reads changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
@@ -11,11 +11,14 @@ from deepvis_caffe.viewer.panes import back, classes, detail, grid, layers, stat
 from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.colors import GROUND, LINE, RAISED, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, put, write_middle
-from deepvis_caffe.viewer.panes.help import Group, help_pages, help_picture
+from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.layout import layout
-from deepvis_caffe.viewer.panes.pane import Hit, Pane, guarded
+from deepvis_caffe.viewer.panes.pane import Pane, guarded
+from deepvis_caffe.viewer.panes.redraw import Redraw, unchanged
+from deepvis_caffe.viewer.panes.view import Hover, View
 from deepvis_caffe.viewer.panes.widgets import wide_letters
-from deepvis_caffe.viewer.state.view import Hover, View
+from deepvis_caffe.viewer.state.actions import HelpGroup
+from deepvis_caffe.viewer.state.mouse import Hit
 
 PANES = {
     one.name: one
@@ -32,9 +35,12 @@ PANES = {
 }
 
 
-class _Drawn(NamedTuple):
-    rect: Rect
-    reads: Hashable
+class _Overlay(NamedTuple):
+    """What lies over the panes: a page of the help, or a tip beside the mouse."""
+
+    help_page: int | None = None
+    tip: str = ""
+    hover: Hover | None = None
 
 
 class Screen:
@@ -43,67 +49,74 @@ class Screen:
     Parameters
     ----------
     help_groups
-        What the help says: each a title and lines of (keys, what they do).
+        The help: each a title and lines of (keys, what they do).
     panes
         By name, those of the layout.
     """
 
     def __init__(
-        self, help_groups: Sequence[Group] = (), panes: dict[str, Pane] | None = None
+        self, help_groups: Sequence[HelpGroup] = (), panes: dict[str, Pane] | None = None
     ) -> None:
         self._help_groups = help_groups
         panes = PANES if panes is None else panes
         self._panes = {name: guarded(pane) for name, pane in panes.items()}
-        self._drawn: dict[str, _Drawn] = {}
+        self._layout = Redraw(lambda view, width, height: layout(width, height, view.state))
+        self._pictures = {name: Redraw(pane.draw) for name, pane in self._panes.items()}
+        self._overlay = Redraw(self._find_overlay)
         self._rects: dict[str, Rect] = {}
-        self._canvas: Picture = blank(1, 1, GROUND)
+        self._canvas: Picture = blank(1, 1, GROUND)  # all panes, without an overlay
+        self._placed: dict[str, Picture] = {}  # the panes' pictures that are on the canvas
+        self._drawn: tuple[_Overlay, Picture] | None = None  # the last drawing of this canvas
+        self._view: View | None = None  # of the last drawing
         self._help: tuple[int, Picture] | None = None  # its page
         self._pages = (0, 0), 1  # of the help, in a window of that size
 
     def draw(
         self, view: View, width: int, height: int, stop: Callable[[], bool] = lambda: False
     ) -> Picture | None:
-        """Draw everything.
+        """Draw everything that has changed since the last call.
 
         Parameters
         ----------
         stop
-            Asked before each pane that has to be drawn; where it says so, the drawing ends there.
-            Panes that are drawn by then are remembered.
+            Asked before each pane that has to be drawn; where it returns True, the drawing ends
+            there. The next call goes on from the panes that are drawn by then.
 
         Returns
         -------
         ndarray
-            (height, width, 3), RGB, uint8, the caller's own; None where it was stopped.
+            (height, width, 3), RGB, uint8, not to be written to: the same object as long as
+            nothing has changed. None where the drawing was stopped.
         """
         width, height = max(1, width), max(1, height)
-        rects = layout(width, height, view.state)
+        same_size = self._canvas.shape[:2] == (height, width)
+        if self._drawn is not None and same_size and unchanged(view, self._view):
+            return self._drawn[1]
+        rects = self._layout(view, width, height)
         if self._canvas.shape[:2] != (height, width):
             self._help = None
         if self._canvas.shape[:2] != (height, width) or rects != self._rects:
-            self._canvas, self._drawn = blank(height, width, GROUND), {}
+            self._canvas, self._placed, self._drawn = blank(height, width, GROUND), {}, None
         self._rects = rects
         for name, rect in rects.items():
-            pane = self._panes.get(name)
-            if pane is None:
+            picture_of = self._pictures.get(name)
+            if picture_of is None:
                 continue
-            reads = pane.reads(view)
-            if self._drawn.get(name) != _Drawn(rect, reads):
-                if stop():
-                    return None
-                put(self._canvas, pane.draw(view, rect.height, rect.width), rect.top, rect.left)
-                self._drawn[name] = _Drawn(rect, reads)
-        picture = self._canvas.copy()
-        if view.state.help:
-            self._lay_help(picture, view.state.help_page)
-        elif view.hover is not None:
-            found = self.hit(view, view.hover.y, view.hover.x)
-            if found is not None and found.tip:
-                draw_tip(picture, found.tip, view.hover)
-        return picture
+            is_current = picture_of.is_current(view, rect.height, rect.width)
+            if not is_current and stop():
+                return None
+            picture = picture_of.last if is_current else picture_of(view, rect.height, rect.width)
+            if self._placed.get(name) is not picture:
+                put(self._canvas, picture, rect.top, rect.left)
+                self._placed[name], self._drawn = picture, None
+        overlay = self._overlay(view, rects)
+        if self._drawn is None or self._drawn[0] != overlay:
+            self._drawn = overlay, self._compose(overlay)
+        self._view = view
+        return self._drawn[1]
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the picture as it was drawn last; the help lies over all."""
+        """What lies at a pixel of the last picture; an open help covers everything."""
         if view.state.help:
             return Hit("command", value="help")
         for name, rect in self._rects.items():
@@ -113,17 +126,32 @@ class Screen:
         return None
 
     def pane_at(self, y: int, x: int) -> tuple[str, Rect] | None:
-        """The pane at a pixel of the picture as it was drawn last, and where that is."""
+        """The pane at a pixel of the last picture, and its rectangle."""
         found = ((name, rect) for name, rect in self._rects.items() if rect.has(y, x))
         return next(found, None)
 
     def help_pages(self, width: int, height: int) -> int:
-        """How many pages the help has in a window."""
+        """The number of pages of the help in a window of this size."""
         if self._pages[0] != (width, height):
             room = _help_room(height, width)
             pages = help_pages(self._help_groups, room.height, room.width)
             self._pages = (width, height), pages
         return self._pages[1]
+
+    def _find_overlay(self, view: View, rects: dict[str, Rect]) -> _Overlay:
+        if view.state.help:
+            return _Overlay(help_page=view.state.help_page)
+        hover = view.hover
+        found = self.hit(view, hover.y, hover.x) if hover is not None else None
+        return _Overlay(tip=found.tip, hover=hover) if found and found.tip else _Overlay()
+
+    def _compose(self, overlay: _Overlay) -> Picture:
+        picture = self._canvas.copy()
+        if overlay.help_page is not None:
+            self._lay_help(picture, overlay.help_page)
+        elif overlay.tip and overlay.hover is not None:
+            draw_tip(picture, overlay.tip, overlay.hover)
+        return picture
 
     def _lay_help(self, picture: Picture, page: int) -> None:
         room = _help_room(*picture.shape[:2])
@@ -140,7 +168,7 @@ def _help_room(height: int, width: int) -> Rect:
 
 
 def draw_tip(picture: Picture, tip: str, hover: Hover) -> None:
-    """Say something beside the mouse, inside of the picture."""
+    """Write a tip beside the mouse, inside of the picture."""
     height, width = picture.shape[:2]
     size = wide_letters(round(width * 0.58))
     wide = min(width, text_width(tip, size) + 2 * size)

@@ -1,8 +1,6 @@
-"""The status line: what is set, how fast it goes, and the last thing to say."""
+"""The status line: what is set, how fast it goes, and the last message."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
@@ -18,28 +16,24 @@ from deepvis_caffe.viewer.panes.colors import (
     Color,
 )
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
-from deepvis_caffe.viewer.panes.maps import boost_of, broken, shown_maps
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
+from deepvis_caffe.viewer.panes.maps import boost_of
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import PAD
 from deepvis_caffe.viewer.panes.words import unit_name
-from deepvis_caffe.viewer.state.view import View
+from deepvis_caffe.viewer.state.mouse import Hit
 
 Piece = tuple[str, Color]
 
 
-def reads(view: View) -> Hashable:
-    """Everything that it says, in words."""
-    return mode(view), tuple(_left(view)), tuple(_right(view)), tuple(_dots(view))
-
-
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw one line: at the left what is set, at the right how it goes."""
+    """Draw one line: what is set at the left, how it goes at the right."""
     canvas = blank(height, width, GROUND)
     size = max(10, round(height * 0.48))
     row = Rect(0, PAD, height, max(1, width - 2 * PAD))
     dots = round(size * 0.55)
     right = row.right
-    for words, color in reversed(_right(view)):
+    for words, color in reversed(right_pieces(view)):
         wide = text_width(words, size)
         if right - wide < row.left + row.width // 2:
             break
@@ -54,7 +48,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     ink = TEXT if color == RAISED else GROUND
     write_middle(canvas, badge, Rect(0, row.left, height, wide), size, ink, bold=True)
     left = row.left + wide + size
-    for words, color in _left(view):
+    for words, color in left_pieces(view):
         if left >= right:
             break
         place = Rect(0, left, height, right - left)
@@ -63,13 +57,13 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The message, to read where it is cut; at the right end, the help."""
+    """The whole message as a tip, since it may be cut; at the right end, the help."""
     if x > width - 4 * height:
-        return Hit("command", value="help", tip="all the keys")
+        return Hit("command", value="help", tip="all keys")
     return Hit("nothing", tip=view.status.message)
 
 
-PANE = Pane("status", reads, draw, hit)
+PANE = Pane("status", draw, hit)
 
 
 def mode(view: View) -> Piece:
@@ -77,14 +71,15 @@ def mode(view: View) -> Piece:
     state = view.state
     if state.correlation:
         return "correlation", ACCENT
-    if state.patterns:
-        return "pattern", ACCENT
+    if state.optimized:
+        return "optimized", ACCENT
     if state.back != "off":
         return ("back" if state.show_back else f"fwd + {state.back}"), RAISED
     return "fwd", RAISED
 
 
-def _left(view: View) -> list[Piece]:
+def left_pieces(view: View) -> list[Piece]:
+    """What is set, from the left: the selection, the backward pass, colors; then the message."""
     state, status = view.state, view.status
     pieces: list[Piece] = [(unit_name(view.scene, (state.layer, state.unit)), TEXT)]
     if state.back != "off":
@@ -101,16 +96,16 @@ def _left(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    maps = None if state.patterns or state.correlation else shown_maps(view)
-    lost = broken(maps) if maps is not None else 0
+    lost = 0 if state.optimized or state.correlation else view.not_finite
     if lost:
-        pieces.append((f"{lost} values are no numbers", TROUBLE))
+        pieces.append((f"{lost} values are not finite", TROUBLE))
     if status.message:
         pieces.append((status.message, TROUBLE if status.trouble else ACCENT))
     return pieces
 
 
-def _right(view: View) -> list[Piece]:
+def right_pieces(view: View) -> list[Piece]:
+    """How it goes, from the right end: the input, rates and times."""
     state, status = view.state, view.status
     pieces: list[Piece] = []
     if status.source:
@@ -119,20 +114,17 @@ def _right(view: View) -> list[Piece]:
         pieces.append(("frozen", ACCENT))
     if status.visitors:
         pieces.append((f"{status.visitors} watching", SOFT))
-    if status.rate:  # a picture that stands still has none
-        # No finer than people read: words that come again are drawn from memory.
-        rate = f"{status.rate:.0f}" if status.rate >= 10 else f"{status.rate:.1f}"
-        pieces.append((f"{rate} a second", SOFT))
+    if status.rate_text:
+        pieces.append((f"{status.rate_text} fps", SOFT))
     if state.timing:
-        net, drawing = status.seconds * 1000, status.draw_seconds * 1000
-        pieces.append((f"net {net:.0f} ms, drawing {drawing:.1f} ms", SOFT))
+        pieces.append((f"net {status.net_ms} ms, drawing {status.draw_ms} ms", SOFT))
         pieces.append((view.scene.engine, FAINT))
     else:
-        pieces.append((f"{status.seconds * 1000:.0f} ms", SOFT))
+        pieces.append((f"{status.net_ms} ms", SOFT))
     return [*pieces, ("h for help", FAINT)]
 
 
 def _dots(view: View) -> list[Color]:
-    """A red one while a video is recorded, one in the accent while the screen waits."""
+    """A red dot while a video is recorded, an amber one while the screen waits for the net."""
     status = view.status
     return [TROUBLE] * status.recording + [ACCENT] * status.busy

@@ -1,9 +1,9 @@
-"""The selected unit's pictures: what it likes best, made and found."""
+"""The selected unit's pictures: optimized images, top images and statistics over a dataset."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepvis_caffe.dataset.statistics import UnitStatistics
@@ -11,16 +11,18 @@ from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, thumb, write_middle
-from deepvis_caffe.viewer.panes.pane import Hit, Pane
-from deepvis_caffe.viewer.panes.widgets import inside, letters, say, titled
+from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, short_label
-from deepvis_caffe.viewer.state.view import UnitPictures, View
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.units import UnitPictures
 
-LEAST_PART = 3.2  # the pane is at least so many times as high as this part of it
+LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
 
 
 def spread_height(statistics: UnitStatistics | None, room: Rect, size: int) -> int:
-    """Rows that the statistics take at the foot of a room; 0 where there are none, or no room."""
+    """Height of the statistics below the pictures; 0 if there are none, or no room for them."""
     if statistics is None:
         return 0
     height = _bars_height(size) + _line(size) * (3 if statistics.alike else 2) + size // 2
@@ -28,7 +30,7 @@ def spread_height(statistics: UnitStatistics | None, room: Rect, size: int) -> i
 
 
 def draw_spread(canvas: Picture, statistics: UnitStatistics, room: Rect, size: int) -> None:
-    """Draw a histogram of the images by their strongest activation, and some numbers."""
+    """Draw a histogram of the images by their highest activation, and some numbers."""
     line, small = _line(size), size - 1
     top = room.top + size // 2
     row = Rect(top, room.left, line, room.width)
@@ -41,7 +43,7 @@ def draw_spread(canvas: Picture, statistics: UnitStatistics, room: Rect, size: i
     most = max(counts, default=0)
     for place, count in enumerate(counts):
         left, right = (area.width * k // len(counts) for k in (place, place + 1))
-        # A single image is seen beside thousands.
+        # A single image stays visible beside thousands.
         high = max(1, math.floor(area.height * count / most)) if count else 0
         gap = int(right - left > 3)
         bar = Rect(area.bottom - high, area.left + left, high, max(1, right - left - gap))
@@ -56,7 +58,7 @@ def draw_spread(canvas: Picture, statistics: UnitStatistics, room: Rect, size: i
 
 
 def spread_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int) -> str:
-    """What a bar of the histogram says, empty beside them."""
+    """The tip of a bar of the histogram; empty beside the bars."""
     area, bars = _spread_area(room, size), statistics.bars
     if not bars.counts or not area.has(y, x):
         return ""
@@ -75,9 +77,9 @@ def spread_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int
 
 
 def _alike(statistics: UnitStatistics, width: int, size: int) -> str:
-    """The units that it goes with, as many as have room."""
+    """The closest units by correlation, as many as have room."""
     units = [f"{unit} ({value:+.2f})" for unit, value in statistics.alike]
-    lines = [f"goes with {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
+    lines = [f"correlated: {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
     return next((line for line in lines if text_width(line, size) <= width), lines[-1])
 
 
@@ -98,20 +100,15 @@ SHORT = {"top": "strongest images", "deconv": "their deconv"}  # where there is 
 
 
 class Section(NamedTuple):
-    """A part of the pane: optimised images, top images, or their deconv."""
+    """A part of the pane: optimized images, top images, or their deconv."""
 
     title: str
     name: str
     rect: Rect
 
 
-def reads(view: View) -> Hashable:
-    """The pictures, and whose they are."""
-    return view.scene, view.state.layer, view.state.unit, view.unit
-
-
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw what there is of the unit's pictures, or why there is none."""
+    """Draw the unit's pictures, or why there are none."""
     size, unit = letters(width), view.unit
     entry = view.scene.entries[view.state.layer]
     label = short_label(view.scene, entry, view.state.unit)
@@ -135,7 +132,7 @@ def draw(view: View, height: int, width: int) -> Picture:
             assert picture is not None
             paste(canvas, picture, _placed(picture.shape[0], picture.shape[1], area))
     if not sections:
-        say(canvas, room, unit.note or "no pictures of this unit yet", size)
+        write_note(canvas, room, unit.note or "no pictures of this unit yet", size)
     return canvas
 
 
@@ -157,11 +154,11 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     return None
 
 
-PANE = Pane("unit", reads, draw, hit)
+PANE = Pane("unit", draw, hit)
 
 
 def _top_hit(unit: UnitPictures, picture: Picture, place: Rect, y: int, x: int) -> Hit | None:
-    """One of the images of a montage; where there is a record, cells without an image are none."""
+    """The image at a pixel of a montage; by its record, if there is one, cells may be empty."""
     columns = unit.columns
     # Cells of a montage are square only where the unit sees a square.
     rows = columns if unit.found else max(1, round(columns * picture.shape[0] / picture.shape[1]))
@@ -186,14 +183,14 @@ def _rooms(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
 
 
 def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
-    """Share the room among what there is: stacked or side by side, whichever shows it larger."""
+    """Share the room among what there is, stacked or side by side, whichever is larger."""
     named: list[tuple[str, str]] = []
     if unit.optimized or unit.working is not None:
-        # Steps and their progress belong to the image in the making, not to those that are done.
+        # The note is about finished images; one in progress has its own title.
         step = (
-            f"sharpening {unit.progress:.0%}"
+            f"optimizing {unit.progress:.0%}"
             if unit.working is not None
-            else unit.note or "optimised"
+            else unit.note or "optimized"
         )
         named.append((step, "made"))
     if unit.top is not None:
@@ -225,12 +222,12 @@ def _area(section: Section, size: int) -> Rect:
 
 
 def _placed(height: int, width: int, area: Rect) -> Rect:
-    """Below its heading, at the left."""
+    """Right below its heading."""
     return fitted(height, width, area)._replace(top=area.top)
 
 
 def _draw_made(canvas: Picture, unit: UnitPictures, area: Rect) -> None:
-    """Optimised images in a square of squares, the one in the making behind them."""
+    """Draw optimized images in a square of cells, the one in progress last."""
     pictures: Sequence[Picture] = [*unit.optimized[:9]]
     if unit.working is not None:
         pictures = [*unit.optimized[:8], unit.working]

@@ -1,4 +1,4 @@
-"""What panes have in common: a titled panel, the size of its letters, rows of chips."""
+"""What panes share: titled panels, the size of letters, notes in empty places, rows of chips."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ RADIUS = 6
 
 
 def letters(width: int) -> int:
-    """Size of the letters, pixels, in a pane of a side column that is `width` pixels wide."""
+    """Size of letters, pixels, in a pane of a side column that is `width` pixels wide."""
     return max(11, min(26, round(8.5 + width / 52)))
 
 
 def wide_letters(width: int) -> int:
-    """Likewise, in the pane in the middle."""
+    """Size of letters in the pane in the middle."""
     return letters(round(width / 2.9))
 
 
 def title_height(size: int) -> int:
-    """Rows of a title whose letters are of a size."""
+    """Height of a title with letters of a size."""
     return round(size * 1.9)
 
 
 def inside(height: int, width: int, size: int) -> Rect:
-    """What is left of a pane for its content, below the title."""
+    """The rectangle for a pane's content, below the title."""
     top = title_height(size)
     return Rect(top, PAD, max(1, height - top - PAD), max(1, width - 2 * PAD))
 
@@ -72,7 +72,7 @@ def titled(
     Parameters
     ----------
     title, more, right
-        What it is, what to add in soft letters behind it, and at the right end.
+        The title, what follows it in softer letters, and what stands at the right end.
     """
     made = panel(height, width)
     line = Rect(0, PAD, title_height(size), max(1, width - 2 * PAD))
@@ -80,14 +80,14 @@ def titled(
     if more:
         rest = Rect(line.top, line.left + taken, line.height, max(1, line.width - taken))
         taken += write_middle(made, more, rest, size, SOFT, "left") + size
-    # What stands at the right is the first to go.
+    # Where room is short, what stands at the right is left out first.
     if right and text_width(right, size) <= line.width - taken:
         write_middle(made, right, line, size, FAINT, "right")
     return made, inside(height, width, size)
 
 
-def say(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
-    """Say in the middle of a rectangle, in lines as it has room for, why nothing is in it."""
+def write_note(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
+    """Write a note, wrapped, in the middle of a rectangle: why nothing is in it."""
     step = round(size * 1.5)
     lines = wrapped(line, size, rect.width)
     last = max(1, rect.height // step) - 1
@@ -102,19 +102,19 @@ GAP = 4
 
 
 class Chip(NamedTuple):
-    """One of a row: what it says, and what a click on it sets."""
+    """A button in a row: its text, which is also the value that a click sets."""
 
     name: str
     rect: Rect
 
 
 def chip_height(size: int) -> int:
-    """Rows of a chip."""
+    """Height of a chip."""
     return round(size * 1.55)
 
 
 def flow(names: Sequence[str], size: int, top: int, left: int, width: int) -> list[Chip]:
-    """Lay chips side by side in a width: in one row if narrower chips do, else in several."""
+    """Lay out chips in a row, narrower ones if need be; in several rows if that is not enough."""
     for padding in (size, round(size * 0.75), round(size * 0.5)):
         chips = _flow(names, size, top, left, width, padding)
         if chips[-1].rect.top == top:
@@ -137,7 +137,7 @@ def _flow(
 
 
 def draw_chip(canvas: Picture, chip: Chip, size: int, on: bool, accent: Color = ACCENT) -> None:
-    """Draw one, plain to see whether it is on."""
+    """Draw a chip, on or off."""
     fill(canvas, chip.rect, accent if on else RAISED, chip.rect.height // 4)
     ink = SOFT if not on else TEXT if accent == LINE else GROUND
     write_middle(canvas, chip.name, chip.rect, size, ink, bold=on)

@@ -1,13 +1,13 @@
-"""What panes say of units and values: short, and the same everywhere."""
+"""How panes write units and values: short, and the same everywhere."""
 
 from __future__ import annotations
 
 import math
 import re
 
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry, unit_label
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
-from deepvis_caffe.viewer.state.view import View
 
 
 def number(value: float) -> str:
@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def short_label(scene: Scene, entry: Entry, unit: int) -> str:
-    """The first name of a unit, empty where it has none."""
+    """The first label of a unit; empty if it has none."""
     label = unit_label(scene.labels, entry, unit) if 0 <= unit < entry.units else None
     return label.split(",")[0].strip() if label else ""
 
@@ -36,15 +36,15 @@ def unit_name(scene: Scene, ref: UnitRef) -> str:
 
 
 def pending(view: View, what: str) -> str:
-    """What to say in the place of something that is not there: why, or that it will come."""
-    if view.failure:  # what to do about it has no room here: the status line's tip says all
+    """The text in place of something that is not there: why, or that it is being computed."""
+    if view.failure:  # there is no room for the whole message: the tip of the status line has it
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
-    return f"computing {what} ..." if view.frame else "no picture yet"
+    return f"computing {what} ..." if view.has_frame else "no picture yet"
 
 
 def extent(entry: Entry) -> str:
-    """Units and the size of their maps: ``"64 maps of 55 x 55"``."""
+    """Number of units and size of their maps: ``"64 maps of 55 × 55"``."""
     if entry.is_vector:
         return f"{entry.units} unit" + ("s" if entry.units != 1 else "")
     height, width = entry.map_size

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, videos, images, and pictures that somebody else pushes in."""
+"""Where frames come from: cameras, videos, images, and pictures pushed in from outside."""

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
-PATIENCE = 5000  # ms that a stream has to open, and each picture of it to come
+PATIENCE = 5000  # ms that a stream may take to open, and each of its pictures to come
 
 
 def open_capture(what: int | str) -> Any | None:
     """Open a camera, file or stream; None where that fails."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV says its own piece otherwise
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # else OpenCV prints messages of its own
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
@@ -49,7 +49,7 @@ def _silence(logging: Any | None) -> Iterator[None]:
 
 
 def read_picture(capture: Any) -> Picture | None:
-    """The next frame, (H, W, 3) RGB uint8; None at the end, or where the device is gone."""
+    """The next frame, (H, W, 3) RGB uint8; None at the end, or if the device is gone."""
     there, frame = capture.read()
     if not there or frame is None or not frame.size:
         return None
@@ -58,21 +58,21 @@ def read_picture(capture: Any) -> Picture | None:
     if frame.ndim == 2:
         return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(frame, code)  # ten times as fast as a copy that runs backward
+    return cv2.cvtColor(frame, code)  # ten times as fast as a copy with reversed channels
 
 
-AGAIN = 1.0  # seconds between two tries of a source that does not open
+AGAIN = 1.0  # seconds between two attempts to open a source
 
 
 class Camera(Source):
-    """A live source behind OpenCV; a file on a server plays at its own rate, over and over.
+    """A camera or network stream; a file on a server plays at its own rate, in a loop.
 
     Parameters
     ----------
     device
         A camera's number, a device's path, or the URL of a stream.
     clock
-        Seconds that go by.
+        Returns the time in seconds.
     """
 
     live = True
@@ -80,14 +80,13 @@ class Camera(Source):
     def __init__(self, device: int | str, clock: Callable[[], float] = time.monotonic) -> None:
         self._device, self._clock = device, clock
         self.name = f"camera {device}" if isinstance(device, int) else _shown(device)
-        self._period = self._begun = self._due = (
-            0.0  # of a file on a server; a stream has its own pace
-        )
+        # Of a file on a server; a stream has its own pace.
+        self._period = self._begun = self._due = 0.0
         self._capture: Any = None
         self._seen = False
 
     def read(self, pause: Pause) -> Shot | None:
-        """The newest frame; where there is none, another try a second later."""
+        """The newest frame; if there is none, try again a second later."""
         if self._capture is None:
             self._capture = open_capture(self._device)
             if self._capture is None:
@@ -97,7 +96,7 @@ class Camera(Source):
                 return None
             import cv2
 
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no frames of a while ago
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no old frames
             if isinstance(self._device, str) and "://" in self._device:
                 self._begin(cv2)
         if self._period:
@@ -105,7 +104,7 @@ class Camera(Source):
             self._due = max(self._due, self._clock()) + self._period
         picture = read_picture(self._capture)
         if picture is None and self._period and self._due > self._begun + 2 * self._period:
-            self.close()  # its end, after which comes its start
+            self.close()  # the end of the file; it starts over
             return None
         if picture is None:
             state = "is gone" if self._seen else "opens, but gives no picture"
@@ -123,33 +122,33 @@ class Camera(Source):
         self._begun = self._due = self._clock()
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Close the camera."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
 
 
 def _shown(url: str) -> str:
-    """A URL as others may see it: without its password, and what may be one."""
+    """A URL as others may see it: without a password, or a query that may hold one."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
-LEAP = 5.0  # seconds that one step goes
-LATE = 0.5  # seconds behind its pace after which a video goes on from where it is
-USUAL_RATE = 25.0  # frames a second of a file that does not say
+LEAP = 5.0  # seconds that one step skips
+LATE = 0.5  # seconds; a video further behind goes on from where it is
+USUAL_RATE = 25.0  # frames a second, if the file does not say
 
 
 class Video(Source):
-    """Frames of a file in order, none before its time; frames that are late are left out.
+    """Frames of a file in order, none before its time; frames that are late are skipped.
 
     Parameters
     ----------
     path
         Of any format that OpenCV's FFmpeg reads.
     clock
-        Seconds that go by.
+        Returns the time in seconds.
     """
 
     live = True
@@ -163,7 +162,7 @@ class Video(Source):
         self._begun = 0.0  # when frame 0 would have been shown
 
     def read(self, pause: Pause) -> Shot | None:
-        """Wait until the next frame's time, and give it; after the last comes the first."""
+        """The next frame, once its time has come; after the last comes the first."""
         if self._capture is None and not self._open(pause):
             return None
         behind = self._clock() - self._begun - self._next / self._rate
@@ -189,7 +188,7 @@ class Video(Source):
         return Shot(picture, f"{self.name} {int(at // 60)}:{int(at % 60):02d}")
 
     def step(self, count: int) -> None:
-        """Leap by some seconds, around the ends."""
+        """Skip by `count` times `LEAP` seconds, around the ends."""
         if self._capture is None:
             return
         import cv2
@@ -199,7 +198,7 @@ class Video(Source):
         self._seek(to % total if total > 0 else max(to, 0))
 
     def close(self) -> None:
-        """Close the file; it goes on from its start."""
+        """Close the file; it will start from the beginning."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None

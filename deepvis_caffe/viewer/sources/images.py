@@ -1,4 +1,4 @@
-"""Images, one after the other: files, a folder of them, or the photographs that are at hand."""
+"""Still images: files, a folder of them, the sample photographs, or a unit's top image."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 
 class Images(Source):
-    """Still pictures; those that cannot be read are passed over, and said.
+    """Still images; those that cannot be read are skipped, with a message.
 
     Parameters
     ----------
     items
-        At least one: a name, and what gives its picture, (H, W, 3) RGB uint8.
+        At least one: a name, and a function that returns the picture, (H, W, 3) RGB uint8.
     name
-        Of them all.
+        Name of the whole source.
     """
 
     live = False
@@ -36,7 +36,7 @@ class Images(Source):
         self._bad: set[int] = set()
 
     def read(self, pause: Pause) -> Shot | None:
-        """The picture that is its turn, or the nearest after it that can be read."""
+        """The current picture, or the nearest one after it that can be read."""
         for _ in range(len(self._items)):
             name, load = self._items[self._at]
             try:
@@ -45,7 +45,7 @@ class Images(Source):
                 if self._at not in self._bad:
                     log.warning("%s", error)
                 self._bad.add(self._at)
-                self.trouble = f"passed over: {error}"
+                self.trouble = f"skipped: {error}"
                 self._at = (self._at + self._way) % len(self._items)
                 continue
             if len(self._bad) == 0:
@@ -55,7 +55,7 @@ class Images(Source):
         return None
 
     def step(self, count: int) -> None:
-        """The next picture, or the one before; around the ends."""
+        """Go to the next picture, or to the previous one; the list is a ring."""
         self.trouble = ""
         self._at = (self._at + count) % len(self._items)
         self._way = 1 if count >= 0 else -1
@@ -67,12 +67,12 @@ def image_files(paths: Sequence[Path], name: str) -> Images:
 
 
 def image_folder(folder: Path) -> Images:
-    """A source of all images below a folder, by name, numbers in it by value.
+    """A source of all images below a folder, sorted by name, with numbers by value.
 
     Raises
     ------
     ImageError
-        It holds none.
+        It holds no images.
     """
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
@@ -86,7 +86,7 @@ def samples() -> Images:
 
 
 def one_sample(name: str) -> Images:
-    """One of those photographs."""
+    """A source of one of those photographs."""
     return Images([(name, _sample(name))], name)
 
 
@@ -109,7 +109,7 @@ def top_source(images: Sequence[TopImage], index: int) -> Source:
     Parameters
     ----------
     images
-        What the montage's record says, see `deepvis_caffe.results.records`; empty where there
+        The images of the montage by its record, see `deepvis_caffe.results.records`; empty if there
         is no record.
 
     Raises
@@ -126,7 +126,7 @@ def top_source(images: Sequence[TopImage], index: int) -> Source:
     image = images[index]
     if image.file is None:
         raise ImageError(
-            f"{image.name} is no file of its own, or its record does not say which: pictures that "
+            f"{image.name} is not a file, or its record does not say which: pictures that "
             "`deepvis top-images` makes of image files can be opened"
         )
     if not image.file.is_file():

@@ -1,4 +1,4 @@
-"""Sources from how people write them: ``"0"``, ``"clip.mp4"``, ``"0,photos"`` -> [Source, ...]."""
+"""Sources from text: ``"0"``, ``"clip.mp4"``, ``"0,photos"`` -> [Source, ...]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLES = "samples"
 
 
 def parse_sources(text: str | None) -> list[Source]:
-    """The sources that a text names, separated by commas.
+    """Parse sources separated by commas.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def parse_sources(text: str | None) -> list[Source]:
     Raises
     ------
     ImageError
-        One is nothing of the kind, or a folder holds no images.
+        One is none of these, or a folder holds no images.
     """
     whole = (text or "0").strip()
     parts = [whole] if Path(whole).exists() else [part.strip() for part in whole.split(",")]

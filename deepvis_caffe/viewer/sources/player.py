@@ -1,4 +1,4 @@
-"""The thread that reads sources: it puts their newest frame somewhere, and nobody waits for it."""
+"""The thread that reads sources and hands on their newest frame; nobody waits for it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from deepvis_caffe.viewer.compute.threads import Background, Frame
 from deepvis_caffe.viewer.sources.source import Source
+from deepvis_caffe.viewer.state.request import Frame
+from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 
-CLOSING = 2.0  # seconds that a camera may take to let go of itself
+CLOSING = 2.0  # seconds that a camera may take to close
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class PlayerStatus:
     Attributes
     ----------
     name
-        Of the picture that was put last, or of the source before there was one.
+        Of the last picture, or of the source before there was one.
     message, trouble
-        What there is to say, and whether it is trouble.
+        A message, may be empty, and whether it is an error.
     stuck
         Whether every source was tried and none of them has a picture.
     """
@@ -38,13 +39,13 @@ class PlayerStatus:
 class Player:
     """Reads one of several sources on a thread of its own.
 
-    A live source gives frame after frame; a still one is read once, and again when it is stepped.
+    A live source gives frame after frame; one of still images is read once, and again at each step.
 
     Parameters
     ----------
     sources
-        At least one; the first is read until another is chosen. One that has not given a picture
-        yet and has none gives way to the next.
+        At least one; the first is read until another is chosen. A source that has never given a
+        picture and fails gives way to the next.
     put
         Called with each frame, on the player's thread.
     """
@@ -71,7 +72,7 @@ class Player:
     # -- commands; none of them waits ----------------------------------------------------------
 
     def step(self, count: int) -> None:
-        """Go so many pictures on in the source, backward where negative."""
+        """Go `count` pictures on in the source, backward if negative."""
         with self._news:
             self._failed.clear()
             self._steps += count
@@ -79,13 +80,13 @@ class Player:
             self._news.notify_all()
 
     def switch(self, count: int) -> None:
-        """Go so many sources on in the list, around its ends."""
+        """Go `count` sources on in the list, which is a ring."""
         with self._news:
             self._failed.clear()
             self._choose((self._at + count) % len(self._sources))
 
     def select(self, source: Source) -> None:
-        """Read this source from now on; one that is not in the list comes last in it."""
+        """Read this source from now on; it is added to the end of the list if it is not there."""
         with self._news:
             self._failed.clear()
             if source not in self._sources:
@@ -96,7 +97,7 @@ class Player:
             self._choose(index)
 
     def drop(self, source: Source) -> None:
-        """Take a source that was selected off the list; if it is read, read the one before it."""
+        """Take a source off the list; if it is being read, go back to the one before it."""
         with self._news:
             if source not in self._sources or len(self._sources) == 1:
                 return
@@ -111,7 +112,7 @@ class Player:
                 self._choose(self._before)
 
     def freeze(self, frozen: bool) -> None:
-        """Let the picture stand still, or go on; stepping works all the same."""
+        """Freeze the picture, or go on; stepping works either way."""
         with self._news:
             self._frozen = frozen
             self._news.notify_all()
@@ -122,10 +123,10 @@ class Player:
             return self._status
 
     def close(self, timeout: float = CLOSING) -> bool:
-        """End the thread and let go of every device; whether that was done in time."""
+        """End the thread and close every source; return whether that was done in time."""
         ended = self._thread.close(timeout)
         if not ended:
-            log.warning("%s does not let go; left behind", self._status.name)
+            log.warning("%s does not close; left behind", self._status.name)
         return ended
 
     # -- on the player's thread ----------------------------------------------------------------
@@ -162,13 +163,13 @@ class Player:
                 source.step(steps)
             shot = source.read(self._pause)
             trouble = source.trouble
-        except Exception as error:  # whatever a source does, the viewer lives on
+        except Exception as error:  # whatever a source does, the viewer goes on
             log.debug("a source had an error", exc_info=error)
             shot, trouble = None, f"{source.name}: {type(error).__name__}: {error}"
             self._pause(1.0)
         with self._news:
             if self._sources[self._at] is not source or self._thread.closing:
-                return  # another was chosen meanwhile
+                return  # another source was chosen meanwhile
             if shot is None and trouble and self._at not in self._gave:
                 self._give_way(trouble)
                 return
@@ -181,7 +182,7 @@ class Player:
         self._put(frame)
 
     def _give_way(self, trouble: str) -> None:
-        """Go on to the next source that was not tried yet, if there is one."""
+        """Go on to the next source that has not failed yet, if there is one."""
         self._status = PlayerStatus(self._sources[self._at].name, trouble, True)
         self._failed[self._at] = trouble.removesuffix("; trying again")
         count = len(self._sources)
@@ -193,7 +194,7 @@ class Player:
         self._status = replace(self._status, stuck=True)
 
     def _pause(self, seconds: float) -> None:
-        """Wait, but not once something else is asked for."""
+        """Wait, but return early at the next command."""
         with self._news:
             before = (self._at, self._steps)
             self._news.wait_for(

@@ -1,4 +1,4 @@
-"""What a source of pictures is: it gives the next one when it is asked."""
+"""What a source of pictures is: it returns the next one when it is asked."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
-from deepvis_caffe.viewer.compute.threads import Newest
+from deepvis_caffe.viewer.threads import Newest
 
 Pause = Callable[[float], None]
 
 
 class Shot(NamedTuple):
-    """A picture, (H, W, 3) RGB uint8, and what it is, for people."""
+    """A picture, (H, W, 3) RGB uint8, and its name to be shown."""
 
     picture: Picture
     name: str
 
 
 class Source(abc.ABC):
-    """Gives pictures, one at a time, to the one thread that asks.
+    """Gives pictures, one at a time, to a single thread.
 
     Attributes
     ----------
     name
-        What it is, for people.
+        The name to be shown.
     live
-        Whether its pictures change by themselves. One that is not is asked for a picture once, and
-        again after :meth:`step`.
+        Whether its pictures change by themselves. A source that is not live is asked for a picture
+        once, and again after :meth:`step`.
     trouble
-        What is wrong with it now, in words; empty where nothing is.
+        What is wrong with it now; empty if nothing is.
     """
 
     name: str
@@ -39,27 +39,27 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, pause: Pause) -> Shot | None:
-        """The next picture; None where there is none now, and `trouble` says why.
+        """The next picture; None if there is none now, and `trouble` says why.
 
         Parameters
         ----------
         pause
-            Waits so many seconds, or less where something else is asked for; to be used for all
-            waiting.
+            Waits for a number of seconds, or less if there is a command meanwhile. All waiting is
+            done with it.
         """
 
     def step(self, count: int) -> None:  # noqa: B027  # a camera has nowhere to go
-        """Go `count` pictures on, or so many leaps in a video; backward where negative."""
+        """Go `count` pictures on, or as many skips in a video; backward if negative."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
-        """Let go of devices; the next :meth:`read` takes them up again."""
+        """Release devices; the next :meth:`read` opens them again."""
 
 
-LOOK = 0.1  # seconds between two looks whether something else is asked for
+LOOK = 0.1  # seconds between two looks for a command
 
 
 class Pushed(Source):
-    """Gives what was pushed last, each picture once."""
+    """Gives the picture that was pushed last, each once."""
 
     live = True
 
@@ -68,10 +68,10 @@ class Pushed(Source):
         self._newest: Newest[Picture] = Newest()
 
     def push(self, picture: Picture) -> None:
-        """Let this be the next picture, (H, W, 3) RGB uint8; from any thread."""
+        """Make this the next picture, (H, W, 3) RGB uint8; from any thread."""
         self._newest.put(picture)
 
     def read(self, pause: Pause) -> Shot | None:
-        """The picture that was pushed last, if nobody had it yet."""
+        """The picture that was pushed last, if it was not read yet."""
         picture = self._newest.take(LOOK)
         return None if picture is None else Shot(picture, self.name)

@@ -1,15 +1,15 @@
-"""What can be done in the viewer: one table of actions, each with its keys and what it does.
+"""The viewer's actions: one table, each with its keys, its help and what it does.
 
-An action that only sets something is a function ``(state, scene) -> state``. One that does
-something in the world (the next image, a screenshot, the end) has none: the session performs it by
-its name. Keys are the Deep Visualization Toolbox's (DVT) wherever it has the action; where that is
-a capital there is another one, too, for some of OpenCV's windows give small letters only.
+An action that only changes settings is a function ``(state, scene) -> state``. One with an effect
+outside (the next image, a screenshot, quitting) has none: the session performs it by its name. Keys
+are those of the Deep Visualization Toolbox (DVT) wherever it has the action. Where that is a
+capital there is another key, too, since some of OpenCV's windows report small letters only.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -17,9 +17,9 @@ from typing import Any
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.viewer.state.state import (
-    BACK_VIEWS,
     BACKS,
     COLORMAPS,
+    DIFF_STYLES,
     GAMMAS,
     INDIVIDUALS,
     ZOOMS,
@@ -31,14 +31,14 @@ from deepvis_caffe.viewer.state.state import (
 
 
 def parse_keys(text: str) -> tuple[str, ...]:
-    """Read a list of keys with commas between them; ``*3`` behind one presses it three times.
+    """Parse keys separated by commas; ``*3`` behind one presses it three times.
 
     Raises
     ------
     UnknownNameError
         A key does nothing.
     SettingsError
-        A number of times that is none.
+        What stands behind a ``*`` is not a number.
     """
     keys: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -46,16 +46,19 @@ def parse_keys(text: str) -> tuple[str, ...]:
         if key not in BY_KEY:
             raise UnknownNameError("key", key, BY_KEY)
         if star and not re.fullmatch(r"\d{1,4}", times):
-            raise SettingsError(f"cannot press {item!r}: after * stands how often, as in right*3")
+            raise SettingsError(
+                f"cannot press {item!r}: after * goes the number of times, as in right*3"
+            )
         keys += [key] * (int(times) if star else 1)
     return tuple(keys)
 
 
 Change = Callable[[State, Scene], State]
+HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
 
-FAST = 5  # cells or layers at once, DVT's caffevis_fast_move_dist
+FAST = 5  # cells or layers of a fast move, DVT's caffevis_fast_move_dist
 
-# What `b` goes through; the mode and view that most people want to see of each.
+# What `b` steps through: backward modes, each with the style that most people want to see.
 COMMON: tuple[tuple[Back, str], ...] = (
     ("off", "raw"),
     ("gradient", "raw"),
@@ -72,13 +75,13 @@ class Action:
     Attributes
     ----------
     name
-        Unique, for tests and for panes that offer it to the mouse.
+        Unique; panes use it to offer the action to the mouse.
     keys
         Names of keys, see `deepvis_caffe.viewer.window.keys`.
     group, help
-        Where the list of keys has it, and what it says; actions of one text share a line.
+        Its group in the list of keys, and its text there; actions with the same text share a line.
     change
-        What it makes of the state; None where the session performs it.
+        The change of the state; None where the session performs the action.
     """
 
     name: str
@@ -92,19 +95,19 @@ class Action:
 
 
 def select_layer(state: State, scene: Scene, layer: int) -> State:
-    """Select a layer, the nearest there is, and keep the unit as far as it has one."""
+    """Select a layer, or the nearest one, and keep the unit's number as far as possible."""
     layer = max(0, min(layer, len(scene.entries) - 1))
     unit = max(0, min(state.unit, scene.entries[layer].units - 1))
     return replace(state, layer=layer, unit=unit, scroll=None)
 
 
 def select_unit(state: State, scene: Scene, unit: int) -> State:
-    """Select a unit of the layer, the nearest there is."""
+    """Select a unit of the layer, or the nearest one."""
     return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
 
 
 def walk(state: State, scene: Scene, steps: int) -> State:
-    """Select the unit so many rows further down in the correlation's matrix."""
+    """Select the unit `steps` rows further down in the correlation matrix."""
     units = scene.entries[state.layer].units
     order = state.order if len(state.order) == units else range(units)
     row = order.index(state.unit) + steps
@@ -112,7 +115,7 @@ def walk(state: State, scene: Scene, steps: int) -> State:
 
 
 def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
-    """Move the cursor: over layers one by one and, downward, into the grid; there by cells."""
+    """Move the cursor: along the layers, down into the grid, and there from cell to cell."""
     if state.cursor == "layers":
         if rows:
             return replace(state, cursor="units") if rows > 0 else state
@@ -142,7 +145,7 @@ def _end_layer(last: bool, state: State, scene: Scene) -> State:
 
 
 def _reset(state: State, scene: Scene) -> State:
-    """As after the start, but for what belongs to the window and its input."""
+    """The state at the start, except what belongs to the window and the input."""
     return replace(
         State(),
         aspect=state.aspect,
@@ -158,14 +161,14 @@ def _reset(state: State, scene: Scene) -> State:
 
 
 def _common_back(state: State, scene: Scene) -> State:
-    now = (state.back, "raw" if state.back == "off" else state.back_view)
+    now = (state.back, "raw" if state.back == "off" else state.diff_style)
     following = COMMON.index(now) + 1 if now in COMMON else 0
     back, view = COMMON[following % len(COMMON)]
-    return set_back(replace(state, back_view=view), back)
+    return set_back(replace(state, diff_style=view), back)
 
 
 def set_back(state: State, back: Back) -> State:
-    """Set the backward mode; without one the grid shows no diffs and nothing of it is enlarged."""
+    """Set the backward mode; ``"off"`` also takes diffs out of the grid and the zoom."""
     if back != "off":
         return replace(state, back=back)
     return replace(
@@ -177,9 +180,9 @@ def _next_back(state: State, scene: Scene) -> State:
     return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
 
 
-def _next_view(state: State, scene: Scene) -> State:
-    at = BACK_VIEWS.index(state.back_view)
-    return replace(state, back_view=BACK_VIEWS[(at + 1) % len(BACK_VIEWS)])
+def _next_style(state: State, scene: Scene) -> State:
+    at = DIFF_STYLES.index(state.diff_style)
+    return replace(state, diff_style=DIFF_STYLES[(at + 1) % len(DIFF_STYLES)])
 
 
 def _freeze_source(state: State, scene: Scene) -> State:
@@ -189,8 +192,8 @@ def _freeze_source(state: State, scene: Scene) -> State:
 def _show_back(state: State, scene: Scene) -> State:
     if state.correlation:  # back to whatever the grid showed before
         return replace(state, correlation=False)
-    if state.patterns:
-        return replace(state, patterns=False)
+    if state.optimized:
+        return replace(state, optimized=False)
     back = "gradient" if not state.show_back and state.back == "off" else state.back
     return replace(state, show_back=not state.show_back, back=back)
 
@@ -207,8 +210,8 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
     return replace(state, **{field: (getattr(state, field) + 1) % count})
 
 
-def _show_patterns(state: State, scene: Scene) -> State:
-    return replace(state, patterns=state.correlation or not state.patterns, correlation=False)
+def _show_optimized(state: State, scene: Scene) -> State:
+    return replace(state, optimized=state.correlation or not state.optimized, correlation=False)
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
@@ -231,7 +234,7 @@ def _next_resize(state: State, scene: Scene) -> State:
 
 
 def _next_help(state: State, scene: Scene) -> State:
-    """Open the help; go on to its next page, or close it."""
+    """Open the help, go to its next page, or close it."""
     if state.help and state.help_page + 1 < state.help_pages:
         return replace(state, help_page=state.help_page + 1)
     return replace(state, help=not state.help, help_page=0)
@@ -252,28 +255,32 @@ ACTIONS = (
     Action("next_layer", ("o", "O"), MOVING, "next layer", partial(_step_layer, 1)),
     Action("first_layer", ("home",), MOVING, "first, last layer", partial(_end_layer, False)),
     Action("last_layer", ("end",), MOVING, "first, last layer", partial(_end_layer, True)),
-    Action("reset", ("esc",), MOVING, "first layer and unit, all else as at the start", _reset),
-    Action("common_back", ("b",), BACKWARD, "next of the common modes and views", _common_back),
+    Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
+    Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
-    Action("back_view", ("m",), BACKWARD, f"next view: {', '.join(BACK_VIEWS)}", _next_view),
-    Action("freeze_source", ("d",), BACKWARD, "hold the unit that it starts from", _freeze_source),
+    Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
+    Action(
+        "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source
+    ),
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
-    Action("zoom", ("z",), GRID, "enlarge the unit, the backward result, nothing", _next_zoom),
-    Action("patterns", ("s",), GRID, "optimised images, or activations", _show_patterns),
-    Action("correlation", ("1",), GRID, "which units go together", _show_correlation),
-    Action("order", ("2",), GRID, "these by likeness, or by number", _next_order),
-    Action("gamma", ("t",), GRID, "lift dark values", partial(_cycle, "gamma", len(GAMMAS))),
+    Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
+    Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
+    Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
+    Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
+    Action(
+        "gamma", ("t",), GRID, "brighten dark values (gamma)", partial(_cycle, "gamma", len(GAMMAS))
+    ),
     Action(
         "individual",
         ("T", "y"),
         GRID,
-        "stretch each channel by itself",
+        "stretch each unit by its own range",
         partial(_cycle, "individual", len(INDIVIDUALS)),
     ),
-    Action("colormap", ("g",), GRID, "next colors", partial(_cycle, "colormap", len(COLORMAPS))),
-    Action("freeze", ("f",), INPUT, "stop the input, or let it go on", partial(_toggle, "frozen")),
-    Action("next_image", ("e", "pgdn"), INPUT, "next image; in a video onward"),
-    Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video back"),
+    Action("colormap", ("g",), GRID, "next colormap", partial(_cycle, "colormap", len(COLORMAPS))),
+    Action("freeze", ("f",), INPUT, "freeze the input, or go on", partial(_toggle, "frozen")),
+    Action("next_image", ("e", "pgdn"), INPUT, "next image; in a video, skip ahead"),
+    Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video, skip back"),
     Action("next_source", ("c",), INPUT, "next source: camera, files"),
     Action("previous_source", ("C", "v"), INPUT, "previous source"),
     Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
@@ -285,12 +292,12 @@ ACTIONS = (
         "synthesis",
         ("x",),
         WINDOW,
-        "make images of units that have none",
+        "optimize images of units without any",
         partial(_toggle, "synthesis"),
     ),
-    Action("timing", ("5",), WINDOW, "say where the time goes", partial(_toggle, "timing")),
-    Action("screenshot", ("p",), WINDOW, "save a picture of the window"),
-    Action("record", ("r",), WINDOW, "record a video, or stop"),
+    Action("timing", ("5",), WINDOW, "show where the time goes", partial(_toggle, "timing")),
+    Action("screenshot", ("p",), WINDOW, "save a screenshot"),
+    Action("record", ("r",), WINDOW, "start or stop recording a video"),
     Action("help", ("h", "?"), WINDOW, "this list", _next_help),
     Action("quit", ("q",), WINDOW, "quit"),
 )
@@ -301,7 +308,7 @@ def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
     for action in actions:
         for key in action.keys:
             if key in table:
-                raise ValueError(f"key {key!r} is {table[key].name!r} and {action.name!r}, too")
+                raise ValueError(f"key {key!r} is both {table[key].name!r} and {action.name!r}")
             table[key] = action
     return table
 
@@ -310,10 +317,11 @@ BY_KEY = _by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 
-def help_table() -> list[tuple[str, list[tuple[str, str]]]]:
+def help_table() -> list[HelpGroup]:
     """The list of keys: groups in order, each with its lines of (keys, what they do).
 
-    Actions of one text share a line; their second keys, such as j l i k for the arrows, another.
+    Actions with the same text share a line, and their second keys (j l i k beside the arrows) share
+    the next one.
     """
     groups: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     for action in ACTIONS:

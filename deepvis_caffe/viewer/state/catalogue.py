@@ -1,4 +1,4 @@
-"""What of a net can be looked at: ``net -> (Entry, ...)``, one a blob, in the net's order."""
+"""What can be looked at in a net: ``net -> (Entry, ...)``, its blobs in their order."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ NOT_SHOWN = ("Input", "DummyData", "Split")
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the list of layers. A blob that layers write in place is one entry.
+    """One item of the list of layers. A blob is one entry, however many layers write it in place.
 
     Attributes
     ----------
     name
-        The blob's.
+        Name of the blob.
     layer
-        The name that a backward pass from it or an ascent of it takes: that of the layer that
-        writes the blob first; or the blob's, where that layer has several tops.
+        The name from which a backward pass or an ascent starts: that of the layer that writes the
+        blob first; or the blob's, if that layer has several tops.
     type
-        That layer's.
+        Type of that layer.
     shape
-        Of the blob for one image, as the engine has it: (1, C, H, W), (1, C), ...
+        Shape of the blob for one image, as the engine has it: (1, C, H, W), (1, C), ...
     units
-        Its channels: the second axis, or all there is where there is only one axis.
+        Number of channels: the second axis, or the only one.
     map_size
         (height, width) in which one unit is shown; (1, 1) where it is a number.
     """
@@ -78,10 +78,10 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
 
 
 def layout_of(shape: Shape) -> tuple[int, tuple[int, int]]:
-    """How many units a blob of this shape has, and the (height, width) of one as it is shown.
+    """The number of units of a blob of this shape, and the (height, width) of one on the screen.
 
-    Axis 0 counts images and axis 1 units; of one axis, that is the units. Behind them come rows
-    and columns; an axis before those lays its slices side by side.
+    Axis 0 counts images and axis 1 units; a single axis counts units. Rows and columns follow; the
+    slices of any axis before those are laid side by side.
     """
     if len(shape) < 2:
         return math.prod(shape), (1, 1)
@@ -111,14 +111,14 @@ def as_values(maps: Floats, shape: Shape) -> Floats:
 
 
 def unit_label(labels: Labels, entry: Entry, unit: int) -> str | None:
-    """The name of a unit where labels are its layer's, else None."""
+    """The label of a unit, if the labels are for its layer; else None."""
     return label_of(labels, unit, entry.units)
 
 
 def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
     """The shape of every value for one image.
 
-    Where a layer is of a type whose shape only its own Caffe knows, the net runs once to know.
+    If only the engine knows the shape of some layer, the net runs once.
     """
     from deepvis_caffe.errors import ModelError
     from deepvis_caffe.model.shapes import infer

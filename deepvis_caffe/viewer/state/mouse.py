@@ -1,7 +1,7 @@
-"""What the mouse does: one table of its deeds, each with its help and what it makes of the state.
+"""What the mouse does: one table of actions, each with its help and its change of the state.
 
-``(state, scene, what it was done to) -> state``. A click is done to what lies under the mouse, a
-`Hit` of some kind; the wheel turns over a pane. What has no row here does nothing.
+A click acts on the `Hit` under the mouse, by its kind; the wheel acts on a pane. What is not in the
+table does nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deepvis_caffe.viewer.panes.help import Group
-from deepvis_caffe.viewer.panes.pane import Hit
-from deepvis_caffe.viewer.state.actions import BY_NAME, select_layer, select_unit, set_back, walk
+from deepvis_caffe.viewer.state.actions import (
+    BY_NAME,
+    HelpGroup,
+    select_layer,
+    select_unit,
+    set_back,
+    walk,
+)
 from deepvis_caffe.viewer.state.state import BACKS, Scene, State, grid_shape
 
 MouseKind = Literal["move", "click", "wheel", "leave"]
@@ -20,9 +25,39 @@ MouseKind = Literal["move", "click", "wheel", "leave"]
 TITLE = "Mouse"
 
 
+HitKind = Literal[
+    "layer", "unit", "pair", "zoomed", "class", "back", "style", "top", "command", "nothing"
+]
+
+
 @dataclass(frozen=True)
-class Deed:
-    """One thing that the mouse does.
+class Hit:
+    """What lies at a pixel of a pane.
+
+    Attributes
+    ----------
+    kind
+        ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
+        layer named `value`; ``"pair"`` is the units `index` and `value` of the layer; ``"zoomed"``
+        is what fills the grid's place; ``"back"`` and ``"style"`` set the backward pass's mode and
+        view to `value`; ``"command"`` is the action named `value`; ``"top"`` is the top image
+        numbered `index`; ``"nothing"`` can only be pointed at.
+        What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
+    index, value
+        See `kind`.
+    tip
+        The text of the tip beside the mouse: unit, label and activation; may be empty.
+    """
+
+    kind: HitKind
+    index: int = 0
+    value: str = ""
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class MouseAction:
+    """One action of the mouse.
 
     Attributes
     ----------
@@ -31,7 +66,7 @@ class Deed:
     on
         A click's kind of `Hit`, the wheel's pane.
     help
-        What the help says it is done to, and what it does.
+        Its text in the help: what it acts on, and what it does.
     change
         ``(state, scene, hit) -> state`` of a click, ``(state, scene, steps, first row) -> state``
         of the wheel; None for pointing.
@@ -44,7 +79,7 @@ class Deed:
 
 
 def click(state: State, scene: Scene, hit: Hit | None) -> State:
-    """Do what a click does to what was hit."""
+    """Perform a click on what was hit."""
     return _do("click", hit.kind, state, scene, hit) if hit is not None else state
 
 
@@ -54,20 +89,20 @@ def wheel(state: State, scene: Scene, pane: str, steps: int, first_row: int = 0)
     Parameters
     ----------
     first_row
-        Which row is on top in the list of layers now.
+        The row that is on top in the list of layers now.
     """
     return _do("wheel", pane, state, scene, steps, first_row)
 
 
-def mouse_help() -> Group:
-    """What the help says of the mouse: its title, and lines of (gesture, what it does)."""
+def mouse_help() -> HelpGroup:
+    """The help on the mouse: its title, and lines of (gesture, what it does)."""
     words = {"click": "click", "wheel": "wheel", "move": "point"}
-    return TITLE, [(words[deed.kind], deed.help) for deed in DEEDS]
+    return TITLE, [(words[action.kind], action.help) for action in MOUSE_ACTIONS]
 
 
 def _do(kind: MouseKind, on: str, state: State, scene: Scene, *what: Any) -> State:
-    deed = _BY_PLACE.get((kind, on))
-    return deed.change(state, scene, *what) if deed is not None and deed.change else state
+    action = _BY_TARGET.get((kind, on))
+    return action.change(state, scene, *what) if action is not None and action.change else state
 
 
 def _click_layer(state: State, scene: Scene, hit: Hit) -> State:
@@ -85,7 +120,7 @@ def _click_zoomed(state: State, scene: Scene, hit: Hit) -> State:
 
 
 def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
-    """Its row, and in the row that is selected already its column."""
+    """Select its row; in the row that is selected already, its column."""
     unit = hit.index if hit.index != state.unit else int(hit.value)
     return replace(select_unit(state, scene, unit), cursor="units")
 
@@ -100,9 +135,9 @@ def _click_back(state: State, scene: Scene, hit: Hit) -> State:
     return set_back(state, next(back for back in BACKS if back == hit.value))
 
 
-def _click_view(state: State, scene: Scene, hit: Hit) -> State:
+def _click_style(state: State, scene: Scene, hit: Hit) -> State:
     back = "gradient" if state.back == "off" else state.back
-    return replace(state, back_view=hit.value, back=back)
+    return replace(state, diff_style=hit.value, back=back)
 
 
 def _click_top(state: State, scene: Scene, hit: Hit) -> State:
@@ -126,19 +161,19 @@ def _turn_grid(state: State, scene: Scene, steps: int, first_row: int) -> State:
     return replace(select_unit(state, scene, state.unit + steps * columns), cursor="units")
 
 
-DEEDS = (
-    Deed("click", "layer", "a layer: select it", _click_layer),
-    Deed("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
-    Deed("click", "zoomed", "what is enlarged: all units again", _click_zoomed),
-    Deed("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
-    Deed("click", "class", "a class: select its unit", _click_class),
-    Deed("click", "back", "a backward mode: set it", _click_back),
-    Deed("click", "view", "a backward view: set it", _click_view),
-    Deed("click", "top", "a top image: make it the input", _click_top),
-    Deed("click", "command", "h for help: this list; again: close it", _click_command),
-    Deed("wheel", "layers", "over the layers: scroll them", _turn_layers),
-    Deed("wheel", "grid", "over the units: next row, previous row", _turn_grid),
-    Deed("move", "", "at anything: what it is, and its value"),
+MOUSE_ACTIONS = (
+    MouseAction("click", "layer", "a layer: select it", _click_layer),
+    MouseAction("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
+    MouseAction("click", "zoomed", "an enlarged unit: back to all units", _click_zoomed),
+    MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
+    MouseAction("click", "class", "a class: select its unit", _click_class),
+    MouseAction("click", "back", "a backward mode: set it", _click_back),
+    MouseAction("click", "style", "a backward style: set it", _click_style),
+    MouseAction("click", "top", "a top image: make it the input", _click_top),
+    MouseAction("click", "command", "h for help: open or close this list", _click_command),
+    MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
+    MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),
+    MouseAction("move", "", "at anything: show its name and value"),
 )
 
-_BY_PLACE = {(deed.kind, deed.on): deed for deed in DEEDS}
+_BY_TARGET = {(action.kind, action.on): action for action in MOUSE_ACTIONS}

@@ -1,7 +1,7 @@
-"""What the viewer is set to: plain, frozen, without a window or a net.
+"""What the viewer is set to: frozen values, without a window or a net.
 
-Actions make one state of another (`deepvis_caffe.viewer.state.actions`); panes draw it; the worker
-computes what it asks for.
+Actions turn one state into another (`deepvis_caffe.viewer.state.actions`), panes draw it, and the
+threads are asked for what it shows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Back = Literal["off", "gradient", "deconv", "guided"]
 Zoom = Literal["off", "unit", "back"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
-BACK_VIEWS = ("raw", "gray", "norm", "blur", "positive", "heat")
+DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "heat")
 ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
-# Steps of the two boosts, the Deep Visualization Toolbox's: an exponent, and how far each channel's
-# own range replaces the layer's.
+# Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
+# channel replaces that of the layer.
 GAMMAS = (1.0, 0.7, 0.5, 0.3)
 INDIVIDUALS = (0.0, 0.5, 0.8, 1.0)
 PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
@@ -39,21 +39,22 @@ class State:
     layer, unit
         The selection: an index into the catalogue, and a unit of that layer.
     cursor
-        Where the arrow keys move: in the list of layers, or in the grid of units.
-    back, back_view
-        Mode of the backward pass, and how its result at the input is shown.
+        What the arrow keys move in: the list of layers, or the grid of units.
+    back, diff_style
+        Mode of the backward pass, and the style in which its result at the input is shown.
     source
         The unit that the backward pass starts from, where it is frozen; None follows the selection.
     show_back
         Whether the grid shows diffs instead of activations.
-    patterns
-        Whether the grid shows each unit's optimised image instead.
+    optimized
+        Whether the grid shows each unit's optimized image instead.
     correlation
-        Whether it shows how the layer's units go together, whatever else it is set to.
+        Whether it shows the correlation of the layer's units, whatever else it is set to.
     by_number
-        Whether the units in that stand in the order of their numbers, and not of their likeness.
+        Whether the units there are in order of their numbers, not of their similarity.
     order
-        That order of the selected layer, in which the arrows walk there; empty is by number.
+        The order by similarity of the selected layer, which the arrow keys follow; empty is by
+        number.
     zoom
         What fills the grid's pane instead of the grid: the selected unit, or the backward result.
     gamma, individual, colormap
@@ -61,31 +62,31 @@ class State:
     labels, unit_images
         Whether class probabilities and the selected unit's images are shown.
     synthesis
-        Whether a unit without optimised images gets some while there is nothing else to do.
+        Whether a unit without optimized images gets some while the viewer is idle.
     frozen
-        Whether the input stands still.
+        Whether the input is frozen.
     resize
-        How a picture comes to the input's size: ``"crop"`` or ``"stretch"``.
+        How a picture is brought to the input's size: ``"crop"`` or ``"stretch"``.
     help, help_page
         Whether the list of keys lies over everything, and which page of it.
     help_pages
         How many pages that has in the window.
     timing
-        Whether the status line says where the time goes.
+        Whether the status line shows where the time goes.
     aspect
-        Width by height of the room that the grid has; it decides the grid's columns.
+        Width divided by height of the room for the grid; it decides the grid's columns.
     scroll
-        How many rows the list of layers is moved down by hand; None keeps the selection in view.
+        How many rows the list of layers is scrolled; None keeps the selection in view.
     """
 
     layer: int = 0
     unit: int = 0
     cursor: Cursor = "layers"
     back: Back = "off"
-    back_view: str = "raw"
+    diff_style: str = "raw"
     source: UnitRef | None = None
     show_back: bool = False
-    patterns: bool = False
+    optimized: bool = False
     correlation: bool = False
     by_number: bool = False
     order: tuple[int, ...] = ()
@@ -107,8 +108,13 @@ class State:
 
     @property
     def shows_correlation(self) -> bool:
-        """Whether the grid's pane shows it now, and nothing lies over it."""
+        """Whether the grid's pane shows the correlation now, and nothing enlarged."""
         return self.correlation and self.zoom == "off"
+
+    @property
+    def shows_heat(self) -> bool:
+        """Whether the style of the diff is the one that lies over the input, as a heat map."""
+        return self.diff_style == "heat"
 
     @property
     def back_source(self) -> UnitRef:
@@ -118,18 +124,18 @@ class State:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at: fixed while the viewer runs.
+    """The net that is looked at: fixed while the viewer runs.
 
     Attributes
     ----------
     entries
         The catalogue, at least one.
     labels
-        Names of classes, in the net's order; may be empty.
+        Class labels, in the net's order; may be empty.
     model
         The net's name, for the window's title.
     engine
-        Who computes, and where: ``"torch, cpu"``.
+        Engine and device: ``"torch, cpu"``.
     input_size
         (height, width) of the net's image input.
     """
@@ -142,10 +148,10 @@ class Scene:
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
-    """(rows, columns) of a layer's grid in a room `aspect` times as wide as it is high.
+    """(rows, columns) of a layer's grid in a room `aspect` times as wide as high.
 
-    Chosen so that the cells, which keep the shape of the layer's maps, come out largest. Of a
-    layer with more than `PAGE_UNITS` units it is the shape of a page.
+    They make the cells, which have the shape of the layer's maps, as large as possible. For a layer
+    with more than `PAGE_UNITS` units this is the shape of a page.
     """
     height, width = (max(size, 1) for size in entry.map_size)
     if entry.is_vector or min(height, width) * 8 < max(height, width):
@@ -154,7 +160,7 @@ def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
     ideal = math.sqrt(count * aspect * height / width)
 
     def size(columns: int) -> tuple[float, int, int]:
-        """How large a grid of such cells is, then how many cells it has, then how narrow it is."""
+        """Sorts grids: the smallest at this size of cells, the fewest cells, the most columns."""
         rows = math.ceil(count / columns)
         return max(rows * height, columns * width / aspect), rows * columns, -columns
 

@@ -1,4 +1,4 @@
-"""Whether a window can be opened here. OpenCV's own answer, on Linux, is to end the process."""
+"""Check that a window can be opened. OpenCV itself, on Linux, would abort the process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _check_platform(plugins: Path) -> None:
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server lets us in; asked through the library that the window will use."""
+    """Whether an X server accepts us; asked through the library that the window will use."""
     try:
         xcb = ctypes.CDLL(ctypes.util.find_library("xcb") or "libxcb.so.1")
     except OSError:

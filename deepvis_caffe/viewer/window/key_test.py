@@ -1,4 +1,4 @@
-"""A window that says what this machine sends for each key."""
+"""A window that shows which code this machine sends for each key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAIT = 30  # ms between two looks
 
 
 def run_key_test(say: Callable[[str], None]) -> None:
-    """Say code, name and action of each key that is pressed, until q, Esc or the window's end.
+    """Report code, name and action of each key that is pressed, until q, Esc or the window closes.
 
     Raises
     ------

@@ -7,11 +7,9 @@ The codes are not OpenCV's but those of whatever draws its windows:
 - Windows gives ASCII, and for other keys their virtual key code times 65536 (``WinUser.h``).
 - macOS gives ASCII, and for other keys AppKit's function keys, 0xf700 and above (``NSEvent.h``).
 
-Qt gives small letters whatever Shift does, as was tried with opencv-python 5.0 on X11;
-`deepvis_caffe.viewer.window.keys` mends that where it can. So no action may need a capital.
-
-OpenCV's Qt windows tell of "a", whatever Shift does: `keyPressEvent` in window_QT.cpp turns Qt's
-key, which has no case, into ASCII. So the X server is asked how Shift is.
+OpenCV's Qt windows report "a" with Shift and without (seen with opencv-python 5.0 on X11):
+`keyPressEvent` in window_QT.cpp turns Qt's key, which has no case, into ASCII. So `Shift` asks the
+X server for the state of the key; and since that may fail, no action is on a capital alone.
 """
 
 from __future__ import annotations
@@ -116,7 +114,7 @@ SHIFT, LOCK = 1 << 0, 1 << 1  # of X11's key masks (X11/X.h)
 
 
 class Shift:
-    """Gives letters their case; where they have it already, as they are.
+    """Restores the case of letters, where OpenCV has lost it.
 
     Opened beside a window and used by its thread.
     """
@@ -136,12 +134,12 @@ class Shift:
         if self._display is None or key is None or len(key) > 1 or not key.isalpha():
             return key
         mask = self._mask()
-        # Who types fast has let go of Shift by now; but then it came as a key just before.
+        # A fast typist has released Shift by now; but then it came as a key just before.
         capital = (pressed or bool(mask & SHIFT)) != bool(mask & LOCK)
         return key.upper() if capital else key.lower()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._display is not None:
             self._x11.XCloseDisplay(self._display)
             self._display = None

@@ -1,4 +1,4 @@
-"""The session in a window of OpenCV's: the only file that knows ``cv2.imshow``."""
+"""The viewer in an OpenCV window: the only file that calls ``cv2.imshow``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ BETWEEN = 0.004  # seconds of drawing between two looks for keys
 
 
 class Inbox:
-    """Keys and mouse in their order, from OpenCV's event loop until a session takes them.
+    """Queues keys and mouse events of OpenCV's event loop until the session takes them.
 
-    OpenCV keeps one key between two looks, and drawing everything takes longer than typists do
-    between two keys: so there is a look between panes too. What comes then ends the drawing, which
-    is out of date by that; but not two drawings in a row, or who holds a key would see nothing.
+    OpenCV keeps a single key between two polls, and drawing everything takes longer than the time
+    between two keys of a fast typist. So the loop is polled between panes, too. A key ends the
+    drawing, which is out of date by then; but never two drawings in a row, or nothing would be
+    shown while a key is held.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class Inbox:
         self._looked, self._interrupted = 0.0, False
 
     def look(self, wait: int) -> None:
-        """Give the event loop so many ms, or until there is a key; then all that were typed."""
+        """Run the event loop for `wait` ms or until a key comes; queue all keys that were typed."""
         code = self._cv2.waitKeyEx(wait)
         while code != -1:
             key = self._shift.apply(code, key_name(code))
@@ -52,7 +53,7 @@ class Inbox:
         self._looked = time.monotonic()
 
     def interrupts(self) -> bool:
-        """Look, if the last time was long ago; whether the picture that is drawn is out of date."""
+        """Poll, if the last time was long ago; return whether the drawing is out of date."""
         if time.monotonic() - self._looked > BETWEEN:
             self.look(1)
         if not self.urgent or self._interrupted:
@@ -61,18 +62,18 @@ class Inbox:
         return True
 
     def shown(self) -> None:
-        """Say that a drawing came to its end."""
+        """Note that a drawing was finished and shown."""
         self._interrupted = False
 
     def deliver(self, session: Session) -> None:
-        """Let the session have everything that came."""
+        """Pass everything that is queued to the session."""
         events, self._events, self.urgent = self._events, [], False
         for event in events:
             if session.running:
                 event(session)
 
     def on_mouse(self, event: int, x: int, y: int, flags: int, _: Any) -> None:
-        """Take what OpenCV tells: pixels of the picture, however the window stretches it."""
+        """OpenCV's callback; x and y are pixels of the picture, however the window stretches it."""
         kind: MouseKind
         steps = 0
         if event == self._cv2.EVENT_MOUSEMOVE:
@@ -88,16 +89,16 @@ class Inbox:
         self.urgent |= kind != "move"
 
     def close(self) -> None:
-        """End what was opened."""
+        """Close the connection to the X server, if any."""
         self._shift.close()
 
 
-WAIT = 8  # ms that OpenCV's event loop gets between two looks for something new
+WAIT = 8  # ms that OpenCV's event loop runs between two drawings
 SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
 
 
 def run_window(session: Session) -> None:
-    """Show a session in a window until somebody quits, closes the window or presses Ctrl-C.
+    """Show a session in a window until the user quits, closes the window or presses Ctrl-C.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def run_window(session: Session) -> None:
 
 
 class _Size:
-    """The window's size, followed once it holds still; where its pixels are in the picture."""
+    """Follows the window's size, once that has settled."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -260,6 +260,7 @@ def test_weights_that_are_read_only(tmp_path: Path) -> None:
     np.testing.assert_allclose(net.forward(x, ["conv1"])["conv1"], hidden, atol=1e-6)
 
 
+@pytest.mark.process
 def test_without_torch_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['torch'] = None; import deepvis_caffe.engines.torch"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -314,6 +315,7 @@ def test_full_precision_holds_until_the_last_thread_is_out(tf32: list[Any]) -> N
     assert allowed(tf32) == [True, True]
 
 
+@pytest.mark.process
 def test_what_the_library_sets_for_the_process(tmp_path: Path) -> None:
     """Nothing: threads, precision, gradients and signals are as the host has them."""
     code = (

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from helpers.browser_page import BrowserPage
 from helpers.screen import artefacts
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.cli.view import open_session
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.viewer.session import Session
 
-LONG = 240.0
 STATUS = 40  # rows at the bottom that say how long things took
+WEBCAM = "document.getElementById('webcam').getAttribute('aria-pressed')"
 CANVAS = "document.getElementById('screen')"
 
 
@@ -50,7 +50,7 @@ def twin(squeezenet_settings: Settings) -> Iterator[Session]:
     session = open_session(squeezenet_settings, "chelsea,coffee", synthesis=False)
     session.start()
     yield session
-    assert session.close()
+    assert session.close(LONG)
 
 
 def on_canvas(page: BrowserPage) -> np.ndarray:
@@ -60,19 +60,24 @@ def on_canvas(page: BrowserPage) -> np.ndarray:
     return cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
 
 
-def same(page: BrowserPage, twin: Session) -> None:
-    """Wait until the page shows what its twin draws."""
+def same(page: BrowserPage, twin: Session, before: np.ndarray | None = None) -> None:
+    """Wait until the page shows what its twin draws in the end; with `before`, no longer that."""
 
     def alike() -> bool:
         twin.resize(*page.run(f"[{CANVAS}.width, {CANVAS}.height]"))
-        picture = twin.draw()[1].astype(int)
-        seen = on_canvas(page)
-        if not twin.settled or seen.shape != picture.shape:
+        twin.draw()
+        if not twin.settled or twin.reading:
+            return False
+        drawn = twin.draw()[1]
+        if before is not None and np.array_equal(drawn[:-STATUS], before[:-STATUS]):
+            return False
+        picture, seen = drawn.astype(int), on_canvas(page)
+        if seen.shape != picture.shape:
             return False
         lost = np.abs(seen - picture)[:-STATUS]
         return lost.mean() < 2 and np.percentile(lost, 99) < 30
 
-    eventually(alike, LONG)
+    eventually(alike)
 
 
 def test_a_full_session(driver: Any, command: subprocess.Popen[str], twin: Session) -> None:
@@ -87,9 +92,10 @@ def test_a_full_session(driver: Any, command: subprocess.Popen[str], twin: Sessi
     def press(*keys: str) -> None:
         ours = {"ARROW_RIGHT": "right", "ARROW_DOWN": "down", "ESCAPE": "esc"}
         for key in keys:
+            before = twin.draw()[1]
             page.press(key)
             twin.press(ours.get(key, key))
-            same(page, twin)
+            same(page, twin, before)
 
     def keep(name: str) -> None:
         driver.save_screenshot(str(folder / f"browser_{name}.png"))
@@ -99,20 +105,22 @@ def test_a_full_session(driver: Any, command: subprocess.Popen[str], twin: Sessi
     press("o", "o", "ARROW_DOWN", "ARROW_RIGHT", "b", "T", "g")
     assert (twin.state.layer, twin.state.unit, twin.state.individual) == (2, 1, 1)
     keep("2_unit")
-    press("z", "z", "s", "s", "h")
+    press("z", "z", "z", "s", "s", "h")
     keep("3_help")
     press("h", "c")
     keep("4_coffee")
     before = on_canvas(page)
-    page.driver.find_element("css selector", "#webcam").click()  # Chromium's own moving picture
+    page.click("#webcam")  # Chromium's own moving picture
+    page.until("true", WEBCAM)
 
     def moves() -> bool:
         one, two = on_canvas(page), on_canvas(page)
         return bool(np.abs(one - before).mean() > 3) and bool(np.any(one != two))
 
-    eventually(moves, LONG)
+    eventually(moves)
     keep("5_webcam")
-    page.driver.find_element("css selector", "#webcam").click()
+    page.click("#webcam")
+    page.until("false", WEBCAM)
     same(page, twin)
     page.press("q")
     _, said = command.communicate(timeout=LONG)

@@ -13,9 +13,8 @@ from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer.compute.forward import Compute
-from deepvis_caffe.viewer.compute.request import Request, Result, request_of
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.catalogue import as_maps, catalogue
+from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 
 CONV, FC, PROB = 0, 1, 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,20 @@ import pytest
 from helpers import small_model
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu
 from helpers.jobs import make_layer
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute import synthesis as synthesis_module
-from deepvis_caffe.viewer.compute.synthesis import NOT_FINITE, SILENT, WAITING, Making, Synthesis
+from deepvis_caffe.viewer.compute.synthesis import (
+    NOT_FINITE,
+    SILENT,
+    WAITING,
+    Synthesis,
+    SynthesisParams,
+)
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry, catalogue
 
@@ -59,12 +65,12 @@ class Viewer:
     ) -> None:
         self.net, self.store = net, ResultStore(folder)
         self.library = Library(folder)
-        making = Making(params, seeds, small_model.LABELS)
-        self.synthesis = Synthesis(net, self.library, making)
+        how = SynthesisParams(params, seeds, small_model.LABELS)
+        self.synthesis = Synthesis(net, self.library, how)
 
     def run(self, name: str, unit: int, between: Callable[[], bool] = never) -> int:
         """Work until there is nothing to do; how often there was."""
-        self.synthesis.want(entry_of(self.net, name), unit)
+        self.synthesis.request(entry_of(self.net, name), unit)
         calls = 0
         while self.synthesis(between):
             calls += 1
@@ -163,7 +169,7 @@ def test_an_image_is_shown_as_it_sharpens(
 ) -> None:
     monkeypatch.setattr(synthesis_module, "SHOW_EVERY", 0.0)
     viewer = Viewer(torch_net, tmp_path / "out", seeds=1)
-    viewer.synthesis.want(entry_of(torch_net, "fc"), 0)
+    viewer.synthesis.request(entry_of(torch_net, "fc"), 0)
     assert viewer.shown("fc", 0).note == WAITING
     seen: list[tuple[Any, float, str]] = []
 
@@ -190,10 +196,10 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
     def moves_on() -> bool:
         steps.append(0)
         if len(steps) == 2:
-            viewer.synthesis.want(fc, 3)
+            viewer.synthesis.request(fc, 3)
         return False
 
-    viewer.synthesis.want(fc, 0)
+    viewer.synthesis.request(fc, 0)
     assert viewer.synthesis(moves_on)  # looks
     assert viewer.synthesis(moves_on)
     assert len(steps) == 2
@@ -202,7 +208,7 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
     while viewer.synthesis(never):
         pass
     assert viewer.store.runs("fc") == {3: [0, 1]}
-    viewer.synthesis.want(None)
+    viewer.synthesis.request(None)
     assert not viewer.synthesis(never)
     viewer.run("fc", 0)  # whoever comes back gets it
     assert viewer.store.runs("fc") == {0: [0, 1], 3: [0, 1]}
@@ -210,7 +216,7 @@ def test_it_stops_as_soon_as_another_unit_is_wanted(torch_net: Net, tmp_path: Pa
 
 def test_it_stops_where_the_worker_says_so(torch_net: Net, tmp_path: Path) -> None:
     viewer = Viewer(torch_net, tmp_path / "out")
-    viewer.synthesis.want(entry_of(torch_net, "fc"), 0)
+    viewer.synthesis.request(entry_of(torch_net, "fc"), 0)
     assert viewer.synthesis(lambda: True)
     assert viewer.synthesis(lambda: True)
     assert files(tmp_path / "out") == {}
@@ -252,7 +258,7 @@ def test_what_others_made_is_left_alone(torch_net: Net, tmp_path: Path, whose: s
     before = files(tmp_path / "out")
     fc = entry_of(torch_net, "fc")
     named = Entry("alias", fc.layer, fc.type, fc.shape, fc.units, fc.map_size)
-    viewer.synthesis.want(named, 1)
+    viewer.synthesis.request(named, 1)
     assert viewer.synthesis(never)
     assert not viewer.synthesis(never)
     assert files(tmp_path / "out") == before
@@ -406,13 +412,16 @@ def test_the_library_shows_from_disk_what_was_made(torch_net: Net, tmp_path: Pat
     viewer.run("conv/1", 2)
     fresh = Library(tmp_path / "out")
     fresh.start()
-    entry, until = entry_of(torch_net, "conv/1"), time.monotonic() + 20
-    while len(fresh.unit(entry, 2).optimized) < 2 or 2 not in fresh.patterns(entry)[1]:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    entry = entry_of(torch_net, "conv/1")
+
+    def read() -> bool:
+        fresh.request(entry, [2], optimized=True)
+        return len(fresh.unit(entry, 2).optimized) == 2 and 2 in fresh.optimized(entry)
+
+    eventually(read)
     for mine, theirs in zip(
         viewer.shown("conv/1", 2).optimized, fresh.unit(entry, 2).optimized, strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
-    assert viewer.library.close()
-    assert fresh.close()
+    assert viewer.library.close(LONG)
+    assert fresh.close(LONG)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from helpers.waiting import LONG
 
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.viewer.compute.request import Request, Result
-from deepvis_caffe.viewer.compute.threads import Frame, Newest
 from deepvis_caffe.viewer.compute.worker import Worker
-
-LONG = 20.0  # seconds after which a test has hung
+from deepvis_caffe.viewer.state.request import Frame, Request, Result
+from deepvis_caffe.viewer.threads import Newest
 
 
 def frame(number: int) -> Frame:
@@ -58,12 +57,12 @@ def start() -> Iterator[Callable[..., Worker]]:
 def test_of_frames_that_came_meanwhile_only_the_newest_is_computed(start: Callable) -> None:
     gate, results = Gate(), Newest[Result]()
     worker = start(gate, results)
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(1))
     assert gate.begun.acquire(timeout=LONG)
     for number in (2, 3, 4):
         worker.show(frame(number))  # returns at once, though frame 1 is still being computed
-    worker.ask(Request(5))
+    worker.request(Request(5))
     assert worker.busy
     gate.go.release(2)
     assert gate.begun.acquire(timeout=LONG)
@@ -83,11 +82,11 @@ def test_one_frame_and_request_are_computed_once(start: Callable) -> None:
         lambda f, r: seen.append((f.number, r)) or answer(f, r), Newest(), changed.release
     )
     worker.show(frame(1))
-    worker.ask(Request(0))
+    worker.request(Request(0))
     assert changed.acquire(timeout=LONG)
     worker.show(frame(1))
-    worker.ask(Request(0))
-    worker.ask(Request(1))
+    worker.request(Request(0))
+    worker.request(Request(1))
     assert changed.acquire(timeout=LONG)
     assert seen == [(1, Request(0)), (1, Request(1))]
     assert not worker.busy
@@ -111,7 +110,7 @@ def test_an_error_is_said_and_the_next_frame_is_computed(
         return answer(f, r)
 
     worker = start(fails_on_one, results, changed.release)
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(1))
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == worker.failure == said
@@ -125,7 +124,7 @@ def test_an_error_is_said_and_the_next_frame_is_computed(
 
 def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
     story: list[str] = []
-    idle_begun, step = threading.Event(), threading.Event()
+    idle_begun, step, idle_over = (threading.Event() for _ in range(3))
 
     def idle(between: Callable[[], bool]) -> bool:
         if "idle 1" in story:
@@ -135,6 +134,7 @@ def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
         assert step.wait(LONG)
         assert between() is False
         story.append("idle 2")
+        idle_over.set()
         return True
 
     done = threading.Semaphore(0)
@@ -145,10 +145,11 @@ def test_a_frame_comes_between_two_steps_of_idle_work(start: Callable) -> None:
         idle,
     )
     assert idle_begun.wait(LONG)
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(7))
     step.set()
     assert done.acquire(timeout=LONG)
+    assert idle_over.wait(LONG)  # or 8 came between the same two steps
     worker.show(frame(8))
     assert done.acquire(timeout=LONG)
     assert story == ["idle 1", "frame 7", "idle 2", "frame 8"]
@@ -180,7 +181,7 @@ def test_idle_work_that_fails_ends_nothing(start: Callable) -> None:
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == "ZeroDivisionError: once and again"
     assert worker.failure == "", "no frame was without its result"
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(1))
     assert results.take(LONG) is not None
 
@@ -201,7 +202,7 @@ def test_the_net_stands_back_for_the_window_and_so_do_its_threads(start: Callabl
 
     own, changed = nice(), threading.Semaphore(0)
     worker = start(compute, Newest(), changed.release)
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(1))
     assert changed.acquire(timeout=LONG)
     assert seen == [min(19, own + 10)] * 2
@@ -211,7 +212,7 @@ def test_the_net_stands_back_for_the_window_and_so_do_its_threads(start: Callabl
 def test_a_computation_that_hangs_is_left_behind(start: Callable) -> None:
     gate = Gate()
     worker = start(gate, Newest())
-    worker.ask(Request(0))
+    worker.request(Request(0))
     worker.show(frame(1))
     assert gate.begun.acquire(timeout=LONG)
     assert worker.close(0.05) is False

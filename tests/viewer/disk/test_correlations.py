@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,18 @@ from helpers.image_sets import slow_pass, write_folder
 from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
 from helpers.scenes import entry
 from helpers.small_model import write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
+from deepvis_caffe.viewer.disk import correlations as correlations_module
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk.correlations import Correlations, Known
-from deepvis_caffe.viewer.disk.relations import strip
+from deepvis_caffe.viewer.disk.correlations import Correlations, Known, strip
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.session import Session
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 LAYER = entry("conv/1", 1, 5, 4, 4)
 
@@ -61,9 +62,9 @@ def matrix(net: Net, images: Path) -> np.ndarray:
 
 
 def known(store: Correlations, layer=LAYER) -> Known:
-    """What is known once it is read."""
-    store.layer(layer)
-    eventually(lambda: not store.busy)
+    """What is known once the disk was looked at for it."""
+    store.request(layer)
+    eventually(lambda: store._wanted is None and store._reading is None)
     return store.layer(layer)
 
 
@@ -86,9 +87,9 @@ def test_it_is_numpys_and_the_same_object_until_the_scan_is_another(
     for _ in range(3):
         assert known(store) is first
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
-    eventually(lambda: store.layer(LAYER).correlation is None)
+    eventually(lambda: known(store).correlation is None)
     assert "cannot be read as a scan" in known(store).note[0]
-    assert store.close()
+    assert store.close(LONG)
 
 
 def test_why_there_is_none_and_what_to_do(
@@ -110,7 +111,7 @@ def test_why_there_is_none_and_what_to_do(
         "the pass over the dataset kept no correlation",
         f"{command} --overwrite",
     )
-    assert all(one.close() for one in (nothing, scanned, without))
+    assert all(one.close(LONG) for one in (nothing, scanned, without))
 
 
 def test_a_scan_that_is_made_meanwhile_is_seen(
@@ -122,9 +123,9 @@ def test_a_scan_that_is_made_meanwhile_is_seen(
     store.start()
     assert known(store).correlation is None
     scan_dataset(net, open_source(images), tmp_path / "out" / "dataset", PARAMS)
-    eventually(lambda: store.layer(LAYER).correlation is not None)
+    eventually(lambda: known(store).correlation is not None)
+    assert store.close(LONG)
     assert len(heard) == 2
-    assert store.close()
 
 
 def whole(session: Session) -> bool:
@@ -132,6 +133,7 @@ def whole(session: Session) -> bool:
     return session.settled and not session.reading
 
 
+@pytest.mark.slow
 def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     session: Session, matrix: np.ndarray
 ) -> None:
@@ -139,10 +141,10 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     session.press("1")
     eventually(lambda: whole(session) and session.state.order)
     order = session.state.order
-    relation = session._view().relation
+    relation = session.view.relation
     assert relation.correlation is not None
     assert relation.correlation.order == order
-    assert session._view().relation is relation, "the same while nothing is new"
+    assert session.view.relation is relation, "the same while nothing is new"
     number = session.draw()[0]
     assert session.draw()[0] == number, "and so nothing is drawn"
     seen: list[int] = []
@@ -164,7 +166,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     unit = order[1]
     session._settle(replace(session.state, unit=unit))
     eventually(lambda: whole(session))
-    relation = session._view().relation
+    relation = session.view.relation
     row = np.delete(matrix[unit], unit)
     expected = sorted((r for r in row if abs(r) > 0.005), key=lambda r: (r < 0, -abs(r)))
     assert [one.value for one in relation.partners] == pytest.approx(expected, abs=1e-4)
@@ -183,7 +185,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     places: dict[tuple[int, int], tuple[int, int]] = {}
     for y in range(0, 900, 5):
         for x in range(0, 1100, 5):
-            hit = session._screen.hit(session._view(), y, x)
+            hit = session.hit(y, x)
             if hit is not None and hit.kind == "pair":
                 places.setdefault((hit.index, int(hit.value)), (y, x))
     assert len(places) == 25
@@ -200,7 +202,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
 def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_path: Path) -> None:
     session.press("1")
     (path,) = run_headless(session, 1, tmp_path / "shots")
-    shown = session._view().relation
+    shown = session.view.relation
     assert all(partner.picture is not None for partner in shown.partners)
     np.testing.assert_array_equal(read_image(path), session.draw()[1])
 
@@ -208,25 +210,36 @@ def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_pa
 def test_what_is_read_later_is_waited_for_and_drawn(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(path: Path) -> np.ndarray:
-        time.sleep(0.2)
-        return read_image(path)
+    drawn, looked = threading.Event(), threading.Event()
+
+    def read_after(event: threading.Event, read: Callable[..., Any]) -> Callable[..., Any]:
+        def later(*args: Any) -> Any:
+            assert event.wait(LONG)
+            return read(*args)
+
+        return later
 
     eventually(lambda: whole(session))
+    later = read_after(drawn, correlations_module.read_moments)
+    monkeypatch.setattr(correlations_module, "read_moments", later)
+    monkeypatch.setattr(library_module, "read_image", read_after(looked, read_image))
     session.press("1")
     session.draw()
+    drawn.set()
     parts = session._parts
-    eventually(lambda: not (parts.correlations.busy or parts.library.busy))
-    monkeypatch.setattr(library_module, "read_image", slowly)
-    assert session.reading, "the partners' pictures, which nobody has asked for yet"
+    eventually(lambda: not parts.correlations.busy)
+    assert not parts.library.busy, "nobody has asked for the partners' pictures yet"
+    assert session.reading
+    assert not whole(session)
+    looked.set()
     eventually(lambda: whole(session))
     number = session.draw()[0]
-    partner = session._view().relation.partners[0]
+    partner = session.view.relation.partners[0]
     assert partner.picture is not None
     path = parts.folder.parent / "max_im" / "conv_1" / f"conv_1_{partner.unit:04d}.jpg"
     write_image(path, np.full_like(read_image(path), 77))
     eventually(lambda: session.draw()[0] > number)
-    picture = session._view().relation.partners[0].picture
+    picture = session.view.relation.partners[0].picture
     assert picture is not None
     assert np.abs(picture.astype(int) - 77).max() < 3
 

@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,26 @@ import cv2
 import numpy as np
 import pytest
 from helpers.results_folder import add_run, record
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.viewer.cache import Recent
-from deepvis_caffe.viewer.disk.library import Library
+from deepvis_caffe.viewer.disk.library import LOOK_EVERY, Library
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 CONV = Entry("conv1", "conv1", "Convolution", (1, 7, 9, 9), 7, (9, 9))
 SLASH = Entry("blob", "fire/conv", "Convolution", (1, 4, 9, 9), 4, (9, 9))
+
+
+class Clock:
+    """Time that passes when the test says so, and a little with each look at it."""
+
+    def __init__(self, tick: float = 0.0) -> None:
+        self.now, self._tick = 0.0, tick
+
+    def __call__(self) -> float:
+        self.now += self._tick
+        return self.now
 
 
 @pytest.fixture
@@ -30,7 +41,21 @@ def library(tmp_path: Path) -> Iterator[Library]:
     made = Library(tmp_path)
     made.start()
     yield made
-    assert made.close()
+    assert made.close(LONG)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(tmp_path: Path, clock: Clock) -> Iterator[Library]:
+    """A library that looks at the disk again only when the test lets time go by."""
+    made = Library(tmp_path, clock=clock)
+    made.start()
+    yield made
+    assert made.close(LONG)
 
 
 def plain(level: int | tuple[int, ...], height: int = 8, width: int = 10) -> np.ndarray:
@@ -42,20 +67,33 @@ def write(path: Path, picture: np.ndarray) -> None:
     assert cv2.imwrite(str(path), picture[..., ::-1])
 
 
-def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, "nothing came"
-        time.sleep(0.005)
-    return found
+def look(library: Library, entry: Entry, unit: int) -> UnitPictures:
+    """Do what each frame does: request a unit, and take what is known of it by now."""
+    library.request(entry, [unit])
+    return library.unit(entry, unit)
+
+
+def look_at_all(library: Library, entry: Entry) -> Mapping[int, np.ndarray]:
+    """Likewise, the optimized images of a layer."""
+    library.request(entry, optimized=True)
+    return library.optimized(entry)
 
 
 def known(library: Library, unit: int, count: int = 1, entry: Entry = CONV) -> UnitPictures:
-    return wait(lambda: len((one := library.unit(entry, unit)).optimized) == count and one)
+    return eventually(lambda: len((one := look(library, entry, unit)).optimized) == count and one)
 
 
 def cells(library: Library, units: set[int], entry: Entry = CONV) -> dict[int, np.ndarray]:
-    return wait(lambda: set(one := library.patterns(entry)[1]) == units and dict(one))
+    return eventually(lambda: set(one := look_at_all(library, entry)) == units and dict(one))
+
+
+def look_again(library: Library, clock: Clock, *units: int) -> None:
+    """Let time go by, and wait until the disk was looked at again for a layer and these units."""
+    wanted = [(CONV, None), *((CONV, unit) for unit in units)]
+    eventually(lambda: all(library._looked.get(one) == clock.now for one in wanted))
+    clock.now += 2 * LOOK_EVERY
+    library.request(CONV, units, optimized=True)
+    eventually(lambda: all(library._looked[one] == clock.now for one in wanted))
 
 
 def gray(picture: np.ndarray) -> float:
@@ -91,16 +129,18 @@ def test_a_folder_of_the_toolbox_is_shown(library: Library, tmp_path: Path) -> N
     assert found.top is not None
     assert found.deconv is not None
     assert (gray(found.top), gray(found.deconv)) == pytest.approx((60, 90), abs=2)
-    other = wait(lambda: (one := library.unit(CONV, 4)).top is not None and one)
+    other = eventually(lambda: (one := look(library, CONV, 4)).top is not None and one)
     assert (other.optimized, other.deconv, gray(other.top)) == ((), None, pytest.approx(70, abs=2))
     write(tmp_path / "regularized_opt/conv1/conv1_0002_5_best_X.jpg", plain(255))
-    wait(lambda: gray(known(library, 2).optimized[0]) > 250)
+    eventually(lambda: gray(known(library, 2).optimized[0]) > 250)
 
 
 def test_both_names_of_a_layer_are_looked_for(library: Library, tmp_path: Path) -> None:
     write(tmp_path / "regularized_opt/blob/blob_0001_montage.jpg", plain(50))
     write(tmp_path / "max_im/fire_conv/fire_conv_0001.jpg", plain(80))
-    found = wait(lambda: (one := library.unit(SLASH, 1)).optimized and one.top is not None and one)
+    found = eventually(
+        lambda: (one := look(library, SLASH, 1)).optimized and one.top is not None and one
+    )
     assert gray(found.optimized[0]) == pytest.approx(50, abs=2)
     assert gray(found.top) == pytest.approx(80, abs=2)
 
@@ -112,8 +152,9 @@ def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
     add_run(tmp_path, "fire_conv", record("fire_conv", 1, 0))
     cells(library, {0}, SLASH)
     known(library, 0, 1, SLASH)
-    library.unit(SLASH, 1)
-    wait(lambda: "is of layer 'fire_conv', not 'fire/conv'" in caplog.text)
+    library.request(SLASH, [1])
+    eventually(lambda: (SLASH, 1) in library._looked)
+    assert "is of layer 'fire_conv', not 'fire/conv'" in caplog.text
     assert library.unit(SLASH, 1).optimized == ()
 
 
@@ -122,27 +163,33 @@ def test_what_changes_on_disk_is_seen(library: Library, tmp_path: Path) -> None:
     write(path, plain(30))
     known(library, 0)
     write(path, plain(230, 12, 12))  # in place: the folder's time stays
-    wait(lambda: gray(library.unit(CONV, 0).optimized[0]) > 220)
+
+    def bright() -> bool:  # there is none where it was read while it was being written
+        found = look(library, CONV, 0).optimized
+        return bool(found) and gray(found[0]) > 220
+
+    eventually(bright)
     path.unlink()
     known(library, 0, 0)
     assert not library.unit(CONV, 0).optimized
 
 
-def test_the_same_object_as_long_as_nothing_changes(library: Library, tmp_path: Path) -> None:
+def test_the_same_object_as_long_as_nothing_changes(
+    timed: Library, clock: Clock, tmp_path: Path
+) -> None:
     add_run(tmp_path, "conv1", record("conv1", 0, 0))
-    first = known(library, 0)
-    version, _ = library.patterns(CONV)
-    cells(library, {0})
-    settled = library.patterns(CONV)
-    assert settled[0] > version
-    time.sleep(1.2)  # looks again
-    assert library.unit(CONV, 0) is first
-    assert library.patterns(CONV) == settled
-    assert library.patterns(CONV)[1] is settled[1]
+    first = known(timed, 0)
+    before = look_at_all(timed, CONV)
+    cells(timed, {0})
+    settled = timed.optimized(CONV)
+    assert settled is not before
+    look_again(timed, clock, 0)
+    assert timed.unit(CONV, 0) is first
+    assert timed.optimized(CONV) is settled
 
 
 def test_what_cannot_be_read_is_left_out_and_said_once(
-    library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    timed: Library, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "regularized_opt/conv1"
     for seed in (0, 1):
@@ -152,13 +199,13 @@ def test_what_cannot_be_read_is_left_out_and_said_once(
     (folder / "whole_layer.jpg").write_bytes(b"")
     add_run(tmp_path, "conv1", record("conv1", 5, 0, sees=[1, 2]))
     add_run(tmp_path, "conv1", record("conv1", 6, 0, sees=[-9, -9, 10**9, -2], window=None))
-    known(library, 0)
-    cells(library, {5, 6})
-    known(library, 5)
-    known(library, 6)
-    time.sleep(1.2)
-    known(library, 0)
-    cells(library, {5, 6})
+    known(timed, 0)
+    cells(timed, {5, 6})
+    known(timed, 5)
+    known(timed, 6)
+    look_again(timed, clock, 0, 5, 6)
+    known(timed, 0)
+    cells(timed, {5, 6})
     lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
     assert len(lines) == len(set(lines)) + 1  # once for the unit, once as its layer's pattern
     assert sum("conv1_0000_0_best_X.png" in line for line in lines) == 2
@@ -166,9 +213,12 @@ def test_what_cannot_be_read_is_left_out_and_said_once(
 
 
 def test_no_folder_is_no_trouble(library: Library, caplog: pytest.LogCaptureFixture) -> None:
+    before = look_at_all(library, CONV)
+    assert look(library, CONV, 0).optimized == ()
+    assert before == {}
+    eventually(lambda: not library.busy)
     assert library.unit(CONV, 0).optimized == ()
-    assert library.patterns(CONV) == (0, {})
-    wait(lambda: library.patterns(CONV)[0])
+    assert library.optimized(CONV) == {}
     assert not caplog.records
 
 
@@ -178,8 +228,8 @@ def test_a_broken_disk_ends_nothing(
     add_run(tmp_path, "conv1", record("conv1", 0, 0))
     with monkeypatch.context() as patch:
         patch.setattr("deepvis_caffe.viewer.disk.library.read_run", lambda *_: 1 / 0)
-        library.unit(CONV, 0)
-        wait(lambda: (CONV, 0) in library._looked)
+        library.request(CONV, [0])
+        eventually(lambda: (CONV, 0) in library._looked)
         assert library.unit(CONV, 0).optimized == ()
     known(library, 0)
 
@@ -247,37 +297,45 @@ def test_a_picture_of_a_layer_that_is_made_anew_is_read_anew(
     cells(library, set(range(7)))
     write(folder / "new.jpg", sprite([*LEVELS[:6], 20, 0, 0], 3))
     (folder / "new.jpg").replace(folder / "whole_layer.jpg")
-    wait(lambda: gray(library.patterns(CONV)[1][6]) < 25)
+    eventually(lambda: gray(look_at_all(library, CONV)[6]) < 25)
     (folder / "whole_layer.jpg").unlink()
-    wait(lambda: not library.patterns(CONV)[1])
+    eventually(lambda: not look_at_all(library, CONV))
 
 
 def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> None:
+    """Each look at the clock takes 10 ms, so that a showing has some tens of units more.
+
+    The test looks on from the thread that reads, which reads no further meanwhile.
+    """
     many = Entry("fc", "fc", "InnerProduct", (1, 1000), 1000, (1, 1))
     folder = tmp_path / "regularized_opt/fc"
     write(folder / "fc_0000_0_best_X.png", plain(0, 100, 100))
     for unit in range(1, 1000):
         os.link(folder / "fc_0000_0_best_X.png", folder / f"fc_{unit:04d}_0_best_X.png")
     write(tmp_path / "max_im/conv1/conv1_0001.jpg", plain(70))
-    told = threading.Event()
-    library = Library(tmp_path, told.set)
+    shown: list[Mapping[int, np.ndarray]] = []
+    other: list[int] = []  # how many units were shown when another layer's unit was read
+    whole = threading.Event()
+
+    def watch() -> None:
+        cells = look_at_all(library, many)
+        if not shown or cells is not shown[-1]:
+            shown.append(cells)
+        if not other and look(library, CONV, 1).top is not None:
+            other.append(len(cells))
+        if len(cells) == 1000:
+            whole.set()
+
+    library = Library(tmp_path, watch, Clock(0.01))
+    library.request(many, optimized=True)
     library.start()
-    seen, slowest, other = [], 0.0, None
-    while not seen or seen[-1][1] < 1000:
-        begun = time.perf_counter()
-        version, patterns = library.patterns(many)
-        slowest = max(slowest, time.perf_counter() - begun)
-        if not seen or version != seen[-1][0]:
-            seen.append((version, len(patterns)))
-        if seen[-1][1] and other is None and library.unit(CONV, 1).top is not None:
-            other = seen[-1][1]
-        told.wait(0.02)
-        told.clear()
-    library.close()
-    assert seen == sorted(seen)
-    assert len(seen) > 2
-    assert other is not None  # a newer wish did not wait for a thousand
-    assert other < 1000
+    assert whole.wait(LONG)
+    assert library.close(LONG)
+    counts = [len(cells) for cells in shown]
+    assert counts == sorted(set(counts)), "newer mappings have more units"
+    assert len(shown) > 2
+    # It was asked for at the first showing: a newer wish does not wait for a thousand units.
+    assert other == [counts[0]]
 
 
 # -- from the synthesis ----------------------------------------------------------------------------
@@ -286,17 +344,18 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
 def test_what_was_made_is_shown_at_once_and_the_disk_replaces_it(
     library: Library, tmp_path: Path
 ) -> None:
-    wait(lambda: library.patterns(CONV)[0])
-    version = library.patterns(CONV)[0]
+    library.request(CONV, optimized=True)
+    eventually(lambda: not library.busy)
+    before = library.optimized(CONV)
     library.add(CONV, 2, 1, plain(11, 300, 300))
     library.add(CONV, 2, 0, plain(22, 300, 300))
     assert [gray(one) for one in library.unit(CONV, 2).optimized] == [22, 11]
-    later, patterns = library.patterns(CONV)
-    assert later > version
-    assert (patterns[2].shape, gray(patterns[2])) == ((128, 128, 3), 22)
+    later = library.optimized(CONV)
+    assert later is not before
+    assert (later[2].shape, gray(later[2])) == ((128, 128, 3), 22)
     write(tmp_path / "regularized_opt/conv1/conv1_0002_0_best_X.png", plain(255, 300, 300))
-    wait(lambda: [gray(o) for o in library.unit(CONV, 2).optimized] == [255, 11])
-    wait(lambda: gray(library.patterns(CONV)[1][2]) == 255)
+    eventually(lambda: [gray(o) for o in look(library, CONV, 2).optimized] == [255, 11])
+    eventually(lambda: gray(look_at_all(library, CONV)[2]) == 255)
 
 
 def test_what_was_made_before_its_layer_was_looked_at(library: Library) -> None:
@@ -307,16 +366,15 @@ def test_what_was_made_before_its_layer_was_looked_at(library: Library) -> None:
 def test_what_is_being_made_is_of_one_unit() -> None:
     told: list[int] = []
     library = Library("nowhere", lambda: told.append(0))
-    library.unit(CONV, 1)
-    library.tell(CONV, 1, plain(5), 0.25, "on its way")
+    library.set_progress(CONV, 1, plain(5), 0.25, "on its way")
     one = library.unit(CONV, 1)
     assert one.working is not None
     assert (gray(one.working), one.progress, one.note) == (5, 0.25, "on its way")
     assert library.unit(CONV, 2).working is None
-    library.tell(CONV, 2, plain(6), 0.5)
+    library.set_progress(CONV, 2, plain(6), 0.5)
     assert library.unit(CONV, 1).working is None
     assert library.unit(CONV, 1).note == "on its way"
-    library.tell(CONV, 2)
+    library.set_progress(CONV, 2)
     assert (library.unit(CONV, 2).working, library.unit(CONV, 2).progress) == (None, 0)
     assert len(told) == 3
 

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pytest
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.viewer.disk.recorder import Recorder
 
-LONG = 20.0
+VideoWriter = cv2.VideoWriter
+
+
+class Watched:
+    """OpenCV's writer of videos; `written` is what it has been given, (H, W, 3) BGR."""
+
+    fourcc = VideoWriter.fourcc
+    written: ClassVar[list[np.ndarray]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        self._writer = VideoWriter(*arguments)
+        self.isOpened, self.release = self._writer.isOpened, self._writer.release
+
+    def write(self, frame: np.ndarray) -> None:
+        self._writer.write(frame)
+        self.written.append(frame.copy())
 
 
 class Said:
@@ -66,8 +83,7 @@ def test_after_a_video_that_was_lost_the_key_starts_another(tmp_path: Path) -> N
     text, trouble = said.wait()
     assert trouble
     assert "video_0001.mp4 is lost" in text
-    while recorder.recording:
-        pass
+    eventually(lambda: not recorder.recording)
     assert not list((tmp_path / "videos").iterdir())
     recorder.toggle(plain(1, 2, 3))
     assert said.wait() == ("recording video_0001.mp4", False)
@@ -76,7 +92,11 @@ def test_after_a_video_that_was_lost_the_key_starts_another(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "videos").iterdir()] == ["video_0001.mp4"]
 
 
-def test_a_video_shows_what_was_shown_in_its_order(tmp_path: Path) -> None:
+def test_a_video_shows_what_was_shown_in_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoWriter", Watched)
+    monkeypatch.setattr(Watched, "written", written := [])
     said = Said()
     recorder = Recorder(tmp_path, said)
     recorder.toggle(plain(255, 0, 0, 49, 65))  # odd sizes lose a line
@@ -84,12 +104,11 @@ def test_a_video_shows_what_was_shown_in_its_order(tmp_path: Path) -> None:
     assert said.wait() == ("recording video_0001.mp4", False)
     path = tmp_path / "video_0001.mp4"
     part = tmp_path / ".video_0001.part.mp4"
-    while not part.stat().st_size:  # its first pictures are written
-        pass
+    eventually(lambda: len(written) > 2)
+    assert part.exists()
     assert not path.exists()
-    threading.Event().wait(0.3)
     recorder.show(plain(0, 0, 255, 96, 128))  # another size is fitted in
-    threading.Event().wait(0.3)
+    eventually(lambda: written[-1][0, 0, 0] == 255)  # the first one in blue
     recorder.toggle(plain(0, 0, 0))
     assert not recorder.recording
     assert said.wait() == (f"saved {path}", False)
@@ -99,6 +118,7 @@ def test_a_video_shows_what_was_shown_in_its_order(tmp_path: Path) -> None:
     while (read := video.read())[0]:
         frames.append(read[1])
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert len(frames) == len(written)
     colors = np.array([frame[..., ::-1].mean(axis=(0, 1)) for frame in frames])
     red = np.abs(colors - (255, 0, 0)).max(axis=1) < 30
     blue = np.abs(colors - (0, 0, 255)).max(axis=1) < 30
@@ -106,6 +126,19 @@ def test_a_video_shows_what_was_shown_in_its_order(tmp_path: Path) -> None:
     assert red[0]
     assert blue[-1]
     assert np.count_nonzero(np.diff(red.astype(int))) == 1
+
+
+def test_a_video_that_ends_before_its_thread_runs_has_its_first_picture(tmp_path: Path) -> None:
+    def clock() -> float:
+        eventually(lambda: recorder._video is not None and recorder._video._ended.is_set())
+        return 0.0
+
+    recorder = Recorder(tmp_path, lambda text, trouble: None, clock)
+    recorder.toggle(plain(250, 2, 3))
+    recorder.close()
+    there, picture = cv2.VideoCapture(str(tmp_path / "video_0001.mp4")).read()
+    assert there
+    assert np.abs(picture.mean(axis=(0, 1)) - (3, 2, 250)).max() < 30
 
 
 def test_closing_ends_a_video(tmp_path: Path) -> None:

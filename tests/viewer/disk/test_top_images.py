@@ -17,10 +17,10 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import read_image
 from deepvis_caffe.results.records import TopImage, read_top_record
-from deepvis_caffe.viewer.panes.pane import Hit
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.images import top_source
-from deepvis_caffe.viewer.state.view import UnitPictures
+from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def results(net: Net, images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(results: Path, images: Path, tmp_path: Path) -> Iterator[Session]:
+def session(results: Path, images: Path, tmp_path: Path, lasting: None) -> Iterator[Session]:
     with showing_unit(tmp_path, images, results) as made:
         yield made
 
@@ -50,7 +50,7 @@ def pictures(session: Session) -> UnitPictures:
 
     def read() -> UnitPictures | None:
         session.draw()
-        unit = session._view().unit
+        unit = session.view.unit
         return unit if unit.found else None
 
     return eventually(read)
@@ -61,12 +61,13 @@ def places(session: Session) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     for y in range(0, 900, 5):
         for x in range(0, 1100, 5):
-            hit = session._screen.hit(session._view(), y, x)
+            hit = session.hit(y, x)
             if hit is not None and hit.kind == "top":
                 found.setdefault(hit.index, (y, x))
     return found
 
 
+@pytest.mark.slow
 def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
     session: Session, net: Net, images: Path
 ) -> None:
@@ -87,31 +88,33 @@ def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
 
         def shown(whole: np.ndarray = whole) -> bool:
             session.draw()
-            frame = session._result and session._result.frame
+            frame = session._result and session.view.result.frame
             return bool(frame and np.array_equal(frame.picture, whole)) and session.settled
 
         eventually(shown)
-        value = session._view().result.maps[UNIT].max()
+        value = session.view.result.maps[UNIT].max()
         assert value == pytest.approx(expected[index][0], rel=1e-4), "its activation is on record"
     assert len(session._parts.player._sources) == 2, "one clicked image at a time is a source"
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_is_said_and_the_input_stays(session: Session, images: Path) -> None:
     unit = pictures(session)
     eventually(lambda: session.draw() and session.settled)
     before = session.shown
     (images / unit.found[0].name).unlink()
     session.mouse("click", *places(session)[0])
-    status = session._view().status
+    status = session.view.status
     assert f"{unit.found[0].name} is gone" in status.message
     assert status.trouble
     session.draw()
     assert session.shown == before
 
 
+@pytest.mark.slow
 def test_tips_name_the_image_and_its_activation(session: Session) -> None:
     unit = pictures(session)
-    hit = session._screen.hit(session._view(), *places(session)[1])
+    hit = session.hit(*places(session)[1])
     assert hit is not None
     assert unit.found[1].name in hit.tip
     assert f"{unit.found[1].value:.2f}" in hit.tip
@@ -120,7 +123,7 @@ def test_tips_name_the_image_and_its_activation(session: Session) -> None:
 def test_what_cannot_be_opened_says_why() -> None:
     with pytest.raises(ImageError, match="has no record of its images"):
         top_source((), 0)
-    with pytest.raises(ImageError, match="frame_00000007 is no file of its own"):
+    with pytest.raises(ImageError, match="frame_00000007 is not a file"):
         top_source([TopImage("frame_00000007", 1.0)], 0)
     with pytest.raises(ImageError, match="no top image 2: the unit has 1"):
         top_source([TopImage("a", 1.0)], 1)
@@ -161,10 +164,8 @@ def test_statistics_are_those_of_a_slow_loop(
     others = [k for k in np.argsort(-np.abs(row)) if k != UNIT and np.isfinite(row[k])]
     assert [k for k, _ in found.alike] == others[:3]
     assert [r for _, r in found.alike] == pytest.approx([row[k] for k in others[:3]], abs=1e-4)
-    hits: list[Hit | None] = [
-        session._screen.hit(session._view(), y, x) for y in range(0, 900, 3) for x in (1090, 1000)
-    ]
+    hits: list[Hit | None] = [session.hit(y, x) for y in range(0, 900, 3) for x in (1090, 1000)]
     assert any(hit and "whose strongest is" in hit.tip for hit in hits)
     # Another scan replaces it, a damaged one is none.
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
-    eventually(lambda: session._view().unit.statistics is None)
+    eventually(lambda: session.draw() and session.view.unit.statistics is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 
 import numpy as np
+import pytest
 
 from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.panes.draw import MOST_BYTES, thumb
@@ -41,6 +42,7 @@ def test_a_thumb_keeps_the_pictures_shape() -> None:
     assert thumb(picture, 30, 20) is small
 
 
+@pytest.mark.slow
 def test_pictures_that_were_passed_by_are_let_go() -> None:
     """A walk through many units: their pictures live no longer than the library keeps them."""
     size = MOST_BYTES // 40

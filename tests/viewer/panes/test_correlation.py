@@ -14,10 +14,12 @@ from deepvis_caffe.viewer.panes import correlation
 from deepvis_caffe.viewer.panes import correlation as partners
 from deepvis_caffe.viewer.panes.colors import ACCENT, EMPTY
 from deepvis_caffe.viewer.panes.grid import PANE
-from deepvis_caffe.viewer.panes.pane import Hit
+from deepvis_caffe.viewer.panes.redraw import Redraw
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
+from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State
-from deepvis_caffe.viewer.state.view import Partner, Relation, View
+from deepvis_caffe.viewer.state.units import Partner, Relation
 
 SIZE = (420, 520)  # (height, width) of the pane
 LETTERS = wide_letters(SIZE[1])
@@ -174,19 +176,23 @@ def test_partners_are_shown_with_what_excites_them_and_can_be_clicked() -> None:
 
 
 def test_pane_is_drawn_again_for_what_it_shows_and_not_for_activations() -> None:
-    view = shown(0)
-    reads = PANE.reads(view)
+    view, draw = shown(0), Redraw(PANE.draw)
+    draw(view, *SIZE)
     assert view.result is not None
-    assert PANE.reads(replace(view, result=replace(view.result, number=2))) == reads
+    maps = np.ones_like(view.result.maps)
+    assert draw.is_current(replace(view, result=replace(view.result, number=2, maps=maps)), *SIZE)
     for change in ({"unit": 1}, {"by_number": True}, {"correlation": False}):
-        assert PANE.reads(replace(view, state=replace(view.state, **change))) != reads  # type: ignore[arg-type]
-    assert PANE.reads(replace(view, relation=Relation(FOUND))) != reads
+        other = replace(view, state=replace(view.state, **change))  # type: ignore[arg-type]
+        assert not draw.is_current(other, *SIZE)
+    assert not draw.is_current(replace(view, relation=Relation(FOUND)), *SIZE)
 
 
 def test_where_there_is_none_the_pane_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(correlation, "write", lambda canvas, line, *more, **_: lines.append(line))
-    monkeypatch.setattr(correlation, "say", lambda canvas, room, line, *more: lines.append(line))
+    monkeypatch.setattr(
+        correlation, "write_note", lambda canvas, room, line, *more: lines.append(line)
+    )
     none = shown(found=None)
     PANE.draw(none, *SIZE)
     assert lines == ["reading ..."]

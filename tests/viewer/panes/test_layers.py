@@ -10,8 +10,8 @@ from helpers.pane_views import entry, has, scene, view_of
 
 from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, SOURCE
 from deepvis_caffe.viewer.panes.layers import PANE, layers_height
+from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.state import State
-from deepvis_caffe.viewer.state.view import View
 
 FEW = scene(entry("conv1", 4, 2, 2), entry("fire2/squeeze", 4, 2, 2), entry("fire2/expand", 4))
 MANY = scene(*(entry(f"inception_{i // 8}/part_{i % 8}", 4, 2, 2) for i in range(140)))

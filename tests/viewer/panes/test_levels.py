@@ -5,9 +5,10 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+from helpers.pane_views import view
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, NEGATIVE, POSITIVE, signed_table, table
-from deepvis_caffe.viewer.panes.maps import Boost, boost_of, broken, colour_maps, ranges
+from deepvis_caffe.viewer.panes.maps import Boost, boost_of, color_maps, ranges
 from deepvis_caffe.viewer.state.state import COLORMAPS, State
 
 
@@ -40,7 +41,7 @@ def test_every_pixel_of_two_maps_of_four() -> None:
             [0, 0, 0, 255, 255, 255],
         ]
     )
-    made = colour_maps(maps, 4, 6, Boost())
+    made = color_maps(maps, 4, 6, Boost())
     np.testing.assert_array_equal(made, np.repeat(expected[..., np.newaxis], 3, axis=2))
 
 
@@ -49,17 +50,17 @@ def test_a_map_that_shrinks_is_averaged_and_no_map_runs_into_the_next() -> None:
     maps = rng.random((5, 6, 9)).astype(np.float32)
     expected = maps.reshape(5, 2, 3, 3, 3).mean(axis=(2, 4))  # to 2 x 3
     expected = 255 * (expected - maps.min()) / (maps.max() - maps.min())
-    made = colour_maps(maps, 2, 3, Boost())[..., 0].reshape(5, 2, 3)
+    made = color_maps(maps, 2, 3, Boost())[..., 0].reshape(5, 2, 3)
     np.testing.assert_allclose(made, expected, atol=0.51)
     steps = np.repeat([0.0, 1.0], 7 * 9).reshape(2, 7, 9).astype(np.float32)
-    made = colour_maps(steps, 3, 4, Boost())[..., 0]  # no whole factor
+    made = color_maps(steps, 3, 4, Boost())[..., 0]  # no whole factor
     assert (made[:3] == 0).all()
     assert (made[3:] == 255).all()
 
 
 def test_ten_thousand_maps_stay_in_their_own_cells() -> None:
     maps = np.arange(10000, dtype=np.float32).reshape(-1, 1, 1) % 2 * np.ones((1, 5, 1), np.float32)
-    made = colour_maps(maps, 17, 1, Boost())[:, 0, 0]
+    made = color_maps(maps, 17, 1, Boost())[:, 0, 0]
     np.testing.assert_array_equal(made, np.repeat(np.tile([0, 255], 5000), 17))
 
 
@@ -72,17 +73,17 @@ def test_boosts_by_their_formula(gamma: float, individual: float) -> None:
         low = (1 - individual) * -1 + individual * own_low
         high = (1 - individual) * 8 + individual * own_high
         expected.append(255 * np.clip((one - low) / (high - low), 0, 1) ** gamma)
-    made = colour_maps(maps, 1, 3, Boost(gamma, individual))[..., 1]
+    made = color_maps(maps, 1, 3, Boost(gamma, individual))[..., 1]
     np.testing.assert_allclose(made, np.concatenate(expected), atol=1)
 
 
 def test_diffs_are_symmetric_about_black_and_shown_by_their_root() -> None:
     maps = np.array([[[-4, -1, 0, 1, 4]]], np.float32)
-    made = colour_maps(maps, 1, 5, Boost(signed=True))[0]
+    made = color_maps(maps, 1, 5, Boost(signed=True))[0]
     # roots of 1/4 and 1; a half of 127 is 64 of 127
     half = [64 / 127 * np.array(color) for color in (NEGATIVE, POSITIVE)]
     np.testing.assert_allclose(made, [NEGATIVE, half[0], (0, 0, 0), half[1], POSITIVE], atol=0.51)
-    one_sided = colour_maps(np.array([[[0, 2]]], np.float32), 1, 2, Boost(signed=True))[0]
+    one_sided = color_maps(np.array([[[0, 2]]], np.float32), 1, 2, Boost(signed=True))[0]
     np.testing.assert_array_equal(one_sided, [(0, 0, 0), POSITIVE])
 
 
@@ -96,26 +97,26 @@ def test_ranges_of_diffs_are_symmetric() -> None:
 
 def test_a_number_has_no_range_of_its_own() -> None:
     values = np.array([0, 1, 2], np.float32).reshape(3, 1, 1)
-    made = colour_maps(values, 1, 1, Boost(individual=1.0))[:, 0, 0]
+    made = color_maps(values, 1, 1, Boost(individual=1.0))[:, 0, 0]
     np.testing.assert_array_equal(made, [0, 128, 255])
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_equal_values_are_dark_and_no_division_by_zero(signed: bool) -> None:
     with np.errstate(all="raise"):
-        made = colour_maps(np.zeros((2, 3, 3), np.float32), 4, 4, Boost(signed=signed))
+        made = color_maps(np.zeros((2, 3, 3), np.float32), 4, 4, Boost(signed=signed))
     assert not made.any()
 
 
 def test_what_is_no_number_has_its_own_colour_and_spoils_nothing_else() -> None:
     maps = np.array([[[np.nan, 0], [1, np.inf]], [[2, 4], [-np.inf, 4]]], np.float32)
-    made = colour_maps(maps, 2, 2, Boost())
-    assert broken(maps) == 3
+    made = color_maps(maps, 2, 2, Boost())
+    assert view(maps).not_finite == 3
     expected = [[BROKEN, 0], [64, BROKEN], [128, 255], [BROKEN, 255]]
     for row, line in zip(made, expected, strict=True):
         for pixel, value in zip(row, line, strict=True):
             np.testing.assert_array_equal(pixel, value)
-    everything = colour_maps(np.full((1, 2, 2), np.nan, np.float32), 3, 3, Boost())
+    everything = color_maps(np.full((1, 2, 2), np.nan, np.float32), 3, 3, Boost())
     assert (everything == BROKEN).all()
 
 

@@ -28,28 +28,29 @@ from deepvis_caffe.viewer.panes.colors import (
     WELL,
     Color,
 )
-from deepvis_caffe.viewer.panes.diff import diff_picture
 from deepvis_caffe.viewer.panes.draw import Rect, blank
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
-from deepvis_caffe.viewer.panes.maps import Boost, colour_maps
+from deepvis_caffe.viewer.panes.maps import Boost, color_maps, diff_picture
 from deepvis_caffe.viewer.panes.pane import Pane
-from deepvis_caffe.viewer.panes.widgets import say
+from deepvis_caffe.viewer.panes.redraw import Redraw
+from deepvis_caffe.viewer.panes.view import Status, View
+from deepvis_caffe.viewer.panes.widgets import write_note
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
-from deepvis_caffe.viewer.state.state import BACK_VIEWS, State
-from deepvis_caffe.viewer.state.view import Status, UnitPictures, View
+from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
+from deepvis_caffe.viewer.state.units import UnitPictures
 
 RNG = np.random.default_rng(0)
 DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
 ALL = (input_pane, detail, back, classes, unit, status)
 
 
-def _backward(back_view: str, **state: object) -> View:
-    set_to = State(back="guided", back_view=back_view, **state)  # type: ignore[arg-type]
+def _backward(diff_style: str, **state: object) -> View:
+    set_to = State(back="guided", diff_style=diff_style, **state)  # type: ignore[arg-type]
     return view(np.ones((2, 2, 2)), set_to, back=DIFF)
 
 
-@pytest.mark.parametrize("name", BACK_VIEWS)
+@pytest.mark.parametrize("name", DIFF_STYLES)
 def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     shown = _backward(name)
     made = diff_picture(shown)
@@ -65,7 +66,7 @@ def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     assert len(colours(drawn) & colours(made)) > 2
 
 
-@pytest.mark.parametrize("name", BACK_VIEWS)
+@pytest.mark.parametrize("name", DIFF_STYLES)
 def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
     bad = DIFF.copy()
     bad[1, 2, 3], bad[0, 5, 7] = np.nan, np.inf
@@ -92,7 +93,7 @@ def test_chips_set_the_mode_and_the_view() -> None:
                 assert hit.tip
                 found.add((hit.kind, hit.value))
     assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
-        ("view", name) for name in BACK_VIEWS
+        ("style", name) for name in DIFF_STYLES
     }
     off = replace(shown, state=State())
     kinds = {back.PANE.hit(off, 60, 300, y, 20) for y in range(60)}
@@ -119,7 +120,7 @@ def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
     maps[0] = 1000
     made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
     side = 300 - 16
-    expected = colour_maps(maps[1:], side, side, Boost(gamma=0.5))
+    expected = color_maps(maps[1:], side, side, Boost(gamma=0.5))
     top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
     candidates = [made[t : t + side, 8 : 8 + side] for t in range(15, 45)]
     assert any(np.array_equal(one, expected) for one in candidates), top
@@ -160,15 +161,17 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
 ) -> None:
     said: list[str] = []
     for module in (grid, zoomed, detail, back, classes):
-        monkeypatch.setattr(module, "say", lambda canvas, room, line, *more: said.append(line))
+        monkeypatch.setattr(
+            module, "write_note", lambda canvas, room, line, *more: said.append(line)
+        )
     shown = view(np.ones((2, 2, 2)), state)
     nothing = replace(shown, frame=None, result=None)
     waiting = replace(shown, result=None)
     failed = replace(waiting, failure="the fan is off; switch it on. Or wait")
     moments = (nothing, waiting, failed)
-    assert len({pane.reads(moment) for moment in moments}) == 3, "else it is not drawn again"
+    draw = Redraw(pane.draw)
     for moment in moments:
-        pane.draw(moment, 300, 300)
+        draw(moment, 300, 300)
     assert said == ["no picture yet", f"computing {what} ...", f"no {what}: the fan is off"]
 
 
@@ -198,19 +201,21 @@ def test_a_number_and_its_rank_do_not_lie_on_each_other(
 
 def test_without_a_picture_the_input_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(input_pane, "say", lambda canvas, room, line, *more: said.append(line))
+    monkeypatch.setattr(
+        input_pane, "write_note", lambda canvas, room, line, *more: said.append(line)
+    )
     shown = replace(view(np.ones((2, 2, 2)), State()), frame=None, result=None)
     failed = replace(shown, failure="folder x is empty")
-    assert input_pane.PANE.reads(shown) != input_pane.PANE.reads(failed)
+    draw = Redraw(input_pane.PANE.draw)
     for moment in (shown, failed):
-        input_pane.PANE.draw(moment, 300, 300)
+        draw(moment, 300, 300)
     assert said == ["no picture yet", "no picture: folder x is empty"]
 
 
 def test_what_is_said_in_an_empty_pane_is_wrapped_and_stays_inside() -> None:
     words, room = "as many words as take a few lines of this", Rect(20, 30, 60, 100)
     canvas = blank(100, 160, WELL)
-    say(canvas, room, words, 12)
+    write_note(canvas, room, words, 12)
     ink = (canvas != WELL).any(axis=2)
     rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
     assert 20 <= rows.min() <= rows.max() < 80
@@ -225,7 +230,7 @@ def test_scores_that_were_not_asked_for_are_not_said_to_be_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(classes, "say", lambda canvas, room, line, *more: said.append(line))
+    monkeypatch.setattr(classes, "write_note", lambda canvas, room, line, *more: said.append(line))
     shown = view(np.ones((2, 2, 2)), State())
     assert shown.result is not None
     for asked in (True, False):
@@ -347,17 +352,17 @@ def test_the_status_says_what_there_is_to_say() -> None:
     recording = replace(shown, status=Status(recording=True))
     assert has(status.PANE.draw(recording, 27, 1200), TROUBLE)
     broken = view([[[np.nan, 1]]])
-    assert any("1 values are no numbers" in words for words, _ in status.PANE.reads(broken)[1])  # type: ignore[index]
+    assert any("1 values are not finite" in words for words, _ in status.left_pieces(broken))
     modes = [
         status.mode(replace(shown, state=state))[0]
         for state in (
             State(),
             State(back="deconv"),
             State(back="deconv", show_back=True),
-            State(patterns=True),
+            State(optimized=True),
         )
     ]
-    assert modes == ["fwd", "fwd + deconv", "back", "pattern"]
+    assert modes == ["fwd", "fwd + deconv", "back", "optimized"]
     hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
     assert hit is not None
     assert (hit.kind, hit.value) == ("command", "help")
@@ -439,7 +444,7 @@ def test_no_pane_minds_having_nothing_or_no_room(pane) -> None:
 
 def test_a_held_source_is_told_before_there_is_a_pass() -> None:
     held = view(np.ones((2, 2, 2)), State(unit=1, source=(0, 0)))
-    told = [words for words, color in status.PANE.reads(held)[1] if color == SOURCE]  # type: ignore[index]
+    told = [words for words, color in status.left_pieces(held) if color == SOURCE]
     assert told == [f"backward will start from {held.scene.entries[0].name} 0"]
     free = replace(held, state=replace(held.state, source=None))
-    assert not [color for _, color in status.PANE.reads(free)[1] if color == SOURCE]  # type: ignore[index]
+    assert not [color for _, color in status.left_pieces(free) if color == SOURCE]

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
+from deepvis_caffe.viewer.state.request import Frame
 
-LONG = 20.0
 PICTURE = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -325,6 +324,6 @@ def test_where_no_source_has_anything_each_is_tried_once_a_command(
     assert [reads.get(timeout=LONG) for _ in range(2)] == ["a", "b"]
     with pytest.raises(queue.Empty):
         reads.get(timeout=0.05)
+    eventually(lambda: player.status().stuck)
     assert player.status().trouble
-    assert player.status().stuck
     assert frames.empty

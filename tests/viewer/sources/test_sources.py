@@ -254,7 +254,7 @@ def test_where_nothing_can_be_read_it_says_why() -> None:
 
     source = Images([("x.png", broken)], "all")
     assert source.read(lambda seconds: None) is None
-    assert source.trouble == "passed over: x.png is empty"
+    assert source.trouble == "skipped: x.png is empty"
 
 
 # -- pushed --------------------------------------------------------------------------------------

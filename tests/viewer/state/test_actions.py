@@ -41,11 +41,11 @@ DVT = {
     "O": "next_layer",
     "t": "gamma",
     "T": "individual",
-    "s": "patterns",
+    "s": "optimized",
     "a": "show_back",
     "b": "common_back",
     "n": "back_mode",
-    "m": "back_view",
+    "m": "diff_style",
     "d": "freeze_source",
     "z": "zoom",
     "8": "labels",
@@ -88,7 +88,7 @@ def test_every_action_says_what_it_does_and_only_commands_leave_the_state_alone(
 
 
 def test_two_actions_of_one_key_are_refused() -> None:
-    with pytest.raises(ValueError, match="'a' is 'one' and 'two'"):
+    with pytest.raises(ValueError, match="'a' is both 'one' and 'two'"):
         _by_key((Action("one", ("a",), "", ""), Action("two", ("a",), "", "")))
 
 
@@ -101,7 +101,7 @@ def test_help_lists_every_key_once_and_joins_what_is_said_alike() -> None:
         ("J L I K", "move it by 5"),
         ("< > [ ]", "the same"),
     ]
-    assert ("e pgdn", "next image; in a video onward") in lines
+    assert ("e pgdn", "next image; in a video, skip ahead") in lines
 
 
 # -- moving: conv1's 12 units stand in 3 rows of 4 in a room of aspect 4:3 -------------------------
@@ -161,10 +161,10 @@ def test_reset_keeps_what_belongs_to_the_window_and_its_input() -> None:
         unit=3,
         cursor="units",
         back="deconv",
-        back_view="norm",
+        diff_style="norm",
         source=(0, 1),
         show_back=True,
-        patterns=True,
+        optimized=True,
         zoom="unit",
         gamma=1,
         individual=2,
@@ -185,7 +185,7 @@ def test_b_goes_through_the_common_modes() -> None:
     state, seen = State(), []
     for _ in range(6):
         state = press(state, "b")
-        seen.append((state.back, state.back_view))
+        seen.append((state.back, state.diff_style))
     assert seen == [
         ("gradient", "raw"),
         ("gradient", "norm"),
@@ -194,9 +194,9 @@ def test_b_goes_through_the_common_modes() -> None:
         ("off", "raw"),
         ("gradient", "raw"),
     ]
-    assert changes(State(back="deconv", back_view="heat"), "b") == {
+    assert changes(State(back="deconv", diff_style="heat"), "b") == {
         "back": "off",
-        "back_view": "raw",
+        "diff_style": "raw",
     }
 
 
@@ -207,7 +207,7 @@ def test_n_goes_through_modes_and_m_through_views() -> None:
         backs.append(state.back)
     for _ in range(6):
         state = press(state, "m")
-        views.append(state.back_view)
+        views.append(state.diff_style)
     assert backs == ["gradient", "deconv", "guided", "off"]
     assert views == ["gray", "norm", "blur", "positive", "heat", "raw"]
 
@@ -223,7 +223,9 @@ def test_a_shows_diffs_and_turns_the_pass_on() -> None:
     assert changes(State(), "a") == {"show_back": True, "back": "gradient"}
     assert changes(State(back="deconv"), "a") == {"show_back": True}
     assert changes(State(), "a", "a") == {"back": "gradient"}
-    assert changes(State(patterns=True, show_back=True, back="deconv"), "a") == {"patterns": False}
+    assert changes(State(optimized=True, show_back=True, back="deconv"), "a") == {
+        "optimized": False
+    }
 
 
 def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
@@ -259,7 +261,7 @@ def test_boosts_and_colors_go_round(key: str, field: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("key", "field"),
     [
-        ("s", "patterns"),
+        ("s", "optimized"),
         ("f", "frozen"),
         ("8", "labels"),
         ("9", "unit_images"),
@@ -314,10 +316,10 @@ def test_actions_have_one_name_each() -> None:
 def test_the_correlation_lies_over_what_the_grid_shows() -> None:
     assert changes(WIDE, "1") == {"correlation": True}
     assert changes(WIDE, "1", "1") == {}
-    patterns = replace(WIDE, patterns=True)
-    assert changes(patterns, "1", "1") == {}
-    assert changes(patterns, "1", "a") == {}, "back to what the grid showed before"
-    assert changes(WIDE, "1", "s") == {"patterns": True}
+    optimized = replace(WIDE, optimized=True)
+    assert changes(optimized, "1", "1") == {}
+    assert changes(optimized, "1", "a") == {}, "back to what the grid showed before"
+    assert changes(WIDE, "1", "s") == {"optimized": True}
     assert changes(replace(WIDE, zoom="unit"), "1") == {"correlation": True, "zoom": "off"}
     assert press(replace(WIDE, correlation=True), "z").zoom == "unit"
     assert not press(replace(WIDE, correlation=True), "z").shows_correlation

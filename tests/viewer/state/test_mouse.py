@@ -7,9 +7,8 @@ from typing import get_args
 
 from helpers.scenes import scene
 
-from deepvis_caffe.viewer.panes.pane import Hit, Kind
 from deepvis_caffe.viewer.panes.screen import PANES
-from deepvis_caffe.viewer.state.mouse import DEEDS, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.mouse import MOUSE_ACTIONS, Hit, HitKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.state.state import State
 
 SCENE = scene()
@@ -38,10 +37,10 @@ def test_the_pass_s_mode_and_view_are_set() -> None:
     assert click(STATE, SCENE, Hit("back", value="guided")) == replace(STATE, back="guided")
     shown = replace(STATE, back="deconv", zoom="back", show_back=True)
     assert click(shown, SCENE, Hit("back", value="off")) == STATE
-    assert click(STATE, SCENE, Hit("view", value="heat")) == replace(
-        STATE, back="gradient", back_view="heat"
+    assert click(STATE, SCENE, Hit("style", value="heat")) == replace(
+        STATE, back="gradient", diff_style="heat"
     )
-    assert click(shown, SCENE, Hit("view", value="norm")) == replace(shown, back_view="norm")
+    assert click(shown, SCENE, Hit("style", value="norm")) == replace(shown, diff_style="norm")
 
 
 def test_an_action_is_done_and_what_can_only_be_pointed_at_is_not() -> None:
@@ -60,21 +59,21 @@ def test_the_wheel_scrolls_layers_and_walks_rows_of_units() -> None:
 
 
 def test_all_that_can_be_hit_is_in_the_table_once() -> None:
-    clicks = [deed.on for deed in DEEDS if deed.kind == "click"]
-    assert sorted(clicks) == sorted(set(get_args(Kind)) - {"nothing"})
-    wheels = [deed.on for deed in DEEDS if deed.kind == "wheel"]
+    clicks = [action.on for action in MOUSE_ACTIONS if action.kind == "click"]
+    assert sorted(clicks) == sorted(set(get_args(HitKind)) - {"nothing"})
+    wheels = [action.on for action in MOUSE_ACTIONS if action.kind == "wheel"]
     assert wheels == [pane for pane in PANES if wheel(STATE, SCENE, pane, 1) != STATE]
-    assert {deed.on for deed in DEEDS if deed.kind == "move"} == {""}
-    assert all(deed.change for deed in DEEDS if deed.kind != "move")
+    assert {action.on for action in MOUSE_ACTIONS if action.kind == "move"} == {""}
+    assert all(action.change for action in MOUSE_ACTIONS if action.kind != "move")
 
 
 def test_the_help_names_all_that_the_mouse_does() -> None:
     title, lines = mouse_help()
     assert title == "Mouse"
-    assert [words for _, words in lines] == [deed.help for deed in DEEDS]
+    assert [words for _, words in lines] == [action.help for action in MOUSE_ACTIONS]
     assert all(words for _, words in lines)
     gestures = {"click": "click", "wheel": "wheel", "move": "point"}
-    assert [gesture for gesture, _ in lines] == [gestures[deed.kind] for deed in DEEDS]
+    assert [gesture for gesture, _ in lines] == [gestures[action.kind] for action in MOUSE_ACTIONS]
 
 
 def test_a_pair_selects_its_row_and_in_that_row_its_column() -> None:

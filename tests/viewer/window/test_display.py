@@ -9,6 +9,7 @@ import pytest
 from deepvis_caffe.viewer.window.display import DisplayError, check_display
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -7,6 +7,8 @@ import pytest
 from deepvis_caffe.viewer.window import window as inbox_module
 from deepvis_caffe.viewer.window.window import Inbox
 
+pytestmark = pytest.mark.process
+
 
 class Loop:
     """OpenCV's event loop: it keeps the last key typed between two looks, as the real one does."""

@@ -19,13 +19,12 @@ import numpy as np
 import pytest
 from helpers.screen import Window, artefacts, park_mouse, require_screen, xvfb
 from helpers.small_model import write_model
-from helpers.waiting import eventually
+from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.cli.view import open_session
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.settings import Settings, load_settings
 
-LONG = 60.0
 SIZE = (1280, 800)
 STATUS = 40  # rows at the bottom that say how long things took
 
@@ -63,35 +62,48 @@ class Viewer:
         self.window = Window(display, "deepvis")
 
     def press(self, *keys: str) -> None:
-        """Press keys, by our names, in the window and on its twin, one after the other's effect."""
+        """Press keys, by our names, in the window and on its twin, one after the other's effect.
+
+        Each key must change what is shown, or nobody could tell when the window has handled it.
+        """
         for key in keys:
+            before = self.same()
             names = {"left": "Left", "right": "Right", "up": "Up", "down": "Down", "esc": "Escape"}
             self.window.press(names.get(key, key))
             self.twin.press(key)
-            self.same()
+            self.same(before)
 
-    def same(self) -> np.ndarray:
-        """Wait until the window shows what its twin draws; what it shows.
+    def same(self, before: np.ndarray | None = None) -> np.ndarray:
+        """Wait until the window shows what its twin draws in the end; what it shows.
 
         Where that does not happen both stay with the screenshots.
+
+        Parameters
+        ----------
+        before
+            What was shown before something was done to both. The twin's picture must differ from
+            it: two that still show the old source, say, look the same, too.
         """
 
         def alike() -> list[np.ndarray]:
-            _, expected = self.twin.draw()
-            seen = self.window.look()
-            if not self.twin.settled or seen.shape != expected.shape:
+            self.twin.draw()
+            if not self.twin.settled or self.twin.reading:
                 return []
-            return [seen] if np.array_equal(seen[:-STATUS], expected[:-STATUS]) else []
+            _, expected = self.twin.draw()
+            if before is not None and shows(expected, before):
+                return []
+            seen = self.window.look()
+            return [seen] if shows(seen, expected) else []
 
         try:
-            return eventually(alike, LONG)[0]
+            return eventually(alike)[0]
         except AssertionError:
             write_image(artefacts() / "unlike_window.png", self.window.look())
             write_image(artefacts() / "unlike_twin.png", self.twin.draw()[1])
             raise
 
     def close(self) -> None:
-        assert self.twin.close()
+        assert self.twin.close(LONG)
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
@@ -101,6 +113,11 @@ class Viewer:
         """Wait for the process's end: its exit code, and what it said."""
         _, said = self.process.communicate(timeout=LONG)
         return self.process.returncode, said
+
+
+def shows(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures are the same, but for the status line."""
+    return np.array_equal(one[:-STATUS], other[:-STATUS])
 
 
 @contextmanager
@@ -152,7 +169,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
         viewer.press("a", "m", "m", "m", "m", "m", "t", "g")
         keep("6_heat")
         viewer.press("esc", "down", "s")
-        assert viewer.twin.state.patterns
+        assert viewer.twin.state.optimized
         keep("7_patterns")
         viewer.press("s", "h")
         keep("8_help")
@@ -161,7 +178,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
 
         viewer.window.press("p")
         shot = squeezenet.results / "viewer" / "shot_0001.png"
-        eventually(shot.exists, LONG)
+        eventually(shot.exists)
         assert np.array_equal(read_image(shot)[:-STATUS], viewer.same()[:-STATUS])
 
         viewer.window.press("q")
@@ -170,22 +187,22 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
 
 def test_the_mouse_and_capitals(display: str, small: Settings) -> None:
     with viewing(display, small, "chelsea") as viewer:
-        viewer.same()
+        before = viewer.same()
         place = next(
             (y, x)
             for y in range(0, SIZE[1], 5)
             for x in range(0, SIZE[0], 5)
-            if (hit := viewer.twin._screen.hit(viewer.twin._view(), y, x))
-            and (hit.kind, hit.index) == ("layer", 1)
+            if (hit := viewer.twin.hit(y, x)) and (hit.kind, hit.index) == ("layer", 1)
         )
         viewer.window.click(place[1], place[0])
         for kind in ("move", "click"):
             viewer.twin.mouse(kind, *place)  # type: ignore[arg-type]
-        viewer.same()
+        before = viewer.same(before)
         assert viewer.twin.state.layer == 1
-        viewer.window.hold("shift", "t")  # OpenCV's Qt windows tell of "t"
-        viewer.twin.press("T")
-        viewer.same()
+        with viewer.window.holding("shift"):
+            viewer.window.press("t")  # OpenCV's Qt windows tell of "t"
+            viewer.twin.press("T")
+            viewer.same(before)
         assert viewer.twin.state.individual == 1
 
 
@@ -218,7 +235,7 @@ def test_without_a_camera_it_says_so_and_shows_photographs(display: str, small: 
         pytest.skip("there is a camera here")
     with viewing(display, small, "0") as viewer:
         viewer.same()
-        status = viewer.twin._view().status
+        status = viewer.twin.view.status
         assert status.message == "camera 0 does not open: photographs"
         assert status.source.startswith("astronaut")
 

@@ -7,7 +7,7 @@ const SILENCE = 9000; // the server says something every two seconds
 const link = {
   socket: null,
   tries: 0,
-  heard: 0,
+  lastMessage: 0,
   over: false,
   timer: 0,
   on: {}, // what to do with each type of words; "picture" with bytes; "open", "close"
@@ -34,7 +34,7 @@ const link = {
     url.search = location.search; // the token
     const socket = new WebSocket(url);
     this.socket = socket;
-    this.heard = performance.now();
+    this.lastMessage = performance.now();
     socket.binaryType = "blob";
     socket.addEventListener("open", () => {
       this.tries = 0;
@@ -42,7 +42,7 @@ const link = {
     });
     socket.addEventListener("message", ({ data }) => {
       if (this.socket !== socket) return;
-      this.heard = performance.now();
+      this.lastMessage = performance.now();
       if (data instanceof Blob) return this.on.picture(data);
       const words = JSON.parse(data);
       if (words.type === "ended") this.over = true;
@@ -73,7 +73,7 @@ const link = {
 
   watch() {
     setInterval(() => {
-      if (!this.socket || performance.now() - this.heard < SILENCE) return;
+      if (!this.socket || performance.now() - this.lastMessage < SILENCE) return;
       const socket = this.socket; // a dead line may not even close
       socket.close();
       this.lost(socket);

@@ -1,4 +1,4 @@
-"""What the window asks of the worker, and what comes back."""
+"""What is asked of the net for each frame, and what it answers: `Frame`, `Request`, `Result`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deepvis_caffe.image import Floats, Picture
-from deepvis_caffe.viewer.compute.threads import Frame
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture from a source.
+
+    Attributes
+    ----------
+    picture
+        (H, W, 3), RGB, uint8, of any size.
+    number
+        Unique among the frames of one viewer; grows.
+    name
+        What it is, to be shown: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
+    live
+        Whether the source gives frames by itself, as a camera does.
+    """
+
+    picture: Picture = field(repr=False)
+    number: int
+    name: str
+    live: bool = False
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be computed of each frame: just what the window shows.
+    """What is to be computed for each frame: just what the screen shows.
 
     Attributes
     ----------
@@ -23,9 +44,9 @@ class Request:
     back
         Mode of the backward pass.
     source
-        Where it starts: a unit, from all its activations at once. None where there is no pass.
+        The unit that it starts from, with all its activations; None where there is no pass.
     diffs
-        Whether the pass is read at `layer`, too, and not at the input alone.
+        Whether the diff of `layer` is wanted, too, beside that of the input.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -39,7 +60,7 @@ class Request:
 
 
 def request_of(state: State, scene: Scene) -> Request:
-    """What a state needs to be computed."""
+    """What has to be computed for a state."""
     back = state.back != "off"
     return Request(
         layer=state.layer,
@@ -53,26 +74,26 @@ def request_of(state: State, scene: Scene) -> Request:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one frame gave.
+    """What was computed from one frame.
 
     Attributes
     ----------
     frame, request
-        What was computed, for what.
+        What it was computed from.
     picture
         (H, W, 3) RGB uint8, the picture as the net saw it.
     maps
         (units, height, width), activations of the layer.
     diffs
-        Likewise, the layer's diffs; None where they were not asked for.
+        Likewise, diffs of the layer; None if not requested.
     back
-        (C, H, W), the input's diff in the net's own channel order; None likewise.
+        (C, H, W), diff of the input in the net's channel order; None without a backward pass.
     scores
-        (classes,), None where they were not asked for or the net has none.
+        (classes,); None if they were not requested, or the net has none.
     seconds
-        What it took, all of it.
+        Time that everything took.
     number
-        Counts the results: no two have the same.
+        Unique among the results; grows.
     """
 
     frame: Frame
