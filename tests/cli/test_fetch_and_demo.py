@@ -101,6 +101,7 @@ def test_the_demo_makes_labelled_montages(monkeypatch: pytest.MonkeyPatch) -> No
     assert made[6 + 72 :, 6 : 6 + 96].min() < 100, "there is no caption"
 
 
+@pytest.mark.slow
 def test_the_demo_of_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = (demo.ImagePart("conv/1", {0: "edges", 3: ""}), demo.ImagePart("fc", {1: ""}))
     monkeypatch.setattr(demo, "IMAGE_PARTS", parts)

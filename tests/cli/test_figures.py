@@ -259,6 +259,7 @@ def test_presets_lie_beside_the_settings_wherever_the_command_is_given(
     assert "none.json" in other
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_shows_what_is_finished(
     net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:

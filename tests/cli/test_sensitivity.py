@@ -38,6 +38,7 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
         return {row["layer"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_frames_are_compared_as_a_slow_loop_does(folder: Path) -> None:
     result = _deepvis("images", "--frames")
     assert "each frame to the next, 4 pairs; spread over 5 images" in result.output

@@ -86,6 +86,7 @@ def test_overlap(one: tuple, other: tuple, share: float) -> None:
     assert overlap(one, other) == overlap(other, one) == share
 
 
+@pytest.mark.slow
 def test_of_what_overlaps_the_strongest_stays(tmp_path: Path) -> None:
     """Against a greedy loop that paints what each unit sees into a mask of the photograph."""
     text = net_text(conv("find", "data", 4, 3, "stride: 1"), data=(1, 3, 96, 96))

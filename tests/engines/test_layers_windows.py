@@ -20,6 +20,7 @@ dilations = st.integers(1, 2)
 bools = st.booleans()
 
 
+@pytest.mark.slow
 @few
 @given(
     size=st.tuples(sizes, sizes),
@@ -52,6 +53,7 @@ def test_convolution(
     assert_engines_agree(net_text(convolution, data=(2, 2 * group, *size)))
 
 
+@pytest.mark.slow
 @few
 @given(
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -116,6 +118,7 @@ def test_one_convolution_of_several_blobs(caffe: Any) -> None:
     assert_engines_agree(net_text(both, a=(1, 2, 5, 4), b=(1, 2, 5, 4)))
 
 
+@pytest.mark.slow
 @few
 @given(
     method=st.sampled_from(["MAX", "AVE"]),
@@ -160,6 +163,7 @@ def test_equal_values_in_a_pooling_window(caffe: Any) -> None:
     assert_engines_agree(steps, values=lambda noise: noise.round())
 
 
+@pytest.mark.slow
 @few
 @given(
     region=st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]),

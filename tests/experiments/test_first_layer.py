@@ -79,6 +79,7 @@ def test_the_table_in_the_order_of_the_channels(tmp_path: Path) -> None:
     assert [float(row["frequency"]) for row in rows] == [0.4, 0, 0.1]
 
 
+@pytest.mark.slow
 def test_the_plot_puts_each_filter_at_its_place(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     red, blue = np.zeros((2, 8, 8, 3), np.uint8)

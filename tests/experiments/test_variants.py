@@ -64,6 +64,7 @@ def test_nothing_runs_twice(net: Net, tmp_path: Path, monkeypatch: pytest.Monkey
     assert all(again.has_all(params) for params in SEVERAL)
 
 
+@pytest.mark.slow
 def test_an_interruption_costs_what_is_not_finished_and_changes_nothing(
     net: Net, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_server_that_does_not_say_the_size(row, server, tmp_path):
     assert calls[-1] == (len(CONTENT), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "words"),
     [

@@ -139,6 +139,7 @@ def test_a_montage_that_is_missing_is_made_without_a_run(
     assert cv2.imread(str(store.montage("fc", 0))).shape == (72 + 2, 96 + 2, 3)
 
 
+@pytest.mark.slow
 def test_a_montage_is_drawn_from_memory_and_reads_only_what_earlier_runs_left(
     torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_what_other_parameters_made_is_lost_only_on_request(
     assert "regularized_opt/fc/fc_0000_0_best_Xpm.png" in changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 7, 20])
 def test_an_interrupted_run_is_taken_up_where_it_stopped(
     torch_net: Net, tmp_path: Path, stop_after: int
@@ -224,6 +226,7 @@ def test_an_interrupted_run_is_taken_up_where_it_stopped(
     assert _files(broken) == _files(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full_after", [0, 1, 4, 9])
 def test_a_full_disk_loses_nothing_that_was_finished(
     torch_net: Net, tmp_path: Path, full_after: int

@@ -110,6 +110,7 @@ def test_weights_of_another_net_are_refused_with_their_file(write, tmp_path):
         load_model(write(INPUT + CONV), file)
 
 
+@pytest.mark.slow
 @pytest.mark.pycaffe
 @pytest.mark.parametrize(
     "name", ["lenet", "squeezenet_v1.1", "bvlc_googlenet", "resnet50", "nin_imagenet"]

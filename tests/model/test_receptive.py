@@ -185,6 +185,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_windows_are_the_gradients_support(name, tmp_path):
     layers, blobs = NETS[name]

@@ -319,6 +319,7 @@ def test_with_views_the_last_image_is_the_result_and_is_measured_as_it_is(ops: A
     assert run.objective.max() > run.best_value  # or nothing would be tested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 6])
 def test_diversity_keeps_a_units_images_in_one_batch(ops: ArrayOps, batch_size: int) -> None:
     # so the results do not depend on the batch's size; and the images differ more

@@ -150,6 +150,7 @@ def net(engine: str, tmp_path: Path) -> Net:
     return load_text(engine, tmp_path, TEXT, WEIGHTS, mean=(104, 117, 123))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 def test_first_steps_are_those_of_a_slow_ascent(net: Net, name: str) -> None:
     case = CASES[name]

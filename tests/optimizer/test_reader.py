@@ -87,6 +87,7 @@ def test_images_that_have_ended_do_not_matter() -> None:
         reader.narrow(np.array([True, t < 2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["b", "pool"])
 def test_an_ascent_finds_the_first_image_that_a_whole_pass_finds(
     layer: str, engine: str, tmp_path: Path

@@ -81,6 +81,7 @@ def shown(session: Session) -> int | None:
     return session.shown
 
 
+@pytest.mark.slow
 def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
     from deepvis_caffe.viewer.state.actions import BY_KEY
 
@@ -436,6 +437,7 @@ class Timed(Session):
         return drawn
 
 
+@pytest.mark.slow
 def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
     for fresh in itertools.product((True, False), repeat=5):

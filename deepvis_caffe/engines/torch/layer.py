@@ -27,11 +27,11 @@ class Layer(nn.Module):
     """A layer: what it computes, and how a diff gets through it.
 
     Two methods run a layer in both directions, without a graph of autograd's for the whole net,
-    which costs as much time as a small image's arithmetic. They are named as for
-    JAX's custom gradients: :meth:`fwd` returns the tops and what the way back needs, :meth:`bwd`
-    takes that and the tops' diffs. Here they run `forward` and let autograd differentiate this
-    layer alone. A type overrides both of them where that is faster, where a backward mode has a rule
-    for it, or where Caffe's backward differs from the gradient.
+    which costs as much time as a small image's arithmetic. They are named as for JAX's custom
+    gradients: :meth:`fwd` returns the tops and what the way back needs, :meth:`bwd` takes that and
+    the tops' diffs. Here they run `forward` and let autograd differentiate this layer alone. A type
+    overrides both of them where that is faster, where a backward mode has a rule for it, or where
+    Caffe's backward differs from the gradient.
 
     Parameters
     ----------

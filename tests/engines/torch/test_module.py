@@ -34,6 +34,7 @@ TEXT = net_text(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet", "squeezenet_v1.1", "bvlc_googlenet", "resnet50"])
 def test_a_whole_net(name: str) -> None:
     """Its outputs are those of `Net.forward`, its gradient by autograd that of `Net.backward`."""

@@ -69,6 +69,7 @@ def geometry(kernel, stride, pad, dilation, group: int, outputs: int) -> str:
     )
 
 
+@pytest.mark.slow
 @few
 @given(pair, pair, pad, pair, st.sampled_from([1, 2]), st.tuples(*[st.integers(7, 9)] * 2))
 def test_convolution(kernel, stride, pad, dilation, group, size):

@@ -204,6 +204,7 @@ def test_nothing_is_sent_when_nothing_changed(session: FakeSession, running: Run
         assert number_in(client.see()) == session.number
 
 
+@pytest.mark.slow
 def test_a_slow_page_gets_only_the_newest(session: FakeSession, running: Running) -> None:
     with Client(running) as client:
         newest(client, session)
@@ -221,6 +222,7 @@ def test_a_slow_page_gets_only_the_newest(session: FakeSession, running: Running
         assert number_in(client.see()) == number, "no picture from between was kept for it"
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_nothing_does_not_hold_up_another(
     session: FakeSession, running: Running
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_page_that_takes_nothing_does_not_hold_up_another(
         assert shown == sorted(set(shown)), "each is newer than the one before"
 
 
+@pytest.mark.slow
 def test_the_session_goes_on_while_nobody_looks(session: FakeSession, running: Running) -> None:
     drawn = session.draws
     eventually(lambda: session.draws >= drawn + 3)

@@ -207,6 +207,7 @@ def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_pa
     np.testing.assert_array_equal(read_image(path), session.draw()[1])
 
 
+@pytest.mark.slow
 def test_what_is_read_later_is_waited_for_and_drawn(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

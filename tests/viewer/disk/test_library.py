@@ -119,6 +119,7 @@ def test_a_units_runs_are_shown_by_seed_as_their_montage_has_them(
     assert (last == 0).all()
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_toolbox_is_shown(library: Library, tmp_path: Path) -> None:
     write(tmp_path / "regularized_opt/conv1/conv1_0002_montage.jpg", plain((200, 100, 0), 30, 30))
     write(tmp_path / "max_im/conv1/conv1_0002.jpg", plain(60, 20, 40))
@@ -158,6 +159,7 @@ def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
     assert library.unit(SLASH, 1).optimized == ()
 
 
+@pytest.mark.slow
 def test_what_changes_on_disk_is_seen(library: Library, tmp_path: Path) -> None:
     path = tmp_path / "regularized_opt/conv1/conv1_0000_montage.jpg"
     write(path, plain(30))
@@ -222,6 +224,7 @@ def test_no_folder_is_no_trouble(library: Library, caplog: pytest.LogCaptureFixt
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_a_broken_disk_ends_nothing(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +292,7 @@ def test_patterns_are_small_and_the_first_seeds(library: Library, tmp_path: Path
     assert gray(found[0]) == 0
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_layer_that_is_made_anew_is_read_anew(
     library: Library, tmp_path: Path
 ) -> None:
@@ -341,6 +345,7 @@ def test_a_layer_of_a_thousand_units_is_shown_as_it_is_read(tmp_path: Path) -> N
 # -- from the synthesis ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_was_made_is_shown_at_once_and_the_disk_replaces_it(
     library: Library, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_record_that_cannot_be_understood_is_none(tmp_path: Path, text: str) -
     assert read_top_record(tmp_path / "b.jpg") is None
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_a_slow_loop(
     session: Session, net: Net, images: Path, results: Path
 ) -> None:

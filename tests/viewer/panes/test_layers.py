@@ -76,6 +76,7 @@ def test_the_selection_is_in_view_however_many_layers(layer: int, width: int) ->
     assert has(PANE.draw(view, layers_height(2, width), width), ACCENT)
 
 
+@pytest.mark.slow
 def test_scrolling_by_hand_goes_through_all_and_no_farther() -> None:
     width, seen = 640, set()
     rows, height = 0, layers_height(2, 640)

@@ -244,6 +244,7 @@ def test_a_camera_that_is_pulled_out_is_waited_for(
     assert player.status().message == ""
 
 
+@pytest.mark.slow
 def test_an_error_of_a_source_is_said_and_the_thread_lives(
     play: Callable[..., Player], frames: Frames
 ) -> None:
@@ -256,6 +257,7 @@ def test_an_error_of_a_source_is_said_and_the_thread_lives(
     assert frames.next() == "again"
 
 
+@pytest.mark.slow
 def test_an_error_of_a_step_is_said_and_the_thread_lives(
     play: Callable[..., Player], frames: Frames
 ) -> None:
