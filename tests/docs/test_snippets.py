@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 
 from deepvis_caffe.cli.main import app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 PYTHON = ("compile only", "a script", "a settings file", "")
 SHELLS = ("console", "bash")
