@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import labels_for, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -61,10 +61,10 @@ def backward(
     from deepvis_caffe.figures.saliency import heat, show_diff
     from deepvis_caffe.figures.saliency import overlay as lay_over
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.model.labels import class_blob, read_labels, top_classes
+    from deepvis_caffe.model.labels import class_blob, top_classes
 
     net = load_net(settings)
-    labels = read_labels(settings.labels) if settings.labels else ()
+    labels = labels_for(settings, net)
     x = net.preprocessor(_read(image))[None]
     zeros = net.zero_inputs()
     if zeros:

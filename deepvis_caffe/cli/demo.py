@@ -91,7 +91,7 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
     """One picture of a part: each unit's crops, and what in them excites it below."""
     from deepvis_caffe.figures.figure import Cell, Row, figure
     from deepvis_caffe.image import read_image, write_image
-    from deepvis_caffe.model.labels import label_of
+    from deepvis_caffe.model.labels import label_of, short_label
     from deepvis_caffe.results.layout import DECONV, TOP_IMAGES, demo_figure
     from deepvis_caffe.results.top_store import TopImageStore
 
@@ -102,7 +102,7 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
         for unit, seen in part.units.items():
             path = store.montage(tree, part.layer, unit)
             if path.is_file():  # not where a unit answers to none of the images
-                named = (label_of(job.labels, unit, count) or seen).split(",")[0]
+                named = short_label(label_of(job.labels, unit, count)) or seen
                 text = (f"unit {unit}: {named}" if named else f"unit {unit}",)
                 cells.append(Cell(read_image(path), text if tree == TOP_IMAGES else ()))
         rows.append(Row(cells, title))
@@ -169,6 +169,7 @@ def make_part(job: Job, part: Part) -> Path:
     from deepvis_caffe.figures.montage import captioned, montage
     from deepvis_caffe.image import write_image
     from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, make_layer
+    from deepvis_caffe.model.labels import short_label
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.results.layout import demo_montage
 
@@ -178,7 +179,7 @@ def make_part(job: Job, part: Part) -> Path:
     cells = [
         captioned(
             job.store.cell(part.layer, unit.unit, 0),
-            (unit.label or f"unit {unit.unit}").split(",")[0],
+            short_label(unit.label) or f"unit {unit.unit}",
         )
         for unit in made
     ]

@@ -238,7 +238,7 @@ def check_results(folder: Path) -> Check:
 
 def check_camera() -> Check:
     """Whether camera 0 opens."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV says its own piece otherwise
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # silence OpenCV's own log
     import cv2
 
     camera = cv2.VideoCapture(0)

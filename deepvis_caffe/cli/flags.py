@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Command = Callable[..., None]
+# What `deepvis_caffe.dataset.scan.learned_layers` gives.
+ALL_LAYERS = "all for every convolution, deconvolution and inner-product layer"
 
 
 def flag(name: str) -> str:
@@ -107,7 +109,10 @@ def _option(
 
 
 def labels_for(settings: Settings, net: Net) -> Labels:
-    """Read them, and say where no layer of the net has as many units; none are named: none."""
+    """Read the labels of the settings, and warn if no layer has that many units.
+
+    Empty if the settings name no file.
+    """
     from deepvis_caffe.model.labels import labels_fit, read_labels
 
     if settings.labels is None:

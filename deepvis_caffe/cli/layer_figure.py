@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.values import parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
+
+if TYPE_CHECKING:
+    from deepvis_caffe.results.store import ResultStore
 
 
 @with_settings()
@@ -87,14 +90,13 @@ def layer_figure(
         typer.echo(f"{left_out} units are not there and are left out", err=True)
 
 
-def caption(store: object, layer: str, unit: int, seed: int) -> tuple[str, ...]:
+def caption(store: ResultStore, layer: str, unit: int, seed: int) -> tuple[str, ...]:
     """A unit's number, and its name where it has one."""
+    from deepvis_caffe.model.labels import short_label
     from deepvis_caffe.results.records import read_record
-    from deepvis_caffe.results.store import ResultStore
 
-    assert isinstance(store, ResultStore)
     label = (read_record(store.record(layer, unit, seed)) or {}).get("label")
-    return (f"{unit} {label.split(',')[0]}" if label else str(unit),)
+    return (f"{unit} {short_label(label)}" if label else str(unit),)
 
 
 def wide(count: int) -> int:

@@ -119,3 +119,7 @@ for command in COMMANDS:
 def main() -> None:
     """The entry point of the `deepvis` command."""
     app(sys.argv[1:], prog_name="deepvis")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
-from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
+from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
-from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
     from deepvis_caffe.optimizer.objectives import Target
 
-# Layers with units of their own: others pass the same units on, rectified, pooled or joined.
-LEARNED = ("Convolution", "Deconvolution", "InnerProduct")
 # Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
 REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "decay": (float, "L2 decay: fraction of the image removed at each step."),
@@ -98,7 +95,7 @@ def _regularizer_flags() -> list[inspect.Parameter]:
 
 
 @with_regularizers
-@with_settings(MODEL, OPTIMIZER)
+@with_settings(MODEL, OPTIMIZER, RUNNING)
 def optimize(
     settings: Settings,
     layer: Annotated[
@@ -106,7 +103,7 @@ def optimize(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Several layers instead of LAYER: a,b,c, or all layers with weights."),
+        typer.Option(help=f"Several layers instead of LAYER: a,b,c, or {ALL_LAYERS}."),
     ] = None,
     units: Annotated[
         str,
@@ -174,7 +171,10 @@ def optimize(
     labels = labels_for(settings, net)
     seeds = settings.seeds
     if seeds > 1 and not params.differs_by_seed:
-        typer.echo(f"from {start} every seed gives the same picture: one of each unit", err=True)
+        typer.echo(
+            f"every seed gives the same image when starting from {start}; making one per unit",
+            err=True,
+        )
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
     job = Job.from_settings(settings, net, out, labels, overwrite)
@@ -187,7 +187,9 @@ def optimize(
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
-    """The layers that the arguments name: one, several, or all that have weights."""
+    """The layers that the arguments name: one, several, or all of `learned_layers`."""
+    from deepvis_caffe.dataset.scan import learned_layers
+
     if (layer is None) == (layers is None):
         raise SettingsError("name one LAYER, or several with --layers a,b,c or --layers all")
     if layer is not None:
@@ -198,7 +200,7 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
         for name in names:
             net.model.graph.activation(name)  # an unknown name is an error before any work
         return names
-    return [one.name for one in net.layers if one.weights and one.type in LEARNED]
+    return list(learned_layers(net))
 
 
 def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequence[Target]:
@@ -241,30 +243,22 @@ def optimize_layer(
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
         f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer.name)}; "
-        f"{new} runs made now, {runs - new} were there{rate}",
+        f"{new} new runs, {runs - new} already finished{rate}",
         err=True,
     )
-
-
-def place(net: Net, where: Where) -> str:
-    """Which engine and device run the ascents, in words."""
-    if isinstance(where, DaskCluster):
-        return f"{net.engine}, workers of {where.address}"
-    here = f"{net.engine}, {net.device}"
-    return f"{here}, {where.count} processes" if isinstance(where, LocalProcesses) else here
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
     """One line about the work ahead."""
     return (
         f"{layer}: {units:,} units x {seeds} seeds x {steps} steps = {units * seeds * steps:,} "
-        "image steps, less what is there already"
+        "image steps, minus what is already done"
     )
 
 
 def off_note(off: int, runs: int, below: Sequence[str]) -> str:
     """What to do about runs that had no gradient."""
-    note = f"{off} of {runs} runs ended at a gradient of exactly 0, as of a unit that is off"
+    note = f"{off} of {runs} runs stopped because the gradient was exactly 0: the unit is inactive"
     if not below:
         return note
     return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"
@@ -272,7 +266,9 @@ def off_note(off: int, runs: int, below: Sequence[str]) -> str:
 
 def describe(unit: Unit, seeds: int) -> str:
     """One line about a unit's pictures."""
-    name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
+    from deepvis_caffe.model.labels import short_label
+
+    name = f"{unit.unit:>5}" + (f"  {short_label(unit.label)}" if unit.label else "")
     if unit.value is None:
         return f"{name}: no finite activation; see the records beside {unit.montage}"
     top = f", highest of its layer for {unit.met_top} of {seeds} seeds" if unit.met_top else ""

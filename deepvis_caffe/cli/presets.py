@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
 
-@with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds"))
+@with_settings(MODEL, OPTIMIZER, RUNNING, leave_out=("preset", "seeds"))
 def presets(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
@@ -49,7 +49,6 @@ def presets(
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import TargetLayer
-    from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.params import in_words
     from deepvis_caffe.optimizer.presets import find_preset
@@ -61,12 +60,11 @@ def presets(
         )
         for name in parse_presets(which)
     }
-    labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    job = Job(net, settings.results, labels=labels)
+    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
     target = TargetLayer.of(net, layer, parse_position(position))
     variants = Variants(job, target, [unit], range(seeds), settings.batch_size)
-    with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
+    with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make(chosen.values(), report)
     path = out or presets_figure(settings.results, layer, unit)
     write_comparison(variants, chosen, path, columns, cell)

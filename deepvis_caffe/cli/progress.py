@@ -6,10 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
+from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Where
 from deepvis_caffe.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
 
 FIRST_LINE_AFTER, LINE_EVERY = 2.0, 10.0  # seconds
 
@@ -88,3 +93,11 @@ def plain_lines(
         typer.echo(line, err=True)
 
     return report
+
+
+def place(net: Net, where: Where) -> str:
+    """Which engine and device run the ascents, in words."""
+    if isinstance(where, DaskCluster):
+        return f"{net.engine}, workers of {where.address}"
+    here = f"{net.engine}, {net.device}"
+    return f"{here}, {where.count} processes" if isinstance(where, LocalProcesses) else here

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_position, parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
 if TYPE_CHECKING:
     from deepvis_caffe.experiments.variants import Variants
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEEP = "Save a trial as a preset"
 
 
-@with_settings(MODEL, OPTIMIZER, leave_out=("preset", "seeds", "rate"))
+@with_settings(MODEL, OPTIMIZER, RUNNING, leave_out=("preset", "seeds", "rate"))
 def search(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")],
@@ -60,7 +60,8 @@ def search(
 
     Samples decay, blur, both kinds of clipping and the learning rate, makes an image of each unit
     with each parameter set, and writes a web page that shows them all. Choose by eye, then run the
-    same command with --keep TRIAL --name NAME; after that, --preset NAME works in every command.
+    same command with --keep TRIAL --name NAME. After that, optimize and view take --preset NAME,
+    and presets takes --presets NAME.
     Finished images are kept: run the same command again to resume after an interruption.
     """
     from deepvis_caffe.experiments.search import (
@@ -91,11 +92,11 @@ def search(
     todo = len(chosen) * trials * steps
     typer.echo(
         f"{layer}: {trials} trials x {len(chosen)} units x {steps} steps = {todo:,} image steps, "
-        "less what is there already",
+        "minus what is already done",
         err=True,
     )
     try:
-        with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
+        with progress_bar(f"{layer} on {place(net, variants.job.where)}", "image steps") as report:
             variants.make(drawn[:trials], report)
     finally:  # the finished trials of an interrupted search are worth a look, too
         sheet = write_sheet(variants, drawn, judge_picture, again)
@@ -103,9 +104,7 @@ def search(
             typer.echo(
                 f"{sheet.trials} trials: {sheet.page}, and as a picture {sheet.picture.name}"
             )
-    typer.echo(
-        f"look, choose, and keep one as a preset: {again} --keep TRIAL --name NAME", err=True
-    )
+    typer.echo(f"to save one as a preset: {again} --keep TRIAL --name NAME", err=True)
 
 
 def _variants(settings: Settings, layer: str, units: str, seed: int, position: str) -> Variants:
@@ -113,11 +112,9 @@ def _variants(settings: Settings, layer: str, units: str, seed: int, position: s
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import TargetLayer
-    from deepvis_caffe.model.labels import read_labels
 
-    labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
     target = TargetLayer.of(net, layer, parse_position(position))
     chosen = parse_unit_numbers(units, target.count)
-    job = Job(net, settings.results, labels=labels)
+    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
     return Variants(job, target, chosen, [seed], settings.batch_size)

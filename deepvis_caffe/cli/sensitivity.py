@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
@@ -45,7 +45,7 @@ def sensitivity(
     seed: Annotated[int, typer.Option(help="Random seed of the noise.", min=0)] = 0,
     every: Annotated[int, typer.Option(help="Use every N-th image or frame.", min=1)] = 1,
     layers: Annotated[
-        str, typer.Option(help="Layers: a,b,c, or all (layers with weights, and the outputs).")
+        str, typer.Option(help=f"Layers: a,b,c, or {ALL_LAYERS} and the outputs.")
     ] = "all",
     plots: Annotated[bool, typer.Option(help="Also draw a plot.")] = True,
     out: Annotated[

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_numbers, parse_position
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
 VALUES = "Values to use instead of the default ones"
 
@@ -20,7 +20,9 @@ def _values(help_: str) -> Any:
     return typer.Option(help=help_, rich_help_panel=VALUES, show_default=False, metavar="0,V,V,...")
 
 
-@with_settings(MODEL, OPTIMIZER, leave_out=("preset", "presets_file", "seeds", "batch_size"))
+@with_settings(
+    MODEL, OPTIMIZER, RUNNING, leave_out=("preset", "presets_file", "seeds", "batch_size")
+)
 def sweep(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
@@ -62,7 +64,6 @@ def sweep(
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import TargetLayer
-    from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.results.layout import record_of, sweep_figure
 
@@ -80,12 +81,11 @@ def sweep(
     # Preset 3 for its rate only: `sweep_rows` ignores its regularizers.
     base = ascent_params(3, settings.rate, settings.iterations)
     rows = sweep_rows(base, columns, values)
-    labels = read_labels(settings.labels) if settings.labels else ()
     net = load_net(settings)
-    job = Job(net, settings.results, labels=labels)
+    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
     target = TargetLayer.of(net, layer, parse_position(position))
     variants = Variants(job, target, [unit], [seed])
-    with progress_bar(f"{layer} on {net.engine}, {net.device}", "image steps") as report:
+    with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make((params for row in rows for params in row.params), report)
     path = out or sweep_figure(settings.results, layer, unit, seed)
     write_sweep(variants, rows, path, cell)

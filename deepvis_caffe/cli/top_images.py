@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import DATASET, MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import DATASET, MODEL, RUNNING
 
 if TYPE_CHECKING:
     from deepvis_caffe.dataset.scan import Scan
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.top_images import ScannedImages
 
-ASCENTS_ONLY = ("preset", "presets_file", "seeds", "iterations", "rate")
 MOST_LISTED = 5
 
 
-@with_settings(MODEL, DATASET, OPTIMIZER, leave_out=ASCENTS_ONLY)
+@with_settings(MODEL, DATASET, RUNNING)
 def top_images(
     settings: Settings,
-    layers: Annotated[
-        str, typer.Option(help="Layers to scan: a,b,c, or all layers with weights.")
-    ] = "all",
+    layers: Annotated[str, typer.Option(help=f"Layers to scan: a,b,c, or {ALL_LAYERS}.")] = "all",
     pictures: Annotated[
         str | None,
         typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
@@ -78,9 +75,7 @@ def top_images(
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.scan import run_scan, scan_recipe
     from deepvis_caffe.jobs.top_images import ScannedImages
-    from deepvis_caffe.model.labels import read_labels
 
-    labels = read_labels(settings.labels) if settings.labels else ()
     chosen_modes = _list(modes)
     for mode in chosen_modes:
         check_mode(mode)
@@ -89,7 +84,7 @@ def top_images(
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
     shown = _pictured(pictures, params.layers)
     source = read_source(settings, every, unique, class_folders)
-    job = Job.from_settings(settings, net, out, labels, overwrite)
+    job = Job.from_settings(settings, net, out, labels_for(settings, net), overwrite)
     begun = time.monotonic()
     with progress_bar(
         f"{len(params.layers)} layers, {net.engine}, {net.device}", "images"
@@ -136,7 +131,7 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
         How long it took; None where it was there already.
     """
     units = sum(layer.units for layer in scan.layers.values())
-    rate = "were there" if seconds is None else f"in {seconds:.0f} s"
+    rate = "already finished" if seconds is None else f"in {seconds:.0f} s"
     lines = [f"{scan.images:,} images, {units:,} units of {len(scan.layers)} layers: {rate}"]
     if scan.skipped:
         lines.append(f"{len(scan.skipped):,} images could not be used:")
@@ -150,19 +145,19 @@ def _make_pictures(
     job: Job, scanned: ScannedImages, layer: str, units: str, modes: Sequence[str]
 ) -> None:
     from deepvis_caffe.jobs.top_images import make_top_pictures
+    from deepvis_caffe.model.labels import short_label
 
     numbers = parse_unit_numbers(units, scanned.scan.layers[layer].units)
     with progress_bar(f"pictures of {layer}", "units") as report:
         made = make_top_pictures(job.reporting(report), scanned, layer, numbers, modes)
     for unit in made:
-        name = f"{unit.unit:>5}" + (f"  {unit.label.split(',')[0]}" if unit.label else "")
-        seen = unit.montage or "answers to none of the images"
+        name = f"{unit.unit:>5}" + (f"  {short_label(unit.label)}" if unit.label else "")
+        seen = unit.montage or "is not activated by any image"
         typer.echo(f"{name}: activation {unit.value:.5g}; {seen}")
     silent = sum(unit.montage is None for unit in made)
     new = sum(unit.new for unit in made)
     typer.echo(
-        f"{layer}: {len(made) - silent} units, {new} made now; {silent} answer to none of the "
-        "images",
+        f"{layer}: {len(made) - silent} units, {new} new; {silent} not activated by any image",
         err=True,
     )
 

@@ -49,7 +49,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGTERM)  # a server may have a handler for it
 
 
-@with_settings(MODEL, VIEWER, OPTIMIZER, leave_out=("batch_size", "workers", "scheduler"))
+@with_settings(MODEL, VIEWER, OPTIMIZER)
 def view(
     settings: Settings,
     first: Annotated[
@@ -69,7 +69,8 @@ def view(
     host: Annotated[
         str,
         typer.Option(
-            help="With --browser: address to listen on. Unless it is 127.0.0.1, a token is needed."
+            help="With --browser: address to listen on. Other than a loopback address, it "
+            "requires a token."
         ),
     ] = "127.0.0.1",
     port: Annotated[

@@ -42,6 +42,11 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     return names
 
 
+def short_label(label: str | None) -> str:
+    """A label up to its first comma, where ImageNet's synonyms begin; empty if there is none."""
+    return label.split(",")[0].strip() if label else ""
+
+
 def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> str | None:
     """Which of a net's outputs holds the class scores.
 

@@ -24,7 +24,8 @@ from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
 
-MODEL, OPTIMIZER, DATASET, VIEWER = "Model", "Optimizer", "Dataset", "Viewer"
+MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
+RUNNING, VIEWER = "Running", "Viewer"
 
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
@@ -161,14 +162,14 @@ class Settings(BaseModel):
         MODEL,
         None,
         "Mean that was subtracted from each training image: one value per channel in the net's "
-        "channel order (usually BGR), or a .npy or .binaryproto file. With none, the mean is read "
+        "channel order (usually BGR), or a .npy or .binaryproto file. If not set, the mean is read "
         "from the transform_param of a train_val prototxt, if it has one.",
     )
     channel_swap: Integers | None = _setting(
         MODEL,
         None,
-        "Channel order of the net's input, as indices into RGB: 2,1,0 is BGR. With none, nets with "
-        "three input channels get BGR, and others are left as they are.",
+        "Channel order of the net's input, as indices into RGB: 2,1,0 is BGR. If not set, nets "
+        "with three input channels get BGR, and others are left as they are.",
     )
     raw_scale: float = _setting(
         MODEL,
@@ -180,7 +181,7 @@ class Settings(BaseModel):
     input_scale: float | None = _setting(
         MODEL,
         None,
-        "Factor applied after the mean is subtracted. With none, the `scale` in the "
+        "Factor applied after the mean is subtracted. If not set, the `scale` in the "
         "transform_param of a train_val prototxt, or else 1.",
         gt=0,
     )
@@ -220,7 +221,7 @@ class Settings(BaseModel):
     iterations: Count | None = _setting(
         OPTIMIZER,
         None,
-        "Gradient ascent steps per image. With none: 300 for presets 1 to 4 with rate auto, and "
+        "Gradient ascent steps per image. If not set: 300 for presets 1 to 4 with rate auto, and "
         "otherwise the preset's own number.",
         ge=1,
     )
@@ -238,17 +239,17 @@ class Settings(BaseModel):
     )
     top: Count = _setting(DATASET, 9, "Number of top images to keep per unit.", ge=1, le=100)
     batch_size: Count | None = _setting(
-        OPTIMIZER, None, "Images per batch. With none, a suitable size is chosen.", ge=1
+        RUNNING, None, "Images per batch. If not set, a suitable size is chosen.", ge=1
     )
     workers: Count = _setting(
-        OPTIMIZER,
+        RUNNING,
         1,
         "Number of local processes that share the work. Each loads the net, and runs on its share "
         "of the CPU cores or on its own GPU.",
         ge=1,
     )
     scheduler: str | None = _setting(
-        OPTIMIZER,
+        RUNNING,
         None,
         "Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers share the work. "
         "Takes precedence over `workers`.",
@@ -258,7 +259,7 @@ class Settings(BaseModel):
         VIEWER,
         None,
         "Input of the viewer: a camera number or device, a video, a URL, an image, a folder of "
-        "images, or several of these separated by commas. With none, camera 0, or the sample "
+        "images, or several of these separated by commas. If not set, camera 0, or the sample "
         "photographs of scikit-image if there is no camera.",
     )
     window: Annotated[Integers, AfterValidator(_check_window)] = _setting(
@@ -281,8 +282,8 @@ class Settings(BaseModel):
             )
             raise BadSettingError(
                 name,
-                f"{name} cannot be {values[name]!r}: {', or '.join(reasons).lower()}. "
-                f"What it is: {fields[name].description}",
+                f"{name} cannot be {values[name]!r}: {', or '.join(reasons).lower()} "
+                f"({(fields[name].description or '').rstrip('.')})",
             ) from None
 
     @field_validator("*", mode="before")

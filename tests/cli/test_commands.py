@@ -26,7 +26,7 @@ from deepvis_caffe.image import write_image
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.settings import Settings
-from deepvis_caffe.settings.fields import MODEL, OPTIMIZER
+from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
 
 @pytest.fixture(autouse=True)
@@ -245,14 +245,14 @@ def test_optimize_writes_what_the_library_finds(net: Net) -> None:
         assert line.startswith(f"{unit:5d}  {label}: activation {best[unit]:.5g}")
         assert line.endswith(f"out/regularized_opt/fc/fc_{unit:04d}_montage.jpg")
     assert "3 units, 2 seeds each" in result.stderr
-    assert "6 runs made now, 0 were there" in result.stderr
+    assert "6 new runs, 0 already finished" in result.stderr
     assert "fc: 3 units x 2 seeds x 5 steps = 30 image steps" in result.stderr
 
 
 def test_optimize_again_makes_what_is_missing() -> None:
     _deepvis("optimize", "fc", "--units", "0-1", *SHORT)
     again = _deepvis("optimize", "fc", "--units", "0-2", *SHORT)
-    assert "2 runs made now, 4 were there" in again.stderr
+    assert "2 new runs, 4 already finished" in again.stderr
 
 
 def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(folder: Path) -> None:
@@ -261,7 +261,7 @@ def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(fold
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
     write_caffemodel(folder / "small.caffemodel", "Small", layers)
     said = _deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
-    assert "4 of 4 runs ended at a gradient of exactly 0" in said
+    assert "4 of 4 runs stopped because the gradient was exactly 0" in said
     assert "optimize below it instead: conv/1" in said
     assert "gradient of exactly" not in _deepvis("optimize", "conv/1", *SHORT).stderr
 
@@ -285,15 +285,15 @@ def test_optimize_checks_every_layer_before_it_begins() -> None:
 
 def test_optimize_makes_one_picture_from_a_start_that_is_the_same_for_all_seeds() -> None:
     said = _deepvis("optimize", "fc", "--units", "1", "--start", "mean", *SHORT).stderr
-    assert "from mean every seed gives the same picture" in said
-    assert "1 runs made now" in said
+    assert "every seed gives the same image when starting from mean" in said
+    assert "1 new runs" in said
     views = ("--start", "mean", "--shift", "0.1", "-o", "other")
-    assert "2 runs made now" in _deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
+    assert "2 new runs" in _deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
 
 
 def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
     said = _deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
-    assert "2 runs made now" in said.stderr
+    assert "2 new runs" in said.stderr
     run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), preset=3, iterations=5)
     record = json.loads(Path("out/regularized_opt/fc/fc_0+2+3_0.json").read_text())
     assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
@@ -353,7 +353,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
 def test_every_setting_is_a_flag_of_its_command() -> None:
     flags = set(inspect.signature(optimize).parameters)
     for name, field in Settings.model_fields.items():
-        if field.json_schema_extra["group"] in (MODEL, OPTIMIZER):
+        if field.json_schema_extra["group"] in (MODEL, OPTIMIZER, RUNNING):
             assert name in flags, name
     assert set(Settings.model_fields) <= {
         name for command in COMMANDS for name in inspect.signature(command).parameters
@@ -420,7 +420,7 @@ def test_help_lists_every_command_and_flag() -> None:
     for command in ("doctor", "info", "view", "backward", "optimize", "fetch", "demo"):
         assert command in text
     commands = {"Model": "optimize", "Optimizer": "optimize", "Viewer": "view"}
-    commands |= {"Dataset": "top-images"}
+    commands |= {"Dataset": "top-images", "Running": "optimize"}
     flags = {command: _deepvis(command, "--help").stdout for command in commands.values()}
     for name, field in Settings.model_fields.items():
         assert isinstance(field.json_schema_extra, dict)
@@ -488,4 +488,13 @@ def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
     assert len(list(folder.rglob("fc_*_?.json"))) == finished
     assert len(pictures) >= 2 * finished
     again = _deepvis(*arguments)
-    assert f"{8 - finished} runs made now, {finished} were there" in again.stderr
+    assert f"{8 - finished} new runs, {finished} already finished" in again.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("module", ["deepvis_caffe", "deepvis_caffe.cli.main"])
+def test_the_package_runs_as_a_module(module: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == _deepvis("--version").stdout

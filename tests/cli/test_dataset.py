@@ -81,11 +81,11 @@ def test_top_images_and_stats(folder: Path) -> None:
 def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:
     command = ("top-images", "--images", "images", "--layers", "conv/1", "--units", "0", "--top")
     first = _deepvis(*command, "3", "--modes", "none")
-    assert "1 made now" in first.output
+    assert "1 new;" in first.output
     assert not (folder / "out" / "max_deconv").exists()
     second = _deepvis(*command, "3", "--modes", "none")
-    assert "were there" in second.output
-    assert "0 made now" in second.output
+    assert "already finished" in second.output
+    assert "0 new;" in second.output
     refused = _deepvis(*command, "4", code=2)
     assert "count 3, now 4" in " ".join(refused.output.split())
     _deepvis(*command, "4", "--overwrite")

@@ -323,3 +323,34 @@ def test_filters_over_a_folder_of_photographs(net: Net) -> None:
     np.testing.assert_allclose([float(row["mean_activation"]) for row in rows], expected, rtol=1e-4)
     assert "of lowest frequency" in said
     assert not Path("filters.png").exists()
+
+
+# -- other processes -------------------------------------------------------------------------------
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sweep", "fc", "--unit", "1", "--columns", "2"),
+        ("presets", "fc", "--unit", "1", "--presets", "2,4", "--seeds", "2"),
+        ("search", "fc", "--units", "2,0", "--trials", "3"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_workers_make_the_same_files(
+    command: tuple[str, ...], net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _deepvis(*command, *SHORT)
+    serial = _files(Path("out"))
+    Path("out").rename("serial")
+    _no_more_runs(net, monkeypatch)  # in this process: only others can make an image
+    _deepvis(*command, *SHORT, "--workers", "2")
+    assert any(name.endswith("_best_X.png") for name in serial)
+    assert _files(Path("out")) == serial
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

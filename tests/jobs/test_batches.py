@@ -185,7 +185,7 @@ def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> Non
         env=dict(os.environ),
     )
     assert ended.returncode == 0, ended.stderr
-    assert "4 runs made now, 0 were there" in ended.stderr
+    assert "4 new runs, 0 already finished" in ended.stderr
     net = dv.load_net(settings)
     for run in dv.optimize(net, "fc", [1, 3], range(2), iterations=4):
         path = tmp_path / f"regularized_opt/fc/fc_{run.unit:04d}_{run.seed}.json"
