@@ -1,4 +1,4 @@
-"""Work past one process: ``(make_state, work, tasks, where) -> (index, result), ...``.
+"""Run tasks in one or many processes.
 
 Nothing here knows what the work is. `run` holds the one call and the places that it can run in:
 this process, processes of this machine (`local`, `process`, `cores`), or a Dask cluster (`remote`).

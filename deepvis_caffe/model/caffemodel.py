@@ -232,7 +232,7 @@ def _write_field(file: BinaryIO, number: int, content: Iterable[bytes | memoryvi
 
 # -- protobuf's wire format ------------------------------------------------------------------------
 
-VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # 3 and 4 were groups, which Caffe never used
 
 
 class _WireError(ValueError):

@@ -1,4 +1,4 @@
-"""From a net as written to a net as run: ``NetParameter -> NetParameter``.
+"""Convert the net of a prototxt to a TEST-phase deploy net.
 
 A deploy file passes nearly unchanged. A train_val file loses what only training needs: the layers
 of the other phase, data layers (they become inputs), labels, losses and accuracies.

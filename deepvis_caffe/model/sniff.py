@@ -1,4 +1,4 @@
-"""What kind of file was given in place of a model, for error messages: ``first bytes -> words``."""
+"""Guess a file's type from its first bytes, for error messages."""
 
 from __future__ import annotations
 

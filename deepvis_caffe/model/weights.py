@@ -1,4 +1,4 @@
-"""Give each layer its weights: ``(graph, shapes, arrays by layer name) -> checked arrays``."""
+"""Match weights to layers and check their shapes."""
 
 from __future__ import annotations
 
