@@ -26,33 +26,27 @@ Mean = NDArray[np.float32]
 MeanSpec = float | Sequence[float] | NDArray[Any] | str | os.PathLike[str] | None
 
 
-def read_mean(spec: MeanSpec, shape: tuple[int, int, int]) -> Mean:
-    """The mean for an input of one size.
+def load_mean(spec: MeanSpec, channels: int) -> Mean:
+    """The mean in its own size.
 
     Parameters
     ----------
     spec
         None (no mean), one value, one value per channel, an array, or the path of a ``.npy`` or
         ``.binaryproto`` file with shape (C,), (C, H', W') or (1, C, H', W').
-    shape
-        (C, H, W) of the net's input.
+    channels
+        Channels of the net's input.
 
     Returns
     -------
     ndarray
-        float32, (C, 1, 1) or (C, H, W).
+        float32, (C, 1, 1) or (C, H', W'); `crop_mean` fits it to the input.
 
     Raises
     ------
     ImageError
-        The file cannot be read, has another channel count, is smaller than the input, or holds
-        values that are not finite.
+        The file cannot be read, has another channel count, or holds values that are not finite.
     """
-    return crop_mean(load_mean(spec, shape[0]), *shape[1:])
-
-
-def load_mean(spec: MeanSpec, channels: int) -> Mean:
-    """The mean in its own size, (C, 1, 1) or (C, H', W'); see :func:`read_mean`."""
     if spec is None:
         return np.zeros((channels, 1, 1), np.float32)
     if isinstance(spec, str | os.PathLike):

@@ -33,7 +33,7 @@ class Preprocessor:
         (C, H, W) of the input.
     mean
         What to subtract, in the net's channel order, after `raw_scale`; see
-        `deepvis_caffe.model.mean.read_mean`. As an attribute it is an array that broadcasts to
+        `deepvis_caffe.model.mean.load_mean`. As an attribute it is an array that broadcasts to
         (C, H, W).
     channel_swap
         Which channel of the picture each input channel takes. By default (2, 1, 0), RGB to BGR, for
