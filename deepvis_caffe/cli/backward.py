@@ -40,7 +40,7 @@ def backward(
         ),
     ] = "all",
     view: Annotated[
-        str, typer.Option(help="How to show the result: raw, gray, norm, blur or positive.")
+        str, typer.Option(help="Style of the result: raw, gray, norm, blur or positive.")
     ] = "raw",
     overlay: Annotated[
         Path | None,

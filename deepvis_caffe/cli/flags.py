@@ -68,8 +68,7 @@ def with_settings(
     for name, field in fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
-        default = "none" if field.default is None else str(field.default)
-        help_ = f"{field.description} Default: {default}."
+        help_ = f"{field.description} Default: {_as_flag(field.default)}."
         added.append(_option(name, str, help_, f"{extra['group']} settings", "VALUE"))
 
     def decorate(command: Command) -> Command:
@@ -92,6 +91,13 @@ def with_settings(
         return run
 
     return decorate
+
+
+def _as_flag(value: Any) -> str:
+    """A setting's value as one writes it on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def _option(

@@ -29,16 +29,16 @@ def sensitivity(
     noise: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the noise to add, in gray levels (0 to 255).",
-            show_default=f"{NOISE:g}, except for a video",
+            help="Standard deviation of the noise to add, in gray levels (0 to 255). "
+            f"Default: {NOISE:g}, except for a video.",
         ),
     ] = None,
     frames: Annotated[
         bool | None,
         typer.Option(
             "--frames",
-            help="Compare each image with the next one instead of adding noise.",
-            show_default="for a video",
+            help="Compare each image with the next one instead of adding noise. "
+            "Default: for a video.",
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Noise samples per image.", min=1)] = REPEATS,
@@ -53,8 +53,7 @@ def sensitivity(
         typer.Option(
             "--out",
             "-o",
-            help="Folder for the table and the plot.",
-            show_default="RESULTS/sensitivity",
+            help="Folder for the table and the plot. Default: RESULTS/sensitivity.",
         ),
     ] = None,
 ) -> None:

@@ -30,7 +30,7 @@ def stats(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder for the tables and plots.", show_default="RESULTS/dataset"
+            "--out", "-o", help="Folder for the tables and plots. Default: RESULTS/dataset."
         ),
     ] = None,
 ) -> None:
