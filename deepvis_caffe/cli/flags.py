@@ -61,7 +61,7 @@ def with_settings(
             Path,
             "Settings file. Default: $DEEPVIS_SETTINGS, or ./settings_local.py if it exists.",
             "Settings",
-            "FILE",
+            "<file>",
             "-s",
         )
     ]
@@ -69,7 +69,7 @@ def with_settings(
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         help_ = f"{field.description} Default: {_as_flag(field.default)}."
-        added.append(_option(name, str, help_, f"{extra['group']} settings", "VALUE"))
+        added.append(_option(name, str, help_, f"{extra['group']} settings", "<value>"))
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

@@ -17,7 +17,7 @@ def gallery(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="HTML file to write. Default: DIR/index.html."
+            "--out", "-o", metavar="<file>", help="HTML file to write. Default: DIR/index.html."
         ),
     ] = None,
 ) -> None:

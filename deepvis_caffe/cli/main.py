@@ -11,7 +11,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from deepvis_caffe import __version__
 from deepvis_caffe.cli.backward import backward
@@ -55,6 +55,18 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+class Command(TyperCommand):
+    """A subcommand whose help shows no ``<bool>`` beside a switch, which takes no value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, as help and parser see them."""
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
 
 
 app = typer.Typer(
@@ -113,7 +125,7 @@ COMMANDS = (
     demo,
 )
 for command in COMMANDS:
-    app.command(command.__name__.replace("_", "-"))(command)
+    app.command(command.__name__.replace("_", "-"), cls=Command)(command)
 
 
 def main() -> None:

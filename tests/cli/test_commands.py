@@ -422,6 +422,8 @@ def test_help_lists_every_command_and_flag() -> None:
     commands = {"Model": "optimize", "Optimizer": "optimize", "Viewer": "view"}
     commands |= {"Dataset": "top-images", "Running": "optimize"}
     flags = {command: _deepvis(command, "--help").stdout for command in commands.values()}
+    assert not any("<bool>" in text for text in flags.values())
+    assert "Default: 1280,800." in " ".join(flags["view"].split())
     for name, field in Settings.model_fields.items():
         assert isinstance(field.json_schema_extra, dict)
         command = commands[str(field.json_schema_extra["group"])]
