@@ -33,7 +33,7 @@ class LocalProcesses:
         Threads that each process computes with; by default an equal share of the cores.
     gpus
         Devices to assign to the processes in turn, as ``CUDA_VISIBLE_DEVICES`` names them; see
-        `deepvis_caffe.cluster.cores.find_gpus`. With none, the processes see the GPUs that this one
+        `deepvis_caffe.cluster.cores.find_gpus`. If empty, the processes see the GPUs that this one
         sees.
     tries
         How many processes may die while they run one task, before that is an error.
