@@ -28,7 +28,7 @@ from deepvis_caffe.cluster.process import (
     serve,
     starting_workers,
 )
-from deepvis_caffe.cluster.run import LocalProcesses, OnReport
+from deepvis_caffe.cluster.where import LocalProcesses, OnReport
 from deepvis_caffe.errors import ClusterError
 
 DIED = "died"  # stands in for a message, where the pipe has closed

@@ -19,7 +19,7 @@ import deepvis_caffe
 from deepvis_caffe.cluster.cores import THREADS
 from deepvis_caffe.cluster.failure import Failure, in_task
 from deepvis_caffe.cluster.process import use_threads
-from deepvis_caffe.cluster.run import DaskCluster
+from deepvis_caffe.cluster.where import DaskCluster
 from deepvis_caffe.errors import ClusterError
 
 log = logging.getLogger(__name__)

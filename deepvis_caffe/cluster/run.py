@@ -6,103 +6,25 @@ files, so workers need no writable folder.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from deepvis_caffe.cluster.failure import name_task
-from deepvis_caffe.errors import SettingsError
-
-
-@dataclass(frozen=True)
-class Serial:
-    """In this process, one task after another."""
-
-
-@dataclass(frozen=True)
-class LocalProcesses:
-    """In processes on this machine, which end when the work does.
-
-    Parameters
-    ----------
-    count
-        Number of processes; each builds its own state.
-    threads
-        Threads that each process computes with; by default an equal share of the cores.
-    gpus
-        Devices to assign to the processes in turn, as ``CUDA_VISIBLE_DEVICES`` names them; see
-        `deepvis_caffe.cluster.cores.find_gpus`. If empty, the processes see the GPUs that this one
-        sees.
-    tries
-        How many processes may die while they run one task, before that is an error.
-
-    Raises
-    ------
-    SettingsError
-        A number is below 1.
-    """
-
-    count: int
-    threads: int | None = None
-    gpus: tuple[str, ...] = ()
-    tries: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("count", "threads", "tries"):
-            _at_least_one(name, getattr(self, name))
-
-
-@dataclass(frozen=True)
-class DaskCluster:
-    """On the workers of a Dask cluster that is already running.
-
-    Parameters
-    ----------
-    address
-        The scheduler's address, for example ``tcp://10.0.0.1:8786``.
-    timeout
-        Seconds to wait for the scheduler.
-    in_flight
-        The most tasks on the cluster at a time, so that results do not pile up there; by default
-        two for each worker, and at least 8.
-
-    Raises
-    ------
-    SettingsError
-        A number is below 1, or the address is not one.
-    """
-
-    address: str
-    timeout: float = 10.0
-    in_flight: int | None = None
-
-    def __post_init__(self) -> None:
-        _at_least_one("in_flight", self.in_flight)
-        if not re.fullmatch(
-            r"((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:.]+\]|[^/:\s]+):\d+/?", self.address
-        ):
-            raise SettingsError(
-                f"a scheduler's address looks like tcp://10.0.0.1:8786; got {self.address!r}"
-            )
-
-
-Where = Serial | LocalProcesses | DaskCluster
+from deepvis_caffe.cluster.where import LocalProcesses, OnReport, Serial, Where
 
 State = TypeVar("State")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 Report = Callable[[Any], None]
-OnReport = Callable[[int, Any], None]
 
 
 def run_tasks(
     make_state: Callable[[], State],
     work: Callable[[State, Task, Report], Result],
     tasks: Iterable[Task],
-    where: Where = Serial(),  # frozen
+    where: Where = Serial(),  # noqa: B008  # frozen
     on_report: OnReport | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Run every task, and yield each result as soon as it is ready.
@@ -177,8 +99,3 @@ def _run_here(
 
 def _ignore(index: int, message: Any) -> None:
     pass
-
-
-def _at_least_one(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise SettingsError(f"{name} must be at least 1; got {value}")
