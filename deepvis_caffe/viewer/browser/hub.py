@@ -72,8 +72,8 @@ class Surface(Protocol):
 
 log = logging.getLogger(__name__)
 
-FASTEST = 1 / 60  # seconds between two drawings
-SLOWEST = 0.25  # and while nobody would take a picture
+FASTEST = 1 / 60  # seconds between draws
+SLOWEST = 0.25  # seconds between draws when no page is ready
 HEARTBEAT = 2.0  # seconds; a page that receives nothing for several takes the line for dead
 MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
 QUALITY = 90

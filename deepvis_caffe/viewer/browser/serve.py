@@ -1,9 +1,10 @@
-"""Serve the viewer as a page: `serve`, which blocks until the session ends; who may see it: `Gate`.
+"""Serve the viewer as a web page, `serve`, to those who may see it, `Gate`.
 
-Whoever talks to the viewer drives it, and sees what it sees. Two ways must be shut: another page in
-the same browser that opens our WebSocket (browsers allow it, but send its `Origin`), and a name of
-somebody else's that is made to point at this machine ("DNS rebinding": then `Origin` and `Host`
-agree, and are not ours). Where other machines can reach the port, a token proves who asks.
+Anyone who can connect controls the viewer and sees its input. Two attacks are blocked: cross-site
+WebSocket connections, and DNS rebinding. In the first, another page in the same browser opens our
+WebSocket; browsers allow that, but send the page's `Origin`. In the second, a foreign name is made
+to point at this machine; then `Origin` and `Host` agree, but are not ours. Where other machines can
+reach the port, visitors need a token.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Gate:
             if not secrets.compare_digest((token or "").encode(), self.token.encode()):
                 return "this address needs ?token= as the viewer's terminal shows it"
         elif not self._is_ours(host):
-            return f"the viewer is not at {host!r}; open http://127.0.0.1 and its port"
+            return f"unexpected Host {host!r}; open http://127.0.0.1:PORT"
         # Programs other than browsers send no Origin, and could send any.
         origin = headers.get("origin")
         if origin is not None and _after_scheme(origin) != host.lower():
@@ -186,7 +187,7 @@ def _listen(host: str, port: int) -> socket.socket:
             "from this machine alone"
         ) from error
     except OverflowError as error:
-        raise ViewerError(f"{what}: ports are 0 to 65535") from error
+        raise ViewerError(f"{what}: the port must be between 0 and 65535") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ViewerError(

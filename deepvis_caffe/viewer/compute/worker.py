@@ -1,8 +1,8 @@
 """The thread that owns the net: the newest frame and request first, then idle work.
 
-Nobody waits for it. Only the newest frame and the newest request are kept, and results go into a
-slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs to
-a thread.
+It never blocks callers. Only the newest frame and the newest request are kept, and results go into
+a slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs
+to a thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The correlation of layers, read by a thread, and the partners of the selected unit.
 
-Reading and clustering a layer of a thousand units takes a tenth of a second, and whoever draws
-never waits: what is known at a moment is returned at once.
+Reading and clustering a layer of a thousand units takes a tenth of a second. Drawing never
+blocks: what is known at a moment is returned at once.
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ class Correlations:
         names = list(dict.fromkeys((entry.layer, entry.name)))
         try:
             if not self._path.is_file():
-                return Known(note=("no pass over a dataset has been made here", COMMAND))
+                return Known(note=("there is no dataset scan in this results folder", COMMAND))
             moments, images = read_moments(self._path, names, entry.units)
             if moments is None:
-                note = f"the pass over the dataset left {entry.name} out"
+                note = f"the scan does not include {entry.name}"
                 return Known(note=(note, f"{COMMAND} --layers {entry.name},... --overwrite"))
             found = correlation_of(moments, images)
         except DeepVisError as error:
@@ -141,7 +141,7 @@ class Correlations:
             log.warning("cannot compute the correlation of %s", entry.name, exc_info=True)
             return Known(note=(f"it cannot be computed: {type(error).__name__}: {error}",))
         if found is None:
-            note = "the pass over the dataset kept no correlation"
+            note = "the scan was made without --correlation"
             return Known(note=(note, f"{COMMAND} --overwrite"))
         return Known(found)
 

@@ -132,7 +132,7 @@ class _Video:
             finally:
                 self._writer.release()
             if not self._part.stat().st_size:
-                raise ImageError("the disk may be full")
+                raise ImageError("the video could not be finished; the disk may be full")
             self._part.replace(self._path)
             self._notify(f"saved {self._path}", False)
         except Exception as error:

@@ -52,7 +52,7 @@ class Card(NamedTuple):
 
 
 def draw_partners(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Draw both groups."""
+    """Draw both groups of partners: correlated and anticorrelated."""
     for with_it, group in zip((True, False), _groups(room), strict=True):
         cards = _cards(view, group, size, with_it)
         head = group._replace(height=_line(size))
@@ -94,7 +94,7 @@ def signed(value: float) -> str:
 
 
 def _groups(room: Rect) -> tuple[Rect, Rect]:
-    """The rectangles of both groups: stacked in a high room, side by side in a wide one."""
+    """The rectangles of both groups: stacked where it is high, side by side where it is wide."""
     if room.height >= room.width:
         half = (room.height - CARD_GAP) // 2
         return room._replace(height=half), room._replace(

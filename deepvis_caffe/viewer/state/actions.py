@@ -38,7 +38,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
     UnknownNameError
         A key does nothing.
     SettingsError
-        What stands behind a ``*`` is not a number.
+        What follows a ``*`` is not a count.
     """
     keys: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -46,9 +46,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
         if key not in BY_KEY:
             raise UnknownNameError("key", key, BY_KEY)
         if star and not re.fullmatch(r"\d{1,4}", times):
-            raise SettingsError(
-                f"cannot press {item!r}: after * goes the number of times, as in right*3"
-            )
+            raise SettingsError(f"bad key {item!r}: * must be followed by a count, as in right*3")
         keys += [key] * (int(times) if star else 1)
     return tuple(keys)
 
@@ -163,8 +161,8 @@ def _reset(state: State, scene: Scene) -> State:
 def _common_back(state: State, scene: Scene) -> State:
     now = (state.back, "raw" if state.back == "off" else state.diff_style)
     following = COMMON.index(now) + 1 if now in COMMON else 0
-    back, view = COMMON[following % len(COMMON)]
-    return set_back(replace(state, diff_style=view), back)
+    back, style = COMMON[following % len(COMMON)]
+    return set_back(replace(state, diff_style=style), back)
 
 
 def set_back(state: State, back: Back) -> State:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.mouse import MouseKind
 from deepvis_caffe.viewer.window.display import check_display, is_open
@@ -102,7 +102,7 @@ def run_window(session: Session) -> None:
 
     Raises
     ------
-    DeepVisError
+    ViewerError
         There is no screen to show it on.
     """
     check_display()
@@ -112,7 +112,7 @@ def run_window(session: Session) -> None:
     try:
         cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
     except cv2.error as error:
-        raise DeepVisError(
+        raise ViewerError(
             f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
             "--browser"
         ) from error

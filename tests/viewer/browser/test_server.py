@@ -421,7 +421,7 @@ def test_a_port_in_use_says_what_to_do() -> None:
 
 @pytest.mark.parametrize(
     ("host", "port", "why"),
-    [("no.such.host.invalid", 8008, "no such host"), ("127.0.0.1", 70000, "ports are 0 to 65535")],
+    [("no.such.host.invalid", 8008, "no such host"), ("127.0.0.1", 70000, "between 0 and 65535")],
 )
 def test_a_wrong_place_says_why(host: str, port: int, why: str) -> None:
     with pytest.raises(ViewerError, match=why):

@@ -97,18 +97,18 @@ def test_why_there_is_none_and_what_to_do(
 ) -> None:
     command = "deepvis top-images --images DIR --correlation"
     nothing = reader(tmp_path / "none")
-    assert known(nothing).note == ("no pass over a dataset has been made here", command)
+    assert known(nothing).note == ("there is no dataset scan in this results folder", command)
     scanned = reader(results)
     other = known(scanned, entry("pool", 1, 5, 2, 2))
     assert other.note == (
-        "the pass over the dataset left pool out",
+        "the scan does not include pool",
         f"{command} --layers pool,... --overwrite",
     )
     plain = tmp_path / "plain"
     scan_dataset(net, open_source(images), plain / "dataset", replace(PARAMS, correlation=False))
     without = reader(plain)
     assert known(without).note == (
-        "the pass over the dataset kept no correlation",
+        "the scan was made without --correlation",
         f"{command} --overwrite",
     )
     assert all(one.close(LONG) for one in (nothing, scanned, without))

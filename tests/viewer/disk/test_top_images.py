@@ -123,7 +123,7 @@ def test_tips_name_the_image_and_its_activation(session: Session) -> None:
 def test_what_cannot_be_opened_says_why() -> None:
     with pytest.raises(ImageError, match="has no record of its images"):
         top_source((), 0)
-    with pytest.raises(ImageError, match="frame_00000007 is not a file"):
+    with pytest.raises(ImageError, match="frame_00000007 was not an image file of its own"):
         top_source([TopImage("frame_00000007", 1.0)], 0)
     with pytest.raises(ImageError, match="no top image 2: the unit has 1"):
         top_source([TopImage("a", 1.0)], 1)
