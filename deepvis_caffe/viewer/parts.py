@@ -13,8 +13,9 @@ from deepvis_caffe.results.layout import viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
-from deepvis_caffe.viewer.disk.correlations import Correlations, Relations
+from deepvis_caffe.viewer.disk.correlations import Correlations
 from deepvis_caffe.viewer.disk.library import Library
+from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue

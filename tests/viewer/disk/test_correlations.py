@@ -23,7 +23,8 @@ from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
 from deepvis_caffe.viewer.disk import correlations as correlations_module
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk.correlations import Correlations, Known, strip
+from deepvis_caffe.viewer.disk.correlations import Correlations, Known
+from deepvis_caffe.viewer.disk.relations import strip
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.units import UnitPictures
