@@ -19,7 +19,7 @@ from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue
-from deepvis_caffe.viewer.state.request import Frame, Result, request_of
+from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
@@ -41,6 +41,8 @@ class Parts:
         Names of classes.
     synthesis
         How images of units are optimized, if they are.
+    compute
+        What the worker computes, ``(frame, request) -> result``; by default, `net` does.
 
     Attributes
     ----------
@@ -61,6 +63,7 @@ class Parts:
         results: Path,
         labels: Labels = (),
         synthesis: SynthesisParams | None = None,
+        compute: Callable[[Frame, Request], Result] | None = None,
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
@@ -73,9 +76,8 @@ class Parts:
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
-        self.worker = Worker(
-            Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
-        )
+        compute = compute or Compute(net, self.scene)
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ capital there is another key, too, since some of OpenCV's windows report small l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -301,7 +301,14 @@ ACTIONS = (
 )
 
 
-def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
+def by_key(actions: Iterable[Action]) -> dict[str, Action]:
+    """Actions by key.
+
+    Raises
+    ------
+    ValueError
+        Two actions have the same key.
+    """
     table: dict[str, Action] = {}
     for action in actions:
         for key in action.keys:
@@ -311,7 +318,7 @@ def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
     return table
 
 
-BY_KEY = _by_key(ACTIONS)
+BY_KEY = by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 
