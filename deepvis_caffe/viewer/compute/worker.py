@@ -162,7 +162,7 @@ class Worker:
 
 
 def _lower_priority() -> None:
-    """Lower this thread's priority below the window's: keys wait for that one, nobody for the net.
+    """Lower this thread's priority below the window's: keys wait for that one, not for the net.
 
     On Linux niceness belongs to a thread, and is inherited by the threads that it starts, such as
     OpenMP's. It has no effect while cores are free.
