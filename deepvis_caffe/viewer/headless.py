@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.image import Picture, write_image
 from deepvis_caffe.viewer.session import Session
 
@@ -27,7 +27,7 @@ def run_headless(
 
     Raises
     ------
-    DeepVisError
+    ViewerError
         No picture came within two minutes; the message is that of the source or the net.
     """
     written: list[Path] = []
@@ -57,4 +57,4 @@ def _wait(session: Session, last: int) -> tuple[int, Picture]:
                 return shown, picture
         if session.trouble:
             break
-    raise DeepVisError(session.trouble or f"no frame came within {LONGEST:g} seconds")
+    raise ViewerError(session.trouble or f"no frame came within {LONGEST:g} seconds")

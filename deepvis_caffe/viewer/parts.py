@@ -13,12 +13,13 @@ from deepvis_caffe.results.layout import viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
-from deepvis_caffe.viewer.disk.correlations import Correlations, Relations
+from deepvis_caffe.viewer.disk.correlations import Correlations
 from deepvis_caffe.viewer.disk.library import Library
+from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue
-from deepvis_caffe.viewer.state.request import Frame, Result, request_of
+from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
@@ -40,6 +41,8 @@ class Parts:
         Names of classes.
     synthesis
         How images of units are optimized, if they are.
+    compute
+        What the worker computes, ``(frame, request) -> result``; by default, `net` does.
 
     Attributes
     ----------
@@ -60,6 +63,7 @@ class Parts:
         results: Path,
         labels: Labels = (),
         synthesis: SynthesisParams | None = None,
+        compute: Callable[[Frame, Request], Result] | None = None,
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
@@ -72,9 +76,8 @@ class Parts:
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
-        self.worker = Worker(
-            Compute(net, self.scene), self.results, lambda: self._changed(), self._synthesis
-        )
+        compute = compute or Compute(net, self.scene)
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:

@@ -123,7 +123,7 @@ def served(session: FakeSession, **options: Any) -> Iterator[Running]:
 
     def run() -> None:
         try:
-            serve(session, say=lines.append, **{"port": 0, **options})
+            serve(session, say=lines.append, **{"host": "127.0.0.1", "port": 0, **options})
         except Exception as error:
             errors.append(error)
 
@@ -149,8 +149,8 @@ def in_child(options: str = "", before: str = "") -> Iterator[tuple[str, subproc
     It runs a line of Python before, and prints ``whole`` when `serve` has returned.
     """
     program = (
-        f"from helpers.browser_session import FakeSession, serve\n{before}\n"
-        f"serve(FakeSession(), port=0, say=lambda line: print(line, flush=True), {options})\n"
+        f"from helpers.browser_session import FakeSession, serve\nhost = '127.0.0.1'\n{before}\n"
+        f"serve(FakeSession(), host, 0, say=lambda line: print(line, flush=True), {options})\n"
         "print('whole')"
     )
     tests = Path(__file__).parents[1]

@@ -32,11 +32,15 @@ def write_results(net: Net, images: Path, folder: Path, units: Sequence[int]) ->
     return folder
 
 
+def small_parts(model: Path, images: Path, results: Path) -> Parts:
+    """The parts of a session, with a net of its own, as the viewer's is."""
+    return Parts(small_net(model), parse_sources(str(images / "a")), results, LABELS)
+
+
 @contextmanager
-def showing_unit(model: Path, images: Path, results: Path) -> Iterator[Session]:
-    """A session on a net of its own, as the viewer's is, that goes to `UNIT`."""
-    sources = parse_sources(str(images / "a"))
-    made = Session(Parts(small_net(model), sources, results, LABELS), 1100, 900)
+def showing_unit(parts: Parts) -> Iterator[Session]:
+    """A session that goes to `UNIT`."""
+    made = Session(parts, 1100, 900)
     made.start()
     for key in ("down", *["right"] * UNIT):
         made.press(key)

@@ -19,12 +19,13 @@ from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
-from deepvis_caffe.viewer.compute.synthesis import SynthesisParams
+from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.disk import library as library_module
 from deepvis_caffe.viewer.disk import thumbnails as thumbnails_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.panes.screen import Screen
-from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
@@ -34,6 +35,7 @@ from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_o
 from deepvis_caffe.viewer.state.state import State
 
 Start = Callable[..., Session]
+Computing = Callable[[Frame, Request], Result]
 STATUS = 30  # rows at the bottom that say how long things took
 
 
@@ -46,17 +48,33 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+class Replaceable:
+    """Runs the net, until the test puts something in its place."""
+
+    def __init__(self) -> None:
+        self.now: Computing | None = None
+
+    def __call__(self, frame: Frame, request: Request) -> Result:
+        assert self.now is not None
+        return self.now(frame, request)
+
+
 @pytest.fixture
 def start(engine: str, tmp_path: Path, photos: Path, lasting: None) -> Iterator[Start]:
     sessions: list[Session] = []
 
     def make(
-        source: str | Source | None = None, synthesis: SynthesisParams | None = None
+        source: str | Source | None = None,
+        synthesis: SynthesisParams | None = None,
+        compute: Replaceable | None = None,
     ) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
+        if compute is not None:
+            compute.now = Compute(net, scene_of(net, LABELS))
         named = not isinstance(source, Source)
         sources = parse_sources(source or str(photos)) if named else [source]
-        session = Session(Parts(net, sources, tmp_path / "out", LABELS, synthesis), 900, 700)
+        parts = Parts(net, sources, tmp_path / "out", LABELS, synthesis, compute)
+        session = Session(parts, 900, 700)
         session.start()
         sessions.append(session)
         return session
@@ -182,14 +200,16 @@ def test_a_picture_from_outside_becomes_the_input(start: Start) -> None:
 
 
 def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
-    session = start()
+    computing = Replaceable()
+    session = start(compute=computing)
     settle(session)
-    compute = session._parts.worker._compute
+    compute = computing.now
+    assert compute is not None
 
-    def broken(frame: object, request: object) -> None:
+    def broken(frame: Frame, request: Request) -> Result:
         raise dv.DeepVisError("the fan is off")
 
-    session._parts.worker._compute = broken  # type: ignore[assignment]
+    computing.now = broken
     session.press("o")
     eventually(lambda: session.trouble)
     status = session.view.status
@@ -202,7 +222,7 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
         assert gate.wait(LONG)
         return compute(frame, request)
 
-    session._parts.worker._compute = slow
+    computing.now = slow
     session.press("o")
     assert session.view.failure == "the fan is off", "until the next good result"
     gate.set()
@@ -212,7 +232,7 @@ def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     eventually(lambda: session.view.status.busy)
     assert session.view.failure == "", "a slow net has not failed"
     gate.set()
-    session._parts.worker._compute = compute
+    computing.now = compute
     session.press("u")
     settle(session)
     assert session.trouble == ""
@@ -259,8 +279,11 @@ def test_under_the_help_the_wheel_turns_nothing(start: Start) -> None:
 
 def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: Start) -> None:
     session = start()
-    titles = [title for title, _ in session._screen._help_groups]
-    assert titles == [*(title for title, _ in help_table()), mouse_help()[0]]
+    session.press("h")
+    picture = settle(session)
+    help_only = Screen([*help_table(), mouse_help()]).draw(session.view, 900, 700)
+    np.testing.assert_array_equal(picture[:-STATUS], help_only[:-STATUS])
+    session.press("h")
     session.resize(320, 240)
     session.press("h")
     pages = session.state.help_pages
@@ -299,7 +322,7 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
         assert np.abs(made - result.picture()).max() <= 2  # engines round differently
 
 
-def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
+def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = SynthesisParams(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
     session = start(synthesis=params)
     session.press("x")
@@ -307,16 +330,15 @@ def test_x_stops_the_making(start: Start, tmp_path: Path) -> None:
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
     assert session.view.status.message == "optimizing images of units without any: off"
-    idle, rested = session._parts.worker._idle, threading.Event()
-    assert idle is not None
+    idle, rested = Synthesis.__call__, threading.Event()
 
-    def watched(between: Callable[[], bool]) -> bool:
-        worked = idle(between)
+    def watched(synthesis: Synthesis, between: Callable[[], bool]) -> bool:
+        worked = idle(synthesis, between)
         if not worked:
             rested.set()
         return worked
 
-    session._parts.worker._idle = watched
+    monkeypatch.setattr(Synthesis, "__call__", watched)
     assert rested.wait(LONG), "there is nothing to be made"
     assert not (tmp_path / "out" / "regularized_opt" / "fc").exists()
 
@@ -364,12 +386,13 @@ def test_headless_waits_for_the_pictures_on_disk(
 
 
 def test_headless_says_what_the_worker_says(start: Start, tmp_path: Path) -> None:
-    session = start()
+    computing = Replaceable()
+    session = start(compute=computing)
 
-    def broken(frame: object, request: object) -> None:
+    def broken(frame: Frame, request: Request) -> Result:
         raise dv.DeepVisError("the fan is off")
 
-    session._parts.worker._compute = broken  # type: ignore[assignment]
+    computing.now = broken
     session.press("o")
     with pytest.raises(dv.DeepVisError, match="the fan is off"):
         run_headless(session, 2, tmp_path / "shots")
@@ -419,8 +442,9 @@ def test_a_stream_that_never_rests_is_settled_all_the_same(start: Start, tmp_pat
 class Timed(Session):
     """A session whose stream has a new result just before those drawings that the test names."""
 
-    def __init__(self, parts: Parts, fresh: Iterable[bool]) -> None:
+    def __init__(self, parts: Parts, compute: Computing, fresh: Iterable[bool]) -> None:
         super().__init__(parts, 320, 240)
+        self._timed, self._compute = parts, compute
         self._noise, self._fresh, self._frame_numbers = Noise(), iter(fresh), itertools.count(1)
         parts.library.start()  # for what was requested at once; nothing more is read from disk
         self.state = replace(self.state, unit_images=False)
@@ -429,9 +453,9 @@ class Timed(Session):
         if next(self._fresh):
             picture = self._noise.read(lambda seconds: None).picture
             frame = Frame(picture, next(self._frame_numbers), "noise", live=True)
-            self._parts.frames.put(frame)
-            compute = self._parts.worker._compute
-            self._parts.results.put(compute(frame, request_of(self.state, self.scene)))
+            self._timed.frames.put(frame)
+            result = self._compute(frame, request_of(self.state, self.scene))
+            self._timed.results.put(result)
         drawn = super().draw(stop)
         self.wake.set()
         return drawn
@@ -442,7 +466,8 @@ def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Pa
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
     for fresh in itertools.product((True, False), repeat=5):
         parts = Parts(net, [Noise()], tmp_path / "out", LABELS)
-        session = Timed(parts, itertools.chain(fresh, itertools.repeat(True)))
+        compute = Compute(net, parts.scene)
+        session = Timed(parts, compute, itertools.chain(fresh, itertools.repeat(True)))
         written = run_headless(session, 3, tmp_path / "shots")
         pictures = {read_image(path)[:-STATUS].tobytes() for path in written}
         assert len(pictures) == 3, fresh

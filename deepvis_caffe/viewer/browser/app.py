@@ -17,8 +17,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from deepvis_caffe.page.single_file import PageTemplates, source_hash
-from deepvis_caffe.viewer.browser.hub import Hub, Surface
-from deepvis_caffe.viewer.browser.serve import Gate
+from deepvis_caffe.viewer.browser.gate import Gate
+from deepvis_caffe.viewer.browser.hub import Hub
+from deepvis_caffe.viewer.browser.surface import Surface
 
 SCRIPTS = ("keys.js", "bar.js", "screen.js", "pointer.js", "webcam.js", "link.js", "main.js")
 

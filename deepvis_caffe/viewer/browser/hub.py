@@ -13,12 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from starlette.websockets import WebSocket
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture, encode_jpeg
+from deepvis_caffe.image import encode_jpeg
 from deepvis_caffe.viewer.browser.messages import (
     Ack,
     Key,
@@ -28,55 +27,18 @@ from deepvis_caffe.viewer.browser.messages import (
     Take,
     Webcam,
     read_message,
-    read_webcam,
 )
+from deepvis_caffe.viewer.browser.surface import Surface
 from deepvis_caffe.viewer.browser.visitor import Encoded, Visitor
-from deepvis_caffe.viewer.state.mouse import MouseKind
-
-
-class Surface(Protocol):
-    """The part of the viewer's session that a window, or a page, talks to.
-
-    It is only ever called from one thread, one call at a time.
-    """
-
-    @property
-    def running(self) -> bool:
-        """False once the user has quit."""
-
-    @property
-    def title(self) -> str:
-        """The window's title."""
-
-    def press(self, key: str) -> None:
-        """Take a key: a character, or one of the names in `messages.KEYS`."""
-
-    def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
-        """Take what the mouse did, at a pixel of the drawn picture; `steps` of a wheel go down."""
-
-    def resize(self, width: int, height: int) -> None:
-        """Draw pictures of this size from now on."""
-
-    def draw(self) -> tuple[int, Picture]:
-        """The screen, (H, W, 3) RGB uint8, and a number that grows when it changes."""
-
-    def push(self, picture: Picture, name: str) -> None:
-        """Make a picture from outside, (H, W, 3) RGB uint8, the input."""
-
-    def end_push(self) -> None:
-        """Give the input back to what it was before the first `push`."""
-
-    def set_visitors(self, count: int) -> None:
-        """Set how many people watch."""
-
+from deepvis_caffe.viewer.browser.webcam import read_webcam
 
 log = logging.getLogger(__name__)
 
-FASTEST = 1 / 60  # seconds between two drawings
-SLOWEST = 0.25  # and while nobody would take a picture
-HEARTBEAT = 2.0  # seconds; a page that receives nothing for several takes the line for dead
+FASTEST = 1 / 60  # seconds between draws
+SLOWEST = 0.25  # seconds between draws when no page is ready
+HEARTBEAT = 2.0  # seconds; a page that receives nothing for longer assumes the connection is dead
 MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
-QUALITY = 90
+QUALITY = 90  # of the JPEGs
 
 
 class Hub:

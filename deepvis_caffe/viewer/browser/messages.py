@@ -1,60 +1,18 @@
-"""What a page may send: text that is a `Message`, and the bytes of webcam pictures.
+"""The text messages that a page may send.
 
-All of it comes from outside and is checked here. Of messages: types, names, ranges; coordinates are
-pixels of the picture that was sent, from its upper left corner. Of pictures: only JPEG is read, and
-the size is checked before the pixels are decoded.
+They come from outside: types, names and ranges are checked. Coordinates are pixels of the picture
+that the page was sent, from its upper left corner.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.panes.layout import within_limits
 from deepvis_caffe.viewer.state.mouse import MouseKind
-
-MOST_BYTES = 1 << 20
-MOST_PIXELS = 1 << 21  # the page sends 640 x 480 at most
-
-
-def read_webcam(content: bytes) -> Picture:
-    """Read one picture.
-
-    Returns
-    -------
-    ndarray
-        (H, W, 3), RGB, uint8.
-
-    Raises
-    ------
-    ImageError
-        It is no whole JPEG file, or too large.
-    """
-    from PIL import Image
-
-    if len(content) > MOST_BYTES:
-        raise ImageError(f"a webcam picture of {len(content)} bytes; at most {MOST_BYTES} are read")
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ImageError(
-                    f"a webcam picture of {image.width} x {image.height} pixels; at most "
-                    f"{MOST_PIXELS} pixels are read"
-                )
-            return np.array(image.convert("RGB"))
-    # What Pillow raises on damage: OSError (UnidentifiedImageError too), SyntaxError, ValueError,
-    # struct.error, DecompressionBombError ...
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(f"a webcam picture that cannot be read: {error}") from error
-
 
 LONGEST = 500  # characters; the longest that the page sends has 70
 KEYS = (

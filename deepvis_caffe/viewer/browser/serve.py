@@ -1,103 +1,35 @@
-"""Serve the viewer as a page: `serve`, which blocks until the session ends; who may see it: `Gate`.
-
-Whoever talks to the viewer drives it, and sees what it sees. Two ways must be shut: another page in
-the same browser that opens our WebSocket (browsers allow it, but send its `Origin`), and a name of
-somebody else's that is made to point at this machine ("DNS rebinding": then `Origin` and `Host`
-agree, and are not ours). Where other machines can reach the port, a token proves who asks.
-"""
+"""Serve the viewer as a web page until the session ends."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from deepvis_caffe.errors import ViewerError
+from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
+from deepvis_caffe.viewer.browser.surface import Surface
 
 if TYPE_CHECKING:  # starlette may be missing
-    from deepvis_caffe.viewer.browser.hub import Hub, Surface
+    from deepvis_caffe.viewer.browser.hub import Hub
 
 log = logging.getLogger(__name__)
 
-HOST, PORT = "127.0.0.1", 8008
-MOST_BYTES = 4 << 20  # of one message; more ends the connection
-FAREWELL = 2.0  # seconds that pages have to receive the end; one whose line is dead never does
+MOST_MESSAGE_BYTES = 4 << 20  # more ends the connection
+FAREWELL = 2.0  # seconds that pages have to receive the end; one with a dead connection never does
 EVERYWHERE = ("0.0.0.0", "::", "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The rule for one server.
-
-    Attributes
-    ----------
-    host
-        What it is bound to.
-    token
-        What an address must carry as ``?token=``; None where only this machine can ask.
-    """
-
-    host: str
-    token: str | None = field(default=None, repr=False)
-
-    def refusal(self, headers: Mapping[str, str], token: str | None) -> str:
-        """Why a request is refused; empty if it is not.
-
-        Parameters
-        ----------
-        headers
-            By lower-case name.
-        token
-            The one that the address carries.
-        """
-        host = headers.get("host", "")
-        if self.token is not None:
-            # Bytes: compare_digest takes no text with other than ASCII characters.
-            if not secrets.compare_digest((token or "").encode(), self.token.encode()):
-                return "this address needs ?token= as the viewer's terminal shows it"
-        elif not self._is_ours(host):
-            return f"the viewer is not at {host!r}; open http://127.0.0.1 and its port"
-        # Programs other than browsers send no Origin, and could send any.
-        origin = headers.get("origin")
-        if origin is not None and _after_scheme(origin) != host.lower():
-            return f"a page from {origin} may not use the viewer"
-        return ""
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this machine; its port may be a tunnel's."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:  # brackets that do not match
-            return False
-        return is_loopback(name) or name == self.host.lower()
-
-
-def _after_scheme(origin: str) -> str:
-    """Name and port of an Origin header, which has nothing else; empty for ``null``."""
-    return origin.lower().partition("://")[2]
 
 
 def serve(
     session: Surface,
-    host: str = HOST,
-    port: int = PORT,
+    host: str,
+    port: int,
     token: str | None = None,
     say: Callable[[str], Any] = log.info,
 ) -> None:
@@ -158,7 +90,7 @@ def serve(
                 log_config=None,  # its log is ours to show
                 access_log=False,
                 server_header=False,
-                ws_max_size=MOST_BYTES,
+                ws_max_size=MOST_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # a JPEG does not shrink
                 ws_ping_interval=5,  # a visitor whose line is dead does not keep control
                 ws_ping_timeout=10,
@@ -186,12 +118,13 @@ def _listen(host: str, port: int) -> socket.socket:
             "from this machine alone"
         ) from error
     except OverflowError as error:
-        raise ViewerError(f"{what}: ports are 0 to 65535") from error
+        raise ViewerError(f"{what}: the port must be between 0 and 65535") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
+            other = port + 1 if port < 65535 else port - 1
             raise ViewerError(
                 f"{what}: another program uses it, perhaps another viewer; end that one, or choose "
-                f"another port (--port {port + 1 if port < 65535 else PORT}), 0 for any free one"
+                f"another port (--port {other}, or 0 for any free one)"
             ) from error
         raise ViewerError(
             f"{what}: {error.strerror}; choose a port from 1024 up (--port) and an address of this "

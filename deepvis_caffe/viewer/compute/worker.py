@@ -1,8 +1,8 @@
 """The thread that owns the net: the newest frame and request first, then idle work.
 
-Nobody waits for it. Only the newest frame and the newest request are kept, and results go into a
-slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs to
-a thread.
+It never blocks callers. Only the newest frame and the newest request are kept, and results go into
+a slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs
+to a thread.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Worker:
 
 
 def _lower_priority() -> None:
-    """Lower this thread's priority below the window's: keys wait for that one, nobody for the net.
+    """Lower this thread's priority below the window's: keys wait for that one, not for the net.
 
     On Linux niceness belongs to a thread, and is inherited by the threads that it starts, such as
     OpenMP's. It has no effect while cores are free.

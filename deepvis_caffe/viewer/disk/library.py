@@ -1,7 +1,7 @@
 """The pictures of units: what is on disk, what was optimized just now, and what is in progress.
 
-Whoever draws never waits. Once a frame it requests what it wants to show, and a thread reads that;
-what is known at a moment is returned at once.
+Drawing never blocks. Once a frame the session requests what it wants to show, and a thread reads
+that; what is known at a moment is returned at once.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ class Library:
         self._working: tuple[Key, Picture, float] | None = None
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
-        self._folders: dict[Entry, LayerFolder] = {}  # the thread's alone
-        self._scan = _ScanReader(self.folder)  # and this
+        self._folders: dict[Entry, LayerFolder] = {}  # used by the reader thread only
+        self._scan = _ScanReader(self.folder)  # used by the reader thread only
         self._logged: set[str] = set()
 
     def start(self) -> None:

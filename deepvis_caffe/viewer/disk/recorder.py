@@ -42,7 +42,7 @@ class Recorder:
     @property
     def recording(self) -> bool:
         """Whether a video is being recorded."""
-        return self._video is not None and self._video.alive
+        return self._video is not None and self._video.recording
 
     def screenshot(self, picture: Picture) -> None:
         """Save a picture, (H, W, 3) RGB uint8, without waiting for the disk."""
@@ -118,8 +118,8 @@ class _Video:
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def recording(self) -> bool:
+        return self._thread.is_alive() and not self._ended.is_set()
 
     def close(self) -> None:
         self._ended.set()
@@ -132,7 +132,7 @@ class _Video:
             finally:
                 self._writer.release()
             if not self._part.stat().st_size:
-                raise ImageError("the disk may be full")
+                raise ImageError("the video could not be finished; the disk may be full")
             self._part.replace(self._path)
             self._notify(f"saved {self._path}", False)
         except Exception as error:

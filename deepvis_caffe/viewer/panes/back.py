@@ -23,8 +23,8 @@ from deepvis_caffe.viewer.state.state import BACKS, DIFF_STYLES
 
 TIPS = {
     "off": "no backward pass",
-    "gradient": "the gradient (saliency map): what would change the unit",
-    "deconv": "deconvolution (Zeiler and Fergus 2014): what the unit is made of",
+    "gradient": "gradient of the unit with respect to the input",
+    "deconv": "deconvnet projection of the unit (Zeiler and Fergus 2014)",
     "guided": "guided backpropagation (Springenberg et al. 2015)",
     "raw": "in color, 0 is gray",
     "gray": "the mean over channels, 0 is gray",

@@ -1,4 +1,4 @@
-"""The viewer's palette: dark and calm, one accent; and the tables that color values."""
+"""The viewer's palette, and the tables that color values."""
 
 from __future__ import annotations
 

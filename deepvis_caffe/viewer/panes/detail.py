@@ -25,7 +25,7 @@ from deepvis_caffe.viewer.panes.maps import (
 )
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
+from deepvis_caffe.viewer.panes.widgets import letters, row_height, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 
@@ -58,7 +58,7 @@ PANE = Pane("detail", draw, hit)
 
 
 def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost) -> None:
-    line = round(size * 1.5)
+    line = row_height(size)
     feet = 2 * line + 8
     area = room._replace(height=max(1, room.height - feet))
     place = fitted(one.shape[0], one.shape[1], area)
@@ -111,7 +111,7 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
     write(canvas, text, room.top, room.left, large, TEXT)
     row = Rect(room.top, room.left, round(large * 1.3), room.width)
     if text_width(text, large) > beside:  # in a row of its own
-        row = Rect(row.bottom, room.left, round(size * 1.5), room.width)
+        row = Rect(row.bottom, room.left, row_height(size), room.width)
     write_middle(canvas, words, row, size, SOFT, "right")
     graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
     if graph.height > 2 * size:

@@ -134,7 +134,7 @@ def _balanced(
         columns = _pack(groups, min(lower, high), room, size)
         if columns is not None and len(columns) <= count:
             return columns
-    raise AssertionError("they did fit")
+    raise AssertionError("unreachable: one column always fits")
 
 
 def _parts(group: HelpGroup, high: int, room: int, size: int) -> list[HelpGroup]:

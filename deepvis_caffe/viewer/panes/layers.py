@@ -23,7 +23,7 @@ from deepvis_caffe.viewer.panes.colors import (
 from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel
+from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel, row_height
 from deepvis_caffe.viewer.panes.words import extent
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
@@ -58,7 +58,7 @@ def draw(view: View, height: int, width: int) -> Picture:
         fill(canvas, rect, ground, max(3, size // 3))
         line = rect
         if _is_large(view.scene.entries, height, width):
-            line = rect._replace(top=rect.top + size // 6, height=round(size * 1.5))
+            line = rect._replace(top=rect.top + size // 6, height=row_height(size))
             entry = view.scene.entries[place.layer]
             under = Rect(line.bottom - 2, rect.left, rect.bottom - line.bottom - 2, rect.width)
             selected = place.layer == state.layer

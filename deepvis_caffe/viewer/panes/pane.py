@@ -1,7 +1,7 @@
 """What a pane is: two functions of a `View`, neither of which changes anything.
 
-Panes draw whatever a net computes, and a net may compute what nobody thought of. A pane that fails
-shows its error in its place; the window and the other panes go on.
+Panes draw whatever a net computes, and values can be unexpected. A pane that fails shows its error
+in its place; the window and the other panes go on.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A pane is a pure function of the `View`. While it draws, it is given a stand-in that records every
 field that it reads, with the value. As long as those fields of later views have the same values,
-the picture would come out the same, so the last one is returned. Nobody keeps a list of what a pane
-depends on: one that reads another field is from then on drawn again when that field changes.
+the picture would come out the same, so the last one is returned. No list says what a pane depends
+on: a pane that reads another field is drawn again from then on when that field changes.
 
 The state and the status are recorded field by field; anything else (a result, a unit's pictures) is
 one value, and another object of it is a change. Properties count as fields: a pane that only needs

@@ -13,90 +13,14 @@ from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT, TROUB
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, thumb, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
+from deepvis_caffe.viewer.panes.widgets import inside, letters, row_height, titled, write_note
 from deepvis_caffe.viewer.panes.words import number, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
 
-LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
-
-
-def spread_height(statistics: UnitStatistics | None, room: Rect, size: int) -> int:
-    """Height of the statistics below the pictures; 0 if there are none, or no room for them."""
-    if statistics is None:
-        return 0
-    height = _bars_height(size) + _line(size) * (3 if statistics.alike else 2) + size // 2
-    return height if room.height > LEAST_PART * height else 0
-
-
-def draw_spread(canvas: Picture, statistics: UnitStatistics, room: Rect, size: int) -> None:
-    """Draw a histogram of the images by their highest activation, and some numbers."""
-    line, small = _line(size), size - 1
-    top = room.top + size // 2
-    row = Rect(top, room.left, line, room.width)
-    write_middle(canvas, f"over {statistics.images:,} images", row, small, SOFT, "left")
-    often = "dead" if statistics.dead else f"active in {statistics.active:.0%}"
-    write_middle(canvas, often, row, small, TROUBLE if statistics.dead else SOFT, "right")
-    area = _spread_area(room, size)
-    fill(canvas, area, WELL)
-    counts = statistics.bars.counts
-    most = max(counts, default=0)
-    for place, count in enumerate(counts):
-        left, right = (area.width * k // len(counts) for k in (place, place + 1))
-        # A single image stays visible beside thousands.
-        high = max(1, math.floor(area.height * count / most)) if count else 0
-        gap = int(right - left > 3)
-        bar = Rect(area.bottom - high, area.left + left, high, max(1, right - left - gap))
-        fill(canvas, bar, FAINT)
-    row = row._replace(top=area.bottom)
-    words = f"mean {number(statistics.mean)} ± {number(statistics.deviation)}"
-    write_middle(canvas, words, row, small, SOFT, "left")
-    write_middle(canvas, f"{statistics.zeros:.0%} zeros", row, small, SOFT, "right")
-    if statistics.alike:
-        row = row._replace(top=row.top + line)
-        write_middle(canvas, _alike(statistics, row.width, small), row, small, SOFT, "left")
-
-
-def spread_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int) -> str:
-    """The tip of a bar of the histogram; empty beside the bars."""
-    area, bars = _spread_area(room, size), statistics.bars
-    if not bars.counts or not area.has(y, x):
-        return ""
-    # The bar that is drawn there: the last that begins at this pixel or before.
-    place = ((x - area.left + 1) * len(bars.counts) - 1) // area.width
-    count, low, high = bars.counts[place], bars.edges[place], bars.edges[place + 1]
-    if low == 0:
-        where = "is 0"
-    elif math.isinf(low):
-        where = f"is under {number(high)}"
-    elif math.isinf(high):
-        where = f"is at least {number(low)}"
-    else:
-        where = f"is {number(low)} to {number(high)}"
-    return f"{count:,} image{'s' * (count != 1)} whose strongest {where}"
-
-
-def _alike(statistics: UnitStatistics, width: int, size: int) -> str:
-    """The closest units by correlation, as many as have room."""
-    units = [f"{unit} ({value:+.2f})" for unit, value in statistics.alike]
-    lines = [f"correlated: {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
-    return next((line for line in lines if text_width(line, size) <= width), lines[-1])
-
-
-def _line(size: int) -> int:
-    return round(size * 1.5)
-
-
-def _bars_height(size: int) -> int:
-    return round(size * 2.4)
-
-
-def _spread_area(room: Rect, size: int) -> Rect:
-    return Rect(room.top + size // 2 + _line(size), room.left, _bars_height(size), room.width)
-
-
-GAP = 3
+GAP = 3  # pixels between pictures
 SHORT = {"top": "strongest images", "deconv": "their deconv"}  # where there is little room
+LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
 
 
 class Section(NamedTuple):
@@ -114,9 +38,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     label = short_label(view.scene, entry, view.state.unit)
     more = f"{entry.name} {view.state.unit} {label}".rstrip()
     canvas, whole = titled(height, width, size, "what excites it", more)
-    room, foot = _rooms(unit, whole, size)
+    room, foot = _split(unit, whole, size)
     if unit.statistics is not None and foot.height:
-        draw_spread(canvas, unit.statistics, foot, size)
+        _draw_statistics(canvas, unit.statistics, foot, size)
     sections = _sections(unit, room, size)
     for section in sections:
         head = round(size * 1.6)
@@ -139,9 +63,9 @@ def draw(view: View, height: int, width: int) -> Picture:
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """Which of the top images, or which section."""
     size, unit = letters(width), view.unit
-    room, foot = _rooms(unit, inside(height, width, size), size)
+    room, foot = _split(unit, inside(height, width, size), size)
     if unit.statistics is not None and foot.has(y, x):
-        tip = spread_tip(unit.statistics, foot, size, y, x)
+        tip = _statistics_tip(unit.statistics, foot, size, y, x)
         return Hit("nothing", tip=tip) if tip else None
     for section in _sections(unit, room, size):
         if section.name == "made" or not section.rect.has(y, x):
@@ -173,9 +97,9 @@ def _top_hit(unit: UnitPictures, picture: Picture, place: Rect, y: int, x: int) 
     return Hit("top", index, tip="   ".join([*filter(None, words), number(image.value)]))
 
 
-def _rooms(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
-    """The room for pictures, and the one for statistics below it."""
-    low = spread_height(unit.statistics, room, size)
+def _split(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
+    """The rectangles of the pictures, and of the statistics below them."""
+    low = _statistics_height(unit.statistics, room, size)
     return (
         room._replace(height=room.height - low),
         room._replace(top=room.bottom - low, height=low),
@@ -248,3 +172,73 @@ def _draw_made(canvas: Picture, unit: UnitPictures, area: Rect) -> None:
             small = thumb(picture, cell, cell)
             dy, dx = (cell - small.shape[0]) // 2, (cell - small.shape[1]) // 2
             put(canvas, small, rect.top + dy, rect.left + dx)
+
+
+def _statistics_height(statistics: UnitStatistics | None, room: Rect, size: int) -> int:
+    """Height of the statistics below the pictures; 0 if there are none, or no room for them."""
+    if statistics is None:
+        return 0
+    height = _bars_height(size) + row_height(size) * (3 if statistics.alike else 2) + size // 2
+    return height if room.height > LEAST_PART * height else 0
+
+
+def _draw_statistics(canvas: Picture, statistics: UnitStatistics, room: Rect, size: int) -> None:
+    """Draw a histogram of the unit's highest activation in each image, and numbers below it."""
+    line, small = row_height(size), size - 1
+    top = room.top + size // 2
+    row = Rect(top, room.left, line, room.width)
+    write_middle(canvas, f"over {statistics.images:,} images", row, small, SOFT, "left")
+    often = "dead" if statistics.dead else f"active in {statistics.active:.0%}"
+    write_middle(canvas, often, row, small, TROUBLE if statistics.dead else SOFT, "right")
+    area = _bars_area(room, size)
+    fill(canvas, area, WELL)
+    counts = statistics.bars.counts
+    most = max(counts, default=0)
+    for place, count in enumerate(counts):
+        left, right = (area.width * k // len(counts) for k in (place, place + 1))
+        # A single image stays visible beside thousands.
+        high = max(1, math.floor(area.height * count / most)) if count else 0
+        gap = int(right - left > 3)
+        bar = Rect(area.bottom - high, area.left + left, high, max(1, right - left - gap))
+        fill(canvas, bar, FAINT)
+    row = row._replace(top=area.bottom)
+    words = f"mean {number(statistics.mean)} ± {number(statistics.deviation)}"
+    write_middle(canvas, words, row, small, SOFT, "left")
+    write_middle(canvas, f"{statistics.zeros:.0%} zeros", row, small, SOFT, "right")
+    if statistics.alike:
+        row = row._replace(top=row.top + line)
+        write_middle(canvas, _alike(statistics, row.width, small), row, small, SOFT, "left")
+
+
+def _statistics_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int) -> str:
+    """The tip of a bar of the histogram; empty beside the bars."""
+    area, bars = _bars_area(room, size), statistics.bars
+    if not bars.counts or not area.has(y, x):
+        return ""
+    # The bar that is drawn there: the last that begins at this pixel or before.
+    place = ((x - area.left + 1) * len(bars.counts) - 1) // area.width
+    count, low, high = bars.counts[place], bars.edges[place], bars.edges[place + 1]
+    if low == 0:
+        where = "is 0"
+    elif math.isinf(low):
+        where = f"is under {number(high)}"
+    elif math.isinf(high):
+        where = f"is at least {number(low)}"
+    else:
+        where = f"is {number(low)} to {number(high)}"
+    return f"{count:,} image{'s' * (count != 1)} whose strongest {where}"
+
+
+def _alike(statistics: UnitStatistics, width: int, size: int) -> str:
+    """The closest units by correlation, as many as have room."""
+    units = [f"{unit} ({value:+.2f})" for unit, value in statistics.alike]
+    lines = [f"correlated: {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
+    return next((line for line in lines if text_width(line, size) <= width), lines[-1])
+
+
+def _bars_height(size: int) -> int:
+    return round(size * 2.4)
+
+
+def _bars_area(room: Rect, size: int) -> Rect:
+    return Rect(room.top + size // 2 + row_height(size), room.left, _bars_height(size), room.width)

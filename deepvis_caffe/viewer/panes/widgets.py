@@ -25,6 +25,11 @@ PAD = 8  # pixels between a panel's edge and what is in it
 RADIUS = 6
 
 
+def row_height(size: int) -> int:
+    """Pixels from one line of text to the next."""
+    return round(size * 1.5)
+
+
 def letters(width: int) -> int:
     """Size of letters, pixels, in a pane of a side column that is `width` pixels wide."""
     return max(11, min(26, round(8.5 + width / 52)))
@@ -88,7 +93,7 @@ def titled(
 
 def write_note(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
     """Write a note, wrapped, in the middle of a rectangle: why nothing is in it."""
-    step = round(size * 1.5)
+    step = row_height(size)
     lines = wrapped(line, size, rect.width)
     last = max(1, rect.height // step) - 1
     lines[last:] = [" ".join(lines[last:])] if lines[last:] else []

@@ -126,8 +126,8 @@ def top_source(images: Sequence[TopImage], index: int) -> Source:
     image = images[index]
     if image.file is None:
         raise ImageError(
-            f"{image.name} is not a file, or its record does not say which: pictures that "
-            "`deepvis top-images` makes of image files can be opened"
+            f"{image.name} was not an image file of its own (or the record does not name it), so "
+            "it cannot be opened"
         )
     if not image.file.is_file():
         raise ImageError(f"{image.name} is gone: there is no {image.file}")

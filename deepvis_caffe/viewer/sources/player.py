@@ -1,4 +1,4 @@
-"""The thread that reads sources and hands on their newest frame; nobody waits for it."""
+"""The thread that reads sources and hands on their newest frame; it never blocks callers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ capital there is another key, too, since some of OpenCV's windows report small l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -38,7 +38,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
     UnknownNameError
         A key does nothing.
     SettingsError
-        What stands behind a ``*`` is not a number.
+        What follows a ``*`` is not a count.
     """
     keys: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -46,9 +46,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
         if key not in BY_KEY:
             raise UnknownNameError("key", key, BY_KEY)
         if star and not re.fullmatch(r"\d{1,4}", times):
-            raise SettingsError(
-                f"cannot press {item!r}: after * goes the number of times, as in right*3"
-            )
+            raise SettingsError(f"bad key {item!r}: * must be followed by a count, as in right*3")
         keys += [key] * (int(times) if star else 1)
     return tuple(keys)
 
@@ -163,8 +161,8 @@ def _reset(state: State, scene: Scene) -> State:
 def _common_back(state: State, scene: Scene) -> State:
     now = (state.back, "raw" if state.back == "off" else state.diff_style)
     following = COMMON.index(now) + 1 if now in COMMON else 0
-    back, view = COMMON[following % len(COMMON)]
-    return set_back(replace(state, diff_style=view), back)
+    back, style = COMMON[following % len(COMMON)]
+    return set_back(replace(state, diff_style=style), back)
 
 
 def set_back(state: State, back: Back) -> State:
@@ -303,7 +301,14 @@ ACTIONS = (
 )
 
 
-def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
+def by_key(actions: Iterable[Action]) -> dict[str, Action]:
+    """Actions by key.
+
+    Raises
+    ------
+    ValueError
+        Two actions have the same key.
+    """
     table: dict[str, Action] = {}
     for action in actions:
         for key in action.keys:
@@ -313,7 +318,7 @@ def _by_key(actions: tuple[Action, ...]) -> dict[str, Action]:
     return table
 
 
-BY_KEY = _by_key(ACTIONS)
+BY_KEY = by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 

@@ -160,7 +160,7 @@ def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
     ideal = math.sqrt(count * aspect * height / width)
 
     def size(columns: int) -> tuple[float, int, int]:
-        """Sorts grids: the smallest at this size of cells, the fewest cells, the most columns."""
+        """Sort key: (extent, number of cells, -columns)."""
         rows = math.ceil(count / columns)
         return max(rows * height, columns * width / aspect), rows * columns, -columns
 

@@ -1,1 +1,1 @@
-"""The viewer in an OpenCV window: the only room that knows ``cv2.imshow``."""
+"""The viewer in an OpenCV window: the only subpackage that calls ``cv2.imshow``."""

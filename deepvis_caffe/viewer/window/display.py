@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import ViewerError
 
 OTHERWISE = (
     "without a screen run `deepvis view --browser` and open its page, or `deepvis view --headless` "
@@ -16,7 +16,7 @@ OTHERWISE = (
 )
 
 
-class DisplayError(DeepVisError):
+class DisplayError(ViewerError):
     """There is no screen to open a window on."""
 
 
@@ -47,13 +47,13 @@ def check_display() -> None:
 
 
 def _check_platform(plugins: Path) -> None:
-    """Check a wish for another window system, which OpenCV's own Qt may not have."""
+    """Check the Qt platform that the user asks for, which OpenCV's bundled Qt may lack."""
     wish = os.environ.get("QT_QPA_PLATFORM", "")
     known = {file.stem.removeprefix("libq") for file in plugins.glob("libq*.so")}
     if wish and known and not {part.partition(":")[0] for part in wish.split(";")} & known:
         raise DisplayError(
-            f"QT_QPA_PLATFORM={wish} asks for windows that OpenCV's own Qt does not know; it knows "
-            f"{', '.join(sorted(known))}: unset QT_QPA_PLATFORM; {OTHERWISE}"
+            f"QT_QPA_PLATFORM={wish} names a Qt platform that OpenCV's bundled Qt lacks; "
+            f"available: {', '.join(sorted(known))}; unset QT_QPA_PLATFORM; {OTHERWISE}"
         )
 
 
@@ -62,7 +62,7 @@ def _answers(display: str) -> bool:
     try:
         xcb = ctypes.CDLL(ctypes.util.find_library("xcb") or "libxcb.so.1")
     except OSError:
-        return True  # nobody to ask
+        return True  # it cannot be asked
     xcb.xcb_connect.restype = ctypes.c_void_p
     xcb.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     xcb.xcb_connection_has_error.argtypes = [ctypes.c_void_p]

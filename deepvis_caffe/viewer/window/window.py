@@ -1,4 +1,4 @@
-"""The viewer in an OpenCV window: the only file that calls ``cv2.imshow``."""
+"""The viewer in an OpenCV window: its loop, its keys and mouse, and its size."""
 
 from __future__ import annotations
 
@@ -7,20 +7,64 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.mouse import MouseKind
 from deepvis_caffe.viewer.window.display import check_display, is_open
 from deepvis_caffe.viewer.window.keys import Shift, key_name
 
+WAIT = 8  # ms that OpenCV's event loop runs between two drawings
 BETWEEN = 0.004  # seconds of drawing between two looks for keys
+SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
+
+
+def run_window(session: Session) -> None:
+    """Show a session in a window until the user quits, closes the window or presses Ctrl-C.
+
+    Raises
+    ------
+    ViewerError
+        There is no screen to show it on.
+    """
+    check_display()
+    import cv2
+
+    name = "deepvis"
+    try:
+        cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error as error:
+        raise ViewerError(
+            f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
+            "--browser"
+        ) from error
+    shown, size, inbox = 0, _Size(session), Inbox(cv2)
+    try:
+        _, picture = session.draw()
+        cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
+        cv2.setWindowTitle(name, session.title)
+        cv2.setMouseCallback(name, inbox.on_mouse)
+        while session.running:
+            number, picture = session.draw(inbox.interrupts)
+            if number != shown:
+                shown = number
+                cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                inbox.shown()
+            inbox.look(1 if inbox.urgent else WAIT)
+            inbox.deliver(session)
+            if not is_open(name):
+                break
+            size.follow(cv2.getWindowImageRect(name))
+    finally:
+        inbox.close()
+        cv2.destroyAllWindows()
+        cv2.waitKey(1)  # windows close in the event loop
 
 
 class Inbox:
     """Queues keys and mouse events of OpenCV's event loop until the session takes them.
 
-    OpenCV keeps a single key between two polls, and drawing everything takes longer than the time
-    between two keys of a fast typist. So the loop is polled between panes, too. A key ends the
+    OpenCV keeps a single key between two polls, and drawing everything takes longer than a fast
+    typist takes for a key. So the loop is polled between panes, too. A key ends the
     drawing, which is out of date by then; but never two drawings in a row, or nothing would be
     shown while a key is held.
 
@@ -91,52 +135,6 @@ class Inbox:
     def close(self) -> None:
         """Close the connection to the X server, if any."""
         self._shift.close()
-
-
-WAIT = 8  # ms that OpenCV's event loop runs between two drawings
-SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
-
-
-def run_window(session: Session) -> None:
-    """Show a session in a window until the user quits, closes the window or presses Ctrl-C.
-
-    Raises
-    ------
-    DeepVisError
-        There is no screen to show it on.
-    """
-    check_display()
-    import cv2
-
-    name = "deepvis"
-    try:
-        cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-    except cv2.error as error:
-        raise DeepVisError(
-            f"OpenCV cannot open a window: {error}. The viewer runs without one: deepvis view "
-            "--browser"
-        ) from error
-    shown, size, inbox = 0, _Size(session), Inbox(cv2)
-    try:
-        _, picture = session.draw()
-        cv2.resizeWindow(name, picture.shape[1], picture.shape[0])
-        cv2.setWindowTitle(name, session.title)
-        cv2.setMouseCallback(name, inbox.on_mouse)
-        while session.running:
-            number, picture = session.draw(inbox.interrupts)
-            if number != shown:
-                shown = number
-                cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-                inbox.shown()
-            inbox.look(1 if inbox.urgent else WAIT)
-            inbox.deliver(session)
-            if not is_open(name):
-                break
-            size.follow(cv2.getWindowImageRect(name))
-    finally:
-        inbox.close()
-        cv2.destroyAllWindows()
-        cv2.waitKey(1)  # windows close in the event loop
 
 
 class _Size:

@@ -22,9 +22,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from deepvis_caffe.errors import ImageError, ViewerError
 from deepvis_caffe.image import encode_jpeg, encode_png, read_image
-from deepvis_caffe.viewer.browser.messages import MOST_BYTES, read_message, read_webcam
-from deepvis_caffe.viewer.browser.serve import Gate, serve
+from deepvis_caffe.viewer.browser.gate import Gate
+from deepvis_caffe.viewer.browser.messages import read_message
+from deepvis_caffe.viewer.browser.serve import serve
 from deepvis_caffe.viewer.browser.visitor import MOST, Pace
+from deepvis_caffe.viewer.browser.webcam import MOST_BYTES, read_webcam
 
 
 class Client:
@@ -416,12 +418,12 @@ def test_a_port_in_use_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ViewerError, match=rf"port {port}: another program .*--port {port + 1}"):
-            serve(FakeSession(), port=port)
+            serve(FakeSession(), "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
     ("host", "port", "why"),
-    [("no.such.host.invalid", 8008, "no such host"), ("127.0.0.1", 70000, "ports are 0 to 65535")],
+    [("no.such.host.invalid", 8008, "no such host"), ("127.0.0.1", 70000, "between 0 and 65535")],
 )
 def test_a_wrong_place_says_why(host: str, port: int, why: str) -> None:
     with pytest.raises(ViewerError, match=why):
@@ -435,7 +437,7 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch: Any, package: str) -> N
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ViewerError, match=rf"{package}.*pip install 'deepvis_caffe\[browser\]'"):
-        serve(FakeSession(), port=0)
+        serve(FakeSession(), "127.0.0.1", 0)
 
 
 def test_the_same_port_again_and_the_page_comes_back(session: FakeSession) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.cluster_work import small_net
 from helpers.image_sets import slow_pass, write_folder
-from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, write_results
+from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, small_parts, write_results
 from helpers.scenes import entry
 from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
@@ -21,10 +21,13 @@ from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.scan import scan_dataset
+from deepvis_caffe.results.layer_files import Stamp, stamp_of
 from deepvis_caffe.viewer.disk import correlations as correlations_module
 from deepvis_caffe.viewer.disk import library as library_module
-from deepvis_caffe.viewer.disk.correlations import Correlations, Known, strip
+from deepvis_caffe.viewer.disk.correlations import Correlations, Known
+from deepvis_caffe.viewer.disk.relations import strip
 from deepvis_caffe.viewer.headless import run_headless
+from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.units import UnitPictures
 
@@ -48,8 +51,13 @@ def results(net: Net, images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(results: Path, images: Path, tmp_path: Path) -> Iterator[Session]:
-    with showing_unit(tmp_path, images, results) as made:
+def parts(results: Path, images: Path, tmp_path: Path) -> Parts:
+    return small_parts(tmp_path, images, results)
+
+
+@pytest.fixture
+def session(parts: Parts) -> Iterator[Session]:
+    with showing_unit(parts) as made:
         yield made
 
 
@@ -62,9 +70,9 @@ def matrix(net: Net, images: Path) -> np.ndarray:
 
 
 def known(store: Correlations, layer=LAYER) -> Known:
-    """What is known once the disk was looked at for it."""
+    """What is known of it, once anything is."""
     store.request(layer)
-    eventually(lambda: store._wanted is None and store._reading is None)
+    eventually(lambda: not store.busy)
     return store.layer(layer)
 
 
@@ -84,8 +92,16 @@ def test_it_is_numpys_and_the_same_object_until_the_scan_is_another(
     np.testing.assert_allclose(first.correlation.values, matrix, atol=1e-4)
     assert first.correlation.images == IMAGES
     assert first.note == ()
-    for _ in range(3):
-        assert known(store) is first
+    looks: list[Path] = []
+
+    def counted(path: Path) -> Stamp | None:
+        looks.append(path)
+        return stamp_of(path)
+
+    monkeypatch.setattr(correlations_module, "stamp_of", counted)
+    # With the fourth look, three are over.
+    eventually(lambda: (store.request(LAYER), len(looks) > 3)[1])
+    assert store.layer(LAYER) is first
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
     eventually(lambda: known(store).correlation is None)
     assert "cannot be read as a scan" in known(store).note[0]
@@ -97,18 +113,18 @@ def test_why_there_is_none_and_what_to_do(
 ) -> None:
     command = "deepvis top-images --images DIR --correlation"
     nothing = reader(tmp_path / "none")
-    assert known(nothing).note == ("no pass over a dataset has been made here", command)
+    assert known(nothing).note == ("there is no dataset scan in this results folder", command)
     scanned = reader(results)
     other = known(scanned, entry("pool", 1, 5, 2, 2))
     assert other.note == (
-        "the pass over the dataset left pool out",
+        "the scan does not include pool",
         f"{command} --layers pool,... --overwrite",
     )
     plain = tmp_path / "plain"
     scan_dataset(net, open_source(images), plain / "dataset", replace(PARAMS, correlation=False))
     without = reader(plain)
     assert known(without).note == (
-        "the pass over the dataset kept no correlation",
+        "the scan was made without --correlation",
         f"{command} --overwrite",
     )
     assert all(one.close(LONG) for one in (nothing, scanned, without))
@@ -135,7 +151,7 @@ def whole(session: Session) -> bool:
 
 @pytest.mark.slow
 def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
-    session: Session, matrix: np.ndarray
+    session: Session, results: Path, matrix: np.ndarray
 ) -> None:
     assert session.state.unit == UNIT
     session.press("1")
@@ -164,7 +180,8 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     # Partners are the row's, with the first images that excite them.
     session.press("down")
     unit = order[1]
-    session._settle(replace(session.state, unit=unit))
+    session.press("right")
+    assert session.state.unit == unit
     eventually(lambda: whole(session))
     relation = session.view.relation
     row = np.delete(matrix[unit], unit)
@@ -173,7 +190,7 @@ def test_arrows_walk_in_the_matrix_s_order_and_clicks_select(
     assert [matrix[unit, one.unit] for one in relation.partners] == pytest.approx(
         expected, abs=1e-4
     )
-    folder = session._parts.folder.parent / "max_im" / "conv_1"
+    folder = results / "max_im" / "conv_1"
     for partner in relation.partners:
         path = folder / f"conv_1_{partner.unit:04d}.jpg"
         if path.exists():
@@ -209,7 +226,7 @@ def test_a_picture_without_a_window_waits_for_all_of_it(session: Session, tmp_pa
 
 @pytest.mark.slow
 def test_what_is_read_later_is_waited_for_and_drawn(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, session: Session, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, looked = threading.Event(), threading.Event()
 
@@ -227,7 +244,6 @@ def test_what_is_read_later_is_waited_for_and_drawn(
     session.press("1")
     session.draw()
     drawn.set()
-    parts = session._parts
     eventually(lambda: not parts.correlations.busy)
     assert not parts.library.busy, "nobody has asked for the partners' pictures yet"
     assert session.reading
@@ -237,7 +253,7 @@ def test_what_is_read_later_is_waited_for_and_drawn(
     number = session.draw()[0]
     partner = session.view.relation.partners[0]
     assert partner.picture is not None
-    path = parts.folder.parent / "max_im" / "conv_1" / f"conv_1_{partner.unit:04d}.jpg"
+    path = results / "max_im" / "conv_1" / f"conv_1_{partner.unit:04d}.jpg"
     write_image(path, np.full_like(read_image(path), 77))
     eventually(lambda: session.draw()[0] > number)
     picture = session.view.relation.partners[0].picture

@@ -89,11 +89,10 @@ def cells(library: Library, units: set[int], entry: Entry = CONV) -> dict[int, n
 
 def look_again(library: Library, clock: Clock, *units: int) -> None:
     """Let time go by, and wait until the disk was looked at again for a layer and these units."""
-    wanted = [(CONV, None), *((CONV, unit) for unit in units)]
-    eventually(lambda: all(library._looked.get(one) == clock.now for one in wanted))
+    eventually(lambda: not library.busy)
     clock.now += 2 * LOOK_EVERY
     library.request(CONV, units, optimized=True)
-    eventually(lambda: all(library._looked[one] == clock.now for one in wanted))
+    eventually(lambda: not library.busy)  # units are read before the layer
 
 
 def gray(picture: np.ndarray) -> float:
@@ -154,7 +153,7 @@ def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
     cells(library, {0}, SLASH)
     known(library, 0, 1, SLASH)
     library.request(SLASH, [1])
-    eventually(lambda: (SLASH, 1) in library._looked)
+    eventually(lambda: not library.busy)
     assert "is of layer 'fire_conv', not 'fire/conv'" in caplog.text
     assert library.unit(SLASH, 1).optimized == ()
 
@@ -232,7 +231,7 @@ def test_a_broken_disk_ends_nothing(
     with monkeypatch.context() as patch:
         patch.setattr("deepvis_caffe.viewer.disk.library.read_run", lambda *_: 1 / 0)
         library.request(CONV, [0])
-        eventually(lambda: (CONV, 0) in library._looked)
+        eventually(lambda: not library.busy)
         assert library.unit(CONV, 0).optimized == ()
     known(library, 0)
 

@@ -129,12 +129,17 @@ def test_a_video_shows_what_was_shown_in_its_order(
 
 
 def test_a_video_that_ends_before_its_thread_runs_has_its_first_picture(tmp_path: Path) -> None:
+    begun = threading.Event()
+
     def clock() -> float:
-        eventually(lambda: recorder._video is not None and recorder._video._ended.is_set())
+        assert begun.wait(LONG)
+        eventually(lambda: not recorder.recording)
         return 0.0
 
     recorder = Recorder(tmp_path, lambda text, trouble: None, clock)
     recorder.toggle(plain(250, 2, 3))
+    assert recorder.recording
+    begun.set()
     recorder.close()
     there, picture = cv2.VideoCapture(str(tmp_path / "video_0001.mp4")).read()
     assert there

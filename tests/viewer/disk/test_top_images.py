@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.cluster_work import small_net
 from helpers.image_sets import slow_pass, slow_top, write_folder
-from helpers.scanned import IMAGES, TOP, UNIT, showing_unit, write_results
+from helpers.scanned import IMAGES, TOP, UNIT, showing_unit, small_parts, write_results
 from helpers.small_model import write_model
 from helpers.waiting import eventually
 
@@ -41,7 +41,7 @@ def results(net: Net, images: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def session(results: Path, images: Path, tmp_path: Path, lasting: None) -> Iterator[Session]:
-    with showing_unit(tmp_path, images, results) as made:
+    with showing_unit(small_parts(tmp_path, images, results)) as made:
         yield made
 
 
@@ -88,13 +88,19 @@ def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
 
         def shown(whole: np.ndarray = whole) -> bool:
             session.draw()
-            frame = session._result and session.view.result.frame
-            return bool(frame and np.array_equal(frame.picture, whole)) and session.settled
+            result = session.view.result
+            here = result is not None and np.array_equal(result.frame.picture, whole)
+            return here and session.settled
 
         eventually(shown)
         value = session.view.result.maps[UNIT].max()
         assert value == pytest.approx(expected[index][0], rel=1e-4), "its activation is on record"
-    assert len(session._parts.player._sources) == 2, "one clicked image at a time is a source"
+    # One clicked image at a time is a source: after the folder comes the last one again.
+    clicked = session.view.status.source
+    session.press("c")
+    eventually(lambda: session.view.status.source != clicked)
+    session.press("c")
+    eventually(lambda: session.view.status.source == clicked)
 
 
 @pytest.mark.slow
@@ -123,7 +129,7 @@ def test_tips_name_the_image_and_its_activation(session: Session) -> None:
 def test_what_cannot_be_opened_says_why() -> None:
     with pytest.raises(ImageError, match="has no record of its images"):
         top_source((), 0)
-    with pytest.raises(ImageError, match="frame_00000007 is not a file"):
+    with pytest.raises(ImageError, match="frame_00000007 was not an image file of its own"):
         top_source([TopImage("frame_00000007", 1.0)], 0)
     with pytest.raises(ImageError, match="no top image 2: the unit has 1"):
         top_source([TopImage("a", 1.0)], 1)

@@ -11,9 +11,9 @@ from helpers.pane_views import entry, has, scene, view_of
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.figures.correlation_colors import STILL, colors, levels_of
 from deepvis_caffe.viewer.panes import correlation
-from deepvis_caffe.viewer.panes import correlation as partners
 from deepvis_caffe.viewer.panes.colors import ACCENT, EMPTY
 from deepvis_caffe.viewer.panes.grid import PANE
+from deepvis_caffe.viewer.panes.partners import signed
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
@@ -229,5 +229,5 @@ def test_any_room_will_do_and_parts_lie_apart_inside(size: tuple[int, int]) -> N
 
 
 def test_r_in_words() -> None:
-    words = [partners.signed(r) for r in (0.123, -0.5, 0.004, -0.004, 1.0)]
+    words = [signed(r) for r in (0.123, -0.5, 0.004, -0.004, 1.0)]
     assert words == ["+0.12", "−0.50", "0.00", "0.00", "+1.00"]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 from helpers.scenes import entry, scene
 
-from deepvis_caffe.viewer.state.actions import ACTIONS, BY_KEY, BY_NAME, Action, _by_key, help_table
+from deepvis_caffe.viewer.state.actions import ACTIONS, BY_KEY, BY_NAME, Action, by_key, help_table
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State, grid_shape
 
 SCENE = scene()  # conv1: 12 units, pool1: 5, fc: 4
@@ -89,7 +89,7 @@ def test_every_action_says_what_it_does_and_only_commands_leave_the_state_alone(
 
 def test_two_actions_of_one_key_are_refused() -> None:
     with pytest.raises(ValueError, match="'a' is both 'one' and 'two'"):
-        _by_key((Action("one", ("a",), "", ""), Action("two", ("a",), "", "")))
+        by_key((Action("one", ("a",), "", ""), Action("two", ("a",), "", "")))
 
 
 def test_help_lists_every_key_once_and_joins_what_is_said_alike() -> None:

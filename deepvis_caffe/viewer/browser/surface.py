@@ -1,0 +1,44 @@
+"""What the browser needs of a session: the protocol that `deepvis_caffe.viewer.session` follows."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from deepvis_caffe.image import Picture
+from deepvis_caffe.viewer.state.mouse import MouseKind
+
+
+class Surface(Protocol):
+    """The part of the viewer's session that a page uses.
+
+    It is called from one thread only, one call at a time.
+    """
+
+    @property
+    def running(self) -> bool:
+        """False once the user has quit."""
+
+    @property
+    def title(self) -> str:
+        """The window's title."""
+
+    def press(self, key: str) -> None:
+        """Handle a key: a character, or one of the names in `messages.KEYS`."""
+
+    def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
+        """Handle the mouse at a pixel of the drawn picture; `steps` of a wheel go down."""
+
+    def resize(self, width: int, height: int) -> None:
+        """Draw pictures of this size from now on."""
+
+    def draw(self) -> tuple[int, Picture]:
+        """The screen, (H, W, 3) RGB uint8, and a number that grows when it changes."""
+
+    def push(self, picture: Picture, name: str) -> None:
+        """Use a picture from outside, (H, W, 3) RGB uint8, as the input."""
+
+    def end_push(self) -> None:
+        """Give the input back to what it was before the first `push`."""
+
+    def set_visitors(self, count: int) -> None:
+        """Set how many visitors there are."""
