@@ -1,4 +1,4 @@
-"""Sensitivity of layers to small input changes: ``(net, pairs, spread) -> movement of each layer``.
+"""Sensitivity of layers to small input changes: mean change in standard deviations.
 
 Yosinski et al. 2015 (section "Visualizing Live Convnet Activations") watch a camera and find that
 "the last three layers are sensitive to small input changes", often to nothing but the camera's

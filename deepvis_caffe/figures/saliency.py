@@ -2,8 +2,7 @@
 
 Four of the views are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
 over channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which shows
-best where the unit looks. The fifth, `positive`, is what would raise the unit's activation if there
-were more of it.
+best where the unit looks. The fifth, `positive`, is the sum of positive gradients.
 """
 
 from __future__ import annotations

@@ -129,8 +129,8 @@ class Unit:
     montage
         The picture of all its seeds.
     value
-        The highest activation that was found, or the lowest where the ascent lowered it; None
-        where no activation was finite.
+        The activation of the best seed's saved image: the highest, or the lowest if the ascent
+        lowered it. None where no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
     no_gradient

@@ -14,8 +14,8 @@ Each part of it is a module of its own:
 `...transforms`                        what the net is shown: ``(x, t) -> seen, adjoint``
 `...preconditioning`                   where the step goes: ``gradient -> direction``
 `...rates`                             how far it goes: ``gradient info -> rate``
-`...regularizers`                      what holds x back: ``(x, g, t) -> x``
-`...result`                            what is remembered of each image
+`...regularizers`                      regularization: ``(x, g, t) -> x``
+`...result`                            what is recorded of each image
 =====================================  =================================================
 
 The paper has no transforms and no preconditioning; unless a parameter asks for them, both are the
@@ -90,7 +90,7 @@ def ascend(
     """
     ops, preprocessor = net.ops, preprocessor or net.preprocessor
     xp, small = ops.xp, ops.for_numbers.xp  # `small` is for arrays with a number per image
-    # As large as an image: torch takes three times as long to clip by one number per channel.
+    # Broadcast to the image's size: torch's clip is 3x slower with per-channel bounds.
     low, high = (
         ops.asarray(np.broadcast_to(end, x.shape[1:]))
         for end in (preprocessor.low, preprocessor.high)

@@ -290,7 +290,7 @@ class Objective:
         self.count = count
         if LAYER in targets:
             if any(target != LAYER for target in targets):
-                raise SettingsError("a batch maximizes whole layers or units, not both")
+                raise SettingsError("whole layers and single units cannot be in one batch")
             mask = np.zeros((1, count, *extent), np.float32)
             mask[(slice(None), slice(None), *self._place(len(extent)))] = sign
             self._weights, self._diff = None, ops.asarray(mask)

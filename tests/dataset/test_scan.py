@@ -155,7 +155,7 @@ def test_damaged_images_are_left_out_and_listed(net: Net, tmp_path: Path) -> Non
     scan = scan_images(net, open_source(folder), ScanParams(LAYERS, 3), None, 4)
     assert scan.images == 9
     assert [name for name, _ in scan.skipped] == ["a/0005.png", "b/0015.png"]
-    assert "ends too early" in scan.skipped[1][1]
+    assert "truncated" in scan.skipped[1][1]
     for name in LAYERS:
         assert_same_top(scan, name, found_rows(expected, name))
 
