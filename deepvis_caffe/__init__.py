@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import FetchError as FetchError
     from deepvis_caffe.errors import ImageError as ImageError
     from deepvis_caffe.errors import ModelError as ModelError
+    from deepvis_caffe.errors import ResultsError as ResultsError
     from deepvis_caffe.errors import SettingsError as SettingsError
     from deepvis_caffe.errors import UnknownNameError as UnknownNameError
+    from deepvis_caffe.errors import ViewerError as ViewerError
     from deepvis_caffe.errors import WeightsError as WeightsError
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
@@ -52,8 +54,10 @@ _HOMES = {
     "FetchError": "errors",
     "ImageError": "errors",
     "ModelError": "errors",
+    "ResultsError": "errors",
     "SettingsError": "errors",
     "UnknownNameError": "errors",
+    "ViewerError": "errors",
     "WeightsError": "errors",
     "ResultStore": "results.store",
     "read_image": "image",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.experiments.variants import Variants
 from deepvis_caffe.figures.figure import Cell, grid
 from deepvis_caffe.files import write_text
@@ -366,7 +366,7 @@ def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Pa
 
     Raises
     ------
-    ImageError
+    ResultsError
         The folder cannot be written.
     """
     from jinja2 import Environment, PackageLoader
@@ -377,7 +377,7 @@ def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Pa
     try:
         return write_text(path, text)
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.jobs.batches import AscentBatch, batches, run_batches
 from deepvis_caffe.jobs.job import Job
@@ -129,7 +129,7 @@ class Variants:
         path = self.store(params).record(self.layer, unit, seed)
         record = read_record(path)
         if record is None:
-            raise ImageError(f"{path} is missing or damaged; give the same command again")
+            raise ResultsError(f"{path} is missing or damaged; give the same command again")
         return record
 
     def label(self, unit: int) -> str | None:

@@ -167,7 +167,7 @@ def make_layer(
 
     Raises
     ------
-    ImageError, SettingsError
+    ResultsError, SettingsError
         Before any step: something is there that must not be replaced, see `ResultStore.claim`.
     """
     store, params, seeds = job.store, ascents.params, ascents.seeds

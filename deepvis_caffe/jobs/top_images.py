@@ -1,7 +1,7 @@
 """A unit's top images as pictures: ``(job, scanned, layer, units) -> files``.
 
-The images of a dataset that excite a unit most, cut to what it sees, and beside them what in each
-crop does so, by a backward mode. `deepvis_caffe.results.layout` says where the files are.
+The images of a dataset that activate a unit most, cut to its receptive field, and a saliency map of
+each crop by each backward mode. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TopUnit:
     unit, label
         Its number, and its name where the layer has labels.
     montage
-        The picture of its top images; None where it answers to none of them.
+        The picture of its top images; None where no image activates it.
     value
         The strongest activation.
     new
@@ -101,9 +101,11 @@ def make_top_pictures(
     Raises
     ------
     ImageError
-        An image has changed since the scan, or a picture was made by another program.
+        An image has changed since the scan.
+    ResultsError
+        A picture was made by another program.
     SettingsError
-        A picture was made by another recipe.
+        A picture was made with other parameters.
     """
     found = scanned.scan.layers[layer]
     writer = _Writer(job, scanned, layer)

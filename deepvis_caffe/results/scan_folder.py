@@ -1,7 +1,7 @@
 """The folder of a scan: its recipe, its shards while it is not finished, and then all of it.
 
-Every file is written whole or not at all, so that a scan may be cut off at any moment and goes on
-with the shards that are missing. `deepvis_caffe.results.layout` says how the files are called.
+Every file is written whole or not at all, so that a scan can be interrupted at any moment and later
+continues with the missing shards. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
 
@@ -63,7 +63,7 @@ class ScanFolder:
         ------
         SettingsError
             There is a scan by another recipe, and `overwrite` is not set.
-        ImageError
+        ResultsError
             The folder is damaged, or cannot be written.
         """
         path = self.folder / SCAN_RECIPE
@@ -73,15 +73,16 @@ class ScanFolder:
         except FileNotFoundError:
             old, size = None, shard_size
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ImageError(
+            raise ResultsError(
                 f"{path} is damaged: {error}; delete the folder to begin anew"
             ) from error
         if old == recipe:
             return size
         if old is not None and not overwrite:
             raise SettingsError(
-                f"{self.folder} holds a scan by another recipe ({_differences(old, recipe)}); "
-                "choose another results folder (--results), or give --overwrite to lose it"
+                f"{self.folder} holds a scan made with other parameters "
+                f"({_differences(old, recipe)}); choose another results folder (--results), or "
+                "give --overwrite to lose it"
             )
         (self.folder / SCAN).unlink(missing_ok=True)
         self._remove_shards()
@@ -89,14 +90,14 @@ class ScanFolder:
         try:
             write_text(path, text)
         except OSError as error:
-            raise ImageError(f"cannot write {path}: {error.strerror}") from error
+            raise ResultsError(f"cannot write {path}: {error.strerror}") from error
         return shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
         """Whether a shard is there, made by this recipe."""
         try:
             return read_scan(self._shard(number))[1] == recipe
-        except ImageError:
+        except ResultsError:
             return False
 
     def read_shard(self, number: int) -> Scan:
@@ -136,8 +137,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     words = {
         "net": "another net or mean",
         "images": "other images",
-        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant the value "
-        "after all in-place layers",
+        OWN_OUTPUT: "in older versions the name of an in-place layer meant the value after all "
+        "in-place layers; now it means the layer's own output",
     }
     return ", ".join(
         words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")

@@ -2,8 +2,8 @@
 
 A record is written after its pictures, and each file whole or not at all: what has a record is
 finished. A record's `recipe` is everything that decides the pixels. A picture counts as made
-already only where the recipe is the same. Pictures of another program are never replaced, and those
-of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
+already only where the recipe is the same. Montages of another program are never replaced, and
+results of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.objectives import UnitName
@@ -132,7 +132,7 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             A picture was made by another program or belongs to another layer, or the folder cannot
             be written.
         SettingsError
@@ -148,7 +148,7 @@ class ResultStore:
             old = _recipe(path)
             if old is not None and old != as_json(recipe) and not overwrite:
                 raise SettingsError(
-                    f"{path.parent} holds results of layer {layer!r} by other parameters "
+                    f"{path.parent} holds results of layer {layer!r} made with other parameters "
                     f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
                     "folder (--results), or give --overwrite to lose them"
                 )
@@ -157,7 +157,7 @@ class ResultStore:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise ImageError(
+            raise ResultsError(
                 f"cannot write to {folder}: {error.strerror}; choose another results folder "
                 "(--results)"
             ) from error
@@ -178,7 +178,7 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ImageError, ResultsError
             The folder cannot be written, or holds the results of another layer whose name gives
             the same folder.
         """
@@ -208,8 +208,10 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             The montage that is there was made by another program.
+        ImageError
+            A cell cannot be read, or the montage cannot be written.
         """
         path = self.montage(layer, unit)
         check_picture_owner(path, layer)
@@ -235,8 +237,10 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             The picture that is there was made by another program.
+        ImageError
+            A cell cannot be read, or the picture cannot be written.
         """
         path = self.whole_layer(layer)
         check_picture_owner(path, layer)
@@ -293,7 +297,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return "another net or preprocessing"
     if name == "output_of" and before is None:
         return (
-            "the layer's name meant its own output then, and now means its activation, after layer "
-            f"{now!r} has worked on it in place; add :raw to the name for its own output"
+            "in older versions the layer's name meant its own output; now it means the value after "
+            f"in-place layer {now!r}; add :raw to the name for its own output"
         )
     return f"{name} {before}, now {now}"

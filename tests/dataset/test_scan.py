@@ -16,7 +16,7 @@ from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
 from deepvis_caffe.dataset.scan_file import read_scan, write_scan
 from deepvis_caffe.dataset.statistics import selectivity, unit_rows
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import ResultsError, SettingsError, UnknownNameError
 from deepvis_caffe.image import write_image
 
 TEXT = net_text(
@@ -198,15 +198,15 @@ def test_a_scan_is_read_as_it_was_written(net: Net, folder: Path, tmp_path: Path
 
 
 def test_a_damaged_scan_is_an_error_in_words(net: Net, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="top-images"):
+    with pytest.raises(ResultsError, match="top-images"):
         read_scan(tmp_path / "none.npz")
     scan = scan_images(net, open_source(folder), ScanParams(LAYERS, 2), range(4), 8)
     path = write_scan(tmp_path / "x.npz", scan, {})
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ImageError, match="cannot be read as a scan"):
+    with pytest.raises(ResultsError, match="cannot be read as a scan"):
         read_scan(path)
     np.savez(path.open("wb"), header=np.zeros(3, object))
-    with pytest.raises(ImageError, match="cannot be read as a scan"):
+    with pytest.raises(ResultsError, match="cannot be read as a scan"):
         read_scan(path)
 
 

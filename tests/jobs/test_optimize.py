@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.batches import batches
@@ -310,7 +310,7 @@ def test_another_programs_pictures_stop_everything_before_the_first_step(
     path.write_bytes(b"downloaded")
     monkeypatch.setattr(type(torch_net), "evaluate", None)
     monkeypatch.setattr(type(torch_net), "input_gradient", None)
-    with pytest.raises(ImageError, match="made by another program"):
+    with pytest.raises(ResultsError, match="made by another program"):
         make_layer(torch_net, store, "fc", [0, 2], [0], PARAMS)
     assert _files(store) == {f"regularized_opt/fc/{theirs}": b"downloaded"}
 
@@ -320,7 +320,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(type(torch_net), "evaluate", None)
-    with pytest.raises(ImageError, match=r"cannot write to .*regularized_opt/fc: Not a directory"):
+    with pytest.raises(
+        ResultsError, match=r"cannot write to .*regularized_opt/fc: Not a directory"
+    ):
         make_layer(torch_net, ResultStore(tmp_path / "file"), "fc", [0], [0], PARAMS)
 
 

@@ -173,7 +173,7 @@ def test_what_is_there_is_read_and_not_made_again(
 def test_another_recipe_is_refused_or_replaces_all(net: Net, images: Path, tmp_path: Path) -> None:
     run(net, images, tmp_path)
     fewer = every(open_source(images), 2)
-    with pytest.raises(SettingsError, match=r"another recipe \(other images\); .*--overwrite"):
+    with pytest.raises(SettingsError, match=r"other parameters \(other images\); .*--overwrite"):
         scan_dataset(net, fewer, tmp_path, PARAMS)
     with pytest.raises(SettingsError, match="count 4, now 3"):
         scan_dataset(net, open_source(images), tmp_path, ScanParams(LAYERS, 3))

@@ -18,7 +18,7 @@ from deepvis_caffe.dataset.scan import Scan, ScanParams, scan_images
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import unit_examples
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit, make_top_pictures
@@ -172,12 +172,12 @@ def test_others_pictures_are_not_replaced(
     picture = np.zeros((9, 9, 3), np.uint8)
     theirs = write_image(tmp_path / "max_deconv/conv_1/conv_1_0003.jpg", picture)
     content = theirs.read_bytes()
-    with pytest.raises(ImageError, match="made by another program"):
+    with pytest.raises(ResultsError, match="made by another program"):
         make(net, source, scan, tmp_path, overwrite=True)
     assert files(tmp_path) == {"max_deconv/conv_1/conv_1_0003.jpg": content}
     theirs.unlink()
     make(net, source, scan, tmp_path)
-    with pytest.raises(SettingsError, match="of other images or another net"):
+    with pytest.raises(SettingsError, match="from other images or with another net"):
         make(net, source, scan, tmp_path, recipe={**RECIPE, "images": "others"})
     make(net, source, scan, tmp_path, recipe={**RECIPE, "layers": ["fc"]})  # the same pictures
     made = make(net, source, scan, tmp_path, recipe={"images": "others"}, overwrite=True)
