@@ -15,7 +15,7 @@ from typing import Any, Literal
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
-from deepvis_caffe.jobs.batches import AscentBatch, batches, fair_batch, run_batches
+from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches, split_missing
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
@@ -232,7 +232,7 @@ def _cut(
             layer.position,
             ascents.crop,
         )
-        for names, seeds in batches(missing, most, whole=params.diversity > 0)
+        for names, seeds in split_missing(missing, most, whole=params.diversity > 0)
     ]
 
 

@@ -85,7 +85,7 @@ def make_top_pictures(
     layer: str,
     units: Sequence[int],
     modes: Sequence[str] = ("deconv",),
-    room: int | None = None,
+    capacity: int | None = None,
 ) -> list[TopUnit]:
     """Write the pictures of some units of a layer; those that are there are left alone.
 
@@ -95,7 +95,7 @@ def make_top_pictures(
         Its `progress` counts units.
     modes
         Backward modes to show beside the crops.
-    room
+    capacity
         Bytes of decoded images that each process keeps; `default_cache_size` by default.
 
     Raises
@@ -115,9 +115,11 @@ def make_top_pictures(
     todo = [unit for unit in missing if unit not in silent]
     meter = ProgressMeter(job.progress, [1] * len(todo), before=len(units) - len(todo))
     meter.report()
-    if room is None:
-        room = default_cache_size(job.processes)
-    make_state = partial(_ready, scanned=scanned, layer=layer, modes=tuple(modes), room=room)
+    if capacity is None:
+        capacity = default_cache_size(job.processes)
+    make_state = partial(
+        _ready, scanned=scanned, layer=layer, modes=tuple(modes), capacity=capacity
+    )
     # A unit's files are written while the net computes the next: compressing takes as long.
     threads = max(1, usable_cores() // 2)
     with (
@@ -235,10 +237,10 @@ def _ready(
     scanned: ScannedImages,
     layer: str,
     modes: tuple[str, ...],
-    room: int,
+    capacity: int,
 ) -> _State:
     net = make_net()
-    images = ImageCache(scanned.source, net.preprocessor, room)
+    images = ImageCache(scanned.source, net.preprocessor, capacity)
     return _State(net, images, scanned, layer, modes)
 
 

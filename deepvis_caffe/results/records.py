@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -60,6 +61,23 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     return [as_json(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], words: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """In which parameters two recipes differ, for an error message.
+
+    Parameters
+    ----------
+    words
+        What to say of a parameter, by name, instead of its two values.
+    """
+    return ", ".join(
+        words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    )
 
 
 def check_picture_owner(picture: Path, layer: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
 from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
+from deepvis_caffe.results.records import differences
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
 
@@ -133,15 +133,11 @@ def _without_layers(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in ("layers", OWN_OUTPUT)}
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _differences(old: Recipe, new: Recipe) -> str:
     words = {
         "net": "another net or mean",
         "images": "other images",
         OWN_OUTPUT: "in older versions the name of an in-place layer meant the value after all "
         "in-place layers; now it means the layer's own output",
     }
-    return ", ".join(
-        words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    )
+    return differences(old, new, words)

@@ -25,6 +25,7 @@ from deepvis_caffe.results.records import (
     as_json,
     check_picture_owner,
     check_record_layer,
+    differences,
     read_record,
     write_record,
 )
@@ -285,19 +286,12 @@ def _recipe(path: Path) -> Any:
 
 def _differences(old: Record, new: Record) -> str:
     before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
-    return ", ".join(
-        _difference(name, before.get(name), now.get(name))
-        for name in {**before, **now}
-        if name != "params" and before.get(name) != now.get(name)
-    )
-
-
-def _difference(name: str, before: Any, now: Any) -> str:
-    if name == "net":
-        return "another net or preprocessing"
-    if name == "output_of" and before is None:
-        return (
+    for flat in (before, now):
+        flat.pop("params", None)
+    words = {"net": "another net or preprocessing"}
+    if before.get("output_of") is None:
+        words["output_of"] = (
             "in older versions the layer's name meant its own output; now it means the value after "
-            f"in-place layer {now!r}; add :raw to the name for its own output"
+            f"in-place layer {now.get('output_of')!r}; add :raw to the name for its own output"
         )
-    return f"{name} {before}, now {now}"
+    return differences(before, now, words)

@@ -22,7 +22,7 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.image import read_image
-from deepvis_caffe.jobs.batches import batches
+from deepvis_caffe.jobs.batches import split_missing
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 
@@ -266,15 +266,18 @@ def test_a_full_disk_loses_nothing_that_was_finished(
 def test_batches_hold_everything_that_is_missing_once(
     missing: dict[int, list[int]], most: int
 ) -> None:
-    made = list(batches(missing, most))
+    made = list(split_missing(missing, most))
     assert all(0 < len(units) * len(seeds) <= most for units, seeds in made)
     pairs = [pair for units, seeds in made for pair in product(units, seeds)]
     assert sorted(pairs) == sorted((u, s) for u, seeds in missing.items() for s in seeds)
 
 
 def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
-    assert list(batches({7: list(range(9))}, 8)) == [([7], [0, 1, 2, 3]), ([7], [4, 5, 6, 7, 8])]
-    assert list(batches({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
+    assert list(split_missing({7: list(range(9))}, 8)) == [
+        ([7], [0, 1, 2, 3]),
+        ([7], [4, 5, 6, 7, 8]),
+    ]
+    assert list(split_missing({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
 
 
 def test_the_fingerprint_knows_net_weights_and_preprocessing(folder: Path, tmp_path: Path) -> None:
@@ -358,5 +361,5 @@ def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
 
 def test_batches_of_whole_units() -> None:
     missing = {1: [0, 1, 2], 2: [], 3: [0, 1, 2]}
-    assert list(batches(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
-    assert list(batches({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]
+    assert list(split_missing(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
+    assert list(split_missing({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]

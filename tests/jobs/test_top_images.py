@@ -128,12 +128,12 @@ def test_files_do_not_depend_on_what_is_kept_nor_on_the_order(
     net: Net, source: Source, scan: Scan, tmp_path: Path, layer: str
 ) -> None:
     one = source.read(0).nbytes + 4 * 3 * 12 * 16
-    for name, units, room in (
+    for name, units, capacity in (
         ("anew", [0, 1, 2, 3], 0),
         ("few", [3, 1, 0, 2], 2 * one),
         ("all", [2, 3, 1, 0], None),
     ):
-        make(net, source, scan, tmp_path / name, layer, units=units, room=room)
+        make(net, source, scan, tmp_path / name, layer, units=units, capacity=capacity)
     anew = files(tmp_path / "anew")
     assert len(anew) >= 4 * 3 * 2
     assert files(tmp_path / "few") == anew
