@@ -63,12 +63,8 @@ def search(
     same command with --keep TRIAL --name NAME; after that, --preset NAME works in every command.
     Finished images are kept: run the same command again to resume after an interruption.
     """
-    from deepvis_caffe.experiments.search import (
-        draw_trials,
-        kept_params,
-        load_judge,
-        write_sheet,
-    )
+    from deepvis_caffe.experiments.contact_sheet import write_sheet
+    from deepvis_caffe.experiments.search import draw_trials, kept_params, load_judge
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset
     from deepvis_caffe.results.layout import search_sheet
 
