@@ -322,7 +322,7 @@ def write_movements(path: Path, movements: Sequence[Movement]) -> Path:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be written.
     """
     return write_csv(path, COLUMNS, [_row(one) for one in movements])

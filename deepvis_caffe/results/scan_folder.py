@@ -52,7 +52,7 @@ class ScanFolder:
         shard_size
             Images in a shard, if the scan is a new one.
         overwrite
-            Whether a scan by another recipe may be replaced.
+            Whether a scan made with other parameters may be replaced.
 
         Returns
         -------
@@ -62,7 +62,7 @@ class ScanFolder:
         Raises
         ------
         SettingsError
-            There is a scan by another recipe, and `overwrite` is not set.
+            There is a scan made with other parameters, and `overwrite` is not set.
         ResultsError
             The folder is damaged, or cannot be written.
         """

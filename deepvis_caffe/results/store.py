@@ -129,7 +129,7 @@ class ResultStore:
         recipe
             The recipe of what is going to be written.
         overwrite
-            Whether results of another recipe may be replaced.
+            Whether results made with other parameters may be replaced.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class ResultStore:
             A picture was made by another program or belongs to another layer, or the folder cannot
             be written.
         SettingsError
-            A result was made by another recipe, and `overwrite` is not set.
+            A result was made with other parameters, and `overwrite` is not set.
         """
         pictures = [self.whole_layer(layer), *(self.montage(layer, unit) for unit in units)]
         for path in pictures:
@@ -229,7 +229,7 @@ class ResultStore:
         count
             Number of units in the layer.
         recipe
-            Units made by another recipe are left out.
+            Units made with another recipe are left out.
 
         Returns
         -------

@@ -12,7 +12,7 @@ from helpers.image_sets import slow_pass, slow_top, write_folder
 from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import NONE
 from deepvis_caffe.dataset.open_source import open_source
-from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
+from deepvis_caffe.dataset.scan import Scan, ScanParams, learned_layers, merge, scan_images
 from deepvis_caffe.dataset.scan_file import read_scan, write_scan
 from deepvis_caffe.dataset.statistics import selectivity, unit_rows
 from deepvis_caffe.engines.base import Net
@@ -29,6 +29,7 @@ TEXT = net_text(
     data=(1, 3, 24, 32),
 )
 LAYERS = ("conv1", "conv2", "fc")
+DECONVOLUTION = "convolution_param { num_output: 2 kernel_size: 2 stride: 2 }"
 IMAGES = 23
 
 
@@ -40,6 +41,26 @@ def net(engine: str, tmp_path: Path) -> Net:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("images"), IMAGES)
+
+
+def test_only_some_types_of_layers_with_weights_have_units_of_their_own(
+    engine: str, tmp_path: Path
+) -> None:
+    text = net_text(
+        conv("conv", "data", 2),
+        layer("norm", "BatchNorm", "conv"),
+        layer("scale", "Scale", "norm", "", "scale_param { bias_term: true }"),
+        layer("slope", "PReLU", "scale"),
+        layer("up", "Deconvolution", "slope", "", DECONVOLUTION),
+        layer("fc", "InnerProduct", "up", "", "inner_product_param { num_output: 4 }"),
+        layer("prob", "Softmax", "fc"),
+        data=(1, 3, 4, 5),
+    )
+    net = load_text(engine, tmp_path, text)
+    assert {one.name for one in net.layers if one.weights} == {
+        *("conv", "norm", "scale", "slope", "up", "fc")
+    }
+    assert learned_layers(net) == ("conv", "up", "fc")
 
 
 def found_rows(scan: Scan, name: str) -> list[list[tuple[float, str, int]]]:
