@@ -188,7 +188,7 @@ def _trees(examples: Sequence[Example]) -> Iterator[tuple[str, list[Picture]]]:
 def _cells(
     examples: Sequence[Example], pictures: Sequence[Picture], stretch: bool
 ) -> list[Picture]:
-    """Pictures of one size: that of what the unit sees of the input, or larger."""
+    """Pictures of one size: that of the unit's receptive field in the input, or larger."""
     top, left, bottom, right = examples[0].box
     grow = max(1, ceil(SMALLEST_CELL / max(bottom - top, right - left)))
     height, width = (bottom - top) * grow, (right - left) * grow
