@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import FetchError as FetchError
     from deepvis_caffe.errors import ImageError as ImageError
     from deepvis_caffe.errors import ModelError as ModelError
+    from deepvis_caffe.errors import ResultsError as ResultsError
     from deepvis_caffe.errors import SettingsError as SettingsError
     from deepvis_caffe.errors import UnknownNameError as UnknownNameError
     from deepvis_caffe.errors import ViewerError as ViewerError
@@ -53,6 +54,7 @@ _HOMES = {
     "FetchError": "errors",
     "ImageError": "errors",
     "ModelError": "errors",
+    "ResultsError": "errors",
     "SettingsError": "errors",
     "UnknownNameError": "errors",
     "ViewerError": "errors",

@@ -27,6 +27,10 @@ class ImageError(DeepVisError):
     """An image or mean cannot be read or written, or does not fit the net's input."""
 
 
+class ResultsError(DeepVisError):
+    """A file of the results folder is damaged, belongs to something else, or cannot be written."""
+
+
 class EngineError(DeepVisError):
     """An engine is missing, or cannot run what was asked of it."""
 

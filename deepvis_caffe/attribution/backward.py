@@ -63,7 +63,7 @@ def saliency_map(
     SettingsError
         The layer has no such unit or position.
     EngineError
-        The layer has no units: its first axis does not count images.
+        The layer has no units: its first axis is not the batch axis.
     """
     shape = unit_shape(net, layer)
     units = check_units([unit], shape, layer)

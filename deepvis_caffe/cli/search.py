@@ -64,12 +64,8 @@ def search(
     and presets takes --presets NAME.
     Finished images are kept: run the same command again to resume after an interruption.
     """
-    from deepvis_caffe.experiments.search import (
-        draw_trials,
-        kept_params,
-        load_judge,
-        write_sheet,
-    )
+    from deepvis_caffe.experiments.contact_sheet import write_sheet
+    from deepvis_caffe.experiments.search import draw_trials, kept_params, load_judge
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset
     from deepvis_caffe.results.layout import search_sheet
 

@@ -1,4 +1,4 @@
-"""Correlation between the units of a layer: ``moments -> Pearson's r``, and an order that shows it.
+"""Correlation of a layer's units: ``moments -> Pearson's r``, and a unit order that shows clusters.
 
     r_ij = sum (a_i - mean_i) (a_j - mean_j) / sqrt(sum (a_i - mean_i)^2  sum (a_j - mean_j)^2)
 

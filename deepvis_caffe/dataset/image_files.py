@@ -40,9 +40,9 @@ def decode(content: bytes, side: int | None = None) -> Picture:
         It is not an image, or truncated.
     """
     if content.startswith(b"\xff\xd8") and not _ends(content):
-        raise ImageError(f"a JPEG that ends too early, after {len(content):,} bytes")
+        raise ImageError(f"truncated JPEG of {len(content):,} bytes")
     if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
-        raise ImageError(f"a PNG that ends too early, after {len(content):,} bytes")
+        raise ImageError(f"truncated PNG of {len(content):,} bytes")
     return read_image(content, _shrink(content, side) if side else 1)
 
 

@@ -199,9 +199,8 @@ def default_batch_size(net: Net) -> int:
 
 
 def learned_layers(net: Net) -> tuple[str, ...]:
-    """The layers with units of their own; all others pass on units of layers below."""
-    learned = ("Convolution", "Deconvolution", "InnerProduct")
-    return tuple(one.name for one in net.layers if one.weights and one.type in learned)
+    """The names of the layers with units of their own, see `LayerInfo.has_own_units`."""
+    return tuple(layer.name for layer in net.layers if layer.has_own_units)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from deepvis_caffe.dataset.layer_scan import BINS, Classes, LayerScan, Top
 from deepvis_caffe.dataset.moments import Moments
 from deepvis_caffe.dataset.scan import Scan
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import whole_file
 
 VERSION = 1
@@ -36,7 +36,7 @@ def write_scan(path: Path, scan: Scan, recipe: Recipe) -> Path:
 
     Raises
     ------
-    ImageError
+    ResultsError
         The folder cannot be written.
     """
     header = {
@@ -59,7 +59,7 @@ def write_scan(path: Path, scan: Scan, recipe: Recipe) -> Path:
         with whole_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 
@@ -68,7 +68,7 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
 
     Raises
     ------
-    ImageError
+    ResultsError
         There is none, it is damaged, or another version wrote it.
     """
     with _opened(path) as (file, header):
@@ -106,7 +106,7 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
 
     Raises
     ------
-    ImageError
+    ResultsError
         As `read_scan`.
     """
     with _opened(path) as (file, header):
@@ -120,20 +120,20 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A scan's file and its header; whatever is wrong with it is an `ImageError`."""
+    """A scan's file and its header; whatever is wrong with it is an `ResultsError`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != FORMAT or header["version"] != VERSION:
-                raise ImageError(
+                raise ResultsError(
                     f"{path} is of version {header['version']}, and version {VERSION} is what can "
                     "be read here; make it again"
                 )
             yield file, header
     except FileNotFoundError:
-        raise ImageError(f"there is no {path}: `deepvis top-images` makes it") from None
+        raise ResultsError(f"there is no {path}: `deepvis top-images` makes it") from None
     except DAMAGE as error:
-        raise ImageError(f"{path} cannot be read as a scan: {error}") from error
+        raise ResultsError(f"{path} cannot be read as a scan: {error}") from error
 
 
 def _arrays(layer: LayerScan) -> dict[str, np.ndarray]:

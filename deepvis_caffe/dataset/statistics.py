@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.correlation import Pairs, nearest, related
 from deepvis_caffe.dataset.layer_scan import EDGES, NONE, Classes
 from deepvis_caffe.dataset.scan import Scan
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.model.labels import Labels, label_of
 
@@ -226,7 +226,7 @@ def write_table(path: Path, rows: Sequence[UnitRow]) -> Path:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be written.
     """
     names = list(UnitRow.__dataclass_fields__)
@@ -248,7 +248,7 @@ def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be written.
     """
     try:
@@ -258,7 +258,7 @@ def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
             writer.writerow(head)
             writer.writerows(rows)  # type: ignore[arg-type]
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 

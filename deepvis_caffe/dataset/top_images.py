@@ -1,4 +1,4 @@
-"""Top images of a unit: ``(net, source, scan, layer, unit) -> examples``, cut to what it sees.
+"""Top images of a unit, cropped to what it sees: ``(net, source, scan, layer, unit) -> examples``.
 
 A scan keeps, for each unit, the images with its highest activations. Each image is loaded again,
 its activation computed again (and compared with the scan's), and cropped to the receptive field of

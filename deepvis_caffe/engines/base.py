@@ -81,6 +81,14 @@ class LayerInfo:
     receptive_field: ReceptiveField | None
     weights: int
 
+    @property
+    def has_own_units(self) -> bool:
+        """Whether it is a convolution, deconvolution or inner-product layer with weights.
+
+        All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
+        """
+        return self.weights > 0 and self.type in ("Convolution", "Deconvolution", "InnerProduct")
+
 
 def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[LayerInfo, ...]:
     """Every layer of a model in order, input layers included; it need not have its weights.

@@ -1,7 +1,7 @@
 """Backward rules: ``(dy, x) -> dx`` where a mode differs from a layer's gradient.
 
-The table is silent where the gradient holds. Rules are written in operators that numpy arrays and
-torch tensors share, so both engines run the same lines.
+Entries are missing where the mode uses the true gradient. Rules are written in operators that numpy
+arrays and torch tensors share, so both engines run the same lines.
 
 - deconv: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks".
 - guided: Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net".

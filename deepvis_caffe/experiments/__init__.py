@@ -3,7 +3,9 @@
 `sweep`
     Each regularizer by itself, from none to too strong (`deepvis sweep`).
 `search`
-    300 random regularizations, and a page to choose from (`deepvis search`).
+    300 random regularizations (`deepvis search`).
+`contact_sheet`
+    The page and the picture to choose from a search.
 `presets`
     Presets side by side for one unit (`deepvis presets`).
 `first_layer`
@@ -11,5 +13,5 @@
 `sensitivity`
     How much each layer moves under small changes of the input (`deepvis sensitivity`).
 `variants`
-    Runs under many sets of parameters, which the first three are made of.
+    Runs under many sets of parameters: the base of `sweep`, `search` and `presets`.
 """

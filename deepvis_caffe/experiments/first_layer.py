@@ -376,6 +376,6 @@ def plot(
     axes.set_ylim(floor, max(shown, default=1.0) * 2)
     axes.set_xlabel("dominant spatial frequency of the filter (cycles a pixel)")
     axes.set_ylabel("mean activation after the rectifier")
-    axes.set_title(f"{layer}: how strongly each filter answers to photographs")
+    axes.set_title(f"{layer}: how strongly each filter responds to photographs")
     axes.legend(loc="upper right", markerscale=0.4)
     return write_figure(path, figure, dpi=150)

@@ -1,4 +1,4 @@
-"""Sensitivity of layers to small input changes: ``(net, pairs, spread) -> movement of each layer``.
+"""Sensitivity of layers to small input changes: mean change in standard deviations.
 
 Yosinski et al. 2015 (section "Visualizing Live Convnet Activations") watch a camera and find that
 "the last three layers are sensitive to small input changes", often to nothing but the camera's
@@ -322,7 +322,7 @@ def write_movements(path: Path, movements: Sequence[Movement]) -> Path:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be written.
     """
     return write_csv(path, COLUMNS, [_row(one) for one in movements])

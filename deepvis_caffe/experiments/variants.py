@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.image import Picture, read_image
-from deepvis_caffe.jobs.batches import AscentBatch, batches, run_batches
+from deepvis_caffe.jobs.batches import AscentBatch, run_batches, split_missing
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, recipe, record_fields, write_result
 from deepvis_caffe.model.labels import label_of
@@ -86,7 +86,7 @@ class Variants:
             AscentBatch(self.layer, tuple(units), tuple(seeds), params, self.target.position)
             for params, seeds_of in missing.items()
             if any(seeds_of.values())
-            for units, seeds in batches(seeds_of, self._most, whole=params.diversity > 0)
+            for units, seeds in split_missing(seeds_of, self._most, whole=params.diversity > 0)
         ]
         with closing(run_batches(self.job.reporting(progress), todo)) as found:
             for batch, results in found:
@@ -129,7 +129,7 @@ class Variants:
         path = self.store(params).record(self.layer, unit, seed)
         record = read_record(path)
         if record is None:
-            raise ImageError(f"{path} is missing or damaged; give the same command again")
+            raise ResultsError(f"{path} is missing or damaged; give the same command again")
         return record
 
     def label(self, unit: int) -> str | None:

@@ -1,9 +1,8 @@
 """Saliency maps: the diff of an input as a picture, ``diff (C, H, W) -> picture (H, W, 3)``.
 
-Four of the views are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
+Four of the styles are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
 over channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which shows
-best where the unit looks. The fifth, `positive`, is what would raise the unit's activation if there
-were more of it.
+best where the unit looks. The fifth, `positive`, is the sum of positive gradients.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def positive(diff: Floats, preprocessor: Preprocessor) -> Picture:
     return _gray_picture(_stretched(np.maximum(diff, 0).sum(axis=0)))
 
 
-VIEWS: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
+STYLES: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
     "raw": raw,
     "gray": gray,
     "norm": norm,
@@ -55,7 +54,7 @@ VIEWS: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
 }
 
 
-def show_diff(diff: Floats, preprocessor: Preprocessor, view: str = "raw") -> Picture:
+def show_diff(diff: Floats, preprocessor: Preprocessor, style: str = "raw") -> Picture:
     """The picture of a diff.
 
     Parameters
@@ -64,12 +63,17 @@ def show_diff(diff: Floats, preprocessor: Preprocessor, view: str = "raw") -> Pi
         (C, H, W), the diff of the net's image input.
     preprocessor
         The net's, which knows the order of the channels.
-    view
-        One of `VIEWS`.
+    style
+        One of `STYLES`.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such style.
     """
-    if view not in VIEWS:
-        raise UnknownNameError("view", view, VIEWS)
-    return VIEWS[view](diff, preprocessor)
+    if style not in STYLES:
+        raise UnknownNameError("style", style, STYLES)
+    return STYLES[style](diff, preprocessor)
 
 
 def heat(diff: Floats) -> Floats:

@@ -84,10 +84,10 @@ def run_batches(
             yield batches[index], [_with_preprocessor(job.net, result) for result in results]
 
 
-def batches(
+def split_missing(
     missing: Mapping[N, Sequence[int]], most: int, whole: bool = False
 ) -> Iterator[tuple[list[N], list[int]]]:
-    """Cut what is missing into batches of at most `most` images, each some units times some seeds.
+    """Split what is missing into batches of at most `most` images: some units times some seeds.
 
     Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
     spread evenly.

@@ -47,7 +47,7 @@ class Job:
     progress
         Called as the work goes on with what is done and what there is to do.
     overwrite
-        Whether results by other parameters, images or nets may be replaced.
+        Whether results made with other parameters, images or nets may be replaced.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
-from deepvis_caffe.jobs.batches import AscentBatch, batches, fair_batch, run_batches
+from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches, split_missing
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
@@ -129,8 +129,8 @@ class Unit:
     montage
         The picture of all its seeds.
     value
-        The highest activation that was found, or the lowest where the ascent lowered it; None
-        where no activation was finite.
+        The activation of the best seed's saved image: the highest, or the lowest if the ascent
+        lowered it. None where no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
     no_gradient
@@ -167,7 +167,7 @@ def make_layer(
 
     Raises
     ------
-    ImageError, SettingsError
+    ResultsError, SettingsError
         Before any step: something is there that must not be replaced, see `ResultStore.claim`.
     """
     store, params, seeds = job.store, ascents.params, ascents.seeds
@@ -232,7 +232,7 @@ def _cut(
             layer.position,
             ascents.crop,
         )
-        for names, seeds in batches(missing, most, whole=params.diversity > 0)
+        for names, seeds in split_missing(missing, most, whole=params.diversity > 0)
     ]
 
 

@@ -105,9 +105,11 @@ def run_scan(
     Raises
     ------
     SettingsError
-        The folder holds a scan by another recipe.
+        The folder holds a scan made with other parameters.
     ImageError
-        The source has no images that can be read, or the folder cannot be written.
+        The source has no images that can be read.
+    ResultsError
+        The folder is damaged, or cannot be written.
     ClusterError, Exception
         As `Job.run`.
     """

@@ -1,7 +1,7 @@
 """A unit's top images as pictures: ``(job, scanned, layer, units) -> files``.
 
-The images of a dataset that excite a unit most, cut to what it sees, and beside them what in each
-crop does so, by a backward mode. `deepvis_caffe.results.layout` says where the files are.
+The images of a dataset that activate a unit most, cut to its receptive field, and a saliency map of
+each crop by each backward mode. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TopUnit:
     unit, label
         Its number, and its name where the layer has labels.
     montage
-        The picture of its top images; None where it answers to none of them.
+        The picture of its top images; None where no image activates it.
     value
         The strongest activation.
     new
@@ -85,7 +85,7 @@ def make_top_pictures(
     layer: str,
     units: Sequence[int],
     modes: Sequence[str] = ("deconv",),
-    room: int | None = None,
+    capacity: int | None = None,
 ) -> list[TopUnit]:
     """Write the pictures of some units of a layer; those that are there are left alone.
 
@@ -95,15 +95,17 @@ def make_top_pictures(
         Its `progress` counts units.
     modes
         Backward modes to show beside the crops.
-    room
+    capacity
         Bytes of decoded images that each process keeps; `default_cache_size` by default.
 
     Raises
     ------
     ImageError
-        An image has changed since the scan, or a picture was made by another program.
+        An image has changed since the scan.
+    ResultsError
+        A picture was made by another program.
     SettingsError
-        A picture was made by another recipe.
+        A picture was made with other parameters.
     """
     found = scanned.scan.layers[layer]
     writer = _Writer(job, scanned, layer)
@@ -113,9 +115,11 @@ def make_top_pictures(
     todo = [unit for unit in missing if unit not in silent]
     meter = ProgressMeter(job.progress, [1] * len(todo), before=len(units) - len(todo))
     meter.report()
-    if room is None:
-        room = default_cache_size(job.processes)
-    make_state = partial(_ready, scanned=scanned, layer=layer, modes=tuple(modes), room=room)
+    if capacity is None:
+        capacity = default_cache_size(job.processes)
+    make_state = partial(
+        _ready, scanned=scanned, layer=layer, modes=tuple(modes), capacity=capacity
+    )
     # A unit's files are written while the net computes the next: compressing takes as long.
     threads = max(1, usable_cores() // 2)
     with (
@@ -184,7 +188,7 @@ def _trees(examples: Sequence[Example]) -> Iterator[tuple[str, list[Picture]]]:
 def _cells(
     examples: Sequence[Example], pictures: Sequence[Picture], stretch: bool
 ) -> list[Picture]:
-    """Pictures of one size: that of what the unit sees of the input, or larger."""
+    """Pictures of one size: that of the unit's receptive field in the input, or larger."""
     top, left, bottom, right = examples[0].box
     grow = max(1, ceil(SMALLEST_CELL / max(bottom - top, right - left)))
     height, width = (bottom - top) * grow, (right - left) * grow
@@ -233,10 +237,10 @@ def _ready(
     scanned: ScannedImages,
     layer: str,
     modes: tuple[str, ...],
-    room: int,
+    capacity: int,
 ) -> _State:
     net = make_net()
-    images = ImageCache(scanned.source, net.preprocessor, room)
+    images = ImageCache(scanned.source, net.preprocessor, capacity)
     return _State(net, images, scanned, layer, modes)
 
 

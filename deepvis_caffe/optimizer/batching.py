@@ -1,7 +1,8 @@
 """Batch sizes: ``(net, layer, window) -> how many images run side by side``.
 
 The largest size that fits into the free memory and still makes an image cheaper, as timed. Results
-do not depend on it. A net that mixes the images of a batch runs them one at a time.
+do not depend on it. If a net's output for one image depends on the rest of its batch, images run
+one at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def resolve_batch_size(
     net, layer
         As for `optimize`.
     wanted
-        Returned unchanged, unless the net mixes the images of a batch.
+        Returned unchanged, unless the net's output for one image depends on the rest of its batch.
     images
         How many there are to run.
     window
@@ -56,8 +57,9 @@ def resolve_batch_size(
     Returns
     -------
     int
-        1 if the net mixes the images of a batch. Otherwise the size is doubled, starting at 8, as
-        long as it fits into the free memory and a measured pass gets cheaper per image.
+        1 if the output for one image depends on the rest of its batch. Otherwise the size is
+        doubled, starting at 8, as long as it fits into the free memory and a measured pass gets
+        cheaper per image.
     """
     if wanted is not None and wanted < 1:
         raise SettingsError(f"batch_size must be at least 1; got {wanted}")
@@ -65,7 +67,11 @@ def resolve_batch_size(
         return 1
     mixed = _why_mixed(net, layer) if wanted != 1 else None
     if mixed is not None:
-        log.warning("images run one at a time, since the net mixes those of a batch: %s", mixed)
+        log.warning(
+            "images run one at a time, because the output for one image depends on the others in "
+            "its batch: %s",
+            mixed,
+        )
         return 1
     return wanted or _measured(net, layer, min(images, LARGEST), window)
 
@@ -83,19 +89,19 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     Raises
     ------
     EngineError
-        The layer's first axis does not count images, or the net cannot run a single image.
+        The layer's first axis is not the batch axis, or the net cannot run with batch size 1.
     """
     try:
         shape = _shape_of(net, layer, 1)
     except ModelError as error:
-        raise EngineError(f"the net cannot run one image by itself: {error}") from error
+        raise EngineError(f"the net cannot run with batch size 1: {error}") from error
     if shape is None:  # a layer of a type whose shape only the engine knows
         x = np.zeros((1, *net.preprocessor.shape), np.float32)
         shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
     if shape[:1] != (1,):
         raise EngineError(
-            f"layer {layer!r} has shape {shape} for one image: its first axis does not count "
-            "images, so it has no units to optimize"
+            f"layer {layer!r} has shape {shape} for one image: its first axis is not the batch "
+            "axis, so it has no units to optimize"
         )
     return shape[1:]
 
@@ -150,7 +156,7 @@ def _why_mixed(net: Net, layer: str) -> str | None:
         norm = below.param.batch_norm_param
         # Unset, Caffe uses the stored statistics: deploy nets run in its TEST phase.
         if norm.HasField("use_global_stats") and not norm.use_global_stats:
-            return f"{below.type} {below.name!r} says use_global_stats: false"
+            return f"{below.type} {below.name!r} has use_global_stats: false"
     try:
         one, two = _shape_of(net, layer, 1), _shape_of(net, layer, 2)
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Regularizers: ``(x, g, t) -> x``, each maps images to slightly more regular ones.
+"""Regularizers: ``(x, g, t) -> x``, operators applied to the image after each step.
 
 x is the batch (N, C, H, W) in the net's units with the mean subtracted, so that 0 is the mean
 picture; g is this step's gradient, of the same shape; t is the step, from 0. Every image of the

@@ -1,10 +1,10 @@
 """What an ascent yields: ``(t, x, activation, ...) -> tracks``, snapshots and results.
 
 `Tracker`
-    The memory of a batch while it runs. It stays on the engine's device, so that no step has to
-    wait until the host has read a number.
+    State recorded per image while a batch runs. It stays on the engine's device, so that no step
+    has to wait until the host has read a number.
 `Track`
-    What the tracker has of one image in the end, on the host.
+    What the tracker recorded of one image, on the host.
 `Snapshot`
     One step of a batch, for a caller that watches it.
 `AscentResult`
@@ -244,8 +244,9 @@ class AscentResult:
     objective
         (steps,) float32, the unit's activation at every step; of the whole channel its sum.
     best_iteration
-        The step of `image`, with the highest activation (the lowest where ``params.sign`` is -1).
-        None where no activation was finite; `image` is then the start.
+        The step of `image`. Without random transforms, the one with the highest activation (the
+        lowest if ``params.sign`` is -1); with them, the last one. None where no activation was
+        finite; `image` is then the start.
     first_top
         The first x for which the unit was the highest of its layer; None where it never was.
     stop

@@ -1,4 +1,4 @@
-"""`optimize`, the front door: ``(net, layer, units, seeds) -> results``.
+"""`optimize`, the entry point: ``(net, layer, units, seeds) -> results``.
 
 It checks the arguments, restricts the ascent to the part of the input that the unit sees, runs
 the loop (`deepvis_caffe.optimizer.ascent`) in batches, and wraps up the results.
@@ -91,8 +91,8 @@ def optimize(
         `AscentParams` both words mean the rate that they hold.
     batch_size
         The most images at a time; by default measured. Results do not depend on it, but for
-        rounding: a net that mixes the images of a batch runs them one by one. With `diversity` a
-        unit's seeds stay in one batch.
+        rounding: if the output for one image depends on the rest of its batch, images run one by
+        one. With `diversity` a unit's seeds stay in one batch.
     crop
         ``"auto"`` runs a unit of a convolution on the part of the input that it sees. The first
         image is cut from the same whole one; value and gradient are the same. ``"off"`` runs, and
@@ -121,7 +121,7 @@ def optimize(
         Unknown layer, start or parameter.
     SettingsError
         A unit or position that the layer does not have, a parameter out of its range, or diversity
-        on a net that mixes the images of a batch.
+        on a net whose output for one image depends on the rest of its batch.
     """
     params = ascent_params(preset, rate, iterations, **changes)
     shape = unit_shape(net, layer)
@@ -142,8 +142,8 @@ def optimize(
     if params.diversity:  # couples the images of a unit
         if resolve_batch_size(net, layer, 2, 2, window) == 1:
             raise SettingsError(
-                "diversity needs a unit's images in one batch, and this net mixes the images of a "
-                "batch: set diversity to 0"
+                "diversity needs a unit's images in one batch, and this net's outputs depend on "
+                "the rest of the batch, so diversity cannot be used: set it to 0"
             )
         batches = [
             list(product(some, seeds))
@@ -222,8 +222,8 @@ def ascent_params(
     idle = [name for name in ("blur_width", "blur_end") if changes.get(name) and not chosen.blurs]
     if idle:
         raise SettingsError(
-            f"{' and '.join(idle)} would do nothing: blur_width is {chosen.blur_width} and "
-            f"blur_every {chosen.blur_every}, and without both over 0 there is no blur"
+            f"{' and '.join(idle)} would have no effect: blur needs blur_width > 0 and "
+            f"blur_every > 0; got {chosen.blur_width} and {chosen.blur_every}"
         )
     return chosen
 

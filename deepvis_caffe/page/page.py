@@ -18,7 +18,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from deepvis_caffe import __version__
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.page.data import correlation_text, dumps, index_json, part_texts
 from deepvis_caffe.page.single_file import PageTemplates, source_hash
@@ -69,7 +69,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
 
     Raises
     ------
-    ImageError
+    ResultsError
         The file cannot be written, or is a page that another program made. It is left as it was.
     """
     page = gallery_page(results.folder) if out is None else Path(out)
@@ -90,7 +90,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
                 part.write_bytes(html.encode("utf-8"))  # no newline changes: the policy has hashes
             new.keep()
     except OSError as error:
-        raise ImageError(
+        raise ResultsError(
             f"cannot write {page}: {error.strerror}; choose another file (--out FILE)"
         ) from error
     return page
@@ -143,18 +143,18 @@ def _address(folder: Path, seen_from: Path) -> str:
 
 def _check_place(page: Path) -> None:
     if page.suffix.lower() not in ENDINGS:
-        raise ImageError(f"cannot write {page}: a page's name must end in {', '.join(ENDINGS)}")
+        raise ResultsError(f"cannot write {page}: a page's name must end in {', '.join(ENDINGS)}")
     try:
         with page.open("rb") as file:
             is_ours = GENERATOR in file.read(4096)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ImageError(
+        raise ResultsError(
             f"cannot write {page}: {error.strerror}; choose another file (--out FILE)"
         ) from error
     if not is_ours:
-        raise ImageError(
+        raise ResultsError(
             f"{page} exists and was not made by `deepvis gallery`; choose another file "
             "(--out FILE), or move it away"
         )

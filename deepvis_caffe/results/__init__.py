@@ -1,4 +1,6 @@
-"""The results folder. Only this room knows its layout, for writing and for reading.
+"""The results folder. Only this package knows its layout, for writing and for reading.
+
+The page's scripts build the same addresses in the browser: ``page/templates/pictures.js``.
 
 `layout`
     Every name in the folder, how it is written and how it is read back.

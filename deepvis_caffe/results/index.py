@@ -1,6 +1,6 @@
 """What a results folder holds: ``folder -> Results``, the layers with their units and their runs.
 
-Reads what `deepvis_caffe.results.store` and its neighbours write, and what the Deep Visualization
+Reads what the modules of `deepvis_caffe.results` write, and what the Deep Visualization
 Toolbox (DVT) left, which has no records. Only names and records are read; no picture is opened.
 """
 
@@ -17,7 +17,7 @@ from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import MONTAGE, OPTIMIZED, TREES, folder_name, record_of
@@ -140,13 +140,13 @@ def read_results(
 
     Raises
     ------
-    ImageError
+    ResultsError
         There is no such folder, or it holds no results.
     """
     folder = Path(folder)
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "there is no such folder"
-        raise ImageError(f"cannot read results from {folder}: {what}")
+        raise ResultsError(f"cannot read results from {folder}: {what}")
     skipped: list[str] = []
     listed = {
         (tree, path.name): _names(path, skipped, folders=False)
@@ -169,7 +169,7 @@ def read_results(
     ordered = sorted(layers.values(), key=lambda layer: _natural(layer.true_name))
     frozen = tuple(one for one in (layer.frozen(skipped) for layer in ordered) if one.units)
     if not frozen:
-        raise ImageError(_nothing_in(folder, skipped))
+        raise ResultsError(_nothing_in(folder, skipped))
     return Results(folder, frozen, tuple(skipped))
 
 
@@ -210,9 +210,9 @@ class _Layer:
     def add_names(self, record: UnitRecord, unit: int) -> None:
         """Take names from a record, if it can belong to this folder and unit."""
         if record.unit != unit:
-            raise ImageError(f"it is about unit {record.unit}")
+            raise ResultsError(f"it is about unit {record.unit}")
         if folder_name(record.layer) != self.folder or self.name not in (None, record.layer):
-            raise ImageError(f"it is about layer {record.layer!r}")
+            raise ResultsError(f"it is about layer {record.layer!r}")
         self.name = record.layer
         self.model = self.model or record.model.name
         own = self.unit(unit)
@@ -255,7 +255,7 @@ def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
                 layer.unit(int(unit)).pictures.add(MONTAGE)
             case layout.TopMontage(unit):
                 layer.unit(unit).pictures.add(tree)
-    except ImageError as error:
+    except ResultsError as error:
         # The picture stays; only what the record says of it is left out.
         text = str(error)
         skipped.append(text if text.startswith(str(path)) else f"{path}: {text}")
@@ -265,7 +265,7 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
     record = read_run_record(path)
     layer.add_names(record, unit)
     if record.seed != seed:
-        raise ImageError(f"it is about seed {record.seed}")
+        raise ResultsError(f"it is about seed {record.seed}")
     length = len(record.objective)
     every = max(1, math.ceil(length / MOST_POINTS))
     shorter = record.model_copy(update={"objective": best_of(record.objective, every, record.push)})
@@ -339,7 +339,7 @@ def with_statistics(results: Results) -> Results:
         return results
     try:
         scan, _ = read_scan(path)
-    except ImageError as error:
+    except ResultsError as error:
         return replace(results, skipped=(*results.skipped, str(error)))
     return replace(results, layers=tuple(_with_scan(layer, scan) for layer in results.layers))
 

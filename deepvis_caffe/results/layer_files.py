@@ -1,6 +1,6 @@
 """The pictures of one layer in a results folder: ``(folder, names) -> LayerFiles``.
 
-For who looks again and again, as the viewer does. Pictures of the Deep Visualization Toolbox (DVT)
+For callers that poll, such as the viewer. Pictures of the Deep Visualization Toolbox (DVT)
 count, too: it keeps no records, and of many layers it has montages alone, or one
 ``whole_layer.jpg``. A layer may have two folders: one after the layer's name, one after its blob's.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepvis_caffe.errors import DeepVisError, ImageError
+from deepvis_caffe.errors import DeepVisError, ImageError, ResultsError
 from deepvis_caffe.figures.montage import cell_of, shrunk, square_side
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.results import layout
@@ -149,14 +149,16 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
     Raises
     ------
     ImageError
-        It cannot be read, or belongs to another layer whose name gives the same folder.
+        It cannot be read.
+    ResultsError
+        It belongs to another layer whose name gives the same folder.
     """
     path = pictures.get(BEST_X)
     plain = path is None
     path = path or pictures[BEST_XPM]
     record = _record(run_record_of(path))
     if record is not None and record.layer not in names:
-        raise ImageError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
+        raise ResultsError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
     picture = read_image(path)
     if plain:  # zero is not gray in it
         return picture
@@ -179,11 +181,13 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     Raises
     ------
     ImageError
-        It cannot be read, is of another layer, or is no square of that many cells.
+        It cannot be read, or is no square of that many cells.
+    ResultsError
+        It is of another layer.
     """
     record = read_record(record_of(path)) or {}
     if record.get("layer", names[0]) not in names:
-        raise ImageError(f"{path} is of layer {record['layer']!r}, not {names[0]!r}")
+        raise ResultsError(f"{path} is of layer {record['layer']!r}, not {names[0]!r}")
     count = record.get("count")
     count = count if type(count) is int and count > 0 else units
     listed = record.get("units")

@@ -8,10 +8,10 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         <layer>_<unit:04d>_<seed>.json             the run's record
         <layer>_<unit:04d>_montage.jpg and .json   all seeds of a unit
         whole_layer.jpg and .json                  all units of the layer
-    max_im/<layer>/                                crops of the dataset's images that excite a unit
+    max_im/<layer>/                                crops of the images that activate a unit most
         <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
         <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
-    max_deconv/, max_gradient/, max_guided/        the same crops by a backward mode
+    max_deconv/, max_gradient/, max_guided/        saliency maps of these crops, by backward mode
     dataset/                                       a scan of a dataset
         recipe.json                                what decides its numbers
         shard_00012.npz                            a part of it, while it is not finished

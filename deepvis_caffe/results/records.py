@@ -15,11 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.optimizer.presets import PRESETS
 from deepvis_caffe.results.layout import record_of
@@ -41,7 +42,7 @@ def write_record(path: Path, record: Record) -> Path:
     try:
         return write_text(path, text)
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_record(path: Path) -> Record | None:
@@ -62,16 +63,33 @@ def as_json(value: Any) -> Any:
     return [as_json(item) for item in value] if isinstance(value, tuple | list) else value
 
 
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], words: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """In which parameters two recipes differ, for an error message.
+
+    Parameters
+    ----------
+    words
+        What to say of a parameter, by name, instead of its two values.
+    """
+    return ", ".join(
+        words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    )
+
+
 def check_picture_owner(picture: Path, layer: str) -> None:
     """Make sure that a picture is not there, or is ours and of this layer.
 
     Raises
     ------
-    ImageError
+    ResultsError
         It was made by another program, or belongs to another layer.
     """
     if picture.exists() and read_record(record_of(picture)) is None:
-        raise ImageError(
+        raise ResultsError(
             f"{picture} is there without a record of ours, so it was made by another program; "
             "choose another results folder (--results), or move it away"
         )
@@ -83,12 +101,12 @@ def check_record_layer(path: Path, layer: str) -> None:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It belongs to another layer, whose name gives the same folder.
     """
     owner = (read_record(path) or {}).get("layer", layer)
     if owner != layer:
-        raise ImageError(
+        raise ResultsError(
             f"{path} belongs to layer {owner!r}, and layer {layer!r} has the same folder name; "
             "choose another results folder (--results)"
         )
@@ -179,7 +197,7 @@ def read_unit_record(path: Path) -> UnitRecord:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be read, or is damaged.
     """
     return _read(path, UnitRecord)
@@ -190,7 +208,7 @@ def read_run_record(path: Path) -> RunRecord:
 
     Raises
     ------
-    ImageError
+    ResultsError
         It cannot be read, or is damaged.
     """
     return _read(path, RunRecord)
@@ -237,13 +255,13 @@ def _read(path: Path, kind: type[Any]) -> Any:
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
+        raise ResultsError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ImageError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise ResultsError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
     except RecursionError as error:
-        raise ImageError(f"{path}: it is nested too deeply") from error
+        raise ResultsError(f"{path}: it is nested too deeply") from error
 
 
 # -- the record of a montage of top images -------------------------------------------------------

@@ -1,22 +1,22 @@
 """The folder of a scan: its recipe, its shards while it is not finished, and then all of it.
 
-Every file is written whole or not at all, so that a scan may be cut off at any moment and goes on
-with the shards that are missing. `deepvis_caffe.results.layout` says how the files are called.
+Every file is written whole or not at all, so that a scan can be interrupted at any moment and later
+continues with the missing shards. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
+from deepvis_caffe.results.records import differences
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
 
@@ -52,7 +52,7 @@ class ScanFolder:
         shard_size
             Images in a shard, if the scan is a new one.
         overwrite
-            Whether a scan by another recipe may be replaced.
+            Whether a scan made with other parameters may be replaced.
 
         Returns
         -------
@@ -62,8 +62,8 @@ class ScanFolder:
         Raises
         ------
         SettingsError
-            There is a scan by another recipe, and `overwrite` is not set.
-        ImageError
+            There is a scan made with other parameters, and `overwrite` is not set.
+        ResultsError
             The folder is damaged, or cannot be written.
         """
         path = self.folder / SCAN_RECIPE
@@ -73,15 +73,16 @@ class ScanFolder:
         except FileNotFoundError:
             old, size = None, shard_size
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ImageError(
+            raise ResultsError(
                 f"{path} is damaged: {error}; delete the folder to begin anew"
             ) from error
         if old == recipe:
             return size
         if old is not None and not overwrite:
             raise SettingsError(
-                f"{self.folder} holds a scan by another recipe ({_differences(old, recipe)}); "
-                "choose another results folder (--results), or give --overwrite to lose it"
+                f"{self.folder} holds a scan made with other parameters "
+                f"({_differences(old, recipe)}); choose another results folder (--results), or "
+                "give --overwrite to lose it"
             )
         (self.folder / SCAN).unlink(missing_ok=True)
         self._remove_shards()
@@ -89,14 +90,14 @@ class ScanFolder:
         try:
             write_text(path, text)
         except OSError as error:
-            raise ImageError(f"cannot write {path}: {error.strerror}") from error
+            raise ResultsError(f"cannot write {path}: {error.strerror}") from error
         return shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
         """Whether a shard is there, made by this recipe."""
         try:
             return read_scan(self._shard(number))[1] == recipe
-        except ImageError:
+        except ResultsError:
             return False
 
     def read_shard(self, number: int) -> Scan:
@@ -132,15 +133,11 @@ def _without_layers(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in ("layers", OWN_OUTPUT)}
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _differences(old: Recipe, new: Recipe) -> str:
     words = {
         "net": "another net or mean",
         "images": "other images",
-        OWN_OUTPUT: "the name of an in-place layer now means its own output, and meant the value "
-        "after all in-place layers",
+        OWN_OUTPUT: "in older versions the name of an in-place layer meant the value after all "
+        "in-place layers; now it means the layer's own output",
     }
-    return ", ".join(
-        words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    )
+    return differences(old, new, words)

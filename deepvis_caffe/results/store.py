@@ -2,8 +2,8 @@
 
 A record is written after its pictures, and each file whole or not at all: what has a record is
 finished. A record's `recipe` is everything that decides the pixels. A picture counts as made
-already only where the recipe is the same. Pictures of another program are never replaced, and those
-of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
+already only where the recipe is the same. Montages of another program are never replaced, and
+results of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.objectives import UnitName
@@ -25,6 +25,7 @@ from deepvis_caffe.results.records import (
     as_json,
     check_picture_owner,
     check_record_layer,
+    differences,
     read_record,
     write_record,
 )
@@ -128,15 +129,15 @@ class ResultStore:
         recipe
             The recipe of what is going to be written.
         overwrite
-            Whether results of another recipe may be replaced.
+            Whether results made with other parameters may be replaced.
 
         Raises
         ------
-        ImageError
+        ResultsError
             A picture was made by another program or belongs to another layer, or the folder cannot
             be written.
         SettingsError
-            A result was made by another recipe, and `overwrite` is not set.
+            A result was made with other parameters, and `overwrite` is not set.
         """
         pictures = [self.whole_layer(layer), *(self.montage(layer, unit) for unit in units)]
         for path in pictures:
@@ -148,7 +149,7 @@ class ResultStore:
             old = _recipe(path)
             if old is not None and old != as_json(recipe) and not overwrite:
                 raise SettingsError(
-                    f"{path.parent} holds results of layer {layer!r} by other parameters "
+                    f"{path.parent} holds results of layer {layer!r} made with other parameters "
                     f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
                     "folder (--results), or give --overwrite to lose them"
                 )
@@ -157,7 +158,7 @@ class ResultStore:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise ImageError(
+            raise ResultsError(
                 f"cannot write to {folder}: {error.strerror}; choose another results folder "
                 "(--results)"
             ) from error
@@ -178,7 +179,7 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ImageError, ResultsError
             The folder cannot be written, or holds the results of another layer whose name gives
             the same folder.
         """
@@ -208,8 +209,10 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             The montage that is there was made by another program.
+        ImageError
+            A cell cannot be read, or the montage cannot be written.
         """
         path = self.montage(layer, unit)
         check_picture_owner(path, layer)
@@ -226,7 +229,7 @@ class ResultStore:
         count
             Number of units in the layer.
         recipe
-            Units made by another recipe are left out.
+            Units made with another recipe are left out.
 
         Returns
         -------
@@ -235,8 +238,10 @@ class ResultStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             The picture that is there was made by another program.
+        ImageError
+            A cell cannot be read, or the picture cannot be written.
         """
         path = self.whole_layer(layer)
         check_picture_owner(path, layer)
@@ -281,19 +286,12 @@ def _recipe(path: Path) -> Any:
 
 def _differences(old: Record, new: Record) -> str:
     before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
-    return ", ".join(
-        _difference(name, before.get(name), now.get(name))
-        for name in {**before, **now}
-        if name != "params" and before.get(name) != now.get(name)
-    )
-
-
-def _difference(name: str, before: Any, now: Any) -> str:
-    if name == "net":
-        return "another net or preprocessing"
-    if name == "output_of" and before is None:
-        return (
-            "the layer's name meant its own output then, and now means its activation, after layer "
-            f"{now!r} has worked on it in place; add :raw to the name for its own output"
+    for flat in (before, now):
+        flat.pop("params", None)
+    words = {"net": "another net or preprocessing"}
+    if before.get("output_of") is None:
+        words["output_of"] = (
+            "in older versions the layer's name meant its own output; now it means the value after "
+            f"in-place layer {now.get('output_of')!r}; add :raw to the name for its own output"
         )
-    return f"{name} {before}, now {now}"
+    return differences(before, now, words)

@@ -1,7 +1,7 @@
 """Top images of units on disk, with their records: ``(tree, layer, unit) -> files``.
 
-A unit's record is written after its pictures, so what has a record is finished. Pictures of another
-program are never replaced, and those by another recipe only on request.
+A unit's record is written after its pictures, so what has a record is finished. Montages of another
+program are never replaced, and those made with other parameters only on request.
 `deepvis_caffe.results.layout` says where everything is.
 """
 
@@ -48,17 +48,17 @@ class TopImageStore:
 
         Raises
         ------
-        ImageError
+        ResultsError
             It was made by another program, or belongs to another layer.
         SettingsError
-            It was made by another recipe, and `overwrite` is not set.
+            It was made with other parameters, and `overwrite` is not set.
         """
         check_picture_owner(path, layer)
         old = (read_record(record_of(path)) or {}).get("recipe")
         if old is not None and old != recipe and not overwrite:
             raise SettingsError(
-                f"{path} is of other images or another net; choose another results folder "
-                "(--results), or give --overwrite to lose it"
+                f"{path} was made from other images or with another net; choose another results "
+                "folder (--results), or give --overwrite to lose it"
             )
         return old == recipe and path.is_file()
 
@@ -76,8 +76,8 @@ class TopImageStore:
         crops
             Each of its pictures by itself, strongest first.
         places
-            For how many pictures the montage has room. Crops of an earlier scan that are beyond
-            those of this one are deleted.
+            How many pictures the montage can hold. Crops of an earlier scan that are beyond those
+            of this one are deleted.
         record
             Holds ``"layer"``, ``"unit"`` and ``"recipe"``.
         """

@@ -218,7 +218,7 @@ def test_backward_of_a_sample_photograph(folder: Path) -> None:
         ("photo.png --layer fcc --unit 0", "no layer or blob named 'fcc' in net 'Small'; did you"),
         ("photo.png --layer fc --unit 4", "layer 'fc' has no unit 4; it has 4, numbered 0 to 3"),
         ("photo.png --layer fc --unit 0 --mode decon", "did you mean 'deconv'"),
-        ("photo.png --layer fc --unit 0 --view rwa", "no view named 'rwa'"),
+        ("photo.png --layer fc --unit 0 --view rwa", "no style named 'rwa'"),
         ("photo.png --layer conv/1 --unit 0 --position 9,9", "position (9, 9) is not in layer"),
     ],
 )

@@ -22,7 +22,7 @@ from deepvis_caffe.dataset.layer_scan import LayerScan
 from deepvis_caffe.dataset.moments import Moments
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_moments, write_scan
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 
 
 def moments_of(values: np.ndarray, products: bool = True) -> Moments:
@@ -133,13 +133,13 @@ def test_one_layers_moments_are_read_alone(tmp_path: Path) -> None:
     assert without.products is None
     assert read_moments(path, ["a"], 4) == (None, 9), "of another net"
     assert read_moments(path, ["c"], 3) == (None, 9)
-    with pytest.raises(ImageError, match="layer 'bad' do not fit"):
+    with pytest.raises(ResultsError, match="layer 'bad' do not fit"):
         read_moments(path, ["bad"], 3)
     whole = path.read_bytes()
     half = len(whole) // 2
     for damaged in (b"", b"no scan", whole[:-40], bytes(half) + whole[half:]):
         path.write_bytes(damaged)
-        with pytest.raises(ImageError, match="cannot be read as a scan"):
+        with pytest.raises(ResultsError, match="cannot be read as a scan"):
             read_moments(path, ["a"], 3)
-    with pytest.raises(ImageError, match=r"there is no .*top-images"):
+    with pytest.raises(ResultsError, match=r"there is no .*top-images"):
         read_moments(tmp_path / "none.npz", ["a"], 3)

@@ -7,6 +7,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,5 +138,5 @@ def test_where_they_are_worth_it(
     many.in_one_stream = True
     assert not processes_pay_off(net, Selection(many, range(FEWEST)), 2)
     many.in_one_stream = False
-    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     assert not processes_pay_off(net, many, 2)

@@ -12,11 +12,11 @@ from helpers.image_sets import slow_pass, slow_top, write_folder
 from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import NONE
 from deepvis_caffe.dataset.open_source import open_source
-from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_images
+from deepvis_caffe.dataset.scan import Scan, ScanParams, learned_layers, merge, scan_images
 from deepvis_caffe.dataset.scan_file import read_scan, write_scan
 from deepvis_caffe.dataset.statistics import selectivity, unit_rows
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import ResultsError, SettingsError, UnknownNameError
 from deepvis_caffe.image import write_image
 
 TEXT = net_text(
@@ -29,6 +29,7 @@ TEXT = net_text(
     data=(1, 3, 24, 32),
 )
 LAYERS = ("conv1", "conv2", "fc")
+DECONVOLUTION = "convolution_param { num_output: 2 kernel_size: 2 stride: 2 }"
 IMAGES = 23
 
 
@@ -40,6 +41,26 @@ def net(engine: str, tmp_path: Path) -> Net:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("images"), IMAGES)
+
+
+def test_only_some_types_of_layers_with_weights_have_units_of_their_own(
+    engine: str, tmp_path: Path
+) -> None:
+    text = net_text(
+        conv("conv", "data", 2),
+        layer("norm", "BatchNorm", "conv"),
+        layer("scale", "Scale", "norm", "", "scale_param { bias_term: true }"),
+        layer("slope", "PReLU", "scale"),
+        layer("up", "Deconvolution", "slope", "", DECONVOLUTION),
+        layer("fc", "InnerProduct", "up", "", "inner_product_param { num_output: 4 }"),
+        layer("prob", "Softmax", "fc"),
+        data=(1, 3, 4, 5),
+    )
+    net = load_text(engine, tmp_path, text)
+    assert {one.name for one in net.layers if one.weights} == {
+        *("conv", "norm", "scale", "slope", "up", "fc")
+    }
+    assert learned_layers(net) == ("conv", "up", "fc")
 
 
 def found_rows(scan: Scan, name: str) -> list[list[tuple[float, str, int]]]:
@@ -155,7 +176,7 @@ def test_damaged_images_are_left_out_and_listed(net: Net, tmp_path: Path) -> Non
     scan = scan_images(net, open_source(folder), ScanParams(LAYERS, 3), None, 4)
     assert scan.images == 9
     assert [name for name, _ in scan.skipped] == ["a/0005.png", "b/0015.png"]
-    assert "ends too early" in scan.skipped[1][1]
+    assert "truncated" in scan.skipped[1][1]
     for name in LAYERS:
         assert_same_top(scan, name, found_rows(expected, name))
 
@@ -198,15 +219,15 @@ def test_a_scan_is_read_as_it_was_written(net: Net, folder: Path, tmp_path: Path
 
 
 def test_a_damaged_scan_is_an_error_in_words(net: Net, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="top-images"):
+    with pytest.raises(ResultsError, match="top-images"):
         read_scan(tmp_path / "none.npz")
     scan = scan_images(net, open_source(folder), ScanParams(LAYERS, 2), range(4), 8)
     path = write_scan(tmp_path / "x.npz", scan, {})
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ImageError, match="cannot be read as a scan"):
+    with pytest.raises(ResultsError, match="cannot be read as a scan"):
         read_scan(path)
     np.savez(path.open("wb"), header=np.zeros(3, object))
-    with pytest.raises(ImageError, match="cannot be read as a scan"):
+    with pytest.raises(ResultsError, match="cannot be read as a scan"):
         read_scan(path)
 
 

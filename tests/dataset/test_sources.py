@@ -220,14 +220,14 @@ def test_a_thumbnails_end_is_not_the_images() -> None:
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     content = b"\xff\xd8" + segment + jpeg()[2:]
     assert decode(content).shape == (64, 64, 3)
-    with pytest.raises(ImageError, match="ends too early"):
+    with pytest.raises(ImageError, match="truncated"):
         decode(content[: len(segment) + 900])
 
 
 def test_a_png_is_whole_or_refused() -> None:
     content = cv2.imencode(".png", picture(0, 64, 64))[1].tobytes()
     np.testing.assert_array_equal(decode(content)[..., ::-1], picture(0, 64, 64))
-    with pytest.raises(ImageError, match="ends too early"):
+    with pytest.raises(ImageError, match="truncated"):
         decode(content[:-20])
 
 

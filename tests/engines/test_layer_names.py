@@ -301,7 +301,8 @@ def test_results_of_the_former_meaning_are_not_taken_for_the_new_one(
     as_before(store)
     old = store.picture("conv1", 0, 0).read_bytes()
     with pytest.raises(
-        SettingsError, match=r"now means its activation, after layer 'scale1'.*:raw.*--overwrite"
+        SettingsError,
+        match=r"now it means the value after in-place layer 'scale1'.*:raw.*--overwrite",
     ):
         make(net, tmp_path, "conv1")
     assert store.picture("conv1", 0, 0).read_bytes() == old
@@ -347,7 +348,9 @@ def test_a_scan_of_the_former_meaning_of_an_in_place_layer_is_not_taken(
     write_scan(folder / "scan.npz", read_scan(folder / "scan.npz")[0], old["recipe"])
     same = run_scan(job, source, ScanParams(("conv1", "relu1"), 2))  # still there
     assert set(same.layers) == {"conv1", "relu1", "bn1"}
-    with pytest.raises(SettingsError, match="name of an in-place layer now means its own output"):
+    with pytest.raises(
+        SettingsError, match=r"name of an in-place layer .* now it means the layer's own"
+    ):
         run_scan(job, source, params)
     run_scan(Job(net, tmp_path, overwrite=True), source, params)
 

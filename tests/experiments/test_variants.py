@@ -11,7 +11,7 @@ from helpers import small_model
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.experiments.variants import Variants, activation
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import TargetLayer
@@ -114,5 +114,5 @@ def test_titles_and_errors(net: Net, tmp_path: Path) -> None:
     assert _variants(net, tmp_path, layer="conv/1").title(4) == "conv/1 unit 4"
     with pytest.raises(SettingsError, match="has no unit 4"):
         _variants(net, tmp_path, units=[4])
-    with pytest.raises(ImageError, match="give the same command again"):
+    with pytest.raises(ResultsError, match="give the same command again"):
         made.record(PLAIN, 2, 0)

@@ -72,7 +72,7 @@ def test_an_overlay_leaves_what_is_cold_and_colors_what_is_hot() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(UnknownNameError, match="no view named 'raww'; did you mean 'raw'"):
+    with pytest.raises(UnknownNameError, match="no style named 'raww'; did you mean 'raw'"):
         show_diff(np.zeros((3, 1, 2), np.float32), BGR, "raww")
     with pytest.raises(ImageError, match="does not fit"):
         overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((3, 2), np.float32))

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.image import read_image
-from deepvis_caffe.jobs.batches import batches
+from deepvis_caffe.jobs.batches import split_missing
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 
@@ -266,15 +266,18 @@ def test_a_full_disk_loses_nothing_that_was_finished(
 def test_batches_hold_everything_that_is_missing_once(
     missing: dict[int, list[int]], most: int
 ) -> None:
-    made = list(batches(missing, most))
+    made = list(split_missing(missing, most))
     assert all(0 < len(units) * len(seeds) <= most for units, seeds in made)
     pairs = [pair for units, seeds in made for pair in product(units, seeds)]
     assert sorted(pairs) == sorted((u, s) for u, seeds in missing.items() for s in seeds)
 
 
 def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
-    assert list(batches({7: list(range(9))}, 8)) == [([7], [0, 1, 2, 3]), ([7], [4, 5, 6, 7, 8])]
-    assert list(batches({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
+    assert list(split_missing({7: list(range(9))}, 8)) == [
+        ([7], [0, 1, 2, 3]),
+        ([7], [4, 5, 6, 7, 8]),
+    ]
+    assert list(split_missing({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
 
 
 def test_the_fingerprint_knows_net_weights_and_preprocessing(folder: Path, tmp_path: Path) -> None:
@@ -310,7 +313,7 @@ def test_another_programs_pictures_stop_everything_before_the_first_step(
     path.write_bytes(b"downloaded")
     monkeypatch.setattr(type(torch_net), "evaluate", None)
     monkeypatch.setattr(type(torch_net), "input_gradient", None)
-    with pytest.raises(ImageError, match="made by another program"):
+    with pytest.raises(ResultsError, match="made by another program"):
         make_layer(torch_net, store, "fc", [0, 2], [0], PARAMS)
     assert _files(store) == {f"regularized_opt/fc/{theirs}": b"downloaded"}
 
@@ -320,7 +323,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(type(torch_net), "evaluate", None)
-    with pytest.raises(ImageError, match=r"cannot write to .*regularized_opt/fc: Not a directory"):
+    with pytest.raises(
+        ResultsError, match=r"cannot write to .*regularized_opt/fc: Not a directory"
+    ):
         make_layer(torch_net, ResultStore(tmp_path / "file"), "fc", [0], [0], PARAMS)
 
 
@@ -356,5 +361,5 @@ def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
 
 def test_batches_of_whole_units() -> None:
     missing = {1: [0, 1, 2], 2: [], 3: [0, 1, 2]}
-    assert list(batches(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
-    assert list(batches({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]
+    assert list(split_missing(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
+    assert list(split_missing({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]

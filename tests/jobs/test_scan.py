@@ -22,7 +22,7 @@ from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams
 from deepvis_caffe.dataset.source import every
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.jobs.scan import scan_dataset
 
 IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
@@ -173,7 +173,7 @@ def test_what_is_there_is_read_and_not_made_again(
 def test_another_recipe_is_refused_or_replaces_all(net: Net, images: Path, tmp_path: Path) -> None:
     run(net, images, tmp_path)
     fewer = every(open_source(images), 2)
-    with pytest.raises(SettingsError, match=r"another recipe \(other images\); .*--overwrite"):
+    with pytest.raises(SettingsError, match=r"other parameters \(other images\); .*--overwrite"):
         scan_dataset(net, fewer, tmp_path, PARAMS)
     with pytest.raises(SettingsError, match="count 4, now 3"):
         scan_dataset(net, open_source(images), tmp_path, ScanParams(LAYERS, 3))
@@ -181,6 +181,17 @@ def test_another_recipe_is_refused_or_replaces_all(net: Net, images: Path, tmp_p
     assert scan.images + len(scan.skipped) == 9
     recipe = json.loads((tmp_path / "recipe.json").read_text())["recipe"]
     assert recipe["images"] == fewer.signature()
+
+
+def test_a_folder_with_a_damaged_recipe_is_left_alone(
+    net: Net, images: Path, tmp_path: Path
+) -> None:
+    for text in ("no", "[]", '{"recipe": {}}'):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(ResultsError, match=r"recipe\.json is damaged: .*; delete the folder"):
+            run(net, images, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+        assert (tmp_path / "recipe.json").read_text() == text
 
 
 def test_nothing_that_can_be_read_is_an_error(net: Net, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from deepvis_caffe.dataset.scan import Scan, ScanParams, scan_images
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import unit_examples
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.image import read_image, write_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit, make_top_pictures
@@ -128,12 +128,12 @@ def test_files_do_not_depend_on_what_is_kept_nor_on_the_order(
     net: Net, source: Source, scan: Scan, tmp_path: Path, layer: str
 ) -> None:
     one = source.read(0).nbytes + 4 * 3 * 12 * 16
-    for name, units, room in (
+    for name, units, capacity in (
         ("anew", [0, 1, 2, 3], 0),
         ("few", [3, 1, 0, 2], 2 * one),
         ("all", [2, 3, 1, 0], None),
     ):
-        make(net, source, scan, tmp_path / name, layer, units=units, room=room)
+        make(net, source, scan, tmp_path / name, layer, units=units, capacity=capacity)
     anew = files(tmp_path / "anew")
     assert len(anew) >= 4 * 3 * 2
     assert files(tmp_path / "few") == anew
@@ -172,12 +172,12 @@ def test_others_pictures_are_not_replaced(
     picture = np.zeros((9, 9, 3), np.uint8)
     theirs = write_image(tmp_path / "max_deconv/conv_1/conv_1_0003.jpg", picture)
     content = theirs.read_bytes()
-    with pytest.raises(ImageError, match="made by another program"):
+    with pytest.raises(ResultsError, match="made by another program"):
         make(net, source, scan, tmp_path, overwrite=True)
     assert files(tmp_path) == {"max_deconv/conv_1/conv_1_0003.jpg": content}
     theirs.unlink()
     make(net, source, scan, tmp_path)
-    with pytest.raises(SettingsError, match="of other images or another net"):
+    with pytest.raises(SettingsError, match="from other images or with another net"):
         make(net, source, scan, tmp_path, recipe={**RECIPE, "images": "others"})
     make(net, source, scan, tmp_path, recipe={**RECIPE, "layers": ["fc"]})  # the same pictures
     made = make(net, source, scan, tmp_path, recipe={"images": "others"}, overwrite=True)

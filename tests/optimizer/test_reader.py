@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
-from deepvis_caffe.optimizer.ascent import CHECK_EVERY, ObjectiveReader
-from deepvis_caffe.optimizer.objectives import Objective
+from deepvis_caffe.optimizer.ascent import CHECK_EVERY
+from deepvis_caffe.optimizer.objectives import Objective, ObjectiveReader
 
 UNITS = 40
 

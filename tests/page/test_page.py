@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.results_folder import add_pictures, add_run, record
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.page import page
 from deepvis_caffe.page.data import UNITS_A_PART
 from deepvis_caffe.page.page import write_page
@@ -282,7 +282,7 @@ def test_what_fails_midway_leaves_the_old_page_whole(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(ImageError, match=r"cannot write .*index\.html: No space left on device"):
+    with pytest.raises(ResultsError, match=r"cannot write .*index\.html: No space left on device"):
         write_page(results)
     assert len(calls) == fails_at
     assert _files(tmp_path) == before
@@ -306,7 +306,7 @@ def test_somebody_elses_page_stays(tmp_path: Path) -> None:
     add_pictures(tmp_path, "max_im/conv1/conv1_0000.jpg")
     theirs = tmp_path / "index.html"
     theirs.write_text("<!doctype html><title>My thesis</title>")
-    with pytest.raises(ImageError, match=r"was not made by `deepvis gallery`; choose another"):
+    with pytest.raises(ResultsError, match=r"was not made by `deepvis gallery`; choose another"):
         _page(tmp_path)
     assert "My thesis" in theirs.read_text()
 
@@ -315,10 +315,10 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     add_pictures(tmp_path, "max_im/conv1/conv1_0000.jpg")
     results = read_results(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match=r"page\.html: Not a directory; choose another file"):
+    with pytest.raises(ResultsError, match=r"page\.html: Not a directory; choose another file"):
         write_page(results, tmp_path / "file" / "page.html")
-    with pytest.raises(ImageError, match=r"must end in \.html, \.htm"):
+    with pytest.raises(ResultsError, match=r"must end in \.html, \.htm"):
         write_page(results, tmp_path / "page")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(ImageError, match=r"folder\.html: Is a directory"):
+    with pytest.raises(ResultsError, match=r"folder\.html: Is a directory"):
         write_page(results, tmp_path / "folder.html")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.results_folder import PNG, add_pictures, add_run, record
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.results.index import LayerResults, Run, UnitResults, read_results
 from deepvis_caffe.results.records import MOST_POINTS, best_of
 
@@ -179,7 +179,7 @@ def test_a_record_whose_pictures_are_gone(tmp_path: Path) -> None:
     path = add_run(tmp_path, "fc", record("fc", 7, 0))
     for picture in path.parent.glob("*.png"):
         picture.unlink()
-    with pytest.raises(ImageError, match=r"holds no results.*fc unit 7, seed 0: its pictures"):
+    with pytest.raises(ResultsError, match=r"holds no results.*fc unit 7, seed 0: its pictures"):
         read_results(tmp_path)
     add_run(tmp_path, "fc", record("fc", 1, 0))
     results = read_results(tmp_path)
@@ -200,16 +200,16 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
 
 
 def test_folders_without_results(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"nowhere: there is no such folder"):
+    with pytest.raises(ResultsError, match=r"nowhere: there is no such folder"):
         read_results(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match=r"file: is not a folder"):
+    with pytest.raises(ResultsError, match=r"file: is not a folder"):
         read_results(tmp_path / "file")
-    with pytest.raises(ImageError, match=r"holds no results: expected .*_0000_montage\.jpg"):
+    with pytest.raises(ResultsError, match=r"holds no results: expected .*_0000_montage\.jpg"):
         read_results(tmp_path)
     add_pictures(tmp_path, "out/max_im/conv1/conv1_0000.jpg")
     for inside in ("out/max_im", "out/max_im/conv1"):
-        with pytest.raises(ImageError, match=rf"did you mean {tmp_path}/out\?"):
+        with pytest.raises(ResultsError, match=rf"did you mean {tmp_path}/out\?"):
             read_results(tmp_path / inside)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.results.records import read_record, write_record
 
 
@@ -22,7 +22,7 @@ def _refuse(constant: str) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match=r"cannot write .*r\.json"):
+    with pytest.raises(ResultsError, match=r"cannot write .*r\.json"):
         write_record(tmp_path / "file" / "r.json", {})
 
 

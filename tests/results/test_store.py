@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.results.layout import folder_name
 from deepvis_caffe.results.records import read_record, write_record
 from deepvis_caffe.results.store import ResultStore
@@ -71,7 +71,7 @@ def test_the_record_keeps_the_true_name(store: ResultStore) -> None:
 
 def test_two_layers_of_one_folder_do_not_mix(store: ResultStore) -> None:
     _write(store, "a/b")
-    with pytest.raises(ImageError, match=r"belongs to layer 'a/b', and layer 'a_b' has the same"):
+    with pytest.raises(ResultsError, match=r"belongs to layer 'a/b', and layer 'a_b' has the same"):
         _write(store, "a_b")
 
 
@@ -147,7 +147,9 @@ def test_somebody_elses_montage_stays(store: ResultStore) -> None:
     _write(store)
     theirs = store.montage("fc", 3)
     theirs.write_bytes(b"downloaded")
-    with pytest.raises(ImageError, match="made by another program; choose another results folder"):
+    with pytest.raises(
+        ResultsError, match="made by another program; choose another results folder"
+    ):
         store.write_montage("fc", 3, [0], {"recipe": RECIPE})
     assert theirs.read_bytes() == b"downloaded"
 
@@ -157,7 +159,9 @@ def test_somebody_elses_whole_layer_stays(store: ResultStore) -> None:
     store.write_montage("fc", 3, [0], {"recipe": RECIPE})
     theirs = store.whole_layer("fc")
     theirs.write_bytes(b"downloaded")
-    with pytest.raises(ImageError, match="made by another program; choose another results folder"):
+    with pytest.raises(
+        ResultsError, match="made by another program; choose another results folder"
+    ):
         store.write_whole_layer("fc", 5, RECIPE)
     assert theirs.read_bytes() == b"downloaded"
 

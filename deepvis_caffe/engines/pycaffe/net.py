@@ -71,7 +71,7 @@ class PycaffeNet(Net):
         self._set: Mapping[str, Floats] | None = None  # what the input blobs hold
         self._done: set[int] = set()  # layers that have run on it
         self._evaluated: Value | None = None  # what input_gradient starts from
-        self._channels: tuple[int, ...] | None = None  # of it
+        self._channels: tuple[int, ...] | None = None  # of `_evaluated`, the ones evaluated
         self._checked: set[tuple[Any, ...]] = set()
 
     @property

@@ -1,7 +1,7 @@
 """The net that Caffe is given: ``Model -> prototxt text``, with the same values and gradients.
 
-Stock Caffe runs backward only where something is to be learned and a loss hangs above, and an
-in-place layer overwrites what it read. So the copy differs from the user's net in this:
+Stock Caffe runs backward only for blobs between a learnable parameter and a loss, and an in-place
+layer overwrites what it read. So the copy differs from the user's net in this:
 
 - every writing of a blob has a name of its own: no layer works in place, so a value below a ReLU
   can be read, and gradients that need it are right (those of Caffe's in-place Power are not);
@@ -154,7 +154,8 @@ def _set_rounding(pooling: Any, layer: Layer) -> None:
 
 def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
     param.ClearField("loss_weight")
-    # A loss counts as a reader: a source would get two, with its tap, and Caffe splits that blob.
+    # A loss weight counts as a reader. A source's top has one already, its tap. With two readers
+    # Caffe would split that blob.
     if layer.bottoms and any(value not in read for value in layer.tops):
         param.loss_weight.extend(float(value not in read) for value in layer.tops)
     param.ClearField("propagate_down")

@@ -1,4 +1,4 @@
-"""Where a torch net computes, how its images lie in memory there, and how exactly it multiplies."""
+"""Device, memory format and matmul precision of a torch net."""
 
 from __future__ import annotations
 

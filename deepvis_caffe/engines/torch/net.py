@@ -100,7 +100,7 @@ class TorchNet(Net):
             done.forward(every_layer(self.module, layers))
         return [done.values[value] for value in values]
 
-    # -- for many images: nothing is recorded, each value is let go after its last reader ------
+    # -- for many images: nothing is recorded, each value is freed after its last reader --------
 
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]

@@ -45,7 +45,7 @@ class Pass:
         record
             Whether :meth:`backward` will follow.
         see
-            Called with every value as it is computed, before it is let go.
+            Called with every value as it is computed, before it is freed.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Pass:
         mode
             The backward mode.
         again
-            Whether another backward pass may follow; without, what was recorded is let go on the
+            Whether another backward pass may follow; if not, what was recorded is freed on the
             way.
 
         Returns

@@ -1,8 +1,8 @@
-"""What a pass runs, in which order, and what it lets go when: ``(targets, have) -> steps``.
+"""What a pass runs, in which order, and when values are freed: ``(targets, have) -> steps``.
 
-All that makes a pass faster than layer after layer is decided here:
+Everything that makes a pass faster than running layer after layer is decided here:
 
-- only the layers that the targets need, and every value let go after its last reader;
+- only the layers that the targets need, and every value is freed after its last reader;
 - a ReLU in one sweep with the convolution that it alone reads;
 - of the last layer with weights only the channels that are wanted.
 """

@@ -368,7 +368,7 @@ def test_a_unit_without_any_gradient_is_not_tried_again(
 @pytest.mark.parametrize(
     ("name", "unit", "words"),
     [
-        ("flat", 0, "does not count images"),
+        ("flat", 0, "is not the batch axis"),
         ("conv", 3, "has no unit 3"),
         ("best", 0, ""),
     ],

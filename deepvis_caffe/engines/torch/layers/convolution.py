@@ -163,7 +163,7 @@ class Correlation:
         self.weight, self._bias = weight, bias
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
-        self._packed: tuple[Any, Tensor] | None = None  # and for what
+        self._packed: tuple[Any, Tensor] | None = None  # ((shape, version), weight)
 
     def __call__(self, x: Tensor, rectify: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW)."""

@@ -82,7 +82,9 @@ class _Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight, self._bias = weight.detach(), bias
-        self._packed: tuple[Any, Tensor] | None = None  # and for what
+        self._packed: tuple[Any, Tensor] | None = (
+            None  # ((batch, version) it is for, packed weight)
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         if len(x) < 2 or not has_packed(x):
