@@ -21,7 +21,7 @@ from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.jobs.batches import AscentBatch, run_batches, split_missing
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, recipe, record_fields, write_result
-from deepvis_caffe.model.labels import label_of
+from deepvis_caffe.model.labels import label_of, short_label
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.optimizer.objectives import check_units
 from deepvis_caffe.progress import ProgressCallback
@@ -135,7 +135,7 @@ class Variants:
     def label(self, unit: int) -> str | None:
         """A unit's label up to its first comma; None if it has none."""
         name = label_of(self.job.labels, unit, self.target.count)
-        return name.split(",")[0] if name else None
+        return short_label(name) or None
 
     def title(self, unit: int) -> str:
         """``pool10 unit 366, gorilla``."""

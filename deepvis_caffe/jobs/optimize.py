@@ -17,7 +17,7 @@ from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches, split_missing
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.model.labels import Labels, label_of
+from deepvis_caffe.model.labels import Labels, label_of, short_label
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
 from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
 from deepvis_caffe.optimizer.objectives import (
@@ -291,7 +291,7 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     found = [label_of(labels, unit, count) for unit in members if isinstance(unit, int)]
     if len(found) < 2:
         return found[0] if found else None
-    named = [label.split(",")[0] for label in found if label]
+    named = [short_label(label) for label in found if label]
     more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
     return " + ".join([*named[:NAMED], *more])
 

@@ -149,7 +149,7 @@ def scene_of(net: Net, labels: Labels = ()) -> Scene:
     ImageError
         Its first input holds no pictures.
     EngineError
-        It has no layers to show, or cannot run one image by itself.
+        It has no layers to show, or cannot run with batch size 1.
     """
     return Scene(
         entries=catalogue(net),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from deepvis_caffe.model import labels
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry, unit_label
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
@@ -26,7 +27,7 @@ def number(value: float) -> str:
 def short_label(scene: Scene, entry: Entry, unit: int) -> str:
     """The first label of a unit; empty if it has none."""
     label = unit_label(scene.labels, entry, unit) if 0 <= unit < entry.units else None
-    return label.split(",")[0].strip() if label else ""
+    return labels.short_label(label)
 
 
 def unit_name(scene: Scene, ref: UnitRef) -> str:

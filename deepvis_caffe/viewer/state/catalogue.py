@@ -127,7 +127,7 @@ def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
     try:
         known = dict(infer(net.model.graph, inputs).values)
     except ModelError as error:
-        raise EngineError(f"the net cannot run one image by itself: {error}") from error
+        raise EngineError(f"the net cannot run with batch size 1: {error}") from error
     unknown = [value for value in net.model.graph.blobs.values() if value not in known]
     if unknown:
         zeros = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
