@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 
 import deepvis_caffe as dv
+from deepvis_caffe.dataset.correlation import related
+from deepvis_caffe.dataset.scan import ScanParams
+from deepvis_caffe.dataset.tiles import write_tiles
 from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.figures.montage import captioned, montage, vivid
+from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, make_layer
+from deepvis_caffe.jobs.scan import run_scan
 from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.viewer.headless import run_headless
@@ -26,24 +31,26 @@ DEMO = Path("results/demo")
 LAYER, UNIT = "fire8/concat", 375  # answers to eyes
 MODES = ("gradient", "deconv", "guided")
 OPTIMIZED = {"fire3/expand3x3": (range(64), 1), "fire8/expand3x3": ([119], 9)}  # units, seeds
+CORRELATED = ("fire8/expand3x3", 119)  # the layer and the unit of the correlation picture
 # Name, source, size and keys of each picture of the viewer.
 VIEWS = (
     ("viewer", "chelsea", (1440, 900), "o*30,down,right*119,n*3,t,T"),
     ("viewer_patterns", "coffee", (1280, 800), "o*8,down,right*18,s"),
+    ("correlation", "chelsea", (1440, 900), "o*30,down,right*119,1"),
 )
 
 
 def main() -> None:
     """Write them all."""
     IMAGES.mkdir(exist_ok=True)
-    for path in DEMO.glob("demo_*.png"):
+    for path in DEMO.glob("demo_[!i]*.png"):
         shutil.copy(path, IMAGES)
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
     views_of_the_viewer()
 
 
 def views_of_the_viewer() -> None:
-    """Units that have optimised images, as the viewer shows them beside a photograph."""
+    """Units with their optimized images and their correlation, beside a photograph."""
     row = known_models()["squeezenet"]
     net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
     labels = read_labels(row.labels)
@@ -52,6 +59,13 @@ def views_of_the_viewer() -> None:
         for layer, (units, seeds) in OPTIMIZED.items():
             ascents = Ascents(ascent_params("best"), range(seeds))
             make_layer(Job(net, results), TargetLayer.of(net, layer), list(units), ascents)
+        layer, unit = CORRELATED
+        pictures = {one: dv.sample_image(one) for one in sample_images(more=True)}
+        source = write_tiles(pictures, results / "tiles")
+        scan = run_scan(Job(net, results), source, ScanParams((layer,), correlation=True))
+        partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
+        one_seed = Ascents(ascent_params("best"), range(1))
+        make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
         for picture, source, size, keys in VIEWS:
             session = Session(Parts(net, parse_sources(source), results, labels), *size)
             session.start()
