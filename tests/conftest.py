@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.array_ops import OPS
 from helpers.browser_page import open_browser
 
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import FetchError
 from deepvis_caffe.fetch import fetch
 from deepvis_caffe.resources import resource
@@ -65,6 +67,12 @@ def caffe() -> Any:
         if os.environ.get("DEEPVIS_REQUIRE_PYCAFFE") == "1":
             pytest.fail(f"pycaffe is required here and cannot be imported: {error}", pytrace=False)
         pytest.skip(f"needs real pycaffe: {error}")
+
+
+@pytest.fixture(params=list(OPS))
+def ops(request: pytest.FixtureRequest) -> ArrayOps:
+    """The operations of each kind of array: numpy, torch, torch as on a device."""
+    return OPS[request.param]
 
 
 @pytest.fixture(params=["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 import pytest
 from helpers import small_model
+from helpers.commands import deepvis, read_rgb
 from helpers.waiting import LONG
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import deepvis_caffe as dv
 from deepvis_caffe.cli.main import COMMANDS, app
@@ -28,19 +29,7 @@ from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model and its settings, as the current one."""
-    small_model.write_model(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def net() -> Net:
-    return dv.load_net("small.prototxt", "small.caffemodel", engine="torch", mean=small_model.MEAN)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
@@ -51,21 +40,11 @@ def photo(folder: Path) -> np.ndarray:
     return picture
 
 
-def _deepvis(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output
-    return result
-
-
-def _read(path: str | Path) -> np.ndarray:
-    return cv2.imread(str(path))[..., ::-1]
-
-
 # -- info ----------------------------------------------------------------------------------------
 
 
 def test_info_as_json() -> None:
-    record = json.loads(_deepvis("info", "--json").stdout)
+    record = json.loads(deepvis("info", "--json").stdout)
     assert (record["net"], record["engine"]) == ("Small", "torch")
     assert record["inputs"] == {"data": [1, 3, 12, 16]}
     assert record["weights"] == 5 * 27 + 5 + 4 * 175 + 4
@@ -83,7 +62,7 @@ def test_info_as_json() -> None:
 
 
 def test_info_as_a_table() -> None:
-    lines = _deepvis("info").stdout.splitlines()
+    lines = deepvis("info").stdout.splitlines()
     (conv,) = [line for line in lines if line.startswith("conv/1")]
     assert conv.split() == ["conv/1", "Convolution", *"5x5x7", *"3x3", *"2x2", "140"]
     runs = "engine torch on cpu (as asked for)"
@@ -96,7 +75,7 @@ def test_info_as_a_table() -> None:
 
 @pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
 def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> None:
-    output = _deepvis(
+    output = deepvis(
         "backward", "photo.png", "--layer", "conv/1", "--unit", "2", "--mode", mode
     ).stdout
     x = net.preprocessor(photo)[None]
@@ -105,26 +84,26 @@ def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> No
     diff[0, 2] = values[0, 2]
     arrived = net.backward("conv/1", diff, mode)["data"][0][::-1].transpose(1, 2, 0)
     expected = 127.5 + 127.5 * arrived / abs(arrived).max()
-    np.testing.assert_allclose(_read("backward.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
     assert f"conv/1 unit 2: activation {values[0, 2].max():.5g}" in output
 
 
 def test_backward_from_one_position(net: Net, photo: np.ndarray) -> None:
     arguments = "backward photo.png --layer conv/1 --unit 4 --mode gradient --position 1,2 -o o.png"
-    _deepvis(*arguments.split())
+    deepvis(*arguments.split())
     # The gradient of one position of a convolution is its kernel, where the position looks.
     kernel = small_model.weights()["conv/1"][0][4]
     arrived = np.zeros(small_model.INPUT, np.float32)
     arrived[:, 2:5, 4:7] = kernel
     expected = 127.5 + 127.5 * arrived[::-1].transpose(1, 2, 0) / abs(kernel).max()
-    np.testing.assert_allclose(_read("o.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("o.png"), expected, atol=0.6)
 
 
 def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
     net: Net, photo: np.ndarray
 ) -> None:
     arguments = "backward photo.png --layer fc --unit 1 --view norm --overlay over.png"
-    lines = _deepvis(*arguments.split()).stdout.splitlines()
+    lines = deepvis(*arguments.split()).stdout.splitlines()
     x = net.preprocessor(photo)[None]
     scores = net.forward(x, ["prob"])["prob"][0]
     order = np.argsort(-scores)
@@ -133,7 +112,7 @@ def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
     assert [name for _, name in told] == [small_model.LABELS[unit] for unit in order]
     np.testing.assert_allclose([float(s) for s, _ in told], scores[order], atol=1e-4)
     shown = net.preprocessor.show(x[0]).astype(int)
-    changed = np.abs(_read("over.png") - shown).max(axis=2)
+    changed = np.abs(read_rgb("over.png") - shown).max(axis=2)
     assert changed.min() <= 1, "the coldest pixel is the photo's own"
     assert changed.max() > 20
 
@@ -169,7 +148,7 @@ def test_backward_names_the_blob_of_its_classes_and_prefers_prob(
     monkeypatch.setattr(
         type(net), "forward", lambda *given, **more: passes.append(given) or forward(*given, **more)
     )
-    lines = _deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
+    lines = deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
     assert lines[1] == "prob:"
     assert float(lines[2].split()[0]) == pytest.approx(scores.max(), abs=1e-4)
     assert len(passes) == 1
@@ -181,18 +160,18 @@ def test_backward_of_a_layer_of_one_number_an_image(
     values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
     _grow(folder, HEADS)
     arguments = "backward photo.png --layer mean --unit 0 --mode gradient"
-    lines = _deepvis(*arguments.split()).stdout.splitlines()
+    lines = deepvis(*arguments.split()).stdout.splitlines()
     assert lines[0] == f"mean unit 0: activation {values.mean():.5g}"
     diff = (values > 0).astype(np.float32)  # a mean's gradient is flat
     net.forward(net.preprocessor(photo)[None])
     arrived = net.backward("relu1", diff)["data"][0][::-1].transpose(1, 2, 0)
     expected = 127.5 + 127.5 * arrived / abs(arrived).max()
-    np.testing.assert_allclose(_read("backward.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
 
 
 def test_backward_of_a_net_without_outputs(folder: Path, photo: np.ndarray) -> None:
     _grow(folder, QUIET)
-    lines = _deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
+    lines = deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
     assert len(lines) == 1
 
 
@@ -201,14 +180,14 @@ def test_backward_with_zeros_for_the_other_inputs(
 ) -> None:
     values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
     _grow(folder, SECOND)
-    result = _deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2")
+    result = deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2")
     assert "the net's other inputs are zero: info" in result.stderr
     assert f"sum unit 2: activation {values[0, 2].max():.5g}" in result.stdout
 
 
 def test_backward_of_a_sample_photograph(folder: Path) -> None:
-    _deepvis("backward", "coffee", "--layer", "fc", "--unit", "0", "-o", "c.png")
-    assert _read("c.png").std() > 0
+    deepvis("backward", "coffee", "--layer", "fc", "--unit", "0", "-o", "c.png")
+    assert read_rgb("c.png").std() > 0
 
 
 @pytest.mark.parametrize(
@@ -223,7 +202,7 @@ def test_backward_of_a_sample_photograph(folder: Path) -> None:
     ],
 )
 def test_backward_errors(photo: np.ndarray, arguments: str, message: str) -> None:
-    assert message in _deepvis("backward", *arguments.split(), code=2).stderr
+    assert message in deepvis("backward", *arguments.split(), code=2).stderr
 
 
 # -- optimize --------------------------------------------------------------------------------------
@@ -232,12 +211,12 @@ SHORT = ("--iterations", "5", "--seeds", "2")
 
 
 def test_optimize_writes_what_the_library_finds(net: Net) -> None:
-    result = _deepvis("optimize", "fc", "--units", "3,0-1", *SHORT, "--preset", "1")
+    result = deepvis("optimize", "fc", "--units", "3,0-1", *SHORT, "--preset", "1")
     runs = dv.optimize(net, "fc", [0, 1, 3], range(2), preset=1, iterations=5)
     for run in runs:
         stem = f"out/regularized_opt/fc/fc_{run.unit:04d}_{run.seed}"
-        np.testing.assert_array_equal(_read(f"{stem}_best_Xpm.png"), run.picture())
-        np.testing.assert_array_equal(_read(f"{stem}_best_X.png"), run.symmetric_picture())
+        np.testing.assert_array_equal(read_rgb(f"{stem}_best_Xpm.png"), run.picture())
+        np.testing.assert_array_equal(read_rgb(f"{stem}_best_X.png"), run.symmetric_picture())
     best = {u: max(r.best_value for r in runs if r.unit == u) for u in (3, 0, 1)}
     for line, (unit, label) in zip(
         result.stdout.splitlines(), ((3, "dog"), (0, "ant"), (1, "bee")), strict=True
@@ -250,8 +229,8 @@ def test_optimize_writes_what_the_library_finds(net: Net) -> None:
 
 
 def test_optimize_again_makes_what_is_missing() -> None:
-    _deepvis("optimize", "fc", "--units", "0-1", *SHORT)
-    again = _deepvis("optimize", "fc", "--units", "0-2", *SHORT)
+    deepvis("optimize", "fc", "--units", "0-1", *SHORT)
+    again = deepvis("optimize", "fc", "--units", "0-2", *SHORT)
     assert "2 new runs, 4 already finished" in again.stderr
 
 
@@ -260,39 +239,39 @@ def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(fold
     weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
     write_caffemodel(folder / "small.caffemodel", "Small", layers)
-    said = _deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
+    said = deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs stopped because the gradient was exactly 0" in said
     assert "optimize below it instead: conv/1" in said
-    assert "gradient of exactly" not in _deepvis("optimize", "conv/1", *SHORT).stderr
+    assert "gradient of exactly" not in deepvis("optimize", "conv/1", *SHORT).stderr
 
 
 def test_optimize_says_that_the_labels_fit_no_layer(folder: Path) -> None:
     (folder / "labels.txt").write_text("one\ntwo\n")
-    result = _deepvis("optimize", "fc", "--units", "1", *SHORT)
+    result = deepvis("optimize", "fc", "--units", "1", *SHORT)
     assert result.stderr.count("labels.txt has names (2)") == 1
     assert result.stdout.startswith("    1: activation")
 
 
 def test_optimize_checks_every_layer_before_it_begins() -> None:
     layers = ("--layers", "conv/1,fc", *SHORT)
-    said = _deepvis("optimize", *layers, "--units", "0-4", code=2).stderr
+    said = deepvis("optimize", *layers, "--units", "0-4", code=2).stderr
     assert "layer 'fc': --units: '0-4' is not within the layer's 4 units" in said
     assert (
-        "'fc'" in _deepvis("optimize", *layers, "--units", "0", "--position", "1,1", code=2).stderr
+        "'fc'" in deepvis("optimize", *layers, "--units", "0", "--position", "1,1", code=2).stderr
     )
     assert not Path("out").exists()
 
 
 def test_optimize_makes_one_picture_from_a_start_that_is_the_same_for_all_seeds() -> None:
-    said = _deepvis("optimize", "fc", "--units", "1", "--start", "mean", *SHORT).stderr
+    said = deepvis("optimize", "fc", "--units", "1", "--start", "mean", *SHORT).stderr
     assert "every seed gives the same image when starting from mean" in said
     assert "1 new runs" in said
     views = ("--start", "mean", "--shift", "0.1", "-o", "other")
-    assert "2 new runs" in _deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
+    assert "2 new runs" in deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
 
 
 def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
-    said = _deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
+    said = deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
     assert "2 new runs" in said.stderr
     run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), preset=3, iterations=5)
     record = json.loads(Path("out/regularized_opt/fc/fc_0+2+3_0.json").read_text())
@@ -300,14 +279,14 @@ def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
 
 
 def test_optimize_keeps_what_other_parameters_made() -> None:
-    _deepvis("optimize", "fc", "--units", "1", *SHORT)
+    deepvis("optimize", "fc", "--units", "1", *SHORT)
     path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
     before = path.read_bytes()
-    said = _deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", code=2).stderr
+    said = deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", code=2).stderr
     assert "push 1, now -1" in said
     assert "--overwrite" in said
     assert path.read_bytes() == before
-    _deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", "--overwrite")
+    deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", "--overwrite")
     assert path.read_bytes() != before
 
 
@@ -338,7 +317,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
     more = ["--push", "down", "--start", "uniform", "--rate", "2.5", "--position", "1,2"]
-    _deepvis("optimize", "conv/1", "--units", "2", *SHORT, *flags, *more, "-o", "elsewhere")
+    deepvis("optimize", "conv/1", "--units", "2", *SHORT, *flags, *more, "-o", "elsewhere")
     path = "elsewhere/regularized_opt/conv_1/conv_1_0002_0.json"
     record = json.loads(Path(path).read_text())
     assert record["layer"] == "conv/1"
@@ -361,14 +340,14 @@ def test_every_setting_is_a_flag_of_its_command() -> None:
 
 
 def test_the_papers_rate_is_one_flag_away() -> None:
-    _deepvis("optimize", "fc", "--units", "0", *SHORT, "--rate", "paper", "--preset", "4")
+    deepvis("optimize", "fc", "--units", "0", *SHORT, "--rate", "paper", "--preset", "4")
     record = json.loads(Path("out/regularized_opt/fc/fc_0000_0.json").read_text())
     assert record["params"]["rate"] == {"type": "Progress", "max_lr": 1e8, "desired": 2}
     assert record["params"]["contribution_percentile"] == 90
 
 
 def test_our_preset_goes_by_its_name() -> None:
-    _deepvis("optimize", "fc", "--units", "0", *SHORT, "--preset", "best")
+    deepvis("optimize", "fc", "--units", "0", *SHORT, "--preset", "best")
     record = json.loads(Path("out/regularized_opt/fc/fc_0000_0.json").read_text())
     assert record["params"] == dv.optimizer.preset("best").but(iterations=5).record()
 
@@ -388,7 +367,7 @@ def test_our_preset_goes_by_its_name() -> None:
     ],
 )
 def test_optimize_errors(arguments: str, message: str) -> None:
-    result = _deepvis("optimize", *arguments.split(), *SHORT, code=2)
+    result = deepvis("optimize", *arguments.split(), *SHORT, code=2)
     assert result.stderr.startswith("deepvis: ")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -400,14 +379,14 @@ def test_optimize_errors(arguments: str, message: str) -> None:
 def test_flags_win_over_the_settings_file(folder: Path) -> None:
     (folder / "other.py").write_text("prototxt = 'gone.prototxt'\nengine = 'torch'\n")
     files = ("--prototxt", "small.prototxt", "--weights", "small.caffemodel")
-    record = json.loads(_deepvis("info", "--json", "-s", "other.py", *files).stdout)
+    record = json.loads(deepvis("info", "--json", "-s", "other.py", *files).stdout)
     assert record["weights"] == 844
-    assert "gone.prototxt" in _deepvis("info", "-s", "other.py", code=2).stderr
+    assert "gone.prototxt" in deepvis("info", "-s", "other.py", code=2).stderr
 
 
 def test_an_unknown_flag_or_command_names_the_nearest() -> None:
-    assert "--batch-size" in _deepvis("optimize", "fc", "--bacth-size", "3", code=2).stderr
-    assert "optimize" in _deepvis("optimise", "fc", code=2).stderr
+    assert "--batch-size" in deepvis("optimize", "fc", "--bacth-size", "3", code=2).stderr
+    assert "optimize" in deepvis("optimise", "fc", code=2).stderr
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -416,12 +395,12 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_help_lists_every_command_and_flag() -> None:
-    text = _deepvis("--help").stdout
+    text = deepvis("--help").stdout
     for command in ("doctor", "info", "view", "backward", "optimize", "fetch", "demo"):
         assert command in text
     commands = {"Model": "optimize", "Optimizer": "optimize", "Viewer": "view"}
     commands |= {"Dataset": "top-images", "Running": "optimize"}
-    flags = {command: _deepvis(command, "--help").stdout for command in commands.values()}
+    flags = {command: deepvis(command, "--help").stdout for command in commands.values()}
     assert not any("<bool>" in text for text in flags.values())
     assert "Default: 1280,800." in " ".join(flags["view"].split())
     for name, field in Settings.model_fields.items():
@@ -489,7 +468,7 @@ def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
     assert all(cv2.imread(str(path)) is not None for path in pictures)
     assert len(list(folder.rglob("fc_*_?.json"))) == finished
     assert len(pictures) >= 2 * finished
-    again = _deepvis(*arguments)
+    again = deepvis(*arguments)
     assert f"{8 - finished} new runs, {finished} already finished" in again.stderr
 
 
@@ -499,4 +478,4 @@ def test_the_package_runs_as_a_module(module: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False
     )
-    assert ended.stdout == _deepvis("--version").stdout
+    assert ended.stdout == deepvis("--version").stdout

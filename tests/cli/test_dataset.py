@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from helpers import small_model
+from helpers.commands import deepvis
 from helpers.image_sets import slow_pass, slow_top, write_folder
-from typer.testing import CliRunner, Result
 
 import deepvis_caffe as dv
-from deepvis_caffe.cli.main import app
 from deepvis_caffe.image import read_image
 
 IMAGES = 12
@@ -29,15 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _deepvis(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output
-    return result
-
-
 @pytest.mark.slow
 def test_top_images_and_stats(folder: Path) -> None:
-    result = _deepvis(
+    result = deepvis(
         *("top-images", "--images", "images", "--pictures", "conv/1,fc", "--units", "1-2"),
         *("--modes", "deconv,gradient", "--class-folders", "--top", "4"),
     )
@@ -58,7 +51,7 @@ def test_top_images_and_stats(folder: Path) -> None:
                 assert [one["name"] for one in images] == expected[: len(images)]
         assert not list((folder / "out" / "max_im" / stem).glob("*_0003.jpg"))
 
-    again = _deepvis("stats")
+    again = deepvis("stats")
     assert "1 images could not be used" in again.output
     for layer in ("conv/1", "fc"):
         stem = layer.replace("/", "_")
@@ -80,24 +73,24 @@ def test_top_images_and_stats(folder: Path) -> None:
 
 def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:
     command = ("top-images", "--images", "images", "--layers", "conv/1", "--units", "0", "--top")
-    first = _deepvis(*command, "3", "--modes", "none")
+    first = deepvis(*command, "3", "--modes", "none")
     assert "1 new;" in first.output
     assert not (folder / "out" / "max_deconv").exists()
-    second = _deepvis(*command, "3", "--modes", "none")
+    second = deepvis(*command, "3", "--modes", "none")
     assert "already finished" in second.output
     assert "0 new;" in second.output
-    refused = _deepvis(*command, "4", code=2)
+    refused = deepvis(*command, "4", code=2)
     assert "count 3, now 4" in " ".join(refused.output.split())
-    _deepvis(*command, "4", "--overwrite")
+    deepvis(*command, "4", "--overwrite")
 
 
 def test_duplicates_and_every_second_image(folder: Path) -> None:
     content = (folder / "images" / "b" / "001.png").read_bytes()
     (folder / "images" / "zz.png").write_bytes(content)
-    result = _deepvis("top-images", "--images", "images", "--unique", "--pictures", "none")
+    result = deepvis("top-images", "--images", "images", "--unique", "--pictures", "none")
     assert "1 exact duplicates left out" in result.output
     assert "12 images, 9 units" in result.output
-    half = _deepvis(
+    half = deepvis(
         *("top-images", "--images", "images", "--every", "2", "--pictures", "none", "-o", "half")
     )
     assert "6 images, 9 units" in half.output  # and the damaged one
@@ -118,5 +111,5 @@ def test_duplicates_and_every_second_image(folder: Path) -> None:
     ],
 )
 def test_mistakes_are_said_in_words(arguments: list[str], words: str) -> None:
-    result = _deepvis(*arguments, code=2)
+    result = deepvis(*arguments, code=2)
     assert words in " ".join(result.output.split())

@@ -9,44 +9,19 @@ import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from helpers import small_model
-from typer.testing import CliRunner, Result
+from helpers.commands import deepvis, read_rgb
 
 import deepvis_caffe as dv
-from deepvis_caffe.cli.main import app
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.experiments.search import trial
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.optimizer.presets import read_presets
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 SHORT = ("--iterations", "3")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model and its settings, as the current one."""
-    small_model.write_model(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DEEPVIS_SETTINGS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def net() -> Net:
-    return dv.load_net("small.prototxt", "small.caffemodel", engine="torch", mean=small_model.MEAN)
-
-
-def _deepvis(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output
-    return result
-
-
-def _read(path: str | Path) -> np.ndarray:
-    return cv2.imread(str(path))[..., ::-1]
 
 
 def _no_more_runs(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +35,7 @@ def _no_more_runs(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sweep_is_the_optimizers_pictures_with_one_regularizer_each(
     net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = _deepvis("sweep", "fc", "--unit", "1", "--columns", "3", "--seed", "5", *SHORT).stdout
+    said = deepvis("sweep", "fc", "--unit", "1", "--columns", "3", "--seed", "5", *SHORT).stdout
     record = json.loads(Path("out/sweep/fc_0001_5.json").read_text())
     assert [row["parameter"] for row in record["rows"]] == [
         "decay",
@@ -68,7 +43,7 @@ def test_a_sweep_is_the_optimizers_pictures_with_one_regularizer_each(
         "norm_percentile",
         "contribution_percentile",
     ]
-    figure = _read("out/sweep/fc_0001_5.png")
+    figure = read_rgb("out/sweep/fc_0001_5.png")
     for row in record["rows"]:
         for one in row["pictures"]:
             alone = {row["parameter"]: one["value"]} if one["value"] else {}
@@ -79,18 +54,18 @@ def test_a_sweep_is_the_optimizers_pictures_with_one_regularizer_each(
             assert one["activation"] == pytest.approx(run.best_value, rel=1e-5)
             assert one["params"] == params.record()
             assert f"{one['activation']:.3g}" in said
-            picture = _read(Path("out") / one["picture"]).astype(int)
+            picture = read_rgb(Path("out") / one["picture"]).astype(int)
             assert np.abs(picture - run.symmetric_picture()).max() <= 1
     assert figure.shape[1] > 3 * 160
     assert figure.shape[0] > 4 * 120  # the input is 12 x 16
     before = figure.tobytes()
     _no_more_runs(net, monkeypatch)
-    _deepvis("sweep", "fc", "--unit", "1", "--columns", "3", "--seed", "5", *SHORT)
-    assert _read("out/sweep/fc_0001_5.png").tobytes() == before
+    deepvis("sweep", "fc", "--unit", "1", "--columns", "3", "--seed", "5", *SHORT)
+    assert read_rgb("out/sweep/fc_0001_5.png").tobytes() == before
 
 
 def test_a_sweeps_values_and_file_are_ones_own() -> None:
-    _deepvis("sweep", "fc", "--unit", "0", "--columns", "2", "--decay", "0,0.1,0.9", *SHORT,
+    deepvis("sweep", "fc", "--unit", "0", "--columns", "2", "--decay", "0,0.1,0.9", *SHORT,
              "-o", "new/a.png", "--rate", "2.5", "--norm-percentile", "50")  # fmt: skip
     record = json.loads(Path("new/a.json").read_text())
     assert [one["value"] for one in record["rows"][0]["pictures"]] == [0, 0.1, 0.9]
@@ -119,7 +94,7 @@ def test_a_sweeps_values_and_file_are_ones_own() -> None:
     ],
 )
 def test_errors_in_words_and_no_file(arguments: str, message: str) -> None:
-    result = _deepvis(*arguments.split(), code=2)
+    result = deepvis(*arguments.split(), code=2)
     assert result.stderr.startswith("deepvis: ")
     assert message in result.stderr
     assert not Path("out").exists()
@@ -132,7 +107,7 @@ def test_presets_side_by_side_and_one_of_ones_own(net: Net) -> None:
     own = '{"mine": {"decay": 0.25, "rate": {"type": "Constant", "lr": 3}, "iterations": 3}}'
     Path("presets.json").write_text(own)
     arguments = ("--presets", "2,4,mine", "--seeds", "3", "--cell", "120", "--columns", "3")
-    said = _deepvis("presets", "fc", "--unit", "1", *arguments, *SHORT).stdout
+    said = deepvis("presets", "fc", "--unit", "1", *arguments, *SHORT).stdout
     record = json.loads(Path("out/presets/fc_0001.json").read_text())
     assert [one["preset"] for one in record["presets"]] == [2, 4, "mine"]
     chosen = [2, 4, AscentParams(decay=0.25, rate=dv.optimizer.Constant(3), iterations=3)]
@@ -141,7 +116,7 @@ def test_presets_side_by_side_and_one_of_ones_own(net: Net) -> None:
         np.testing.assert_allclose(one["activations"], [r.best_value for r in runs], rtol=1e-5)
     assert "preset mine: activation" in said
     assert "; decay 0.25" in said
-    assert _read("out/presets/fc_0001.png").shape[1] == 2 * 14 + 3 * 120 + 2 * 6
+    assert read_rgb("out/presets/fc_0001.png").shape[1] == 2 * 14 + 3 * 120 + 2 * 6
 
 
 # -- search ----------------------------------------------------------------------------------------
@@ -168,7 +143,7 @@ class _Page(HTMLParser):
 def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("eye.py").write_text("def likes(picture, unit):\n    return picture.mean() + unit\n")
     search = ("search", "fc", "--units", "2,0", "--trials", "5", *SHORT, "--judge", "eye:likes")
-    _deepvis(*search)
+    deepvis(*search)
     record = json.loads(Path("out/search/fc_0002_0000_0.json").read_text())
     assert [one["trial"] for one in record["trials"]] == list(range(5))
     for one in record["trials"]:
@@ -193,20 +168,20 @@ def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.Mo
     # The same search, and the same with fewer trials, runs nothing.
     with monkeypatch.context() as patch:
         patch.setattr(type(net), "evaluate", None)
-        _deepvis(*search)
-        _deepvis(*search, "--trials", "4")
+        deepvis(*search)
+        deepvis(*search, "--trials", "4")
 
-    said = _deepvis("search", "fc", "--units", "2,0", "--keep", "3", "--name", "crisp").stdout
+    said = deepvis("search", "fc", "--units", "2,0", "--keep", "3", "--name", "crisp").stdout
     assert "use it with --preset crisp" in said
     assert read_presets(Path("presets.json")) == {"crisp": trial(0, 3, iterations=3)}
-    assert "no trial 5" in _deepvis("search", "fc", "--units", "2,0", "--keep", "5", "--name",
+    assert "no trial 5" in deepvis("search", "fc", "--units", "2,0", "--keep", "5", "--name",
                                     "x", code=2).stderr  # fmt: skip
 
-    _deepvis("optimize", "fc", "--units", "1", "--preset", "crisp", "--seeds", "1")
+    deepvis("optimize", "fc", "--units", "1", "--preset", "crisp", "--seeds", "1")
     (run,) = dv.optimize(net, "fc", 1, preset=trial(0, 3, iterations=3))
     found = json.loads(Path("out/regularized_opt/fc/fc_0001_0.json").read_text())
     assert found["best_value"] == pytest.approx(run.best_value, rel=1e-5)
-    unknown = _deepvis("optimize", "fc", "--preset", "crips", code=2).stderr
+    unknown = deepvis("optimize", "fc", "--preset", "crips", code=2).stderr
     assert "did you mean 'crisp'" in unknown
     assert "1, 2, 3, 4, best, crisp" in re.sub(r"\s+", " ", unknown)
 
@@ -214,25 +189,25 @@ def test_a_search_its_page_and_a_preset_from_it(net: Net, monkeypatch: pytest.Mo
 def test_the_command_that_a_search_says_keeps_the_trial_that_it_shows() -> None:
     """Beside a search of the same units in the usual folder."""
     search = ("search", "fc", "--units", "1", "--trials", "2")
-    _deepvis(*search, *SHORT)
-    said = _deepvis(*search, "--iterations", "4", "--results", "my results").stderr
+    deepvis(*search, *SHORT)
+    said = deepvis(*search, "--iterations", "4", "--results", "my results").stderr
     command = said.rpartition("preset: deepvis ")[2].strip()
     page = Path("my results/search/fc_0001_0.html").read_text()
     assert command.partition(" --keep")[0] in page.replace("\\u0027", "'").replace("&#39;", "'")
     words = shlex.split(command.replace("TRIAL", "1").replace("NAME", "mine"))
-    _deepvis(*words)
+    deepvis(*words)
     assert read_presets(Path("presets.json")) == {"mine": trial(0, 1, iterations=4)}
 
 
 def test_another_searchs_page_is_not_lost() -> None:
     search = ("search", "fc", "--units", "1", "--trials", "2")
-    _deepvis(*search, *SHORT)
+    deepvis(*search, *SHORT)
     page = Path("out/search/fc_0001_0.html")
     before = page.read_bytes()
-    refused = _deepvis(*search, "--iterations", "4", code=2).stderr
+    refused = deepvis(*search, "--iterations", "4", code=2).stderr
     assert "of a search with 3 steps, and this one has 4" in refused
     assert page.read_bytes() == before
-    _deepvis(*search, "--iterations", "4", "--overwrite")
+    deepvis(*search, "--iterations", "4", "--overwrite")
     record = json.loads(page.with_suffix(".json").read_text())
     assert {one["params"]["iterations"] for one in record["trials"]} == {4}
 
@@ -240,7 +215,7 @@ def test_another_searchs_page_is_not_lost() -> None:
 def test_a_judge_that_returns_no_number() -> None:
     Path("odd.py").write_text("def likes(picture, unit):\n    return 'much'\n")
     search = ("search", "fc", "--units", "1", "--trials", "1", *SHORT, "--judge", "odd:likes")
-    said = _deepvis(*search, code=2).stderr
+    said = deepvis(*search, code=2).stderr
     assert "--judge: it must return a number; for unit 1 it returned 'much'" in said
 
 
@@ -251,10 +226,10 @@ def test_presets_lie_beside_the_settings_wherever_the_command_is_given(
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     arguments = ("fc", "--units", "1", "--seeds", "1", "--preset", "mine")
-    _deepvis("optimize", *arguments, "-s", "../settings_local.py")
+    deepvis("optimize", *arguments, "-s", "../settings_local.py")
     record = json.loads((folder / "out/regularized_opt/fc/fc_0001_0.json").read_text())
     assert record["params"]["iterations"] == 2
-    other = _deepvis("optimize", *arguments, "-s", "../settings_local.py", "--presets-file",
+    other = deepvis("optimize", *arguments, "-s", "../settings_local.py", "--presets-file",
                      "none.json", code=2).stderr  # fmt: skip
     assert "none.json" in other
 
@@ -274,14 +249,14 @@ def test_an_interrupted_search_shows_what_is_finished(
     search = ("search", "fc", "--units", "1", "--trials", "4", *SHORT)
     with monkeypatch.context() as patch:
         patch.setattr(type(net), "evaluate", stop)
-        assert "what is finished is kept" in _deepvis(*search, code=130).stderr
+        assert "what is finished is kept" in deepvis(*search, code=130).stderr
     path = Path("out/search/fc_0001_0.json")
     first = json.loads(path.read_text())["trials"]
     assert [one["trial"] for one in first] == [0, 1]
-    _deepvis(*search)
+    deepvis(*search)
     assert json.loads(path.read_text())["trials"][:2] == first
     whole = path.read_bytes()
-    _deepvis(*search, "--results", "fresh")
+    deepvis(*search, "--results", "fresh")
     assert Path("fresh/search/fc_0001_0.json").read_bytes() == whole
 
 
@@ -289,22 +264,22 @@ def test_an_interrupted_search_shows_what_is_finished(
 
 
 def test_a_layer_from_results_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    _deepvis("optimize", "fc", "--units", "0,2,3", "--seeds", "2", *SHORT)
+    deepvis("optimize", "fc", "--units", "0,2,3", "--seeds", "2", *SHORT)
     Path("small.caffemodel").unlink()  # no net is needed
-    _deepvis("layer-figure", "fc", "--columns", "2", "--no-labels", "--cell", "96")
-    made = _read("out/layers/fc.png")
+    deepvis("layer-figure", "fc", "--columns", "2", "--no-labels", "--cell", "96")
+    made = read_rgb("out/layers/fc.png")
     store = dv.ResultStore("out")
     assert store.runs("fc") == {0: [0, 1], 2: [0, 1], 3: [0, 1]}
     for place, unit in enumerate([0, 2, 3]):
         cell = store.cell("fc", unit, 0)  # 72 x 96, as large as it is shown
         top, left = 14 + place // 2 * (72 + 6), 14 + place % 2 * (96 + 6)
         np.testing.assert_array_equal(made[top : top + 72, left : left + 96], cell)
-    said = _deepvis("layer-figure", "fc", "--units", "1-3", "--seed", "1", "-o", "x.jpg").stderr
+    said = deepvis("layer-figure", "fc", "--units", "1-3", "--seed", "1", "-o", "x.jpg").stderr
     assert "x.jpg: 2 units" in said
     assert "1 units are not there" in said
-    assert _read("x.jpg").shape[0] > 72 + 2 * 14  # there are labels, and a title
+    assert read_rgb("x.jpg").shape[0] > 72 + 2 * 14  # there are labels, and a title
     for units in ("1", "30"):  # how many the layer has, nobody here knows
-        said = _deepvis("layer-figure", "fc", "--units", units, code=2).stderr
+        said = deepvis("layer-figure", "fc", "--units", units, code=2).stderr
         assert "none of these units" in said
 
 
@@ -315,7 +290,7 @@ def test_filters_over_a_folder_of_photographs(net: Net) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), np.uint8)
     for number, picture in enumerate(pictures):
         dv.write_image(f"photos/{number}.png", picture)
-    said = _deepvis("filters", "--images", "photos", "--no-plot", "--count", "1").stdout
+    said = deepvis("filters", "--images", "photos", "--no-plot", "--count", "1").stdout
     values = net.forward(net.preprocessor(list(pictures)), ["conv/1"])["conv/1"]
     expected = values.mean(axis=(0, 2, 3))  # its ReLU works in place
     with Path("filters.csv").open(newline="") as file:
@@ -342,11 +317,11 @@ def test_filters_over_a_folder_of_photographs(net: Net) -> None:
 def test_workers_make_the_same_files(
     command: tuple[str, ...], net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _deepvis(*command, *SHORT)
+    deepvis(*command, *SHORT)
     serial = _files(Path("out"))
     Path("out").rename("serial")
     _no_more_runs(net, monkeypatch)  # in this process: only others can make an image
-    _deepvis(*command, *SHORT, "--workers", "2")
+    deepvis(*command, *SHORT, "--workers", "2")
     assert any(name.endswith("_best_X.png") for name in serial)
     assert _files(Path("out")) == serial
 

@@ -12,11 +12,6 @@ from deepvis_caffe.errors import UnknownNameError
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(params=list(OPS))
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return OPS[request.param]
-
-
 def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)

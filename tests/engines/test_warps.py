@@ -13,11 +13,6 @@ from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
 OPS = {"numpy": NumpyOps(), "torch": TorchOps()}
 
 
-@pytest.fixture(params=list(OPS))
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return OPS[request.param]
-
-
 def affines(count: int, height: int, width: int, seed: int) -> np.ndarray:
     """Turns, scales, shears and shifts about the middle, some of them far outside."""
     rng = np.random.RandomState(seed)

@@ -31,18 +31,6 @@ SPECTRA = [
 ]
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
-    folder = tmp_path_factory.mktemp("model")
-    small_model.write_model(folder)
-    return load_net(
-        folder / "small.prototxt",
-        folder / "small.caffemodel",
-        engine="torch",
-        mean=small_model.MEAN,
-    )
-
-
 def test_means_after_the_rectifier_are_those_of_a_slow_convolution(net: Net) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 12, 16, 3), np.uint8)
     kernels, bias = small_model.weights()["conv/1"]

@@ -21,18 +21,6 @@ PLAIN = AscentParams(iterations=4, rate=GrayLevels(4))
 SEVERAL = [PLAIN, PLAIN.but(decay=0.2), PLAIN, PLAIN.but(norm_percentile=50, iterations=3)]
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
-    folder = tmp_path_factory.mktemp("model")
-    small_model.write_model(folder)
-    return load_net(
-        folder / "small.prototxt",
-        folder / "small.caffemodel",
-        engine="torch",
-        mean=small_model.MEAN,
-    )
-
-
 def _variants(net: Net, folder: Path, **more: Any) -> Variants:
     job = Job(net, folder, labels=small_model.LABELS)
     target = TargetLayer.of(net, more.pop("layer", "fc"), more.pop("position", "center"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
 
 
@@ -17,3 +19,8 @@ class DeviceOps(TorchOps):
 
 
 OPS = {"numpy": NumpyOps(), "torch": TorchOps(), "device": DeviceOps()}
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    """Normal numbers of a seed of their own, float64."""
+    return np.random.RandomState(seed).normal(0, scale, shape)

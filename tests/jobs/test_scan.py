@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import dataset_work, small_model
+from helpers import dataset_work
 from helpers.cluster_work import small_net
 from helpers.dataset_work import LAYERS, SHARD
 from helpers.image_sets import write_folder
@@ -26,18 +26,6 @@ from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.jobs.scan import scan_dataset
 
 IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    small_model.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def net(model: Path) -> Net:
-    return small_net(model)
 
 
 @pytest.fixture(scope="module")

@@ -29,18 +29,6 @@ MODES = ("deconv", "guided")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    small_model.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def net(model: Path) -> Net:
-    return small_net(model)
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return open_source(write_folder(tmp_path_factory.mktemp("images"), 7), class_folders=True)
 

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS
+from helpers.array_ops import OPS, normal
 from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,15 +42,6 @@ from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.transforms import STREAM, affine_maps
 
 SHAPE = (3, 8, 7)
-
-
-@pytest.fixture(params=list(OPS))
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return OPS[request.param]
-
-
-def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
-    return np.random.RandomState(seed).normal(0, scale, shape)
 
 
 # -- total variation -----------------------------------------------------------------------------

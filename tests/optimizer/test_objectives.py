@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
@@ -20,11 +19,6 @@ from deepvis_caffe.optimizer.objectives import (
 
 VALUES = np.random.default_rng(0).normal(0, 1, (3, 4, 5, 6)).astype(np.float32)
 SOUTH = Direction((0.5, 0, -2, 1), "south")
-
-
-@pytest.fixture(params=list(OPS))
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return OPS[request.param]
 
 
 def read(objective: Objective, ops: ArrayOps, values: np.ndarray = VALUES):

@@ -15,11 +15,6 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.regularizers import Operator
 
 
-@pytest.fixture(params=list(OPS))
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    return OPS[request.param]
-
-
 def apply(
     ops: ArrayOps, operator: Operator, x: np.ndarray, g: np.ndarray, t: int = 0
 ) -> np.ndarray:

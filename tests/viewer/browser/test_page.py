@@ -32,17 +32,6 @@ NOTICE = "document.getElementById('notice').textContent"
 
 
 @pytest.fixture
-def session() -> FakeSession:
-    return FakeSession()
-
-
-@pytest.fixture
-def running(session: FakeSession) -> Iterator[Running]:
-    with served(session) as running:
-        yield running
-
-
-@pytest.fixture
 def page(driver: Any, session: FakeSession, running: Running) -> Iterator[BrowserPage]:
     page = BrowserPage(driver)
     page.load(running.url)

@@ -10,7 +10,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,17 +71,6 @@ class Client:
 
     def close(self) -> None:
         self._whole.__exit__(None, None, None)
-
-
-@pytest.fixture
-def session() -> FakeSession:
-    return FakeSession()
-
-
-@pytest.fixture
-def running(session: FakeSession) -> Iterator[Running]:
-    with served(session) as running:
-        yield running
 
 
 def http(url: str, **headers: str) -> tuple[int, str, Any]:

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.cluster_work import small_net
-from helpers.image_sets import slow_pass, write_folder
+from helpers.image_sets import slow_pass
 from helpers.scanned import IMAGES, PARAMS, UNIT, showing_unit, small_parts, write_results
 from helpers.scenes import entry
-from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.dataset.open_source import open_source
@@ -32,17 +30,6 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.state.units import UnitPictures
 
 LAYER = entry("conv/1", 1, 5, 4, 4)
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Net:
-    write_model(tmp_path)
-    return small_net(tmp_path)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "images", IMAGES)
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cluster_work import small_net
-from helpers.image_sets import slow_pass, slow_top, write_folder
+from helpers.image_sets import slow_pass, slow_top
 from helpers.scanned import IMAGES, TOP, UNIT, showing_unit, small_parts, write_results
-from helpers.small_model import write_model
 from helpers.waiting import eventually
 
 from deepvis_caffe.engines.base import Net
@@ -21,17 +19,6 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Net:
-    write_model(tmp_path)
-    return small_net(tmp_path)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "images", IMAGES)
 
 
 @pytest.fixture
