@@ -74,6 +74,11 @@ class UnknownNameError(DeepVisError, KeyError):
         return type(self), (self.kind, self.name, self.known, self.where), self.__dict__
 
 
+def in_words(error: Exception) -> str:
+    """What to show of an error: our message by itself, any other with the name of its class."""
+    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"
+
+
 def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
     """The end of an error message: the nearest known names, then a list of all of them.
 

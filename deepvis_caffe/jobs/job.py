@@ -99,11 +99,6 @@ class Job:
         return replace(self, progress=progress)
 
     @cached_property
-    def fingerprint(self) -> str:
-        """A digest of the net's layers, weights and preprocessing, for recipes."""
-        return self.net.fingerprint
-
-    @cached_property
     def store(self) -> ResultStore:
         """The optimized images in the results folder."""
         return ResultStore(self.results)
@@ -159,7 +154,7 @@ class Job:
             make_net = partial(_given, self.net)
         else:
             assert self.make_net is not None
-            make_net = partial(same_net, self.make_net, self.fingerprint)
+            make_net = partial(same_net, self.make_net, self.net.fingerprint)
         state = partial(make_state, make_net) if make_state else make_net
         return run_tasks(state, work, tasks, self.where, on_message)
 

@@ -247,7 +247,7 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
     """
     params = ascents.params
     decides: Record = {
-        "net": job.fingerprint,
+        "net": job.net.fingerprint,
         "params": params.record(),
         "position": layer.position,
         "crop": ascents.crop,

@@ -154,7 +154,7 @@ def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
     read = {name: graph.activation(name) for name in params.layers}
     own = [name for name, value in read.items() if not graph.same(value, graph.blobs[value.blob])]
     return {
-        "net": job.fingerprint,
+        "net": job.net.fingerprint,
         "resize": job.net.preprocessor.resize,
         "images": source.signature(),
         "layers": list(params.layers),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import DeepVisError, in_words
 from deepvis_caffe.figures.montage import cell_of, montage
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
@@ -154,7 +154,7 @@ class Synthesis:
             if error in raised:
                 raise
             plan = self._plans[wanted] = plan or _Plan(wanted[0].layer, wanted[1])
-            plan.todo, plan.note = [], _describe(error)
+            plan.todo, plan.note = [], in_words(error)
             log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
         finally:
             known = self._plans.get(wanted)
@@ -258,7 +258,7 @@ class Synthesis:
             if self._has(plan, self._seeds) and not finished():
                 store.write_montage(layer, unit, self._seeds, fields)
         except DeepVisError as error:
-            plan.keeps, plan.note = False, f"shown, not kept: {_describe(error)}"
+            plan.keeps, plan.note = False, f"shown, not kept: {in_words(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
         own_recipe = self._recipe(plan)
@@ -285,7 +285,3 @@ class _Shown:
         cells = [cell_of(one, self._receptive_field, step.window) for one in pictures]
         picture = cells[0] if len(cells) == 1 else montage(cells)
         self._library.set_progress(*self._key, picture, (step.step + 1) / step.steps)
-
-
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"

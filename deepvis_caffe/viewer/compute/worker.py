@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import in_words
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.threads import Background, Newest
 
@@ -175,4 +175,4 @@ def _lower_priority() -> None:
 
 def _describe(error: Exception) -> str:
     log.debug("the worker had an error", exc_info=error)
-    return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"
+    return in_words(error)
