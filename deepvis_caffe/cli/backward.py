@@ -70,7 +70,7 @@ def backward(
     if zeros:
         typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
     blob = net.model.graph.activation_name(layer)
-    blobs = dict.fromkeys([blob, *net.model.graph.outputs])
+    blobs = dict.fromkeys([blob, *net.outputs])
     values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
     diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))
     write_image(out, show_diff(diff, net.preprocessor, view))
@@ -79,7 +79,7 @@ def backward(
     typer.echo(f"{layer} unit {unit}: activation {strongest:.5g}")
     if not diff.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
-    outputs = {name: values[name].shape for name in net.model.graph.outputs}
+    outputs = {name: values[name].shape for name in net.outputs}
     if scored := class_blob(outputs, labels):
         typer.echo(f"{scored}:")
         for score, name in top_classes(values[scored], labels):

@@ -74,6 +74,7 @@ def _layer_record(layer: LayerInfo) -> dict[str, Any]:
             "offset": [float(start) for start in field.offset],
         },
         "weights": layer.weights,
+        "why_not": layer.why_not,
     }
 
 
@@ -87,6 +88,7 @@ def _print_table(record: dict[str, Any]) -> None:
     table.add_column("weights", justify="right", no_wrap=True)
     for layer in record["layers"]:
         field = layer["receptive_field"] or {"size": [], "stride": []}
+        style = "dim" if layer["why_not"] else None
         table.add_row(
             layer["name"],
             layer["type"] + (", in place" if _in_place(layer) else ""),
@@ -94,6 +96,7 @@ def _print_table(record: dict[str, Any]) -> None:
             _times(field["size"]),
             _times(field["stride"]),
             f"{layer['weights']:,}" if layer["weights"] else "",
+            style=style,
         )
     inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in record["inputs"].items())
     runs = "no weights"

@@ -37,6 +37,7 @@ from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.image import Floats, opencv_threads
+from deepvis_caffe.model.graph import RAW
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
@@ -189,7 +190,9 @@ class ScanParams:
         """
         layers = self.layers or learned_layers(net)
         for name in layers:
-            check_readable(name, net.shapes.get(net.model.graph.activation(name)))
+            value = net.model.graph.activation(name)
+            net.check_runs([value])
+            check_readable(name, net.shapes.get(value))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 
 
@@ -199,8 +202,18 @@ def default_batch_size(net: Net) -> int:
 
 
 def learned_layers(net: Net) -> tuple[str, ...]:
-    """The names of the layers with units of their own, see `LayerInfo.has_own_units`."""
-    return tuple(layer.name for layer in net.layers if layer.has_own_units)
+    """The names of the layers with units of their own, see `LayerInfo.has_own_units`.
+
+    If a layer that works in place on one of them cannot run, the name is that of its own output.
+    """
+    graph = net.model.graph
+    return tuple(
+        layer.name
+        if net.opaque.runs(graph.producer[graph.activation(layer.name)].name)
+        else f"{layer.name}{RAW}"
+        for layer in net.layers
+        if layer.has_own_units
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,11 +23,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.engines.rules import check_mode
+from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode
 from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNameError
 from deepvis_caffe.image import Floats
-from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField
 
@@ -71,6 +72,11 @@ class LayerInfo:
         What one position of the first top sees of the input; None where that is not a window.
     weights
         Number of learned values.
+    why_not
+        Why the layer cannot run; empty where it can.
+    differentiable
+        Whether gradients of the layer reach the image: no layer that chooses, sorts or compares
+        lies on every way to it.
     """
 
     name: str
@@ -80,17 +86,24 @@ class LayerInfo:
     shape: tuple[int, ...] | None
     receptive_field: ReceptiveField | None
     weights: int
+    why_not: str = ""
+    differentiable: bool = True
 
     @property
     def has_own_units(self) -> bool:
-        """Whether it is a convolution, deconvolution or inner-product layer with weights.
+        """Whether it is a convolution, deconvolution or inner-product layer that can run.
 
         All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
         """
-        return self.weights > 0 and self.type in ("Convolution", "Deconvolution", "InnerProduct")
+        learned = self.type in ("Convolution", "Deconvolution", "InnerProduct")
+        return learned and self.weights > 0 and not self.why_not
 
 
-def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[LayerInfo, ...]:
+def layer_infos(
+    model: Model,
+    shapes: Mapping[Value, tuple[int, ...]],
+    opaque: OpaqueLayers | None = None,
+) -> tuple[LayerInfo, ...]:
     """Every layer of a model in order, input layers included; it need not have its weights.
 
     Parameters
@@ -99,8 +112,12 @@ def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[
         Layers and weights.
     shapes
         Shape of every value, as far as known: the model's own, or an engine's.
+    opaque
+        The layers that cannot run: an engine's; by default the model's own.
     """
     fields = model.receptive_fields
+    opaque = model.opaque if opaque is None else opaque
+    reaching = _reaching_the_image(model)
     return tuple(
         LayerInfo(
             name=layer.name,
@@ -110,9 +127,24 @@ def layer_infos(model: Model, shapes: Mapping[Value, tuple[int, ...]]) -> tuple[
             shape=shapes.get(layer.tops[0]) if layer.tops else None,
             receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
             weights=_count_weights(model, layer.name),
+            why_not=opaque.why_not(layer.name),
+            differentiable=layer.name in reaching,
         )
         for layer in model.graph
     )
+
+
+def _reaching_the_image(model: Model) -> set[str]:
+    """The layers from which some way down to the image passes only layers with a gradient."""
+    image = next(iter(model.input_shapes), None)
+    values: set[Value] = set() if image is None else {Value(image)}
+    found = set()
+    for layer in model.graph:
+        from_image = not values.isdisjoint(layer.tops)
+        if from_image or (layer.type not in NO_GRADIENT and not values.isdisjoint(layer.bottoms)):
+            values.update(layer.tops)
+            found.add(layer.name)
+    return found
 
 
 def _count_weights(model: Model, layer: str) -> int:
@@ -188,8 +220,67 @@ class Net(abc.ABC):
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Every layer in order, input layers included."""
-        return layer_infos(self.model, self.shapes)
+        """Every layer in order, input layers included, and those that cannot run."""
+        return layer_infos(self.model, self.shapes, self.opaque)
+
+    @property
+    def opaque(self) -> OpaqueLayers:
+        """The layers that this engine cannot run, by name; all others run as if they were not."""
+        return self.model.opaque
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What to read where the part of the net that runs ends: names for :meth:`forward`."""
+        names = map(self.model.graph.value_name, self.opaque.output_values)
+        return tuple(name for name in names if name is not None)
+
+    def _check_some_run(self) -> None:
+        """Raise `EngineError` where no layer can run; an engine calls it when it is set up."""
+        if all(layer.type in ("Input", "DummyData") for layer in self.opaque.running):
+            listed = "; ".join(map(str, self.opaque.values()))
+            raise EngineError(f"no layer of net {self.model.graph.name!r} can run: {listed}")
+
+    def check_runs(self, values: Iterable[Value]) -> None:
+        """Raise `EngineError` where a value needs a layer that cannot run."""
+        for value in values:
+            layer = self._writer(value)
+            if why := self.opaque.why_not(layer.name):
+                own = Value(value.blob)
+                name = self.model.graph.value_name(own)
+                works = value.version and name and self.opaque.runs(self._writer(own).name)
+                hint = f"; {name!r}, the value before it, can be used" if works else ""
+                raise EngineError(f"layer {layer.name!r} ({layer.type}) cannot run: {why}{hint}")
+
+    def check_gradient(self, name: str) -> None:
+        """Raise `EngineError` where a backward pass from `name` cannot reach the image.
+
+        Raises
+        ------
+        EngineError
+            A layer on the way cannot run; or each way passes a layer without a gradient.
+        UnknownNameError
+            The net has no such layer or blob.
+        """
+        start = self.model.graph.gradient_start(name)
+        self.check_runs([start])
+        writer = self._writer(start)
+        if not self._infos[writer.name].differentiable:
+            below = self.model.graph.ancestors([start])
+            without = [one for one in below if one.type in NO_GRADIENT]
+            reason = (
+                f"it lies behind {without[0].name!r} ({without[0].type}), which chooses, sorts or "
+                "compares; take a layer below that"
+                if without
+                else f"it does not depend on the image, {self.image_input()!r}"
+            )
+            raise EngineError(f"layer {name!r} has no gradient: {reason}")
+
+    def _writer(self, value: Value) -> Layer:
+        return self.model.graph.producer[value]
+
+    @cached_property
+    def _infos(self) -> Mapping[str, LayerInfo]:
+        return {layer.name: layer for layer in self.layers}
 
     @property
     def shapes(self) -> Mapping[Value, tuple[int, ...]]:
@@ -243,7 +334,7 @@ class Net(abc.ABC):
             it, H and W need not be those of the prototxt.
         blobs
             Blobs or layers to read, each as a whole forward pass leaves it, or with ``:raw`` before
-            any in-place layer; the net's outputs by default. A blob comes before a layer of the
+            any in-place layer; by default `outputs`. A blob comes before a layer of the
             same name. Only the layers that they depend on are computed.
 
         Returns
@@ -254,12 +345,13 @@ class Net(abc.ABC):
         Raises
         ------
         EngineError
-            x has a wrong shape or is not finite.
+            x has a wrong shape or is not finite, or a blob needs a layer that cannot run.
         UnknownNameError
             The net has no such blob or layer.
         """
-        names = list(self.model.graph.outputs if blobs is None else blobs)
+        names = list(self.outputs if blobs is None else blobs)
         values = [self.model.graph.blob_value(name) for name in names]
+        self.check_runs(values)
         arrays = self._forward(self._checked_inputs(x), values)
         return dict(zip(names, arrays, strict=True))
 
@@ -274,7 +366,9 @@ class Net(abc.ABC):
             The net has no such blob or layer.
         """
         names = list(blobs)
-        arrays = self._read([self.model.graph.blob_value(name) for name in names])
+        values = [self.model.graph.blob_value(name) for name in names]
+        self.check_runs(values)
+        arrays = self._read(values)
         return dict(zip(names, arrays, strict=True))
 
     def backward(
@@ -313,6 +407,7 @@ class Net(abc.ABC):
         start = graph.gradient_start(name)
         names = [self.image_input()] if blobs is None else list(blobs)
         values = [graph.blob_diff(blob) for blob in names]
+        self.check_runs([start, *values])
         arrays = self._backward(start, np.asarray(diff, np.float32), mode, values)
         return dict(zip(names, arrays, strict=True))
 
@@ -344,6 +439,7 @@ class Net(abc.ABC):
             What `reducer` returned for each blob, in the order of `blobs`.
         """
         values = {name: self.model.graph.blob_value(name) for name in blobs}
+        self.check_runs(values.values())
         names: dict[Value, str] = {}
         for name, value in values.items():
             names.setdefault(value, name)

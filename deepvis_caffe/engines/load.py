@@ -13,9 +13,10 @@ from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import is_data
-from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.graph import Graph, Layer
 from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
+from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.prototxt import read_prototxt
 from deepvis_caffe.settings import Settings
@@ -95,8 +96,28 @@ def load_net(
 
         net = TorchNet(model, preprocessor, choice.device)
     net.reason = choice.reason
+    for line in opaque_lines(net.opaque):
+        log.warning("%s", line)
     log.info("%s runs on %s", model.prototxt, choice)
     return net
+
+
+def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:
+    """What to say of the layers that cannot run: a line for each type, reason and first layer.
+
+    Layers of one type that cannot run for one reason share a line.
+    """
+    kinds: dict[tuple[str, str], list[OpaqueLayer]] = {}
+    for layer in opaque.values():
+        kinds.setdefault((layer.type, layer.reason), []).append(layer)
+    lines = []
+    for (kind, reason), layers in kinds.items():
+        names = ", ".join(repr(layer.name) for layer in layers[:3])
+        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+        behind = {name for layer in layers for name in layer.dependents} - set(opaque)
+        lost = f"; so {len(behind)} layer(s) that need it cannot either" if behind else ""
+        lines.append(f"cannot run {names}{more} ({kind}): {reason}{lost}")
+    return lines[:most] + ([f"and {len(lines) - most} more kinds"] if len(lines) > most else [])
 
 
 @dataclass(frozen=True)
@@ -108,11 +129,14 @@ class Offer:
     device
         The best device that it can use; None where it cannot run the net.
     why_not
-        Why it cannot, in words.
+        Why it cannot, or which layers it lacks, in words.
+    lacks
+        Of the net's layers, those that it cannot run, with all that depend on them.
     """
 
     device: str | None
     why_not: str = ""
+    lacks: tuple[str, ...] = ()
 
     @property
     def on_gpu(self) -> bool:
@@ -120,31 +144,36 @@ class Offer:
         return self.device is not None and self.device != "cpu"
 
 
-Probe = Callable[[Iterable[Layer], str], Offer]
+Probe = Callable[[Sequence[Layer], str], Offer]
 
 
-def torch_offer(layers: Iterable[Layer], device: str) -> Offer:
-    """What PyTorch can do: it has to be installed, to have the device, and to know the layers."""
+def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
+    """What PyTorch can do: it has to be installed and to have the device; which layers it lacks."""
     if not find_spec("torch"):
         return Offer(
             None, "PyTorch is not installed; install it with: pip install 'deepvis_caffe[torch]'"
         )
     try:
         from deepvis_caffe.engines.torch.device import choose_device
-        from deepvis_caffe.engines.torch.module import check_types
+        from deepvis_caffe.engines.torch.layer import why_unknown
 
-        check_types(layers)
-        return Offer(str(choose_device(device)))
+        unknown = {layer.name: why for layer in layers if (why := why_unknown(layer.type))}
+        return _offer(str(choose_device(device)), layers, unknown)
     except EngineError as error:
         return Offer(None, str(error))
 
 
-def pycaffe_offer(layers: Iterable[Layer], device: str) -> Offer:
+def _offer(device: str, layers: Sequence[Layer], unknown: Mapping[str, str]) -> Offer:
+    opaque = OpaqueLayers(Graph("", tuple(layers)), unknown)
+    return Offer(device, "; ".join(opaque_lines(opaque)), tuple(opaque.culprit))
+
+
+def pycaffe_offer(layers: Sequence[Layer], device: str) -> Offer:
     """What Caffe can do, likewise."""
     try:
         found = library.choose_device(device)
-        library.check_types(library.import_caffe(), (layer for layer in layers if layer.tops))
-        return Offer(found)
+        unknown = library.why_unknown(library.import_caffe(), layers)
+        return _offer(found, layers, unknown)
     except EngineError as error:
         return Offer(None, str(error))
 
@@ -157,10 +186,10 @@ def choose_engine(
     torch: Probe = torch_offer,
     pycaffe: Probe = pycaffe_offer,
 ) -> EngineChoice:
-    """The engine to run a net on; ``"auto"`` is the fastest that runs all of its layers.
+    """The engine to run a net on; ``"auto"`` is the fastest of those that run most of its layers.
 
-    In this order: PyTorch on a GPU, Caffe on a GPU, PyTorch on a CPU, which is 2 to 4 times as
-    fast there as Caffe, and Caffe on a CPU.
+    The fastest come in this order: PyTorch on a GPU, Caffe on a GPU, PyTorch on a CPU, which is
+    2 to 4 times as fast there as Caffe, and Caffe on a CPU.
 
     Parameters
     ----------
@@ -188,18 +217,27 @@ def choose_engine(
             raise EngineError(offer.why_not)
         return EngineChoice(engine, offer.device, "as asked for")
     ours = torch(layers, device)
-    if ours.device is None:
+    if ours.device is None or ours.lacks:
         theirs = pycaffe(layers, device)
-        if theirs.device is None:
+        if ours.device is None and theirs.device is None:
             raise EngineError(
                 f"no engine can run this net here. torch: {ours.why_not}. pycaffe: {theirs.why_not}"
             )
-        return EngineChoice("pycaffe", theirs.device, f"not torch: {ours.why_not}")
+        if ours.device is None:
+            assert theirs.device is not None
+            return EngineChoice("pycaffe", theirs.device, f"not torch: {ours.why_not}")
+        more = len(ours.lacks) - len(theirs.lacks)
+        if theirs.device is not None and more > 0:
+            return EngineChoice(
+                "pycaffe",
+                theirs.device,
+                f"Caffe runs {more} of its layers that PyTorch cannot: {ours.why_not}",
+            )
     if ours.on_gpu:
         return EngineChoice("torch", ours.device, "PyTorch can use a GPU")
     if device == "auto":
         theirs = pycaffe(layers, "cuda")
-        if theirs.device is not None:
+        if theirs.device is not None and len(theirs.lacks) <= len(ours.lacks):
             return EngineChoice("pycaffe", theirs.device, "Caffe can use a GPU, PyTorch cannot")
     return EngineChoice("torch", ours.device, "on a CPU PyTorch is faster than Caffe")
 

@@ -19,6 +19,14 @@ Rule = Callable[[Any, Any], Any]
 
 MODES = ("gradient", "deconv", "guided")
 
+# Layer types that choose, sort, compare or look up: they have no gradient.
+NO_GRADIENT = frozenset(
+    {
+        *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
+        *("PriorBox", "Proposal", "Threshold"),
+    }
+)
+
 
 def relu_deconv(dy: Any, x: Any) -> Any:
     """``max(dy, 0)``, whatever the sign of x."""

@@ -115,7 +115,7 @@ def open_images(path: Path) -> Source:
 def sensitivity_layers(net: Net) -> tuple[str, ...]:
     """The layers measured by default: those with weights, and the net's outputs."""
     graph = net.model.graph
-    outputs = [name for name in graph.outputs if len(net.shapes[graph.blobs[name]]) > 1]
+    outputs = [name for name in net.outputs if len(net.shapes[graph.blob_value(name)]) > 1]
     own = {graph.activation(name): name for name in [*learned_layers(net), *outputs]}
     return tuple(dict.fromkeys(own.values()))
 

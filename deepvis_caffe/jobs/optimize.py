@@ -72,8 +72,9 @@ class TargetLayer:
         Raises
         ------
         EngineError, SettingsError
-            The layer has no units, or not this position.
+            The layer cannot run, has no gradient, no units, or not this position.
         """
+        net.check_gradient(name)
         shape = unit_shape(net, name)
         index = resolve_position(position, shape, name)
         field = net.model.receptive_fields.get(net.model.graph.gradient_start(name))

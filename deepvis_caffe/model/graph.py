@@ -260,10 +260,13 @@ class Graph:
         UnknownNameError, ModelError
             As :meth:`activation`.
         """
-        value = self.activation(name)
+        return self.value_name(self.activation(name)) or name
+
+    def value_name(self, value: Value) -> str | None:
+        """A name under which a forward pass reads exactly this value, if there is one."""
         if self.blobs[value.blob] == value:
             return value.blob
-        return self._matching(value, self.blob_value) or name
+        return self._matching(value, self.blob_value)
 
     def start_name(self, value: Value) -> str | None:
         """A name from which a backward pass starts at exactly this value, if there is one."""

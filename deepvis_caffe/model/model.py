@@ -14,6 +14,7 @@ from deepvis_caffe.errors import ModelError, WeightsError
 from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.graph import Graph, Value
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import foreign_words, parse_prototxt
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
@@ -38,7 +39,7 @@ class Model:
     input_shapes
         Declared shape of every input blob, batch axis first.
     shapes
-        Shape of every value at that input size, except behind layers of `unknown_types`.
+        Shape of every value at that input size, except of layers in `opaque` and behind them.
     weights
         float32 arrays by layer name, in Caffe's order. An array that layers share is one object.
         Empty for a net that was read without its weights; see `check_weights`.
@@ -50,6 +51,9 @@ class Model:
         The generation that the prototxt is written in.
     foreign
         The words of a prototxt with parameters that stock Caffe does not have, else empty.
+    faults
+        Why a layer of a known type cannot work, by name: its parameters make no sense, or it does
+        not fit its bottoms.
     """
 
     graph: Graph
@@ -62,11 +66,23 @@ class Model:
     caffemodel: Path | None = None
     generation: Generation = "V2"
     foreign: str = field(default="", repr=False)
+    faults: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
         """Layer types without a shape rule: custom layers, which only their own Caffe can run."""
         return tuple(sorted({layer.type for layer in self.graph} - set(RULES)))
+
+    @cached_property
+    def opaque(self) -> OpaqueLayers:
+        """The layers that cannot be made sense of: those with `faults` or of unknown types.
+
+        An engine may know a type that is unknown here; see `Net.opaque`.
+        """
+        unknown = {
+            layer.name: "its type is not known" for layer in self.graph if layer.type not in RULES
+        }
+        return OpaqueLayers(self.graph, {**unknown, **self.faults})
 
     @cached_property
     def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
@@ -108,7 +124,7 @@ def load_model(
     Raises
     ------
     ModelError
-        The prototxt cannot be read, or describes a net that cannot be built.
+        The prototxt cannot be read, or not one of its layers can work.
     WeightsError
         The weights cannot be read, or belong to another net.
     UnknownNameError
@@ -122,10 +138,12 @@ def load_model(
     """
     path = None if isinstance(prototxt, NetParameter) else Path(prototxt)
     written = prototxt if isinstance(prototxt, NetParameter) else parse_prototxt(prototxt)
+    faults: dict[str, str] = {}
     try:
         params = deploy(upgrade(written), input_shapes)
         graph = Graph.from_layers(params.name, params.layer)
-        shapes = infer(graph)
+        shapes = infer(graph, faults=faults)
+        _check_some_work(graph, shapes.values, faults)
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
@@ -138,17 +156,37 @@ def load_model(
         shapes=shapes.values,
         weights={}
         if found is None
-        else match_weights(graph, shapes, found, str(file or "the given weights")),
+        else match_weights(
+            graph,
+            shapes,
+            found,
+            str(file or "the given weights"),
+            faults if input_shapes else None,  # at the file's own size they have to fit
+        ),
         weight_shapes=shapes.weights,
         prototxt=path,
         caffemodel=file,
         generation=generation(written),
         foreign=foreign_words(path) if path else "",
+        faults=faults,
     )
     if need_weights:
         model.check_weights()
     return model
 
 
+def _check_some_work(
+    graph: Graph, shapes: Mapping[Value, tuple[int, ...]], faults: Mapping[str, str]
+) -> None:
+    """Refuse a net of which nothing is left but its inputs; a type that we lack may yet run."""
+    sources = ("Input", "DummyData")
+    works = any(layer.type not in (*sources, *RULES) for layer in graph) or any(
+        top in shapes for layer in graph if layer.type not in sources for top in layer.tops
+    )
+    if faults and not works:
+        name, reason = next(iter(faults.items()))
+        raise ModelError(f"layer {name!r} ({graph.layer(name).type}): {reason}")
+
+
 def _inputs(graph: Graph, shapes: Mapping[Value, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    return {name: shapes[Value(name)] for name in graph.inputs}
+    return {name: shapes[Value(name)] for name in graph.inputs if Value(name) in shapes}

@@ -21,6 +21,7 @@ def match_weights(
     shapes: Shapes,
     found: Mapping[str, Sequence[Array]],
     source: str,
+    faults: dict[str, str] | None = None,
 ) -> dict[str, tuple[Array, ...]]:
     """Match weights to layers by name, as Caffe does, and check them.
 
@@ -33,6 +34,9 @@ def match_weights(
         are converted to today's.
     source
         Where the arrays come from, for messages.
+    faults
+        Where given, weights of a shape that the net does not have at this input size are no error
+        as long as some layer's fit: the reason is added here under the layer's name.
 
     Returns
     -------
@@ -54,10 +58,21 @@ def match_weights(
             f"layers with weights: {_listed([layer.name for layer in needed])}; the file's: "
             f"{_listed(list(found))}"
         )
-    matched: dict[str, list[Array | None]] = {
-        layer.name: _checked(layer, shapes.weights.get(layer.name), found[layer.name], source)
-        for layer in present
-    }
+    matched: dict[str, list[Array | None]] = {}
+    misfits: list[WeightsError] = []
+    for layer in present:
+        try:
+            matched[layer.name] = _checked(
+                layer, shapes.weights.get(layer.name), found[layer.name], source
+            )
+        except _Misfit as error:
+            misfits.append(error)
+            if faults is None:
+                raise
+            faults[layer.name] = error.reason
+    if misfits and not any(layer.name in matched for layer in needed):
+        raise misfits[0]
+    needed = [layer for layer in needed if not faults or layer.name not in faults]
     for layer in needed:
         matched.setdefault(layer.name, [None] * len(shapes.weights[layer.name]))
     _share(graph, shapes, matched, source)
@@ -73,6 +88,20 @@ def match_weights(
         for layer in graph
         if layer.name in matched
     }
+
+
+class _Misfit(WeightsError):
+    """Weights of another shape than the prototxt says."""
+
+    def __init__(self, where: str, need: tuple[int, ...], have: tuple[int, ...]) -> None:
+        super().__init__(
+            f"{where}: expected shape {need} as the prototxt says, got {have}; the prototxt and "
+            "the weights are not of the same net, or its input size or num_output was changed"
+        )
+        self.reason = (
+            f"at this input size it needs weights of shape {need}, and has {have}; give the net "
+            "the input size that it was trained with"
+        )
 
 
 def _checked(
@@ -113,10 +142,7 @@ def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | N
         return blob
     if blob.ndim == 4 and len(shape) < 4 and blob.shape == (1,) * (4 - len(shape)) + shape:
         return blob.reshape(shape)
-    raise WeightsError(
-        f"{where}: expected shape {shape} as the prototxt says, got {blob.shape}; the prototxt and "
-        "the weights are not of the same net, or its input size or num_output was changed"
-    )
+    raise _Misfit(where, shape, blob.shape)
 
 
 def _share(

@@ -122,7 +122,10 @@ def optimize(
     SettingsError
         A unit or position that the layer does not have, a parameter out of its range, or diversity
         on a net whose output for one image depends on the rest of its batch.
+    EngineError
+        The layer cannot run, or has no gradient.
     """
+    net.check_gradient(layer)
     params = ascent_params(preset, rate, iterations, **changes)
     shape = unit_shape(net, layer)
     position = plain_position(position)

@@ -57,6 +57,7 @@ def test_info_as_json() -> None:
         "shape": [1, 5, 5, 7],  # (12 - 3) // 2 + 1, (16 - 3) // 2 + 1
         "receptive_field": {"size": [3, 3], "stride": [2, 2], "offset": [0, 0]},
         "weights": 140,
+        "why_not": "",
     }
     assert (relu["type"], fc["shape"], prob["weights"]) == ("ReLU", [1, 4], 0)
 

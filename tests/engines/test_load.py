@@ -88,7 +88,9 @@ def test_what_torch_offers(tmp_path: Path) -> None:
         return load_model(tmp_path / "net.prototxt", None, need_weights=False).graph
 
     assert torch_offer(layers("ReLU"), "cpu") == CPU
-    assert "'l' (Detector)" in torch_offer(layers("Detector"), "cpu").why_not
+    lacking = torch_offer(layers("Detector"), "cpu")
+    assert (lacking.device, lacking.lacks) == ("cpu", ("l",))
+    assert "'l' (Detector)" in lacking.why_not
     assert "sees" in torch_offer(layers("ReLU"), "cuda:99").why_not
 
 

@@ -132,7 +132,6 @@ REFUSED = [
     (X + conv("num_output: 4 kernel_size: 3 axis: 4"), "axis 4 is out of range for a bottom of 4 axes"),
     (X + conv("num_output: 4 kernel_size: 3", tops="y v"), "one top for each bottom"),
     (X + blob("z", 1, 6, 9, 7) + conv("num_output: 4 kernel_size: 3", "x z", "y v"), "must have one shape"),
-    (X + conv("num_output: 4 kernel_size: 3 bias_term: false } param { } param {"), "2 param fields, but only 1 weight blobs"),
     (blob("x", 1, 2, 5) + conv("num_output: 4 kernel_h: 3 kernel_w: 3"), "need 2 spatial axes, there are 1"),
     (X + layer("Deconvolution", "convolution_param { num_output: 4 kernel_size: 1 pad: 5 }"), "the padding leaves nothing"),
     (X + layer("Pooling"), "needs either kernel_size or both"),

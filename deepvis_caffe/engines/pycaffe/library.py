@@ -62,41 +62,32 @@ def _quiet_log() -> Iterator[None]:
         del os.environ[name]
 
 
-def check_types(caffe: Any, layers: Iterable[Layer]) -> None:
-    """Refuse layers that this Caffe lacks: Caffe would end the whole process.
+def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
+    """The layers that this Caffe lacks, by name, and why: it would end the whole process.
 
-    Raises
-    ------
-    EngineError
-        Names every such layer, its type, and the types that there are; or a Python layer whose
-        module or class cannot be imported.
+    A layer is lacking where Caffe was built without its type, or where it is a Python layer whose
+    module or class cannot be imported.
     """
-    layers = list(layers)
     known = set(caffe.layer_type_list())
-    foreign = [layer for layer in layers if layer.type not in known]
-    if foreign:
-        named = ", ".join(f"{layer.name!r} ({layer.type})" for layer in foreign)
-        raise EngineError(
-            f"this Caffe ({Path(caffe.__file__).parent}) was built without the types of these "
-            f"layers: {named}; use the Caffe that the net was made with, or engine='torch' if it "
-            f"has them. This one has: {', '.join(sorted(known))}"
-        )
+    reasons = {}
     for layer in layers:
-        if layer.type == "Python":
-            _check_python_layer(layer)
+        if layer.type not in known:
+            reasons[layer.name] = (
+                f"this Caffe ({Path(caffe.__file__).parent}) was built without the layer type "
+                f"{layer.type!r}; use the Caffe that the net was made with"
+            )
+        elif layer.type == "Python" and (why := _why_no_python_layer(layer)):
+            reasons[layer.name] = why
+    return reasons
 
 
-def _check_python_layer(layer: Layer) -> None:
+def _why_no_python_layer(layer: Layer) -> str:
     module, name = layer.param.python_param.module, layer.param.python_param.layer
     try:
         found = importlib.import_module(module) if module else None
     except Exception as error:  # a user's module may raise anything as it loads
-        raise EngineError(
-            f"layer {layer.name!r} (Python): its module {module!r} cannot be imported ({error}); "
-            "put its folder on PYTHONPATH"
-        ) from error
-    if not hasattr(found, name):
-        raise EngineError(f"layer {layer.name!r} (Python): module {module!r} has no class {name!r}")
+        return f"its module {module!r} cannot be imported ({error}); put its folder on PYTHONPATH"
+    return "" if hasattr(found, name) else f"module {module!r} has no class {name!r}"
 
 
 def choose_device(device: str) -> str:

@@ -13,18 +13,19 @@ from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.pycaffe.library import (
     check_builds,
-    check_types,
     choose_device,
     enter_device,
     import_caffe,
+    why_unknown,
 )
-from deepvis_caffe.engines.pycaffe.surgery import NO_GRADIENT, TAP, write_net
+from deepvis_caffe.engines.pycaffe.surgery import TAP, write_net
 from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
-from deepvis_caffe.engines.rules import check_mode, rule_for
+from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode, rule_for
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.shapes import RULES, infer
 
@@ -47,7 +48,7 @@ class PycaffeNet(Net):
     Raises
     ------
     EngineError
-        Caffe is missing, lacks one of the net's layer types, or cannot use the device; or the
+        Caffe is missing, cannot use the device, or can run none of the net's layers; or the
         weights do not fit a layer of a type that only Caffe knows.
     """
 
@@ -60,7 +61,10 @@ class PycaffeNet(Net):
         self.ops = NumpyOps()
         self._caffe = import_caffe()
         self._device = choose_device(device)
-        check_types(self._caffe, (layer for layer in model.graph if layer.tops))
+        self._opaque = OpaqueLayers(
+            model.graph, {**why_unknown(self._caffe, model.graph), **model.faults}
+        )
+        self._check_some_run()
         enter_device(self._caffe, self._device)
         self._net, self._ids = self._build()
         self._blobs = list(self._net._blobs)
@@ -73,6 +77,11 @@ class PycaffeNet(Net):
         self._evaluated: Value | None = None  # what input_gradient starts from
         self._channels: tuple[int, ...] | None = None  # of `_evaluated`, the ones evaluated
         self._checked: set[tuple[Any, ...]] = set()
+
+    @property
+    def opaque(self) -> OpaqueLayers:
+        """The layers that this Caffe cannot run; see `Net.opaque`."""
+        return self._opaque
 
     @property
     def device(self) -> str:
@@ -89,11 +98,12 @@ class PycaffeNet(Net):
     def _build(self) -> tuple[Any, dict[Value, int]]:
         from caffe.proto import caffe_pb2
 
-        written = write_net(self.model, caffe_pb2)
+        written = write_net(self.model, caffe_pb2, self._opaque)
         with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
             path = Path(folder) / "net.prototxt"
             path.write_text(written.text, encoding="utf-8")
-            if self.model.unknown_types:  # the shape rules foresee other layers' aborts
+            # The shape rules foresee other layers' aborts.
+            if any(layer.type not in RULES for layer in self._opaque.running):
                 check_builds(path)
             net = self._caffe.Net(str(path), self._caffe.TEST)
         ids = {name: number for number, name in enumerate(net._blob_names)}
@@ -163,6 +173,7 @@ class PycaffeNet(Net):
             Caffe's own memory: it changes at the next call.
         """
         seed = self.model.graph.gradient_start(name)
+        self.check_runs([seed])
         others = {
             blob: np.zeros((len(x), *shape[1:]), np.float32)
             for blob, shape in self.inputs.items()

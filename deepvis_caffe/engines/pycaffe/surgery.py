@@ -25,16 +25,10 @@ from google.protobuf.message import Message
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import without_foreign_engines
 
 TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
-
-NO_GRADIENT = frozenset(
-    {
-        *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
-        *("PriorBox", "Proposal", "Threshold"),
-    }
-)
 
 # Bottoms that hold indices or flags: Caffe aborts where it is asked for their gradient.
 INDEX_BOTTOMS = {"BatchReindex": 1, "Filter": -1, "LSTM": 1, "LSTMUnit": 2, "RNN": 1}
@@ -49,14 +43,14 @@ class CaffeNetText:
     text
         The prototxt.
     blobs
-        The blob's name in it, for every value of the model's graph.
+        The blob's name in it, for every value of the model's graph, left out or not.
     """
 
     text: str
     blobs: Mapping[Value, str]
 
 
-def write_net(model: Model, pb: Any) -> CaffeNetText:
+def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
     """Write the copy of a model's net that this Caffe runs.
 
     Parameters
@@ -66,6 +60,8 @@ def write_net(model: Model, pb: Any) -> CaffeNetText:
         layers), they are read from there.
     pb
         This Caffe's ``caffe.proto.caffe_pb2``.
+    opaque
+        The layers to leave out, with all that depends on them.
 
     Raises
     ------
@@ -74,11 +70,10 @@ def write_net(model: Model, pb: Any) -> CaffeNetText:
     """
     blobs = _own_names(model.graph)
     originals = _original_layers(model, pb)
-    read = {value for layer in model.graph if layer.tops for value in layer.bottoms}
+    layers = [layer for layer in opaque.running if layer.tops]
+    read = {value for layer in layers for value in layer.bottoms}
     net = pb.NetParameter(name=model.graph.name)
-    for layer in model.graph:
-        if not layer.tops:
-            continue
+    for layer in layers:
         param = net.layer.add()
         param.ParseFromString(layer.param.SerializeToString())
         if layer.name in originals:

@@ -7,7 +7,8 @@ That is all that most types have; a few also say how their gradient is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.rules import Rule, rule_for
-from deepvis_caffe.errors import EngineError, ModelError, did_you_mean
+from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.shapes import RULES
 
@@ -150,21 +151,35 @@ def register(*types: str) -> Callable[[Any], Any]:
     return decorate
 
 
-def unknown_layers(layers: Iterable[graph.Layer]) -> list[graph.Layer]:
-    """The layers whose type this engine does not know."""
-    return [layer for layer in layers if layer.type not in BUILDERS]
+class Opaque(Layer):
+    """A layer that cannot run, in its place in the net; who runs it anyway is told why.
+
+    Parameters
+    ----------
+    layer
+        Name, type, bottoms, tops.
+    reason
+        Why it cannot run, in words.
+    """
+
+    def __init__(self, layer: graph.Layer, reason: str) -> None:
+        super().__init__(layer)
+        self.reason = reason
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        raise self.cannot_run(bottoms, self.reason)
+
+    def check(self, bottoms: Sequence[Tensor]) -> None:
+        """Nothing: `forward` says why."""
 
 
-def check_types(layers: Iterable[graph.Layer]) -> None:
-    """`EngineError` that lists every layer whose type has no builder."""
-    unknown = unknown_layers(layers)
-    if unknown:
-        listed = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unknown)
-        raise EngineError(
-            f"the torch engine cannot run {listed}; pycaffe runs every layer type that your Caffe "
-            f'was built with: engine="pycaffe"'
-            f"{did_you_mean(unknown[0].type, sorted(BUILDERS), most=len(BUILDERS))}"
-        )
+def why_unknown(kind: str) -> str:
+    """Why a layer of a type that this engine does not have cannot run; empty where it has it."""
+    if kind in BUILDERS:
+        return ""
+    near = difflib.get_close_matches(kind, BUILDERS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"the torch engine has no layer type {kind!r}{hint}"
 
 
 def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
@@ -175,5 +190,6 @@ def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
     EngineError
         The layer's type is unknown, or its parameters ask for what this engine does not do.
     """
-    check_types([layer])
+    if why := why_unknown(layer.type):
+        raise EngineError(why)
     return BUILDERS[layer.type](layer, weights)

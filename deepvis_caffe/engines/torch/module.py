@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.device import memory_format
-from deepvis_caffe.engines.torch.layer import Layer, build, check_types
+from deepvis_caffe.engines.torch.layer import Layer, Opaque, build, why_unknown
 from deepvis_caffe.engines.torch.layers.source import Input
+from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.opaque import OpaqueLayers
 
 
 class NetModule(nn.Module):
@@ -30,10 +32,12 @@ class NetModule(nn.Module):
     device
         Where it computes.
 
-    Raises
-    ------
-    EngineError
-        Layers of unknown types, all of them named at once.
+    Attributes
+    ----------
+    opaque
+        The layers that this engine cannot run; in their places stand `Opaque` modules.
+    inputs
+        Names of the input blobs that :meth:`forward` takes, in order.
 
     Examples
     --------
@@ -44,8 +48,13 @@ class NetModule(nn.Module):
 
     def __init__(self, model: Model, device: torch.device) -> None:
         super().__init__()
-        check_types(model.graph)
-        self.graph = model.graph
+        self.graph, self.inputs = model.graph, tuple(model.input_shapes)
+        reasons = {
+            layer.name: why
+            for layer in model.graph
+            if (why := model.faults.get(layer.name) or why_unknown(layer.type))
+        }
+        known = OpaqueLayers(model.graph, reasons)
         self._by_layer: dict[str, str] = {}
         parameters: dict[int, nn.Parameter] = {}  # layers may share weights
         for layer in model.graph:
@@ -57,8 +66,16 @@ class NetModule(nn.Module):
             name = re.sub(r"\W", "_", layer.name) or "_"
             while hasattr(self, name):
                 name += "_"
-            self.add_module(name, build(layer, weights).to(device))
+            module: Layer = Opaque(layer, known.why_not(layer.name))
+            if known.runs(layer.name):
+                try:
+                    module = build(layer, weights)
+                except EngineError as error:
+                    reasons = {**reasons, layer.name: str(error)}
+                    module = Opaque(layer, str(error))
+            self.add_module(name, module.to(device))
             self._by_layer[layer.name] = name
+        self.opaque = OpaqueLayers(model.graph, reasons)
         self.eval()
 
     def layer(self, name: str) -> Layer:
@@ -71,7 +88,7 @@ class NetModule(nn.Module):
         return list(self._modules.values())  # type: ignore
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run every layer once.
+        """Run every layer that can run once.
 
         Parameters
         ----------
@@ -82,16 +99,16 @@ class NetModule(nn.Module):
         Returns
         -------
         Tensor or tuple of Tensor
-            The net's outputs, in the order of `Graph.outputs`; a net's only output by itself.
+            What no layer that runs reads, in the net's order; an only output by itself.
         """
-        blobs = map(Value, self.graph.inputs)
+        blobs = map(Value, self.inputs)
         values = {blob: laid_out(x) for blob, x in zip(blobs, inputs, strict=True)}
         for layer, module in zip(self.graph, self.layers, strict=True):
-            if not isinstance(module, Input):
+            if not isinstance(module, Input) and self.opaque.runs(layer.name):
                 tops = module(*(values[value] for value in layer.bottoms))
                 tops = tops if isinstance(tops, tuple) else (tops,)
                 values.update(zip(layer.tops, tops, strict=True))
-        found = tuple(values[self.graph.blobs[blob]] for blob in self.graph.outputs)
+        found = tuple(values[value] for value in self.opaque.output_values)
         return found[0] if len(found) == 1 else found
 
 

@@ -23,6 +23,7 @@ from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 
 
@@ -46,7 +47,7 @@ class TorchNet(Net):
     Raises
     ------
     EngineError
-        The model has layers of unknown types, or there is no such device.
+        Not one of the net's layers can run, or there is no such device.
     """
 
     engine = "torch"
@@ -57,11 +58,17 @@ class TorchNet(Net):
         super().__init__(model, preprocessor)
         self._device = choose_device(device)
         self.module = NetModule(model, self._device)
+        self._check_some_run()
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
         self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
         self._last: Pass | None = None  # forward's
         self._ascent: tuple[Pass, Value, Channels, Tensor] | None = None  # evaluate's
+
+    @property
+    def opaque(self) -> OpaqueLayers:
+        """The layers that this engine cannot run; see `Net.opaque`."""
+        return self.module.opaque
 
     @property
     def device(self) -> str:
@@ -123,6 +130,7 @@ class TorchNet(Net):
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
         self._ascent = None  # the last pass's memory is free for this one
         target, image = self.model.graph.gradient_start(name), self.image_input()
+        self.check_runs([target])
         values = {Value(image): laid_out(x.detach())}
         for blob, shape in self.inputs.items():
             if blob != image:

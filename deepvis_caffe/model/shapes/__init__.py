@@ -34,7 +34,11 @@ class Shapes:
     weights: Mapping[str, tuple[Shape, ...]]
 
 
-def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Shapes:
+def infer(
+    graph: Graph,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    faults: dict[str, str] | None = None,
+) -> Shapes:
     """Shapes of all values and weights of `graph`.
 
     Parameters
@@ -43,18 +47,21 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
         A deploy net.
     input_shapes
         Shape by input blob, batch axis first; by default those that the Input layers declare.
+    faults
+        Where given, a layer that cannot work on its bottoms is no error: the reason is added here
+        under the layer's name.
 
     Returns
     -------
     Shapes
-        Without the tops of layers whose type has no rule (Python layers, for example), and without
-        everything that depends on them.
+        Without the tops of layers whose type has no rule (Python layers, for example), of those
+        with faults, and of everything that depends on them.
 
     Raises
     ------
     ModelError
-        A layer cannot work on its bottoms. The message has the layer, its type, the shapes, and
-        the reason.
+        A layer cannot work on its bottoms, and `faults` is not given. The message has the layer,
+        its type, the shapes, and the reason.
     UnknownNameError
         `input_shapes` names a blob that is not an input.
     """
@@ -71,14 +78,15 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
         try:
             outcome = RULES[layer.type](layer.param, bottoms)
             _check(layer, bottoms, outcome)
-        except ModelError as error:
+        except (ModelError, ArithmeticError, LookupError, ValueError) as error:
             listed = ", ".join(
                 f"{v.blob} {shape}" for v, shape in zip(layer.bottoms, bottoms, strict=True)
             )
-            raise ModelError(
-                f"layer {layer.name!r} ({layer.type}): {error}"
-                + (f" (its bottoms: {listed})" if listed else "")
-            ) from None
+            reason = f"{error}" + (f" (its bottoms: {listed})" if listed else "")
+            if faults is None:
+                raise ModelError(f"layer {layer.name!r} ({layer.type}): {reason}") from None
+            faults[layer.name] = reason
+            continue
         values.update(zip(layer.tops, outcome.tops, strict=True))
         if layer.type == "Input":
             values.update((v, given[v.blob]) for v in layer.tops if v.blob in given)
@@ -88,7 +96,7 @@ def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None)
 
 
 def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
-    """Check Caffe's limits on blobs and ``param`` fields, and that in-place layers keep shapes."""
+    """Check Caffe's limits on blobs, and that in-place layers keep shapes."""
     for shape in (*outcome.tops, *outcome.weights):
         if min(shape, default=1) < 0 or len(shape) > 32 or count(shape) > INT_MAX:
             raise ModelError(f"a blob of shape {shape} is not possible in Caffe")
@@ -96,8 +104,3 @@ def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
         for bottom, before in zip(layer.bottoms, bottoms, strict=True):
             if top.blob == bottom.blob and shape != before:
                 raise ModelError(f"cannot work in place: it turns {before} into {shape}")
-    if len(layer.param.param) > len(outcome.weights):
-        raise ModelError(
-            f"has {len(layer.param.param)} param fields, but only "
-            f"{len(outcome.weights)} weight blobs; remove the others"
-        )

@@ -39,7 +39,7 @@ class Compute:
             for how in ("crop", "stretch")
         }
         shapes = {entry.name: entry.shape for entry in scene.entries}
-        outputs = {name: shapes[name] for name in net.model.graph.outputs if name in shapes}
+        outputs = {name: shapes[name] for name in net.outputs if name in shapes}
         self._scores = class_blob(outputs, scene.labels)
         self._numbers = count(1)
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward

@@ -54,7 +54,7 @@ class Entry:
 
 
 def catalogue(net: Net) -> tuple[Entry, ...]:
-    """Every blob of a net but its inputs, in order of first writing.
+    """Every blob of a net but its inputs, as far as it runs, in order of first writing.
 
     Raises
     ------
@@ -64,17 +64,26 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     shapes = one_image_shapes(net)
     graph = net.model.graph
     entries = []
-    for blob, final in graph.blobs.items():
-        writer = graph.producer[Value(blob)]
+    for final in last_values(net):
+        writer = graph.producer[Value(final.blob)]
         if writer.type in NOT_SHOWN:
             continue
         shape = shapes[final]
         units, map_size = layout_of(shape)
-        layer = writer.name if len(writer.tops) == 1 else blob
-        entries.append(Entry(blob, layer, writer.type, shape, units, map_size))
+        name = graph.value_name(final) or final.blob
+        layer = writer.name if len(writer.tops) == 1 else final.blob
+        if final != graph.blobs[final.blob]:  # what works on it in place cannot run
+            layer = graph.start_name(final) or layer
+        entries.append(Entry(name, layer, writer.type, shape, units, map_size))
     if not entries:
         raise EngineError(f"net {graph.name!r} has no layers to show")
     return tuple(entries)
+
+
+def last_values(net: Net) -> tuple[Value, ...]:
+    """The last value of every blob that layers that run write, in order of first writing."""
+    last = {top.blob: top for layer in net.opaque.running for top in layer.tops}
+    return tuple(last.values())
 
 
 def layout_of(shape: Shape) -> tuple[int, tuple[int, int]]:
@@ -125,12 +134,16 @@ def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
 
     inputs = {name: (1, *shape[1:]) for name, shape in net.inputs.items()}
     try:
-        known = dict(infer(net.model.graph, inputs).values)
+        known = dict(infer(net.model.graph, inputs, faults=dict(net.model.faults)).values)
     except ModelError as error:
         raise EngineError(f"the net cannot run with batch size 1: {error}") from error
-    unknown = [value for value in net.model.graph.blobs.values() if value not in known]
+    unknown = {
+        name: value
+        for value in last_values(net)
+        if value not in known and (name := net.model.graph.value_name(value))
+    }
     if unknown:
         zeros = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
-        found = net.forward(zeros, blobs=[value.blob for value in unknown])
-        known |= {value: found[value.blob].shape for value in unknown}
+        found = net.forward(zeros, blobs=unknown)
+        known |= {value: found[name].shape for name, value in unknown.items()}
     return known

@@ -187,7 +187,7 @@ def test_ascent_sets_other_inputs_to_zero(tmp_path: Path) -> None:
 # -- errors --------------------------------------------------------------------------------------
 
 
-def test_all_layers_of_unknown_types_are_named_at_once(tmp_path: Path) -> None:
+def test_a_net_of_unknown_layers_only_is_refused_and_all_are_named(tmp_path: Path) -> None:
     text = net_text(
         layer("odd", "Detector", "data"), layer("even", "Convolutional", "odd"), data=(1, 1, 1, 1)
     )
@@ -196,7 +196,7 @@ def test_all_layers_of_unknown_types_are_named_at_once(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "'odd' (Detector)" in message
     assert "'even' (Convolutional)" in message
-    assert "Deconvolution" in message
+    assert "did you mean 'Convolution'?" in message
 
 
 def test_an_input_that_does_not_fit_through_an_inner_product(tmp_path: Path) -> None:
