@@ -1,10 +1,11 @@
-"""Files that are written completely or not at all: ``with whole_file(path) as part: ...``."""
+"""Files written completely or not at all, and text files in whichever encoding they are saved."""
 
 from __future__ import annotations
 
+import codecs
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -45,3 +46,27 @@ def write_text(path: Path, text: str) -> Path:
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
+
+
+def decode_text(data: bytes) -> str:
+    """The text of a file, in whichever encoding editors and shells on any system save it.
+
+    UTF-8 with or without a byte-order mark; UTF-16 (PowerShell's ``>``, Windows Notepad) with or
+    without one; else GB 18030, which holds GBK; else Latin-1, which any bytes are.
+    """
+    for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), *_UTF16_MARKS):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    odd, even = data[1::2], data[0::2]
+    if len(data) >= 4 and len(data) % 2 == 0:  # ASCII in UTF-16 has a zero in every other byte
+        if odd.count(0) > len(odd) * 0.9 and even.count(0) == 0:
+            return data.decode("utf-16-le", errors="replace")
+        if even.count(0) > len(even) * 0.9 and odd.count(0) == 0:
+            return data.decode("utf-16-be", errors="replace")
+    for encoding in ("utf-8", "gb18030"):
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
+
+
+_UTF16_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import ModelError, WeightsError
 from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.deploy import deploy
+from deepvis_caffe.model.dialects import ignored_fields, split_weights, translate
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.opaque import OpaqueLayers
-from deepvis_caffe.model.prototxt import foreign_words, parse_prototxt
+from deepvis_caffe.model.prototxt import Prototxt, parse_prototxt, warn_once
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES, infer
@@ -137,11 +138,16 @@ def load_model(
     {'data': (10, 3, 227, 227)}
     """
     path = None if isinstance(prototxt, NetParameter) else Path(prototxt)
-    written = prototxt if isinstance(prototxt, NetParameter) else parse_prototxt(prototxt)
-    faults: dict[str, str] = {}
+    written = (
+        Prototxt(prototxt, generation(prototxt))
+        if isinstance(prototxt, NetParameter)
+        else parse_prototxt(prototxt)
+    )
+    faults = dict(written.unreadable)
     try:
-        params = deploy(upgrade(written), input_shapes)
+        params = deploy(translate(upgrade(written.net), faults), input_shapes)
         graph = Graph.from_layers(params.name, params.layer)
+        faults = {name: why for name, why in faults.items() if name in graph.by_name}
         shapes = infer(graph, faults=faults)
         _check_some_work(graph, shapes.values, faults)
     except ModelError as error:
@@ -149,6 +155,7 @@ def load_model(
 
     file = Path(weights) if isinstance(weights, str | Path) else None
     found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights
+    found = found and split_weights(graph, found)
     model = Model(
         graph=graph,
         params=params,
@@ -166,13 +173,31 @@ def load_model(
         weight_shapes=shapes.weights,
         prototxt=path,
         caffemodel=file,
-        generation=generation(written),
-        foreign=foreign_words(path) if path else "",
+        generation=written.generation,
+        foreign=written.words if written.foreign else "",
         faults=faults,
     )
+    for note in (*written.notes, *_ignored(model, written)):
+        warn_once(path, note)
     if need_weights:
         model.check_weights()
     return model
+
+
+def _ignored(model: Model, written: Prototxt) -> Iterator[str]:
+    """Sentences on fields that may change what a layer computes and that have no effect here."""
+    fields: dict[tuple[str, str], list[str]] = {}
+    for layer in model.graph:
+        if layer.name not in model.opaque:
+            unknown = [one.path for one in written.foreign.get(layer.name, ()) if not one.harmless]
+            for path in dict.fromkeys([*unknown, *ignored_fields(layer.param)]):
+                fields.setdefault((layer.type, path), []).append(layer.name)
+    for (kind, path), names in fields.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield (
+            f"{path} is not stock Caffe's, is not known, and has no effect in "
+            f"{', '.join(map(repr, names[:3]))}{more} ({kind})"
+        )
 
 
 def _check_some_work(

@@ -1,22 +1,92 @@
-"""Read a prototxt of any generation: ``path -> NetParameter`` in today's form (V2)."""
+"""Read a prototxt of any generation and fork: ``path -> Prototxt``.
+
+What has one reasonable meaning is read, with a line that says so: types with or without quotes in
+either form, ``layer`` and ``layers`` mixed, engines of forks. What makes no sense inside a layer is
+kept as that layer's fault, so that the rest of the net can still be used.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
+from google.protobuf import text_encoding, text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError, did_you_mean
-from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, NetParameter, V1LayerParameter
+from deepvis_caffe.files import decode_text
+from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from deepvis_caffe.model.sniff import sniff
-from deepvis_caffe.model.upgrade import upgrade
+from deepvis_caffe.model.syntax import Block, Field, Scalar, SyntaxFault, parse
+from deepvis_caffe.model.upgrade import Generation, modern_type, upgrade, upgrade_v1_layer
 
 log = logging.getLogger(__name__)
+
+# What only steers training or says who computes a layer: it changes no value that can be seen.
+HARMLESS = re.compile(
+    r"(^|\.)("
+    r"(\w*_)?filler|engine|param|blobs_lr|weight_decay|(lr|decay)_mult|loss_weight|propagate_down|"
+    r"debug\w*|quantize|include|exclude|loss_param|(\w*_)?momentum|momentum_\w+|"
+    r"moving_average_fraction|(\w+_)?data_param|transform_param|cudnn\w*|force_backward|"
+    r"is_global|need_backward|visualize_param|save_output_param|forward_type|backward_type|"
+    r"forward_math|backward_math|learning_rate\w*"
+    r")(\.|$)"
+)
+
+
+@dataclass(frozen=True)
+class ForeignField:
+    """A field that the schema does not have, in a layer.
+
+    Attributes
+    ----------
+    line
+        The line, from 1.
+    path
+        Names from the layer's block down, with points: ``"convolution_param.shiny"``.
+    """
+
+    line: int
+    path: str
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it changes no value that can be seen."""
+        return bool(HARMLESS.search(self.path))
+
+
+@dataclass(frozen=True)
+class Prototxt:
+    """A net's description as it is written.
+
+    Attributes
+    ----------
+    net
+        Of the file's own generation, or V2 where the file mixes them; both phases, losses included.
+    generation
+        The generation that the file is written in.
+    notes
+        What was read otherwise than Caffe reads it, a sentence each.
+    unreadable
+        By name, the layers with values that make no sense, and what is wrong with the first.
+    foreign
+        By name, the layers with fields that the schema does not have.
+    words
+        The file without comments and layout.
+    """
+
+    net: NetParameter
+    generation: Generation
+    notes: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, tuple[ForeignField, ...]] = field(default_factory=dict)
+    words: str = field(default="", repr=False)
 
 
 def read_prototxt(source: str | Path) -> NetParameter:
@@ -36,160 +106,289 @@ def read_prototxt(source: str | Path) -> NetParameter:
     Raises
     ------
     ModelError
-        The file cannot be read, is not a prototxt, or mixes generations.
+        The file cannot be read, is not a prototxt, or mixes V0 and V1.
     """
     try:
-        return upgrade(parse_prototxt(source))
+        return upgrade(parse_prototxt(source).net)
     except ModelError as error:
         if str(source) in str(error):
             raise
         raise ModelError(f"{source}: {error}") from None
 
 
-def parse_prototxt(source: str | Path) -> NetParameter:
+def parse_prototxt(source: str | Path) -> Prototxt:
     """Read a prototxt as it is written, in any generation.
 
-    Fields that the schema does not know (parameters of custom layers) are skipped, and named in a
-    warning.
+    Raises
+    ------
+    ModelError
+        The file cannot be read, is not a prototxt, or has values outside its layers that make no
+        sense. The message names the line.
     """
     path = Path(source)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read the prototxt {path}: {error.strerror}") from error
-    found = sniff(data[:4096])
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")  # comments in other encodings; names are ASCII
+    text = decode_text(data)
+    found = sniff(text[:4096].encode())
     if found is None or "\0" in text:
         raise ModelError(
             f"{path} is a binary file, not a prototxt; was the caffemodel given in its place?"
         )
-    text, engines = without_foreign_engines(text)
-    if engines:
-        _warn_once(f"{path}: these engines of Caffe's forks are ignored: {', '.join(engines)}")
-    net = NetParameter()
     try:
-        text_format.Parse(text, net, allow_unknown_field=True)
-    except text_format.ParseError as error:
+        read = _read(parse(text))
+    except SyntaxFault as error:
         raise ModelError(_explain(path, text, error, found)) from error
-    if not (net.layer or net.layers):
+    if not (read.net.layer or read.net.layers):
         raise ModelError(f"{path} describes no layers: it is {found}")
-    skipped = sorted(set(_unknown_fields(text)))
-    if skipped:
-        names = ", ".join(f"{name} (line {line})" for line, name in skipped[:10])
-        more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        _warn_once(f"{path}: fields that are not stock Caffe's are ignored: {names}{more}")
-    return net
-
-
-def without_foreign_engines(text: str) -> tuple[str, list[str]]:
-    """Remove engines that stock Caffe does not have, such as ``engine: MKL2017``.
-
-    The parser fails on enum values that it does not know. An engine says who computes a layer, not
-    what it computes.
-
-    Returns
-    -------
-    str
-        The prototxt without them; its line numbers are unchanged.
-    list of str
-        The engines that were removed, each once.
-    """
-    found: dict[str, None] = {}
-
-    def drop(match: re.Match[str]) -> str:
-        name = (match["engine"] or "").strip("\"'")
-        if not name or name in _STOCK_ENGINES:
-            return match.group()
-        found[name] = None
-        return "\n" * match.group().count("\n")
-
-    return _ENGINE.sub(drop, text), list(found)
-
-
-_STOCK_ENGINES = ConvolutionParameter.Engine.keys()
-_ENGINE = re.compile(  # comments and strings match as a whole, so nothing inside them is an engine
-    r"#[^\n]*|(?<![\w.])engine\s*:\s*(?P<engine>[A-Za-z_]\w*|\"[^\"\n]*\"|'[^'\n]*')[ \t]*[,;]?"
-    r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
-)
+    return read
 
 
 @cache
-def _warn_once(message: str) -> None:
-    """Log a warning only once for a file that is read several times."""
-    log.warning("%s", message)
+def warn_once(path: Path | None, note: str) -> None:
+    """Log a warning on a file only once, however often it is read."""
+    log.warning("%s", f"{path}: {note}" if path else note)
 
 
-def foreign_words(source: str | Path) -> str:
-    """The words of a prototxt, without comments and layout, if it has fields of a Caffe fork.
+def layer_blocks(source: Path) -> list[Block]:
+    """The ``layer`` blocks of a prototxt as they are written.
 
-    The schema's message has no such fields, so two nets that differ only in them would look alike.
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is not a prototxt.
     """
-    text = Path(source).read_bytes().decode("utf-8-sig", errors="replace")
-    return " ".join(word for _, word in _tokens(text)) if any(_unknown_fields(text)) else ""
+    parse_prototxt(source)  # it says what is wrong
+    tree = parse(decode_text(source.read_bytes()))
+    return [
+        one.value for one in tree.fields if one.name == "layer" and isinstance(one.value, Block)
+    ]
 
 
-def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -> str:
-    line = error.GetLine()
-    what = re.sub(r"^\d+(:\d+)?\s*:\s*", "", str(error)).replace('"deepvis_caffe.', '"')
-    where = f"{path}, line {line}" if line else str(path)
+def fill_message(message: Message, block: Block) -> None:
+    """Set the fields of a message of any schema from a block; what does not fit is passed over."""
+    _Fields().fill(message, block, "")
+
+
+def _explain(path: Path, text: str, error: SyntaxFault, found: str) -> str:
     if found not in ("a prototxt (text)", "a text file"):
-        return f"{where}: cannot read this prototxt: it is {found}"
-    unknown = re.search(r'V1LayerParameter\.LayerType" has no value named (\w+)', what)
-    if unknown:
-        kind = unknown.group(1)
-        known = did_you_mean(kind, V1LayerParameter.LayerType.keys(), most=50)
-        return (
-            f"{where}: layer {_enclosing_layer(text, line or 1)!r}: {kind} is not a layer type of "
-            'the old `layers { type: NAME }` form; write it as `layer { type: "Name" }`'
-            f"{known}"
+        return f"{path}, line {error.line}: cannot read this prototxt: it is {found}"
+    shown = text.splitlines()[error.line - 1].strip()
+    return f"{path}, line {error.line}: cannot read this prototxt: {error}\n    {shown}"
+
+
+# -- a tree to messages ----------------------------------------------------------------------------
+
+
+def _read(root: Block) -> Prototxt:
+    fields = _Fields()
+    net = NetParameter()
+    plain = Block(root.line, [one for one in root.fields if one.name not in ("layer", "layers")])
+    fields.fill(net, plain, "")
+    if fields.faults:
+        line, what = fields.faults[0]
+        raise SyntaxFault(line, what)
+    layers = [one for one in root.fields if one.name in ("layer", "layers")]
+    kinds = {one.name: 0 for one in layers}
+    for one in layers:
+        kinds[one.name] += 1
+    notes: list[str] = []
+    mixed = len(kinds) > 1
+    if mixed:
+        notes.append(
+            f"mixes {kinds['layer']} `layer` with {kinds['layers']} `layers` fields, which Caffe "
+            "refuses; they are read in the order of the file. Write all of them as `layer { type: "
+            '"Name" }`'
         )
-    shown = text.splitlines()[line - 1].strip() if line else ""
-    return f"{where}: cannot read this prototxt: {what}" + (f"\n    {shown}" if shown else "")
+    nested = [_is_v0(one) for one in layers if one.name == "layers"]
+    if mixed and any(nested):
+        raise ModelError(
+            "the net mixes `layer` with `layers { layer { ... } }`, the oldest form; write all of "
+            "them in one form"
+        )
+    unreadable: dict[str, str] = {}
+    foreign: dict[str, tuple[ForeignField, ...]] = {}
+    converted = mixed or any(
+        one.name == "layers" and not _is_v0(one) and not _has_v1_type(one) for one in layers
+    )
+    for one in layers:
+        if not isinstance(one.value, Block):
+            raise SyntaxFault(one.line, f"`{one.name}` takes a block {{ ... }}, not {one.value}")
+        within = _Fields()
+        name = one.value.text("name")
+        if one.name == "layer":
+            _v2_layer(net.layer.add(), one.value, within, notes)
+        elif converted and not _is_v0(one):
+            net.layer.append(_v1_layer(one.value, within, notes))
+        else:
+            within.fill(net.layers.add(), one.value, "")
+        if within.faults:
+            line, what = within.faults[0]
+            unreadable[name] = f"line {line}: {what}"
+        if within.foreign:
+            foreign[name] = tuple(within.foreign)
+        notes += [f"layer {name!r}: {note}" for note in within.notes]
+    generation: Generation = "V2" if "layer" in kinds else "V0" if any(nested) else "V1"
+    words = " ".join(root.words())
+    return Prototxt(net, generation, tuple(dict.fromkeys(notes)), unreadable, foreign, words)
 
 
-def _enclosing_layer(text: str, line: int) -> str:
-    """The name of the layer that a line belongs to, as far as the text's layout tells."""
-    starts = [m.start() for m in re.finditer(r"^\s*layers?\s*\{", text, re.MULTILINE)]
-    position = sum(len(row) for row in text.splitlines(keepends=True)[:line])
-    begin = max((start for start in starts if start < position), default=0)
-    end = min((start for start in starts if start >= position), default=len(text))
-    name = re.search(r"\bname\s*:\s*[\"']([^\"']*)", text[begin:end])
-    return name.group(1) if name else "?"
+def _is_v0(one: Field) -> bool:
+    return isinstance(one.value, Block) and one.value.get("layer") is not None
 
 
-def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
-    """The line and name of each field that the schema lacks, but not of the fields inside it."""
-    stack: list[Descriptor | None] = [NetParameter.DESCRIPTOR]
-    pending: Descriptor | None = None
-    value = False  # the next token is a scalar field's value
-    for line, token in _tokens(text):
-        if token in "{<":
-            stack.append(pending)
-            value = False
-        elif token in "}>":
-            stack.pop()
-        elif token == ":":
-            value = True
-        elif value:
-            value = False  # a list is one token
-        elif token[0].isalpha() or token[0] == "_":
-            here = stack[-1]
-            field = here.fields_by_name.get(token) if here else None
-            pending = field.message_type if field else None
-            if here and not field:
-                yield line, token
+def _has_v1_type(one: Field) -> bool:
+    found = one.value.get("type") if isinstance(one.value, Block) else None
+    if found is None or not isinstance(found.value, Scalar) or found.value.quoted:
+        return found is None
+    known = V1LayerParameter.LayerType
+    return found.value.text in known.keys() or (  # noqa: SIM118 (an enum, not a dict)
+        found.value.text.isdigit() and int(found.value.text) in known.values()
+    )
 
 
-_TOKEN = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|\[[^\]]*\]|[\w.+-]+|\S|\n")
+def _v2_layer(layer: LayerParameter, block: Block, fields: _Fields, notes: list[str]) -> None:
+    fields.fill(layer, block, "")
+    written = block.get("type")
+    if written and isinstance(written.value, Scalar) and not written.value.quoted:
+        layer.type = modern_type(written.value.text)
+        notes.append(
+            f"line {written.line}: `layer {{ type: {written.value.text} }}` is read as type: "
+            f'"{layer.type}"; write it so'
+        )
 
 
-def _tokens(text: str) -> Iterator[tuple[int, str]]:
-    line = 1
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        if not token.startswith("#") and token not in "\n,;":
-            yield line, token
-        line += token.count("\n")
+def _v1_layer(block: Block, fields: _Fields, notes: list[str]) -> LayerParameter:
+    """A ``layers`` block in V2 form, of whatever type."""
+    rest = Block(block.line, [one for one in block.fields if one.name != "type"])
+    old = V1LayerParameter()
+    fields.fill(old, rest, "")
+    written = block.get("type")
+    kind = ""
+    if written and isinstance(written.value, Scalar):
+        kind = modern_type(written.value.text, (one.name for one in block.fields))
+        if written.value.quoted:
+            notes.append(
+                f'line {written.line}: `layers {{ type: "{written.value.text}" }}` mixes two '
+                f'forms; write it as `layer {{ type: "{kind}" }}`'
+            )
+    return upgrade_v1_layer(old, kind)
+
+
+class _Fields:
+    """Fills messages from blocks, and keeps what does not fit."""
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[int, str]] = []
+        self.foreign: list[ForeignField] = []
+        self.notes: list[str] = []
+
+    def fill(self, message: Message, block: Block, path: str) -> None:
+        """Set the fields of a message; of a field given twice the last one counts."""
+        known = message.DESCRIPTOR.fields_by_name
+        for name, line, value in block.fields:
+            inside = f"{path}.{name}" if path else name
+            descriptor = known.get(name)
+            if descriptor is None:
+                self.foreign.append(ForeignField(line, inside))
+            elif descriptor.message_type is not None:
+                self._fill_block(message, descriptor, line, value, inside)
+            elif isinstance(value, Block):
+                self._fault(line, inside, "takes a value, and is given a block { ... }")
+            else:
+                self._set(message, descriptor, line, value, inside)
+
+    def _fill_block(
+        self,
+        message: Message,
+        descriptor: FieldDescriptor,
+        line: int,
+        value: Scalar | Block,
+        path: str,
+    ) -> None:
+        if not isinstance(value, Block):
+            self._fault(line, path, f"takes a block {{ ... }}, and is given {value}")
+            return
+        held = getattr(message, descriptor.name)
+        if descriptor.is_repeated:
+            held = held.add()
+        else:
+            held.SetInParent()
+        self.fill(held, value, path)
+
+    def _set(
+        self,
+        message: Message,
+        descriptor: FieldDescriptor,
+        line: int,
+        written: Scalar,
+        path: str,
+    ) -> None:
+        try:
+            value = _value(descriptor, written)
+        except ValueError as error:
+            self._fault(line, path, str(error))
+            return
+        if descriptor.is_repeated:
+            getattr(message, descriptor.name).append(value)
+            return
+        if message.HasField(descriptor.name) and getattr(message, descriptor.name) != value:
+            if not HARMLESS.search(path):
+                self.notes.append(f"{path} is given twice; the last, {written}, counts")
+        try:
+            setattr(message, descriptor.name, value)
+        except ValueError as error:  # out of the type's range
+            self._fault(line, path, str(error))
+
+    def _fault(self, line: int, path: str, what: str) -> None:
+        if not HARMLESS.search(path):
+            self.faults.append((line, f"{path}: {what}"))
+
+
+def _value(descriptor: FieldDescriptor, written: Scalar) -> Any:
+    """A scalar in the type of its field; `ValueError` with what is wrong."""
+    kind, text = descriptor.type, written.text
+    if re.fullmatch(r"\$[{(].*[})]|\{\{.*\}\}|%\(.*\)\w", text) and kind != descriptor.TYPE_STRING:
+        raise ValueError(f"the placeholder {text} of a template is not filled in")
+    if kind == descriptor.TYPE_STRING:
+        try:
+            return (
+                text_encoding.CUnescape(text).decode("utf-8", "replace") if written.quoted else text
+            )
+        except ValueError:  # backslashes that begin no escape, as in a Windows path
+            return text
+    if kind == descriptor.TYPE_ENUM:
+        values = descriptor.enum_type.values_by_name
+        if text in values:
+            return values[text].number
+        if text.isdigit() and int(text) in descriptor.enum_type.values_by_number:
+            return int(text)
+        near = next((name for name in values if name.lower() == text.lower()), None)
+        if near:
+            return values[near].number
+        raise ValueError(f"{text!r} is unknown{did_you_mean(text, values)}")
+    try:
+        if kind == descriptor.TYPE_BOOL:
+            return text_format.ParseBool(text.lower())
+        if kind in (descriptor.TYPE_FLOAT, descriptor.TYPE_DOUBLE):
+            return text_format.ParseFloat(text)
+        return _integer(text)
+    except ValueError:
+        what = {descriptor.TYPE_BOOL: "true or false"}.get(
+            kind,
+            "a number"
+            if kind in (descriptor.TYPE_FLOAT, descriptor.TYPE_DOUBLE)
+            else "a whole number",
+        )
+        raise ValueError(f"expected {what}, got {written}") from None
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        number = float(text.rstrip("fF"))
+        if number != int(number):
+            raise
+        return int(number)  # 3.0

@@ -8,11 +8,13 @@ first. Old fields mean what Caffe's own ``upgrade_net_proto_text`` tool takes th
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError, did_you_mean
+from deepvis_caffe.model.fork_types import FORK_V1_NUMBERS, FORK_V1_TYPES
 from deepvis_caffe.model.schema_pb2 import (
     LayerParameter,
     NetParameter,
@@ -62,7 +64,7 @@ def upgrade(net: NetParameter) -> NetParameter:
     upgraded = NetParameter()
     upgraded.CopyFrom(_upgrade_v0(net) if written == "V0" else net)
     for layer in upgraded.layers:
-        upgraded.layer.append(_upgrade_v1_layer(layer))
+        upgraded.layer.append(upgrade_v1_layer(layer))
     upgraded.ClearField("layers")
     _upgrade_inputs(upgraded)
     for layer in upgraded.layer:
@@ -264,6 +266,7 @@ _V1_TYPES = {
     "TANH": "TanH",
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
+    **FORK_V1_TYPES,
 }
 _TRANSFORMED = {
     "DATA": "data_param",
@@ -272,20 +275,60 @@ _TRANSFORMED = {
 }
 
 
-def _upgrade_v1_layer(old: V1LayerParameter) -> LayerParameter:
+def modern_type(written: str, fields: Iterable[str] = ()) -> str:
+    """The V2 type that a type written in any form stands for.
+
+    Parameters
+    ----------
+    written
+        ``"Convolution"``, ``"CONVOLUTION"``, or the number of a V1 type.
+    fields
+        Names of the layer's fields: where forks gave one number to several types, the type that
+        has a parameter of its own among them is taken, else stock Caffe's, else the first.
+
+    Returns
+    -------
+    str
+        The type; what is unknown in capitals becomes, say, ``"FooBar"`` for ``FOO_BAR``.
+    """
+    if written.isdigit():
+        names = FORK_V1_NUMBERS.get(int(written), ())
+        stock = V1LayerParameter.LayerType.DESCRIPTOR.values_by_number.get(int(written))
+        names = (*([stock.name] if stock else []), *names)
+        fields = set(fields)
+        own = [name for name in names if f"{name.lower()}_param" in fields]
+        written = next(iter([*own, *names]), f"Number{written}")
+    if written in _V1_TYPES:
+        return _V1_TYPES[written]
+    if written.isupper() and ("_" in written or len(written) > 5):
+        return "".join(part.capitalize() for part in written.split("_"))
+    return written
+
+
+def upgrade_v1_layer(old: V1LayerParameter, kind: str = "") -> LayerParameter:
+    """A V2 copy of a V1 layer.
+
+    Parameters
+    ----------
+    old
+        The layer.
+    kind
+        Its type in V2 form, where the enumeration of V1 types does not have it.
+    """
     new = LayerParameter()
     fields = LayerParameter.DESCRIPTOR.fields_by_name
     for field, value in old.ListFields():
         if field.name in ("type", "param") or field.name not in fields:
             continue
-        if isinstance(value, Message):
-            getattr(new, field.name).CopyFrom(value)
-        elif isinstance(value, str):
-            setattr(new, field.name, value)
+        place = getattr(new, field.name)
+        if isinstance(place, Message):
+            place.CopyFrom(value)
+        elif hasattr(place, "extend"):
+            place.extend(value)
         else:
-            getattr(new, field.name).extend(value)
-    kind = V1LayerParameter.LayerType.Name(old.type)
-    new.type = _V1_TYPES[kind]
+            setattr(new, field.name, value)
+    v1_kind = V1LayerParameter.LayerType.Name(old.type)
+    new.type = kind or _V1_TYPES[v1_kind]
     for name, values in (
         ("name", old.param),
         ("share_mode", old.blob_share_mode),
@@ -296,8 +339,8 @@ def _upgrade_v1_layer(old: V1LayerParameter) -> LayerParameter:
             while len(new.param) <= i:
                 new.param.add()
             setattr(new.param[i], name, value)
-    if kind in _TRANSFORMED:
-        data = getattr(new, _TRANSFORMED[kind])
+    if v1_kind in _TRANSFORMED:
+        data = getattr(new, _TRANSFORMED[v1_kind])
         for name in ("scale", "mean_file", "crop_size", "mirror"):
             if data.HasField(name):
                 setattr(new.transform_param, name, getattr(data, name))

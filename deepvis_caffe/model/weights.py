@@ -137,12 +137,19 @@ def _checked(
 
 
 def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | None:
-    """`blob` in the expected shape; an error if it has neither that nor its legacy form."""
+    """`blob` in the expected shape; an error if it differs in more than axes of size 1.
+
+    Legacy blobs have leading ones, (1, 1, 1, N) for a bias; NVIDIA's statistics are (1, C, 1, 1).
+    """
     if blob is None or blob.shape == shape:
         return blob
-    if blob.ndim == 4 and len(shape) < 4 and blob.shape == (1,) * (4 - len(shape)) + shape:
+    if _without_ones(blob.shape) == _without_ones(shape):
         return blob.reshape(shape)
     raise _Misfit(where, shape, blob.shape)
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def _share(

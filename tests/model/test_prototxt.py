@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import re
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError
-from deepvis_caffe.model.prototxt import parse_prototxt, read_prototxt
-from deepvis_caffe.model.schema_pb2 import NetParameter
+from deepvis_caffe.model.prototxt import ForeignField, parse_prototxt, read_prototxt
+from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter
+from deepvis_caffe.model.upgrade import upgrade
 
 CUSTOM = """\
 name: "custom"  # a comment with layer { in: it }
@@ -34,45 +36,67 @@ def write(tmp_path):
     return _write
 
 
-def test_unknown_fields_are_skipped_and_listed_once_with_their_lines(write, caplog):
-    with caplog.at_level(logging.WARNING):
-        net = read_prototxt(write(CUSTOM))
+def test_unknown_fields_are_kept_by_layer_with_their_lines(write):
+    read = parse_prototxt(write(CUSTOM))
     expected = text_format.Parse(
         """
-        name: "custom"
-        layer { name: "input" type: "Input" top: "data" }
+        name: "custom" input: "data"
         layer { name: "own" type: "OwnLayer" bottom: "data" top: "own"
                 convolution_param { num_output: 2 } }
         layer { name: "relu" type: "ReLU" bottom: "own" top: "own" }
         """,
         NetParameter(),
     )
-    assert net == expected
-    assert len(caplog.records) == 1
-    assert "own_param (line 5), shiny (line 6), own_flag (line 8)" in caplog.text
+    assert read.net == expected
+    assert read.foreign == {
+        "own": (ForeignField(5, "own_param"), ForeignField(6, "convolution_param.shiny")),
+        "relu": (ForeignField(8, "own_flag"),),
+    }
+    assert not read.notes
+    assert not read.unreadable
 
 
-def test_no_warning_where_all_is_known(write, caplog):
-    read_prototxt(
+def test_nothing_is_noted_where_all_is_known(write):
+    read = parse_prototxt(
         write(
             'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { '
             'shape { dim: [1, 2] } data_filler { type: "constant" } } include { phase: TEST } }'
         )
     )
-    assert not caplog.records
+    assert (read.notes, read.foreign, read.unreadable) == ((), {}, {})
 
 
-def test_encodings_and_bytes_that_are_not_text(write):
-    layer = 'layer { name: "r" type: "ReLU" }'
-    for content in (b"\xef\xbb\xbf" + layer.encode(), layer.encode() + b"  # caf\xe9"):
-        assert read_prototxt(write(content)).layer[0].name == "r"
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gbk", "utf-16-be"]
+)
+def test_encodings(write, encoding):
+    text = 'layer { name: "\u732b" type: "ReLU" bottom: "data" top: "data" }  # \u72d7\n'
+    assert read_prototxt(write(text.encode(encoding))).layer[0].name == "\u732b"
+
+
+def test_bytes_that_are_no_text_in_a_comment(write):
+    content = b'layer { name: "r" type: "ReLU" }  # caf\xe9'
+    assert read_prototxt(write(content)).layer[0].name == "r"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "describes no layers: it is an empty file"),
-        ("just words", r"line 1: cannot read this prototxt: .*\n    just words"),
+        ("just words", r"describes no layers: it is a text file"),
+        ("layer: {", r"line 1: cannot read this prototxt: a '\{' that is never closed"),
+        ('name: "a\n', r"line 1: cannot read this prototxt: a string without a closing quote"),
+        (
+            'layer { name: "a" }\n}',
+            r"line 2: cannot read this prototxt: a '\}' that closes nothing",
+        ),
+        ('layer { name: "a" }\nlayer: 7', r"line 2: .*`layer` takes a block"),
+        ("input_dim: one", r"line 1: cannot read .*input_dim: expected a whole number, got one"),
+        ("layer {" * 5000, "line 1: cannot read this prototxt: blocks are nested more than 100"),
+        (
+            'name: "n"\n<<<<<<< HEAD\nlayer { }\n=======\n>>>>>>> theirs\n',
+            "line 2: cannot read .*a merge conflict's marker, '<<<<<<<'; keep one of its two sides",
+        ),
         ('name: "nothing"\n', r"describes no layers: it is a prototxt"),
         (
             'net: "train_val.prototxt"\nbase_lr: 0.01\nmax_iter: 100\n',
@@ -87,20 +111,7 @@ def test_encodings_and_bytes_that_are_not_text(write):
         ),
         (
             'layer {\n  name: "a"\n  type: "ReLU"\n',
-            r"net\.prototxt, line \d: cannot read this prototxt: Expected",
-        ),
-        (
-            'layer {\n  name: "c"\n  convolution_param {\n    kernel_size: big\n  }\n}\n',
-            r"line 4: cannot read this prototxt: .*\n    kernel_size: big",
-        ),
-        (
-            'layers {\n  name: "a"\n  type: RELU\n}\nlayers {\n  type: RESHAPE\n  name: "b"\n}\n',
-            r"line 6: layer 'b': RESHAPE is not a layer type of the old .* "
-            r'write it as `layer \{ type: "Name" \}`',
-        ),
-        (
-            'layers { name: "a" type: RELU }\nlayer { name: "b" type: "ReLU" }\n',
-            r"net\.prototxt: the net mixes 1 `layer` with 1 `layers`",
+            r"net\.prototxt, line 1: cannot read this prototxt: .*Expected '\}'.*\n    layer \{",
         ),
     ],
 )
@@ -119,9 +130,111 @@ def test_missing_files_and_folders(tmp_path):
 
 
 def test_parse_keeps_the_generation(write):
-    net = parse_prototxt(write('layers { name: "a" type: RELU }'))
-    assert [layer.name for layer in net.layers] == ["a"]
-    assert not net.layer
+    read = parse_prototxt(write('layers { name: "a" type: RELU }'))
+    assert read.generation == "V1"
+    assert [layer.name for layer in read.net.layers] == ["a"]
+    assert not read.net.layer
+
+
+@pytest.mark.parametrize(
+    ("written", "meant", "note"),
+    [
+        (
+            'layers { name: "a" type: "Convolution" convolution_param { num_output: 2 } }',
+            'layer { name: "a" type: "Convolution" convolution_param { num_output: 2 } }',
+            'write it as `layer { type: "Convolution" }`',
+        ),
+        (
+            'layer { name: "a" type: INNER_PRODUCT }',
+            'layer { name: "a" type: "InnerProduct" }',
+            'read as type: "InnerProduct"; write it so',
+        ),
+        (
+            'layers { name: "a" type: RELU blobs_lr: 2 } layer { name: "b" type: "TanH" }',
+            'layer { name: "a" type: "ReLU" param { lr_mult: 2 } } layer { name: "b" type: "TanH" }',
+            "mixes 1 `layer` with 1 `layers` fields",
+        ),
+        (
+            'layer { name: "a" type: "Power" power_param { scale: 2 scale: 3 } }',
+            'layer { name: "a" type: "Power" power_param { scale: 3 } }',
+            "power_param.scale is given twice; the last, 3, counts",
+        ),
+    ],
+)
+def test_what_has_one_meaning_is_read_with_a_line_that_says_so(write, written, meant, note):
+    path = write(written)
+    assert read_prototxt(path) == text_format.Parse(meant, NetParameter())
+    (said,) = parse_prototxt(path).notes
+    assert note in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("CROP", "Crop"),
+        ("IMAGE_SEG_DATA", "ImageSegData"),
+        ("BN", "BN"),
+        ("25", "Eltwise"),  # stock's; a fork has another type there
+        ("SOME_NEW_THING", "SomeNewThing"),
+        ("4", "Convolution"),
+    ],
+)
+def test_types_of_forks_in_the_old_form(write, kind, expected):
+    net = read_prototxt(write(f'layers {{ name: "a" type: {kind} }}'))
+    assert net.layer[0].type == expected
+
+
+def test_a_clashing_number_is_told_apart_by_the_fields(write):
+    text = 'layers { name: "a" type: 43 bn_param { } } layers { name: "b" type: 43 }'
+    first, second = read_prototxt(write(text)).layer
+    assert first.type == "BN"
+    assert second.type == "BN"  # the first of the candidates; stock has none
+
+
+@pytest.mark.parametrize(
+    ("inside", "reason"),
+    [
+        ("convolution_param { kernel_size: big }", "kernel_size: expected a whole number, got big"),
+        ("convolution_param { num_output: ${N} }", r"placeholder \$\{N\} of a template is not fi"),
+        ("convolution_param { num_output: {{n}} }", r"placeholder \{\{n\}\} of a template is not"),
+        (
+            "pooling_param { pool: MEDIAN }",
+            "pool: 'MEDIAN' is unknown; known: MAX, AVE, STOCHASTIC",
+        ),
+        ("pooling_param: 3", r"pooling_param: takes a block \{ ... \}, and is given 3"),
+        ("top: { }", r"top: takes a value, and is given a block"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_its_layers_fault_alone(write, inside, reason):
+    text = f'layer {{ name: "good" type: "ReLU" }}\nlayer {{ name: "bad" type: "X" {inside} }}'
+    read = parse_prototxt(write(text))
+    assert list(read.unreadable) == ["bad"]
+    assert re.search(f"line 2: .*{reason}", read.unreadable["bad"])
+    assert [layer.name for layer in read.net.layer] == ["good", "bad"]
+
+
+def test_what_only_training_reads_is_no_fault(write):
+    text = """layer { name: "a" type: "Data" data_param { source: "C:\\Users\\me\\lmdb" backend: LEVELDBX }
+      convolution_param { weight_filler { variance_norm: ODD } engine: MKL2017 } }"""
+    read = parse_prototxt(write(text))
+    assert not read.unreadable
+    assert not read.notes
+    assert read.net.layer[0].data_param.source == "C:\\Users\\me\\lmdb"
+
+
+def test_a_layers_values_may_be_written_without_colons_and_as_other_types(write):
+    net = read_prototxt(
+        write(
+            'layer { name "a" type "Pooling" pooling_param { kernel_size: 3.0 stride: 0x2 '
+            'pool: ave global_pooling: False } top: ["x", "y"] bottom: "p" "q" }'
+        )
+    )
+    expected = text_format.Parse(
+        'layer { name: "a" type: "Pooling" pooling_param { kernel_size: 3 stride: 2 pool: AVE '
+        'global_pooling: false } top: "x" top: "y" bottom: "pq" }',
+        NetParameter(),
+    )
+    assert net == expected
 
 
 def test_numbers_as_caffe_writes_them(write):
@@ -144,14 +257,13 @@ layer { name: "pool" type: "Pooling" bottom: "t" top: "pool" shiny: 1 }
 """
 
 
-def test_engines_of_forks_are_the_default_one(write, caplog):
-    path = write(MKL)
-    net = read_prototxt(path)
-    read_prototxt(path)
+def test_engines_of_forks_are_the_default_one(write):
+    read = parse_prototxt(write(MKL))
+    net = upgrade(read.net)
     expected = text_format.Parse(
         """
         layer { name: "input" type: "Input" top: "data" }
-        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" engine: "MKLDNN:CPU"
                 convolution_param { num_output: 2 kernel_size: 1 } }
         layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv"
                 relu_param { negative_slope: 0.5 } }
@@ -162,9 +274,46 @@ def test_engines_of_forks_are_the_default_one(write, caplog):
         NetParameter(),
     )
     assert net == expected
-    engines, fields = (record.getMessage() for record in caplog.records)  # once, read twice or not
-    assert engines.endswith("MKLDNN:CPU, MKL2017, MKLDNN")
-    assert fields.endswith("shiny (line 8)")
+    assert not read.notes  # an engine says who computes a layer, not what it computes
+    kept = [one for fields in read.foreign.values() for one in fields if not one.harmless]
+    assert kept == [ForeignField(8, "shiny")]
+
+
+def test_what_the_librarys_own_parser_reads_is_read_alike(write):
+    """Random messages as the library prints them, with every kind of field filled."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        net = NetParameter(name="n", layer=[_random_layer(rng, number) for number in range(3)])
+        read = parse_prototxt(write(text_format.MessageToString(net)))
+        assert read.net == net
+        assert not read.unreadable
+
+
+def _random_layer(rng: np.random.Generator, number: int) -> LayerParameter:
+    layer = LayerParameter(name=f"layer {number}", type='quotes " and \\ back\nslashes')
+    members = [one for one in LayerParameter.DESCRIPTOR.fields if one.message_type]
+    for member in rng.choice(np.array(members, object), 6, replace=False):
+        if not member.is_repeated:
+            _fill(getattr(layer, member.name), rng)
+    return layer
+
+
+def _fill(message: Message, rng: np.random.Generator) -> None:
+    message.SetInParent()
+    for one in message.DESCRIPTOR.fields:
+        if one.message_type or rng.random() < 0.5:
+            continue
+        value = {
+            one.CPPTYPE_STRING: "\u732b 'x'",
+            one.CPPTYPE_BOOL: bool(rng.integers(2)),
+            one.CPPTYPE_FLOAT: float(np.float32(rng.normal())),
+            one.CPPTYPE_DOUBLE: float(rng.normal()),
+            one.CPPTYPE_ENUM: one.enum_type and one.enum_type.values[-1].number,
+        }.get(one.cpp_type, int(rng.integers(1, 99)))
+        if one.is_repeated:
+            getattr(message, one.name).extend([value, value])
+        else:
+            setattr(message, one.name, value)
 
 
 @pytest.mark.parametrize(

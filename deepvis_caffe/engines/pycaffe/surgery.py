@@ -26,7 +26,7 @@ from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
-from deepvis_caffe.model.prototxt import without_foreign_engines
+from deepvis_caffe.model.prototxt import fill_message, layer_blocks
 
 TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
 
@@ -109,17 +109,13 @@ def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
     """The file's TEST layers as this Caffe reads them, by name; none in the older generations."""
     if model.prototxt is None:
         return {}
-    net = pb.NetParameter()
-    try:
-        text = model.prototxt.read_text(encoding="utf-8-sig", errors="replace")
-        text_format.Parse(without_foreign_engines(text)[0], net, allow_unknown_field=True)
-    except text_format.ParseError as error:
-        raise EngineError(f"{model.prototxt}: this Caffe cannot read it: {error}") from error
-    return {
-        layer.name: layer
-        for layer in net.layer
-        if not any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include)
-    }
+    layers = {}
+    for block in layer_blocks(model.prototxt):
+        layer = pb.LayerParameter()
+        fill_message(layer, block)  # what this Caffe's schema lacks is passed over
+        if not any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include):
+            layers[layer.name] = layer
+    return layers
 
 
 def _strip_known(message: Message, schema: Descriptor | None) -> None:

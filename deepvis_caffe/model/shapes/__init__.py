@@ -49,7 +49,7 @@ def infer(
         Shape by input blob, batch axis first; by default those that the Input layers declare.
     faults
         Where given, a layer that cannot work on its bottoms is no error: the reason is added here
-        under the layer's name.
+        under the layer's name. Layers that have one already are passed over.
 
     Returns
     -------
@@ -72,7 +72,8 @@ def infer(
     values: dict[Value, Shape] = {}
     weights: dict[str, tuple[Shape, ...]] = {}
     for layer in graph:
-        if layer.type not in RULES or any(v not in values for v in layer.bottoms):
+        known = layer.type in RULES and all(value in values for value in layer.bottoms)
+        if not known or layer.name in (faults or ()):
             continue
         bottoms = [values[v] for v in layer.bottoms]
         try:

@@ -1,0 +1,197 @@
+"""What forks of Caffe mean by fields that stock Caffe lacks: ``V2 net -> V2 net in stock's terms``.
+
+A fork's field is computed, or said at its layer; it is never left out in silence. Where stock
+layers can say the same, the net is rewritten here, so that every engine computes it:
+
+- a ReLU fused into a layer becomes a ReLU behind it (Caffe's opencl branch: ``relu_param`` or
+  ``fuse_type`` in ``convolution_param``; Intel: ``relu``);
+- a Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn);
+- ``hole`` is ``dilation`` (DeepLab 1);
+- a depthwise convolution is one with as many groups as channels (MobileNets);
+- a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from deepvis_caffe.model.fork_types import is_understood
+from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.prototxt import HARMLESS
+from deepvis_caffe.model.schema_pb2 import (
+    BatchNormParameter,
+    ConvolutionParameter,
+    LayerParameter,
+    NetParameter,
+)
+
+Weights = Mapping[str, Sequence[NDArray[np.float32]]]
+
+FUSED = "/relu"  # ends the name of a ReLU that a fork fuses into a layer
+SCALED = "/scale"  # ends the name of the Scale that NVIDIA's BatchNorm holds
+
+
+def translate(net: NetParameter, faults: dict[str, str]) -> NetParameter:
+    """A copy of a net in stock Caffe's terms.
+
+    Parameters
+    ----------
+    net
+        In V2 form. Not changed.
+    faults
+        Why a layer cannot be translated is added here under its name.
+    """
+    translated = NetParameter()
+    translated.CopyFrom(net)
+    translated.ClearField("layer")
+    taken = {layer.name for layer in net.layer}
+    for layer in net.layer:
+        copy = translated.layer.add()
+        copy.CopyFrom(layer)
+        for step in (_hole, _depthwise, _dropout):
+            step(copy)
+        if why := _why_not_fused(copy):
+            faults[copy.name] = why
+        for follow in (_scale_of, _relu_of):
+            if behind := follow(copy):
+                while behind.name in taken:
+                    behind.name += "'"
+                translated.layer.append(behind)
+    return translated
+
+
+def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
+    """Weights by layer name, those of a BatchNorm that holds a Scale given to both.
+
+    NVIDIA's order is mean, variance, factor, scale, bias. The shapes are the file's.
+    """
+    parts: dict[str, Sequence[NDArray[np.float32]]] = dict(found)
+    names = {layer.name: layer.type for layer in net}
+    for name, blobs in found.items():
+        scale = f"{name}{SCALED}"
+        if names.get(name) == "BatchNorm" and names.get(scale) == "Scale" and len(blobs) == 5:
+            parts[name] = blobs[:3]
+            parts.setdefault(scale, blobs[3:])
+    return parts
+
+
+def ignored_fields(layer: LayerParameter) -> Iterator[str]:
+    """The fields of forks that a layer sets and that have no effect here, with points."""
+    return _ignored(layer, "")
+
+
+def _ignored(message: Message, path: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        name = f"{path}.{field.name}" if path else field.name
+        if HARMLESS.search(name):
+            continue
+        if not is_understood(field):
+            yield name
+        elif isinstance(value, Message):
+            yield from _ignored(value, name)
+
+
+# -- fields ----------------------------------------------------------------------------------------
+
+
+def _hole(layer: LayerParameter) -> None:
+    conv = layer.convolution_param
+    names = ("hole", "hole_h", "hole_w")
+    if not any(conv.HasField(name) for name in names):
+        return
+    both = conv.hole if conv.HasField("hole") else 1
+    holes = [getattr(conv, name) if conv.HasField(name) else both for name in names[1:]]
+    if not conv.dilation and holes != [1, 1]:
+        conv.dilation.extend(holes[:1] if holes[0] == holes[1] else holes)
+    for name in names:
+        conv.ClearField(name)
+
+
+DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise", "DepthWiseConvolution")
+
+
+def _depthwise(layer: LayerParameter) -> None:
+    conv = layer.convolution_param
+    if layer.type in DEPTHWISE and conv.num_output:
+        layer.type = "Convolution"
+        if not conv.HasField("group"):
+            conv.group = conv.num_output
+
+
+def _dropout(layer: LayerParameter) -> None:
+    dropout = layer.dropout_param
+    if layer.type == "Dropout" and dropout.HasField("scale_train") and not dropout.scale_train:
+        layer.type = "Power"
+        layer.power_param.scale = 1 - dropout.dropout_ratio
+        layer.ClearField("dropout_param")
+
+
+# -- layers in layers ------------------------------------------------------------------------------
+
+
+def _scale_of(layer: LayerParameter) -> LayerParameter | None:
+    norm: BatchNormParameter = layer.batch_norm_param
+    if layer.type != "BatchNorm" or not norm.scale_bias:
+        return None
+    for name in ("scale_bias", "scale_filler", "bias_filler"):
+        norm.ClearField(name)
+    del layer.param[3:]
+    scale = _behind(layer, SCALED, "Scale")
+    scale.scale_param.bias_term = True
+    return scale
+
+
+def _relu_of(layer: LayerParameter) -> LayerParameter | None:
+    slope: float | None = None
+    conv: ConvolutionParameter = layer.convolution_param
+    if conv.HasField("relu_param"):
+        slope = conv.relu_param.negative_slope
+    elif conv.fuse_type == ConvolutionParameter.FUSED_CONV_RELU:
+        slope = 0.0
+    elif conv.relu:
+        slope = conv.negative_slope
+    elif (
+        layer.type == "BatchNorm"
+        and (layer.batch_norm_param.relu or layer.batch_norm_param.fused_relu)
+    ) or layer.inner_product_param.relu:
+        slope = 0.0
+    for message, names in (
+        (conv, ("relu_param", "fuse_type", "relu", "negative_slope")),
+        (layer.batch_norm_param, ("relu", "fused_relu")),
+        (layer.inner_product_param, ("relu",)),
+    ):
+        for name in names:
+            if message.HasField(name):
+                message.ClearField(name)
+    if slope is None or not layer.top:
+        return None
+    relu = _behind(layer, FUSED, "ReLU")
+    relu.relu_param.negative_slope = slope
+    return relu
+
+
+def _why_not_fused(layer: LayerParameter) -> str:
+    """Why what a fork fuses into a convolution cannot be computed; empty where it can."""
+    kind = layer.convolution_param.fuse_type
+    if kind in (
+        ConvolutionParameter.FUSED_CONV_MAX_POOLING_RELU,
+        ConvolutionParameter.FUSED_CONV_ELTWISE_RELU,
+    ):
+        return (
+            f"fuse_type {ConvolutionParameter.FuseType.Name(kind)} is not computed here; write its "
+            "parts as layers of their own"
+        )
+    return ""
+
+
+def _behind(layer: LayerParameter, ending: str, kind: str) -> LayerParameter:
+    """A layer that works in place on another one's top, under the same rules."""
+    name = f"{layer.name}{ending}"
+    new = LayerParameter(name=name, type=kind, bottom=layer.top[:1], top=layer.top[:1])
+    new.include.extend(layer.include)
+    new.exclude.extend(layer.exclude)
+    return new
