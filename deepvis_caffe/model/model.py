@@ -34,7 +34,7 @@ class Model:
     graph
         Its layers in the TEST phase, with ``Input`` layers first.
     params
-        The same deploy net as a message in V2 form, without parameters that stock Caffe does not
+        The same deploy net as a message in V2 form, without parameters that the schema does not
         have; those are only in the file at `prototxt`.
     input_shapes
         Declared shape of every input blob, batch axis first.
@@ -50,7 +50,7 @@ class Model:
     generation
         The generation that the prototxt is written in.
     foreign
-        The words of a prototxt with parameters that stock Caffe does not have, else empty.
+        The words of a prototxt with parameters that the schema does not have, else empty.
     faults
         Why a layer of a known type cannot work, by name: its parameters make no sense, or it does
         not fit its bottoms.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from deepvis_caffe.errors import ModelError, did_you_mean
+from deepvis_caffe.model.fork_types import is_understood
 from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, NetParameter, V1LayerParameter
 from deepvis_caffe.model.sniff import sniff
 from deepvis_caffe.model.upgrade import upgrade
@@ -49,8 +50,8 @@ def read_prototxt(source: str | Path) -> NetParameter:
 def parse_prototxt(source: str | Path) -> NetParameter:
     """Read a prototxt as it is written, in any generation.
 
-    Fields that the schema does not know (parameters of custom layers) are skipped, and named in a
-    warning.
+    Fields that the schema does not know (parameters of custom layers) are skipped. A warning names
+    them, and those of Caffe's forks that are read but have no effect.
     """
     path = Path(source)
     try:
@@ -76,7 +77,7 @@ def parse_prototxt(source: str | Path) -> NetParameter:
         raise ModelError(_explain(path, text, error, found)) from error
     if not (net.layer or net.layers):
         raise ModelError(f"{path} describes no layers: it is {found}")
-    skipped = sorted(set(_unknown_fields(text)))
+    skipped = sorted(set(_fields_but(text, is_understood)))
     if skipped:
         names = ", ".join(f"{name} (line {line})" for line, name in skipped[:10])
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
@@ -123,12 +124,12 @@ def _warn_once(message: str) -> None:
 
 
 def foreign_words(source: str | Path) -> str:
-    """The words of a prototxt, without comments and layout, if it has fields of a Caffe fork.
+    """The words of a prototxt, without comments and layout, if it has fields that the schema lacks.
 
-    The schema's message has no such fields, so two nets that differ only in them would look alike.
+    Its messages have no such fields, so two nets that differ only in them would look alike.
     """
     text = Path(source).read_bytes().decode("utf-8-sig", errors="replace")
-    return " ".join(word for _, word in _tokens(text)) if any(_unknown_fields(text)) else ""
+    return " ".join(word for _, word in _tokens(text)) if any(_fields_but(text)) else ""
 
 
 def _explain(path: Path, text: str, error: text_format.ParseError, found: str) -> str:
@@ -160,8 +161,13 @@ def _enclosing_layer(text: str, line: int) -> str:
     return name.group(1) if name else "?"
 
 
-def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
-    """The line and name of each field that the schema lacks, but not of the fields inside it."""
+def _fields_but(
+    text: str, known: Callable[[FieldDescriptor], bool] = lambda field: True
+) -> Iterator[tuple[int, str]]:
+    """The line and name of each field, but of those that the schema has and that are `known`.
+
+    Of a field that is listed, those inside it are not.
+    """
     stack: list[Descriptor | None] = [NetParameter.DESCRIPTOR]
     pending: Descriptor | None = None
     value = False  # the next token is a scalar field's value
@@ -178,6 +184,8 @@ def _unknown_fields(text: str) -> Iterator[tuple[int, str]]:
         elif token[0].isalpha() or token[0] == "_":
             here = stack[-1]
             field = here.fields_by_name.get(token) if here else None
+            if field and not known(field):
+                field = None
             pending = field.message_type if field else None
             if here and not field:
                 yield line, token

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError, did_you_mean
+from deepvis_caffe.model.fork_types import FORK_V1_TYPES
 from deepvis_caffe.model.schema_pb2 import (
     LayerParameter,
     NetParameter,
@@ -264,6 +265,7 @@ _V1_TYPES = {
     "TANH": "TanH",
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
+    **FORK_V1_TYPES,
 }
 _TRANSFORMED = {
     "DATA": "data_param",
@@ -278,12 +280,13 @@ def _upgrade_v1_layer(old: V1LayerParameter) -> LayerParameter:
     for field, value in old.ListFields():
         if field.name in ("type", "param") or field.name not in fields:
             continue
-        if isinstance(value, Message):
-            getattr(new, field.name).CopyFrom(value)
-        elif isinstance(value, str):
-            setattr(new, field.name, value)
+        place = getattr(new, field.name)
+        if isinstance(place, Message):
+            place.CopyFrom(value)
+        elif hasattr(place, "extend"):
+            place.extend(value)
         else:
-            getattr(new, field.name).extend(value)
+            setattr(new, field.name, value)
     kind = V1LayerParameter.LayerType.Name(old.type)
     new.type = _V1_TYPES[kind]
     for name, values in (

@@ -56,8 +56,8 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
     Parameters
     ----------
     model
-        The model. Where its file holds parameters that only this Caffe's schema knows (a fork's
-        layers), they are read from there.
+        The model. Where its file holds parameters of a fork, which have other numbers in this
+        Caffe's schema than in ours, they are read from there.
     pb
         This Caffe's ``caffe.proto.caffe_pb2``.
     opaque
@@ -123,12 +123,18 @@ def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
 
 
 def _strip_known(message: Message, schema: Descriptor | None) -> None:
-    """Leave only the fields, at every depth, that our own schema lacks."""
+    """Leave only the fields, at every depth, that our own schema lacks or numbers otherwise.
+
+    A layer goes from our schema to this Caffe's as bytes, so by number; our numbers for the fields
+    of forks are no fork's own.
+    """
     for field, value in message.ListFields():
         known = schema.fields_by_name.get(field.name) if schema else None
-        if known is not None and isinstance(value, Message):
+        if known is None or known.number != field.number:
+            continue
+        if isinstance(value, Message):
             _strip_known(value, known.message_type)
-        elif known is not None:
+        else:
             message.ClearField(field.name)
 
 
