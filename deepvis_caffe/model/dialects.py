@@ -29,13 +29,24 @@ from deepvis_caffe.model.schema_pb2 import (
     NetParameter,
 )
 
+# What becomes a layer of its own, so that a fork's own Caffe is not to do it again.
+REWRITTEN = {
+    "convolution_param": ("relu_param", "fuse_type", "relu", "negative_slope"),
+    "inner_product_param": ("relu",),
+    "batch_norm_param": ("relu", "fused_relu", "scale_bias", "scale_filler", "bias_filler"),
+    "dropout_param": ("scale_train",),
+}
+
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 
 FUSED = "/relu"  # ends the name of a ReLU that a fork fuses into a layer
 SCALED = "/scale"  # ends the name of the Scale that NVIDIA's BatchNorm holds
+NVIDIA_BLOBS = 5  # of its BatchNorm: mean, variance, factor, scale, bias
 
 
-def translate(net: NetParameter, faults: dict[str, str]) -> NetParameter:
+def translate(
+    net: NetParameter, faults: dict[str, str], found: Weights | None = None
+) -> NetParameter:
     """A copy of a net in stock Caffe's terms.
 
     Parameters
@@ -44,6 +55,9 @@ def translate(net: NetParameter, faults: dict[str, str]) -> NetParameter:
         In V2 form. Not changed.
     faults
         Why a layer cannot be translated is added here under its name.
+    found
+        The weights by layer name, where they are known: a BatchNorm of five blobs holds a Scale,
+        whether the prototxt says so or not.
     """
     translated = NetParameter()
     translated.CopyFrom(net)
@@ -54,6 +68,8 @@ def translate(net: NetParameter, faults: dict[str, str]) -> NetParameter:
         copy.CopyFrom(layer)
         for step in (_hole, _depthwise, _dropout):
             step(copy)
+        if copy.type == "BatchNorm" and len((found or {}).get(copy.name, ())) == NVIDIA_BLOBS:
+            copy.batch_norm_param.scale_bias = True
         if why := _why_not_fused(copy):
             faults[copy.name] = why
         for follow in (_scale_of, _relu_of):
@@ -67,13 +83,17 @@ def translate(net: NetParameter, faults: dict[str, str]) -> NetParameter:
 def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
     """Weights by layer name, those of a BatchNorm that holds a Scale given to both.
 
-    NVIDIA's order is mean, variance, factor, scale, bias. The shapes are the file's.
+    The shapes are the file's.
     """
     parts: dict[str, Sequence[NDArray[np.float32]]] = dict(found)
     names = {layer.name: layer.type for layer in net}
     for name, blobs in found.items():
         scale = f"{name}{SCALED}"
-        if names.get(name) == "BatchNorm" and names.get(scale) == "Scale" and len(blobs) == 5:
+        if (
+            names.get(name) == "BatchNorm"
+            and names.get(scale) == "Scale"
+            and len(blobs) == NVIDIA_BLOBS
+        ):
             parts[name] = blobs[:3]
             parts.setdefault(scale, blobs[3:])
     return parts
@@ -87,7 +107,8 @@ def ignored_fields(layer: LayerParameter) -> Iterator[str]:
 def _ignored(message: Message, path: str) -> Iterator[str]:
     for field, value in message.ListFields():
         name = f"{path}.{field.name}" if path else field.name
-        if HARMLESS.search(name):
+        default = not isinstance(value, Message) and value == field.default_value
+        if default or HARMLESS.search(name):
             continue
         if not is_understood(field):
             yield name
@@ -159,14 +180,10 @@ def _relu_of(layer: LayerParameter) -> LayerParameter | None:
         and (layer.batch_norm_param.relu or layer.batch_norm_param.fused_relu)
     ) or layer.inner_product_param.relu:
         slope = 0.0
-    for message, names in (
-        (conv, ("relu_param", "fuse_type", "relu", "negative_slope")),
-        (layer.batch_norm_param, ("relu", "fused_relu")),
-        (layer.inner_product_param, ("relu",)),
-    ):
-        for name in names:
-            if message.HasField(name):
-                message.ClearField(name)
+    for member in ("convolution_param", "inner_product_param", "batch_norm_param"):
+        for name in set(REWRITTEN[member]) - {"scale_bias", "scale_filler", "bias_filler"}:
+            if layer.HasField(member):
+                getattr(layer, member).ClearField(name)
     if slope is None or not layer.top:
         return None
     relu = _behind(layer, FUSED, "ReLU")

@@ -35,7 +35,7 @@ class Model:
     graph
         Its layers in the TEST phase, with ``Input`` layers first.
     params
-        The same deploy net as a message in V2 form, without parameters that stock Caffe does not
+        The same deploy net as a message in V2 form, without parameters that the schema does not
         have; those are only in the file at `prototxt`.
     input_shapes
         Declared shape of every input blob, batch axis first.
@@ -51,7 +51,7 @@ class Model:
     generation
         The generation that the prototxt is written in.
     foreign
-        The words of a prototxt with parameters that stock Caffe does not have, else empty.
+        The words of a prototxt with parameters that the schema does not have, else empty.
     faults
         Why a layer of a known type cannot work, by name: its parameters make no sense, or it does
         not fit its bottoms.
@@ -143,9 +143,11 @@ def load_model(
         if isinstance(prototxt, NetParameter)
         else parse_prototxt(prototxt)
     )
+    file = Path(weights) if isinstance(weights, str | Path) else None
+    found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights
     faults = dict(written.unreadable)
     try:
-        params = deploy(translate(upgrade(written.net), faults), input_shapes)
+        params = deploy(translate(upgrade(written.net), faults, found), input_shapes)
         graph = Graph.from_layers(params.name, params.layer)
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
         shapes = infer(graph, faults=faults)
@@ -153,8 +155,6 @@ def load_model(
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
-    file = Path(weights) if isinstance(weights, str | Path) else None
-    found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights
     found = found and split_weights(graph, found)
     model = Model(
         graph=graph,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_encoding, text_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import ModelError, did_you_mean
@@ -302,7 +301,7 @@ class _Fields:
     def _fill_block(
         self,
         message: Message,
-        descriptor: FieldDescriptor,
+        descriptor: Any,  # the library has two classes for it
         line: int,
         value: Scalar | Block,
         path: str,
@@ -320,7 +319,7 @@ class _Fields:
     def _set(
         self,
         message: Message,
-        descriptor: FieldDescriptor,
+        descriptor: Any,  # the library has two classes for it
         line: int,
         written: Scalar,
         path: str,
@@ -333,9 +332,9 @@ class _Fields:
         if descriptor.is_repeated:
             getattr(message, descriptor.name).append(value)
             return
-        if message.HasField(descriptor.name) and getattr(message, descriptor.name) != value:
-            if not HARMLESS.search(path):
-                self.notes.append(f"{path} is given twice; the last, {written}, counts")
+        differs = message.HasField(descriptor.name) and getattr(message, descriptor.name) != value
+        if differs and not HARMLESS.search(path):
+            self.notes.append(f"{path} is given twice; the last, {written}, counts")
         try:
             setattr(message, descriptor.name, value)
         except ValueError as error:  # out of the type's range
@@ -346,7 +345,7 @@ class _Fields:
             self.faults.append((line, f"{path}: {what}"))
 
 
-def _value(descriptor: FieldDescriptor, written: Scalar) -> Any:
+def _value(descriptor: Any, written: Scalar) -> Any:
     """A scalar in the type of its field; `ValueError` with what is wrong."""
     kind, text = descriptor.type, written.text
     if re.fullmatch(r"\$[{(].*[})]|\{\{.*\}\}|%\(.*\)\w", text) and kind != descriptor.TYPE_STRING:

@@ -31,6 +31,7 @@ from deepvis_caffe.engines.pycaffe.surgery import write_net
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import load_model
+from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.schema_pb2 import LayerParameter
 from deepvis_caffe.settings import Settings
 
@@ -462,8 +463,48 @@ def test_layers_that_only_caffe_knows_do_not_end_the_process(caffe: Any, tmp_pat
     np.testing.assert_array_equal(net.forward(x)["x"], [[x.max(), *quarters]])
 
 
-def caffe_schema(rounding: str | None) -> Any:
-    """Caffe's schema with field 13 of PoolingParameter as later Caffe, a fork, or 1.0 has it."""
+FORKS_LAYERS = """
+    layer { name: "q" type: "Reverse" bottom: "data" top: "q" reverse_param { axis: 2 } }
+    layer { name: "d" type: "Dropout" bottom: "q" top: "d"
+            dropout_param { dropout_ratio: 0.25 scale_train: true } }
+    layer { name: "o" type: "Own" bottom: "d" top: "o" own_param { size: 3 } }
+"""
+
+
+def test_a_forks_caffe_gets_the_forks_parameters(caffe: Any, tmp_path: Path) -> None:
+    """They have other numbers in our schema; what both number alike comes once."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(net_text(FORKS_LAYERS, data=(1, 2, 3, 3)))
+    schema = caffe_schema(None, fork=True)
+    net = schema.NetParameter()
+    model = load_model(path, None)
+    text_format.Parse(write_net(model, schema, OpaqueLayers(model.graph, {})).text, net)
+    reverse, dropout, own = net.layer[2:]
+    assert reverse.reverse_param.axis == 2
+    assert dropout.dropout_param.dropout_ratio == 0.25
+    assert own.own_param.size == 3
+    assert [list(layer.bottom) for layer in net.layer[2:]] == [["data"], ["q"], ["d"]]
+
+
+def test_a_forks_caffe_does_not_do_again_what_became_a_layer(caffe: Any, tmp_path: Path) -> None:
+    """A Dropout that scales became a Power; its own parameter is not given back to the fork."""
+    path = tmp_path / "net.prototxt"
+    scaling = FORKS_LAYERS.replace("scale_train: true", "scale_train: false")
+    path.write_text(net_text(scaling, data=(1, 2)))
+    schema = caffe_schema(None, fork=True)
+    net = schema.NetParameter()
+    model = load_model(path, None)
+    text_format.Parse(write_net(model, schema, OpaqueLayers(model.graph, {})).text, net)
+    power = net.layer[3]
+    assert (power.type, power.power_param.scale) == ("Power", 0.75)
+    assert not power.HasField("dropout_param")
+
+
+def caffe_schema(rounding: str | None, *, fork: bool = False) -> Any:
+    """Caffe's schema with field 13 of PoolingParameter as later Caffe, a fork, or 1.0 has it.
+
+    With `fork`, it also has parameters that a fork added, under numbers that the fork chose.
+    """
     from caffe.proto import caffe_pb2
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -485,6 +526,20 @@ def caffe_schema(rounding: str | None) -> Any:
             type_name=".caffe.PoolingParameter.RoundMode",
             label="LABEL_OPTIONAL",
         )
+    if fork:
+        layers = next(m for m in file.message_type if m.name == "LayerParameter")
+        for number, kind, name in ((2001, "Reverse", "axis"), (2002, "Own", "size")):
+            message = file.message_type.add(name=f"{kind}Parameter")
+            message.field.add(name=name, number=1, type="TYPE_INT32", label="LABEL_OPTIONAL")
+            layers.field.add(
+                name=f"{kind.lower()}_param",
+                number=number,
+                type="TYPE_MESSAGE",
+                type_name=f".caffe.{kind}Parameter",
+                label="LABEL_OPTIONAL",
+            )
+        dropout = next(m for m in file.message_type if m.name == "DropoutParameter")
+        dropout.field.add(name="scale_train", number=2, type="TYPE_BOOL", label="LABEL_OPTIONAL")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     found = {

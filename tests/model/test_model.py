@@ -131,9 +131,9 @@ def test_shipped_nets_have_caffes_shapes(caffe, name, tmp_path):
 
 
 def test_parameters_of_custom_layers_tell_nets_apart(write):
-    """The schema has no strange_param; comments and layout make no other net."""
-    swish = 'layer { name: "s" type: "Strange" bottom: "data" top: "s" strange_param { beta: 2 } }'
-    texts = (swish, "# again\n" + swish.replace(" ", "  "), swish.replace("2", "3"))
+    """The schema has no own_param; comments and layout make no other net."""
+    own = 'layer { name: "o" type: "Own" bottom: "data" top: "o" own_param { beta: 2 } }'
+    texts = (own, "# again\n" + own.replace(" ", "  "), own.replace("2", "3"))
     first, same, other = (load_model(write(INPUT + text), None) for text in texts)
     assert first.params == other.params
     assert first.foreign == same.foreign != other.foreign

@@ -151,7 +151,8 @@ def test_parse_keeps_the_generation(write):
         ),
         (
             'layers { name: "a" type: RELU blobs_lr: 2 } layer { name: "b" type: "TanH" }',
-            'layer { name: "a" type: "ReLU" param { lr_mult: 2 } } layer { name: "b" type: "TanH" }',
+            'layer { name: "a" type: "ReLU" param { lr_mult: 2 } } '
+            'layer { name: "b" type: "TanH" }',
             "mixes 1 `layer` with 1 `layers` fields",
         ),
         (
@@ -214,7 +215,8 @@ def test_a_value_that_makes_no_sense_is_its_layers_fault_alone(write, inside, re
 
 
 def test_what_only_training_reads_is_no_fault(write):
-    text = """layer { name: "a" type: "Data" data_param { source: "C:\\Users\\me\\lmdb" backend: LEVELDBX }
+    text = """layer { name: "a" type: "Data"
+      data_param { source: "C:\\Users\\me\\lmdb" backend: LEVELDBX }
       convolution_param { weight_filler { variance_norm: ODD } engine: MKL2017 } }"""
     read = parse_prototxt(write(text))
     assert not read.unreadable

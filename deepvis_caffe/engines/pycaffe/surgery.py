@@ -23,6 +23,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.dialects import REWRITTEN
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
@@ -56,8 +57,8 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
     Parameters
     ----------
     model
-        The model. Where its file holds parameters that only this Caffe's schema knows (a fork's
-        layers), they are read from there.
+        The model. Where its file holds parameters of a fork, which have other numbers in this
+        Caffe's schema than in ours, they are read from there.
     pb
         This Caffe's ``caffe.proto.caffe_pb2``.
     opaque
@@ -79,6 +80,7 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
         if layer.name in originals:
             foreign = originals[layer.name]
             _strip_known(foreign, layer.param.DESCRIPTOR)
+            _strip_rewritten(foreign)
             param.MergeFrom(foreign)
         if layer.type == "Pooling":
             _set_rounding(param.pooling_param, layer)
@@ -119,13 +121,31 @@ def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
 
 
 def _strip_known(message: Message, schema: Descriptor | None) -> None:
-    """Leave only the fields, at every depth, that our own schema lacks."""
+    """Leave only the fields, at every depth, that our own schema lacks or numbers otherwise.
+
+    A layer goes from our schema to this Caffe's as bytes, so by number; our numbers for the fields
+    of forks are no fork's own.
+    """
     for field, value in message.ListFields():
         known = schema.fields_by_name.get(field.name) if schema else None
-        if known is not None and isinstance(value, Message):
+        if known is None or known.number != field.number:
+            continue
+        if isinstance(value, Message):
             _strip_known(value, known.message_type)
-        elif known is not None:
+        else:
             message.ClearField(field.name)
+
+
+def _strip_rewritten(layer: Any) -> None:
+    """Remove what our copy of the net says in layers of its own."""
+    for member, names in REWRITTEN.items():
+        if member in layer.DESCRIPTOR.fields_by_name and layer.HasField(member):
+            held = getattr(layer, member)
+            for name in names:
+                if name in held.DESCRIPTOR.fields_by_name:
+                    held.ClearField(name)
+            if not held.ListFields():
+                layer.ClearField(member)
 
 
 def _set_rounding(pooling: Any, layer: Layer) -> None:
