@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 SINKS = ("Accuracy", "DetectionEvaluate", "HDF5Output")
 WEIGHTED = (
     *("BatchNorm", "Bias", "Convolution", "Deconvolution", "Embed", "InnerProduct"),
-    *("LSTM", "Normalize", "PReLU", "RNN", "Scale"),
+    *("LSTM", "Lstm", "Normalize", "PReLU", "RNN", "Scale"),
 )
 HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 PROBABILITIES = "prob"

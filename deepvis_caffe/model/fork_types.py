@@ -144,7 +144,9 @@ FORK_V1_NUMBERS = {
 # have no effect, which a warning says. Whoever gives one a meaning adds it.
 UNDERSTOOD = frozenset(
     {
+        "ContinuationIndicatorParameter",
         "LRNParameter.deconv_ignore",
+        "LSTMParameter",
         "NormalizeParameter.across_spatial",
         "NormalizeParameter.channel_shared",
         "NormalizeParameter.eps",

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Layer, Value
-from deepvis_caffe.model.shapes import layout, pointwise, windows  # noqa: F401 (fill the registry)
+from deepvis_caffe.model.shapes import (  # noqa: F401 (fill the registry)
+    layout,
+    pointwise,
+    recurrent,
+    windows,
+)
 from deepvis_caffe.model.shapes.registry import RULES, Outcome, Shape, count
 
 INT_MAX = 2**31 - 1

@@ -7,6 +7,7 @@ from deepvis_caffe.engines.torch.layers import (
     layout,
     normalization,
     pooling,
+    recurrent,
     source,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "layout",
     "normalization",
     "pooling",
+    "recurrent",
     "source",
 ]
