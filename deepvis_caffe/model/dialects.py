@@ -81,22 +81,34 @@ def translate(
 
 
 def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
-    """Weights by layer name, those of a BatchNorm that holds a Scale given to both.
-
-    The shapes are the file's.
-    """
+    """Weights by layer name, those of a BatchNorm that holds a Scale given to both."""
     parts: dict[str, Sequence[NDArray[np.float32]]] = dict(found)
     names = {layer.name: layer.type for layer in net}
     for name, blobs in found.items():
         scale = f"{name}{SCALED}"
-        if (
-            names.get(name) == "BatchNorm"
-            and names.get(scale) == "Scale"
-            and len(blobs) == NVIDIA_BLOBS
-        ):
-            parts[name] = blobs[:3]
-            parts.setdefault(scale, blobs[3:])
+        both = (names.get(name), names.get(scale)) == ("BatchNorm", "Scale")
+        if both and len(blobs) == NVIDIA_BLOBS:
+            parts[name], parts[scale] = _nvidia_blobs(blobs)
     return parts
+
+
+def _nvidia_blobs(
+    blobs: Sequence[NDArray[np.float32]],
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """(mean, variance, factor) and (scale, bias) of five blobs, in the order of their version.
+
+    NVIDIA's Caffe 0.16 and later, and Intel's: mean, variance, factor, scale, bias. 0.15: scale,
+    bias, mean, variance, and one unused value. 0.14: scale, bias, one unused zero, mean, variance.
+    """
+    one = np.ones(1, np.float32)
+    sizes = [np.size(blob) for blob in blobs]
+    if sizes[4] == 1 and sizes[2] > 1:
+        scale, bias, mean, variance, _ = blobs
+        return [mean, variance, one], [scale, bias]
+    if sizes[2] == 1 and not np.any(blobs[2]) and sizes[0] > 1:
+        scale, bias, _, mean, variance = blobs
+        return [mean, variance, one], [scale, bias]
+    return list(blobs[:3]), list(blobs[3:])
 
 
 def ignored_fields(layer: LayerParameter) -> Iterator[str]:
@@ -156,7 +168,8 @@ def _dropout(layer: LayerParameter) -> None:
 
 def _scale_of(layer: LayerParameter) -> LayerParameter | None:
     norm: BatchNormParameter = layer.batch_norm_param
-    if layer.type != "BatchNorm" or not norm.scale_bias:
+    said = norm.scale_bias or norm.HasField("scale_filler") or norm.HasField("bias_filler")
+    if layer.type != "BatchNorm" or not said:
         return None
     for name in ("scale_bias", "scale_filler", "bias_filler"):
         norm.ClearField(name)

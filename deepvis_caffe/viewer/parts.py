@@ -18,7 +18,7 @@ from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
-from deepvis_caffe.viewer.state.catalogue import catalogue
+from deepvis_caffe.viewer.state.catalogue import catalogue, opaque_blobs
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.threads import Newest
@@ -151,10 +151,12 @@ def scene_of(net: Net, labels: Labels = ()) -> Scene:
     EngineError
         It has no layers to show, or cannot run with batch size 1.
     """
+    entries = catalogue(net)
     return Scene(
-        entries=catalogue(net),
+        entries=entries,
         labels=labels,
         model=net.model.graph.name,
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
+        opaque=opaque_blobs(net, entries),
     )

@@ -103,7 +103,7 @@ def test_a_convolution_with_a_fused_relu_cannot_be_negative(engine: str, tmp_pat
     np.testing.assert_array_equal(net.forward(x)["c"], expected)
 
 
-@pytest.mark.parametrize("said", ["scale_bias: true", ""])
+@pytest.mark.parametrize("said", ["scale_bias: true", "scale_filler { }", ""])
 def test_nvidias_batch_norm_has_scale_and_bias_inside(
     engine: str, said: str, tmp_path: Path
 ) -> None:
@@ -113,6 +113,21 @@ def test_nvidias_batch_norm_has_scale_and_bias_inside(
     blobs = [np.reshape(one, (1, 2, 1, 1)) for one in (mean, variance)]
     weights = arrays(b=(*blobs, [1], scale, bias))
     net = load_text(engine, tmp_path, net_text(norm, data=(1, 2, 1, 1)), weights)
+    x = np.array([5, -4], np.float32).reshape(1, 2, 1, 1)
+    expected = [10 * (5 - 1) / 2 + 0.5, 100 * (-4 - 2) / 3 - 0.5]
+    np.testing.assert_allclose(net.forward(x)["b"].ravel(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.15", "0.16"])
+def test_nvidias_versions_order_their_blobs_otherwise(version: str, tmp_path: Path) -> None:
+    norm = layer("b", "BatchNorm", "data", "b", "batch_norm_param { eps: 0 }")
+    mean, variance, scale, bias = ([1, 2], [4, 9], [10, 100], [0.5, -0.5])
+    blobs = {
+        "0.14": (scale, bias, [0], mean, variance),
+        "0.15": (scale, bias, mean, variance, [7]),
+        "0.16": (np.multiply(mean, 2), np.multiply(variance, 2), [2], scale, bias),
+    }[version]
+    net = load_text("torch", tmp_path, net_text(norm, data=(1, 2, 1, 1)), arrays(b=blobs))
     x = np.array([5, -4], np.float32).reshape(1, 2, 1, 1)
     expected = [10 * (5 - 1) / 2 + 0.5, 100 * (-4 - 2) / 3 - 0.5]
     np.testing.assert_allclose(net.forward(x)["b"].ravel(), expected, rtol=1e-6)

@@ -20,23 +20,28 @@ from deepvis_caffe.viewer.panes.colors import (
     SOURCE,
     TEXT,
 )
-from deepvis_caffe.viewer.panes.draw import Rect, fill, write_middle
+from deepvis_caffe.viewer.panes.draw import Rect, fill, frame, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import GAP, PAD, chip_height, letters, panel, row_height
 from deepvis_caffe.viewer.panes.words import extent
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.state import Scene
 
 
 class Place(NamedTuple):
-    """A layer's chip, or (layer None) the name of the module that the next chips belong to."""
+    """A layer's chip, or (layer None) the name of the module that the next chips belong to.
+
+    A layer that cannot run has no number either, but a reason in `why`.
+    """
 
     layer: int | None
     name: str
     row: int
     left: int
     width: int
+    why: str = ""
 
 
 _flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
@@ -49,7 +54,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     source = state.source[0] if state.source and state.back != "off" else None
     for place, rect in _visible(view, height, width):
         if place.layer is None:
-            write_middle(canvas, place.name, rect, size, FAINT, "left")
+            write_middle(canvas, place.name, rect, size, FAINT, "center" if place.why else "left")
+            if place.why:
+                frame(canvas, rect, LINE)
             continue
         ground, ink = RAISED, TEXT
         if place.layer == state.layer:
@@ -57,7 +64,7 @@ def draw(view: View, height: int, width: int) -> Picture:
             ground, ink = (ACCENT, GROUND) if strong else (ACCENT_DIM, ACCENT)
         fill(canvas, rect, ground, max(3, size // 3))
         line = rect
-        if _is_large(view.scene.entries, height, width):
+        if _is_large(view.scene, height, width):
             line = rect._replace(top=rect.top + size // 6, height=row_height(size))
             entry = view.scene.entries[place.layer]
             under = Rect(line.bottom - 2, rect.left, rect.bottom - line.bottom - 2, rect.width)
@@ -78,6 +85,8 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
             entry = view.scene.entries[place.layer]
             tip = f"{entry.name}   {entry.type}   {extent(entry)}"
             return Hit("layer", place.layer, tip=tip)
+        if place.why and rect.has(y, x):
+            return Hit("nothing", tip=f"{place.name}   {place.why}")
     return None
 
 
@@ -101,9 +110,9 @@ def first_row(view: View, height: int, width: int) -> int:
 
 
 def _visible(view: View, height: int, width: int) -> list[tuple[Place, Rect]]:
-    entries, size = view.scene.entries, layer_letters(width)
-    large = _is_large(entries, height, width)
-    places = _flow(entries, width - 2 * PAD, size, large)
+    size = layer_letters(width)
+    large = _is_large(view.scene, height, width)
+    places = _flow(view.scene, width - 2 * PAD, size, large)
     high = _chip_height(size, large)
     rows, fit = 1 + places[-1].row, max(1, (height - 2 * PAD + GAP) // (high + GAP))
     first = _first_row(view, places, rows, fit)
@@ -127,11 +136,11 @@ def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> in
 
 def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
     """Draw a scroll bar at the right end, if not all rows are in view."""
-    entries, size = view.scene.entries, layer_letters(width)
-    places = _flow(entries, width - 2 * PAD, size, False)
+    size = layer_letters(width)
+    places = _flow(view.scene, width - 2 * PAD, size, False)
     rows = 1 + places[-1].row
     fit = max(1, (height - 2 * PAD + GAP) // (_chip_height(size, False) + GAP))
-    if rows <= fit or _is_large(entries, height, width):
+    if rows <= fit or _is_large(view.scene, height, width):
         return
     track = Rect(PAD, width - 5, max(1, height - 2 * PAD), 3)
     first = _first_row(view, places, rows, fit)
@@ -140,10 +149,10 @@ def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
     fill(canvas, track._replace(top=track.top + track.height * first // rows, height=long), LINE, 1)
 
 
-def _is_large(entries: tuple[Entry, ...], height: int, width: int) -> bool:
+def _is_large(scene: Scene, height: int, width: int) -> bool:
     """Whether every chip has room for the layer's shape, too."""
     size = layer_letters(width)
-    rows = 1 + _flow(entries, width - 2 * PAD, size, True)[-1].row
+    rows = 1 + _flow(scene, width - 2 * PAD, size, True)[-1].row
     return rows * (_chip_height(size, True) + GAP) - GAP + 2 * PAD <= height
 
 
@@ -151,25 +160,41 @@ def _chip_height(size: int, large: bool) -> int:
     return round(size * 2.9) if large else chip_height(size)
 
 
-def _flow(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
+def _flow(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ...]:
     """Lay out the chips; cached."""
-    return _flows.get(entries, (width, size, large), lambda: _flowed(entries, width, size, large))
+    return _flows.get(scene, (width, size, large), lambda: _flowed(scene, width, size, large))
 
 
-def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> tuple[Place, ...]:
+class _Item(NamedTuple):
+    """What a chip is for: an entry's number, or a layer that cannot run and why."""
+
+    layer: int | None
+    name: str
+    shape: str
+    why: str = ""
+
+
+def _items(scene: Scene) -> list[_Item]:
+    """All chips in the net's order."""
+    items = [_Item(index, one.name, _shape(one)) for index, one in enumerate(scene.entries)]
+    for one in reversed(scene.opaque):
+        why = f"({one.type}) cannot run: {one.why}"
+        items.insert(one.before, _Item(None, one.name, "cannot run", why))
+    return items
+
+
+def _flowed(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ...]:
     """Lay out the chips. The name of a module stands once, in front of its layers."""
     places: list[Place] = []
     row, left = 0, 0
-    groups = groupby(range(len(entries)), key=lambda index: _module(entries[index].name))
-    for module, group in groups:
+    for module, group in groupby(_items(scene), key=lambda item: _module(item.name)):
         members = list(group)
         shared = bool(module) and len(members) > 1
-        for number, index in enumerate(members):
-            name = entries[index].name
-            name = name[len(module) + 1 :] if shared else name
+        for number, item in enumerate(members):
+            name = item.name[len(module) + 1 :] if shared else item.name
             wide = text_width(name, size) + size
             if large:
-                wide = max(wide, text_width(_shape(entries[index]), size - 2) + size)
+                wide = max(wide, text_width(item.shape, size - 2) + size)
             wide = min(width, wide)
             head = text_width(module, size) + GAP if shared else 0
             before = head if number == 0 else 0
@@ -180,7 +205,8 @@ def _flowed(entries: tuple[Entry, ...], width: int, size: int, large: bool) -> t
                 gap = 2 * GAP if left else 0
                 places.append(Place(None, module, row, left + gap, head))
                 left += gap + head + GAP
-            places.append(Place(index, name, row, left, min(wide, max(1, width - left))))
+            room = min(wide, max(1, width - left))
+            places.append(Place(item.layer, name, row, left, room, item.why))
             left += wide + GAP
         left += GAP * shared
     return tuple(places)

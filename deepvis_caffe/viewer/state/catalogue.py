@@ -53,6 +53,26 @@ class Entry:
         return self.map_size == (1, 1)
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """A blob that is in the net and cannot be looked at, because a layer cannot run.
+
+    Attributes
+    ----------
+    name, type
+        Of the blob, and of the layer that writes it.
+    why
+        Why that layer cannot run.
+    before
+        Index of the entry that comes after it in the net.
+    """
+
+    name: str
+    type: str
+    why: str
+    before: int
+
+
 def catalogue(net: Net) -> tuple[Entry, ...]:
     """Every blob of a net but its inputs, as far as it runs, in order of first writing.
 
@@ -78,6 +98,20 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     if not entries:
         raise EngineError(f"net {graph.name!r} has no layers to show")
     return tuple(entries)
+
+
+def opaque_blobs(net: Net, entries: tuple[Entry, ...]) -> tuple[Opaque, ...]:
+    """The blobs of a net that cannot be looked at, in order of first writing."""
+    graph = net.model.graph
+    place = {blob: number for number, blob in enumerate(graph.blobs)}
+    shown = [place[graph.own_output(entry.name).blob] for entry in entries]
+    found = []
+    for blob, number in place.items():
+        writer = graph.producer[Value(blob)]
+        if why := net.opaque.why_not(writer.name):
+            before = sum(other < number for other in shown)
+            found.append(Opaque(blob, writer.type, why, before))
+    return tuple(found)
 
 
 def last_values(net: Net) -> tuple[Value, ...]:

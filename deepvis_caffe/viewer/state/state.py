@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.viewer.state.catalogue import Entry
+from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
 Cursor = Literal["layers", "units"]
 Back = Literal["off", "gradient", "deconv", "guided"]
@@ -138,6 +138,8 @@ class Scene:
         Engine and device: ``"torch, cpu"``.
     input_size
         (height, width) of the net's image input.
+    opaque
+        The blobs that cannot be looked at; they are shown in gray among the layers.
     """
 
     entries: tuple[Entry, ...]
@@ -145,6 +147,7 @@ class Scene:
     model: str = ""
     engine: str = ""
     input_size: tuple[int, int] = (1, 1)
+    opaque: tuple[Opaque, ...] = ()
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.engine_nets import conv, layer, load_text, net_text
 from helpers.pane_views import entry, has, scene, view_of
 
-from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, SOURCE
+from deepvis_caffe.viewer.panes.colors import ACCENT, ACCENT_DIM, RAISED, SOURCE, TEXT
 from deepvis_caffe.viewer.panes.layers import PANE, layers_height
 from deepvis_caffe.viewer.panes.view import View
+from deepvis_caffe.viewer.parts import scene_of
+from deepvis_caffe.viewer.state.catalogue import Opaque
 from deepvis_caffe.viewer.state.state import State
 
 FEW = scene(entry("conv1", 4, 2, 2), entry("fire2/squeeze", 4, 2, 2), entry("fire2/expand", 4))
@@ -90,3 +94,51 @@ def test_scrolling_by_hand_goes_through_all_and_no_farther() -> None:
     np.testing.assert_array_equal(PANE.draw(_view(MANY, scroll=999), height, width), last)
     away = replace(view, state=State(layer=0, scroll=rows))
     assert not has(PANE.draw(away, height, width), ACCENT)
+
+
+def test_a_layer_that_cannot_run_stands_gray_in_its_place_with_the_reason() -> None:
+    """Between conv1 and fire2, and behind the last one."""
+    odd = Opaque("odd", "MyHead", "its type is not known", 1)
+    end = Opaque("end", "Pooling", "needs layer 'odd'", 3)
+    seen = replace(FEW, opaque=(odd, end))
+    order: list[str] = []
+    gray: dict[str, tuple[int, int]] = {}
+    for x in range(0, 1264, 3):
+        hit = PANE.hit(_view(seen), 90, 1264, 45, x)
+        if hit is not None and (not order or hit.tip != order[-1]):
+            order.append(hit.tip)
+            if hit.kind == "nothing":
+                gray[hit.tip] = (45, x)
+    assert [tip.split()[0] for tip in order] == [
+        "conv1",
+        "odd",
+        "fire2/squeeze",
+        "fire2/expand",
+        "end",
+    ]
+    assert order[1] == "odd   (MyHead) cannot run: its type is not known"
+    assert order[-1] == "end   (Pooling) cannot run: needs layer 'odd'"
+    made = PANE.draw(_view(seen), 90, 1264)
+    for y, x in gray.values():
+        chip = made[y - 8 : y + 8, x : x + 20]
+        assert not (chip == TEXT).all(axis=2).any()
+        assert not (chip == RAISED).all(axis=2).any()
+
+
+def test_the_scene_of_a_net_knows_what_cannot_run(tmp_path: Path) -> None:
+    text = net_text(
+        layer("first", "MyHead", "data"),
+        conv("conv1", "data", 2),
+        layer("head", "MyHead", "conv1"),
+        layer("after", "ReLU", "head"),
+        conv("conv2", "conv1", 2),
+        data=(1, 3, 4, 4),
+    )
+    made = scene_of(load_text("torch", tmp_path, text))
+    assert [one.name for one in made.entries] == ["conv1", "conv2"]
+    assert [(one.name, one.before) for one in made.opaque] == [
+        ("first", 0),
+        ("head", 1),
+        ("after", 1),
+    ]
+    assert made.opaque[2].why.startswith("needs layer 'head' (MyHead), which cannot run: ")
