@@ -125,7 +125,7 @@ def test_nvidias_versions_order_their_blobs_otherwise(version: str, tmp_path: Pa
     blobs = {
         "0.14": (scale, bias, [0], mean, variance),
         "0.15": (scale, bias, mean, variance, [7]),
-        "0.16": (np.multiply(mean, 2), np.multiply(variance, 2), [2], scale, bias),
+        "0.16": (mean, variance, [1], scale, bias),
     }[version]
     net = load_text("torch", tmp_path, net_text(norm, data=(1, 2, 1, 1)), arrays(b=blobs))
     x = np.array([5, -4], np.float32).reshape(1, 2, 1, 1)
