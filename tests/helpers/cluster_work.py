@@ -7,10 +7,13 @@ import signal
 import sys
 import threading
 import time
+import uuid
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deepvis_caffe
 from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.settings.fields import BadSettingError
 from helpers.waiting import eventually
@@ -79,6 +82,15 @@ def new_state() -> object:
     return object()
 
 
+class Traced:
+    """A state with a file in a folder for as long as it is in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        sign = folder / uuid.uuid4().hex
+        sign.touch()
+        weakref.finalize(self, sign.unlink)
+
+
 def broken_state() -> None:
     raise UnknownNameError("layer", "fcc", ["fc"], "the net")
 
@@ -120,6 +132,29 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "bad setting": lambda: BadSettingError("seeds", "seeds cannot be 0"),
     "awkward": lambda: AwkwardError(3, 4),
 }
+
+
+def have_version(version: str | None) -> None:
+    """Let this process have another version of the package; None: have none of it."""
+    if version is None:
+        sys.modules["deepvis_caffe"] = None  # type: ignore[assignment]
+    else:
+        sys.modules["deepvis_caffe"] = deepvis_caffe
+        deepvis_caffe.__version__ = version
+
+
+def leave_when_asked() -> None:
+    """Let the next question for this process's version fail, as one to a worker that has left."""
+    version, names = deepvis_caffe.__version__, deepvis_caffe.__getattr__
+
+    def answer(name: str) -> Any:
+        if name != "__version__":
+            return names(name)
+        deepvis_caffe.__version__, deepvis_caffe.__getattr__ = version, names
+        raise OSError("it has just left")
+
+    del deepvis_caffe.__version__
+    deepvis_caffe.__getattr__ = answer
 
 
 def die(state: None, task: int, tell: Tell) -> int:
