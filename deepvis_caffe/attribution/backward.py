@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.model.input_window import InputWindow, window_of
-from deepvis_caffe.optimizer.batching import unit_shape
 from deepvis_caffe.optimizer.objectives import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimizer.shapes import unit_shape
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net

@@ -21,7 +21,8 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
+    from deepvis_caffe.jobs.optimize import Ascents, Unit
+    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer.objectives import Target
 
 # Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
@@ -153,7 +154,8 @@ def optimize(
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer
+    from deepvis_caffe.jobs.optimize import Ascents
+    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
 

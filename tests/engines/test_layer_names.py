@@ -23,8 +23,9 @@ from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.experiments.sensitivity import Pair, layers_spread, measure_sensitivity
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit, make_layer
+from deepvis_caffe.jobs.optimize import Ascents, Unit, make_layer
 from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.rates import Constant

@@ -47,6 +47,19 @@ def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:
     return net
 
 
+def meeting_net(folder: Path, meeting: Path, processes: int) -> Any:
+    """The small net, which computes nothing until so many processes have one at work."""
+    net = small_net(folder)
+    evaluate = net.evaluate
+
+    def meet_and_evaluate(*arguments: Any) -> Any:
+        meet(None, (meeting, processes), lambda message: None)
+        return evaluate(*arguments)
+
+    net.evaluate = meet_and_evaluate
+    return net
+
+
 def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[Any, ...]:
     """One unit and seed. In the middle of the last one, the process is killed, if `task` says so.
 
@@ -104,7 +117,7 @@ def identity(state: object, task: Any, tell: Tell) -> tuple[int, int, int]:
     return os.getpid(), id(state), threading.get_ident()
 
 
-def meet(state: object, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
+def meet(state: object | None, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
     """Wait until tasks of this kind have begun in so many processes; each leaves its number."""
     folder, processes = task
     (folder / str(os.getpid())).touch()
