@@ -180,8 +180,8 @@ def optimize(
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
     job = Job.from_settings(settings, net, out, labels, overwrite)
-    where = parse_position(position)
-    chosen = [TargetLayer.of(net, name, where) for name in chosen_layers(net, layer, layers)]
+    at = parse_position(position)
+    chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
     targets = [targets_of(one, units, direction) for one in chosen]  # checked before any work
     for number, (one, own) in enumerate(zip(chosen, targets, strict=True), 1):
         which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""

@@ -164,12 +164,12 @@ def optimize(
         The layer cannot run, or has no gradient.
     """
     params = ascent_params(preset, rate, iterations, **changes)
-    shape, where = _layer_and_place(net, layer, position)
+    shape, index = _shape_and_index(net, layer, position)
     chosen = check_targets(_listed("units", units), shape, layer)
     runs = list(product(chosen, _checked_seeds(seeds)))
     if not runs:
         return AscentResults()
-    window = unit_window(net, layer, where, crop)
+    window = unit_window(net, layer, index, crop)
     most = resolve_batch_size(net, layer, batch_size, len(runs), window)
     batches = [
         AscentBatch(layer, tuple(some), params, position, crop)
@@ -219,10 +219,10 @@ def run_batch(
         As `optimize`.
     """
     layer, params = batch.layer, batch.params
-    shape, where = _layer_and_place(net, layer, batch.position)
+    shape, index = _shape_and_index(net, layer, batch.position)
     targets = check_targets((target for target, _ in batch.runs), shape, layer)
     units, seeds = [name_of(target) for target in targets], [seed for _, seed in batch.runs]
-    window = unit_window(net, layer, where, batch.crop)
+    window = unit_window(net, layer, index, batch.crop)
     if params.diversity and resolve_batch_size(net, layer, 2, 2, window) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
@@ -233,7 +233,7 @@ def run_batch(
     if window:
         preprocessor = preprocessor.cut(window.rows, window.columns)
         start = start[:, :, window.rows, window.columns]
-        shape, where = (shape[0], *window.extent), window.where
+        shape, index = (shape[0], *window.extent), window.index
     box = window.box if window else None
     snapshot = partial(
         Snapshot,
@@ -246,7 +246,7 @@ def run_batch(
     tracks = ascend(
         net,
         layer,
-        Objective(net.ops, targets, shape, where, params.sign),
+        Objective(net.ops, targets, shape, index, params.sign),
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
@@ -261,7 +261,7 @@ def run_batch(
             position=plain_position(batch.position),
             image=track.image,
             window=box,
-            objective=track.objective,
+            activations=track.activations,
             best_iteration=track.best_iteration,
             first_top=track.first_top,
             stop=track.stop,
@@ -309,16 +309,16 @@ def ascent_params(
 
 
 def unit_window(
-    net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
+    net: Net, layer: str, index: tuple[int, ...] | None, crop: Crop = "auto"
 ) -> InputWindow | None:
     """The part of the input that an ascent is restricted to; None for all of it."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
     start = net.model.graph.gradient_start(layer)
-    return window_of(net.model, start, where) if crop == "auto" else None
+    return window_of(net.model, start, index) if crop == "auto" else None
 
 
-def _layer_and_place(
+def _shape_and_index(
     net: Net, layer: str, position: Position
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """The layer's shape without the batch axis, and the index that a position means in it."""

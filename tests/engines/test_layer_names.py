@@ -187,7 +187,7 @@ def test_an_ascent_maximizes_it(net: Net, name: str) -> None:
     first, last = slow(np.zeros((1, *SIZE))), slow(one.image[None])
     assert last[wanted][center] > first[wanted][center] + 1
     assert last[other][center] < first[other][center] - 0.5
-    np.testing.assert_allclose(max(one.objective), last[wanted][center], rtol=1e-3)
+    np.testing.assert_allclose(max(one.activations), last[wanted][center], rtol=1e-3)
 
 
 def test_top_images_rank_by_it_and_show_the_same_value(net: Net, tmp_path: Path) -> None:

@@ -218,4 +218,4 @@ def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> Non
     net = dv.load_net(settings)
     for run in dv.optimize(net, "fc", [1, 3], range(2), iterations=4):
         path = tmp_path / f"regularized_opt/fc/fc_{run.unit:04d}_{run.seed}.json"
-        assert json.loads(path.read_text())["objective"] == [float(v) for v in run.objective]
+        assert json.loads(path.read_text())["objective"] == [float(v) for v in run.activations]

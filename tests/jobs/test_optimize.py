@@ -67,8 +67,8 @@ def test_pictures_are_the_optimizers_x_with_and_without_mean(net: Net, tmp_path:
         symmetric = _read(store.picture("fc", run.unit, run.seed, "best_X"))
         np.testing.assert_allclose(symmetric, 127.5 + 127.5 * rgb / abs(rgb).max(), atol=0.6)
         record = json.loads(store.record("fc", run.unit, run.seed).read_text())
-        np.testing.assert_allclose(record["objective"], run.objective, rtol=1e-5)
-        assert record["best_iteration"] == run.best_iteration == int(np.argmax(run.objective))
+        np.testing.assert_allclose(record["objective"], run.activations, rtol=1e-5)
+        assert record["best_iteration"] == run.best_iteration == int(np.argmax(run.activations))
         assert record["label"] == small_model.LABELS[run.unit]
         assert record["engine"] == net.engine
         assert record["params"]["blur_width"] == 1.0  # preset 3, Table 1

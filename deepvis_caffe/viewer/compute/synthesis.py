@@ -231,7 +231,7 @@ class Synthesis:
             plan.todo.remove(result.seed)
             if result.best_iteration is None:
                 plan.note = plan.note or NOT_FINITE
-            elif result.stop == "zero gradient" and len(result.objective) == 1:
+            elif result.stop == "zero gradient" and len(result.activations) == 1:
                 if self._go_below(key, plan, result.seed):
                     return
                 plan.note = "" if plan.found else SILENT
