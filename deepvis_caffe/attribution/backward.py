@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.model.input_window import InputWindow, window_of
-from deepvis_caffe.optimizer.batching import unit_shape
 from deepvis_caffe.optimizer.objectives import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimizer.shapes import unit_shape
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -67,9 +67,9 @@ def saliency_map(
     """
     shape = unit_shape(net, layer)
     units = check_units([unit], shape, layer)
-    where = resolve_position(position, shape, layer)
-    one = net.ops.numpy(Objective(net.ops, units, shape, where)(net.ops.asarray(values)).diff)
-    diff = one * values if where is None else one
+    index = resolve_position(position, shape, layer)
+    one = net.ops.numpy(Objective(net.ops, units, shape, index)(net.ops.asarray(values)).diff)
+    diff = one * values if index is None else one
     arrived = net.backward(layer, diff, mode)[net.image_input()]
     return arrived[0], float(values[one != 0].max())
 
@@ -113,14 +113,14 @@ def saliency_maps_at(
     windows = [window_of(net.model, value, one) if in_windows else None for one in positions]
     groups: dict[Any, list[int]] = {}
     for number, window in enumerate(windows):
-        key = (window.size, window.where) if window else None
+        key = (window.size, window.index) if window else None
         groups.setdefault(key, []).append(number)
     for group in groups.values():
         parts = [_part(windows[number]) for number in group]
         batch = net.ops.asarray(
             np.stack([x[number][part] for number, part in zip(group, parts, strict=True)])
         )
-        places = [w.where if (w := windows[number]) else positions[number] for number in group]
+        places = [w.index if (w := windows[number]) else positions[number] for number in group]
         index: Any = (np.arange(len(group)), unit, *np.array(places, int).T)
         for mode in modes or ("",):
             values = net.ops.numpy(net.evaluate(batch, name))

@@ -21,7 +21,8 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
+    from deepvis_caffe.jobs.optimize import Ascents, Unit
+    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer.objectives import Target
 
 # Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
@@ -153,7 +154,8 @@ def optimize(
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.optimize import Ascents, TargetLayer
+    from deepvis_caffe.jobs.optimize import Ascents
+    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
 
@@ -178,8 +180,8 @@ def optimize(
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
     job = Job.from_settings(settings, net, out, labels, overwrite)
-    where = parse_position(position)
-    chosen = [TargetLayer.of(net, name, where) for name in chosen_layers(net, layer, layers)]
+    at = parse_position(position)
+    chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
     targets = [targets_of(one, units, direction) for one in chosen]  # checked before any work
     for number, (one, own) in enumerate(zip(chosen, targets, strict=True), 1):
         which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.image import Picture, read_image
-from deepvis_caffe.jobs.batches import AscentBatch, run_batches, split_missing
+from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, recipe, record_fields, write_result
+from deepvis_caffe.jobs.optimize import Ascents, recipe, record_fields, write_result
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import label_of, short_label
 from deepvis_caffe.optimizer import AscentParams
 from deepvis_caffe.optimizer.objectives import check_units
@@ -81,13 +82,11 @@ class Variants:
             One for each set, in order.
         """
         several = list(several)
-        missing = {params: self.missing(params) for params in several}
-        todo = [
-            AscentBatch(self.layer, tuple(units), tuple(seeds), params, self.target.position)
-            for params, seeds_of in missing.items()
-            if any(seeds_of.values())
-            for units, seeds in split_missing(seeds_of, self._most, whole=params.diversity > 0)
-        ]
+        missing = {
+            params: [(unit, seed) for unit, some in self.missing(params).items() for seed in some]
+            for params in several
+        }
+        todo = make_batches(self.job, self.target, missing, self.batch_size)
         with closing(run_batches(self.job.reporting(progress), todo)) as found:
             for batch, results in found:
                 store, own_recipe = self.store(batch.params), self._recipe(batch.params)
@@ -148,11 +147,6 @@ class Variants:
     @cached_property
     def _base(self) -> Record:
         return recipe(self.job, self.target, Ascents(AscentParams()))
-
-    @cached_property
-    def _most(self) -> int:
-        images = len(self.units) * len(self.seeds)
-        return self.target.batch_size(self.job.net, self.batch_size, images)
 
 
 def activation(record: Record) -> str:

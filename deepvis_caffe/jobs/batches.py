@@ -1,60 +1,55 @@
-"""Ascents in batches, in this process or in others: ``(job, batches) -> results``.
+"""Ascents in batches, in this process or in others: ``missing runs -> batches -> results``.
 
-Only numbers travel between processes: which units and seeds one way, images and histories the
-other.
+Every job's ascents are cut and run here, so they are shared among processes in the same way. Only
+numbers travel between processes: which units and seeds one way, images and histories the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-from deepvis_caffe.cluster import LocalProcesses, Where
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position, optimize
-from deepvis_caffe.optimizer.batching import split
-from deepvis_caffe.optimizer.objectives import Target, UnitName, name_of
-from deepvis_caffe.optimizer.run import Crop
+from deepvis_caffe.jobs.target import TargetLayer
+from deepvis_caffe.optimizer import AscentParams, AscentResult
+from deepvis_caffe.optimizer.batching import cut, resolve_batch_size
+from deepvis_caffe.optimizer.objectives import Target
+from deepvis_caffe.optimizer.run import AscentBatch, Crop, run_batch, unit_window
 from deepvis_caffe.progress import ProgressMeter
 
-N = TypeVar("N", bound=UnitName)
 
+def make_batches(
+    job: Job,
+    layer: TargetLayer,
+    missing: Mapping[AscentParams, Sequence[tuple[Target, int]]],
+    batch_size: int | None = None,
+    crop: Crop = "auto",
+) -> list[AscentBatch]:
+    """Cut what is missing into batches: as large as pays, and no larger than a process's share.
 
-@dataclass(frozen=True)
-class AscentBatch:
-    """Ascents that run side by side: some units of a layer, some seeds of each.
-
-    Attributes
+    Parameters
     ----------
-    layer, targets, seeds, params, position, crop
+    job
+        Whose local processes share the work, so that none is idle while another has it all.
+    missing
+        The runs of each set of parameters, (target, seed), those of a unit one after the other.
+    batch_size, crop
         As for `optimize`.
     """
-
-    layer: str
-    targets: tuple[Target, ...]
-    seeds: tuple[int, ...]
-    params: AscentParams
-    position: Position = "center"
-    crop: Crop = "auto"
-
-    @property
-    def images(self) -> int:
-        """How many images run side by side."""
-        return len(self.targets) * len(self.seeds)
-
-    @property
-    def steps(self) -> int:
-        """Image steps in all."""
-        return self.images * self.params.iterations
-
-    def __str__(self) -> str:
-        names = [name_of(target) for target in self.targets]
-        units, seeds = (",".join(map(str, some)) for some in (names, self.seeds))
-        return f"{self.layer}, units {units}, seeds {seeds}"
+    images = [len(runs) for runs in missing.values()]
+    if not any(images):
+        return []
+    window = unit_window(job.net, layer.name, layer.index, crop)
+    most = resolve_batch_size(job.net, layer.name, batch_size, max(images), window)
+    share = -(-sum(images) // job.processes)
+    return [
+        AscentBatch(layer.name, tuple(some), params, layer.position, crop)
+        for params, runs in missing.items()
+        for some in cut(runs, min(most, share), whole=params.diversity > 0)
+    ]
 
 
 def run_batches(
@@ -84,55 +79,8 @@ def run_batches(
             yield batches[index], [_with_preprocessor(job.net, result) for result in results]
 
 
-def split_missing(
-    missing: Mapping[N, Sequence[int]], most: int, whole: bool = False
-) -> Iterator[tuple[list[N], list[int]]]:
-    """Split what is missing into batches of at most `most` images: some units times some seeds.
-
-    Units that miss the same seeds share a batch; the seeds of a unit that do not fit into one are
-    spread evenly.
-
-    Parameters
-    ----------
-    missing
-        Seeds by unit.
-    whole
-        Whether a unit's seeds have to stay together, in a batch of more than `most` if need be.
-    """
-    for seeds, group in groupby(missing, key=lambda unit: tuple(missing[unit])):
-        units = list(group)
-        if not seeds:
-            continue
-        for some_units in split(units, max(1, most // len(seeds))):
-            for some_seeds in [seeds] if whole else split(seeds, most):
-                yield list(some_units), list(some_seeds)
-
-
-def fair_batch(images: int, most: int, where: Where) -> int:
-    """A batch size, `most` or less, with which every local process gets a batch.
-
-    Parameters
-    ----------
-    images
-        How many there are to share.
-    """
-    if not isinstance(where, LocalProcesses):
-        return most
-    return max(1, min(most, -(-images // where.count)))
-
-
 def _run_batch(net: Net, batch: AscentBatch, report: Callable[[Any], None]) -> list[AscentResult]:
-    results = optimize(
-        net,
-        batch.layer,
-        batch.targets,
-        batch.seeds,
-        preset=batch.params,
-        position=batch.position,
-        crop=batch.crop,
-        batch_size=batch.images,
-        progress=lambda done, total: report(done),
-    )
+    results = run_batch(net, batch, report)
     # The preprocessor is as large as two images, and the process that asks has its own.
     return [replace(result, preprocessor=None) for result in results]  # type: ignore[arg-type]
 

@@ -6,97 +6,29 @@ again. So the work can be interrupted at any moment, and the same call goes on w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
-from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches, split_missing
+from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import Labels, label_of, short_label
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Position
-from deepvis_caffe.optimizer.batching import resolve_batch_size, unit_shape
-from deepvis_caffe.optimizer.objectives import (
-    Target,
-    UnitName,
-    check_targets,
-    name_of,
-    plain_position,
-    resolve_position,
-)
-from deepvis_caffe.optimizer.run import Crop, unit_window
+from deepvis_caffe.optimizer import AscentParams, AscentResult
+from deepvis_caffe.optimizer.objectives import Target, UnitName, name_of
+from deepvis_caffe.optimizer.run import Crop
 from deepvis_caffe.optimizer.start import start_digest
 from deepvis_caffe.results.layout import BEST_X, BEST_XPM
-from deepvis_caffe.results.records import Box, Record, read_record
+from deepvis_caffe.results.records import Record, read_record
 from deepvis_caffe.results.store import ResultStore
 
 NAMED = 3  # of a sum's units, in its label
 
 
 # -- what is to be made --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TargetLayer:
-    """A layer whose units are maximized, with its shape and the position in it resolved.
-
-    Attributes
-    ----------
-    name
-        As for `optimize`.
-    shape
-        Without the batch axis.
-    position
-        As for `optimize`: ``"center"``, ``"all"`` or one index an axis.
-    index
-        What that is in this layer: one index an axis, or None for all positions.
-    receptive_field
-        The part of the image that a unit sees from there, (top, left, bottom, right) in pixels;
-        None where that is unknown.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    position: Literal["center", "all"] | tuple[int, ...]
-    index: tuple[int, ...] | None
-    receptive_field: Box | None
-
-    @classmethod
-    def of(cls, net: Net, name: str, position: Position = "center") -> TargetLayer:
-        """Resolve a layer of a net, and a position in it.
-
-        Raises
-        ------
-        EngineError, SettingsError
-            The layer cannot run, has no gradient, no units, or not this position.
-        """
-        net.check_gradient(name)
-        shape = unit_shape(net, name)
-        index = resolve_position(position, shape, name)
-        field = net.model.receptive_fields.get(net.model.graph.gradient_start(name))
-        seen = None
-        if field is not None and index is not None and len(index) == 2:
-            rows, columns = field.window(*index)
-            seen = rows.start, columns.start, rows.stop, columns.stop
-        return cls(name, shape, plain_position(position), index, seen)
-
-    @property
-    def count(self) -> int:
-        """Number of units."""
-        return self.shape[0] if self.shape else 1
-
-    def check(self, targets: Iterable[Any]) -> list[Target]:
-        """`targets` in Python's own types; `SettingsError` where the layer has no such one."""
-        return check_targets(targets, self.shape, self.name)
-
-    def batch_size(self, net: Net, wanted: int | None, images: int, crop: Crop = "auto") -> int:
-        """How many images run side by side, of so many; see `resolve_batch_size`."""
-        window = unit_window(net, self.name, self.index, crop)
-        return resolve_batch_size(net, self.name, wanted, images, window)
 
 
 @dataclass(frozen=True)
@@ -195,7 +127,9 @@ def make_layer(
 
     for name in targets:
         finish(name)
-    with closing(run_batches(job, _cut(job, layer, ascents, missing, targets))) as found:
+    runs = [(targets[name], seed) for name, some in missing.items() for seed in some]
+    batches = make_batches(job, layer, {params: runs}, ascents.batch_size, ascents.crop)
+    with closing(run_batches(job, batches)) as found:
         for batch, results in found:
             for result in results:
                 name, seed = result.unit, result.seed
@@ -203,37 +137,11 @@ def make_layer(
                 picture = write_result(store, result, record)
                 cells[name][seed] = cell_of(picture, layer.receptive_field, result.window)
                 left[name].discard(seed)
-            for target in batch.targets:
-                finish(name_of(target))
+            for name in batch.names:
+                finish(name)
     store.write_whole_layer(layer.name, layer.count, own_recipe)
     return [
         _summary(job, layer, target, seeds, len(missing[name])) for name, target in targets.items()
-    ]
-
-
-def _cut(
-    job: Job,
-    layer: TargetLayer,
-    ascents: Ascents,
-    missing: Mapping[UnitName, Sequence[int]],
-    targets: Mapping[UnitName, Target],
-) -> list[AscentBatch]:
-    """The batches of all that is missing."""
-    params, images = ascents.params, sum(map(len, missing.values()))
-    if not images:
-        return []
-    most = layer.batch_size(job.net, ascents.batch_size, images, ascents.crop)
-    most = fair_batch(images, most, job.where)
-    return [
-        AscentBatch(
-            layer.name,
-            tuple(targets[name] for name in names),
-            tuple(seeds),
-            params,
-            layer.position,
-            ascents.crop,
-        )
-        for names, seeds in split_missing(missing, most, whole=params.diversity > 0)
     ]
 
 

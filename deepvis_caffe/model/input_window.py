@@ -38,14 +38,14 @@ class InputWindow:
     ----------
     box
         (top, left, bottom, right) in input pixels; bottom and right are excluded.
-    where
+    index
         The unit's position, (y, x), in the map that the net computes for this part.
     extent
         Height and width of that map.
     """
 
     box: Box
-    where: tuple[int, int]
+    index: tuple[int, int]
     extent: tuple[int, int]
 
     @property
@@ -64,7 +64,7 @@ class InputWindow:
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
 
 
-def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputWindow | None:
+def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputWindow | None:
     """The smallest window for one position of a value, or None if it needs the whole image.
 
     Parameters
@@ -73,7 +73,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputW
         Layers and shapes; weights are not read.
     value
         The value that is maximized.
-    where
+    index
         (y, x) in its map; None for the whole map.
 
     Returns
@@ -84,7 +84,7 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputW
     fields = model.receptive_fields
     layers = model.graph.ancestors([value])
     on_the_way = [top for layer in layers for top in layer.tops]
-    if value not in fields or where is None or len(where) != 2:
+    if value not in fields or index is None or len(index) != 2:
         return None
     if len(model.input_shapes) > 1 and sum(not layer.bottoms for layer in layers) > 1:
         return None  # a second input, whose size would have to change as well
@@ -93,12 +93,12 @@ def window_of(model: Model, value: Value, where: Sequence[int] | None) -> InputW
         return None
     grid = (lcm(*(int(rows) for rows, _ in steps)), lcm(*(int(columns) for _, columns in steps)))
     field = fields[value]
-    box = _aligned(field, grid, (where[0], where[1]))
+    box = _aligned(field, grid, (index[0], index[1]))
     if box == (0, 0, *field.input_size):
         return None
-    at = (where[0] - box[0] // int(field.stride[0]), where[1] - box[1] // int(field.stride[1]))
+    at = (index[0] - box[0] // int(field.stride[0]), index[1] - box[1] // int(field.stride[1]))
     extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
-    fits = extent and all(index < size for index, size in zip(at, extent, strict=True))
+    fits = extent and all(i < size for i, size in zip(at, extent, strict=True))
     return InputWindow(box, at, extent) if extent and fits else None
 
 
@@ -106,8 +106,8 @@ def _even(stride: tuple[object, object]) -> bool:
     return all(isinstance(step, int) and step > 0 for step in stride)
 
 
-def _aligned(field: ReceptiveField, grid: tuple[int, int], where: tuple[int, int]) -> Box:
-    rows, columns = field.window(*where)
+def _aligned(field: ReceptiveField, grid: tuple[int, int], index: tuple[int, int]) -> Box:
+    rows, columns = field.window(*index)
     # A unit that sees only padding still needs an image of some size.
     top = min(rows.start, field.input_size[0] - 1) // grid[0] * grid[0]
     left = min(columns.start, field.input_size[1] - 1) // grid[1] * grid[1]

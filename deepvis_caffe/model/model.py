@@ -88,7 +88,7 @@ class Model:
     @cached_property
     def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
         """What one position of each value sees of the first input, see `receptive_fields`."""
-        return receptive_fields(self)
+        return receptive_fields(self.graph, self.shapes)
 
     def check_weights(self) -> None:
         """Raise `WeightsError` if a net that has weights was read without them."""

@@ -1,4 +1,4 @@
-"""Receptive fields: ``model -> {value: what one position of it sees of the image input}``.
+"""Receptive fields: ``(graph, shapes) -> {value: what one position of it sees of the image}``.
 
 Rows and columns are tracked separately. A :class:`_Span` says which input rows position i sees:
 ``first + i * stride`` to ``last + i * stride``. Each layer type maps the span of its bottom to that
@@ -8,19 +8,16 @@ of its top. Where branches join, the span covers all of theirs. If all positions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
-
-if TYPE_CHECKING:
-    from deepvis_caffe.model.model import Model
 
 Number = int | Fraction
 Shape = tuple[int, ...]
@@ -68,8 +65,15 @@ class ReceptiveField:
         )
 
 
-def receptive_fields(model: Model) -> dict[Value, ReceptiveField]:
+def receptive_fields(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value, ReceptiveField]:
     """The receptive field of every value on the net's first input.
+
+    Parameters
+    ----------
+    graph
+        The layers.
+    shapes
+        Shape of every value, batch axis first, as far as known.
 
     Returns
     -------
@@ -77,14 +81,15 @@ def receptive_fields(model: Model) -> dict[Value, ReceptiveField]:
         Without values that do not depend on that input, and without those behind layers of unknown
         types. Empty if the input is not (N, C, H, W).
     """
-    image, shape = next(iter(model.input_shapes.items()))
+    image = graph.inputs[0]
+    shape = shapes[Value(image)]
     if len(shape) != 4:
         return {}
     size = (shape[2], shape[3])
     # None: does not depend on the image. Absent: not known.
     fields: dict[Value, _Field | None] = {}
-    for layer in model.graph:
-        known = all(value in fields and value in model.shapes for value in layer.bottoms)
+    for layer in graph:
+        known = all(value in fields and value in shapes for value in layer.bottoms)
         if layer.type == "Input":
             fields |= {top: _IDENTITY if top.blob == image else None for top in layer.tops}
         elif layer.type in _RULES and known:
@@ -92,13 +97,13 @@ def receptive_fields(model: Model) -> dict[Value, ReceptiveField]:
             bottoms = layer.bottoms[:1] if layer.type == "Crop" else layer.bottoms
             rule = _RULES[layer.type]
             seen = [
-                rule(_Step(layer.param, model.shapes[value], size), field)
+                rule(_Step(layer.param, shapes[value], size), field)
                 for value in bottoms
                 if (field := fields[value]) is not None
             ]
             for top in layer.tops:
-                if top in model.shapes:
-                    fields[top] = _join(seen, _Step(layer.param, model.shapes[top], size))
+                if top in shapes:
+                    fields[top] = _join(seen, _Step(layer.param, shapes[top], size))
     return {value: _public(field, size) for value, field in fields.items() if field is not None}
 
 

@@ -1,8 +1,8 @@
-"""Batch sizes: ``(net, layer, window) -> how many images run side by side``.
+"""Batches: how many images run side by side, and which: ``(runs, most) -> batches of runs``.
 
-The largest size that fits into the free memory and still makes an image cheaper, as timed. Results
-do not depend on it. If a net's output for one image depends on the rest of its batch, images run
-one at a time.
+A batch has the largest size that fits into the free memory and still makes an image cheaper, as
+timed. Results do not depend on it. If a net's output for one image depends on the rest of its
+batch, images run one at a time.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from deepvis_caffe.errors import EngineError, ModelError, SettingsError
-from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.errors import ModelError, SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.optimizer.shapes import layers_below, value_shape
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+U = TypeVar("U")
 
 SMALLEST, LARGEST = 8, 256
 SHARE = 0.25  # of the free memory that a step may use
@@ -76,34 +77,25 @@ def resolve_batch_size(
     return wanted or _measured(net, layer, min(images, LARGEST), window)
 
 
-def split(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    """Batches of nearly equal size, each at most `most`: 9 of at most 8 are 4 and 5."""
-    count = math.ceil(len(items) / most)
-    edges = [len(items) * i // count for i in range(count + 1)] if count else []
-    return [items[a:b] for a, b in pairwise(edges)]
+def cut(runs: Sequence[tuple[U, int]], most: int, whole: bool = False) -> list[list[tuple[U, int]]]:
+    """Batches of nearly equal size, each of at most `most` images: 9 of at most 8 are 4 and 5.
 
-
-def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
-    """The shape of a layer's value for one image, channels first.
-
-    Raises
-    ------
-    EngineError
-        The layer's first axis is not the batch axis, or the net cannot run with batch size 1.
+    Parameters
+    ----------
+    runs
+        The unit and seed of each image; a unit's follow each other.
+    most
+        At least 1.
+    whole
+        Whether a unit's images stay together, in a batch of more than `most` if need be.
     """
-    try:
-        shape = _shape_of(net, layer, 1)
-    except ModelError as error:
-        raise EngineError(f"the net cannot run with batch size 1: {error}") from error
-    if shape is None:  # a layer of a type whose shape only the engine knows
-        x = np.zeros((1, *net.preprocessor.shape), np.float32)
-        shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
-    if shape[:1] != (1,):
-        raise EngineError(
-            f"layer {layer!r} has shape {shape} for one image: its first axis is not the batch "
-            "axis, so it has no units to optimize"
-        )
-    return shape[1:]
+    parts: list[list[tuple[U, int]]] = [[run] for run in runs]
+    if whole:
+        parts = [list(of_unit) for _, of_unit in groupby(runs, key=itemgetter(0))]
+    in_batch = max(1, most // max(map(len, parts), default=1))
+    count = -(-len(parts) // in_batch)
+    edges = [len(parts) * i // count for i in range(count + 1)] if count else []
+    return [list(chain.from_iterable(parts[a:b])) for a, b in pairwise(edges)]
 
 
 def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> int:
@@ -136,7 +128,7 @@ def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | Non
 
 def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
     """The most images whose values fit into `SHARE` of the free memory."""
-    below = _below(net, layer)
+    below = layers_below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}
     if window:
         image = net.image_input()
@@ -152,27 +144,15 @@ def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
 
 def _why_mixed(net: Net, layer: str) -> str | None:
     """Why an image's values at a layer depend on the other images of its batch; None if not."""
-    for below in _below(net, layer):
+    for below in layers_below(net, layer):
         norm = below.param.batch_norm_param
         # Unset, Caffe uses the stored statistics: deploy nets run in its TEST phase.
         if norm.HasField("use_global_stats") and not norm.use_global_stats:
             return f"{below.type} {below.name!r} has use_global_stats: false"
     try:
-        one, two = _shape_of(net, layer, 1), _shape_of(net, layer, 2)
+        one, two = value_shape(net, layer, 1), value_shape(net, layer, 2)
     except ModelError as error:
         return str(error)
     if one is None or two is None or two == (2, *one[1:]):
         return None
     return f"{layer!r} has shape {one} for one image and {two} for two"
-
-
-def _below(net: Net, layer: str) -> Graph:
-    """The layers that a layer's values depend on."""
-    graph = net.model.graph
-    return Graph(graph.name, graph.ancestors([graph.gradient_start(layer)]))
-
-
-def _shape_of(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
-    below = _below(net, layer)
-    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))

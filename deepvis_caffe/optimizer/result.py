@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -53,15 +54,32 @@ class FirstTop:
     image: Floats = field(repr=False)
 
 
+class _Traced:
+    """The name that `activations` had in earlier versions."""
+
+    activations: Floats
+
+    @property
+    def objective(self) -> Floats:
+        """Deprecated: `activations`. An objective is what is maximized."""
+        warnings.warn(
+            f"{type(self).__name__}.objective is now called activations: the objective is what is "
+            "maximized, and these are its values",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.activations
+
+
 @dataclass(frozen=True, eq=False)
-class Track:
+class Track(_Traced):
     """One image's ascent, on the host.
 
     Attributes
     ----------
     image
         (C, H, W), the best x; the start where no step had a finite activation.
-    objective
+    activations
         (steps,), the activation at each step that was run.
     best_iteration
         The step of the best x; None where there is none.
@@ -72,7 +90,7 @@ class Track:
     """
 
     image: Floats
-    objective: Floats
+    activations: Floats
     best_iteration: int | None
     first_top: FirstTop | None
     stop: Stop
@@ -156,7 +174,7 @@ class Tracker:
         return [
             Track(
                 image=best_x[i].copy(),
-                objective=history[: steps[i], i].copy(),
+                activations=history[: steps[i], i].copy(),
                 best_iteration=int(best_step[i]) if best_step[i] >= 0 else None,
                 first_top=FirstTop(int(top_step[i]), top_x[i].copy()) if top_step[i] >= 0 else None,
                 stop=reasons[int(stop[i])],
@@ -227,7 +245,7 @@ SHOWN = 36  # results that a notebook displays
 
 
 @dataclass(frozen=True, eq=False)
-class AscentResult:
+class AscentResult(_Traced):
     """The outcome of one ascent.
 
     Attributes
@@ -241,7 +259,7 @@ class AscentResult:
     window
         The part of the net's input that `image` is, (top, left, bottom, right) in pixels, ends
         excluded; None where it is all of it.
-    objective
+    activations
         (steps,) float32, the unit's activation at every step; of the whole channel its sum.
     best_iteration
         The step of `image`. Without random transforms, the one with the highest activation (the
@@ -266,7 +284,7 @@ class AscentResult:
     position: Position
     image: Floats = field(repr=False)
     window: Box | None
-    objective: Floats = field(repr=False)
+    activations: Floats = field(repr=False)
     best_iteration: int | None
     first_top: FirstTop | None
     stop: Stop
@@ -284,7 +302,7 @@ class AscentResult:
     def best_value(self) -> float:
         """The activation of `image`; NaN where none was finite."""
         best = self.best_iteration
-        return float("nan") if best is None else float(self.objective[best])
+        return float("nan") if best is None else float(self.activations[best])
 
     def picture(self) -> Picture:
         """The best x plus the mean, (H, W, 3) RGB uint8 (the toolbox's ``best_Xpm``)."""
@@ -309,7 +327,7 @@ class AscentResult:
             "params": self.params.record(),
             "engine": self.engine,
             "version": self.version,
-            "objective": [float(value) for value in self.objective],
+            "objective": [float(value) for value in self.activations],  # as in all records so far
         }
 
     def _repr_png_(self) -> bytes:
@@ -323,7 +341,7 @@ class AscentResult:
         best = "none" if self.best_iteration is None else f"step {self.best_iteration}"
         caption = (
             f"{escape(self.layer)} unit {self.unit}, seed {self.seed}: {self.best_value:.4g} "
-            f"(best: {best} of {len(self.objective)}, {self.stop})"
+            f"(best: {best} of {len(self.activations)}, {self.stop})"
         )
         return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 

@@ -1,7 +1,8 @@
 """`optimize`, the entry point: ``(net, layer, units, seeds) -> results``.
 
-It checks the arguments, restricts the ascent to the part of the input that the unit sees, runs
-the loop (`deepvis_caffe.optimizer.ascent`) in batches, and wraps up the results.
+It checks the arguments and cuts the work into batches. `run_batch` restricts a batch to the part of
+the input that its units see, runs the loop (`deepvis_caffe.optimizer.ascent`), and wraps up the
+results.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.model.input_window import InputWindow, window_of
 from deepvis_caffe.optimizer.ascent import ascend
-from deepvis_caffe.optimizer.batching import resolve_batch_size, split, unit_shape
+from deepvis_caffe.optimizer.batching import cut, resolve_batch_size
 from deepvis_caffe.optimizer.objectives import (
     LAYER,
     Direction,
     Objective,
     Position,
+    Target,
+    UnitName,
     check_targets,
     name_of,
     plain_position,
@@ -35,6 +38,7 @@ from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
+from deepvis_caffe.optimizer.shapes import unit_shape
 from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
@@ -42,6 +46,40 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 Crop = Literal["auto", "off"]
+
+
+@dataclass(frozen=True)
+class AscentBatch:
+    """Ascents that run side by side.
+
+    Attributes
+    ----------
+    runs
+        The target and the seed of each.
+    layer, params, position, crop
+        As for `optimize`.
+    """
+
+    layer: str
+    runs: tuple[tuple[Target, int], ...]
+    params: AscentParams
+    position: Position = "center"
+    crop: Crop = "auto"
+
+    @property
+    def steps(self) -> int:
+        """Image steps in all."""
+        return len(self.runs) * self.params.iterations
+
+    @property
+    def names(self) -> tuple[UnitName, ...]:
+        """The names of its units, each once."""
+        return tuple(dict.fromkeys(name_of(target) for target, _ in self.runs))
+
+    def __str__(self) -> str:
+        seeds = dict.fromkeys(seed for _, seed in self.runs)
+        units, seeds_ = (",".join(map(str, some)) for some in (self.names, seeds))
+        return f"{self.layer}, units {units}, seeds {seeds_}"
 
 
 def optimize(
@@ -125,76 +163,115 @@ def optimize(
     EngineError
         The layer cannot run, or has no gradient.
     """
-    net.check_gradient(layer)
     params = ascent_params(preset, rate, iterations, **changes)
-    shape = unit_shape(net, layer)
-    position = plain_position(position)
-    where = resolve_position(position, shape, layer)
+    shape, index = _shape_and_index(net, layer, position)
     chosen = check_targets(_listed("units", units), shape, layer)
-    seeds = _checked_seeds(seeds)
-    pairs, names = list(product(chosen, seeds)), [name_of(target) for target in chosen]
-    if not pairs:
+    runs = list(product(chosen, _checked_seeds(seeds)))
+    if not runs:
         return AscentResults()
-    window = unit_window(net, layer, where, crop)
-    preprocessor = net.preprocessor
-    if window:
-        preprocessor = preprocessor.cut(window.rows, window.columns)
-        shape, where = (shape[0], *window.extent), window.where
-    batch_size = resolve_batch_size(net, layer, batch_size, len(pairs), window)
-    batches = split(pairs, batch_size)
-    if params.diversity:  # couples the images of a unit
-        if resolve_batch_size(net, layer, 2, 2, window) == 1:
-            raise SettingsError(
-                "diversity needs a unit's images in one batch, and this net's outputs depend on "
-                "the rest of the batch, so diversity cannot be used: set it to 0"
-            )
-        batches = [
-            list(product(some, seeds))
-            for some in split(chosen, max(1, batch_size // max(len(seeds), 1)))
-        ]
-    meter = ProgressMeter(progress, [params.iterations * len(batch) for batch in batches])
-    box = window.box if window else None
+    window = unit_window(net, layer, index, crop)
+    most = resolve_batch_size(net, layer, batch_size, len(runs), window)
+    batches = [
+        AscentBatch(layer, tuple(some), params, position, crop)
+        for some in cut(runs, most, whole=params.diversity > 0)
+    ]
+    meter = ProgressMeter(progress, [batch.steps for batch in batches])
+    cancelled = False
+
+    def stops() -> bool:
+        nonlocal cancelled
+        cancelled = bool(cancel and cancel())
+        return cancelled
+
     results = AscentResults()
     for number, batch in enumerate(batches):
-        objective = Objective(net.ops, [target for target, _ in batch], shape, where, params.sign)
-        start = first_images(params.start, [seed for _, seed in batch], net.preprocessor)
-        if window:
-            start = start[:, :, window.rows, window.columns]
-        runs = [(names.index(name_of(target)), seed) for target, seed in batch]
-        named = [(name_of(target), seed) for target, seed in batch]
-        snapshot = partial(
-            Snapshot,
-            steps=params.iterations,
-            runs=named,
-            window=box,
-            net=net,
-            preprocessor=preprocessor,
-        )
-        after_step = _AfterStep(partial(meter.update, number), snapshot, watch, cancel)
-        tracks = ascend(net, layer, objective, start, params, after_step, preprocessor, runs)
-        results += [
-            AscentResult(
-                layer=layer,
-                unit=name_of(target),
-                seed=seed,
-                position=position,
-                image=track.image,
-                window=box,
-                objective=track.objective,
-                best_iteration=track.best_iteration,
-                first_top=track.first_top,
-                stop=track.stop,
-                params=params,
-                engine=net.engine,
-                version=deepvis_caffe.__version__,
-                preprocessor=preprocessor,
-            )
-            for (target, seed), track in zip(batch, tracks, strict=True)
-        ]
-        if after_step.cancelled:
+        results += run_batch(net, batch, partial(meter.update, number), watch, stops)
+        if cancelled:
             break
         meter.finish(number)
     return results
+
+
+def run_batch(
+    net: Net,
+    batch: AscentBatch,
+    progress: Callable[[int], None] = lambda done: None,
+    watch: Callable[[Snapshot], None] | None = None,
+    cancel: Callable[[], bool] = lambda: False,
+) -> list[AscentResult]:
+    """Run the ascents of one batch.
+
+    Parameters
+    ----------
+    progress
+        Called after every step with the number of image steps done.
+    watch, cancel
+        As for `optimize`.
+
+    Returns
+    -------
+    list of AscentResult
+        In the order of its runs.
+
+    Raises
+    ------
+    UnknownNameError, SettingsError, EngineError
+        As `optimize`.
+    """
+    layer, params = batch.layer, batch.params
+    shape, index = _shape_and_index(net, layer, batch.position)
+    targets = check_targets((target for target, _ in batch.runs), shape, layer)
+    units, seeds = [name_of(target) for target in targets], [seed for _, seed in batch.runs]
+    window = unit_window(net, layer, index, batch.crop)
+    if params.diversity and resolve_batch_size(net, layer, 2, 2, window) == 1:
+        raise SettingsError(
+            "diversity needs a unit's images in one batch, and this net's outputs depend on "
+            "the rest of the batch, so diversity cannot be used: set it to 0"
+        )
+    start = first_images(params.start, seeds, net.preprocessor)
+    preprocessor = net.preprocessor
+    if window:
+        preprocessor = preprocessor.cut(window.rows, window.columns)
+        start = start[:, :, window.rows, window.columns]
+        shape, index = (shape[0], *window.extent), window.index
+    box = window.box if window else None
+    snapshot = partial(
+        Snapshot,
+        steps=params.iterations,
+        runs=list(zip(units, seeds, strict=True)),
+        window=box,
+        net=net,
+        preprocessor=preprocessor,
+    )
+    tracks = ascend(
+        net,
+        layer,
+        Objective(net.ops, targets, shape, index, params.sign),
+        start,
+        params,
+        _AfterStep(progress, snapshot, watch, cancel),
+        preprocessor,
+        [(units.index(unit), seed) for unit, seed in zip(units, seeds, strict=True)],
+    )
+    return [
+        AscentResult(
+            layer=layer,
+            unit=unit,
+            seed=seed,
+            position=plain_position(batch.position),
+            image=track.image,
+            window=box,
+            activations=track.activations,
+            best_iteration=track.best_iteration,
+            first_top=track.first_top,
+            stop=track.stop,
+            params=params,
+            engine=net.engine,
+            version=deepvis_caffe.__version__,
+            preprocessor=preprocessor,
+        )
+        for unit, seed, track in zip(units, seeds, tracks, strict=True)
+    ]
 
 
 def ascent_params(
@@ -232,31 +309,38 @@ def ascent_params(
 
 
 def unit_window(
-    net: Net, layer: str, where: tuple[int, ...] | None, crop: Crop = "auto"
+    net: Net, layer: str, index: tuple[int, ...] | None, crop: Crop = "auto"
 ) -> InputWindow | None:
     """The part of the input that an ascent is restricted to; None for all of it."""
     if crop not in get_args(Crop):
         raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
     start = net.model.graph.gradient_start(layer)
-    return window_of(net.model, start, where) if crop == "auto" else None
+    return window_of(net.model, start, index) if crop == "auto" else None
 
 
-@dataclass
+def _shape_and_index(
+    net: Net, layer: str, position: Position
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The layer's shape without the batch axis, and the index that a position means in it."""
+    net.check_gradient(layer)
+    shape = unit_shape(net, layer)
+    return shape, resolve_position(position, shape, layer)
+
+
+@dataclass(frozen=True)
 class _AfterStep:
     """Counts a batch's image steps, calls `watch`, and asks whether to go on."""
 
     count: Callable[[int], None]
     snapshot: Callable[[int, Any], Snapshot]
     watch: Callable[[Snapshot], None] | None
-    cancel: Callable[[], bool] | None
-    cancelled: bool = False
+    cancel: Callable[[], bool]
 
     def __call__(self, t: int, x: Any) -> bool:
         self.count((t + 1) * len(x))
         if self.watch:
             self.watch(self.snapshot(t, x))
-        self.cancelled = bool(self.cancel and self.cancel())
-        return not self.cancelled
+        return not self.cancel()
 
 
 def _listed(name: str, items: Any) -> list[Any]:

@@ -164,9 +164,9 @@ def _pairs_json(pairs: Pairs) -> list[list[float | None]]:
 def history_json(run: Run) -> Json | None:
     """A run's history, its points scaled to whole numbers from 0 to `HEIGHT`."""
     record = run.record
-    if record is None or not record.objective:
+    if record is None or not record.activations:
         return None
-    finite = [value for value in (*record.objective, record.best_value) if value is not None]
+    finite = [value for value in (*record.activations, record.best_value) if value is not None]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
 
     def point(value: float | None) -> int | None:
@@ -179,7 +179,7 @@ def history_json(run: Run) -> Json | None:
         "low": _rounded(low),
         "high": _rounded(high),
         "every": run.every,
-        "points": [point(value) for value in record.objective],
+        "points": [point(value) for value in record.activations],
     }
 
 

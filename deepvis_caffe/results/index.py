@@ -266,9 +266,11 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
     layer.add_names(record, unit)
     if record.seed != seed:
         raise ResultsError(f"it is about seed {record.seed}")
-    length = len(record.objective)
+    length = len(record.activations)
     every = max(1, math.ceil(length / MOST_POINTS))
-    shorter = record.model_copy(update={"objective": best_of(record.objective, every, record.push)})
+    shorter = record.model_copy(
+        update={"activations": best_of(record.activations, every, record.push)}
+    )
     layer.unit(unit).records[seed] = Run(seed, {}, shorter, every, length)
 
 

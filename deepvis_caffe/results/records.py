@@ -141,7 +141,7 @@ class RunRecord(UnitRecord):
 
     Attributes
     ----------
-    objective
+    activations
         The activation at each step that was run.
     window
         The part of the net's input that the pictures show, (top, left, bottom, right) in pixels;
@@ -159,7 +159,7 @@ class RunRecord(UnitRecord):
     params: dict[str, Any]
     engine: str = ""
     version: str = ""
-    objective: list[Number]
+    activations: list[Number] = Field(validation_alias="objective")
     window: Box | None = None
     receptive_field: Box | None = Field(None, validation_alias="sees")
 

@@ -8,12 +8,14 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from helpers import cluster_work as work
 from helpers.waiting import LONG, eventually
 
@@ -75,49 +77,77 @@ def test_a_cluster_of_another_version(address: str, monkeypatch: pytest.MonkeyPa
     assert "pip install 'deepvis_caffe[dask,torch]==9.8'" in str(caught.value)
 
 
-class _Client:
-    """A cluster whose scheduler has this version, and whose workers have what they are given."""
-
-    def __init__(self, *workers: object) -> None:
-        self.workers = {f"tcp://w{i}": it for i, it in enumerate(workers)}
-
-    def run_on_scheduler(self, function: Any, name: str) -> Any:
-        return function(name)
-
-    def run(self, function: Any, name: str, on_error: str) -> dict[str, object]:
-        assert on_error == "return"
-        return self.workers
+@contextmanager
+def _changed(address: str, change: Callable[..., None], *given: object) -> Iterator[str]:
+    """Change one worker, given its address, or all of them; at the end they have our version."""
+    with Client(address, set_as_default=False) as client:
+        one = next(iter(client.scheduler_info()["workers"]))
+        try:
+            client.run(change, *given, workers=[one])
+            yield one
+        finally:
+            client.run(work.have_version, deepvis_caffe.__version__)
 
 
-def test_one_worker_of_another_version_or_without_the_package() -> None:
+@pytest.mark.parametrize(
+    ("version", "has"), [("0.0.1", "has 0.0.1"), (None, r"has none \(.*deepvis_caffe")]
+)
+def test_one_worker_of_another_version_or_without_the_package(
+    address: str, version: str | None, has: str
+) -> None:
     ours = deepvis_caffe.__version__
-    remote._check_versions(_Client(ours, OSError("it has just left")))
-    with pytest.raises(ClusterError, match=f"tcp://w1 has 0.0.1, and this process has {ours}"):
-        remote._check_versions(_Client(ours, "0.0.1"))
-    gone = ModuleNotFoundError("No module named 'deepvis_caffe'")
-    with pytest.raises(ClusterError, match=r"tcp://w0 has none \(No module named"):
-        remote._check_versions(_Client(gone, ours))
+    with (
+        _changed(address, work.have_version, version) as worker,
+        pytest.raises(ClusterError, match=f"{worker} {has}.*, and this process has {ours}"),
+    ):
+        _square(address)
 
 
-def test_a_worker_that_joins_late_with_another_version() -> None:
-    job = pickle.dumps((work.no_state, work.square))
-    failure = remote._run_task("run", "0.0.1", job, pickle.dumps(3), 1)
+def test_a_worker_that_leaves_as_it_is_asked_for_its_version(address: str) -> None:
+    with _changed(address, work.leave_when_asked):
+        assert sorted(_square(address)) == [(0, 0), (1, 1), (2, 4)]
+
+
+def test_a_worker_that_joins_late_with_another_version(address: str) -> None:
+    """As after an update of the files: the versions were the same when the run began."""
     ours = deepvis_caffe.__version__
-    assert f"a worker has {ours}, and this process has 0.0.1" in str(failure.exception())
+    where = DaskCluster(address, timeout=LONG, in_flight=1)
+    with closing(run_tasks(work.no_state, work.square, range(9), where)) as found:
+        assert next(found)[1] in (0, 1)
+        with Client(address, set_as_default=False) as client:
+            client.run(work.have_version, "0.0.1")
+            try:
+                with pytest.raises(
+                    ClusterError, match=f"a worker has 0.0.1, and this process has {ours}"
+                ):
+                    list(found)
+            finally:
+                client.run(work.have_version, ours)
 
 
-def test_a_worker_keeps_one_state_until_its_run_ends() -> None:
-    job = pickle.dumps((work.new_state, work.identity))
-    version, task = deepvis_caffe.__version__, pickle.dumps(0)
-    states = [remote._run_task(run, version, job, task, 1)[1] for run in ("a", "a")]
-    assert states[0] == states[1] == id(remote._worker.state)
-    remote.end_run("other")
-    assert remote._worker.state is not None
-    remote.end_run("a")
-    assert remote._worker.state is None
-    ended = remote._run_task("a", version, job, task, 1)
-    assert isinstance(ended.exception(), remote.RunEndedError)
-    assert remote._worker.state is None
+def test_workers_keep_a_state_until_the_run_ends(address: str, tmp_path: Path) -> None:
+    where = DaskCluster(address, timeout=LONG)
+    signs, meeting = tmp_path / "signs", tmp_path / "meeting"
+    signs.mkdir()
+    meeting.mkdir()
+    tasks = [(meeting, 2)] * 8
+    with closing(run_tasks(partial(work.Traced, signs), work.meet, tasks, where)) as found:
+        seen = {sign for _ in range(6) if next(found) for sign in signs.iterdir()}
+        assert len(seen) == 2  # one for each worker, however many tasks it did
+    eventually(lambda: not any(signs.iterdir()))
+
+
+def test_a_task_that_comes_after_the_end_of_its_run_makes_no_state(
+    address: str, tmp_path: Path
+) -> None:
+    """A worker may get one when the run was stopped in between."""
+    job = pickle.dumps((partial(work.Traced, tmp_path), work.identity))
+    given = ("stopped", deepvis_caffe.__version__, job)
+    with Client(address, set_as_default=False) as client:
+        client.run(remote.end_run, "stopped")
+        failure = client.submit(remote.run_task, given, pickle.dumps(0), pure=False).result()
+    assert isinstance(failure.exception(), remote.RunEndedError)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_ascents_are_the_serial_ones_bit_for_bit_though_a_worker_is_killed(
         (run,) = dv.optimize(net, "fc", unit, seed, iterations=8)
         image, objective, best, picture = found[index]
         assert image.tobytes() == run.image.tobytes()
-        assert objective.tobytes() == run.objective.tobytes()
+        assert objective.tobytes() == run.activations.tobytes()
         assert best == run.best_iteration
         np.testing.assert_array_equal(picture, run.picture())
 

@@ -23,8 +23,9 @@ from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.experiments.sensitivity import Pair, layers_spread, measure_sensitivity
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit, make_layer
+from deepvis_caffe.jobs.optimize import Ascents, Unit, make_layer
 from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.rates import Constant
@@ -186,7 +187,7 @@ def test_an_ascent_maximizes_it(net: Net, name: str) -> None:
     first, last = slow(np.zeros((1, *SIZE))), slow(one.image[None])
     assert last[wanted][center] > first[wanted][center] + 1
     assert last[other][center] < first[other][center] - 0.5
-    np.testing.assert_allclose(max(one.objective), last[wanted][center], rtol=1e-3)
+    np.testing.assert_allclose(max(one.activations), last[wanted][center], rtol=1e-3)
 
 
 def test_top_images_rank_by_it_and_show_the_same_value(net: Net, tmp_path: Path) -> None:

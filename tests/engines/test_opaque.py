@@ -118,7 +118,7 @@ def test_below_an_opaque_layer_in_place_the_own_output_is_shown(
     assert (entry.name, entry.layer) == ("conv1:raw", "conv1:raw")
     with pytest.raises(EngineError, match="'conv1:raw', the value before it, can be used"):
         net.forward(noise(1, 2, 6, 6), ["conv1"])
-    assert optimize(net, "conv1:raw", [0], iterations=2)[0].objective[1] != 0
+    assert optimize(net, "conv1:raw", [0], iterations=2)[0].activations[1] != 0
 
 
 def test_a_net_of_which_nothing_works_is_refused(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_computes_no_weight_gradients(caffe: Any, tmp_path: Path) -> None:
     for name in net.model.weights:
         if name != "bn1":
             assert stock.params[name][0].diff.any()  # by hand they are computed
-        assert not any(blob.diff.any() for blob in net._net.params[name])
+        assert not any(blob.diff.any() for blob in net.caffe_net.params[name])
 
 
 def test_in_place_power_has_its_true_gradient(caffe: Any, tmp_path: Path) -> None:
@@ -117,10 +117,28 @@ def test_in_place_power_has_its_true_gradient(caffe: Any, tmp_path: Path) -> Non
 def test_runs_only_the_layers_that_are_read(caffe: Any, tmp_path: Path) -> None:
     net = load_text("pycaffe", tmp_path, BRANCHED)
     net.forward(64 * noise(2, 3, 8, 9), blobs=["pool1"])
-    assert not net._blob(Value("fc")).data.any()
+    blobs = net.caffe_net.blobs
+    assert not blobs["fc"].data.any()
     net.backward("left", noise(*net.shapes[Value("left")]))  # goes up no further than left
-    assert net._blob(Value("left")).data.any()
-    assert not net._blob(Value("fc")).data.any()
+    assert blobs["left"].data.any()
+    assert not blobs["fc"].data.any()
+
+
+def test_values_written_into_its_blobs_count_in_backward(caffe: Any, tmp_path: Path) -> None:
+    text = net_text(
+        layer("double", "Power", "data", "", "power_param { scale: 2 }"),
+        relu("relu", "double"),
+        layer("triple", "Power", "double", "", "power_param { scale: 3 }"),
+        data=(1, 1, 1, 2),
+    )
+    net = load_text("pycaffe", tmp_path, text, {})
+    x = np.ones((1, 1, 1, 2), np.float32)
+    net.forward(x)
+    net.caffe_net.blobs["double"].data[...] = [1, -1]  # below the ReLU
+    np.testing.assert_array_equal(net.backward("triple", x)["data"], [[[[6, 0]]]])
+    net.forward(x)
+    np.testing.assert_array_equal(net.backward("triple", x)["data"], [[[[6, 6]]]])
+    assert (net.caffe_net.blobs["double#1"].data == 2).all()
 
 
 def test_smaller_inputs_run_as_far_as_the_layers_allow(caffe: Any, tmp_path: Path) -> None:

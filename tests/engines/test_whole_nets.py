@@ -71,7 +71,7 @@ def check_engines_agree(prototxt: Path, weights: Any, seeds: tuple[str, ...]) ->
     assert max(errors.values()) < 1e-4, errors
     assert all(np.ptp(theirs[blob]) > 0 for blob in blobs)  # neither dead nor exploded
 
-    take_values(caffe_net, torch_net)
+    take_values(caffe_net, torch_net, x)
     for seed in seeds:
         value = torch_net.model.graph.gradient_start(seed)
         diff = noise(*torch_net.shapes[value], seed=2)
@@ -84,16 +84,22 @@ def check_engines_agree(prototxt: Path, weights: Any, seeds: tuple[str, ...]) ->
             assert np.ptp(theirs["data"]) > 0
 
 
-def take_values(caffe_net: PycaffeNet, torch_net: TorchNet) -> None:
+def take_values(caffe_net: PycaffeNet, torch_net: TorchNet, x: np.ndarray) -> None:
     """Run each of Caffe's layers again, on the values that the torch engine has below it.
 
     Among millions of ReLUs and pooling windows some are so close to a tie that rounding decides,
     and a decision that falls the other way changes the gradient there. What is to be compared are
     the gradients at the same values.
     """
-    blobs = {caffe_net._ids[value]: values for value, values in torch_net._last.values.items()}
-    for node in caffe_net._wiring.nodes:
-        for number in node.bottoms:
-            if number in blobs:
-                caffe_net._blobs[number].data[...] = blobs[number].detach().numpy()
-        caffe_net._net._forward(node.index, node.index)
+    own = {layer.name: layer.tops[0] for layer in torch_net.model.graph}
+    computed = torch_net.forward(x, blobs=[f"{name}:raw" for name in own])
+    names = {
+        value: value.blob + (f"#{value.version}" if value.version else "") for value in own.values()
+    }
+    values = {names[value]: computed[f"{name}:raw"] for name, value in own.items()}
+    stock = caffe_net.caffe_net
+    for index, bottoms in enumerate(stock.bottom_names.values()):
+        for blob in bottoms:
+            if blob in values:
+                stock.blobs[blob].data[...] = values[blob]
+        stock._forward(index, index)

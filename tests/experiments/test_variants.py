@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import cluster_work as work
 from helpers import small_model
 
+from deepvis_caffe.cluster import LocalProcesses
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.experiments.variants import Variants, activation
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import TargetLayer
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, GrayLevels, optimize
 
 PLAIN = AscentParams(iterations=4, rate=GrayLevels(4))
@@ -77,6 +81,22 @@ def test_an_interruption_costs_what_is_not_finished_and_changes_nothing(
         for at in (whole, broken)
     ]
     assert files[0] == files[1]
+
+
+@pytest.mark.process
+def test_two_workers_each_get_some_of_a_few_runs(net: Net, tmp_path: Path) -> None:
+    """They would fit into one batch, and then one process would do all of it."""
+    seeds, meeting = (0, 3, 5), tmp_path / "meeting"
+    meeting.mkdir()
+    made = _variants(net, tmp_path, units=[2], seeds=seeds)
+    make_net = partial(work.meeting_net, net.model.prototxt.parent, meeting, 2)
+    job = replace(made.job, where=LocalProcesses(2), make_net=make_net)
+    replace(made, job=job).make([PLAIN])
+    assert len(list(meeting.iterdir())) == 2
+    assert made.has_all(PLAIN)
+    for run in optimize(net, "fc", 2, seeds, preset=PLAIN):
+        record = made.record(PLAIN, 2, run.seed)
+        assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
 
 
 def test_another_net_or_position_shares_nothing(net: Net, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import signal
 import sys
 import threading
 import time
+import uuid
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deepvis_caffe
 from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.settings.fields import BadSettingError
 from helpers.waiting import eventually
@@ -44,6 +47,19 @@ def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:
     return net
 
 
+def meeting_net(folder: Path, meeting: Path, processes: int) -> Any:
+    """The small net, which computes nothing until so many processes have one at work."""
+    net = small_net(folder)
+    evaluate = net.evaluate
+
+    def meet_and_evaluate(*arguments: Any) -> Any:
+        meet(None, (meeting, processes), lambda message: None)
+        return evaluate(*arguments)
+
+    net.evaluate = meet_and_evaluate
+    return net
+
+
 def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[Any, ...]:
     """One unit and seed. In the middle of the last one, the process is killed, if `task` says so.
 
@@ -59,7 +75,7 @@ def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[An
             die_once(marker)
 
     (run,) = dv.optimize(net, "fc", unit, seed, iterations=8, progress=progress)
-    return run.image, run.objective, run.best_iteration, run.picture()
+    return run.image, run.activations, run.best_iteration, run.picture()
 
 
 def die_once(marker: Path) -> None:
@@ -79,6 +95,15 @@ def new_state() -> object:
     return object()
 
 
+class Traced:
+    """A state with a file in a folder for as long as it is in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        sign = folder / uuid.uuid4().hex
+        sign.touch()
+        weakref.finalize(self, sign.unlink)
+
+
 def broken_state() -> None:
     raise UnknownNameError("layer", "fcc", ["fc"], "the net")
 
@@ -92,7 +117,7 @@ def identity(state: object, task: Any, tell: Tell) -> tuple[int, int, int]:
     return os.getpid(), id(state), threading.get_ident()
 
 
-def meet(state: object, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
+def meet(state: object | None, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
     """Wait until tasks of this kind have begun in so many processes; each leaves its number."""
     folder, processes = task
     (folder / str(os.getpid())).touch()
@@ -120,6 +145,29 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "bad setting": lambda: BadSettingError("seeds", "seeds cannot be 0"),
     "awkward": lambda: AwkwardError(3, 4),
 }
+
+
+def have_version(version: str | None) -> None:
+    """Let this process have another version of the package; None: have none of it."""
+    if version is None:
+        sys.modules["deepvis_caffe"] = None  # type: ignore[assignment]
+    else:
+        sys.modules["deepvis_caffe"] = deepvis_caffe
+        deepvis_caffe.__version__ = version
+
+
+def leave_when_asked() -> None:
+    """Let the next question for this process's version fail, as one to a worker that has left."""
+    version, names = deepvis_caffe.__version__, deepvis_caffe.__getattr__
+
+    def answer(name: str) -> Any:
+        if name != "__version__":
+            return names(name)
+        deepvis_caffe.__version__, deepvis_caffe.__getattr__ = version, names
+        raise OSError("it has just left")
+
+    del deepvis_caffe.__version__
+    deepvis_caffe.__getattr__ = answer
 
 
 def die(state: None, task: int, tell: Tell) -> int:

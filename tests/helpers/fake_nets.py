@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
-from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
@@ -48,12 +48,14 @@ class FakeNet:
         self.formula, self.ops = formula, ops or NumpyOps()
         self.preprocessor = Preprocessor(shape, mean, raw_scale=raw_scale)
         self.inputs = {"data": (1, *shape)}
+        graph = _graph(self.inputs["data"], (units,) if isinstance(units, int) else units)
+        shapes = {Value("data"): self.inputs["data"]}
         self.model = SimpleNamespace(
             input_shapes=self.inputs,
-            shapes={},
-            graph=_graph(self.inputs["data"], (units,) if isinstance(units, int) else units),
+            shapes=shapes,
+            graph=graph,
+            receptive_fields=receptive_fields(graph, shapes),
         )
-        self.model.receptive_fields = receptive_fields(self.model)  # type: ignore[arg-type]
         self.seen: list[np.ndarray] = []
 
     def saves_channels(self, name: str) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import Ascents, TargetLayer, Unit
+from deepvis_caffe.jobs.optimize import Ascents, Unit
 from deepvis_caffe.jobs.optimize import make_layer as make_layer_of
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, Position
 from deepvis_caffe.results.store import ResultStore
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,14 +22,16 @@ from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ClusterError, ModelError
 from deepvis_caffe.jobs import job as job_module
-from deepvis_caffe.jobs.batches import AscentBatch, fair_batch, run_batches
+from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job, net_maker, where_of
-from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.jobs.target import TargetLayer
+from deepvis_caffe.optimizer import AscentParams, ascent_params
+from deepvis_caffe.optimizer.run import AscentBatch
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.settings import Settings, load_settings
 
 PARAMS = ascent_params(preset=3, iterations=6)
-BATCHES = [AscentBatch("fc", (unit,), (0, 1), PARAMS) for unit in (2, 0)]
+BATCHES = [AscentBatch("fc", ((unit, 0), (unit, 1)), PARAMS) for unit in (2, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +72,21 @@ def test_every_file_is_the_serial_one_byte_for_byte(
     more = {"batch_size": 2, "make_net": net_maker(settings, net), "progress": report}
     if how == "local":
         assert make("there", where=LocalProcesses(2), **more) == serial
-        assert len(seen) == 6 * 6  # 3 units, seeds in batches of 1 and 2: after every step of each
+        assert len(seen) == 5 * 6  # 9 images in batches of 1 and 2: after every step of each
     else:
         with LocalCluster(
             n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster:
             where = DaskCluster(cluster.scheduler_address)
             assert make("there", where=where, **more) == serial
-        assert len(seen) == 6  # after every batch
+        assert len(seen) == 5  # after every batch
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (54, 54)
 
 
 def test_results_are_the_optimizers(net: Net, tmp_path: Path) -> None:
     for batch, results in run_batches(Job(net, tmp_path), BATCHES):
-        runs = dv.optimize(net, "fc", batch.targets, batch.seeds, preset=PARAMS)
+        runs = dv.optimize(net, "fc", batch.names, (0, 1), preset=PARAMS)
         assert [(it.unit, it.seed) for it in results] == [(it.unit, it.seed) for it in runs]
         for result, run in zip(results, runs, strict=True):
             assert result.image.tobytes() == run.image.tobytes()
@@ -118,17 +121,43 @@ def test_a_worker_without_the_files_or_with_others(
 
 def test_a_batchs_error_names_it(net: Net, tmp_path: Path) -> None:
     with pytest.raises(dv.SettingsError) as caught:
-        list(run_batches(Job(net, tmp_path), [AscentBatch("fc", (1, 9), (0,), PARAMS)]))
+        list(run_batches(Job(net, tmp_path), [AscentBatch("fc", ((1, 0), (9, 0)), PARAMS)]))
     assert caught.value.__notes__ == ["in the task fc, units 1,9, seeds 0"]
 
 
 @pytest.mark.parametrize(
-    ("images", "most", "workers", "batch"),
-    [(9, 8, 1, 8), (9, 8, 2, 5), (100, 8, 4, 8), (9, 8, 16, 1), (0, 8, 4, 1), (3, 1, 2, 1)],
+    ("images", "most", "workers", "sizes"),
+    [
+        (9, 8, 1, [4, 5]),
+        (9, 9, 2, [4, 5]),  # not all nine on one of two
+        (9, 9, 4, [3, 3, 3]),
+        (9, 9, 16, [1] * 9),
+        (100, 20, 4, [20] * 5),  # each has enough
+        (0, 8, 4, []),
+    ],
 )
-def test_every_worker_gets_a_batch(images: int, most: int, workers: int, batch: int) -> None:
-    assert fair_batch(images, most, LocalProcesses(workers)) == batch
-    assert fair_batch(images, most, Serial()) == most
+def test_workers_share_what_there_is(
+    net: Net, tmp_path: Path, images: int, most: int, workers: int, sizes: list[int]
+) -> None:
+    where = Serial() if workers == 1 else LocalProcesses(workers)
+    job, layer = Job(net, tmp_path, where, lambda: net), TargetLayer.of(net, "fc")
+    runs = [(unit, seed) for unit in (2, 0) for seed in range(50)][:images]
+    batches = make_batches(job, layer, {PARAMS: runs}, most)
+    assert [len(batch.runs) for batch in batches] == sizes
+    assert [run for batch in batches for run in batch.runs] == runs
+
+
+def test_sets_of_parameters_share_the_workers(net: Net, tmp_path: Path) -> None:
+    job = Job(net, tmp_path, LocalProcesses(2), lambda: net)
+    layer, runs = TargetLayer.of(net, "fc"), [(1, seed) for seed in range(4)]
+    other, third = PARAMS.but(decay=0.2), PARAMS.but(decay=0.3)
+
+    def sizes(missing: Mapping[AscentParams, Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
+        found = make_batches(job, layer, missing, 9)
+        return [(list(missing).index(batch.params), len(batch.runs)) for batch in found]
+
+    assert sizes({PARAMS: runs, other: runs, third: []}) == [(0, 4), (1, 4)]
+    assert sizes({PARAMS: [], other: runs, third: runs[:1]}) == [(1, 2), (1, 2), (2, 1)]
 
 
 class _OnGpu:
@@ -189,4 +218,4 @@ def test_the_command_with_two_workers(settings: Settings, tmp_path: Path) -> Non
     net = dv.load_net(settings)
     for run in dv.optimize(net, "fc", [1, 3], range(2), iterations=4):
         path = tmp_path / f"regularized_opt/fc/fc_{run.unit:04d}_{run.seed}.json"
-        assert json.loads(path.read_text())["objective"] == [float(v) for v in run.objective]
+        assert json.loads(path.read_text())["objective"] == [float(v) for v in run.activations]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from itertools import product
 from pathlib import Path
 
 import cv2
@@ -14,15 +13,12 @@ import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
 from helpers.jobs import make_layer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.image import read_image
-from deepvis_caffe.jobs.batches import split_missing
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 
@@ -71,8 +67,8 @@ def test_pictures_are_the_optimizers_x_with_and_without_mean(net: Net, tmp_path:
         symmetric = _read(store.picture("fc", run.unit, run.seed, "best_X"))
         np.testing.assert_allclose(symmetric, 127.5 + 127.5 * rgb / abs(rgb).max(), atol=0.6)
         record = json.loads(store.record("fc", run.unit, run.seed).read_text())
-        np.testing.assert_allclose(record["objective"], run.objective, rtol=1e-5)
-        assert record["best_iteration"] == run.best_iteration == int(np.argmax(run.objective))
+        np.testing.assert_allclose(record["objective"], run.activations, rtol=1e-5)
+        assert record["best_iteration"] == run.best_iteration == int(np.argmax(run.activations))
         assert record["label"] == small_model.LABELS[run.unit]
         assert record["engine"] == net.engine
         assert record["params"]["blur_width"] == 1.0  # preset 3, Table 1
@@ -199,7 +195,7 @@ def test_what_other_parameters_made_is_lost_only_on_request(
 def test_an_interrupted_run_is_taken_up_where_it_stopped(
     torch_net: Net, tmp_path: Path, stop_after: int
 ) -> None:
-    """Three units, three seeds, batches of two: 18 or more reports; stop within any of them."""
+    """Three units, three seeds, batches of one or two: 30 reports; stop within any of them."""
 
     def run(store: ResultStore, limit: int | None = None) -> int:
         seen: list[tuple[int, int]] = []
@@ -256,28 +252,6 @@ def test_a_full_disk_loses_nothing_that_was_finished(
     assert _files(broken) == _files(whole)
     records = broken.folder.rglob("fc_000?_?.json")
     assert sum(json.loads(path.read_text())["seed"] in (0, 1) for path in records) == 4
-
-
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(
-    st.dictionaries(st.integers(0, 20), st.lists(st.integers(0, 9), unique=True, max_size=9)),
-    st.integers(1, 10),
-)
-def test_batches_hold_everything_that_is_missing_once(
-    missing: dict[int, list[int]], most: int
-) -> None:
-    made = list(split_missing(missing, most))
-    assert all(0 < len(units) * len(seeds) <= most for units, seeds in made)
-    pairs = [pair for units, seeds in made for pair in product(units, seeds)]
-    assert sorted(pairs) == sorted((u, s) for u, seeds in missing.items() for s in seeds)
-
-
-def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
-    assert list(split_missing({7: list(range(9))}, 8)) == [
-        ([7], [0, 1, 2, 3]),
-        ([7], [4, 5, 6, 7, 8]),
-    ]
-    assert list(split_missing({1: [0], 2: [0], 3: [0]}, 2)) == [([1], [0]), ([2, 3], [0])]
 
 
 def test_the_fingerprint_knows_net_weights_and_preprocessing(folder: Path, tmp_path: Path) -> None:
@@ -357,9 +331,3 @@ def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
     assert _files(store) == _files(whole)
     with pytest.raises(SettingsError, match=r"seeds \[0, 1, 2\], now \[0, 1\]"):
         make_layer(torch_net, store, "fc", [0], [0, 1], params)
-
-
-def test_batches_of_whole_units() -> None:
-    missing = {1: [0, 1, 2], 2: [], 3: [0, 1, 2]}
-    assert list(split_missing(missing, 2, whole=True)) == [([1], [0, 1, 2]), ([3], [0, 1, 2])]
-    assert list(split_missing({1: [0, 1], 3: [0, 1]}, 4, whole=True)) == [([1, 3], [0, 1])]

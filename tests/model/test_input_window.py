@@ -36,7 +36,7 @@ def assert_same_as_whole(net: Net, name: str, where: tuple[int, int], x: np.ndar
     unit = int(all_values.argmax())
     whole, gradient = value_and_gradient(net, name, x, unit, where)
     cut = np.ascontiguousarray(x[:, :, part.rows, part.columns])
-    values, inside = value_and_gradient(net, name, cut, unit, part.where)
+    values, inside = value_and_gradient(net, name, cut, unit, part.index)
     reach = np.abs(gradient).max()
     np.testing.assert_allclose(values, whole, atol=1e-4 * np.abs(whole).max(), err_msg=name)
     outside = gradient.copy()

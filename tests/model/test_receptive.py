@@ -6,7 +6,6 @@ union over many random images finds all of them.
 """
 
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,10 +41,8 @@ def fields_of(text):
     """Receptive fields by blob, of a net without weights."""
     params = deploy(text_format.Parse(text, NetParameter()))
     graph = Graph.from_layers(params.name, params.layer)
-    shapes = infer(graph).values
-    inputs = {blob: shapes[graph.blobs[blob]] for blob in graph.inputs}
-    model = SimpleNamespace(graph=graph, shapes=shapes, input_shapes=inputs)
-    return {value.blob: field for value, field in receptive_fields(model).items()}
+    fields = receptive_fields(graph, infer(graph).values)
+    return {value.blob: field for value, field in fields.items()}
 
 
 def positive_net(text, tmp_path):
@@ -82,7 +79,7 @@ def check_support(text, tmp_path, blobs, images=64, exact=True):
     _, channels, height, width = net.inputs["data"]
     x = np.random.default_rng(1).uniform(0.1, 1, (images, channels, height, width))
     net.forward(x.astype(np.float32), blobs)
-    fields = {value.blob: field for value, field in receptive_fields(net.model).items()}
+    fields = {value.blob: field for value, field in net.model.receptive_fields.items()}
     inside = 0
     for blob in blobs:
         shape = net.shapes[net.model.graph.blobs[blob]]

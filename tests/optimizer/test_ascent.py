@@ -38,7 +38,7 @@ def test_two_steps_by_hand(ops: ArrayOps) -> None:
     # x: 0 -> (0 + 50*2) * 0.5 = 50 -> (50 + 100) * 0.5 = 75; the last step has no update
     net = FakeNet(linear(np.full((1, 1, 1, 1), 2.0)), 1, (1, 1, 1), ops)
     run = one(net, iterations=3, rate=Constant(50), decay=0.5)
-    assert run.objective.tolist() == [0, 100, 150]
+    assert run.activations.tolist() == [0, 100, 150]
     assert run.image.tolist() == [[[75]]]
     assert (run.best_iteration, run.best_value, run.stop) == (2, 150, "finished")
 
@@ -62,7 +62,7 @@ def test_the_best_image_is_kept_not_the_last(ops: ArrayOps) -> None:
     # steps of 70 over the bump's top at 100: x = 0, 70, 140 (clipped at 155), then back and forth
     net = FakeNet(bumps(np.full((1, 1, 1, 1), 80.0)), 1, (1, 1, 1), ops)
     run = one(net, iterations=4, rate=GrayLevels(70), start="mean")
-    assert run.objective.argmax() == run.best_iteration == 1
+    assert run.activations.argmax() == run.best_iteration == 1
     assert run.image.item() == pytest.approx(70)
 
 
@@ -72,9 +72,9 @@ def test_the_best_image_is_kept_not_the_last(ops: ArrayOps) -> None:
 def test_a_sign_of_minus_one_minimizes(ops: ArrayOps) -> None:
     net = FakeNet(bumps(normal(2, *SHAPE, scale=20)), 2, SHAPE, ops)
     up, down = one(net, 1, rate=GrayLevels(2)), one(net, 1, rate=GrayLevels(2), sign=-1)
-    assert (np.diff(up.objective) > 0).all()
-    assert (np.diff(down.objective) < 0).all()
-    assert down.best_value == down.objective.min() < up.best_value == up.objective.max()
+    assert (np.diff(up.activations) > 0).all()
+    assert (np.diff(down.activations) < 0).all()
+    assert down.best_value == down.activations.min() < up.best_value == up.activations.max()
 
 
 def test_a_gradient_of_zero_ends_the_run_and_says_so(ops: ArrayOps) -> None:
@@ -83,9 +83,9 @@ def test_a_gradient_of_zero_ends_the_run_and_says_so(ops: ArrayOps) -> None:
     net = FakeNet(linear(weights), 2, SHAPE, ops)
     params = AscentParams(iterations=40, rate=Constant(1.0))
     dead, alive = optimize(net, "unit", [0, 1], preset=params)
-    assert (dead.stop, dead.objective.tolist(), dead.best_iteration) == ("zero gradient", [0], 0)
+    assert (dead.stop, dead.activations.tolist(), dead.best_iteration) == ("zero gradient", [0], 0)
     np.testing.assert_array_equal(dead.image, net.seen[0][0])
-    assert (alive.stop, len(alive.objective)) == ("finished", 40)
+    assert (alive.stop, len(alive.activations)) == ("finished", 40)
 
 
 def test_a_gradient_too_small_to_square_is_not_zero(ops: ArrayOps) -> None:
@@ -114,7 +114,7 @@ def test_an_image_that_is_not_finite_ends_and_keeps_its_best(
     run = one(FakeNet(formula, 1, SHAPE, ops), iterations=40)
     steps = 3 if where == "activation" else 4
     assert run.stop == "not finite"
-    assert run.objective.tolist() == [0, 168, 336, 504][:steps]
+    assert run.activations.tolist() == [0, 168, 336, 504][:steps]
     assert run.best_iteration == steps - 1
     assert (run.image == steps - 1).all()
 
@@ -122,7 +122,7 @@ def test_an_image_that_is_not_finite_ends_and_keeps_its_best(
 def test_a_net_that_is_never_finite_has_no_best() -> None:
     net = FakeNet(lambda x: (np.full((len(x), 1), np.nan), lambda diff: 0 * x), 1, SHAPE)
     run = one(net)
-    assert (run.stop, run.best_iteration, run.objective.tolist()) == ("not finite", None, [])
+    assert (run.stop, run.best_iteration, run.activations.tolist()) == ("not finite", None, [])
     assert np.isnan(run.best_value)
     assert (run.image == 0).all()
 
@@ -253,7 +253,7 @@ def test_a_batch_equals_single_runs(name: str, params: AscentParams, units: list
     for a, b in zip(together, alone, strict=True):
         assert (a.unit, a.seed, a.stop) == (b.unit, b.seed, b.stop)
         assert a.best_iteration == b.best_iteration
-        np.testing.assert_allclose(a.objective, b.objective, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(a.activations, b.activations, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(a.image, b.image, rtol=1e-4, atol=1e-3)
         assert (a.first_top is None) == (b.first_top is None)
         if a.first_top and b.first_top:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers.engine_nets import conv, load_text, net_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer import batching
-from deepvis_caffe.optimizer.batching import resolve_batch_size, split
+from deepvis_caffe.optimizer.batching import cut, resolve_batch_size
 
 
 @pytest.fixture
@@ -45,10 +46,40 @@ def test_time_is_measured_on_the_real_net(net) -> None:
     assert resolve_batch_size(net, "a", images=20) in (8, 16)
 
 
-def test_split() -> None:
-    assert [list(part) for part in split(range(9), 8)] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
-    assert split([], 8) == []
-    assert np.concatenate(split(range(100), 7)).tolist() == list(range(100))
+def test_nine_seeds_in_batches_of_eight_are_four_and_five() -> None:
+    runs = [(7, seed) for seed in range(9)]
+    assert cut(runs, 8) == [runs[:4], runs[4:]]
+    assert cut([], 8) == cut([], 8, whole=True) == []
+    assert cut([(1, 0), (2, 0), (3, 0)], 2) == [[(1, 0)], [(2, 0), (3, 0)]]
+
+
+def test_batches_of_whole_units() -> None:
+    one, three = [(1, 0), (1, 1), (1, 2)], [(3, 0), (3, 1), (3, 2)]
+    assert cut(one + three, 2, whole=True) == [one, three]
+    assert cut(one + three, 5, whole=True) == [one, three]
+    assert cut(one + three, 6, whole=True) == [one + three]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    st.dictionaries(st.integers(0, 20), st.lists(st.integers(0, 9), unique=True, max_size=9)),
+    st.integers(1, 10),
+    st.booleans(),
+)
+def test_batches_hold_every_run_once_and_in_order(
+    seeds: dict[int, list[int]], most: int, whole: bool
+) -> None:
+    runs = [(unit, seed) for unit, some in seeds.items() for seed in some]
+    batches = cut(runs, most, whole)
+    assert [run for batch in batches for run in batch] == runs
+    sizes = [len(batch) for batch in batches]
+    if whole:
+        places = [number for number, batch in enumerate(batches) for unit in {u for u, _ in batch}]
+        assert len(places) == sum(map(bool, seeds.values()))  # no unit in two of them
+        assert all(size <= max(most, *map(len, seeds.values())) for size in sizes)
+    elif runs:
+        assert len(sizes) == -(-len(runs) // most)
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_less_than_one(net) -> None:

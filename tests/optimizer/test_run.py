@@ -55,7 +55,7 @@ def assert_gradient_ascent(net: Any, layer: str, sign: int = 1, **options: Any) 
     params = AscentParams(iterations=8, rate=rate, start="mean", sign=sign)
     for run in optimize(net, layer, [0, 1], preset=params, **options):
         if run.stop == "finished":
-            steps = sign * np.diff(run.objective.astype(np.float64))
+            steps = sign * np.diff(run.activations.astype(np.float64))
             assert (steps > 0).all()
             assert steps[0] == pytest.approx(1e-3, rel=0.2)
         else:
@@ -224,7 +224,7 @@ def test_images_that_would_mix_run_one_at_a_time(
     for run in together:
         (alone,) = optimize(net, name, run.unit, run.seed, iterations=4, batch_size=1)
         np.testing.assert_array_equal(run.image, alone.image)
-        np.testing.assert_array_equal(run.objective, alone.objective)
+        np.testing.assert_array_equal(run.activations, alone.activations)
     assert not caplog.messages
     assert optimize(net, "conv1", 0, [1, 2], iterations=2)  # keeps them apart
     assert not caplog.messages
@@ -251,14 +251,14 @@ def test_cancelling_keeps_what_there_is(net: FakeNet) -> None:
         return len(asked) == 7
 
     runs = optimize(net, "unit", 0, range(6), iterations=5, batch_size=2, cancel=cancel)
-    assert [(run.seed, run.stop, len(run.objective)) for run in runs] == [
+    assert [(run.seed, run.stop, len(run.activations)) for run in runs] == [
         (0, "finished", 5),
         (1, "finished", 5),
         (2, "cancelled", 2),
         (3, "cancelled", 2),
     ]
     full = optimize(net, "unit", 0, seeds=2, iterations=5)[0]
-    np.testing.assert_array_equal(runs[2].objective, full.objective[:2])
+    np.testing.assert_array_equal(runs[2].activations, full.activations[:2])
 
 
 def test_an_interrupt_passes_through(net: FakeNet) -> None:
@@ -370,7 +370,9 @@ def test_a_result_says_how_it_came_about(net: FakeNet) -> None:
     run = optimize(net, "unit", 1, seeds=4, iterations=3, position="all")[0]
     assert (run.engine, run.version) == ("fake", deepvis_caffe.__version__)
     record = json.loads(json.dumps(run.record()))
-    assert record["objective"] == run.objective.tolist()
+    assert record["objective"] == run.activations.tolist()
+    with pytest.warns(DeprecationWarning, match="objective is now called activations"):
+        assert run.objective is run.activations
     assert (record["unit"], record["seed"], record["position"]) == (1, 4, "all")
     assert record["params"]["rate"] == {"type": "GrayLevels", "levels": GrayLevels().levels}
     assert record["params"]["blur_width"] == 1.0

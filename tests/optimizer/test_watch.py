@@ -61,9 +61,9 @@ def test_other_passes_between_steps_change_nothing(
     watched = optimize(net, name, units, seeds, params, batch_size=4, watch=use)
     for one, other in zip(alone, watched, strict=True):
         np.testing.assert_array_equal(one.image, other.image)
-        np.testing.assert_array_equal(one.objective, other.objective)
+        np.testing.assert_array_equal(one.activations, other.activations)
         assert one.best_iteration == other.best_iteration
-        assert len(other.objective) == 12
+        assert len(other.activations) == 12
 
 
 def test_the_last_pass_is_there_after_every_step(engine: str, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_progress_then_watch_then_cancel() -> None:
         cancel=cancel,
     )
     assert said == [1, (0,), "?", 2, (1,), "?"]
-    assert (run.stop, len(run.objective)) == ("cancelled", 2)
+    assert (run.stop, len(run.activations)) == ("cancelled", 2)
 
 
 def test_the_step_at_which_all_have_ended_is_seen_too() -> None:

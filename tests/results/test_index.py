@@ -36,7 +36,7 @@ def test_our_own_results(tmp_path: Path) -> None:
     assert [(run.seed, run.pictures) for run in twelve.runs] == [(0, TWO_KINDS), (10, TWO_KINDS)]
     run = twelve.runs[0]
     assert (run.length, run.every) == (4, 1)
-    assert run.record.objective == [0.5, -2.5, 7.5, 5.0]
+    assert run.record.activations == [0.5, -2.5, 7.5, 5.0]
     assert run.record.receptive_field_in_picture == (2, 1, 6, 7)
     assert run.record.facts() == (
         ("preset", "3"),
@@ -220,4 +220,4 @@ def test_a_history_is_cut_to_the_best_of_each_so_many_steps(tmp_path: Path) -> N
     add_run(tmp_path, "fc", record("fc", 0, 0, objective=values))
     run = read_results(tmp_path).layers[0].units[0].runs[0]
     assert (run.every, run.length) == (4, 4 * MOST_POINTS)
-    assert run.record.objective == [3.0] * MOST_POINTS
+    assert run.record.activations == [3.0] * MOST_POINTS

@@ -89,6 +89,17 @@ class PycaffeNet(Net):
         return self._device
 
     @property
+    def caffe_net(self) -> Any:
+        """The `caffe.Net` that runs, for what pycaffe can do with it and this class does not.
+
+        Its blobs and layers have the names of the prototxt, and each writing of a blob has one of
+        its own: ``blobs["conv1"]`` is what the layer of that name writes, ``blobs["conv1#1"]`` what
+        its in-place ReLU makes of it. Values that are written into blobs count in :meth:`backward`,
+        until the next :meth:`forward`. Weight gradients are not computed.
+        """
+        return self._net
+
+    @property
     def shapes(self) -> Mapping[Value, tuple[int, ...]]:
         """Shape of every value at the declared input size, as Caffe has it."""
         return self._shapes

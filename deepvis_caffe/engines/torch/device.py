@@ -48,8 +48,12 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 def has_packed(x: Tensor) -> bool:
-    """Whether oneDNN's operators on packed weights take x, and this PyTorch has them."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _has_packed_operators()
+    """Whether oneDNN's operators on packed weights take x.
+
+    This PyTorch has to have them, and ``torch.backends.mkldnn.enabled`` has to be on.
+    """
+    takes_x = x.device.type == "cpu" and x.dtype == torch.float32
+    return takes_x and _has_packed_operators() and bool(torch.backends.mkldnn.enabled)
 
 
 @functools.cache

@@ -20,11 +20,11 @@ from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import (
     Ascents,
-    TargetLayer,
     recipe,
     record_fields,
     write_result,
 )
+from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
 from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
@@ -231,7 +231,7 @@ class Synthesis:
             plan.todo.remove(result.seed)
             if result.best_iteration is None:
                 plan.note = plan.note or NOT_FINITE
-            elif result.stop == "zero gradient" and len(result.objective) == 1:
+            elif result.stop == "zero gradient" and len(result.activations) == 1:
                 if self._go_below(key, plan, result.seed):
                     return
                 plan.note = "" if plan.found else SILENT

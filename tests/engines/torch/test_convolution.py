@@ -10,7 +10,7 @@ import scipy.signal
 import torch
 from helpers.torch_layers import built, check_gradient
 
-from deepvis_caffe.engines.torch import device
+from deepvis_caffe.engines.torch.device import has_packed
 from deepvis_caffe.engines.torch.layer import Layer
 
 # (channels, outputs, kernel, stride, pad, dilation, group): one for each way to the gradient
@@ -53,10 +53,9 @@ def test_gradient_by_finite_differences(name: str) -> None:
 
 @pytest.fixture(params=[True, False], ids=["packed", "not packed"])
 def packed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN's operators on packed weights, and where this PyTorch lacks them."""
-    if not request.param:
-        monkeypatch.setattr(device, "_has_packed_operators", lambda: False)
-    assert device.has_packed(torch.zeros(1)) == request.param
+    """With oneDNN's operators on packed weights, and where oneDNN is switched off."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", request.param)
+    assert has_packed(torch.zeros(1)) == request.param
 
 
 @pytest.mark.parametrize(("name", "size"), [*itertools.product(GEOMETRIES, SIZES)])

@@ -1,0 +1,56 @@
+"""Shapes of what is maximized: ``(net, layer) -> shape of a layer's value``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.shapes import infer
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+
+
+def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's value for one image, channels first.
+
+    Raises
+    ------
+    EngineError
+        The layer's first axis is not the batch axis, or the net cannot run with batch size 1.
+    """
+    try:
+        shape = value_shape(net, layer, 1)
+    except ModelError as error:
+        raise EngineError(f"the net cannot run with batch size 1: {error}") from error
+    if shape is None:  # a layer of a type whose shape only the engine knows
+        x = np.zeros((1, *net.preprocessor.shape), np.float32)
+        shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
+    if shape[:1] != (1,):
+        raise EngineError(
+            f"layer {layer!r} has shape {shape} for one image: its first axis is not the batch "
+            "axis, so it has no units to optimize"
+        )
+    return shape[1:]
+
+
+def value_shape(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
+    """The shape of a layer's value for so many images; None where only the engine knows.
+
+    Raises
+    ------
+    ModelError
+        The layers below do not fit so many images.
+    """
+    below = layers_below(net, layer)
+    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
+    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))
+
+
+def layers_below(net: Net, layer: str) -> Graph:
+    """The layers that a layer's value depends on."""
+    graph = net.model.graph
+    return Graph(graph.name, graph.ancestors([graph.gradient_start(layer)]))
