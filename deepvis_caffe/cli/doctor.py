@@ -156,6 +156,7 @@ def check_model(settings: Settings) -> Iterator[Check]:
     if settings.weights is not None:
         count = sum(layer.weights for layer in net.layers)
         yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
+    yield from _check_layers(net)
     yield _check_mean(net)
     yield _check_forward(net)
     yield _check_labels(net, settings)
@@ -165,6 +166,27 @@ def _culprit(error: DeepVisError) -> str:
     """The setting that an error of `load_net` is about."""
     names = {"WeightsError": "weights", "ImageError": "mean", "EngineError": "engine"}
     return names.get(type(error).__name__, "prototxt")
+
+
+def _check_layers(net: Net) -> Iterator[Check]:
+    """Which layers cannot run, and whether the images of a batch are kept apart."""
+    from deepvis_caffe.engines.load import opaque_lines
+    from deepvis_caffe.model.batch import why_mixed
+
+    lines = opaque_lines(net.opaque)
+    running = len(net.opaque.running)
+    if lines:
+        for line in lines:
+            yield Check("warn", "layers", line)
+    else:
+        yield Check("ok", "layers", f"all {running} can run")
+    mixed = {why for value in net.opaque.output_values if (why := why_mixed(net.model, value))}
+    for why in sorted(mixed):
+        yield Check(
+            "warn",
+            "batch",
+            f"images are run one at a time, because the images of a batch do not stay apart: {why}",
+        )
 
 
 def _check_mean(net: Net) -> Check:
@@ -192,8 +214,16 @@ def _check_forward(net: Net) -> Check:
     begun = time.perf_counter()
     try:
         outputs = net.forward(inputs)
-    except DeepVisError as error:
-        return Check("fail", "forward", str(error))
+    except DeepVisError:
+        declared = {name: np.zeros(shape, np.float32) for name, shape in net.inputs.items()}
+        try:
+            outputs = net.forward(declared)
+        except DeepVisError as error:
+            return Check("fail", "forward", str(error))
+        sizes = ", ".join(f"{name} {' x '.join(map(str, s))}" for name, s in net.inputs.items())
+        return Check(
+            "warn", "forward", f"runs at the declared sizes alone ({sizes}), not on one image"
+        )
     took = f"{1000 * (time.perf_counter() - begun):.0f} ms on {net.engine}, {net.device}"
     bad = [name for name, values in outputs.items() if not np.isfinite(values).all()]
     if bad:

@@ -228,6 +228,7 @@ def optimize_layer(
 ) -> None:
     """Make one layer's pictures, and print what was found."""
     from deepvis_caffe.jobs.optimize import make_layer
+    from deepvis_caffe.model.batch import batch_norms
     from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
     net, store, seeds = job.net, job.store, len(ascents.seeds)
@@ -240,7 +241,14 @@ def optimize_layer(
         typer.echo(describe(unit, seeds))
     off = sum(unit.no_gradient for unit in made)
     if off:
-        typer.echo(off_note(off, len(made) * seeds, layers_below_relus(net, layer.name)), err=True)
+        start = net.model.graph.gradient_start(layer.name)
+        note = off_note(
+            off,
+            len(made) * seeds,
+            layers_below_relus(net, layer.name),
+            batch_norms(net.model, start),
+        )
+        typer.echo(note, err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
@@ -258,9 +266,16 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
     )
 
 
-def off_note(off: int, runs: int, below: Sequence[str]) -> str:
+def off_note(off: int, runs: int, below: Sequence[str], batch_norms: Sequence[str] = ()) -> str:
     """What to do about runs that had no gradient."""
-    note = f"{off} of {runs} runs stopped because the gradient was exactly 0: the unit is inactive"
+    note = f"{off} of {runs} runs stopped because the gradient was exactly 0: "
+    if batch_norms:
+        return (
+            f"{note}{', '.join(batch_norms)} normalizes by the statistics of the batch, and one "
+            "image alone minus its own mean may be 0 everywhere; remove use_global_stats: false "
+            "from the prototxt (a BatchNorm layer) to use the statistics of the training"
+        )
+    note += "the unit is inactive"
     if not below:
         return note
     return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"

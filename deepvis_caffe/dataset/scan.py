@@ -12,6 +12,7 @@ the parts; sums up to the rounding of float64, and exactly if the parts are merg
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
@@ -35,8 +36,9 @@ from deepvis_caffe.dataset.loader import (
 from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.image import Floats, opencv_threads
+from deepvis_caffe.model.batch import shape_for
 from deepvis_caffe.model.graph import RAW
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
@@ -148,6 +150,8 @@ def first_not_finite(parts: Mapping[str, Reduction]) -> dict[int, str]:
     return wrong
 
 
+log = logging.getLogger(__name__)
+
 NO_LABEL = int(np.iinfo(np.int64).min)
 
 
@@ -201,10 +205,47 @@ def default_batch_size(net: Net) -> int:
     return 8 if net.ops.on_host else 64
 
 
+def scan_batch_size(net: Net, layers: Iterable[str], wanted: int | None = None) -> int:
+    """Images in a batch of a pass over `layers`: `wanted`, or `default_batch_size`.
+
+    It is 1 where what a layer gives for one image depends on the others in its batch, which is
+    logged.
+
+    Raises
+    ------
+    EngineError
+        A layer's rows are no images, or the net cannot run on one image.
+    """
+    mixed = {}
+    for name in layers:
+        value = net.model.graph.activation(name)
+        try:
+            shape = shape_for(net.model, value, 1)
+        except ModelError as error:
+            raise EngineError(f"the net cannot run with batch size 1: {error}") from error
+        if shape is not None and shape[:1] != (1,):
+            raise EngineError(
+                f"layer {name!r} has shape {shape} for one image: its first axis is not the batch "
+                "axis, so its rows are no images"
+            )
+        if why := net.why_mixed(name):
+            mixed[name] = why
+    if mixed and wanted != 1:
+        name, why = next(iter(mixed.items()))
+        log.warning(
+            "images run one at a time, because what layer %r gives for one image depends on the "
+            "others in its batch: %s",
+            name,
+            why,
+        )
+    return 1 if mixed else wanted or default_batch_size(net)
+
+
 def learned_layers(net: Net) -> tuple[str, ...]:
     """The names of the layers with units of their own, see `LayerInfo.has_own_units`.
 
-    If a layer that works in place on one of them cannot run, the name is that of its own output.
+    Layers whose rows are no images (behind a Concat of axis 0, or regions) are left out. If a layer
+    that works in place on one of them cannot run, the name is that of its own output.
     """
     graph = net.model.graph
     return tuple(
@@ -212,8 +253,16 @@ def learned_layers(net: Net) -> tuple[str, ...]:
         if net.opaque.runs(graph.producer[graph.activation(layer.name)].name)
         else f"{layer.name}{RAW}"
         for layer in net.layers
-        if layer.has_own_units
+        if layer.has_own_units and _rows_are_images(net, layer.name)
     )
+
+
+def _rows_are_images(net: Net, layer: str) -> bool:
+    try:
+        shape = shape_for(net.model, net.model.graph.own_output(layer), 1)
+    except ModelError:
+        return False
+    return shape is None or shape[:1] == (1,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +378,7 @@ def scan_images(
     """
     params = params.for_net(net)
     check_prepared(source, net.preprocessor)
-    batch_size = batch_size or default_batch_size(net)
+    batch_size = scan_batch_size(net, params.layers, batch_size)
     indices = range(len(source)) if indices is None else indices
     layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
     skipped: list[tuple[str, str]] = []

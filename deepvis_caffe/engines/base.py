@@ -26,6 +26,7 @@ from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode
 from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNameError
 from deepvis_caffe.image import Floats
+from deepvis_caffe.model.batch import shape_for, why_mixed
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
@@ -274,6 +275,32 @@ class Net(abc.ABC):
                 else f"it does not depend on the image, {self.image_input()!r}"
             )
             raise EngineError(f"layer {name!r} has no gradient: {reason}")
+
+    def why_mixed(self, name: str, *, start: bool = False) -> str:
+        """Why the rows of a layer's value are not its images, each by itself; empty where they are.
+
+        Parameters
+        ----------
+        name
+            A layer or blob.
+        start
+            Whether the value at which a backward pass from it starts is meant, not its activation.
+        """
+        graph = self.model.graph
+        value = graph.gradient_start(name) if start else graph.activation(name)
+        if why := why_mixed(self.model, value):
+            return why
+        readable = graph.value_name(value)
+        if readable is None or shape_for(self.model, value, 2) is not None:
+            return ""
+        try:  # a layer of a type that only the engine knows
+            two = {
+                blob: np.zeros((2, *shape[1:]), np.float32) for blob, shape in self.inputs.items()
+            }
+            shape = self.forward(two, [readable])[readable].shape
+        except EngineError as error:
+            return str(error)
+        return "" if shape[0] == 2 else f"{name!r} has shape {shape} for two images"
 
     def _writer(self, value: Value) -> Layer:
         return self.model.graph.producer[value]

@@ -20,7 +20,7 @@ from deepvis_caffe.cluster import Serial, Where
 from deepvis_caffe.cluster.cores import usable_cores
 from deepvis_caffe.dataset.decoders import Decoders, processes_pay_off
 from deepvis_caffe.dataset.loader import check_prepared
-from deepvis_caffe.dataset.scan import Scan, ScanParams, default_batch_size, merge, scan_images
+from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_batch_size, scan_images
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError
@@ -209,7 +209,7 @@ def _ready(
     next_of: Mapping[int, range],
 ) -> _Reader:
     net = make_net()
-    size = batch_size or default_batch_size(net)
+    size = scan_batch_size(net, params.layers, batch_size)
     decoders = None
     if processes_pay_off(net, source, threads):
         decoders = Decoders(source, net.preprocessor, threads, size, next_of)

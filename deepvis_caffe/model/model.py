@@ -90,6 +90,26 @@ class Model:
         """What one position of each value sees of the first input, see `receptive_fields`."""
         return receptive_fields(self.graph, self.shapes)
 
+    def shapes_for(self, images: int) -> tuple[Mapping[Value, tuple[int, ...]], Mapping[str, str]]:
+        """Shapes of all values for a batch of so many images, and why a layer does not fit it.
+
+        Returns
+        -------
+        shapes
+            By value; without those behind layers of unknown types or that do not fit.
+        faults
+            Why a layer does not fit, by name.
+        """
+        if images not in self._batches:
+            sizes = {name: (images, *shape[1:]) for name, shape in self.input_shapes.items()}
+            faults: dict[str, str] = dict(self.faults)
+            self._batches[images] = infer(self.graph, sizes, faults).values, faults
+        return self._batches[images]
+
+    @cached_property
+    def _batches(self) -> dict[int, tuple[Mapping[Value, tuple[int, ...]], Mapping[str, str]]]:
+        return {}
+
     def check_weights(self) -> None:
         """Raise `WeightsError` if a net that has weights was read without them."""
         if self.weight_shapes and not self.weights:

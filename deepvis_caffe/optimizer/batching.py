@@ -20,7 +20,7 @@ import numpy as np
 from deepvis_caffe.errors import ModelError, SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
-from deepvis_caffe.optimizer.shapes import layers_below, value_shape
+from deepvis_caffe.optimizer.shapes import layers_below
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -66,8 +66,8 @@ def resolve_batch_size(
         raise SettingsError(f"batch_size must be at least 1; got {wanted}")
     if images == 1:
         return 1
-    mixed = _why_mixed(net, layer) if wanted != 1 else None
-    if mixed is not None:
+    mixed = net.why_mixed(layer, start=True) if wanted != 1 else ""
+    if mixed:
         log.warning(
             "images run one at a time, because the output for one image depends on the others in "
             "its batch: %s",
@@ -140,19 +140,3 @@ def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
     one = 4 * COPIES * sum(math.prod(shape) for shape in known.values())
     free = net.ops.free_memory()
     return max(1, int(SHARE * free / one)) if free and one else SMALLEST
-
-
-def _why_mixed(net: Net, layer: str) -> str | None:
-    """Why an image's values at a layer depend on the other images of its batch; None if not."""
-    for below in layers_below(net, layer):
-        norm = below.param.batch_norm_param
-        # Unset, Caffe uses the stored statistics: deploy nets run in its TEST phase.
-        if norm.HasField("use_global_stats") and not norm.use_global_stats:
-            return f"{below.type} {below.name!r} has use_global_stats: false"
-    try:
-        one, two = value_shape(net, layer, 1), value_shape(net, layer, 2)
-    except ModelError as error:
-        return str(error)
-    if one is None or two is None or two == (2, *one[1:]):
-        return None
-    return f"{layer!r} has shape {one} for one image and {two} for two"

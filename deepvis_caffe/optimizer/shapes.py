@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.model.batch import shape_for
 from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.shapes import infer
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -45,9 +45,7 @@ def value_shape(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
     ModelError
         The layers below do not fit so many images.
     """
-    below = layers_below(net, layer)
-    inputs = {name: (images, *net.inputs[name][1:]) for name in below.inputs}
-    return infer(below, inputs).values.get(net.model.graph.gradient_start(layer))
+    return shape_for(net.model, net.model.graph.gradient_start(layer), images)
 
 
 def layers_below(net: Net, layer: str) -> Graph:

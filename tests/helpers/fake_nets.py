@@ -15,6 +15,7 @@ from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
+from deepvis_caffe.model.shapes import infer
 from helpers.engine_nets import layer, net_text
 
 Formula = Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
@@ -56,7 +57,15 @@ class FakeNet:
             graph=graph,
             receptive_fields=receptive_fields(graph, shapes),
         )
+        self.model.shapes_for = self._shapes_for
         self.seen: list[np.ndarray] = []
+
+    def _shapes_for(self, images: int) -> tuple[Any, dict[str, str]]:
+        graph, (_, *shape) = self.model.graph, self.inputs["data"]
+        return infer(graph, {"data": (images, *shape)}).values, {}
+
+    def why_mixed(self, name: str, *, start: bool = False) -> str:
+        return ""  # a formula is of each image by itself
 
     def saves_channels(self, name: str) -> bool:
         return False

@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -140,6 +141,36 @@ def check_builds(prototxt: Path) -> None:
             f"Caffe cannot build this net: {_last_words(ended.stderr)}. It has layers of types "
             "whose rules only Caffe knows; check their parameters"
         )
+
+
+def why_not_at_size(
+    net: str, sizes: Mapping[str, tuple[int, ...]], segments: Iterable[tuple[int, int]]
+) -> str:
+    """Let a child process run a net at other input sizes first; what Caffe said where it aborts.
+
+    Parameters
+    ----------
+    net
+        Its prototxt.
+    sizes
+        Shape by input blob.
+    segments
+        First and last number of the layers to run.
+
+    Returns
+    -------
+    str
+        Empty where they ran.
+    """
+    with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
+        path = Path(folder) / "net.prototxt"
+        path.write_text(net, encoding="utf-8")
+        ended = _run_apart(
+            f"caffe.set_mode_cpu(); net = caffe.Net({str(path)!r}, caffe.TEST)\n"
+            f"for name, shape in {dict(sizes)!r}.items(): net.blobs[name].reshape(*shape)\n"
+            f"for first, last in {list(segments)!r}: net._forward(first, last)"
+        )
+    return _last_words(ended.stderr) if ended.returncode else ""
 
 
 def _last_words(log: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from deepvis_caffe.engines.pycaffe.library import (
     choose_device,
     enter_device,
     import_caffe,
+    why_not_at_size,
     why_unknown,
 )
 from deepvis_caffe.engines.pycaffe.surgery import TAP, write_net
@@ -28,6 +30,8 @@ from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.shapes import RULES, infer
+
+FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
 
 
 class PycaffeNet(Net):
@@ -117,6 +121,7 @@ class PycaffeNet(Net):
             if any(layer.type not in RULES for layer in self._opaque.running):
                 check_builds(path)
             net = self._caffe.Net(str(path), self._caffe.TEST)
+        self._text = written.text
         ids = {name: number for number, name in enumerate(net._blob_names)}
         return net, {value: ids[name] for value, name in written.blobs.items() if name in ids}
 
@@ -220,8 +225,28 @@ class PycaffeNet(Net):
         self._check_sizes(values)
         nodes = self._wiring.forward_plan([self._ids[value] for value in values], self._done)
         for first, last in segments(nodes):
-            self._net._forward(first, last)
+            with self._explained(first, last):
+                self._net._forward(first, last)
         self._done.update(node.index for node in nodes)
+
+    @contextmanager
+    def _explained(self, first: int, last: int) -> Iterator[None]:
+        """Say which layers ran where a Python layer of the user's raises something."""
+        try:
+            yield
+        except Exception as error:
+            first, last = sorted((first, last))
+            names = self._net._layer_names[first : last + 1]
+            python = [name for name in names if self._type_of(name) == "Python"]
+            listed = ", ".join(map(repr, python or names))
+            raise EngineError(
+                f"layer {listed}{' (Python)' if python else ''} raised {type(error).__name__}: "
+                f"{error}"
+            ) from error
+
+    def _type_of(self, name: str) -> str:
+        layer = self.model.graph.by_name.get(name)
+        return layer.type if layer else "Split"
 
     def _check_sizes(self, values: list[Value]) -> None:
         """Refuse what Caffe would abort on: layers that cannot work on inputs of this size."""
@@ -244,7 +269,16 @@ class PycaffeNet(Net):
                     f"{where}: layer {name!r} ({self.model.graph.layer(name).type}) would need "
                     f"weights of shapes {need}, and has {have}"
                 )
+        if any(layer.type not in RULES or layer.type in FIXES_SIZES for layer in layers):
+            nodes = self._wiring.forward_plan([self._ids[value] for value in values], ())
+            if why := why_not_at_size(self._text, self._by_name(sizes), segments(nodes)):
+                raise EngineError(f"{where}: Caffe said: {why}")
         self._checked.add(key)
+
+    def _by_name(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Input sizes by the names that the blobs have in Caffe's copy of the net."""
+        names = list(self._net._blob_names)
+        return {names[self._ids[Value(blob)]]: size for blob, size in sizes.items()}
 
     def _blob(self, value: Value) -> Any:
         return self._blobs[self._ids[value]]
@@ -318,4 +352,5 @@ class PycaffeNet(Net):
 
     def _run_backward(self, nodes: list[Node]) -> None:
         for first, last in segments(nodes):
-            self._net._backward(first, last)
+            with self._explained(first, last):
+                self._net._backward(first, last)

@@ -178,8 +178,8 @@ def _items(scene: Scene) -> list[_Item]:
     """All chips in the net's order."""
     items = [_Item(index, one.name, _shape(one)) for index, one in enumerate(scene.entries)]
     for one in reversed(scene.opaque):
-        why = f"({one.type}) cannot run: {one.why}"
-        items.insert(one.before, _Item(None, one.name, "cannot run", why))
+        why = f"({one.type}) cannot be shown: {one.why}"
+        items.insert(one.before, _Item(None, one.name, "not shown", why))
     return items
 
 

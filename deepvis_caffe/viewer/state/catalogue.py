@@ -55,14 +55,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A blob that is in the net and cannot be looked at, because a layer cannot run.
+    """A blob that cannot be looked at: its layer cannot run, or its rows are no images.
 
     Attributes
     ----------
     name, type
         Of the blob, and of the layer that writes it.
     why
-        Why that layer cannot run.
+        Why it cannot, in words.
     before
         Index of the entry that comes after it in the net.
     """
@@ -86,9 +86,9 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     entries = []
     for final in last_values(net):
         writer = graph.producer[Value(final.blob)]
-        if writer.type in NOT_SHOWN:
-            continue
         shape = shapes[final]
+        if writer.type in NOT_SHOWN or not _of_one_image(shape):
+            continue
         units, map_size = layout_of(shape)
         name = graph.value_name(final) or final.blob
         layer = writer.name if len(writer.tops) == 1 else final.blob
@@ -100,15 +100,25 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def _of_one_image(shape: Shape) -> bool:
+    """Whether a blob's rows are images: it has one for one image."""
+    return len(shape) < 2 or shape[0] == 1
+
+
 def opaque_blobs(net: Net, entries: tuple[Entry, ...]) -> tuple[Opaque, ...]:
     """The blobs of a net that cannot be looked at, in order of first writing."""
     graph = net.model.graph
+    shapes = one_image_shapes(net)
     place = {blob: number for number, blob in enumerate(graph.blobs)}
     shown = [place[graph.own_output(entry.name).blob] for entry in entries]
     found = []
     for blob, number in place.items():
         writer = graph.producer[Value(blob)]
-        if why := net.opaque.why_not(writer.name):
+        why = net.opaque.why_not(writer.name)
+        shape = shapes.get(Value(blob), (1,))
+        if not why and writer.type not in NOT_SHOWN and not _of_one_image(shape):
+            why = f"it has shape {shape} for one image, so its rows are no images"
+        if why:
             before = sum(other < number for other in shown)
             found.append(Opaque(blob, writer.type, why, before))
     return tuple(found)
