@@ -41,14 +41,15 @@ def random_weights(
     shared: dict[str, Array] = {}
     weights = {}
     for layer in graph:
-        blobs = _draw(layer, shapes.weights.get(layer.name, ()), graph, rng)
+        if layer.name not in shapes.weights:  # it has none, or they cannot be known
+            continue
+        blobs = _draw(layer, shapes.weights[layer.name], graph, rng)
         for i, spec in enumerate(layer.param.param[: len(blobs)]):
             if spec.name:
                 first = shared.setdefault(spec.name, blobs[i])
                 same = first.shape == blobs[i].shape
                 blobs[i] = first if same else first.reshape(blobs[i].shape)
-        if blobs:
-            weights[layer.name] = tuple(blobs)
+        weights[layer.name] = tuple(blobs)
     return weights
 
 

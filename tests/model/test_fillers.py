@@ -39,6 +39,17 @@ def drawn(net: NetParameter, seed: int = 0) -> dict[str, tuple[np.ndarray, ...]]
     return random_weights(infer(graph), graph, np.random.default_rng(seed))
 
 
+def test_layers_whose_weights_cannot_be_known_have_none():
+    unknown = """
+    layer { name: "own" type: "Own" bottom: "x" top: "y" }
+    layer { name: "bn2" type: "BatchNorm" bottom: "y" top: "z" }
+    layer { name: "conv2" type: "Convolution" bottom: "z" top: "w"
+            convolution_param { num_output: 2 kernel_size: 1 } }
+    """
+    weights = drawn(text_format.Parse(NET + unknown, NetParameter()))
+    assert list(weights) == list(drawn(text_format.Parse(NET, NetParameter())))
+
+
 def test_spreads_are_he_et_als():
     weights = drawn(text_format.Parse(NET, NetParameter()))
     for name, std in {

@@ -1,0 +1,194 @@
+"""Work in child processes that may hang, run out of memory, or abort."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tools.corpus.record import one_line
+
+Work = Callable[..., None]
+
+GRACE = 10  # seconds after which a child ends itself, where its parent did not
+
+
+class Stopped(Exception):
+    """No more children are started."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes
+    ----------
+    seconds
+        Wall-clock time, after which it is killed.
+    memory
+        Bytes of data that it may map. More is refused, so that it fails with an error of its own.
+    """
+
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a child told, and how it ended.
+
+    Attributes
+    ----------
+    told
+        The last of each field.
+    seconds, memory
+        Wall-clock time, and peak resident memory in MiB.
+    fault
+        Why it ended before its work did, in words; empty if it did not.
+    """
+
+    told: dict[str, Any]
+    seconds: float
+    memory: float
+    fault: str
+
+
+class Children:
+    """Starts children, each a copy of one process that has imported what they need.
+
+    Methods may be called from several threads.
+
+    Parameters
+    ----------
+    limits
+        Of each child.
+    preload
+        The modules to import once for all of them.
+    """
+
+    def __init__(self, limits: Limits, preload: Sequence[str] = ()) -> None:
+        self._limits = limits
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._alive: set[Any] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, work: Work, *args: Any) -> Ended:
+        """Call ``work(*args, tell)`` in a child, and wait for its end.
+
+        ``tell(field=value, ...)`` may be called any number of times.
+
+        Raises
+        ------
+        Stopped
+            After :meth:`stop`.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        with tempfile.NamedTemporaryFile(prefix="corpus-", suffix=".log") as log:
+            process = self._context.Process(
+                target=_in_child, args=(work, args, sender, log.name, self._limits)
+            )
+            with self._lock:
+                if self._stopped:
+                    raise Stopped
+                process.start()
+                self._alive.add(process)
+            sender.close()
+            in_time = False
+            try:
+                told, in_time, seconds = self._listen(receiver)
+                peak = told.pop("memory", 0.0)
+                memory = peak if in_time else max(peak, peak_memory(process.pid))
+            finally:
+                with self._lock:
+                    self._alive.discard(process)
+                    if not in_time:
+                        _kill(process)
+                process.join()
+                receiver.close()
+            said = Path(log.name).read_text(encoding="utf-8", errors="replace")
+        fault = f"no end after {self._limits.seconds:g} s"
+        if in_time:
+            fault = how_it_ended(process.exitcode, said) if process.exitcode else ""
+        return Ended(told, seconds, memory, fault)
+
+    def stop(self) -> None:
+        """Kill every child, and start no more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._alive:
+                _kill(process)
+
+    def _listen(self, receiver: Connection) -> tuple[dict[str, Any], bool, float]:
+        """What a child tells until it ends, whether it does in time, and how long it takes."""
+        told: dict[str, Any] = {}
+        began = time.monotonic()
+        try:
+            told.update(receiver.recv())  # it is there: the first one has to wait for the imports
+            began = time.monotonic()
+            while receiver.poll(max(0, began + self._limits.seconds - time.monotonic())):
+                told.update(receiver.recv())
+            return told, False, time.monotonic() - began
+        except EOFError:
+            return told, True, time.monotonic() - began
+
+
+def peak_memory(pid: int | None = None) -> float:
+    """Peak resident memory of a process in MiB, by default of this one; 0 of one that is gone."""
+    try:
+        status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    lines = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return next((int(line.split()[1]) / 1024 for line in lines), 0.0)
+
+
+def how_it_ended(code: int, log: str) -> str:
+    """Why a process died: its exit code in words, and its last words.
+
+    Of a log of glog's, those are the line of its fatal check, not the stack trace below it.
+    """
+    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    lines = [line for line in log.splitlines() if line.strip()]
+    # F0102 03:04:05.678 4321 file.cpp:12] Check failed: ...
+    fatal = [line.split("] ", 1)[-1] for line in lines if re.match(r"F\d{4,8} ", line)]
+    last = (fatal or lines)[-1:]
+    return one_line(f"the process died of {how}{''.join(f': {line}' for line in last)}")
+
+
+def _in_child(
+    work: Work, args: Sequence[Any], sender: Connection, log: str, limits: Limits
+) -> None:
+    os.setsid()  # a group of its own, to be killed with what it starts; Ctrl-C is the parent's
+    signal.alarm(math.ceil(limits.seconds) + GRACE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+    with open(log, "ab") as file:  # noqa: PTH123 (its number alone is wanted)
+        os.dup2(file.fileno(), 2)
+
+    def tell(**found: Any) -> None:
+        sender.send({**found, "memory": peak_memory()})
+
+    tell()  # it is there
+    work(*args, tell)
+    tell()
+
+
+def _kill(process: Any) -> None:
+    if process.is_alive():
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()

@@ -1,0 +1,68 @@
+"""All files, several at a time, each in a child of its own: ``paths -> records``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+from tools.corpus.children import Children, Limits, Work
+from tools.corpus.record import Record
+from tools.corpus.reference import compare
+from tools.corpus.trial import VALUES, Options, try_net
+
+PRELOAD = ("tools.corpus.reference", "tools.corpus.trial", "deepvis_caffe.engines.torch")
+
+
+def run_files(
+    paths: Sequence[Path],
+    options: Options,
+    limits: Limits,
+    jobs: int = 1,
+    caffe: bool = False,
+    trial: Work = try_net,
+) -> Iterator[Record]:
+    """Try every file, in whatever order they end.
+
+    Parameters
+    ----------
+    paths
+        The prototxts.
+    options
+        How to run each.
+    limits
+        What each may use.
+    jobs
+        How many at a time.
+    caffe
+        Whether to compare values with Caffe's.
+    trial
+        What is done with each in a child, called as `try_net` is.
+    """
+    children = Children(limits, PRELOAD)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = [pool.submit(_try, children, path, options, caffe, trial) for path in paths]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.stop()
+
+
+def _try(children: Children, path: Path, options: Options, caffe: bool, trial: Work) -> Record:
+    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
+        left = Path(folder) if caffe else None
+        ended = children.run(trial, path, options, left)
+        told = {**ended.told, "seconds": ended.seconds, "memory": ended.memory}
+        if ended.fault:
+            told["reason"] = ended.fault
+        record = Record(str(path), **told)
+        if left is None or not (left / VALUES).exists():
+            return record
+        ended = children.run(compare, path, options, left)
+        if ended.fault:
+            return replace(record, caffe="aborted", caffe_reason=ended.fault)
+        return replace(record, **ended.told)
