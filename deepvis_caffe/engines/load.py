@@ -11,14 +11,13 @@ from typing import Literal, get_args
 
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.pycaffe import library
-from deepvis_caffe.errors import EngineError, ModelError, SettingsError, UnknownNameError
-from deepvis_caffe.model.deploy import is_data
-from deepvis_caffe.model.graph import Graph, Layer
+from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
+from deepvis_caffe.model.deploy import Given
+from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.model.prototxt import read_prototxt
 from deepvis_caffe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,8 @@ def load_net(
     raw_scale: float = WHITE,
     input_scale: float | None = None,
     resize: Literal["crop", "stretch"] = "crop",
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Given | None = None,
+    stages: Sequence[str] = (),
     device: str = "auto",
 ) -> Net:
     """Load a Caffe model onto an engine.
@@ -60,7 +60,11 @@ def load_net(
         that there is none. A ``mean_file`` is looked for in the prototxt's folder. An input of more
         than 4 axes holds no pictures; such a net runs on arrays alone.
     input_shapes
-        Shape by input blob, batch axis first, where the file does not tell or another is wanted.
+        Shape by input blob, batch axis first, where nothing tells or another is wanted; or one
+        shape, which is the image's. The file tells, or else the weights do, in most nets.
+    stages
+        Which of the stages that the file's layers name are wanted; see
+        `deepvis_caffe.model.phases`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
 
@@ -73,7 +77,7 @@ def load_net(
     """
     if isinstance(prototxt, Settings):
         return _load_from(prototxt)
-    model = load_model(prototxt, weights, input_shapes)
+    model = load_model(prototxt, weights, input_shapes, stages=stages)
     choice = choose_engine(engine, device, model.graph)
     if raw_scale == WHITE:
         mean, input_scale = _with_trained(model, mean, input_scale)
@@ -243,9 +247,8 @@ def choose_engine(
 
 
 def _load_from(settings: Settings) -> Net:
-    prototxt = _prototxt(settings)
     return load_net(
-        prototxt,
+        _prototxt(settings),
         settings.weights,
         settings.engine,
         mean=settings.mean,
@@ -253,16 +256,17 @@ def _load_from(settings: Settings) -> Net:
         raw_scale=settings.raw_scale,
         input_scale=settings.input_scale,
         resize=settings.resize,
-        input_shapes=_input_shapes(prototxt, settings),
+        input_shapes=settings.input_shape,
+        stages=settings.stages,
         device=settings.device,
     )
 
 
 def load_layers(settings: Settings) -> Model:
     """The model that the settings name, without its weights: for what can be known of it alone."""
-    prototxt = _prototxt(settings)
-    shapes = _input_shapes(prototxt, settings)
-    return load_model(prototxt, None, shapes, need_weights=False)
+    return load_model(
+        _prototxt(settings), None, settings.input_shape, stages=settings.stages, need_weights=False
+    )
 
 
 def _prototxt(settings: Settings) -> Path:
@@ -274,26 +278,11 @@ def _prototxt(settings: Settings) -> Path:
     return settings.prototxt
 
 
-def _input_shapes(prototxt: Path, settings: Settings) -> Mapping[str, Sequence[int]] | None:
-    shapes = settings.input_shape
-    if shapes is not None and not isinstance(shapes, Mapping):
-        return {_first_input(prototxt): shapes}
-    return shapes
-
-
-def _first_input(prototxt: Path) -> str:
-    """The blob that a shape without a name is for."""
-    for layer in read_prototxt(prototxt).layer:
-        if layer.type == "Input" or is_data(layer):
-            return layer.top[0]
-    raise ModelError(f"{prototxt} has no input, so the input_shape in the settings fits none")
-
-
 def _with_trained(
     model: Model, mean: MeanSpec, scale: float | None
 ) -> tuple[MeanSpec, float | None]:
     """Mean and scale, each from the net's own data layer where it is not given."""
-    transform = next(layer for layer in model.graph if layer.type == "Input").param.transform_param
+    transform = model.graph.producer[Value(model.image_input)].param.transform_param
     if scale is None and transform.HasField("scale"):
         scale = transform.scale
         log.info("%s: input_scale is %g, as in its transform_param", model.prototxt, scale)
@@ -324,8 +313,8 @@ def _mean_file(prototxt: Path | None, written: str) -> Path | None:
 
 
 def _image_shape(model: Model) -> tuple[int, int, int] | None:
-    """(C, H, W) of the first input; what it lacks of these axes has size 1. None for a volume."""
-    shape = model.input_shapes[next(iter(model.input_shapes))]
+    """(C, H, W) of the image; what it lacks of these axes has size 1. None for a volume."""
+    shape = model.input_shapes[model.image_input]
     if len(shape) > 4:
         return None
     _, channels, height, width = (*shape, 1, 1, 1)[:4]

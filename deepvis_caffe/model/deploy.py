@@ -1,4 +1,4 @@
-"""Convert the net of a prototxt to a TEST-phase deploy net.
+"""Turn the net of any prototxt into one with inputs: ``(net, input shapes, weights) -> Deployed``.
 
 A deploy file passes nearly unchanged. A train_val file loses what only training needs: the layers
 of the other phase, data layers (they become inputs), labels, losses and accuracies.
@@ -6,29 +6,52 @@ of the other phase, data layers (they become inputs), labels, losses and accurac
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepvis_caffe.errors import ModelError, UnknownNameError
-from deepvis_caffe.model.schema_pb2 import (
-    TEST,
-    ConvolutionParameter,
-    LayerParameter,
-    NetParameter,
-    NetState,
-    NetStateRule,
+from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.input_shape import (
+    COLOURS,
+    COMMON,
+    CONVENTIONAL,
+    Fitted,
+    Hint,
+    Shape,
+    fit_inputs,
+    image_input,
+    is_image,
+)
+from deepvis_caffe.model.phases import Kind, Questions, select
+from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, LayerParameter, NetParameter
+from deepvis_caffe.model.sources import (
+    Findings,
+    declared_shapes,
+    fill_blobs,
+    filled_blobs,
+    find_image_in_dummies,
+    hints_of,
+    in_order,
+    merge_transformations,
+    sources_below,
+)
+from deepvis_caffe.model.training import (
+    WEIGHTED,
+    find_labels,
+    is_data,
+    is_learned,
+    is_loss,
+    is_source,
+    target_layers,
+    without_training,
 )
 
-log = logging.getLogger(__name__)
-
-SINKS = ("Accuracy", "DetectionEvaluate", "HDF5Output")
-WEIGHTED = (
-    *("BatchNorm", "Bias", "Convolution", "Deconvolution", "Embed", "InnerProduct"),
-    *("LSTM", "Lstm", "Normalize", "PReLU", "RNN", "Scale"),
-)
-HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
-PROBABILITIES = "prob"
+Arrays = Mapping[str, Sequence[NDArray[np.float32]]]
+Given = Mapping[str, Sequence[int]] | Sequence[int]
 
 _ENGINES = (
     *("convolution_param", "pooling_param", "lrn_param", "relu_param"),
@@ -44,18 +67,46 @@ _FILLERS = {
 }
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """A net with inputs.
+
+    Attributes
+    ----------
+    net
+        In V2 form, without rules. Its Input layers declare the shapes of the net's inputs.
+    faults
+        By name, why a layer cannot run: it reads a blob that is not there, or is an input whose
+        shape nobody knows.
+    notes
+        What was taken otherwise than Caffe takes it, and what the file does not tell, a sentence
+        each.
+    """
+
+    net: NetParameter
+    faults: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 def deploy(
     net: NetParameter,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Given | None = None,
     *,
     stages: Sequence[str] = (),
-) -> NetParameter:
-    """The TEST phase of a net, fed by the user and ending in its activations.
+    weights: Arrays | None = None,
+) -> Deployed:
+    """The net of a file as it is used: fed by the user, and ending in its activations.
 
     - ``include`` and ``exclude`` rules are applied for phase TEST, level 0, and the stages of the
-      file and of `stages`.
-    - Data layers become ``Input`` layers, with a batch of 1 where the file tells the image's size.
-      Their labels are removed, and so is everything that labels feed.
+      file and of `stages`. Where that net is not whole, and that of another stage or of phase TRAIN
+      is, it is that one; see `deepvis_caffe.model.phases`.
+    - Data layers of any type become ``Input`` layers, with a batch of 1. Their labels are removed,
+      and so is everything that labels feed. What else no layer writes becomes an input, too, unless
+      its name looks misspelled: then the layers that read it are at fault.
+    - The shapes of inputs come from the user, the file, conventions or the weights; see
+      `deepvis_caffe.model.input_shape`.
+    - Where a net has no input, the DummyData that its first layer with weights depends on is the
+      image.
     - The last SoftmaxWithLoss or SigmoidCrossEntropyLoss becomes a Softmax or Sigmoid named
       ``prob``, unless the net has a ``prob`` already. One with a second top always becomes a layer
       that writes that top. Other losses, accuracies and file outputs are removed.
@@ -69,254 +120,244 @@ def deploy(
     net
         In V2 form, as `deepvis_caffe.model.prototxt.read_prototxt` gives it. Not changed.
     input_shapes
-        Shape by input blob, batch axis first: (N, C, H, W) for images. Needed where the file does
-        not say; where it does, this wins.
+        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, which is the
+        image's. Needed where nothing tells; where something does, this wins.
     stages
         Stages to set beside those in the file's ``state``.
+    weights
+        Arrays by layer name, which tell more of the inputs; None where there are none.
 
     Raises
     ------
     ModelError
-        The shape of an input is unknown, a layer has no type or both kinds of rules, or no layers
-        are left.
+        The net has no input, the shape of the image is unknown, or no layers are left.
     UnknownNameError
         `input_shapes` names a blob that is not an input.
     """
-    shapes = {name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()}
-    state = NetState(phase=TEST, stage=[*net.state.stage, *stages])
-    included = [layer for layer in net.layer if _included(layer, state)]
-    dropped = _labels(included, trains=any(map(is_loss, net.layer))) - set(shapes)
-    kept = _without(dropped, [_to_input(_stripped(layer), shapes) for layer in included])
-    if all(layer.type == "Input" for layer in kept):
-        raise ModelError(
-            f"net {net.name!r}: in phase TEST no layer is left that does not need labels"
-        )
-    _check_inputs(net.name, kept, shapes)
-    _rename_duplicates(kept)
-    return NetParameter(name=net.name, layer=kept)
+    arrays = weights or {}
+    bare: Sequence[int] = ()
+    given: dict[str, Shape] = {}
+    if isinstance(input_shapes, Mapping):
+        given = {name: tuple(map(int, shape)) for name, shape in input_shapes.items()}
+    elif input_shapes is not None:
+        bare = input_shapes
+    findings = Findings()
+    chosen = select(net, stages, _questions(net, given, arrays))
+    findings.notes += chosen.notes
+    layers = list(map(_copy, chosen.layers))
+    merge_transformations(layers, arrays, findings)
+    hints = hints_of(layers, chosen.left_out, arrays)
+    layers = in_order(layers, arrays, findings)
+    layers = fill_blobs(layers, chosen.left_out, given, arrays, findings)
+    layers = _without_labels(layers, any(map(is_loss, net.layer)), given, arrays)
+    find_image_in_dummies(layers, arrays, findings)
+    _check_inputs(net.name, layers, given, arrays)
+    if bare:
+        given = {_likely_image(layers, hints, arrays): tuple(map(int, bare))}
+    findings.faults += [(layer, "it has no type") for layer in layers if not layer.type]
+    _strip(layers)
+    _rename_duplicates(layers, findings)
+    layers = _with_shapes(net.name, layers, given, hints, weights, findings)
+    faults = {
+        layer.name: reason
+        for layer, reason in reversed(findings.faults)
+        if any(layer is one for one in layers)
+    }
+    return Deployed(NetParameter(name=net.name, layer=layers), faults, tuple(findings.notes))
 
 
-def is_loss(layer: LayerParameter) -> bool:
-    """Whether a layer only measures or records: a loss, an accuracy, an output to a file."""
-    return layer.type in SINKS or layer.type.endswith("Loss")
+def _questions(net: NetParameter, given: Collection[str], weights: Collection[str]) -> Questions:
+    def kind(layer: LayerParameter) -> Kind:
+        if is_source(layer, weights):
+            return "source"
+        return "measures" if is_loss(layer) or not layer.top else "computes"
+
+    sources = [layer for layer in net.layer if is_source(layer, weights)]
+    filled = {blob for layer in sources for blob in layer.top}.union(given, CONVENTIONAL)
+    computed = {blob for layer in net.layer if layer.bottom for blob in layer.top}
+    # What no layer of the file writes is an input, or misspelled, in one phase as in the other.
+    return Questions(kind, lambda blob: blob in filled or blob not in computed)
 
 
-def is_data(layer: LayerParameter) -> bool:
-    """Whether a layer is a source of data, a Python layer without bottoms included.
-
-    DummyData is not: its constants belong to the net.
-    """
-    named = layer.type.endswith("Data") and layer.type != "DummyData"
-    return not layer.bottom and (named or layer.type == "Python")
-
-
-# -- the layers of the TEST phase ------------------------------------------------------------------
-
-
-def _included(layer: LayerParameter, state: NetState) -> bool:
-    if layer.include and layer.exclude:
-        raise ModelError(
-            f"layer {layer.name!r} has include and exclude rules; Caffe takes one kind only"
-        )
-    if layer.include:
-        return any(_meets(state, rule) for rule in layer.include)
-    return not any(_meets(state, rule) for rule in layer.exclude)
-
-
-def _meets(state: NetState, rule: NetStateRule) -> bool:
-    stages = set(state.stage)
-    return (
-        (not rule.HasField("phase") or rule.phase == state.phase)
-        and (not rule.HasField("min_level") or state.level >= rule.min_level)
-        and (not rule.HasField("max_level") or state.level <= rule.max_level)
-        and stages.issuperset(rule.stage)
-        and stages.isdisjoint(rule.not_stage)
-    )
-
-
-def _stripped(layer: LayerParameter) -> LayerParameter:
-    """A copy without what only steers training."""
-    if not layer.type:
-        raise ModelError(f"layer {layer.name!r} has no type")
+def _copy(layer: LayerParameter) -> LayerParameter:
     copy = LayerParameter()
     copy.CopyFrom(layer)
-    for name in ("include", "exclude", "phase", "loss_weight", "propagate_down", "blobs"):
-        copy.ClearField(name)
-    for member, fillers in _FILLERS.items():
-        if copy.HasField(member):
-            for name in fillers:
-                getattr(copy, member).ClearField(name)
-    for member in _ENGINES:
-        if copy.HasField(member):
-            options = getattr(copy, member)
-            if options.engine == ConvolutionParameter.CUDNN:
-                options.ClearField("engine")
     return copy
 
 
-# -- inputs ----------------------------------------------------------------------------------------
+def _strip(layers: Iterable[LayerParameter]) -> None:
+    """Remove what only steers training."""
+    for layer in layers:
+        for name in ("include", "exclude", "phase", "loss_weight", "propagate_down", "blobs"):
+            layer.ClearField(name)
+        for member, fillers in _FILLERS.items():
+            if layer.HasField(member):
+                for name in fillers:
+                    getattr(layer, member).ClearField(name)
+        for member in _ENGINES:
+            if layer.HasField(member):
+                options = getattr(layer, member)
+                if options.engine == ConvolutionParameter.CUDNN:
+                    options.ClearField("engine")
 
 
-def _to_input(layer: LayerParameter, shapes: Mapping[str, Sequence[int]]) -> LayerParameter:
-    """Replace an Input or data layer by an ``Input`` layer with one shape for each top.
-
-    Other layers are returned as they are. The shape comes from `shapes`, or else from the file: an
-    Input layer's own shape, or a data layer's crop or image size with a batch of 1. An unknown
-    shape is empty. A data layer's ``transform_param`` is kept, because it says how pictures were
-    prepared.
-    """
-    tops = len(layer.top)
-    if layer.type == "Input":
-        declared = [tuple(shape.dim) for shape in layer.input_param.shape]
-        if len(declared) == 1:
-            declared *= tops
-        if len(declared) not in (0, tops):
-            raise ModelError(
-                f"layer {layer.name!r} (Input) has {tops} tops and {len(declared)} shapes; give "
-                "one shape, or one for each top"
-            )
-        declared = declared or [()] * tops
-    elif is_data(layer):
-        declared = [_image_shape(layer)] + [()] * (tops - 1)
-    else:
-        return layer
-    new = LayerParameter(name=layer.name, type="Input", top=layer.top)
-    if layer.HasField("transform_param"):
-        new.transform_param.CopyFrom(layer.transform_param)
-    for blob, shape in zip(layer.top, declared, strict=True):
-        given = tuple(shapes.get(blob, shape))
-        if shape and len(given) != len(shape):
-            raise ModelError(
-                f"input {blob!r} has {len(shape)} axes, as in {shape}, and the shape {given} that "
-                f"is given for it has {len(given)}; the first one is the batch, 1 for one image"
-            )
-        new.input_param.shape.add(dim=given)
-    return new
-
-
-def _image_shape(layer: LayerParameter) -> tuple[int, ...]:
-    """The shape of a data layer's first top; empty where its parameters do not tell."""
-    transform, images, memory = (
-        layer.transform_param,
-        layer.image_data_param,
-        layer.memory_data_param,
-    )
-    if layer.type == "MemoryData":
-        size = (memory.channels, memory.height, memory.width)
-        return (1, *size) if all(size) else ()
-    if layer.type in ("HDF5Data", "Python"):
-        return ()
-    height = transform.crop_size or images.new_height
-    width = transform.crop_size or images.new_width
-    gray = transform.force_gray or (layer.type == "ImageData" and not images.is_color)
-    means = len(transform.mean_value)
-    channels = 1 if gray else means if means > 1 else 3
-    return (1, channels, height, width) if height and width else ()
+def _without_labels(
+    layers: list[LayerParameter], trains: bool, given: Collection[str], weights: Collection[str]
+) -> list[LayerParameter]:
+    """The layers without losses, labels, and everything that depends on either."""
+    targets = target_layers(layers, weights)
+    made = {blob for layer in targets for blob in layer.top}
+    left = [layer for layer in layers if not any(layer is one for one in targets)]
+    for _ in range(2):  # once the losses are gone, nothing reads some blobs of data layers
+        labels = find_labels(left, trains, weights).difference(given)
+        left = without_training(left, labels | made, weights)
+    return left
 
 
 def _check_inputs(
-    net: str, layers: list[LayerParameter], given: Mapping[str, Sequence[int]]
+    net: str, layers: Sequence[LayerParameter], given: Collection[str], weights: Collection[str]
 ) -> None:
-    inputs = {
-        blob: tuple(shape.dim)
-        for layer in layers
-        if layer.type == "Input"
-        for blob, shape in zip(layer.top, layer.input_param.shape, strict=True)
-    }
+    inputs = filled_blobs(layers, weights)
     for name in given:
         if name not in inputs:
             raise UnknownNameError("input", name, inputs, f"net {net!r}")
-    unknown = [blob for blob, shape in inputs.items() if not shape]
-    if unknown:
-        in_code = ", ".join(f"{blob!r}: (1, 3, 224, 224)" for blob in unknown)
-        as_flag = ";".join(f"{blob}:1,3,224,224" for blob in unknown)
+    if all(is_source(layer, weights) for layer in layers):
+        raise ModelError(f"net {net!r}: no layer is left that does not need labels")
+    if not inputs:
         raise ModelError(
-            f"net {net!r}: the file does not tell the shape of input {', '.join(unknown)}; "
-            "give it (batch, channels, height, width), for example as the setting input_shape = "
-            f"{{{in_code}}}, as the flag --input-shape '{as_flag}', or in Python as input_shapes"
+            f"net {net!r} has no input: no Input or data layer, and no blob that no layer writes. "
+            'Add one, for example layer { name: "data" type: "Input" top: "data" input_param { '
+            "shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }"
         )
-    for blob, shape in inputs.items():
-        if min(shape) < 1:
-            raise ModelError(f"net {net!r}: input {blob!r} has shape {shape}; sizes are 1 or more")
 
 
-# -- labels and losses -----------------------------------------------------------------------------
+# -- shapes of inputs ------------------------------------------------------------------------------
 
 
-def _labels(layers: Sequence[LayerParameter], trains: bool) -> set[str]:
-    """The blobs that only training needs, among those that data layers and inputs fill.
-
-    A label reaches no layer with weights. Either it reaches a loss, or only Silence layers read it.
-    This finds labels behind a Slice, and labels that a loss reads before the prediction. Where no
-    phase of the file has a loss (`trains` is false), an Input is never a label: one that nothing
-    reads more likely belongs to a misspelled bottom.
-    """
-    weighted: set[str] = set()  # blobs that reach a layer with weights
-    lossy: set[str] = set()  # blobs that reach a loss
-    read: set[str] = set()  # blobs that reach any layer but Silence
-    for layer in reversed(layers):
-        if layer.type in WEIGHTED or not weighted.isdisjoint(layer.top):
-            weighted.update(layer.bottom)
-        if is_loss(layer) or any(layer.loss_weight) or not lossy.isdisjoint(layer.top):
-            lossy.update(layer.bottom)
-        if layer.type != "Silence":
-            read.update(layer.bottom)
-    found: set[str] = set()
+def _likely_image(
+    layers: Sequence[LayerParameter], hints: Mapping[str, Hint], weights: Collection[str]
+) -> str:
+    """The input that a shape without a name is for."""
+    shapes: dict[str, Shape] = {}
     for layer in layers:
-        if is_data(layer) or (layer.type == "Input" and trains):
-            # A file gives the shape of images, never that of labels.
-            images = layer.top[:1] if is_data(layer) and _image_shape(layer) else ()
-            found.update(set(layer.top) - set(images) - (read - lossy))
-        elif layer.type == "DummyData":
-            found.update(lossy.intersection(layer.top))
-    return found - weighted
-
-
-def _without(dropped: set[str], layers: list[LayerParameter]) -> list[LayerParameter]:
-    """The layers without losses, `dropped` blobs, and everything that reads either."""
-    last = next((layer for layer in reversed(layers) if layer.type in HEADS), None)
-    others = [layer for layer in layers if layer is not last]
-    names = {layer.name for layer in others} | {blob for layer in others for blob in layer.top}
-    gone = set(dropped)
-    kept = []
-    for layer in layers:
-        if layer.type in HEADS:
-            _to_head(layer, rename=layer is last and PROBABILITIES not in names)
         if layer.type == "Input":
-            _drop_tops(layer, dropped)
-        is_sink = is_loss(layer) or not (layer.top or layer.type == "Silence")
-        is_label = not layer.bottom and dropped.issuperset(layer.top)
-        if is_sink or is_label or not gone.isdisjoint(layer.bottom):
-            gone.update(layer.top)
-        else:
-            kept.append(layer)
-    return kept
+            shapes |= zip(layer.top, declared_shapes(layer), strict=True)
+        elif is_data(layer, weights):
+            shapes |= {blob: hints.get(blob, Hint()).shape for blob in layer.top}
+    learned = [layer for layer in layers if is_learned(layer, weights)]
+    needed = {blob for layer in learned for blob in sources_below(layers, layer)}
+    needed.difference_update(CONVENTIONAL)
+    unknown = (1, COLOURS, COMMON, COMMON)
+    guesses = {
+        blob: unknown if not shape and blob in needed else shape for blob, shape in shapes.items()
+    }
+    return image_input(guesses)
 
 
-def _to_head(layer: LayerParameter, rename: bool) -> None:
-    """Turn a loss into the Softmax or Sigmoid that it contains, where its result is wanted."""
-    probabilities = layer.top[1:2] or [PROBABILITIES]
-    if rename or len(layer.top) == 2:
-        layer.name = PROBABILITIES if rename else layer.name
-        layer.type = HEADS[layer.type]
-        del layer.bottom[1:], layer.top[:]
-        layer.top.extend(probabilities)
+def _with_shapes(
+    net: str,
+    layers: Sequence[LayerParameter],
+    given: Mapping[str, Shape],
+    hints: Mapping[str, Hint],
+    weights: Arrays | None,
+    findings: Findings,
+) -> list[LayerParameter]:
+    """The layers with an Input layer in place of each Input and data layer, all with shapes.
+
+    An input whose shape nothing tells becomes an Input layer by itself that cannot run, unless it
+    is the image.
+    """
+    known: dict[str, Shape] = dict(given)
+    unknown: dict[str, Hint] = {}
+    for layer in layers:
+        if layer.type == "Input":
+            for blob, shape in zip(layer.top, declared_shapes(layer), strict=True):
+                _check_axes(blob, shape, given)
+                if blob not in given and shape:
+                    known[blob] = shape
+                elif blob not in given:
+                    unknown[blob] = Hint()
+        elif is_data(layer, weights or {}):
+            for blob in layer.top:
+                hint = hints.get(blob, Hint())
+                _check_axes(blob, hint.shape, given)
+                if blob not in given:
+                    unknown[blob] = hint
+    for blob, shape in known.items():
+        if min(shape, default=1) < 1:
+            raise ModelError(f"net {net!r}: input {blob!r} has shape {shape}; sizes are 1 or more")
+    fitted = Fitted()
+    if unknown or any(len(shape) == 3 for shape in known.values()):
+        bare = (_to_input(layer, {}, weights or {}) for layer in layers)
+        graph = Graph.from_layers(net, chain.from_iterable(bare))
+        fitted = fit_inputs(graph, known, unknown, weights)
+    findings.notes += fitted.notes
+    shapes = {**known, **fitted.shapes}
+    missing = [blob for blob in unknown if blob not in shapes]
+    likely = _likely_image(layers, hints, weights or {}) if missing else ""
+    if likely in missing and not any(map(is_image, shapes.values())):
+        _ask(net, likely, fitted.channels.get(likely), weights)
+    made: list[LayerParameter] = []
+    for layer in layers:
+        for one in _to_input(layer, shapes, weights or {}):
+            if one.type == "Input" and not one.input_param.shape:
+                blob = one.top[0]
+                who = f"no layer writes blob {blob!r}, and " if blob in findings.unwritten else ""
+                why = f"{who}the file does not tell its shape; give --input-shape {blob}:1,..."
+                findings.faults.append((one, why))
+            made.append(one)
+    return made
 
 
-def _drop_tops(layer: LayerParameter, dropped: set[str]) -> None:
-    kept = [i for i, blob in enumerate(layer.top) if blob not in dropped]
-    tops = [layer.top[i] for i in kept]
-    shapes = [layer.input_param.shape[i] for i in kept]
-    layer.ClearField("top")
-    layer.ClearField("input_param")
-    layer.top.extend(tops)
-    layer.input_param.shape.extend(shapes)
+def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
+    shape = given.get(blob, declared)
+    if declared and len(shape) != len(declared):
+        raise ModelError(
+            f"input {blob!r} has {len(declared)} axes, as in {declared}, and the shape {shape} "
+            f"that is given for it has {len(shape)}; the first one is the batch, 1 for one image"
+        )
+
+
+def _ask(net: str, blob: str, channels: int | None, weights: Arrays | None) -> None:
+    """Raise `ModelError` with how to give the shape of the image."""
+    shape = (1, channels or COLOURS, COMMON, COMMON)
+    as_flag = f"{blob}:{','.join(map(str, shape))}"
+    tell = "" if weights else "; the weights would tell it, too"
+    raise ModelError(
+        f"net {net!r}: the file does not tell the shape of input {blob}; give it (batch, channels, "
+        f"height, width), for example as the setting input_shape = {{{blob!r}: {shape}}}, as the "
+        f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}"
+    )
+
+
+def _to_input(
+    layer: LayerParameter, shapes: Mapping[str, Shape], weights: Collection[str]
+) -> list[LayerParameter]:
+    """The ``Input`` layers that stand for an Input or data layer; other layers as they are.
+
+    Tops without a shape get layers of their own. A data layer's ``transform_param`` is kept,
+    because it says how pictures were prepared.
+    """
+    if layer.type != "Input" and not is_data(layer, weights):
+        return [layer]
+    told = [blob for blob in layer.top if blob in shapes]
+    made = []
+    for blobs in ([told] if told else []) + [[blob] for blob in layer.top if blob not in shapes]:
+        name = layer.name if len(blobs) == len(layer.top) or blobs is told else blobs[0]
+        new = LayerParameter(name=name, type="Input", top=blobs)
+        if layer.HasField("transform_param"):
+            new.transform_param.CopyFrom(layer.transform_param)
+        for blob in blobs:
+            if blob in shapes:
+                new.input_param.shape.add(dim=shapes[blob])
+        made.append(new)
+    return made
 
 
 # -- names -----------------------------------------------------------------------------------------
 
 
-def _rename_duplicates(layers: list[LayerParameter]) -> None:
+def _rename_duplicates(layers: Iterable[LayerParameter], findings: Findings) -> None:
     """Rename layers whose name is taken, unless weights may be looked up by it."""
     names: set[str] = set()
     for layer in layers:
@@ -325,5 +366,7 @@ def _rename_duplicates(layers: list[LayerParameter]) -> None:
             copies = (f"{name}#{i}" for i in count(2))
             layer.name = next(n for n in chain([name], copies) if n not in names)
             if layer.name != name:
-                log.warning("two layers are named %r; the later one is now %r", name, layer.name)
+                findings.notes.append(
+                    f"two layers are named {name!r}; the later one is now {layer.name!r}"
+                )
         names.add(layer.name)

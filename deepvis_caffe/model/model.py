@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ModelError, WeightsError
+from deepvis_caffe.memory import in_gib, machine_memory
 from deepvis_caffe.model.caffemodel import read_caffemodel
-from deepvis_caffe.model.deploy import deploy
+from deepvis_caffe.model.deploy import Given, deploy
 from deepvis_caffe.model.dialects import ignored_fields, split_weights, translate
 from deepvis_caffe.model.graph import Graph, Value
+from deepvis_caffe.model.input_shape import image_input, times
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import Prototxt, parse_prototxt, warn_once
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
@@ -23,7 +26,10 @@ from deepvis_caffe.model.shapes import RULES, infer
 from deepvis_caffe.model.upgrade import Generation, generation, upgrade
 from deepvis_caffe.model.weights import match_weights
 
+Shape = tuple[int, ...]
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
+
+FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True, eq=False)  # a model is equal only to itself
@@ -86,6 +92,11 @@ class Model:
         return OpaqueLayers(self.graph, {**unknown, **self.faults})
 
     @cached_property
+    def image_input(self) -> str:
+        """The input that holds the image; see `deepvis_caffe.model.input_shape.image_input`."""
+        return image_input(self.input_shapes)
+
+    @cached_property
     def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
         """What one position of each value sees of the first input, see `receptive_fields`."""
         return receptive_fields(self.graph, self.shapes)
@@ -122,8 +133,9 @@ class Model:
 def load_model(
     prototxt: str | Path | NetParameter,
     weights: str | Path | Weights | None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Given | None = None,
     *,
+    stages: Sequence[str] = (),
     need_weights: bool = True,
 ) -> Model:
     """Read a net and its weights, and check that they belong together.
@@ -136,8 +148,10 @@ def load_model(
         Path of a ``.caffemodel`` or ``.caffemodel.h5``, or arrays by layer name, or None for a net
         that needs none.
     input_shapes
-        Shape by input blob, batch axis first: (N, C, H, W) for images. Wins over the file's, and is
-        needed where the file has none.
+        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, the image's.
+        Wins over the file's, and is needed where neither the file nor the weights tell.
+    stages
+        The stages of the file whose layers are wanted, where its layers have some.
     need_weights
         Whether it is an error to leave out the weights of a net that has some. A model without them
         has layers and shapes, but no engine runs it.
@@ -167,18 +181,25 @@ def load_model(
     found = read_caffemodel(weights) if isinstance(weights, str | Path) else weights
     faults = dict(written.unreadable)
     try:
-        params = deploy(translate(upgrade(written.net), faults, found), input_shapes)
-        graph = Graph.from_layers(params.name, params.layer)
+        deployed = deploy(
+            translate(upgrade(written.net), faults, found),
+            input_shapes,
+            stages=stages,
+            weights=found,
+        )
+        graph = Graph.from_layers(deployed.net.name, deployed.net.layer)
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
+        faults |= deployed.faults
         shapes = infer(graph, faults=faults)
         _check_some_work(graph, shapes.values, faults)
+        large = list(_check_memory(graph, shapes.values, shapes.weights))
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
     found = found and split_weights(graph, found)
     model = Model(
         graph=graph,
-        params=params,
+        params=deployed.net,
         input_shapes=_inputs(graph, shapes.values),
         shapes=shapes.values,
         weights={}
@@ -197,7 +218,7 @@ def load_model(
         foreign=written.words if written.foreign else "",
         faults=faults,
     )
-    for note in (*written.notes, *_ignored(model, written)):
+    for note in (*written.notes, *deployed.notes, *large, *_ignored(model, written)):
         warn_once(path, note)
     if need_weights:
         model.check_weights()
@@ -223,14 +244,50 @@ def _ignored(model: Model, written: Prototxt) -> Iterator[str]:
 def _check_some_work(
     graph: Graph, shapes: Mapping[Value, tuple[int, ...]], faults: Mapping[str, str]
 ) -> None:
-    """Refuse a net of which nothing is left but its inputs; a type that we lack may yet run."""
+    """Refuse a net of which nothing is left but its inputs; a type that we lack may yet run.
+
+    A net whose inputs make no sense is refused, too.
+    """
     sources = ("Input", "DummyData")
     works = any(layer.type not in (*sources, *RULES) for layer in graph) or any(
         top in shapes for layer in graph if layer.type not in sources for top in layer.tops
     )
-    if faults and not works:
+    if faults and not (works and _inputs(graph, shapes)):
         name, reason = next(iter(faults.items()))
         raise ModelError(f"layer {name!r} ({graph.layer(name).type}): {reason}")
+
+
+def _check_memory(
+    graph: Graph, shapes: Mapping[Value, tuple[int, ...]], weights: Mapping[str, Sequence[Shape]]
+) -> Iterator[str]:
+    """Refuse a net of which one layer alone, at one image, is larger than this machine.
+
+    Yields
+    ------
+    str
+        What to say of one that is larger as a whole.
+    """
+    memory = machine_memory()
+    if memory is None:
+        return
+    image = shapes[Value(image_input(_inputs(graph, shapes)))]
+    batch = max(image[0], 1)
+    sizes = {value: math.prod(shape) * FLOAT // batch for value, shape in shapes.items()}
+    for layer in graph:
+        needed = sum(sizes.get(value, 0) for value in (*layer.bottoms, *layer.tops))
+        needed += sum(math.prod(shape) * FLOAT for shape in weights.get(layer.name, ()))
+        if needed > memory:
+            listed = ", ".join(f"{v.blob} {shapes[v]}" for v in layer.tops if v in shapes)
+            raise ModelError(
+                f"layer {layer.name!r} ({layer.type}) needs {in_gib(needed)} for one image of "
+                f"{times(image[1:])}, and this machine has {in_gib(memory)} ({listed}); give a "
+                "smaller input_shape (--input-shape)"
+            )
+    if (total := sum(sizes.values())) > memory:
+        yield (
+            f"for one image of {times(image[1:])} its blobs take {in_gib(total)}, and this machine "
+            f"has {in_gib(memory)}: a pass that keeps all of them, as gradients do, may fail"
+        )
 
 
 def _inputs(graph: Graph, shapes: Mapping[Value, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

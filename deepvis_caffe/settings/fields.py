@@ -48,6 +48,13 @@ def _parse_shapes(value: Any) -> Any:
     return {blob.strip(): _parse_numbers(shape) for blob, _, shape in named}
 
 
+def _parse_names(value: Any) -> Any:
+    """``"deploy,val"`` as a tuple; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.strip(" ()[]").split(",") if part.strip())
+
+
 def _parse_count(value: Any) -> Any:
     # Pydantic strips leading zeros, and reads "0-4" as -4.
     if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value.strip()):
@@ -98,6 +105,7 @@ Count = Annotated[int, BeforeValidator(_parse_count)]
 PresetName = Annotated[int | str, BeforeValidator(_parse_preset)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
 Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_numbers)]
@@ -188,8 +196,15 @@ class Settings(BaseModel):
     input_shape: Shapes | None = _setting(
         MODEL,
         None,
-        "Input shape N,C,H,W, if the prototxt has none or to override it. For several inputs, one "
-        "shape per blob (as a flag: data:1,3,227,227;other:1,8).",
+        "Input shape N,C,H,W, if neither the prototxt nor the weights tell it, or to override it. "
+        "For several inputs, one shape per blob (as a flag: data:1,3,227,227;other:1,8).",
+    )
+    stages: Names = _setting(
+        MODEL,
+        (),
+        "Stages to set, where the layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
+        "all-in-one files: for example deploy. If none is set, deploy is, if there is such a "
+        "stage.",
     )
     resize: Literal["crop", "stretch"] = _setting(
         MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."

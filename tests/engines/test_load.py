@@ -19,7 +19,13 @@ from deepvis_caffe.engines.load import (
     torch_offer,
 )
 from deepvis_caffe.engines.pycaffe.library import import_caffe
-from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import (
+    EngineError,
+    ImageError,
+    ModelError,
+    SettingsError,
+    UnknownNameError,
+)
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.model import load_model
 from deepvis_caffe.settings import Settings
@@ -236,3 +242,52 @@ def test_a_mean_file_that_is_not_there(tmp_path: Path, caplog: pytest.LogCapture
     assert (net.preprocessor(WHITE) == 255).all()
     assert "/data/ilsvrc12/imagenet_mean.binaryproto" in caplog.text
     assert "mean = '/path/to/imagenet_mean.binaryproto'" in caplog.text
+
+
+def test_the_settings_choose_a_stage_and_the_images_shape(engine: str, tmp_path: Path) -> None:
+    """A shape without a name is the image's, also where another input comes first."""
+    conv = layer("NAME", "Convolution", "data", "out", "convolution_param { num_output: 1 } RULE")
+    text = "".join(
+        conv.replace("NAME", stage)
+        .replace("num_output: 1", f"num_output: 1 bias_term: false kernel_size: {size}")
+        .replace("RULE", f'include {{ stage: "{stage}" }}')
+        for stage, size in (("small", 1), ("large", 3))
+    )
+    info = layer("info", "Input", "", "info", "input_param { shape { dim: 1 dim: 3 } }")
+    path, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    path.write_text(info + text + layer("flat", "Flatten", "info"))
+    blobs = {"small": np.full((1, 2, 1, 1), 2, np.float32), "large": np.ones((1, 2, 3, 3))}
+    write_caffemodel(weights, "n", {k: ("Convolution", [np.float32(v)]) for k, v in blobs.items()})
+    given: dict[str, Any] = {"prototxt": path, "weights": weights, "input_shape": "1,2,5,6"}
+    for stage, value in (("small", 4), ("large", 18)):
+        net = load_net(Settings(**given, stages=stage, engine=engine, device="cpu"))
+        assert net.inputs["data"] == (1, 2, 5, 6)
+        x = {"data": np.ones((1, 2, 5, 6), np.float32), "info": np.zeros((1, 3), np.float32)}
+        assert (net.forward(x, ["out"])["out"] == value).all()
+        same = load_net(
+            path, weights, engine, input_shapes=(1, 2, 5, 6), stages=(stage,), device="cpu"
+        )
+        np.testing.assert_array_equal(same.forward(x, ["out"])["out"], net.forward(x)["out"])
+
+
+def test_a_net_of_nothing_but_constants_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    shape = "dummy_data_param { shape { dim: 1 } }"
+    path.write_text(layer("k", "DummyData", "", "k", shape))
+    with pytest.raises(ModelError, match="no layer is left"):
+        load_net(path, None, "torch", device="cpu")
+
+
+def test_running_out_of_memory_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    net = load_net(write_trained(tmp_path, ""), WEIGHTS, "torch", device="cpu")
+
+    def full(*args: Any, **options: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(torch, "tensor", full)
+    with pytest.raises(EngineError, match=r"not enough memory for the inputs data \(1, 3, 2, 2\)"):
+        net.forward(np.zeros((1, 3, 2, 2), np.float32))

@@ -72,7 +72,7 @@ def weights_of(text: str, folder: Path) -> Mapping[str, tuple[np.ndarray, ...]]:
     """Weights of order 1; variances and factors of BatchNorm positive."""
     path = folder / "net.prototxt"
     path.write_text(text)
-    net = deploy(read_prototxt(path))
+    net = deploy(read_prototxt(path)).net
     graph = Graph.from_layers(net.name, net.layer)
     drawn = {}
     for name, shapes in infer(graph).weights.items():

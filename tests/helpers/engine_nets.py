@@ -62,7 +62,7 @@ def load_text(
 
 def weights_for(path: Path, seed: int = 0) -> Mapping[str, Any]:
     """Random weights for a prototxt, always the same for a seed."""
-    net = deploy(read_prototxt(path))
+    net = deploy(read_prototxt(path)).net
     graph = Graph.from_layers(net.name, net.layer)
     return random_weights(infer(graph), graph, np.random.default_rng(seed))
 

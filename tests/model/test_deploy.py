@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf import text_format
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
-from deepvis_caffe.model.deploy import deploy
-from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.deploy import Deployed
+from deepvis_caffe.model.deploy import deploy as deploy_whole
 from deepvis_caffe.model.schema_pb2 import NetParameter
 
 # The shape of the reference CaffeNet's train_val file, cut to one layer of each kind.
@@ -76,6 +78,10 @@ def parsed(text: str) -> NetParameter:
     return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
 
 
+def deploy(net: NetParameter, *args: Any, **options: Any) -> NetParameter:
+    return deploy_whole(net, *args, **options).net
+
+
 def summary(net: NetParameter) -> list[tuple[str, str, list[str], list[str]]]:
     return [(layer.name, layer.type, [*layer.bottom], [*layer.top]) for layer in net.layer]
 
@@ -92,7 +98,7 @@ def input_shapes(net: NetParameter) -> dict[str, tuple[int, ...]]:
 def test_a_train_val_file_becomes_the_deploy_file_a_person_would_write():
     net = parsed(TRAIN_VAL)
     before = parsed(TRAIN_VAL)
-    assert deploy(net) == parsed(DEPLOYED)
+    assert deploy_whole(net) == Deployed(parsed(DEPLOYED))
     assert net == before
     assert deploy(deploy(net)) == deploy(net)
 
@@ -179,12 +185,14 @@ INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { di
         ("include { min_level: 1 }", (), False),
         ("include { min_level: 0 max_level: 0 }", (), True),
         ("exclude { max_level: 2 }", (), False),
-        ('include { stage: "deploy" }', (), False),
-        ('include { stage: "deploy" }', ("deploy",), True),
-        ('include { stage: "deploy" stage: "two" }', ("deploy",), False),
-        ('include { not_stage: "deploy" }', ("deploy",), False),
-        ('include { phase: TEST not_stage: "deploy" }', (), True),
-        ('exclude { phase: TEST stage: "deploy" }', ("two", "deploy"), False),
+        ('include { stage: "one" }', (), False),
+        ('include { stage: "one" }', ("one",), True),
+        ('include { stage: "one" stage: "two" }', ("one",), False),
+        ('include { not_stage: "one" }', ("one",), False),
+        ('include { phase: TEST not_stage: "one" }', (), True),
+        ('exclude { phase: TEST stage: "one" }', ("two", "one"), False),
+        ("include { phase: TEST } exclude { phase: TRAIN }", (), True),
+        ("include { phase: TEST } exclude { max_level: 0 }", (), False),
     ],
 )
 def test_rules_pick_the_layers_of_the_test_phase(rules, stages, kept):
@@ -332,11 +340,14 @@ def test_a_label_that_is_given_a_shape_stays_an_input():
     assert input_shapes(net) == {"data": (1, 3, 4, 4), "label": (1, 2)}
 
 
-def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_by_it(caplog):
+def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_by_it():
     relu = 'layer { name: "r" type: "ReLU" bottom: "fc" top: "fc" }'
-    net = deploy(parsed(INPUT + FC + relu * 3))
-    assert [layer.name for layer in net.layer] == ["data", "fc", "r", "r#2", "r#3"]
-    assert "two layers are named 'r'" in caplog.text
+    done = deploy_whole(parsed(INPUT + FC + relu * 3))
+    assert [layer.name for layer in done.net.layer] == ["data", "fc", "r", "r#2", "r#3"]
+    assert done.notes == (
+        "two layers are named 'r'; the later one is now 'r#2'",
+        "two layers are named 'r'; the later one is now 'r#3'",
+    )
     twice = deploy(parsed(INPUT + FC + FC.replace('top: "fc"', 'top: "fc2"')))
     assert [layer.name for layer in twice.layer] == ["data", "fc", "fc"]
 
@@ -346,19 +357,19 @@ def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_
     [
         (INPUT + FC, {"dta": (1, 9)}, "no input named 'dta'.*did you mean 'data'"),
         (INPUT + FC, {"data": (0, 9)}, r"input 'data' has shape \(0, 9\); sizes are 1 or more"),
-        (INPUT + 'layer { name: "x" bottom: "data" }', {}, "layer 'x' has no type"),
-        (
-            INPUT + 'layer { name: "x" type: "ReLU" include { } exclude { } }',
-            {},
-            "layer 'x' has include and exclude rules",
-        ),
         (
             'layer { name: "l" type: "Input" top: "l" top: "m" input_param { '
             "shape { } shape { } shape { } } }" + FC,
             {},
             "has 2 tops and 3 shapes",
         ),
-        (INPUT, {}, "in phase TEST no layer is left"),
+        (INPUT, {}, "no layer is left that does not need labels"),
+        (
+            'layer { name: "c" type: "DummyData" top: "c" } '
+            'layer { name: "s" type: "Split" bottom: "c" top: "s" }',
+            {},
+            "net '' has no input",
+        ),
     ],
 )
 def test_what_cannot_be_deployed_says_why(text, given, message):
@@ -366,11 +377,9 @@ def test_what_cannot_be_deployed_says_why(text, given, message):
         deploy(parsed(text), given)
 
 
-def test_an_input_that_nothing_reads_is_no_label_without_a_loss():
-    """The bottom is misspelt: `data` must still be there for the message that names it."""
-    net = deploy(parsed(INPUT + FC.replace('bottom: "data"', 'bottom: "dat"')))
-    with pytest.raises(ModelError, match=r"no blob named 'dat' .*did you mean 'data'"):
-        Graph.from_layers(net.name, net.layer)
+def test_a_layer_without_a_type_is_at_fault():
+    done = deploy_whole(parsed(INPUT + FC + 'layer { name: "x" bottom: "fc" top: "x" }'))
+    assert done.faults == {"x": "it has no type"}
 
 
 def test_a_shape_with_another_number_of_axes():

@@ -92,9 +92,11 @@ def test_a_net_read_without_its_weights_has_layers_and_shapes(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (INPUT + FC, r"net\.prototxt: no blob named 'conv' in the bottoms of layer 'fc'"),
         (INPUT + CONV.replace("3", "30"), r"net\.prototxt: layer 'conv' \(Convolution\): the kern"),
-        ('input: "data"' + CONV, r"net\.prototxt: net '': the file does not tell the shape of inp"),
+        (
+            'input: "data" layer { name: "r" type: "ReLU" bottom: "data" top: "r" }',
+            r"net\.prototxt: net '': the file does not tell the shape of input data",
+        ),
     ],
 )
 def test_a_wrong_net_is_refused_with_its_file(write, text, message):
@@ -115,7 +117,7 @@ def test_weights_of_another_net_are_refused_with_their_file(write, tmp_path):
     "name", ["lenet", "squeezenet_v1.1", "bvlc_googlenet", "resnet50", "nin_imagenet"]
 )
 def test_shipped_nets_have_caffes_shapes(caffe, name, tmp_path):
-    params = deploy(read_prototxt(resource("prototxt", f"{name}.prototxt")))
+    params = deploy(read_prototxt(resource("prototxt", f"{name}.prototxt"))).net
     params.layer[0].input_param.shape[0].dim[0] = 1  # Caffe sets up a batch of 1 quickly
     path = tmp_path / "net.prototxt"
     path.write_text(text_format.MessageToString(params))
@@ -138,3 +140,46 @@ def test_parameters_of_custom_layers_tell_nets_apart(write):
     assert first.params == other.params
     assert first.foreign == same.foreign != other.foreign
     assert load_model(write(INPUT + CONV), WEIGHTS).foreign == ""
+
+
+def test_an_input_that_cannot_be_had_is_refused_with_its_number(write):
+    with pytest.raises(
+        ModelError, match=r"layer 'input' \(Input\): .* would have 1,000,000,000,000 values"
+    ):
+        load_model(write(INPUT + CONV), WEIGHTS, {"data": (1, 1, 10**6, 10**6)})
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        # Of one image conv is 4 x 4 x 4 values, its bottom 9 x 9 and its weights 40: 740 bytes.
+        (
+            739,
+            r"layer 'conv' \(Convolution\) needs .* for one image of 1 x 9 x 9, and this machine",
+        ),
+        (740, None),  # together with fc, whose five values take 20 more, less than 740
+    ],
+)
+def test_a_layer_that_this_machine_cannot_hold_is_refused(write, monkeypatch, limit, says):
+    monkeypatch.setattr("deepvis_caffe.model.model.machine_memory", lambda: limit)
+    text = INPUT + CONV
+    if says:
+        with pytest.raises(ModelError, match=says):
+            load_model(write(text), None, need_weights=False)
+    else:
+        assert load_model(write(text), None, need_weights=False).shapes
+
+
+def test_a_net_that_is_larger_than_this_machine_as_a_whole_is_said_to_be(
+    write, monkeypatch, caplog
+):
+    # data 81, conv 64 and two ReLUs of 64: 273 values of four bytes, no layer of more than 740.
+    text = INPUT + CONV
+    text += 'layer { name: "r" type: "ReLU" bottom: "conv" top: "r" }'
+    text += 'layer { name: "s" type: "ReLU" bottom: "r" top: "s" }'
+    monkeypatch.setattr("deepvis_caffe.model.model.machine_memory", lambda: 4 * 273)
+    load_model(write(text), None, need_weights=False)
+    assert not caplog.text
+    monkeypatch.setattr("deepvis_caffe.model.model.machine_memory", lambda: 4 * 273 - 1)
+    load_model(write(text), None, need_weights=False)
+    assert "for one image of 1 x 9 x 9 its blobs take" in caplog.text

@@ -39,7 +39,7 @@ def relu(blob):
 
 def fields_of(text):
     """Receptive fields by blob, of a net without weights."""
-    params = deploy(text_format.Parse(text, NetParameter()))
+    params = deploy(text_format.Parse(text, NetParameter())).net
     graph = Graph.from_layers(params.name, params.layer)
     fields = receptive_fields(graph, infer(graph).values)
     return {value.blob: field for value, field in fields.items()}
@@ -47,7 +47,7 @@ def fields_of(text):
 
 def positive_net(text, tmp_path):
     """The net on the torch engine, every weight between 0.5 and 1."""
-    params = deploy(text_format.Parse(text, NetParameter()))
+    params = deploy(text_format.Parse(text, NetParameter())).net
     rng = np.random.default_rng(0)
     shapes = infer(Graph.from_layers(params.name, params.layer)).weights
     weights = {

@@ -204,7 +204,7 @@ REFUSED = [
     (X + layer("Silence"), r"takes 0 top blob\(s\), got 1"),
     (layer("DummyData", "dummy_data_param { num: 1 }", ""), "each once or once per top"),
     (layer("DummyData", "", ""), r"needs one shape, or one for each of its 1 tops; got 0"),
-    (blob("x", 70000, 70000), "not possible in Caffe"),
+    (blob("x", 70000, 70000), "4,900,000,000 values, and in Caffe it can have 2,147,483,647"),
 ]  # fmt: skip
 
 # Nets that this Caffe runs, to no good, and other Caffes refuse.

@@ -91,7 +91,7 @@ def parsed(text: str) -> NetParameter:
 def test_an_upgraded_net_computes_what_caffes_own_upgrade_does(caffe, text, tmp_path):
     old, new = tmp_path / "old.prototxt", tmp_path / "new.prototxt"
     old.write_text(text)
-    new.write_text(text_format.MessageToString(deploy(upgrade(parsed(text)))))
+    new.write_text(text_format.MessageToString(deploy(upgrade(parsed(text))).net))
     theirs, ours = (caffe.Net(str(path), caffe.TEST) for path in (old, new))
     assert list(ours._layer_names) == list(theirs._layer_names)
     assert [layer.type for layer in ours.layers] == [layer.type for layer in theirs.layers]

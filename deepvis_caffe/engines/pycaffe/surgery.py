@@ -108,14 +108,18 @@ def _own_names(graph: Graph) -> dict[Value, str]:
 
 
 def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
-    """The file's TEST layers as this Caffe reads them, by name; none in the older generations."""
+    """The file's layers as this Caffe reads them, by name; none in the older generations.
+
+    Of layers of one name that of phase TEST counts.
+    """
     if model.prototxt is None:
         return {}
     layers = {}
     for block in layer_blocks(model.prototxt):
         layer = pb.LayerParameter()
         fill_message(layer, block)  # what this Caffe's schema lacks is passed over
-        if not any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include):
+        trains = any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include)
+        if not trains or layer.name not in layers:
             layers[layer.name] = layer
     return layers
 

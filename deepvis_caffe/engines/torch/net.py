@@ -15,7 +15,7 @@ from torch import Tensor
 from deepvis_caffe.engines.arrays import ops_for
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.rules import check_mode
-from deepvis_caffe.engines.torch.device import choose_device, full_precision
+from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
@@ -57,7 +57,8 @@ class TorchNet(Net):
     ) -> None:
         super().__init__(model, preprocessor)
         self._device = choose_device(device)
-        self.module = NetModule(model, self._device)
+        with explained(f"the net's weights on {self._device}"):
+            self.module = NetModule(model, self._device)
         self._check_some_run()
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
@@ -174,10 +175,12 @@ class TorchNet(Net):
         return plan
 
     def _on_device(self, inputs: dict[str, Floats]) -> dict[Value, Tensor]:
-        return {
-            Value(name): laid_out(torch.tensor(array, device=self._device))
-            for name, array in inputs.items()
-        }
+        listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
+        with explained(f"the inputs {listed} on {self._device}"):
+            return {
+                Value(name): laid_out(torch.tensor(array, device=self._device))
+                for name, array in inputs.items()
+            }
 
     @contextmanager
     def _explained(self, seed: Value, top: Tensor, dy: Tensor) -> Iterator[None]:

@@ -82,7 +82,10 @@ def infer(
             continue
         bottoms = [values[v] for v in layer.bottoms]
         try:
-            outcome = RULES[layer.type](layer.param, bottoms)
+            if layer.type == "Input" and given.keys() >= {top.blob for top in layer.tops}:
+                outcome = Outcome([given[top.blob] for top in layer.tops])  # none is declared
+            else:
+                outcome = RULES[layer.type](layer.param, bottoms)
             _check(layer, bottoms, outcome)
         except (ModelError, ArithmeticError, LookupError, ValueError) as error:
             listed = ", ".join(
@@ -104,8 +107,13 @@ def infer(
 def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
     """Check Caffe's limits on blobs, and that in-place layers keep shapes."""
     for shape in (*outcome.tops, *outcome.weights):
-        if min(shape, default=1) < 0 or len(shape) > 32 or count(shape) > INT_MAX:
+        if min(shape, default=1) < 0 or len(shape) > 32:
             raise ModelError(f"a blob of shape {shape} is not possible in Caffe")
+        if count(shape) > INT_MAX:
+            raise ModelError(
+                f"a blob of shape {shape} would have {count(shape):,} values, and in Caffe it can "
+                f"have {INT_MAX:,}"
+            )
     for top, shape in zip(layer.tops, outcome.tops, strict=True):
         for bottom, before in zip(layer.bottoms, bottoms, strict=True):
             if top.blob == bottom.blob and shape != before:

@@ -1,0 +1,457 @@
+"""The shapes of a net's inputs where its file does not tell them.
+
+They come, in this order, from what a data layer says of its pictures, from conventions on names
+(``im_info``), and from the weights: the first convolution's tell the number of channels, and the
+first inner product's how many values the maps below it must have, hence the size of the image. A
+net whose layers work at any size gets 224 x 224.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ModelError, UnknownNameError
+from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.shapes import RULES, Shapes, infer
+from deepvis_caffe.model.sliding_window import convolution_window
+
+Shape = tuple[int, ...]
+Arrays = Mapping[str, Sequence[NDArray[np.float32]]]
+
+COMMON = 224  # the side of most classifiers' images
+COLOURS = 3
+MOST = 2048  # the largest side that is looked for
+LARGE = 512  # a side at which most nets work
+# Inputs that detection nets have beside the image, from py-faster-rcnn: height, width and scale of
+# the image; and boxes as index of the image, left, top, right, bottom, those of the ground truth
+# with the class at the end instead of the index.
+CONVENTIONAL: Mapping[str, Shape] = {"im_info": (1, 3), "rois": (1, 5), "gt_boxes": (1, 5)}
+# Sides in use, the most common first: of ImageNet's classifiers, detectors, faces, digits, patches.
+SIDES = (
+    *(224, 227, 299, 28, 32, 256, 300, 112, 128, 96, 64, 48, 24, 12, 40, 60, 20, 36, 100),
+    *(160, 144, 192, 208, 231, 250, 320, 321, 331, 384, 416, 448, 473, 500, 512, 513, 600),
+    *(640, 713, 800, 1024),
+)
+
+OBLONG = ((360, 480), (240, 320), (480, 640), (360, 640), (720, 1280))  # height, width
+
+
+# -- what the file tells ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a file tells of an input.
+
+    Attributes
+    ----------
+    channels
+        None where it does not say.
+    size
+        Height and width; None where it does not say.
+    """
+
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that this makes, of 3 channels where it does not say; empty without a size."""
+        return (1, self.channels or COLOURS, *self.size) if self.size else ()
+
+
+_HEIGHT_AND_WIDTH = (
+    ("crop_height", "crop_width"),
+    ("crop_h", "crop_w"),
+    ("crop_size", "crop_size"),
+    ("new_height", "new_width"),
+    ("resize_height", "resize_width"),
+    ("image_size_y", "image_size_x"),
+    ("height", "width"),
+)
+# Blocks whose sizes are not the image's: random changes of it, and parts.
+_OTHER_SIZES = ("batch_sampler", "data_filler", "distort_param", "expand_param", "noise_param")
+
+
+def hint_of(layer: LayerParameter) -> Hint:
+    """What a data layer's parameters tell of the pictures in its first top.
+
+    Caffe's own data layers and those of its forks name these alike: a crop counts before a size
+    that is resized to.
+    """
+    told: dict[str, list[float]] = {}
+    _collect(layer, told)
+
+    def number(name: str) -> int:
+        return int(next(iter(told.get(name, [])), 0))
+
+    pairs = ((number(height), number(width)) for height, width in _HEIGHT_AND_WIDTH)
+    size = next((pair for pair in pairs if all(pair)), None)
+    channels: int | None = None
+    if number("force_gray") or (told.get("is_color") and not number("is_color")):
+        channels = 1
+    elif number("channels"):
+        channels = number("channels")
+    elif len(told.get("mean_value", ())) > 1:
+        channels = len(told["mean_value"])
+    elif (
+        number("force_color")
+        or layer.type in ("ImageData", "DenseImageData", "WindowData")
+        or not CONVENTIONAL.keys().isdisjoint(layer.top)
+    ):
+        channels = COLOURS  # these read colours unless is_color says no, and so do R-CNN's layers
+    return Hint(channels, size)
+
+
+def _collect(message: Message, told: dict[str, list[float]]) -> None:
+    """The numbers that a message holds at any depth, by the names of their fields."""
+    for descriptor, value in message.ListFields():
+        if descriptor.name in _OTHER_SIZES:
+            continue
+        values = value if descriptor.is_repeated else [value]
+        for one in values:
+            if isinstance(one, Message):
+                _collect(one, told)
+            elif isinstance(one, int | float):  # bool included
+                told.setdefault(descriptor.name, []).append(one)
+
+
+# -- what the net and its weights tell -------------------------------------------------------------
+
+
+@dataclass
+class Fitted:
+    """Shapes of inputs that the file does not tell.
+
+    Attributes
+    ----------
+    shapes
+        Those that were found, by blob.
+    channels
+        The number of channels of those of which nothing else was found.
+    notes
+        What was taken and why, a sentence each.
+    """
+
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def fit_inputs(
+    graph: Graph, known: Mapping[str, Shape], hints: Mapping[str, Hint], weights: Arrays | None
+) -> Fitted:
+    """Find the shapes of inputs from the net and its weights.
+
+    Parameters
+    ----------
+    graph
+        The net.
+    known
+        Shapes of the inputs that are settled.
+    hints
+        For each of the others: what the file tells. One whose size is told is looked at all the
+        same, because a file seldom tells the number of channels.
+    weights
+        Arrays by layer name, as in the file; None where there are none.
+    """
+    fitted, trial = Fitted(), _Trial(graph, dict(known), weights or {})
+    for blob, shape in known.items():
+        if trial.lacks_batch(blob, shape):
+            fitted.shapes[blob] = trial.known[blob] = (1, *shape)
+            fitted.notes.append(
+                f"input {blob!r}, {times(shape)}, lacks the batch axis; it is taken as "
+                f"{times((1, *shape))}"
+            )
+    reasons: dict[str, str] = {}
+    for blob, hint in hints.items():
+        first = trial.first_weighted(blob)
+        if blob in CONVENTIONAL and not hint.size:
+            fitted.shapes[blob], reasons[blob] = CONVENTIONAL[blob], "which is usual for that name"
+        elif first and first.type == "InnerProduct" and not hint.size:
+            inputs = trial.inputs_of(first)
+            fitted.shapes[blob] = trial.for_inner_product(blob, first, hint)
+            reasons[blob] = f"because layer {first.name!r} has weights for {inputs} inputs"
+        else:
+            channels = trial.channels(blob, first, hint)
+            if first and channels and channels != hint.channels:
+                some = "1 channel" if channels == 1 else f"{channels} channels"
+                reasons[blob] = f"because layer {first.name!r} has weights for {some}"
+            if hint.size:
+                fitted.shapes[blob] = (1, channels or COLOURS, *hint.size)
+            elif channels:
+                fitted.channels[blob] = channels
+        if first and first.type == "Deconvolution" and blob in fitted.channels:
+            # Generators make an image of a list of numbers.
+            fitted.shapes[blob] = (1, fitted.channels.pop(blob), 1, 1)
+    trial.known |= fitted.shapes
+    if fitted.channels and (found := trial.size(fitted.channels)):
+        size, why = found
+        for blob, channels in fitted.channels.items():
+            fitted.shapes[blob] = (1, channels, *size)
+            reasons[blob] = f"{reasons[blob]} and {why}" if blob in reasons else f"because {why}"
+        fitted.channels.clear()
+    for blob, reason in reasons.items():
+        taken = fitted.shapes.get(blob, ())
+        if taken and taken != hints[blob].shape:
+            fitted.notes.append(f"input {blob!r} is taken as {times(taken)}, {reason}")
+    return fitted
+
+
+def times(shape: Iterable[int]) -> str:
+    """A shape in words: ``1 x 3 x 224 x 224``."""
+    return " x ".join(map(str, shape))
+
+
+@dataclass
+class _Trial:
+    """Tries shapes on a net; see `fit_inputs`."""
+
+    graph: Graph
+    known: dict[str, Shape]
+    weights: Arrays
+
+    def first_weighted(self, blob: str) -> Layer | None:
+        """The first layer that depends on an input and has weights in the file."""
+        values = {Value(blob)}
+        for layer in self.graph:
+            if not values.isdisjoint(layer.bottoms):
+                if len(self.weights.get(layer.name, ())):
+                    return layer
+                values.update(layer.tops)
+        return None
+
+    def inputs_of(self, layer: Layer) -> int:
+        """How many inputs each unit of an InnerProduct has, by its weights."""
+        return self.weights[layer.name][0].size // max(
+            layer.param.inner_product_param.num_output, 1
+        )
+
+    def for_inner_product(self, blob: str, first: Layer, hint: Hint) -> Shape:
+        """A square image of 1 or 3 channels where that has as many values as a layer wants."""
+        count = self.inputs_of(first)
+        part = self._up_to(first)
+        for channels in filter(None, (hint.channels, 1, COLOURS)):
+            side = math.isqrt(count // channels)
+            shape = (1, channels, side, side)
+            # Fewer values are more often features than pixels.
+            if side >= 8 and math.prod(shape) == count and self._fits(part, {blob: shape}, first):
+                return shape
+        return (1, count)
+
+    def channels(self, blob: str, first: Layer | None, hint: Hint) -> int | None:
+        """The number of channels for which the first weights fit; None where nothing tells."""
+        if first is None:
+            return hint.channels
+        array, conv = self.weights[first.name][0], first.param.convolution_param
+        is_deconvolution = first.type == "Deconvolution"
+        usual = array.size
+        if array.ndim == 4:
+            usual = array.shape[0] if is_deconvolution else array.shape[1] * max(conv.group, 1)
+        if first.type not in RULES:
+            return usual if array.ndim == 4 else hint.channels
+        part, size = self._up_to(first), hint.size or (COMMON, COMMON)
+        counts = dict.fromkeys(filter(None, [hint.channels, usual, *range(1, 65)]))
+        fitting = [n for n in counts if self._fits(part, {blob: (1, n, *size)}, first)]
+        if len(fitting) < 2:
+            return next(iter(fitting), hint.channels)
+        # Behind a Slice, later layers see the other channels.
+        return min(fitting, key=lambda n: self._lost({blob: (1, n, *size)}))
+
+    def size(self, channels: Mapping[str, int]) -> tuple[tuple[int, int], str] | None:
+        """Height and width for images of these channels, and why; None where nothing tells."""
+
+        def images(height: int, width: int) -> dict[str, Shape]:
+            return {blob: (1, count, height, width) for blob, count in channels.items()}
+
+        # Large enough for the pooling of any net; where these differ, something asks for a size.
+        one, other = (self._weights(self.graph, images(side, side)) for side in (320, 352))
+        target = next(
+            (layer for layer in self.graph if one.get(layer.name) != other.get(layer.name)), None
+        )
+        if target is None:
+            sides = sorted(SIDES, key=lambda side: not _is_tiled(self.graph, images(1, 1), side))
+            sizes = [*((side, side) for side in sides), *OBLONG]
+            size = min(sizes, key=lambda size: self._lost(images(*size)))
+            return size, "its layers work at this size, and ask for no other"
+        if not len(self.weights.get(target.name, ())):
+            return None
+        found = _Search(self, self._up_to(target), target, images).size()
+        if found is None:
+            return None
+        return found, f"layer {target.name!r} has weights for {self.inputs_of(target)} inputs"
+
+    def lacks_batch(self, blob: str, shape: Shape) -> bool:
+        """Whether a shape of three axes is that of one image: more layers work, and fit."""
+        if len(shape) != 3:
+            return False
+        return self._lost({blob: (1, *shape)}) < self._lost({blob: shape})
+
+    def _up_to(self, layer: Layer) -> Graph:
+        return Graph(self.graph.name, self.graph.layers[: layer.index + 1])
+
+    def shapes(self, graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Shapes, dict[str, str]]:
+        """All shapes where the inputs have these, and the layers at fault."""
+        faults: dict[str, str] = {}
+        return infer(graph, {**self.known, **shapes}, faults), faults
+
+    def _weights(
+        self, graph: Graph, shapes: Mapping[str, Shape]
+    ) -> Mapping[str, tuple[Shape, ...]]:
+        return self.shapes(graph, shapes)[0].weights
+
+    def _fits(self, graph: Graph, shapes: Mapping[str, Shape], layer: Layer) -> bool:
+        needed = self._weights(graph, shapes).get(layer.name, ())
+        return len(needed) > 0 and _same(self.weights[layer.name][0].shape, needed[0])
+
+    def _lost(self, shapes: Mapping[str, Shape]) -> int:
+        """The number of layers that cannot work, or do not fit their weights."""
+        found, faults = self.shapes(self.graph, shapes)
+        misfits = (
+            name
+            for name, needed in found.weights.items()
+            if len(self.weights.get(name, ())) and not _same(self.weights[name][0].shape, needed[0])
+        )
+        return len(faults) + sum(1 for _ in misfits)
+
+
+def _same(found: Shape, needed: Shape) -> bool:
+    """Whether a blob of the file has this shape, or its legacy form of four axes."""
+    return found == needed or (
+        len(found) == 4 and found == (1,) * (4 - len(needed)) + tuple(needed)
+    )
+
+
+@dataclass
+class _Search:
+    """The size of the image at which an inner product gets the inputs that its weights are for."""
+
+    trial: _Trial
+    part: Graph
+    target: Layer
+    images: Callable[[int, int], dict[str, Shape]]
+
+    def size(self) -> tuple[int, int] | None:
+        goal = self.trial.weights[self.target.name][0].size
+        usual = [side for side in SIDES if self._count(side, side) == goal]
+        if usual:
+            images = self.images(1, 1)
+            tiled = (side for side in usual if _is_tiled(self.part, images, side))
+            side = next(tiled, usual[0])
+            return side, side
+        square = _round_side(lambda side: self._count(side, side), goal)
+        return (square, square) if square else self._oblong(goal)
+
+    def _count(self, height: int, width: int) -> int:
+        """How many weights the layer would need."""
+        shapes, _ = self.trial.shapes(self.part, self.images(height, width))
+        needed = shapes.weights.get(self.target.name)
+        return math.prod(needed[0]) if needed else 0
+
+    def _oblong(self, goal: int) -> tuple[int, int] | None:
+        """The size that is nearest to a square, wider than high before higher than wide."""
+        below = self._map_below()
+        if below is None:
+            return None
+
+        def extent(axis: int, side: int) -> int:
+            size = (side, LARGE) if axis == 2 else (LARGE, side)
+            shapes, _ = self.trial.shapes(self.part, self.images(*size))
+            return shapes.values[below][axis] if below in shapes.values else 0
+
+        shapes, _ = self.trial.shapes(self.part, self.images(LARGE, LARGE))
+        outputs = max(self.target.param.inner_product_param.num_output, 1)
+        positions, rest = divmod(goal, outputs * shapes.values[below][1])
+        if rest:
+            return None
+        divisors = [n for n in range(1, positions + 1) if positions % n == 0]
+        pairs = [(high, positions // high) for high in divisors]
+        for high, wide in sorted(pairs, key=lambda pair: (abs(math.log(pair[1] / pair[0])), pair)):
+            height = _round_side(lambda side: extent(2, side), high)
+            width = _round_side(lambda side: extent(3, side), wide)
+            if height and width and self._count(height, width) == goal:
+                return height, width
+        return None
+
+    def _map_below(self) -> Value | None:
+        """The last value below the layer that has height and width."""
+        shapes, _ = self.trial.shapes(self.part, self.images(LARGE, LARGE))
+        if self.target.name not in shapes.weights:
+            return None
+        value = self.target.bottoms[0]
+        while len(shapes.values[value]) != 4 or shapes.values[value][2:] == (1, 1):
+            writer = self.part.producer[value]
+            if len(writer.bottoms) != 1:
+                return None
+            value = writer.bottoms[0]
+        return value
+
+
+def _is_tiled(graph: Graph, images: Iterable[str], side: int) -> bool:
+    """Whether the windows of the first convolution, if it has no padding, end where images end."""
+    inputs = {Value(blob) for blob in images}
+    convolutions = (
+        layer.param.convolution_param
+        for layer in graph
+        if layer.type == "Convolution" and not inputs.isdisjoint(layer.bottoms)
+    )
+    try:
+        window = convolution_window(next(convolutions), 2)
+    except (ModelError, StopIteration):
+        return True
+    return any(window.pad) or (side - window.extent[0]) % window.stride[0] == 0
+
+
+def _round_side(measure: Callable[[int], int], goal: int) -> int | None:
+    """The roundest side, in steps of a power of two, whose measure is the goal.
+
+    The measure grows with the side, or stays.
+    """
+    first = bisect_left(range(MOST), goal, key=measure)
+    last = bisect_right(range(MOST), goal, key=measure) - 1
+    if first > last:
+        return None
+    return max(range(first, last + 1), key=lambda side: (min(side & -side, 32), side))
+
+
+# -- which input is the image ----------------------------------------------------------------------
+
+
+def image_input(shapes: Mapping[str, Shape], wanted: str | None = None) -> str:
+    """The input that holds the image.
+
+    The first one of 4 axes, 1 to 4 channels, and more than one row and column; or else the first of
+    4 axes, or else the first.
+
+    Parameters
+    ----------
+    shapes
+        By input blob, in the net's order. At least one.
+    wanted
+        What the user chooses.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no input `wanted`.
+    """
+    if wanted is not None:
+        if wanted not in shapes:
+            raise UnknownNameError("input", wanted, shapes)
+        return wanted
+    return max(shapes, key=lambda blob: is_image(shapes[blob]))
+
+
+def is_image(shape: Shape) -> int:
+    """How much a shape is one of images: 2, 1 (4 axes) or 0."""
+    if len(shape) != 4:
+        return 0
+    return 2 if shape[1] <= 4 and min(shape[2:]) > 1 else 1
