@@ -153,7 +153,11 @@ UNDERSTOOD = frozenset(
         "NormalizeParameter.scale_filler",
         "LayerParameter.norm_param",
         "PermuteParameter",
+        "InterpParameter",
         "PoolingParameter.ceil_mode",
+        "ResampleParameter",
+        "UnpoolingParameter",
+        "UpsampleParameter",
     }
 )
 
