@@ -27,6 +27,21 @@ def test_upsample(caffe: Any, params: str, shape: tuple[int, ...]) -> None:
     assert_engines_agree(net_text(upsample, data=shape), modes=WITHOUT_BACKWARD)
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "modes"),
+    [
+        ("ReLU6", "", ("gradient",)),
+        ("ReLU6", "relu6_param { negative_slope: 0.5 threshold: 2 }", ("gradient",)),
+        ("HardSigmoid", "", WITHOUT_BACKWARD),
+        ("HardSigmoid", "hardsigmoid_param { alpha: 0.3 beta: 0.1 }", WITHOUT_BACKWARD),
+        ("HardSwish", "", WITHOUT_BACKWARD),
+    ],
+)
+def test_activation(caffe: Any, kind: str, params: str, modes: tuple[str, ...]) -> None:
+    text = net_text(layer("x", kind, "data", "", params), data=IMAGES)
+    assert_engines_agree(text, lambda noise: 4 * noise, modes)
+
+
 def test_a_layer_whose_backward_pass_does_nothing_is_said_so(caffe: Any, tmp_path: Path) -> None:
     """Otherwise its diff would be whatever was there before."""
     text = net_text(layer("x", "Upsample", "data"), relu("r", "x"), data=IMAGES)

@@ -67,6 +67,7 @@ ACCEPTED = [
     X + layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 }"),
     *(X + layer(kind) for kind in ("ReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "Power", "Exp", "Log", "BNLL", "Threshold", "Dropout", "Softmax", "MVN", "Split", "BatchNorm", "Flatten", "PReLU", "Scale", "Bias", "Concat", "Slice", "Permute", "Reduction", "ArgMax", "Normalize")),
     *(X + layer(kind, tops="x") for kind in ("ReLU", "ELU", "Sigmoid", "TanH", "Power", "Exp", "Log", "BNLL", "Threshold", "Dropout", "Softmax", "MVN", "BatchNorm", "PReLU", "Scale", "Bias")),
+    *(X + layer(kind) for kind in ("ReLU6", "HardSigmoid", "HardSwish")),
     X + layer("Upsample", "upsample_param { scale: 3 }"),
     blob("x", 2, 6, 9) + layer("Upsample", "upsample_param { scale: 2 dims_num: 3 }"),
     FLAT + layer("MVN"),
