@@ -10,6 +10,7 @@ arrays and torch tensors share, so both engines run the same lines.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from deepvis_caffe.errors import UnknownNameError
@@ -38,6 +39,11 @@ def relu_guided(dy: Any, x: Any) -> Any:
     return dy * ((dy > 0) & (x > 0))
 
 
+def relu6_guided(dy: Any, x: Any, limit: float = 6.0) -> Any:
+    """``max(dy, 0) * (0 < x < limit)``; x may be the ReLU6's input or its output."""
+    return dy * ((dy > 0) & (x > 0) & (x < limit))
+
+
 def pass_through(dy: Any, x: Any) -> Any:
     """The diff unchanged."""
     return dy
@@ -46,6 +52,8 @@ def pass_through(dy: Any, x: Any) -> Any:
 RULES: dict[tuple[str, str], Rule] = {
     ("ReLU", "deconv"): relu_deconv,
     ("ReLU", "guided"): relu_guided,
+    ("ReLU6", "deconv"): relu_deconv,
+    ("ReLU6", "guided"): relu6_guided,
     ("LRN", "deconv"): pass_through,  # only where lrn_param.deconv_ignore is true
 }
 
@@ -61,4 +69,7 @@ def rule_for(layer: Layer, mode: str) -> Rule | None:
     """The rule that replaces `layer`'s gradient in `mode`, or None where the gradient holds."""
     if layer.type == "LRN" and not layer.param.lrn_param.deconv_ignore:
         return None
-    return RULES.get((layer.type, mode))
+    rule = RULES.get((layer.type, mode))
+    if rule is relu6_guided:
+        return partial(relu6_guided, limit=layer.param.relu6_param.threshold)
+    return rule

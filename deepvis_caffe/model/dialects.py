@@ -8,7 +8,8 @@ layers can say the same, the net is rewritten here, so that every engine compute
 - a Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn);
 - ``hole`` is ``dilation`` (DeepLab 1);
 - a depthwise convolution is one with as many groups as channels (MobileNets);
-- a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA).
+- a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
+- a layer of a fork that several stock layers say together becomes these; see `composites`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from deepvis_caffe.model import composites
 from deepvis_caffe.model.fork_types import is_understood
 from deepvis_caffe.model.graph import Layer
 from deepvis_caffe.model.prototxt import HARMLESS
@@ -64,8 +66,17 @@ def translate(
     translated.ClearField("layer")
     taken = {layer.name for layer in net.layer}
     for layer in net.layer:
+        *before, last = composites.parts(layer, (found or {}).get(layer.name, ()), faults)
+        for part in before:
+            if part.name in taken:
+                faults[layer.name] = (
+                    f"one of the stock layers that say it would be named {part.name!r}, as another "
+                    "layer of the net is; rename that one"
+                )
+                before, last = [], layer
+        translated.layer.extend(before)
         copy = translated.layer.add()
-        copy.CopyFrom(layer)
+        copy.CopyFrom(last)
         for step in (_hole, _depthwise, _dropout):
             step(copy)
         if copy.type == "BatchNorm" and len((found or {}).get(copy.name, ())) == NVIDIA_BLOBS:
@@ -81,10 +92,12 @@ def translate(
 
 
 def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
-    """Weights by layer name, those of a BatchNorm that holds a Scale given to both."""
+    """Weights by layer name, those of a layer that became several given to these."""
     parts: dict[str, Sequence[NDArray[np.float32]]] = dict(found)
     names = {layer.name: layer.type for layer in net}
     for name, blobs in found.items():
+        for part, theirs in composites.part_weights(name, blobs, names).items():
+            parts[part] = theirs
         scale = f"{name}{SCALED}"
         both = (names.get(name), names.get(scale)) == ("BatchNorm", "Scale")
         if both and len(blobs) == NVIDIA_BLOBS:

@@ -152,8 +152,15 @@ UNDERSTOOD = frozenset(
         "NormalizeParameter.eps",
         "NormalizeParameter.scale_filler",
         "LayerParameter.norm_param",
+        "LayerParameter.relu6_param",
         "PermuteParameter",
+        "HardSigmoidParameter",
+        "InterpParameter",
         "PoolingParameter.ceil_mode",
+        "ReLUParameter.threshold",
+        "ResampleParameter",
+        "UnpoolingParameter",
+        "UpsampleParameter",
     }
 )
 

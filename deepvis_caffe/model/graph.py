@@ -186,8 +186,8 @@ class Graph:
     def gradient_start(self, name: str) -> Value:
         """The value at which a backward pass from `name` starts: below trailing in-place ReLUs.
 
-        A ReLU with a negative slope counts as well. A Dropout is looked through, because it does
-        nothing in the TEST phase.
+        A ReLU with a negative slope counts as well, and so does a ReLU6. A Dropout is looked
+        through, because it does nothing in the TEST phase.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Graph:
         own = self.own_output(name)
         if self._means_own_output(name, own):
             return own
-        return self._below(self.blobs[own.blob], ("ReLU", "Dropout"))
+        return self._below(self.blobs[own.blob], ("ReLU", "ReLU6", "Dropout"))
 
     def own_output(self, name: str) -> Value:
         """A layer's own top, or a blob's first version: the value before any in-place layer.

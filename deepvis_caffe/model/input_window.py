@@ -27,6 +27,9 @@ from deepvis_caffe.model.shapes import infer
 Box = tuple[int, int, int, int]
 Sizes = dict[tuple[Value, tuple[int, int]], tuple[int, int] | None]
 
+# Layers whose step depends on the size of the whole map, so that a part of it would not do.
+STRETCHED = ("Interp", "Resample")
+
 _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 
@@ -88,6 +91,8 @@ def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputW
         return None
     if len(model.input_shapes) > 1 and sum(not layer.bottoms for layer in layers) > 1:
         return None  # a second input, whose size would have to change as well
+    if any(layer.type in STRETCHED for layer in layers):
+        return None
     steps = [fields[top].stride for top in on_the_way if top in fields]
     if len(steps) < len(on_the_way) or not all(_even(stride) for stride in steps):
         return None

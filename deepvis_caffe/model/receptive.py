@@ -17,10 +17,13 @@ from typing import NamedTuple
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
+from deepvis_caffe.model.shapes.resampling import upsampling_factors
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 Number = int | Fraction
 Shape = tuple[int, ...]
+
+LIKE_SECOND = ("Crop", "Interp", "Resample")  # read their second bottom's size, not its values
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ def receptive_fields(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value,
         if layer.type == "Input":
             fields |= {top: _IDENTITY if top.blob == image else None for top in layer.tops}
         elif layer.type in _RULES and known:
-            # Crop reads its second bottom's size, not its values.
-            bottoms = layer.bottoms[:1] if layer.type == "Crop" else layer.bottoms
+            bottoms = layer.bottoms[:1] if layer.type in LIKE_SECOND else layer.bottoms
             rule = _RULES[layer.type]
+            top_shape = next((shapes[top] for top in layer.tops if top in shapes), ())
             seen = [
-                rule(_Step(layer.param, shapes[value], size), field)
+                rule(_Step(layer.param, shapes[value], size, top_shape), field)
                 for value in bottoms
                 if (field := fields[value]) is not None
             ]
@@ -128,6 +131,13 @@ class _Span(NamedTuple):
         step = Fraction(self.stride) / stride
         return _Span(self.first + (pad - extent + 1) * step, self.last + pad * step, step)
 
+    def from_corner_to_corner(self, inputs: int, outputs: int) -> _Span:
+        """The span of a map of `outputs` positions, each between two of `inputs`."""
+        step = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
+        # Position i lies at i * step: between the whole numbers below and above that.
+        between = (1 - Fraction(1, step.denominator)) * self.stride
+        return _Span(self.first - between, self.last + between, step * self.stride)
+
     def shifted(self, positions: int) -> _Span:
         """The span of a layer whose position i is its bottom's position ``i + positions``."""
         shift = positions * self.stride
@@ -144,11 +154,15 @@ _IDENTITY: _Field = (_Span(0, 0, 1), _Span(0, 0, 1))
 
 
 class _Step(NamedTuple):
-    """A layer's parameters, the shape of the value at hand, and (height, width) of the input."""
+    """A layer's parameters, and what its rule sees.
+
+    The shape of the value at hand, (height, width) of the input, and the shape of the first top.
+    """
 
     param: LayerParameter
     shape: Shape
     size: tuple[int, int]
+    top: Shape = ()
 
     def whole(self, field: _Field, axes: Iterable[int] = (2, 3)) -> _Field:
         """`field`, but everything is seen along `axes`; unchanged for values not (N, C, H, W)."""
@@ -271,6 +285,25 @@ def _crop(step: _Step, field: _Field) -> _Field:
     return field[0].shifted(rows), field[1].shifted(columns)
 
 
+def _upsample(step: _Step, field: _Field) -> _Field:
+    if len(step.param.bottom) > 1 or len(step.shape) != 4:
+        return step.whole(field)  # a mask may send a value anywhere
+    rows, columns = (
+        span.over(factor, factor, 0)
+        for span, factor in zip(field, upsampling_factors(step.param)[2:], strict=True)
+    )
+    return rows, columns
+
+
+def _interp(step: _Step, field: _Field) -> _Field:
+    before, after = -step.param.interp_param.pad_beg, -step.param.interp_param.pad_end
+    rows, columns = (
+        span.shifted(before).from_corner_to_corner(inputs - before - after, outputs)
+        for span, inputs, outputs in zip(field, step.shape[2:], step.top[2:], strict=True)
+    )
+    return rows, columns
+
+
 def _argmax(step: _Step, field: _Field) -> _Field:
     options = step.param.argmax_param
     axes = [options.axis % len(step.shape)] if options.HasField("axis") else (2, 3)
@@ -293,6 +326,7 @@ _RULES: dict[str, _Rule] = {
         )
     ),
     "Bias": _pointwise,
+    "Clip": _pointwise,
     "Concat": _along(joined_axis),
     "Convolution": _convolution,
     "Crop": _crop,
@@ -303,24 +337,33 @@ _RULES: dict[str, _Rule] = {
     "Eltwise": _pointwise,
     "Exp": _pointwise,
     "Flatten": _everything,
+    "HardSigmoid": _pointwise,
+    "HardSwish": _pointwise,
     "InnerProduct": _everything,
+    "Interp": _interp,
     "LRN": _lrn,
     "Log": _pointwise,
     "MVN": _everything,
+    "Mish": _pointwise,
     "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
     "PReLU": _pointwise,
     "Permute": _permute,
     "Pooling": _pooling,
     "Power": _pointwise,
     "ReLU": _pointwise,
+    "ReLU6": _pointwise,
     "Reduction": _everything,
+    "Resample": _everything,
     "Reshape": _everything,
     "Scale": _pointwise,
     "Sigmoid": _pointwise,
     "Slice": _along(joined_axis),
     "Softmax": _along(lambda p: p.softmax_param.axis),
     "Split": _pointwise,
+    "Swish": _pointwise,
     "TanH": _pointwise,
     "Threshold": _pointwise,
     "Tile": _along(lambda p: p.tile_param.axis),
+    "Unpooling": _everything,
+    "Upsample": _upsample,
 }

@@ -12,6 +12,7 @@ from deepvis_caffe.model.shapes.layout import joined_axis
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.graph import Layer
 
 # Layers each of whose channels comes from one channel of their bottom, in the same order.
 CHANNEL_BY_CHANNEL = ("Dropout", "LRN", "Pooling", "Split")
@@ -30,7 +31,7 @@ def layers_below_relus(net: Net, name: str) -> list[str]:
     wanted = [graph.gradient_start(name)]
     for value in wanted:  # grows as it goes
         layer = graph.producer[value]
-        if layer.type == "ReLU" and layer.param.relu_param.negative_slope == 0:
+        if _silences(layer):
             found |= dict.fromkeys(filter(None, [graph.start_name(layer.bottoms[0])]))
         elif not net.model.weights.get(layer.name):
             wanted += layer.bottoms
@@ -55,7 +56,7 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
     value = graph.gradient_start(name)
     while True:
         layer = graph.producer[value]
-        if layer.type == "ReLU" and layer.param.relu_param.negative_slope == 0:
+        if _silences(layer):
             below = graph.start_name(layer.bottoms[0])
             return (below, unit) if below else None
         if layer.type == "Concat" and joined_axis(layer.param) == 1:
@@ -70,3 +71,10 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
             value = layer.bottoms[0]
         else:
             return None
+
+
+def _silences(layer: Layer) -> bool:
+    """Whether a layer's units can be 0 without a gradient: a rectifier without a slope."""
+    relu, relu6 = layer.param.relu_param, layer.param.relu6_param
+    slope = {"ReLU": relu.negative_slope, "ReLU6": relu6.negative_slope}
+    return slope.get(layer.type) == 0

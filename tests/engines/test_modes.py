@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +85,31 @@ def test_modes_equal_slow_numpy(engine: str, tmp_path: Path, mode: str, ignore_l
         for blob, dx in expected.items():
             assert relative_error(diffs[blob], dx) < 1e-5, (seed, blob)
         assert np.ptp(expected["data"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "passes"),
+    [
+        ("gradient", lambda dy, x: (x > 0) & (x < 3)),
+        ("deconv", lambda dy, x: dy > 0),
+        ("guided", lambda dy, x: (dy > 0) & (x > 0) & (x < 3)),
+    ],
+)
+def test_relu6_has_the_rules_of_a_relu(
+    engine: str, tmp_path: Path, mode: str, passes: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> None:
+    relu6 = layer("r", "ReLU6", "data", "", "relu6_param { threshold: 3 }")
+    net = load_text(engine, tmp_path, net_text(relu6, data=(1, 2, 9, 9)))
+    x, dy = 4 * noise(1, 2, 9, 9), noise(1, 2, 9, 9, seed=2)
+    net.forward(x)
+    expected = np.where(passes(dy, x), dy, 0)
+    np.testing.assert_array_equal(net.backward("r", dy, mode)["data"], expected)
+
+
+def test_a_backward_pass_starts_below_an_in_place_relu6(engine: str, tmp_path: Path) -> None:
+    text = net_text(conv("c", "data", 2), layer("r", "ReLU6", "c", "c"), data=(1, 1, 2, 2))
+    weights = {"c": (np.float32([[[[1]]], [[[-2]]]]), np.float32([0, 0]))}
+    net = load_text(engine, tmp_path, text, weights)
+    net.forward(np.ones((1, 1, 2, 2), np.float32))  # the second unit is off
+    diff = net.backward("c", np.ones((1, 2, 2, 2), np.float32))["data"]
+    np.testing.assert_array_equal(diff, np.full((1, 1, 2, 2), 1 - 2, np.float32))

@@ -12,6 +12,7 @@ from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry
 from deepvis_caffe.engines.torch.layer import Layer, build
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.schema_pb2 import NetParameter
+from deepvis_caffe.model.shapes import RULES
 from helpers.engine_nets import layer
 
 Array = np.ndarray
@@ -51,7 +52,8 @@ def gradients(layer: Layer, dy: Array, *bottoms: Array) -> list[Array]:
     xs = [torch.tensor(x, dtype=torch.float64) for x in bottoms]
     with torch.no_grad():
         _, saved = layer.fwd(*xs)
-        return [dx.numpy() for dx in layer.bwd(saved, [torch.tensor(dy)], "gradient")]
+        found = layer.bwd(saved, [torch.tensor(dy)], "gradient")
+    return _filled(found, bottoms)
 
 
 def autograd(layer: Layer, dy: Array, *bottoms: Array) -> list[Array]:
@@ -59,13 +61,41 @@ def autograd(layer: Layer, dy: Array, *bottoms: Array) -> list[Array]:
     leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in bottoms]
     top = layer(*leaves)
     top = top[0] if isinstance(top, tuple) else top
-    return [dx.numpy() for dx in torch.autograd.grad(top, leaves, torch.tensor(dy))]
+    found = torch.autograd.grad(top, leaves, torch.tensor(dy), allow_unused=True)
+    return _filled(found, bottoms)
 
 
-def check_gradient(layer: Layer, *bottoms: Array, step: float = 1e-6) -> None:
-    """The diff of every value of every bottom, both ways, equals the central difference.
+def assert_computes(
+    layer: Layer, expected: Array, *bottoms: Array, differentiable: Sequence[int] | None = None
+) -> None:
+    """The first top is `expected`, of the shape that the shape rule says, with its gradient.
 
-    `bottoms` must keep away from kinks by more than `step`.
+    Parameters
+    ----------
+    layer
+        What is tested, in float64.
+    expected
+        Its first top, from an oracle.
+    bottoms
+        What it runs on.
+    differentiable
+        Numbers of the bottoms whose gradient is checked; all by default.
+    """
+    rule = RULES[layer.layer.type](layer.param, [np.shape(x) for x in bottoms])
+    assert [tuple(blob.shape) for blob in layer.parameters()] == list(rule.weights)
+    got = run(layer, *bottoms)
+    assert got.shape == tuple(rule.tops[0])
+    np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    check_gradient(layer, *bottoms, only=differentiable)
+
+
+def check_gradient(
+    layer: Layer, *bottoms: Array, step: float = 1e-6, only: Sequence[int] | None = None
+) -> None:
+    """The diff of every value of the bottoms, both ways, equals the central difference.
+
+    Of all bottoms, or of those numbered in `only`. They must keep away from kinks by more than
+    `step`.
     """
     rng = np.random.default_rng(0)
     bottoms = tuple(np.array(x, np.float64) for x in bottoms)
@@ -74,6 +104,8 @@ def check_gradient(layer: Layer, *bottoms: Array, step: float = 1e-6) -> None:
     if len(layer.layer.tops) == 1:
         ways.append(gradients(layer, dy, *bottoms))
     for i, x in enumerate(bottoms):
+        if only is not None and i not in only:
+            continue
         expected = np.zeros_like(x)
         for at in np.ndindex(x.shape):
             sides = []
@@ -85,6 +117,11 @@ def check_gradient(layer: Layer, *bottoms: Array, step: float = 1e-6) -> None:
             expected[at] = (sides[0] - sides[1]) / (2 * step)
         for found in ways:
             np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=1e-7)
+
+
+def _filled(found: Sequence[torch.Tensor | None], bottoms: Sequence[Array]) -> list[Array]:
+    pairs = zip(bottoms, found, strict=True)
+    return [np.zeros_like(x) if dx is None else dx.numpy() for x, dx in pairs]
 
 
 def distinct(*shape: int, seed: int = 0) -> Array:

@@ -125,6 +125,8 @@ UP = "convolution_param { num_output: 1 kernel_size: 2 stride: 2 }"
         layer("end", "MVN", "a"),
         layer("end", "Pooling", "a", "", "pooling_param { pool: AVE global_pooling: true }"),
         layer("end", "Deconvolution", "a", "", UP),
+        layer("end", "Upsample", "a", "", "upsample_param { scale: 2 }"),
+        layer("end", "Interp", "a", "", "interp_param { shrink_factor: 2 }"),  # 7 to 4 rows
     ],
 )
 def test_what_sees_everything_or_does_not_slide_evenly_has_none(tmp_path: Path, more: str) -> None:
@@ -133,6 +135,15 @@ def test_what_sees_everything_or_does_not_slide_evenly_has_none(tmp_path: Path, 
     value = net.model.graph.gradient_start("a")
     assert window_of(net.model, value, None) is None  # a whole channel
     assert window(net, "a", (3, 3)).box == (3, 3, 6, 6)
+
+
+@pytest.mark.parametrize("where", [(0, 0), (5, 4), (6, 5), (11, 11)])
+def test_what_is_repeated_again_has_a_window(tmp_path: Path, where: tuple[int, int]) -> None:
+    """Down by 2 and up by 2: rows start at even ones, as those of the strided convolution."""
+    up = layer("up", "Upsample", "a", "", "upsample_param { scale: 2 }")
+    layers = [conv("a", "data", 2, 3, "stride: 2 pad: 1"), up, conv("b", "up", 2, 3, "pad: 1")]
+    net = load_text("torch", tmp_path, net_text(*layers, data=(1, 1, 24, 24)))
+    assert assert_same_as_whole(net, "b", where, noise(1, 1, 24, 24)) > 0
 
 
 def test_a_second_input_has_a_size_of_its_own(tmp_path: Path) -> None:

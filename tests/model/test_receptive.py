@@ -251,6 +251,32 @@ def test_deconvolution_sees_no_less_and_little_more(tmp_path):
         assert (window.stop - window.start) - (bottom - top) <= 2
 
 
+RESIZED = {
+    "Upsample": "upsample_param { scale: 2 }",
+    "Interp": "interp_param { zoom_factor: 3 }",
+    "Interp to a size": "interp_param { height: 20 width: 17 }",
+    "Interp of a part": "interp_param { height: 9 width: 14 pad_beg: -2 pad_end: -3 }",
+    "Resample": "resample_param { height: 26 width: 28 }",
+}
+
+
+@pytest.mark.parametrize("name", RESIZED)
+def test_resampling_sees_no_less_and_little_more(name, tmp_path):
+    resize = layer("up", name.split()[0], "c1", "up", RESIZED[name])
+    text = net_text(conv("c1", "data", 1, 3, "stride: 2 pad: 1"), resize, data=(1, 1, 25, 27))
+    check_support(text, tmp_path, ["up"], images=2, exact=False)
+    if name != "Resample":  # sees everything
+        below, field = fields_of(text)["c1"], fields_of(text)["up"]
+        for size, of_c1 in zip(field.size, below.size, strict=True):
+            assert size <= of_c1 + 2 * 2  # positions of c1 are 2 pixels apart
+
+
+def test_what_a_mask_sends_about_sees_everything():
+    pooling = layer("p", "Pooling", "data", "p m", "pooling_param { kernel_size: 2 stride: 2 }")
+    text = net_text(pooling, layer("up", "Upsample", "p m"), data=(1, 1, 8, 8))
+    assert fields_of(text)["up"].size == (8, 8)
+
+
 def test_bilinear_upsampling_of_the_input_by_hand():
     # Top row y reads the bottom rows i with 2 i - 1 <= y <= 2 i + 2.
     up = "convolution_param { num_output: 1 kernel_size: 4 stride: 2 pad: 1 }"

@@ -11,7 +11,7 @@ from deepvis_caffe.optimizer.relu_inputs import layers_below_relus, unit_below_r
 
 #  data - conv1 (relu) - pool1 -+- left (relu) ----+- cat - pool2 - fc - prob
 #                               +- right - leaky --+
-#                               +- far - relu3 ----+
+#                               +- far - relu6 ----+
 NET = net_text(
     conv("conv1", "data", 2, 3),
     relu("relu1", "conv1"),
@@ -21,7 +21,7 @@ NET = net_text(
     conv("right", "pool1", 2),
     layer("leaky", "ReLU", "right", "leaky", "relu_param { negative_slope: 0.1 }"),
     conv("far", "pool1", 3),
-    layer("relu3", "ReLU", "far", "far_on"),
+    layer("relu3", "ReLU6", "far", "far_on"),
     layer("cat", "Concat", "left leaky far_on"),
     layer("pool2", "Pooling", "cat", "", "pooling_param { pool: AVE global_pooling: true }"),
     layer("fc", "InnerProduct", "pool2", "", "inner_product_param { num_output: 3 }"),

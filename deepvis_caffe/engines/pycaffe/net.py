@@ -25,13 +25,24 @@ from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
 from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode, rule_for
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.image import Floats
-from deepvis_caffe.model.graph import Graph, Value
+from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.shapes import RULES, infer
 
 FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
+
+# These leave their second bottom's diff alone; of types that we do not know, any may.
+INCOMPLETE = ("Crop", "Interp", "Unpooling", "Upsample")
+
+
+# Some Caffes have these without a backward pass that does anything: those of the package that
+# `make pycaffe` builds, and of MobileNet-YOLO.
+PERHAPS_FORWARD_ONLY = frozenset({"HardSigmoid", "HardSwish", "Upsample"})
+
+# These end the process where their fork's Caffe is asked for their gradient, which they have.
+FORWARD_ONLY = frozenset({"Resample"})
 
 
 class PycaffeNet(Net):
@@ -138,9 +149,8 @@ class PycaffeNet(Net):
                     name,
                     tuple(self._net._bottom_ids(index)),
                     tuple(self._net._top_ids(index)),
-                    differentiable=kind not in NO_GRADIENT,
-                    # Crop leaves its second bottom's diff alone; of other types we do not know.
-                    complete=kind == "Split" or (kind in RULES and kind != "Crop"),
+                    differentiable=kind not in NO_GRADIENT | FORWARD_ONLY,
+                    complete=kind == "Split" or (kind in RULES and kind not in INCOMPLETE),
                 )
             )
         return Wiring(tuple(nodes))
@@ -340,15 +350,29 @@ class PycaffeNet(Net):
         for node in plan.nodes:
             layer = self.model.graph.by_name.get(node.name)
             rule = layer and rule_for(layer, mode)
-            if not rule:
+            if rule:
+                self._run_backward(pending)
+                pending = []
+                top, bottom = self._blobs[node.tops[0]], self._blobs[node.bottoms[0]]
+                bottom.diff[...] = rule(top.diff, bottom.data)
+            elif layer and layer.type in PERHAPS_FORWARD_ONLY:
+                self._run_backward(pending)
+                pending = []
+                self._run_backward_if_there_is_one(node, layer)
+            else:
                 pending.append(node)
-                continue
-            self._run_backward(pending)
-            pending = []
-            top, bottom = self._blobs[node.tops[0]], self._blobs[node.bottoms[0]]
-            bottom.diff[...] = rule(top.diff, bottom.data)
         self._run_backward(pending)
         return plan.reached
+
+    def _run_backward_if_there_is_one(self, node: Node, layer: Layer) -> None:
+        diff = self._blobs[node.bottoms[0]].diff
+        diff[...] = np.nan
+        self._run_backward([node])
+        if np.isnan(diff).all():
+            raise EngineError(
+                f"layer {layer.name!r} ({layer.type}) has no backward pass in this Caffe; use "
+                "engine='torch', or take a layer below it"
+            )
 
     def _run_backward(self, nodes: list[Node]) -> None:
         for first, last in segments(nodes):

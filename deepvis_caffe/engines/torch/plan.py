@@ -27,8 +27,8 @@ Channels = tuple[int, ...] | None
 
 # Layers without weights whose every channel comes of the same channel of the one bottom.
 CHANNEL_BY_CHANNEL = (
-    *("AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log"),
-    *("Pooling", "Power", "ReLU", "Sigmoid", "Split", "TanH"),
+    *("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "Log"),
+    *("Mish", "Pooling", "Power", "ReLU", "ReLU6", "Sigmoid", "Split", "Swish", "TanH", "Upsample"),
 )
 
 

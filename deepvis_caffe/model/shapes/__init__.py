@@ -14,6 +14,7 @@ from deepvis_caffe.model.shapes import (  # noqa: F401 (fill the registry)
     layout,
     pointwise,
     recurrent,
+    resampling,
     windows,
 )
 from deepvis_caffe.model.shapes.registry import RULES, Outcome, Shape, count

@@ -23,8 +23,8 @@ FILLERS = (
 
 
 @rule(
-    *("BNLL", "Dropout", "ELU", "Exp", "Log"),
-    *("Power", "ReLU", "Sigmoid", "TanH", "Threshold"),
+    *("BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "Log", "Mish"),
+    *("Power", "ReLU", "ReLU6", "Sigmoid", "Swish", "TanH", "Threshold"),
 )
 def neuron(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The bottom's shape."""

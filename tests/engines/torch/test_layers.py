@@ -34,6 +34,25 @@ POINTWISE = {
     "ReLU with slope": ("relu_param { negative_slope: 0.25 }", lambda x: np.where(x > 0, x, x / 4)),
     "ELU": ("elu_param { alpha: 0.5 }", lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
     "Sigmoid": ("", scipy.special.expit),
+    "ReLU6": ("", lambda x: np.maximum(x, 0)),
+    "ReLU6 cut": (
+        "relu6_param { negative_slope: 0.25 threshold: 0.5 }",
+        lambda x: np.minimum(np.where(x > 0, x, x / 4), 0.5),
+    ),
+    "Clip": ("clip_param { min: -0.5 max: 0.25 }", lambda x: np.minimum(np.maximum(x, -0.5), 0.25)),
+    "HardSigmoid": ("", lambda x: x * np.float32(0.2) + 0.5),
+    "HardSigmoid steep": (
+        "hard_sigmoid_param { alpha: 2 beta: 0.25 }",
+        lambda x: np.minimum(np.maximum(2 * x + 0.25, 0), 1),
+    ),
+    "HardSigmoid by its other name": (
+        "hardsigmoid_param { alpha: 3 }",
+        lambda x: np.minimum(np.maximum(3 * x + 0.5, 0), 1),
+    ),
+    "Swish": ("", lambda x: x * scipy.special.expit(x)),
+    "Swish steep": ("swish_param { beta: 3 }", lambda x: x * scipy.special.expit(3 * x)),
+    "Mish": ("", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "HardSwish": ("", lambda x: x * (x + 3) / 6),
     "TanH": ("", np.tanh),
     "AbsVal": ("", np.abs),
     "BNLL": ("", lambda x: np.log1p(np.exp(x))),
@@ -65,6 +84,18 @@ def test_function_of_each_positive_value(kind, params, formula):
     agrees(built(kind, params), formula(POSITIVE), POSITIVE)
 
 
+def test_hard_swish_and_relu6_far_from_0():
+    """Their bends at -3, 3 and 6 lie outside of the values above."""
+    x = np.array([-7.0, -3.5, -2.5, 2.5, 3.5, 5.5, 6.5])
+    bent = [0, 0, -2.5 * 0.5 / 6, 2.5 * 5.5 / 6, 3.5, 5.5, 6.5]
+    agrees(built("HardSwish"), bent, x)
+    agrees(built("ReLU6"), [0, 0, 0, 2.5, 3.5, 5.5, 6], x)
+
+
+def test_mish_does_not_overflow():
+    np.testing.assert_allclose(run(built("Mish"), np.array([-1000.0, 1000.0])), [0, 1000])
+
+
 def test_bnll_does_not_overflow():
     np.testing.assert_allclose(run(built("BNLL"), np.array([-1000.0, 1000.0])), [0, 1000])
 
@@ -77,6 +108,11 @@ def test_bnll_does_not_overflow():
         ("PReLU", "", [np.array([0.75])], 0.75),
         ("ELU", "elu_param { alpha: 0.5 }", [], 0.5),
         ("AbsVal", "", [], 0),
+        ("ReLU6", "", [], 0),
+        ("ReLU6", "relu6_param { negative_slope: 0.25 }", [], 0.25),
+        ("ReLU6", "relu6_param { negative_slope: 0.25 threshold: 0 }", [], 0),
+        ("Clip", "clip_param { min: 0 max: 1 }", [], 1),
+        ("Clip", "clip_param { min: -1 max: 0 }", [], 1),
     ],
 )
 def test_gradient_at_the_kink(kind, params, weights, at_zero):

@@ -8,6 +8,7 @@ from deepvis_caffe.engines.torch.layers import (
     normalization,
     pooling,
     recurrent,
+    resampling,
     source,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "normalization",
     "pooling",
     "recurrent",
+    "resampling",
     "source",
 ]

@@ -49,6 +49,33 @@ class ReLU(Layer):
         return (torch.ops.aten.threshold_backward(dy, saved, 0),)
 
 
+@register("ReLU6")
+class ReLU6(Layer):
+    """A ReLU that goes no higher than a threshold, 6 by default (MobileNets).
+
+    At 0 the gradient is the slope, and at the threshold it is 0, as in Caffe.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.relu6_param
+        y = F.leaky_relu(x, p.negative_slope) if p.negative_slope else torch.relu(x)
+        return torch.where(x < p.threshold, y, p.threshold)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves x."""
+        (x,) = bottoms
+        return (self.forward(x),), x
+
+    def bwd(self, saved: Tensor, dys: Diffs, mode: str) -> Diffs:
+        """``dx = dy where 0 < x < threshold, slope * dy below``, or by the mode's rule."""
+        (dy,), rule, p = dys, self.rule(mode), self.param.relu6_param
+        assert dy is not None
+        if rule is not None:
+            return (rule(dy, saved),)
+        slope = (saved > 0) + p.negative_slope * (saved <= 0)
+        return (dy * slope * (saved < p.threshold),)
+
+
 @register("PReLU")
 class PReLU(Layer):
     """max(x, 0) + slope * min(x, 0), a learned slope for each channel or one for all."""
@@ -66,6 +93,48 @@ class ELU(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return F.elu(x, self.param.elu_param.alpha)
+
+
+@register("HardSigmoid")
+class HardSigmoid(Layer):
+    """alpha * x + beta, cut to 0 ... 1."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        fields = self.param.hardsigmoid_param, self.param.hard_sigmoid_param
+        p = next((field for field in fields if field.ListFields()), fields[0])
+        return (x * p.alpha + p.beta).clamp(0, 1)
+
+
+@register("HardSwish")
+class HardSwish(Layer):
+    """x * (x + 3) / 6, 0 below -3 and x above 3 (Howard et al. 2019, "MobileNetV3")."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.hardswish(x)
+
+
+@register("Swish")
+class Swish(Layer):
+    """x * sigmoid(beta * x) (Ramachandran et al. 2017, "Searching for Activation Functions")."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x * torch.sigmoid(x * self.param.swish_param.beta)
+
+
+@register("Mish")
+class Mish(Layer):
+    """x * tanh(log(1 + exp(x))) (Misra 2019, "Mish: A Self Regularized Activation Function")."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.mish(x)
+
+
+@register("Clip")
+class Clip(Layer):
+    """x cut to `min` ... `max`; at both the gradient passes, as in Caffe."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
 
 
 @register("Sigmoid")

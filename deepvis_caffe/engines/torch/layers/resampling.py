@@ -1,0 +1,145 @@
+"""Maps made larger or smaller without weights: ``x (N, C, H, W) -> y (N, C, OH, OW)``."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepvis_caffe.engines.torch.layer import Layer, register
+from deepvis_caffe.engines.torch.layers.layout import top_shapes
+from deepvis_caffe.model.schema_pb2 import ResampleParameter, UnpoolingParameter
+from deepvis_caffe.model.shapes.resampling import unpooling_window, upsampling_factors
+
+
+def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Zeros of (..., *size), and x where `index` says: positions of a plane, row by row.
+
+    Where two values go to one position the later one stays, as in Caffe; its gradient is sent to
+    both, as there.
+    """
+    positions = math.prod(size)
+    where = index.flatten(2).long()
+    if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < positions:
+        raise layer.cannot_run(
+            (x, index),
+            f"its mask names position {int(where.max())} of a map of {positions}; scale or size do "
+            "not fit the pooling that made the mask",
+        )
+    plane = x.new_zeros(*x.shape[:2], positions)
+    return plane.scatter(2, where, x.flatten(2)).reshape(*x.shape[:2], *size)
+
+
+@register("Upsample")
+class Upsample(Layer):
+    """Each value a block of equal ones, or, with a mask, alone where the mask says.
+
+    The mask is a MAX pooling's second top: SegNet's decoder (Badrinarayanan et al. 2015,
+    "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation").
+    """
+
+    def forward(self, x: Tensor, *mask: Tensor) -> Tensor:  # noqa: D102
+        if mask:
+            return scattered(self, x, mask[0], top_shapes(self, x, *mask)[0][2:])
+        for axis, factor in enumerate(upsampling_factors(self.param)):
+            x = x.repeat_interleave(factor, axis)
+        return x
+
+
+@register("Unpooling")
+class Unpooling(Layer):
+    """The way back through a pooling (Noh et al. 2015, "Learning Deconvolution Network").
+
+    MAX puts each value where the mask, the second bottom, says, or else into the first position
+    of its window. AVE spreads it over its window, TILE writes it everywhere in it; what windows
+    share is added up.
+    """
+
+    def forward(self, x: Tensor, *mask: Tensor) -> Tensor:  # noqa: D102
+        size = top_shapes(self, x, *mask)[0][2:]
+        kernel, stride = unpooling_window(self.param)
+        if self.param.unpooling_param.unpool in (UnpoolingParameter.FIXED, UnpoolingParameter.MAX):
+            return scattered(self, x, mask[0] if mask else _corners(x, stride, size), size)
+        if self.param.unpooling_param.unpool == UnpoolingParameter.AVE:
+            rows, columns = (
+                [max(min(k, limit - i * s), 1) for i in range(n)]
+                for n, k, s, limit in zip(x.shape[2:], kernel, stride, size, strict=True)
+            )
+            x = x / torch.outer(x.new_tensor(rows), x.new_tensor(columns))
+        planes = x.reshape(-1, 1, *x.shape[2:])
+        spread = F.conv_transpose2d(planes, x.new_ones(1, 1, *kernel), None, stride)
+        spread = spread[:, :, : size[0], : size[1]]
+        room = size[0] - spread.shape[2], size[1] - spread.shape[3]
+        return F.pad(spread, (0, room[1], 0, room[0])).reshape(*x.shape[:2], *size)
+
+
+def _corners(x: Tensor, stride: tuple[int, int], size: tuple[int, ...]) -> Tensor:
+    """The first position of each window, as a mask."""
+    rows, columns = (
+        (torch.arange(n, device=x.device) * s).clamp(max=limit - 1)
+        for n, s, limit in zip(x.shape[2:], stride, size, strict=True)
+    )
+    return (rows[:, None] * size[1] + columns).expand(x.shape)
+
+
+@register("Interp")
+class Interp(Layer):
+    """Bilinear interpolation that maps corners to corners.
+
+    Of Chen et al. 2014, "Semantic Image Segmentation with Deep Convolutional Nets and Fully
+    Connected CRFs", whose code has it. Of a second bottom only the size is read.
+    """
+
+    def forward(self, x: Tensor, *like: Tensor) -> Tensor:  # noqa: D102
+        options, size = self.param.interp_param, top_shapes(self, x, *like)[0][2:]
+        rows, columns = (slice(-options.pad_beg, n + options.pad_end) for n in x.shape[2:])
+        x = x[:, :, rows, columns]
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+@register("Resample")
+class Resample(Layer):
+    """Nearest, linear or cubic resampling, the filters as wide as a smaller top needs.
+
+    Of Ilg et al. 2016, "FlowNet 2.0", whose code has it, and has it on GPUs only. There the first
+    row starts by the columns' factor and the first column by the rows', which differs from the
+    usual where a map is stretched.
+    """
+
+    def forward(self, x: Tensor, *like: Tensor) -> Tensor:  # noqa: D102
+        height, width = top_shapes(self, x, *like)[0][2:]
+        down, across = x.shape[2] / height, x.shape[3] / width
+        less = self.param.resample_param.antialias and max(down, across) > 1
+        rows = self._matrix(x, 2, height, across, less)
+        columns = self._matrix(x, 3, width, down, less)
+        return rows @ x @ columns.T
+
+    def _matrix(self, x: Tensor, axis: int, outputs: int, other: float, antialias: bool) -> Tensor:
+        """(outputs, inputs): what each row or column of the top takes of each of the bottom."""
+        kind, inputs = self.param.resample_param.type, x.shape[axis]
+        factor = inputs / outputs
+        at = torch.arange(outputs, dtype=torch.float64) * factor + other / 2 - 0.5
+        nearest = torch.trunc(at + torch.where(at < 0, -0.5, 0.5))  # half away from zero
+        position = torch.arange(inputs, dtype=torch.float64)
+        if kind == ResampleParameter.NEAREST:
+            weights = (nearest.clamp(0, inputs - 1)[:, None] == position).double()
+        else:
+            cubic = kind == ResampleParameter.CUBIC
+            narrow = 1 / factor if antialias else 1.0
+            radius = 2 if factor < 1 else math.ceil((4 if cubic else 2) / narrow)
+            distance = narrow * (at[:, None] - position)
+            weights = _cubic(distance) if cubic else (1 - distance.abs()).clamp(min=0)
+            weights = weights * ((nearest[:, None] - position).abs() <= radius)
+            total = weights.sum(1, keepdim=True)
+            weights = torch.where(total == 0, total, weights / total)
+        return weights.to(x)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys's filter with a = -1/2."""
+    d = distance.abs()
+    near = (1.5 * d - 2.5) * d * d + 1
+    far = ((-0.5 * d + 2.5) * d - 4) * d + 2
+    return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

@@ -1,0 +1,144 @@
+"""Layers of forks that several stock layers say together: ``(layer, its blobs) -> stock layers``.
+
+The last of them has the fork's layer's name, and so its name means what it means in the fork. The
+others' names begin with it.
+
+- BN, by Y. Xiong (caffe, PSPNet, ICNet, caffe-windows, mini-caffe): blobs slope, bias, mean and
+  variance; ``y = slope (x - mean) / sqrt(variance + eps) + bias``. A BatchNorm and a Scale.
+- BN, by H. Noh (DeconvNet, SegNet, ENet): blobs scale and shift. In INFERENCE a Scale; in LEARN,
+  the default, a BatchNorm by the batch's own statistics before it, in every phase.
+- Axpy, by J. Hu (SENet): ``y = a x + b`` with a factor for each channel of each image. A Reshape, a
+  Scale of two bottoms, and an Eltwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.model.schema_pb2 import BNParameter, LayerParameter
+
+Blobs = Sequence[NDArray[np.float32]]
+
+NORMALIZED = "/norm"  # ends the name of the BatchNorm that a BN holds
+NOH_EPS = 1e-9  # is fixed there
+
+# Fields of bn_param that only one of the two BNs has, and those that the stock layers say.
+XIONG = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "icnet")
+NOH = ("scale_filler", "shift_filler", "bn_mode")
+
+
+def parts(layer: LayerParameter, blobs: Blobs, faults: dict[str, str]) -> list[LayerParameter]:
+    """The stock layers that say what a layer does; itself where it is none of these.
+
+    Parameters
+    ----------
+    layer
+        In V2 form. Not changed.
+    blobs
+        Its weights, empty where they are not known.
+    faults
+        Why it cannot be said so is added here under its name.
+    """
+    split = _PARTS.get(layer.type)
+    if split is None:
+        return [layer]
+    try:
+        return split(layer, blobs)
+    except ValueError as error:
+        faults[layer.name] = str(error)
+        return [layer]
+
+
+def part_weights(name: str, blobs: Blobs, types: Mapping[str, str]) -> dict[str, Blobs]:
+    """The blobs of a BN given to its parts, by name; ``{}`` for all other layers.
+
+    Parameters
+    ----------
+    name, blobs
+        The fork's layer.
+    types
+        The type of every layer of the translated net, by name.
+    """
+    norm = f"{name}{NORMALIZED}"
+    if types.get(name) != "Scale" or types.get(norm) != "BatchNorm":
+        return {}
+    one = np.ones(1, np.float32)
+    if len(blobs) == 4:
+        slope, bias, mean, variance = blobs
+        return {norm: (mean, variance, one), name: (slope, bias)}
+    if len(blobs) == 2:  # by the batch's statistics: what a BatchNorm stores is not read
+        nothing = np.zeros(blobs[0].size, np.float32)
+        return {norm: (nothing, nothing, one), name: blobs}
+    return {}
+
+
+def _bn(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if len(layer.top) > 1:
+        raise ValueError(
+            "its second and third top, the batch's mean and variance, are not computed here; "
+            "remove them and what reads them from the prototxt"
+        )
+    bn = layer.bn_param
+    scale = _copy(layer, "Scale")
+    scale.scale_param.bias_term = True
+    stored = _is_xiongs(layer, blobs)
+    if bn.bn_mode == BNParameter.INFERENCE and not stored:
+        return [scale]
+    norm = _copy(layer, "BatchNorm", NORMALIZED)
+    if stored:
+        norm.batch_norm_param.eps = bn.eps
+        norm.param.extend(scale.param[2:4])
+        del scale.param[2:]
+    else:
+        norm.batch_norm_param.eps = NOH_EPS
+        norm.batch_norm_param.use_global_stats = False
+    scale.bottom[:] = norm.top
+    return [norm, scale]
+
+
+def _is_xiongs(layer: LayerParameter, blobs: Blobs) -> bool:
+    """Whether a BN has four blobs; one that says nothing at all is taken for such."""
+    if len(blobs) in (2, 4):
+        return len(blobs) == 4
+    if any(layer.bn_param.HasField(name) for name in XIONG) or len(layer.param) > 2:
+        return True
+    return not any(layer.bn_param.HasField(name) for name in NOH)
+
+
+def _axpy(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if len(layer.bottom) != 3:
+        raise ValueError(f"takes 3 bottom blob(s), got {len(layer.bottom)}")
+    a, x, b = layer.bottom
+    factor, scaled = _copy(layer, "Reshape", "/factor"), _copy(layer, "Scale", "/scaled")
+    total = _copy(layer, "Eltwise")
+    factor.reshape_param.shape.dim.extend([0, 0])  # (N, C, 1, 1) -> (N, C)
+    factor.bottom[:], factor.top[:] = [a], [factor.name]
+    scaled.scale_param.axis = 0
+    scaled.bottom[:], scaled.top[:] = [x, factor.name], [scaled.name]
+    total.bottom[:] = [scaled.name, b]
+    return [factor, scaled, total]
+
+
+_PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
+    "Axpy": _axpy,
+    "BN": _bn,
+}
+
+
+def _copy(layer: LayerParameter, kind: str, ending: str = "") -> LayerParameter:
+    """A layer of another type in its place: its bottoms, tops and rules."""
+    new = LayerParameter()
+    new.CopyFrom(layer)
+    new.name, new.type = f"{layer.name}{ending}", kind
+    if ending:
+        del new.param[:]
+        new.ClearField("bn_param")
+    for name in (*XIONG, *NOH, "engine"):
+        if new.HasField("bn_param"):
+            new.bn_param.ClearField(name)
+    if not new.bn_param.ListFields():
+        new.ClearField("bn_param")
+    return new

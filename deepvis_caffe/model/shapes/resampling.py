@@ -1,0 +1,152 @@
+"""Shape rules of layers that make maps larger or smaller without weights, as forks have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.shapes.registry import Outcome, Shape, require, rule
+
+
+@rule("Upsample", bottoms=(1, 2), in_place=False)
+def upsample(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """With one bottom each value becomes a block (YOLO); with two it goes where a mask says.
+
+    The mask is the second top of a MAX pooling (SegNet), whose bottom's size the top has.
+    """
+    options, first = param.upsample_param, bottoms[0]
+    if len(bottoms) == 1:
+        factors = upsampling_factors(param)
+        require(len(first) == len(factors), f"takes a bottom of {len(factors)} axes")
+        return Outcome([tuple(s * f for s, f in zip(first, factors, strict=True))])
+    require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
+    require(bottoms[1] == first, "the second bottom, a pooling's mask, must have the first's shape")
+    if options.HasField("upsample_h") and options.HasField("upsample_w"):
+        size = (options.upsample_h, options.upsample_w)
+    else:
+        scales, cut = _scales(param, 2), (options.pad_out_h, options.pad_out_w)
+        require(
+            all(scale == 2 for scale, one in zip(scales, cut, strict=True) if one),
+            f"pad_out_h and pad_out_w need a scale of 2, got {scales}",
+        )
+        size = (first[2] * scales[0] - cut[0], first[3] * scales[1] - cut[1])
+    require(min(size) > 1, f"its top would be {size} pixels; both must be 2 or more")
+    return Outcome([first[:2] + size])
+
+
+def upsampling_factors(param: LayerParameter) -> tuple[int, ...]:
+    """How often an Upsample with one bottom repeats its values, by axis."""
+    rows, columns = _scales(param, 1)
+    require(min(rows, columns) > 0, f"scale must be positive, got {(rows, columns)}")
+    axes = param.upsample_param.dims_num
+    require(axes in (3, 4), f"dims_num must be 3 or 4, got {axes}")
+    return (1, 1, columns) if axes == 3 else (1, 1, rows, columns)
+
+
+def _scales(param: LayerParameter, default: int) -> tuple[int, int]:
+    options = param.upsample_param
+    if options.HasField("scale_h") or options.HasField("scale_w"):
+        require(
+            options.HasField("scale_h")
+            and options.HasField("scale_w")
+            and not options.HasField("scale"),
+            "needs either scale or both scale_h and scale_w",
+        )
+        return options.scale_h, options.scale_w
+    scale = options.scale if options.HasField("scale") else default
+    return scale, scale
+
+
+@rule("Unpooling", bottoms=(1, 2), in_place=False)
+def unpooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The size that is given, or else one that holds all windows (DeconvNet)."""
+    options, first = param.unpooling_param, bottoms[0]
+    require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
+    require(all(shape == first for shape in bottoms), "its bottoms must have one shape")
+    method = options.UnpoolMethod.Name(options.unpool)
+    require(
+        method in ("MAX", "AVE", "TILE") or not options.HasField("unpool"),
+        f"unpools by MAX, AVE or TILE, not by {method}",
+    )
+    require(
+        not (options.pad or options.pad_h or options.pad_w), "Caffe unpools without padding only"
+    )
+    kernel, stride = unpooling_window(param)
+    if options.HasField("unpool_size"):
+        size = (options.unpool_size,) * 2
+    elif options.HasField("unpool_h") and options.HasField("unpool_w"):
+        size = (options.unpool_h, options.unpool_w)
+    else:
+        rows, columns = (
+            max((n - 1) * s + k, n * s + 1)
+            for n, k, s in zip(first[2:], kernel, stride, strict=True)
+        )
+        size = (rows, columns)
+    require(min(size) > 0, f"its top would be {size} pixels")
+    return Outcome([first[:2] + size])
+
+
+def unpooling_window(param: LayerParameter) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Kernel and stride of an Unpooling, (rows, columns) each."""
+    options = param.unpooling_param
+    both = options.HasField("kernel_h") and options.HasField("kernel_w")
+    require(
+        options.HasField("kernel_size") != both,
+        "needs either kernel_size or both kernel_h and kernel_w",
+    )
+    kernel = (options.kernel_h, options.kernel_w) if both else (options.kernel_size,) * 2
+    strided = options.HasField("stride_h")
+    stride = (options.stride_h, options.stride_w) if strided else (options.stride,) * 2
+    require(min(kernel + stride) > 0, f"kernel {kernel} and stride {stride} must be positive")
+    return kernel, stride
+
+
+@rule("Interp", bottoms=(1, 2), in_place=False)
+def interp(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Interpolated from corner to corner, after rows and columns are cut off (DeepLab, PSPNet).
+
+    The size is the second bottom's, or comes of a factor, or is given.
+    """
+    options, (first, *others) = param.interp_param, bottoms
+    require(all(len(shape) == 4 for shape in bottoms), "takes bottoms of 4 axes")
+    require(
+        options.pad_beg <= 0 and options.pad_end <= 0,
+        "pad_beg and pad_end cut off where they are negative; Caffe refuses positive ones",
+    )
+    size = tuple(s + options.pad_beg + options.pad_end for s in first[2:])
+    require(min(size) > 0, f"pad_beg and pad_end leave {size} of its {first[2:]} pixels")
+    has = options.HasField
+    shrink, zoom = has("shrink_factor"), has("zoom_factor")
+    given = has("height") and has("width")
+    require(
+        options.shrink_factor > 0 and options.zoom_factor > 0 and options.full_zoom_factor > 0,
+        "its factors must be positive",
+    )
+    if others and (options.use_blob_size or not (shrink or zoom or given)):
+        new = others[0][2:]
+    elif given and shrink == zoom:
+        new = (options.height, options.width)
+    elif shrink or zoom:
+        less = [(s - 1) // options.shrink_factor + 1 for s in size]
+        new = tuple(s + (s - 1) * (options.zoom_factor - 1) for s in less)
+    else:
+        require(
+            has("full_zoom_factor"),
+            "needs a zoom_factor, a shrink_factor, height and width, or a second bottom",
+        )
+        new = tuple(s * options.full_zoom_factor for s in size)
+    require(min(new) > 0, f"its top would be {new} pixels")
+    return Outcome([first[:2] + new])
+
+
+@rule("Resample", bottoms=(1, 2), in_place=False)
+def resample(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The size that is given, or that of a second bottom (FlowNet 2)."""
+    options, (first, *others) = param.resample_param, bottoms
+    require(all(len(shape) == 4 for shape in bottoms), "takes bottoms of 4 axes")
+    size = others[0][2:] if others else (options.height, options.width)
+    require(min(size) > 0, "needs height and width, or a second bottom of the size wanted")
+    require(
+        options.type != options.AREA, "is only defined for NEAREST, LINEAR and CUBIC, not for AREA"
+    )
+    return Outcome([first[:2] + size])
