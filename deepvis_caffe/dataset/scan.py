@@ -38,6 +38,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.image import Floats, opencv_threads
 from deepvis_caffe.model.graph import RAW
+from deepvis_caffe.model.rows import check_has_units
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
@@ -192,6 +193,7 @@ class ScanParams:
         for name in layers:
             value = net.model.graph.activation(name)
             net.check_runs([value])
+            check_has_units(net.model.graph, name, value)
             check_readable(name, net.shapes.get(value))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 

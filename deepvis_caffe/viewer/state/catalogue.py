@@ -13,6 +13,7 @@ from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.labels import Labels, label_of
+from deepvis_caffe.model.rows import without_units
 
 Shape = tuple[int, ...]
 
@@ -55,22 +56,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A blob that is in the net and cannot be looked at, because a layer cannot run.
+    """A blob that is in the net and cannot be looked at.
+
+    A layer cannot run, or has no row of units for each image, as behind the boxes of a detector.
 
     Attributes
     ----------
     name, type
         Of the blob, and of the layer that writes it.
     why
-        Why that layer cannot run.
+        Why that layer cannot be looked at.
     before
         Index of the entry that comes after it in the net.
+    short
+        What is wrong, in two words.
     """
 
     name: str
     type: str
     why: str
     before: int
+    short: str = "cannot run"
 
 
 def catalogue(net: Net) -> tuple[Entry, ...]:
@@ -83,10 +89,11 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     """
     shapes = one_image_shapes(net)
     graph = net.model.graph
+    skipped = without_units(graph)
     entries = []
     for final in last_values(net):
         writer = graph.producer[Value(final.blob)]
-        if writer.type in NOT_SHOWN:
+        if writer.type in NOT_SHOWN or final in skipped:
             continue
         shape = shapes[final]
         units, map_size = layout_of(shape)
@@ -103,14 +110,17 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
 def opaque_blobs(net: Net, entries: tuple[Entry, ...]) -> tuple[Opaque, ...]:
     """The blobs of a net that cannot be looked at, in order of first writing."""
     graph = net.model.graph
+    skipped = without_units(graph)
     place = {blob: number for number, blob in enumerate(graph.blobs)}
     shown = [place[graph.own_output(entry.name).blob] for entry in entries]
     found = []
     for blob, number in place.items():
         writer = graph.producer[Value(blob)]
+        before = sum(other < number for other in shown)
         if why := net.opaque.why_not(writer.name):
-            before = sum(other < number for other in shown)
             found.append(Opaque(blob, writer.type, why, before))
+        elif writer.type not in NOT_SHOWN and (why := skipped.get(Value(blob), "")):
+            found.append(Opaque(blob, writer.type, why, before, "no units"))
     return tuple(found)
 
 
