@@ -75,6 +75,7 @@ def _layer_record(layer: LayerInfo) -> dict[str, Any]:
         },
         "weights": layer.weights,
         "why_not": layer.why_not,
+        "finder": layer.finder,
     }
 
 
@@ -111,8 +112,9 @@ def _print_table(record: dict[str, Any]) -> None:
         markup=False,
         highlight=False,
     )
-    if note := naming_note(record["layers"]):
-        console.print(note, markup=False, highlight=False)
+    for note in (naming_note(record["layers"]), rows_note(record["layers"])):
+        if note:
+            console.print(note, markup=False, highlight=False)
 
 
 def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
@@ -124,6 +126,24 @@ def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
     return (
         f"A layer's name means its activation, after the layers that work on it in place: {first} "
         f"is the value after {last}, {first}:raw the one before any of them"
+    )
+
+
+def rows_note(layers: Sequence[dict[str, Any]]) -> str | None:
+    """What the layers are that have a row for each thing found, not for each image."""
+    behind: dict[str, int] = {}
+    for layer in layers:
+        if layer["finder"]:
+            behind[layer["finder"]] = behind.get(layer["finder"], -1) + 1
+    if not behind:
+        return None
+    named = "; ".join(
+        name + (f" and {count} layer(s) behind it" if count else "")
+        for name, count in behind.items()
+    )
+    return (
+        f"A row for each thing found, however many, not for each image: {named}. These layers have "
+        "no units to maximize or to scan"
     )
 
 

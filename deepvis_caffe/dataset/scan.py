@@ -40,6 +40,7 @@ from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.image import Floats, opencv_threads
 from deepvis_caffe.model.batch import shape_for
 from deepvis_caffe.model.graph import RAW
+from deepvis_caffe.model.rows import check_has_units
 
 Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
@@ -196,6 +197,7 @@ class ScanParams:
         for name in layers:
             value = net.model.graph.activation(name)
             net.check_runs([value])
+            check_has_units(net.model.graph, name, value)
             check_readable(name, net.shapes.get(value))
         return replace(self, layers=tuple(dict.fromkeys(layers)))
 

@@ -32,6 +32,7 @@ from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.receptive import ReceptiveField
+from deepvis_caffe.model.rows import CONSTANTS, finders
 
 Reduced = TypeVar("Reduced")
 
@@ -78,6 +79,9 @@ class LayerInfo:
     differentiable
         Whether gradients of the layer reach the image: no layer that chooses, sorts or compares
         lies on every way to it.
+    finder
+        The layer that decides how many rows it has, one for each thing found; empty where it has a
+        row for each image. See `deepvis_caffe.model.rows`.
     """
 
     name: str
@@ -89,15 +93,16 @@ class LayerInfo:
     weights: int
     why_not: str = ""
     differentiable: bool = True
+    finder: str = ""
 
     @property
     def has_own_units(self) -> bool:
-        """Whether it is a convolution, deconvolution or inner-product layer that can run.
+        """Whether it is a convolution, deconvolution or inner-product layer that can run on images.
 
         All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
         """
         learned = self.type in ("Convolution", "Deconvolution", "InnerProduct")
-        return learned and self.weights > 0 and not self.why_not
+        return learned and self.weights > 0 and not self.why_not and not self.finder
 
 
 def layer_infos(
@@ -118,7 +123,7 @@ def layer_infos(
     """
     fields = model.receptive_fields
     opaque = model.opaque if opaque is None else opaque
-    reaching = _reaching_the_image(model)
+    reaching, found = _reaching_the_image(model), finders(model.graph)
     return tuple(
         LayerInfo(
             name=layer.name,
@@ -130,6 +135,7 @@ def layer_infos(
             weights=_count_weights(model, layer.name),
             why_not=opaque.why_not(layer.name),
             differentiable=layer.name in reaching,
+            finder=next((found[top].name for top in layer.tops if top in found), ""),
         )
         for layer in model.graph
     )
@@ -267,7 +273,8 @@ class Net(abc.ABC):
         writer = self._writer(start)
         if not self._infos[writer.name].differentiable:
             below = self.model.graph.ancestors([start])
-            without = [one for one in below if one.type in NO_GRADIENT]
+            # A PriorBox is on the way to boxes, and not what keeps their diff from the image.
+            without = [one for one in below if one.type in NO_GRADIENT - CONSTANTS]
             reason = (
                 f"it lies behind {without[0].name!r} ({without[0].type}), which chooses, sorts or "
                 "compares; take a layer below that"

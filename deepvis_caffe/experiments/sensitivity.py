@@ -43,6 +43,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.figures.plots import new_figure, write_figure
 from deepvis_caffe.image import Floats
+from deepvis_caffe.model.rows import check_has_units, without_units
 from deepvis_caffe.progress import ProgressCallback
 
 
@@ -115,7 +116,13 @@ def open_images(path: Path) -> Source:
 def sensitivity_layers(net: Net) -> tuple[str, ...]:
     """The layers measured by default: those with weights, and the net's outputs."""
     graph = net.model.graph
-    outputs = [name for name in net.outputs if len(net.shapes[graph.blob_value(name)]) > 1]
+    skipped = without_units(graph)
+    values = {name: graph.blob_value(name) for name in net.outputs}
+    outputs = [
+        name
+        for name, value in values.items()
+        if len(net.shapes[value]) > 1 and value not in skipped
+    ]
     own = {graph.activation(name): name for name in [*learned_layers(net), *outputs]}
     return tuple(dict.fromkeys(own.values()))
 
@@ -252,6 +259,7 @@ def measure_sensitivity(
     graph = net.model.graph
     layers = {name: graph.activation_name(name) for name in spread.layers}
     for name in layers:
+        check_has_units(graph, name, graph.activation(name))
         check_readable(name, net.shapes.get(graph.activation(name)))
     size = batch_size or max(1, default_batch_size(net) // 2)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layers}

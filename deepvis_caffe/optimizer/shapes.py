@@ -9,6 +9,7 @@ import numpy as np
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model.batch import shape_for
 from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.rows import check_has_units
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -21,7 +22,11 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     ------
     EngineError
         The layer's first axis is not the batch axis, or the net cannot run with batch size 1.
+    ModelError
+        The layer has a row for each thing that a detector finds, or is the same for every image.
     """
+    graph = net.model.graph
+    check_has_units(graph, layer, graph.gradient_start(layer))
     try:
         shape = value_shape(net, layer, 1)
     except ModelError as error:

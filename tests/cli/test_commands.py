@@ -58,6 +58,7 @@ def test_info_as_json() -> None:
         "receptive_field": {"size": [3, 3], "stride": [2, 2], "offset": [0, 0]},
         "weights": 140,
         "why_not": "",
+        "finder": "",
     }
     assert (relu["type"], fc["shape"], prob["weights"]) == ("ReLU", [1, 4], 0)
 

@@ -37,3 +37,21 @@ def test_layers_in_place_are_marked_and_their_naming_is_explained(tmp_path: Path
     assert "conv1 is the value after relu1, conv1:raw the one before any of them" in said
     path.write_text(net_text(conv("conv1", "data", 2), data=(1, 3, 4, 4)))
     assert ":raw" not in CliRunner().invoke(app, ["info", "--prototxt", str(path)]).stdout
+
+
+def test_layers_with_a_row_for_each_thing_found_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    prior = layer("prior", "PriorBox", "x data", "", "prior_box_param { min_size: 4 }")
+    params = "detection_output_param { num_classes: 2 }"
+    found = layer("found", "DetectionOutput", "offsets scores prior", "", params)
+    behind = layer("behind", "Power", "found")
+    shapes = {"data": (1, 3, 6, 6), "x": (1, 1, 2, 2), "offsets": (1, 16), "scores": (1, 8)}
+    path.write_text(net_text(prior, found, behind, **shapes))
+    line = ["info", "--prototxt", str(path)]
+    said = " ".join(CliRunner().invoke(app, line).stdout.split())
+    assert "not for each image: found and 1 layer(s) behind it. These layers have no units" in said
+    record = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
+    assert {one["name"]: one["finder"] for one in record["layers"] if one["finder"]} == {
+        "found": "found",
+        "behind": "found",
+    }

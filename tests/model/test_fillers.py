@@ -89,7 +89,7 @@ def test_a_seed_tells_the_weights():
 def test_activations_stay_of_order_one_through_a_deep_net(caffe, tmp_path):
     params = deploy(
         read_prototxt(resource("prototxt", "squeezenet_v1.1.prototxt")), {"data": (1, 3, 99, 99)}
-    )
+    ).net
     path = tmp_path / "net.prototxt"
     path.write_text(text_format.MessageToString(params))
     net = caffe.Net(str(path), caffe.TEST)

@@ -45,6 +45,7 @@ Z = blob("z", 2, 6, 9, 7)
 
 SEQUENCE = blob("x", 3, 2, 5, 2) + blob("on", 3, 2)
 STATIC = blob("s", 2, 7)
+SSD = blob("offsets", 2, 20) + blob("scores", 2, 15) + blob("priors", 1, 2, 20)
 
 ACCEPTED = [
     X + conv("num_output: 4 kernel_size: 3"),
@@ -127,6 +128,12 @@ ACCEPTED = [
     layer("DummyData", "dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }", ""),
     X + layer("Embed", "embed_param { input_dim: 4 num_output: 5 }"),
     FLAT + layer("Embed", "embed_param { input_dim: 4 num_output: 5 bias_term: false }"),
+    X + Z + layer("PriorBox", "prior_box_param { min_size: 4 }", "x z"),
+    X + Z + layer("PriorBox", "prior_box_param { min_size: 4 min_size: 5 max_size: 6 max_size: 7 aspect_ratio: 2 aspect_ratio: 1 aspect_ratio: 2 aspect_ratio: 3 }", "x z"),
+    X + Z + layer("PriorBox", "prior_box_param { min_size: 4 aspect_ratio: 2 aspect_ratio: 3 flip: false img_size: 30 step: 8 variance: 0.1 }", "x z"),
+    X + Z + layer("PriorBox", "prior_box_param { min_size: 4 img_h: 30 img_w: 20 step_h: 8 step_w: 9 variance: 1 variance: 1 variance: 2 variance: 2 }", "x z"),
+    SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "offsets scores priors"),
+    SSD + blob("all", 2, 60, 1, 1) + layer("DetectionOutput", "detection_output_param { num_classes: 3 share_location: false nms_param { nms_threshold: 0.5 } }", "all scores priors"),
 ]  # fmt: skip
 
 REFUSED = [
@@ -208,6 +215,19 @@ REFUSED = [
     (layer("DummyData", "dummy_data_param { num: 1 }", ""), "each once or once per top"),
     (layer("DummyData", "", ""), r"needs one shape, or one for each of its 1 tops; got 0"),
     (blob("x", 70000, 70000), "4,900,000,000 values, and in Caffe it can have 2,147,483,647"),
+    (X + Z + layer("PriorBox", "prior_box_param { }", "x z"), "min_size must be given and positive"),
+    (X + Z + layer("PriorBox", "prior_box_param { min_size: 4 max_size: 3 }", "x z"), "one max_size, above it, for each min_size"),
+    (X + Z + layer("PriorBox", "prior_box_param { min_size: 4 min_size: 5 max_size: 9 }", "x z"), "one max_size, above it, for each min_size"),
+    (X + Z + layer("PriorBox", "prior_box_param { min_size: 4 variance: 1 variance: 1 }", "x z"), "no variance, one, or four"),
+    (X + Z + layer("PriorBox", "prior_box_param { min_size: 4 img_size: 3 img_h: 3 img_w: 3 }", "x z"), "either img_size or both img_h and img_w"),
+    (X + Z + layer("PriorBox", "prior_box_param { min_size: 4 step_h: 3 }", "x z"), "either step or both step_h and step_w"),
+    (SSD + layer("DetectionOutput", "detection_output_param { }", "offsets scores priors"), "num_classes must be given"),
+    (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "offsets scores"), "takes locations, scores and priors; got 2"),
+    (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 4 }", "offsets scores priors"), "5 priors with 4 scores each need 20 scores, got 15"),
+    (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 share_location: false }", "offsets scores priors"), "5 priors with 12 locations each need 60 locations, got 20"),
+    (SSD + blob("one", 1, 20) + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "one scores priors"), "locations are of 1 images, scores of 2"),
+    (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 nms_param { eta: 0 } }", "offsets scores priors"), "eta must be above 0"),
+    (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 nms_param { nms_threshold: -1 } }", "offsets scores priors"), "nms_threshold must be 0 or more"),
 ]  # fmt: skip
 
 # Nets that this Caffe runs, to no good, and other Caffes refuse.

@@ -33,7 +33,7 @@ from deepvis_caffe.viewer.state.state import Scene
 class Place(NamedTuple):
     """A layer's chip, or (layer None) the name of the module that the next chips belong to.
 
-    A layer that cannot run has no number either, but a reason in `why`.
+    A layer that cannot be looked at has no number either, but a reason in `why`.
     """
 
     layer: int | None
@@ -166,7 +166,7 @@ def _flow(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ...]
 
 
 class _Item(NamedTuple):
-    """What a chip is for: an entry's number, or a layer that cannot run and why."""
+    """What a chip is for: an entry's number, or a layer that cannot be looked at, and why."""
 
     layer: int | None
     name: str
@@ -178,8 +178,8 @@ def _items(scene: Scene) -> list[_Item]:
     """All chips in the net's order."""
     items = [_Item(index, one.name, _shape(one)) for index, one in enumerate(scene.entries)]
     for one in reversed(scene.opaque):
-        why = f"({one.type}) cannot be shown: {one.why}"
-        items.insert(one.before, _Item(None, one.name, "not shown", why))
+        why = f"({one.type}) {one.short}: {one.why}"
+        items.insert(one.before, _Item(None, one.name, one.short, why))
     return items
 
 

@@ -13,6 +13,7 @@ from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.labels import Labels, label_of
+from deepvis_caffe.model.rows import without_units
 
 Shape = tuple[int, ...]
 
@@ -55,7 +56,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A blob that cannot be looked at: its layer cannot run, or its rows are no images.
+    """A blob that is in the net and cannot be looked at.
+
+    A layer cannot run, or has no row of units for each image, as behind the boxes of a detector.
 
     Attributes
     ----------
@@ -65,12 +68,15 @@ class Opaque:
         Why it cannot, in words.
     before
         Index of the entry that comes after it in the net.
+    short
+        What is wrong, in two words.
     """
 
     name: str
     type: str
     why: str
     before: int
+    short: str = "cannot run"
 
 
 def catalogue(net: Net) -> tuple[Entry, ...]:
@@ -83,9 +89,12 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
     """
     shapes = one_image_shapes(net)
     graph = net.model.graph
+    skipped = without_units(graph)
     entries = []
     for final in last_values(net):
         writer = graph.producer[Value(final.blob)]
+        if final in skipped:
+            continue
         shape = shapes[final]
         if writer.type in NOT_SHOWN or not _of_one_image(shape):
             continue
@@ -108,19 +117,21 @@ def _of_one_image(shape: Shape) -> bool:
 def opaque_blobs(net: Net, entries: tuple[Entry, ...]) -> tuple[Opaque, ...]:
     """The blobs of a net that cannot be looked at, in order of first writing."""
     graph = net.model.graph
-    shapes = one_image_shapes(net)
+    shapes, skipped = one_image_shapes(net), without_units(graph)
     place = {blob: number for number, blob in enumerate(graph.blobs)}
     shown = [place[graph.own_output(entry.name).blob] for entry in entries]
     found = []
     for blob, number in place.items():
         writer = graph.producer[Value(blob)]
-        why = net.opaque.why_not(writer.name)
+        before = sum(other < number for other in shown)
         shape = shapes.get(Value(blob), (1,))
-        if not why and writer.type not in NOT_SHOWN and not _of_one_image(shape):
-            why = f"it has shape {shape} for one image, so its rows are no images"
-        if why:
-            before = sum(other < number for other in shown)
+        if why := net.opaque.why_not(writer.name):
             found.append(Opaque(blob, writer.type, why, before))
+        elif writer.type not in NOT_SHOWN and (why := skipped.get(Value(blob), "")):
+            found.append(Opaque(blob, writer.type, why, before, "no units"))
+        elif writer.type not in NOT_SHOWN and not _of_one_image(shape):
+            why = f"it has shape {shape} for one image, so its rows are no images"
+            found.append(Opaque(blob, writer.type, why, before, "no units"))
     return tuple(found)
 
 

@@ -116,8 +116,8 @@ def test_a_layer_that_cannot_run_stands_gray_in_its_place_with_the_reason() -> N
         "fire2/expand",
         "end",
     ]
-    assert order[1] == "odd   (MyHead) cannot be shown: its type is not known"
-    assert order[-1] == "end   (Pooling) cannot be shown: needs layer 'odd'"
+    assert order[1] == "odd   (MyHead) cannot run: its type is not known"
+    assert order[-1] == "end   (Pooling) cannot run: needs layer 'odd'"
     made = PANE.draw(_view(seen), 90, 1264)
     for y, x in gray.values():
         chip = made[y - 8 : y + 8, x : x + 20]

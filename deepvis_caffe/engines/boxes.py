@@ -1,0 +1,85 @@
+"""Boxes of detectors: overlap, and non-maximum suppression: ``(boxes, threshold) -> kept``.
+
+Boxes are numpy arrays (n, 4), corners xmin, ymin, xmax, ymax unless said otherwise. Each fork has
+an overlap of its own, and results depend on it, so there is one function for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[Any]
+Overlap = Callable[[Boxes, Boxes], NDArray[Any]]
+
+
+def suppress(
+    boxes: Boxes,
+    threshold: float,
+    overlap: Overlap,
+    *,
+    at_threshold: bool = True,
+    eta: float = 1.0,
+) -> list[int]:
+    """Greedy non-maximum suppression.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4), best first.
+    threshold
+        A box is dropped where it overlaps one that was kept by more than this.
+    overlap
+        ``overlap(box, others)``: of one box, which comes first, with each of several.
+    at_threshold
+        Whether a box is kept whose overlap is exactly the threshold.
+    eta
+        What the threshold is multiplied by after each box that is kept, as long as it is above 0.5
+        (SSD's adaptive suppression).
+
+    Returns
+    -------
+    list of int
+        Indices of the boxes that are kept, ascending.
+    """
+    kept: list[int] = []
+    closest = np.full(len(boxes), -np.inf)  # the largest overlap with a box that was kept
+    limit = np.float32(threshold)
+    for i in range(len(boxes)):
+        if closest[i] > limit or (closest[i] == limit and not at_threshold):
+            continue
+        kept.append(i)
+        rest = closest[i + 1 :]
+        np.fmax(rest, overlap(boxes[i], boxes[i + 1 :]), out=rest)
+        if eta < 1 and limit > 0.5:
+            limit = np.float32(limit * np.float32(eta))
+    return kept
+
+
+def jaccard(box: Boxes, others: Boxes) -> NDArray[Any]:
+    """Intersection over union, 0 where the intersection has no area: SSD's, in unit coordinates."""
+    return _jaccard(box, others, 0)
+
+
+def jaccard_of_pixels(box: Boxes, others: Boxes) -> NDArray[Any]:
+    """Intersection over union where the last pixel is included: Faster R-CNN's."""
+    return _jaccard(box, others, 1)
+
+
+def _jaccard(box: Boxes, others: Boxes, last: int) -> NDArray[Any]:
+    left, top, right, bottom = others.T
+    width = np.minimum(box[2], right) - np.maximum(box[0], left) + last
+    height = np.minimum(box[3], bottom) - np.maximum(box[1], top) + last
+    shared = np.where((width > 0) & (height > 0), width * height, 0)
+    areas = _area(others, last) + _area(box[None], last) - shared
+    return np.divide(shared, areas, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _area(boxes: Boxes, last: int) -> NDArray[Any]:
+    """0 where a box is inside out."""
+    left, top, right, bottom = boxes.T
+    whole = (right >= left) & (bottom >= top)
+    return np.where(whole, (right - left + last) * (bottom - top + last), 0)

@@ -1,0 +1,104 @@
+"""Shape rules of the layers of detectors: reference boxes, and the boxes that are found.
+
+How many boxes a layer finds depends on the values. Its rule gives the shape that Caffe gives the
+top before the layer runs, with one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepvis_caffe.model.schema_pb2 import LayerParameter, PriorBoxParameter
+from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, legacy, require, rule
+
+SSD_ROW: Shape = (1, 1, 1, 7)  # image, label, score, xmin, ymin, xmax, ymax
+SAME_RATIO = 1e-6  # two aspect ratios that differ by less are one, as in SSD
+
+
+@rule("PriorBox", bottoms=(2, 2))
+def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4)."""
+    options, (_, _, height, width) = param.prior_box_param, legacy(bottoms[0])
+    legacy(bottoms[1])
+    least, most = list(options.min_size), list(options.max_size)
+    require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
+    require(
+        len(most) in (0, len(least)) and all(a < b for a, b in zip(least, most, strict=False)),
+        f"takes one max_size, above it, for each min_size {least}, or none; got {most}",
+    )
+    variance = list(options.variance)
+    require(
+        len(variance) in (0, 1, 4) and min(variance, default=1) > 0,
+        f"takes no variance, one, or four, all positive; got {variance}",
+    )
+    for both, one, other in (("img_size", "img_h", "img_w"), ("step", "step_h", "step_w")):
+        given = [name for name in (both, one, other) if options.HasField(name)]
+        require(
+            given in ([], [both], [one, other]) and all(getattr(options, n) > 0 for n in given),
+            f"takes either {both} or both {one} and {other}, positive",
+        )
+    ratios = len(aspect_ratios(options))
+    boxes = (ratios * len(least) + len(most)) * (2 if options.denser_prior_boxes else 1)
+    return Outcome([(1, 2, height * width * boxes * 4)])
+
+
+def aspect_ratios(options: PriorBoxParameter) -> list[float]:
+    """The aspect ratios of a PriorBox layer in order: 1, and each given one with its inverse."""
+    ratios = [1.0]
+    for ratio in options.aspect_ratio:
+        require(ratio > 0, f"aspect_ratio must be positive, got {ratio}")
+        if all(abs(ratio - other) >= SAME_RATIO for other in ratios):
+            ratios += [ratio, 1 / ratio] if options.flip else [ratio]
+    return ratios
+
+
+@rule("DetectionOutput", bottoms=(1, 5))
+def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Locations (N, P * 4) or (N, P * classes * 4), scores (N, P * classes), priors (1, 2, P * 4).
+
+    caffe-yolov2 has a layer of this name with one bottom, a map of cells.
+    """
+    options = param.detection_output_param
+    require(options.HasField("num_classes"), "num_classes must be given")
+    if len(bottoms) == 1:
+        cells(bottoms[0], options.num_box, options.num_classes, options.biases)
+        require(bottoms[0][0] == 1, f"takes one image at a time, got {bottoms[0][0]}")
+        return Outcome([SSD_ROW])
+    require(len(bottoms) >= 3, f"takes locations, scores and priors; got {len(bottoms)} bottoms")
+    locations, scores, priors = (legacy(shape) for shape in bottoms[:3])
+    boxes, classes = priors[2] // 4, options.num_classes
+    located = 1 if options.share_location else classes
+    for name, shape, each in (("locations", locations, located * 4), ("scores", scores, classes)):
+        require(
+            shape[1] == boxes * each,
+            f"{boxes} priors with {each} {name} each need {boxes * each} {name}, got {shape[1]}",
+        )
+    require(
+        locations[0] == scores[0],
+        f"locations are of {locations[0]} images, scores of {scores[0]}",
+    )
+    if len(bottoms) > 3 and not options.visualize:
+        refined = [count(shape[1:]) for shape in bottoms[3:]]
+        require(
+            refined in ([2 * boxes], [2 * boxes, 4 * boxes]),
+            f"RefineDet's {boxes} priors need {2 * boxes} scores and {4 * boxes} locations of the "
+            f"first stage, got {refined}",
+        )
+    nms = options.nms_param
+    require(nms.nms_threshold >= 0, f"nms_threshold must be 0 or more, got {nms.nms_threshold}")
+    require(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, got {nms.eta}")
+    return Outcome([SSD_ROW])
+
+
+def cells(shape: Shape, boxes: int, classes: int, biases: Sequence[float]) -> None:
+    """Check a map of YOLO's cells: for each box 4 coordinates, objectness, and class scores."""
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    require(
+        boxes > 0 and shape[1] == boxes * (5 + classes),
+        f"{boxes} boxes with 5 + {classes} channels each need {boxes * (5 + classes)} channels, "
+        f"its bottom has {shape[1]}",
+    )
+    require(
+        len(biases) >= 2 * boxes,
+        f"needs the width and the height of {boxes} reference boxes as biases, got {len(biases)}",
+    )
