@@ -123,6 +123,25 @@ def test_layers_that_cannot_run_are_listed(tmp_path: Path) -> None:
     assert any("OfMyOwn" in warning for warning in record.warnings)
 
 
+def test_a_value_below_an_in_place_layer_that_cannot_run_is_an_end(tmp_path: Path) -> None:
+    text = net_text(conv("a", "data", 4), layer("mine", "OfMyOwn", "a", "a"), data=(1, 3, 8, 8))
+    record = tried(tmp_path, text, keep=True)
+    assert (record.stage, record.reason, record.running) == ("ok", "", 2)
+    assert json.loads((tmp_path / "values.json").read_text()) == [["data", 0], ["a", 0]]
+
+
+def test_a_value_that_no_name_means_is_left_out(tmp_path: Path, monkeypatch: Any) -> None:
+    name_of = Graph.value_name
+
+    def value_name(graph: Graph, value: Value) -> str | None:
+        return None if value == Value("c") else name_of(graph, value)
+
+    monkeypatch.setattr(Graph, "value_name", value_name)
+    record = tried(tmp_path, GOOD, keep=True)
+    assert (record.stage, record.reason) == ("ok", "")
+    assert json.loads((tmp_path / "values.json").read_text()) == [["data", 0], ["c", 1]]
+
+
 def test_input_shapes_are_given_where_the_file_does_not_tell(tmp_path: Path) -> None:
     shapes = {"": (1, 3, 6, 6), "other": (1, 2)}
     record = tried(tmp_path, NO_SHAPE, Options(input_shapes=shapes), keep=True)

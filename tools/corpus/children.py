@@ -72,22 +72,19 @@ class Children:
 
     Parameters
     ----------
-    limits
-        Of each child.
     preload
         The modules to import once for all of them.
     """
 
-    def __init__(self, limits: Limits, preload: Sequence[str] = ()) -> None:
-        self._limits = limits
+    def __init__(self, preload: Sequence[str] = ()) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._alive: set[Any] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, work: Work, *args: Any) -> Ended:
-        """Call ``work(*args, tell)`` in a child, and wait for its end.
+    def run(self, limits: Limits, work: Work, *args: Any) -> Ended:
+        """Call ``work(*args, tell)`` in a child with limits, and wait for its end.
 
         ``tell(field=value, ...)`` may be called any number of times.
 
@@ -99,7 +96,7 @@ class Children:
         receiver, sender = self._context.Pipe(duplex=False)
         with tempfile.NamedTemporaryFile(prefix="corpus-", suffix=".log") as log:
             process = self._context.Process(
-                target=_in_child, args=(work, args, sender, log.name, self._limits)
+                target=_in_child, args=(work, args, sender, log.name, limits)
             )
             with self._lock:
                 if self._stopped:
@@ -109,7 +106,7 @@ class Children:
             sender.close()
             in_time = False
             try:
-                told, in_time, seconds = self._listen(receiver)
+                told, in_time, seconds = _listen(receiver, limits.seconds)
                 peak = told.pop("memory", 0.0)
                 memory = peak if in_time else max(peak, peak_memory(process.pid))
             finally:
@@ -120,7 +117,7 @@ class Children:
                 process.join()
                 receiver.close()
             said = Path(log.name).read_text(encoding="utf-8", errors="replace")
-        fault = f"no end after {self._limits.seconds:g} s"
+        fault = f"no end after {limits.seconds:g} s"
         if in_time:
             fault = how_it_ended(process.exitcode, said) if process.exitcode else ""
         return Ended(told, seconds, memory, fault)
@@ -132,18 +129,19 @@ class Children:
             for process in self._alive:
                 _kill(process)
 
-    def _listen(self, receiver: Connection) -> tuple[dict[str, Any], bool, float]:
-        """What a child tells until it ends, whether it does in time, and how long it takes."""
-        told: dict[str, Any] = {}
+
+def _listen(receiver: Connection, limit: float) -> tuple[dict[str, Any], bool, float]:
+    """What a child tells until it ends, whether it does in time, and how long it takes."""
+    told: dict[str, Any] = {}
+    began = time.monotonic()
+    try:
+        told.update(receiver.recv())  # it is there: the first one has to wait for the imports
         began = time.monotonic()
-        try:
-            told.update(receiver.recv())  # it is there: the first one has to wait for the imports
-            began = time.monotonic()
-            while receiver.poll(max(0, began + self._limits.seconds - time.monotonic())):
-                told.update(receiver.recv())
-            return told, False, time.monotonic() - began
-        except EOFError:
-            return told, True, time.monotonic() - began
+        while receiver.poll(max(0, began + limit - time.monotonic())):
+            told.update(receiver.recv())
+        return told, False, time.monotonic() - began
+    except EOFError:
+        return told, True, time.monotonic() - began
 
 
 def peak_memory(pid: int | None = None) -> float:

@@ -33,7 +33,7 @@ def run_files(
     options
         How to run each.
     limits
-        What each may use.
+        What each may use; Caffe twice that memory, because it keeps a diff beside each value.
     jobs
         How many at a time.
     caffe
@@ -41,10 +41,12 @@ def run_files(
     trial
         What is done with each in a child, called as `try_net` is.
     """
-    children = Children(limits, PRELOAD)
+    children = Children(PRELOAD)
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures = [pool.submit(_try, children, path, options, caffe, trial) for path in paths]
+        futures = [
+            pool.submit(_try, children, path, options, limits, caffe, trial) for path in paths
+        ]
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -52,17 +54,20 @@ def run_files(
         children.stop()
 
 
-def _try(children: Children, path: Path, options: Options, caffe: bool, trial: Work) -> Record:
+def _try(
+    children: Children, path: Path, options: Options, limits: Limits, caffe: bool, trial: Work
+) -> Record:
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         left = Path(folder) if caffe else None
-        ended = children.run(trial, path, options, left)
+        ended = children.run(limits, trial, path, options, left)
         told = {**ended.told, "seconds": ended.seconds, "memory": ended.memory}
         if ended.fault:
             told["reason"] = ended.fault
         record = Record(str(path), **told)
         if left is None or not (left / VALUES).exists():
             return record
-        ended = children.run(compare, path, options, left)
+        twice = replace(limits, memory=2 * limits.memory)
+        ended = children.run(twice, compare, path, options, left)
         if ended.fault:
             return replace(record, caffe="aborted", caffe_reason=ended.fault)
         return replace(record, **ended.told)

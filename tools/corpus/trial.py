@@ -117,12 +117,14 @@ class _Trial:
         if self._folder:
             np.savez(self._folder / INPUTS, **inputs)
         strange: list[str] = []
-        values = [top for layer in net.opaque.running for top in layer.tops]
+        graph = net.model.graph
+        tops = [top for layer in net.opaque.running for top in layer.tops]
+        values = [top for top in tops if graph.value_name(top)]
         for number, value in enumerate(values):
             array = read(net, value)
             bad = array.size - int(np.isfinite(array).sum())
             if bad:
-                strange.append(f"{value.blob} ({net.model.graph.producer[value].type}): {bad}")
+                strange.append(f"{value.blob} ({graph.producer[value].type}): {bad}")
             if self._folder:
                 np.save(self._folder / f"{number}.npy", array)
         if self._folder:
@@ -135,19 +137,25 @@ class _Trial:
     def backward(self) -> None:
         """From every end and from the last layer, of those with a gradient, to the image."""
         net, rng = self._net, np.random.default_rng([self._options.seed, 2])
-        graph, ends = net.model.graph, net.opaque.output_values
-        infos = [info for info in net.layers if info.differentiable and not info.why_not]
-        last = [info for info in infos if info.type != "Input" and info.tops][-1:]
-        named = [info for info in infos if not set(graph.layer(info.name).tops).isdisjoint(ends)]
+        graph = net.model.graph
+        reaching = {info.name for info in net.layers if info.differentiable}
+        starts = {
+            value: name
+            for layer in net.opaque.running
+            if layer.name in reaching and layer.type != "Input"
+            for value in layer.tops
+            if (name := graph.start_name(value)) and graph.value_name(value)
+        }
+        ends = [value for value in starts if value in net.opaque.output_values]
         silent, strange = [], []
-        for info in dict.fromkeys(named + last):
-            name = info.name if len(info.tops) == 1 else info.tops[0]
-            diff = rng.standard_normal(read(net, graph.gradient_start(name)).shape, np.float32)
-            gradient = net.backward(name, diff)[net.image_input()]
+        for value in dict.fromkeys([*ends, *list(starts)[-1:]]):
+            diff = rng.standard_normal(read(net, value).shape, np.float32)
+            gradient = net.backward(starts[value], diff)[net.image_input()]
+            layer = graph.producer[value]
             if not np.isfinite(gradient).all():
-                strange.append(f"{info.name} ({info.type})")
+                strange.append(f"{layer.name} ({layer.type})")
             elif not gradient.any():
-                silent.append(f"{info.name} ({info.type})")
+                silent.append(f"{layer.name} ({layer.type})")
         if strange:
             self._note(f"a gradient that is not finite from {', '.join(strange)}")
         if silent:
@@ -165,16 +173,8 @@ def _counted(opaque: OpaqueLayers) -> dict[str, Any]:
 
 
 def read(net: Net, value: Value) -> Array:
-    """A value of the last forward pass.
-
-    Raises
-    ------
-    ModelError
-        No name means it.
-    """
-    name = net.model.graph.value_name(value)
-    if name is None:
-        raise ModelError(f"no name means version {value.version} of blob {value.blob!r}")
+    """A value of the last forward pass, of those that have a name."""
+    name = str(net.model.graph.value_name(value))
     return net.read([name])[name]
 
 
