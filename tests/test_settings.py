@@ -92,6 +92,12 @@ def test_paths_start_at_the_folder_of_what_names_them(tmp_path: Path) -> None:
             {"input_shape": "data:1,3,8,9; info:1,8"},
             {"input_shape": {"data": (1, 3, 8, 9), "info": (1, 8)}},
         ),
+        ({"stages": "deploy, val", "image_input": "b"}, {"stages": ("deploy", "val")}),
+        ({"stages": "none", "inputs": "none"}, {"stages": (), "inputs": {}}),
+        (
+            {"inputs": "mask:0.5; pair:image;info:C:/here/info.npy"},
+            {"inputs": {"mask": 0.5, "pair": "image", "info": Path("C:/here/info.npy")}},
+        ),
         ({"rate": "paper"}, {"rate": "paper"}),
         ({"rate": "12.5"}, {"rate": 12.5}),
         ({"iterations": "30", "batch_size": "none"}, {"iterations": 30, "batch_size": None}),
@@ -102,6 +108,14 @@ def test_flags_are_read_as_text(flags: dict[str, str], expected: dict[str, objec
     _file(Path("settings_local.py"), "mean = (1, 2, 3)\nbatch_size = 4\nrate = 1\n")
     settings = load_settings(None, flags)
     assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_files_of_inputs_lie_beside_the_settings(tmp_path: Path) -> None:
+    text = "inputs = {'mask': 1, 'pair': 'image', 'info': 'sub/info.npy'}\n"
+    inputs = load_settings(_file(tmp_path / "s.py", text)).inputs
+    assert inputs == {"mask": 1, "pair": "image", "info": tmp_path / "sub/info.npy"}
+    with pytest.raises(SettingsError, match="it should name inputs, as in mask:1;other:image"):
+        load_settings(None, {"inputs": "1"})
 
 
 def test_overrides_leave_the_rest_of_the_file_alone() -> None:

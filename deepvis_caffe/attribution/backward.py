@@ -70,8 +70,8 @@ def saliency_map(
     index = resolve_position(position, shape, layer)
     one = net.ops.numpy(Objective(net.ops, units, shape, index)(net.ops.asarray(values)).diff)
     diff = one * values if index is None else one
-    arrived = net.backward(layer, diff, mode)[net.image_input()]
-    return arrived[0], float(values[one != 0].max())
+    arrived = net.backward(layer, diff, mode, net.model.image_inputs)
+    return np.sum([diff[0] for diff in arrived.values()], axis=0), float(values[one != 0].max())
 
 
 def saliency_maps_at(

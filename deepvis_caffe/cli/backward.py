@@ -66,12 +66,9 @@ def backward(
     net = load_net(settings)
     labels = labels_for(settings, net)
     x = net.preprocessor(_read(image))[None]
-    zeros = net.zero_inputs()
-    if zeros:
-        typer.echo(f"the net's other inputs are zero: {', '.join(zeros)}", err=True)
     blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.outputs])
-    values = net.forward({net.image_input(): x, **zeros}, blobs=blobs)
+    values = net.forward({net.image_input(): x, **net.other_inputs(x)}, blobs=blobs)
     diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))
     write_image(out, show_diff(diff, net.preprocessor, view))
     if overlay:

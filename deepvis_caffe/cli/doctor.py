@@ -152,7 +152,11 @@ def check_model(settings: Settings) -> Iterator[Check]:
         yield Check("fail", _culprit(error), str(error))
         return
     for name, shape in net.inputs.items():
-        yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}")
+        held = net.model.held.get(name)
+        what = (
+            f", {'holds' if held.is_image else 'is held at'} {held.what}" if held else ", the image"
+        )
+        yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}{what}")
     if settings.weights is not None:
         count = sum(layer.weights for layer in net.layers)
         yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
@@ -210,7 +214,9 @@ def _check_forward(net: Net) -> Check:
 
     import numpy as np
 
-    inputs = {name: np.zeros((1, *shape[1:]), np.float32) for name, shape in net.inputs.items()}
+    image = net.image_input()
+    x = np.zeros((1, *net.inputs[image][1:]), np.float32)
+    inputs = {image: x, **net.other_inputs(x)}
     begun = time.perf_counter()
     try:
         outputs = net.forward(inputs)

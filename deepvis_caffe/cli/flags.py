@@ -95,9 +95,9 @@ def with_settings(
 
 def _as_flag(value: Any) -> str:
     """A setting's value as one writes it on the command line."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value:
         return ",".join(map(str, value))
-    return "none" if value is None else str(value)
+    return "none" if value is None or value in ((), {}) else str(value)
 
 
 def _option(

@@ -247,6 +247,7 @@ def optimize_layer(
             len(made) * seeds,
             layers_below_relus(net, layer.name),
             batch_norms(net.model, start),
+            net.held_below(layer.name),
         )
         typer.echo(note, err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
@@ -266,7 +267,13 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
     )
 
 
-def off_note(off: int, runs: int, below: Sequence[str], batch_norms: Sequence[str] = ()) -> str:
+def off_note(
+    off: int,
+    runs: int,
+    below: Sequence[str],
+    batch_norms: Sequence[str] = (),
+    held: Sequence[str] = (),
+) -> str:
     """What to do about runs that had no gradient."""
     note = f"{off} of {runs} runs stopped because the gradient was exactly 0: "
     if batch_norms:
@@ -276,6 +283,11 @@ def off_note(off: int, runs: int, below: Sequence[str], batch_norms: Sequence[st
             "from the prototxt (a BatchNorm layer) to use the statistics of the training"
         )
     note += "the unit is inactive"
+    if held:
+        return (
+            f"{note}, or what it computes of the image is lost because {' and '.join(held)} (the "
+            "setting inputs, --inputs, gives other values)"
+        )
     if not below:
         return note
     return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"

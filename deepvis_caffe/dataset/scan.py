@@ -426,9 +426,7 @@ def read_layers(
     images = len(x)
     if images < batch_size:
         x = np.concatenate([x, np.repeat(x[-1:], batch_size - images, axis=0)])
-    inputs = {net.image_input(): x}
-    for name, shape in net.inputs.items():
-        inputs.setdefault(name, np.zeros((batch_size, *shape[1:]), np.float32))
+    inputs = {net.image_input(): x, **net.other_inputs(x)}
     blobs = {name: net.model.graph.activation_name(name) for name in params.layers}
     # Images come in order, so a later one is kept only if it is higher than the lowest one kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}

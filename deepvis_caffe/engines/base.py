@@ -28,6 +28,7 @@ from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNam
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.batch import shape_for, why_mixed
 from deepvis_caffe.model.graph import Layer, Value
+from deepvis_caffe.model.held import Held
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -143,12 +144,13 @@ def layer_infos(
 
 def _reaching_the_image(model: Model) -> set[str]:
     """The layers from which some way down to the image passes only layers with a gradient."""
-    image = next(iter(model.input_shapes), None)
-    values: set[Value] = set() if image is None else {Value(image)}
+    values = set(map(Value, model.image_inputs))
     found = set()
     for layer in model.graph:
         from_image = not values.isdisjoint(layer.tops)
-        if from_image or (layer.type not in NO_GRADIENT and not values.isdisjoint(layer.bottoms)):
+        if from_image and not layer.bottoms:
+            found.add(layer.name)  # its other tops are other inputs
+        elif layer.type not in NO_GRADIENT and not values.isdisjoint(layer.bottoms):
             values.update(layer.tops)
             found.add(layer.name)
     return found
@@ -223,6 +225,12 @@ class Net(abc.ABC):
         p = self.preprocessor
         digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
         digest.update(p.low.tobytes())
+        for name, held in self.model.held.items():  # zeros, as ever, leave no trace
+            if held.array is None or held.array.any():
+                digest.update(name.encode())
+                digest.update(b"image" if held.array is None else held.array.tobytes())
+        if self.image_input() != next(iter(self.inputs)):
+            digest.update(self.image_input().encode())
         return digest.hexdigest()
 
     @cached_property
@@ -279,7 +287,7 @@ class Net(abc.ABC):
                 f"it lies behind {without[0].name!r} ({without[0].type}), which chooses, sorts or "
                 "compares; take a layer below that"
                 if without
-                else f"it does not depend on the image, {self.image_input()!r}"
+                else f"it does not depend on the image, {self.image_input()!r}{self._but_on(start)}"
             )
             raise EngineError(f"layer {name!r} has no gradient: {reason}")
 
@@ -327,13 +335,40 @@ class Net(abc.ABC):
         return self.model.input_shapes
 
     def image_input(self) -> str:
-        """The input blob that holds the image: the first one of the net."""
-        return next(iter(self.inputs))
+        """The input blob that holds the image: see `Model.image_input`."""
+        return self.model.image_input
 
-    def zero_inputs(self) -> dict[str, Floats]:
-        """Zeros for every input but the image, for one image."""
-        others = (name for name in self.inputs if name != self.image_input())
-        return {name: np.zeros((1, *self.inputs[name][1:]), np.float32) for name in others}
+    def other_inputs(self, images: Floats) -> dict[str, Floats]:
+        """What every input but the image holds, for images (N, C, H, W): see `Model.held`."""
+        return {name: one.for_images(images) for name, one in self.model.held.items()}
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The inputs beside the image that layers which run depend on, and what they hold."""
+        running = [one for one in self.opaque.running if one.bottoms and one.type != "Silence"]
+        read = {value.blob for one in running for value in one.bottoms if not value.version}
+        return tuple(one for name, one in self.model.held.items() if name in read)
+
+    def held_below(self, name: str) -> list[str]:
+        """What inputs that the start of a backward pass from `name` depends on are held at."""
+        below = self._held_below(self.model.graph.gradient_start(name))
+        return [str(one) for one in below if not one.is_image]
+
+    def _held_below(self, value: Value) -> list[Held]:
+        below = {source.blob for source in self.model.graph.sources([value])}
+        return [one for name, one in self.model.held.items() if name in below]
+
+    def _but_on(self, value: Value) -> str:
+        """The inputs that a value depends on instead of the image, and how to change that."""
+        held = self._held_below(value)
+        if not held:
+            return ""
+        listed = ", ".join(f"{one.name!r}, held at {one.what}" for one in held)
+        one = held[0].name
+        return (
+            f", but only on {listed}. To look at it, make {one!r} the image (image_input, "
+            f"--image-input {one}) or let it hold the image, too (inputs, --inputs {one}:image)"
+        )
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -347,7 +382,7 @@ class Net(abc.ABC):
         if self._preprocessor is None:
             name = self.image_input()
             raise ImageError(
-                f"the first input, {name!r}, has shape {tuple(self.inputs[name])}; it must be "
+                f"the image input, {name!r}, has shape {tuple(self.inputs[name])}; it must be "
                 "(N, C, H, W) to hold pictures. Layers can be listed, and forward and backward "
                 "take arrays of that shape"
             )
@@ -495,7 +530,7 @@ class Net(abc.ABC):
         ----------
         x
             The engine's own array, float32 (N, C, H, W): the image input. The net's other inputs,
-            if any, are zero.
+            if any, hold what `other_inputs` gives.
         name
             As in :meth:`backward`.
         channels
@@ -513,9 +548,10 @@ class Net(abc.ABC):
 
     @abc.abstractmethod
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
-        """The diff of the image input for `diff` at what :meth:`evaluate` gave last.
+        """The diff of the image for `diff` at what :meth:`evaluate` gave last.
 
-        May be called once after each :meth:`evaluate`.
+        It is the sum over all inputs that hold the image. May be called once after each
+        :meth:`evaluate`.
 
         Returns
         -------

@@ -14,6 +14,7 @@ from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.held import Given as GivenInputs
 from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
@@ -39,6 +40,8 @@ def load_net(
     resize: Literal["crop", "stretch"] = "crop",
     input_shapes: Given | None = None,
     stages: Sequence[str] = (),
+    image_input: str | None = None,
+    inputs: GivenInputs | None = None,
     device: str = "auto",
 ) -> Net:
     """Load a Caffe model onto an engine.
@@ -65,6 +68,11 @@ def load_net(
     stages
         Which of the stages that the file's layers name are wanted; see
         `deepvis_caffe.model.phases`.
+    image_input
+        The input that holds the image, where it is not the first one of an image's shape.
+    inputs
+        What the other inputs hold: a number, ``"image"``, the path of an ``.npy`` file, or an
+        array, by blob; by default 0. See `deepvis_caffe.model.held.held_inputs`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
 
@@ -77,7 +85,9 @@ def load_net(
     """
     if isinstance(prototxt, Settings):
         return _load_from(prototxt)
-    model = load_model(prototxt, weights, input_shapes, stages=stages)
+    model = load_model(
+        prototxt, weights, input_shapes, stages=stages, image_input=image_input, inputs=inputs
+    )
     choice = choose_engine(engine, device, model.graph)
     if raw_scale == WHITE:
         mean, input_scale = _with_trained(model, mean, input_scale)
@@ -102,6 +112,13 @@ def load_net(
     net.reason = choice.reason
     for line in opaque_lines(net.opaque):
         log.warning("%s", line)
+    for held in net.held:
+        if held.is_given:
+            log.info("%s: %s", model.prototxt, held)
+        else:
+            log.warning(
+                "%s: %s; the setting inputs (--inputs) gives it another value", model.prototxt, held
+            )
     log.info("%s runs on %s", model.prototxt, choice)
     return net
 
@@ -258,6 +275,8 @@ def _load_from(settings: Settings) -> Net:
         resize=settings.resize,
         input_shapes=settings.input_shape,
         stages=settings.stages,
+        image_input=settings.image_input,
+        inputs=settings.inputs,
         device=settings.device,
     )
 
@@ -265,7 +284,13 @@ def _load_from(settings: Settings) -> Net:
 def load_layers(settings: Settings) -> Model:
     """The model that the settings name, without its weights: for what can be known of it alone."""
     return load_model(
-        _prototxt(settings), None, settings.input_shape, stages=settings.stages, need_weights=False
+        _prototxt(settings),
+        None,
+        settings.input_shape,
+        stages=settings.stages,
+        image_input=settings.image_input,
+        inputs=settings.inputs,
+        need_weights=False,
     )
 
 

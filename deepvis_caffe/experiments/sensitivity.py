@@ -299,9 +299,7 @@ def _moved(
     # Always batches of the same size, so that rounding is the same.
     full = [*batch, *[batch[-1]] * (size - len(batch))]
     x = np.stack([pair.x for pair in full] + [pair.changed for pair in full])
-    inputs: dict[str, Floats] = {net.image_input(): x}
-    for name, zeros in net.zero_inputs().items():
-        inputs[name] = np.repeat(zeros, len(x), axis=0)
+    inputs: dict[str, Floats] = {net.image_input(): x, **net.other_inputs(x)}
 
     def reducer(blob: str, value: Any) -> NDArray[np.float64]:
         flat = value.reshape((*tuple(value.shape)[:2], -1))

@@ -321,6 +321,19 @@ class Graph:
 
     # -- what depends on what ----------------------------------------------------------------
 
+    def sources(self, targets: Iterable[Value]) -> tuple[Value, ...]:
+        """The values of layers without bottoms that `targets` depend on, in order of writing."""
+        found, wanted = set(), list(targets)
+        seen = set(wanted)
+        while wanted:
+            value = wanted.pop()
+            layer = self.producer[value]
+            if not layer.bottoms:
+                found.add(value)
+            wanted += [bottom for bottom in layer.bottoms if bottom not in seen]
+            seen.update(layer.bottoms)
+        return tuple(value for value in self.producer if value in found)
+
     def ancestors(self, targets: Iterable[Value], have: Iterable[Value] = ()) -> tuple[Layer, ...]:
         """The layers that must run to get `targets`, in order, where `have` is there already."""
         known = set(have)

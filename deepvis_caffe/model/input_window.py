@@ -89,7 +89,8 @@ def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputW
     on_the_way = [top for layer in layers for top in layer.tops]
     if value not in fields or index is None or len(index) != 2:
         return None
-    if len(model.input_shapes) > 1 and sum(not layer.bottoms for layer in layers) > 1:
+    sources = [model.graph.producer[source] for source in model.graph.sources([value])]
+    if sum(layer.type == "Input" for layer in sources) > 1:
         return None  # a second input, whose size would have to change as well
     if any(layer.type in STRETCHED for layer in layers):
         return None
@@ -132,7 +133,8 @@ def _map_size(
 def _inferred(
     model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
 ) -> tuple[int, int] | None:
-    image, (_, channels, *_) = next(iter(model.input_shapes.items()))
+    image = model.image_input
+    channels = model.input_shapes[image][1]
     try:
         found = infer(Graph(model.graph.name, layers), {image: (1, channels, *size)})
     except ModelError:

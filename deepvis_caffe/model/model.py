@@ -17,7 +17,10 @@ from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.deploy import Given, deploy
 from deepvis_caffe.model.dialects import ignored_fields, split_weights, translate
 from deepvis_caffe.model.graph import Graph, Value
-from deepvis_caffe.model.input_shape import image_input, times
+from deepvis_caffe.model.held import Given as GivenInputs
+from deepvis_caffe.model.held import Held, held_inputs
+from deepvis_caffe.model.input_shape import image_input as choose_image
+from deepvis_caffe.model.input_shape import times
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import Prototxt, parse_prototxt, warn_once
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
@@ -61,6 +64,10 @@ class Model:
     faults
         Why a layer of a known type cannot work, by name: its parameters make no sense, or it does
         not fit its bottoms.
+    image_input
+        The input that holds the image; see `deepvis_caffe.model.input_shape.image_input`.
+    held
+        What the other inputs hold, by name.
     """
 
     graph: Graph
@@ -74,6 +81,13 @@ class Model:
     generation: Generation = "V2"
     foreign: str = field(default="", repr=False)
     faults: Mapping[str, str] = field(default_factory=dict, repr=False)
+    image_input: str = ""
+    held: Mapping[str, Held] = field(default_factory=dict)
+
+    @property
+    def image_inputs(self) -> tuple[str, ...]:
+        """The inputs that hold the image: `image_input`, then those that are to hold it, too."""
+        return (self.image_input, *(name for name, one in self.held.items() if one.is_image))
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
@@ -92,14 +106,9 @@ class Model:
         return OpaqueLayers(self.graph, {**unknown, **self.faults})
 
     @cached_property
-    def image_input(self) -> str:
-        """The input that holds the image; see `deepvis_caffe.model.input_shape.image_input`."""
-        return image_input(self.input_shapes)
-
-    @cached_property
     def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
-        """What one position of each value sees of the first input, see `receptive_fields`."""
-        return receptive_fields(self.graph, self.shapes)
+        """What one position of each value sees of the image, see `receptive_fields`."""
+        return receptive_fields(self.graph, self.shapes, self.image_inputs)
 
     def shapes_for(self, images: int) -> tuple[Mapping[Value, tuple[int, ...]], Mapping[str, str]]:
         """Shapes of all values for a batch of so many images, and why a layer does not fit it.
@@ -136,6 +145,8 @@ def load_model(
     input_shapes: Given | None = None,
     *,
     stages: Sequence[str] = (),
+    image_input: str | None = None,
+    inputs: GivenInputs | None = None,
     need_weights: bool = True,
 ) -> Model:
     """Read a net and its weights, and check that they belong together.
@@ -152,6 +163,10 @@ def load_model(
         Wins over the file's, and is needed where neither the file nor the weights tell.
     stages
         The stages of the file whose layers are wanted, where its layers have some.
+    image_input
+        The input that holds the image, where it is not the first one of an image's shape.
+    inputs
+        What the other inputs hold; see `held_inputs`.
     need_weights
         Whether it is an error to leave out the weights of a net that has some. A model without them
         has layers and shapes, but no engine runs it.
@@ -163,7 +178,7 @@ def load_model(
     WeightsError
         The weights cannot be read, or belong to another net.
     UnknownNameError
-        `input_shapes` names a blob that is not an input.
+        `input_shapes`, `image_input` or `inputs` names a blob that is not an input.
 
     Examples
     --------
@@ -192,7 +207,10 @@ def load_model(
         faults |= deployed.faults
         shapes = infer(graph, faults=faults)
         _check_some_work(graph, shapes.values, faults)
-        large = list(_check_memory(graph, shapes.values, shapes.weights))
+        sizes = _inputs(graph, shapes.values)
+        image = choose_image(sizes, image_input)
+        held = held_inputs(sizes, image, inputs)
+        large = list(_check_memory(graph, shapes.values, shapes.weights, sizes[image]))
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from None
 
@@ -200,7 +218,7 @@ def load_model(
     model = Model(
         graph=graph,
         params=deployed.net,
-        input_shapes=_inputs(graph, shapes.values),
+        input_shapes=sizes,
         shapes=shapes.values,
         weights={}
         if found is None
@@ -217,6 +235,8 @@ def load_model(
         generation=written.generation,
         foreign=written.words if written.foreign else "",
         faults=faults,
+        image_input=image,
+        held=held,
     )
     for note in (*written.notes, *deployed.notes, *large, *_ignored(model, written)):
         warn_once(path, note)
@@ -258,7 +278,10 @@ def _check_some_work(
 
 
 def _check_memory(
-    graph: Graph, shapes: Mapping[Value, tuple[int, ...]], weights: Mapping[str, Sequence[Shape]]
+    graph: Graph,
+    shapes: Mapping[Value, Shape],
+    weights: Mapping[str, Sequence[Shape]],
+    image: Shape,
 ) -> Iterator[str]:
     """Refuse a net of which one layer alone, at one image, is larger than this machine.
 
@@ -270,7 +293,6 @@ def _check_memory(
     memory = machine_memory()
     if memory is None:
         return
-    image = shapes[Value(image_input(_inputs(graph, shapes)))]
     batch = max(image[0], 1)
     sizes = {value: math.prod(shape) * FLOAT // batch for value, shape in shapes.items()}
     for layer in graph:

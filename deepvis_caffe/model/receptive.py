@@ -68,8 +68,10 @@ class ReceptiveField:
         )
 
 
-def receptive_fields(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value, ReceptiveField]:
-    """The receptive field of every value on the net's first input.
+def receptive_fields(
+    graph: Graph, shapes: Mapping[Value, Shape], images: Sequence[str]
+) -> dict[Value, ReceptiveField]:
+    """The receptive field of every value on the image.
 
     Parameters
     ----------
@@ -77,15 +79,16 @@ def receptive_fields(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value,
         The layers.
     shapes
         Shape of every value, batch axis first, as far as known.
+    images
+        The inputs that hold the image, all of one shape.
 
     Returns
     -------
     dict
-        Without values that do not depend on that input, and without those behind layers of unknown
-        types. Empty if the input is not (N, C, H, W).
+        Without values that do not depend on the image, and without those behind layers of unknown
+        types. Empty if the image is not (N, C, H, W).
     """
-    image = graph.inputs[0]
-    shape = shapes[Value(image)]
+    shape = shapes[Value(images[0])]
     if len(shape) != 4:
         return {}
     size = (shape[2], shape[3])
@@ -94,7 +97,7 @@ def receptive_fields(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value,
     for layer in graph:
         known = all(value in fields and value in shapes for value in layer.bottoms)
         if layer.type == "Input":
-            fields |= {top: _IDENTITY if top.blob == image else None for top in layer.tops}
+            fields |= {top: _IDENTITY if top.blob in images else None for top in layer.tops}
         elif layer.type in _RULES and known:
             bottoms = layer.bottoms[:1] if layer.type in LIKE_SECOND else layer.bottoms
             rule = _RULES[layer.type]

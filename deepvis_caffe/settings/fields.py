@@ -49,10 +49,26 @@ def _parse_shapes(value: Any) -> Any:
 
 
 def _parse_names(value: Any) -> Any:
-    """``"deploy,val"`` as a tuple; anything else as it is."""
+    """``"deploy,val"`` as a tuple, None as an empty one; anything else as it is."""
     if not isinstance(value, str):
-        return value
+        return () if value is None else value
     return tuple(part.strip() for part in value.strip(" ()[]").split(",") if part.strip())
+
+
+def _parse_inputs(value: Any) -> Any:
+    """``"mask:1;other:image;more:x.npy"`` as a mapping, None as none; anything else as it is."""
+    if not isinstance(value, str):
+        return {} if value is None else value
+    named = (part.partition(":") for part in value.split(";") if part.strip())
+    found: dict[str, Any] = {}
+    for blob, colon, text in named:
+        if not colon:
+            raise ValueError("it should name inputs, as in mask:1;other:image")
+        try:
+            found[blob.strip()] = float(text)
+        except ValueError:
+            found[blob.strip()] = text.strip()
+    return found
 
 
 def _parse_count(value: Any) -> Any:
@@ -108,6 +124,7 @@ Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
+Inputs = Annotated[dict[str, float | Literal["image"] | Location], BeforeValidator(_parse_inputs)]
 Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_numbers)]
 
 
@@ -205,6 +222,18 @@ class Settings(BaseModel):
         "Stages to set, where the layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
         "all-in-one files: for example deploy. If none is set, deploy is, if there is such a "
         "stage.",
+    )
+    image_input: str | None = _setting(
+        MODEL,
+        None,
+        "Input that holds the image, for nets of several inputs. If not set, the first one that "
+        "has the shape of an image.",
+    )
+    inputs: Inputs = _setting(
+        MODEL,
+        {},
+        "Values of the other inputs: a number, a .npy file, or image for the image itself, as in "
+        "the second branch of a Siamese net (as a flag: mask:1;data_p:image). The others are 0.",
     )
     resize: Literal["crop", "stretch"] = _setting(
         MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."

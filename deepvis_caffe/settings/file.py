@@ -149,6 +149,11 @@ def _read(path: Path) -> Settings:
         for name, value in paths.items()
         if name in settings.model_fields_set or name == "presets_file"
     }
+    if settings.inputs:
+        update["inputs"] = {
+            name: path.parent / value if isinstance(value, Path) else value
+            for name, value in settings.inputs.items()
+        }
     if settings.source:
         update["source"] = ",".join(_beside(path, one) for one in settings.source.split(","))
     return settings.model_copy(update=update)

@@ -55,7 +55,9 @@ class FakeNet:
             input_shapes=self.inputs,
             shapes=shapes,
             graph=graph,
-            receptive_fields=receptive_fields(graph, shapes),
+            receptive_fields=receptive_fields(graph, shapes, ["data"]),
+            image_input="data",
+            image_inputs=("data",),
         )
         self.model.shapes_for = self._shapes_for
         self.seen: list[np.ndarray] = []

@@ -41,7 +41,7 @@ def fields_of(text):
     """Receptive fields by blob, of a net without weights."""
     params = deploy(text_format.Parse(text, NetParameter())).net
     graph = Graph.from_layers(params.name, params.layer)
-    fields = receptive_fields(graph, infer(graph).values)
+    fields = receptive_fields(graph, infer(graph).values, graph.inputs[:1])
     return {value.blob: field for value, field in fields.items()}
 
 

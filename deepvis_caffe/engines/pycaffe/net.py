@@ -200,12 +200,7 @@ class PycaffeNet(Net):
         """
         seed = self.model.graph.gradient_start(name)
         self.check_runs([seed])
-        others = {
-            blob: np.zeros((len(x), *shape[1:]), np.float32)
-            for blob, shape in self.inputs.items()
-            if blob != self.image_input()
-        }
-        self._start({self.image_input(): x, **others})
+        self._start({self.image_input(): x, **self.other_inputs(x)})
         self._run([seed])
         self._evaluated, self._channels = seed, channels
         data = self._blob(seed).data
@@ -306,7 +301,7 @@ class PycaffeNet(Net):
         ]
 
     def input_gradient(self, diff: Floats, mode: str = "gradient") -> Floats:
-        """The diff of the image input for `diff` at the value last evaluated.
+        """The diff of the image for `diff` at the value last evaluated; see `Net.input_gradient`.
 
         Returns
         -------
@@ -320,11 +315,16 @@ class PycaffeNet(Net):
         if self._channels is not None:
             some, diff = diff, np.zeros(tuple(self._blob(self._evaluated).shape), np.float32)
             diff[:, self._channels] = some
-        image = Value(self.image_input())
-        if self._ids[image] not in self._send_down(self._evaluated, diff, mode, [image]):
-            self._blob(image).diff[...] = 0
+        images = [Value(blob) for blob in self.model.image_inputs]
+        reached = self._send_down(self._evaluated, diff, mode, images)
+        total = self._blob(images[0]).diff
+        if self._ids[images[0]] not in reached:
+            total[...] = 0
+        for image in images[1:]:
+            if self._ids[image] in reached:
+                total += self._blob(image).diff
         self._evaluated = None
-        return self._blob(image).diff
+        return total
 
     def _send_down(
         self, seed: Value, diff: Floats, mode: str, targets: list[Value]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,6 +64,7 @@ class TorchNet(Net):
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
         self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
+        self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
         self._ascent: tuple[Pass, Value, Channels, Tensor] | None = None  # evaluate's
 
@@ -130,14 +132,12 @@ class TorchNet(Net):
     def evaluate(self, x: Tensor, name: str, channels: tuple[int, ...] | None = None) -> Tensor:
         """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
         self._ascent = None  # the last pass's memory is free for this one
-        target, image = self.model.graph.gradient_start(name), self.image_input()
+        target = self.model.graph.gradient_start(name)
         self.check_runs([target])
-        values = {Value(image): laid_out(x.detach())}
-        for blob, shape in self.inputs.items():
-            if blob != image:
-                values[Value(blob)] = torch.zeros((len(x), *shape[1:]), device=self._device)
-        run = Pass(values)
-        plan = self._plan((target,), values.keys(), channels)
+        image = laid_out(x.detach())
+        values = {Value(blob): image for blob in self.model.image_inputs}
+        run = Pass({**self._held(image), **values})
+        plan = self._plan((target,), map(Value, self.inputs), channels)
         with full_precision(self._device):
             run.forward(plan.steps)
         self._ascent = run, target, plan.select, x
@@ -154,15 +154,28 @@ class TorchNet(Net):
         if self._ascent is None:
             raise EngineError("input_gradient may be called once after each evaluate")
         (run, target, select, x), self._ascent = self._ascent, None
-        image, top = Value(self.image_input()), run.values[target]
+        images, top = [Value(blob) for blob in self.model.image_inputs], run.values[target]
         if select is not None:
             some, diff = diff, torch.zeros_like(top)
             diff[:, list(select)] = some
         with self._explained(target, top, diff):
-            found = run.backward(target, diff, [image], check_mode(mode))
-        return found[image].contiguous() if image in found else torch.zeros_like(x)
+            found = run.backward(target, diff, images, check_mode(mode))
+        diffs = [found[image] for image in images if image in found]
+        return sum(diffs[1:], diffs[0]).contiguous() if diffs else torch.zeros_like(x)
 
     # -- shared --------------------------------------------------------------------------------
+
+    def _held(self, images: Tensor) -> dict[Value, Tensor]:
+        """The inputs that hold no image, for so many images; those of the last number are kept."""
+        if self._constants is None or self._constants[0] != len(images):
+            like = np.broadcast_to(np.float32(0), tuple(images.shape))
+            held = {
+                name: one.for_images(like)
+                for name, one in self.model.held.items()
+                if not one.is_image
+            }
+            self._constants = len(images), self._on_device(held)
+        return self._constants[1]
 
     def _plan(
         self, targets: tuple[Value, ...], have: Iterable[Value], channels: Channels = None

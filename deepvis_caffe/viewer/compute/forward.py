@@ -33,7 +33,6 @@ class Compute:
 
     def __init__(self, net: Net, scene: Scene) -> None:
         self._net, self._entries = net, scene.entries
-        self._others = net.zero_inputs()
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")
@@ -65,10 +64,10 @@ class Compute:
         self._read(frame, request, wanted)
         back, diffs = None, None
         if request.source and request.back != "off":
-            image = net.image_input()
-            blobs = [image, *([entry.name] if request.diffs else [])]
+            images = net.model.image_inputs
+            blobs = [*images, *([entry.name] if request.diffs else [])]
             found = self._backward(request.source, request.back, blobs)
-            back = found[image][0]
+            back = np.sum([found[image][0] for image in images], axis=0)
             diffs = as_maps(found[entry.name]) if request.diffs else None
         return Result(
             frame=frame,
@@ -90,7 +89,8 @@ class Compute:
         if this != self._pass:
             self._pass = self._sent = None  # if this fails, the next call starts over
             self._x = self._preprocessors[request.resize](frame.picture)
-            inputs = {self._net.image_input(): self._x[None], **self._others}
+            x = self._x[None]
+            inputs = {self._net.image_input(): x, **self._net.other_inputs(x)}
             if frame.live and request.back == "off":  # the next frame comes before more is asked
                 self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
                 return
