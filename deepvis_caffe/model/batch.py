@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import Layer, Value
-from deepvis_caffe.model.schema_pb2 import BNParameter
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.model import Model
@@ -28,18 +27,25 @@ def _batch_norm(layer: Layer) -> str:
     return "normalizes by the statistics of the batch (use_global_stats: false)" if own else ""
 
 
-def _segnets_norm(layer: Layer) -> str:
-    norm = layer.param.bn_param
-    learns = norm.HasField("bn_mode") and norm.bn_mode == BNParameter.LEARN
-    return "normalizes by the statistics of the batch (bn_mode: LEARN)" if learns else ""
-
-
 def _softmax(layer: Layer) -> str:
     return "" if layer.param.softmax_param.axis else "normalizes along axis 0, the batch"
 
 
 def _recurs(layer: Layer) -> str:
     return "takes the rows of axis 0 for steps of a sequence"
+
+
+def _filter(layer: Layer) -> str:
+    return "leaves rows of axis 0 out"
+
+
+def _gather(layer: Layer) -> str:
+    options = layer.param.gather_param
+    return "picks rows of axis 0" if options.indices and not options.axis else ""
+
+
+def _reverse(layer: Layer) -> str:
+    return "" if 0 not in (layer.param.reverse_param.axis or [0]) else "turns axis 0 round"
 
 
 def _regions(layer: Layer) -> str:
@@ -50,8 +56,9 @@ def _regions(layer: Layer) -> str:
 # Layers that change the number of rows are found by their shapes.
 MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
     {
-        "BN": _segnets_norm,
         "BatchNorm": _batch_norm,
+        "Filter": _filter,
+        "Gather": _gather,
         "LSTM": _recurs,
         "Lstm": _recurs,
         "PSROIPooling": _regions,
@@ -60,6 +67,7 @@ MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
         "ROIAlign": _regions,
         "ROIPooling": _regions,
         "ROIWarping": _regions,
+        "Reverse": _reverse,
         "Softmax": _softmax,
     }
 )
@@ -89,11 +97,10 @@ def why_mixed(model: Model, value: Value) -> str:
 
 def batch_norms(model: Model, value: Value) -> list[str]:
     """The layers below a value that normalize by the statistics of the batch, by name."""
-    norms = ("BatchNorm", "BN")
     return [
         layer.name
         for layer in model.graph.ancestors([value])
-        if layer.type in norms and MIXING[layer.type](layer)
+        if layer.type == "BatchNorm" and _batch_norm(layer)
     ]
 
 

@@ -64,6 +64,7 @@ _FILLERS = {
     "bias_param": ("filler",),
     "prelu_param": ("filler",),
     "norm_param": ("scale_filler",),
+    "parameter_param": ("blob_filler",),
 }
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
-from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
+from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
 from deepvis_caffe.model.shapes.resampling import upsampling_factors
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
@@ -288,6 +288,23 @@ def _crop(step: _Step, field: _Field) -> _Field:
     return field[0].shifted(rows), field[1].shifted(columns)
 
 
+def _crop_center(step: _Step, field: _Field) -> _Field:
+    if len(step.shape) != 4:
+        return field
+    _, _, rows, columns = step.param.crop_center_param.crop_size
+    return field[0].shifted(rows), field[1].shifted(columns)
+
+
+def _reverse(step: _Step, field: _Field) -> _Field:
+    return step.whole(field, reversed_axes(step.param, step.shape))
+
+
+def _gather(step: _Step, field: _Field) -> _Field:
+    options = step.param.gather_param
+    moves_channels = options.axis % len(step.shape) < 2 and len(step.top) == len(step.shape)
+    return field if moves_channels or not options.indices else step.whole(field)
+
+
 def _upsample(step: _Step, field: _Field) -> _Field:
     if len(step.param.bottom) > 1 or len(step.shape) != 4:
         return step.whole(field)  # a mask may send a value anywhere
@@ -322,6 +339,7 @@ _RULES: dict[str, _Rule] = {
     "AbsVal": _pointwise,
     "ArgMax": _argmax,
     "BNLL": _pointwise,
+    "BatchReindex": _pointwise,
     "BatchNorm": _unless(
         lambda p: (
             p.batch_norm_param.use_global_stats
@@ -333,13 +351,17 @@ _RULES: dict[str, _Rule] = {
     "Concat": _along(joined_axis),
     "Convolution": _convolution,
     "Crop": _crop,
+    "CropCenter": _crop_center,
     "Deconvolution": _deconvolution,
     "Dropout": _pointwise,
     "DummyData": _pointwise,
     "ELU": _pointwise,
     "Eltwise": _pointwise,
     "Exp": _pointwise,
+    "Filter": _pointwise,
     "Flatten": _everything,
+    "Flip": _everything,
+    "Gather": _gather,
     "HardSigmoid": _pointwise,
     "HardSwish": _pointwise,
     "InnerProduct": _everything,
@@ -350,6 +372,7 @@ _RULES: dict[str, _Rule] = {
     "Mish": _pointwise,
     "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
     "PReLU": _pointwise,
+    "Parameter": _pointwise,
     "Permute": _permute,
     "Pooling": _pooling,
     "Power": _pointwise,
@@ -358,7 +381,9 @@ _RULES: dict[str, _Rule] = {
     "Reduction": _everything,
     "Resample": _everything,
     "Reshape": _everything,
+    "Reverse": _reverse,
     "Scale": _pointwise,
+    "ShuffleChannel": _pointwise,
     "Sigmoid": _pointwise,
     "Slice": _along(joined_axis),
     "Softmax": _along(lambda p: p.softmax_param.axis),

@@ -196,6 +196,7 @@ def blob_name(kind: str, index: int) -> str:
         "Scale": ("scale", "bias"),
         "Bias": ("bias",),
         "PReLU": ("slope",),
+        "Parameter": ("values",),
         "Normalize": ("scale",),
     }.get(kind, ("weights", "bias"))
     return names[index] if index < len(names) else f"blob {index}"

@@ -158,3 +158,37 @@ def test_dummy_data(caffe: Any) -> None:
         data=SHAPE,
     )
     assert_engines_agree(net)
+
+
+def test_batch_reindex(caffe: Any) -> None:
+    """Of four images the second twice and the third; an index has no gradient."""
+    filled = "dummy_data_param { shape { dim: %d } data_filler { type: 'constant' value: %d } }"
+    text = net_text(
+        layer("ones", "DummyData", "", "i", filled % (2, 1)),
+        layer("two", "DummyData", "", "j", filled % (1, 2)),
+        layer("all", "Concat", "i j", "", "concat_param { axis: 0 }"),
+        layer("x", "BatchReindex", "data all"),
+        data=(4, 3, 5),
+    )
+    assert_engines_agree(text)
+
+
+def test_filter(caffe: Any) -> None:
+    """The selector's zeros leave images out."""
+    one = "dummy_data_param { shape { dim: %d dim: 1 } data_filler { type: 'constant' value: %d } }"
+    text = net_text(
+        layer("out", "DummyData", "", "o", one % (1, 0)),
+        layer("in", "DummyData", "", "i", one % (2, 1)),
+        layer("chosen", "Concat", "i o i", "", "concat_param { axis: 0 }"),
+        layer("x", "Filter", "data more chosen", "a b"),
+        data=(5, 3, 4),
+        more=(5, 2),
+    )
+    assert_engines_agree(text)
+
+
+def test_parameter(caffe: Any) -> None:
+    """A learned blob that is added to the input."""
+    learned = layer("p", "Parameter", "", "", "parameter_param { shape { dim: 2 dim: 3 } }")
+    text = net_text(learned, layer("x", "Eltwise", "data p"), data=(2, 3))
+    assert_engines_agree(text)

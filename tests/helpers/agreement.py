@@ -10,10 +10,7 @@ import numpy as np
 from hypothesis import settings
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.model.deploy import deploy
-from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.prototxt import read_prototxt
-from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.model.model import load_model
 from helpers.engine_nets import load_text, noise, relative_error
 
 few = settings(deadline=None, derandomize=True, max_examples=25)
@@ -72,12 +69,11 @@ def weights_of(text: str, folder: Path) -> Mapping[str, tuple[np.ndarray, ...]]:
     """Weights of order 1; variances and factors of BatchNorm positive."""
     path = folder / "net.prototxt"
     path.write_text(text)
-    net = deploy(read_prototxt(path)).net
-    graph = Graph.from_layers(net.name, net.layer)
+    model = load_model(path, None, need_weights=False)
     drawn = {}
-    for name, shapes in infer(graph).weights.items():
+    for name, shapes in model.weight_shapes.items():
         arrays = [noise(*shape, seed=10 + i) for i, shape in enumerate(shapes)]
-        if graph.layer(name).type == "BatchNorm":
+        if model.graph.layer(name).type == "BatchNorm":
             mean, variance, factor = arrays
             arrays = [mean, np.abs(variance) + 0.5, np.abs(factor) + 0.5]
         drawn[name] = tuple(arrays)

@@ -10,10 +10,8 @@ import numpy as np
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.fillers import random_weights
-from deepvis_caffe.model.graph import Graph
-from deepvis_caffe.model.prototxt import read_prototxt
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.model.shapes import infer
 
 
@@ -62,9 +60,8 @@ def load_text(
 
 def weights_for(path: Path, seed: int = 0) -> Mapping[str, Any]:
     """Random weights for a prototxt, always the same for a seed."""
-    net = deploy(read_prototxt(path)).net
-    graph = Graph.from_layers(net.name, net.layer)
-    return random_weights(infer(graph), graph, np.random.default_rng(seed))
+    graph = load_model(path, None, need_weights=False).graph
+    return random_weights(infer(graph, faults={}), graph, np.random.default_rng(seed))
 
 
 def arrays(**weights: Sequence[Any]) -> dict[str, tuple[np.ndarray, ...]]:

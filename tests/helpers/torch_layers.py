@@ -10,6 +10,7 @@ from google.protobuf import text_format
 
 from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry)
 from deepvis_caffe.engines.torch.layer import Layer, build
+from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES
@@ -87,6 +88,16 @@ def assert_computes(
     assert got.shape == tuple(rule.tops[0])
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
     check_gradient(layer, *bottoms, only=differentiable)
+
+
+def refused(kind: str, params: str, *shapes: tuple[int, ...]) -> str:
+    """What the shape rule has against bottoms of these shapes."""
+    param = built(kind, params, bottoms=len(shapes)).param
+    try:
+        RULES[kind](param, list(shapes))
+    except ModelError as error:
+        return str(error)
+    raise AssertionError(f"{kind} accepts {params or 'no parameters'} and {shapes}")
 
 
 def check_gradient(

@@ -26,6 +26,7 @@ APART = [
     layer("y", "Reshape", "data", "", "reshape_param { shape { dim: 0 dim: -1 } }"),
     layer("y", "MVN", "data"),
     layer("y", "Flatten", "data"),
+    layer("y", "Reverse", "data", "", "reverse_param { axis: 2 }"),
 ]
 MIXED = [
     (layer("y", "BatchNorm", "data", "", "batch_norm_param { use_global_stats: false }"), "statis"),
@@ -36,6 +37,12 @@ MIXED = [
     (
         layer("y", "Reshape", "data", "", "reshape_param { shape { dim: 1 dim: -1 } }"),
         r"\(1, 48\) for one image and \(1, 96\) for two",
+    ),
+    (layer("y", "Reverse", "data"), "turns axis 0 round"),
+    (layer("y", "BN", "data", "", "bn_param { bn_mode: LEARN }"), "statistics of the batch"),
+    (
+        layer("y", "Gather", "data", "", "gather_param { indices: 0 indices: 0 shape: 2 }"),
+        "picks rows of axis 0",
     ),
     (layer("y", "Tile", "data", "", "tile_param { axis: 0 tiles: 2 }"), r"\(2, 3, 4, 4\) for one"),
 ]
@@ -84,6 +91,12 @@ def test_rows_that_are_no_images_are_not_scanned(tmp_path: Path) -> None:
     assert learned_layers(net) == ("conv1",)
     with pytest.raises(EngineError, match=r"'conv2' has shape \(2, 2, 4, 4\) for one image"):
         scan_batch_size(net, ["conv2"])
+
+
+def test_a_filter_leaves_images_out(tmp_path: Path) -> None:
+    net = load_text("torch", tmp_path, net_text(layer("y", "Filter", "data on"), **DATA, on=(2, 1)))
+    said = why_mixed(net.model, net.model.graph.activation("y"))
+    assert said == "'y' (Filter) leaves rows of axis 0 out"
 
 
 def test_a_sequence_is_not_a_batch(tmp_path: Path) -> None:

@@ -271,6 +271,24 @@ def test_resampling_sees_no_less_and_little_more(name, tmp_path):
             assert size <= of_c1 + 2 * 2  # positions of c1 are 2 pixels apart
 
 
+MOVED = {
+    "Reverse": "reverse_param { axis: 2 }",
+    "Flip": "",
+    "CropCenter": "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 3 crop_size: 1 }",
+    "Gather": "gather_param { axis: 1 indices: 1 indices: 0 shape: 2 }",
+    "Gather rows": "gather_param { axis: 2 indices: 9 indices: 1 shape: 2 }",
+    "ShuffleChannel": "shuffle_channel_param { group: 2 }",
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_moves_values_sees_where_they_came_from(name, tmp_path):
+    kind, exact = name.split()[0], name not in ("Reverse", "Flip", "Gather rows")
+    moved = layer("moved", kind, "c1", "moved", MOVED[name])
+    text = net_text(conv("c1", "data", 2, 3, "stride: 2 pad: 1"), moved, data=(1, 1, 25, 27))
+    check_support(text, tmp_path, ["moved"], images=2, exact=exact)
+
+
 def test_what_a_mask_sends_about_sees_everything():
     pooling = layer("p", "Pooling", "data", "p m", "pooling_param { kernel_size: 2 stride: 2 }")
     text = net_text(pooling, layer("up", "Upsample", "p m"), data=(1, 1, 8, 8))

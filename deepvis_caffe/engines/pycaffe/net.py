@@ -33,8 +33,8 @@ from deepvis_caffe.model.shapes import RULES, infer
 
 FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
 
-# These leave their second bottom's diff alone; of types that we do not know, any may.
-INCOMPLETE = ("Crop", "Interp", "Unpooling", "Upsample")
+# These leave their last bottom's diff alone; of types that we do not know, any may.
+INCOMPLETE = ("BatchReindex", "Crop", "Filter", "Interp", "Unpooling", "Upsample")
 
 
 # Some Caffes have these without a backward pass that does anything: those of the package that

@@ -153,6 +153,98 @@ def argmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top])
 
 
+@rule("ShuffleChannel")
+def shuffle_channel(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape; its channels must have that many groups."""
+    (shape,) = bottoms
+    group = param.shuffle_channel_param.group
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    require(
+        group > 0 and shape[1] % group == 0,
+        f"its bottom's {shape[1]} channels cannot be split into {group} groups",
+    )
+    return Outcome([shape])
+
+
+@rule("Reverse", in_place=False)
+def reverse(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    reversed_axes(param, bottoms[0])
+    return Outcome([bottoms[0]])
+
+
+def reversed_axes(param: LayerParameter, shape: Shape) -> list[int]:
+    """The axes that a Reverse turns round: the first one where none is given."""
+    return [canonical_axis(shape, axis) for axis in param.reverse_param.axis or [0]]
+
+
+@rule("Flip")
+def flip(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    require(len(bottoms[0]) == 4, f"takes a bottom of 4 axes, got {len(bottoms[0])}")
+    return Outcome([bottoms[0]])
+
+
+@rule("CropCenter", in_place=False)
+def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As many positions less at both ends of each axis as `crop_size` says."""
+    (shape,), cut = bottoms, list(param.crop_center_param.crop_size)
+    require(
+        len(cut) == len(shape), f"takes one crop_size for each of its bottom's {len(shape)} axes"
+    )
+    top = tuple(size - 2 * ends for size, ends in zip(shape, cut, strict=True))
+    require(min(top) > 0, f"crop_size {cut} leaves nothing of {shape}")
+    return Outcome([top])
+
+
+@rule("Gather", bottoms=(1, None), tops=(1, None))
+def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The positions `indices` of one axis, arranged as `shape`.
+
+    Without indices its tops are its bottoms: a layer of that name joins the images of several
+    processes (Y. Xiong), and here there is one.
+    """
+    options, first = param.gather_param, bottoms[0]
+    if not options.indices:
+        require(len(param.top) == len(bottoms), "needs one top for each bottom")
+        return Outcome(bottoms)
+    require(len(bottoms) == len(param.top) == 1, "with indices it takes one bottom and one top")
+    axis = canonical_axis(first, options.axis)
+    indices, shape = list(options.indices), [size for size in options.shape if size]
+    require(len(indices) == count(shape), f"shape {shape} does not hold its {len(indices)} indices")
+    require(max(indices) < first[axis], f"indices {indices} run past axis {axis} of {first}")
+    return Outcome([(*first[:axis], *shape, *first[axis + 1 :])])
+
+
+@rule("BatchReindex", bottoms=(2, 2))
+def batch_reindex(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As many images as the second bottom has numbers."""
+    first, index = bottoms
+    require(len(first) > 0, "takes a bottom of 1 or more axes")
+    require(len(index) == 1, f"its second bottom must have 1 axis, got {len(index)}")
+    return Outcome([index + first[1:]])
+
+
+@rule("Filter", bottoms=(2, None), tops=(1, None))
+def filter_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottoms but the last, if that selects all images; how many it does, running it tells."""
+    *first, selector = bottoms
+    require(len(param.top) == len(first), "needs one top for each bottom but the last")
+    require(len(selector) > 0, "its last bottom must have 1 or more axes")
+    require(count(selector[1:]) == 1, "its last bottom must have one number for each image")
+    require(
+        all(shape[:1] == selector[:1] for shape in first), "all its bottoms need as many images"
+    )
+    return Outcome(first)
+
+
+@rule("Parameter", bottoms=(0, 0))
+def parameter(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A learned blob of the declared shape."""
+    shape = tuple(param.parameter_param.shape.dim)
+    return Outcome([shape], [shape])
+
+
 def _replaced(shape: Shape, axis: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 

@@ -7,19 +7,11 @@ import re
 
 import numpy as np
 import pytest
-from helpers.torch_layers import assert_computes, built, distinct, run, run_all
+from helpers.torch_layers import assert_computes, built, distinct, refused, run, run_all
 
-from deepvis_caffe.errors import EngineError, ModelError
-from deepvis_caffe.model.shapes import RULES
+from deepvis_caffe.errors import EngineError
 
 X = distinct(2, 3, 2, 3)
-
-
-def refused(kind: str, params: str, *shapes: tuple[int, ...]) -> str:
-    """What the shape rule says against bottoms of these shapes."""
-    with pytest.raises(ModelError) as caught:
-        RULES[kind](built(kind, params, bottoms=len(shapes)).param, list(shapes))
-    return str(caught.value)
 
 
 # -- Upsample --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import Tensor
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.model.schema_pb2 import EltwiseParameter, ReductionParameter
 from deepvis_caffe.model.shapes import RULES
-from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes
+from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
 
 
 def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
@@ -66,6 +66,67 @@ class Tile(Layer):
         return x.repeat(times)
 
 
+@register("ShuffleChannel")
+class ShuffleChannel(Layer):
+    """The first channel of each group, then the second of each, and so on.
+
+    Zhang et al. 2017, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
+    Devices".
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        groups = x.unflatten(1, (self.param.shuffle_channel_param.group, -1))
+        return groups.transpose(1, 2).flatten(1, 2)
+
+
+@register("Reverse")
+class Reverse(Layer):
+    """The blob turned round along axes, by default along the first."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.flip(reversed_axes(self.param, tuple(x.shape)))
+
+
+@register("Flip")
+class Flip(Layer):
+    """Images mirrored, left to right, top to bottom, or both."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.flip_param
+        return x.flip([2] * p.flip_height + [3] * p.flip_width)
+
+
+@register("CropCenter")
+class CropCenter(Layer):
+    """The blob without some positions at both ends of its axes (waifu2x)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        for axis, ends in enumerate(self.param.crop_center_param.crop_size):
+            x = x.narrow(axis, ends, x.shape[axis] - 2 * ends)
+        return x
+
+
+@register("Gather")
+class Gather(Layer):
+    """Some positions of one axis; without indices the bottoms themselves."""
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        p = self.param.gather_param
+        if not p.indices:
+            return tuple(x.view_as(x) for x in bottoms)
+        (x,) = bottoms
+        some = x.index_select(p.axis % x.ndim, torch.tensor(list(p.indices), device=x.device))
+        return (some.reshape(top_shapes(self, x)[0]),)
+
+
+@register("BatchReindex")
+class BatchReindex(Layer):
+    """The images that the second blob numbers, in its order."""
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:  # noqa: D102
+        return x[index.long()]
+
+
 # -- one blob to several, several to one ---------------------------------------------------------
 
 
@@ -92,6 +153,16 @@ class Silence(Layer):
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         return ()
+
+
+@register("Filter")
+class Filter(Layer):
+    """Of each blob the images whose number in the last blob is not 0."""
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        *blobs, selector = bottoms
+        chosen = selector.flatten() != 0
+        return tuple(x[chosen] for x in blobs)
 
 
 @register("Concat")

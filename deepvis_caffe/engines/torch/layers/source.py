@@ -1,4 +1,4 @@
-"""Layers without bottoms: Input, which the net itself fills, and DummyData."""
+"""Layers without bottoms: Input, which the net itself fills, Parameter and DummyData."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class Input(Layer):
     def forward(self) -> Tensor:  # noqa: D102
         names = ", ".join(value.blob for value in self.layer.tops)
         raise EngineError(f"no value was given for {names}")
+
+
+@register("Parameter")
+class Parameter(Layer):
+    """A learned blob."""
+
+    values: Tensor
+    blobs = ("values",)
+
+    def forward(self) -> Tensor:  # noqa: D102
+        return self.values.view_as(self.values)
 
 
 @register("DummyData")
