@@ -95,7 +95,7 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
     from deepvis_caffe.results.layout import DECONV, TOP_IMAGES, demo_figure
     from deepvis_caffe.results.top_store import TopImageStore
 
-    store, count = TopImageStore(job.results), scanned.scan.layers[part.layer].units
+    store, count = TopImageStore(job.results, job.folders), scanned.scan.layers[part.layer].units
     rows = []
     for tree, title in ((TOP_IMAGES, "crops"), (DECONV, "deconv")):
         cells = []
@@ -106,7 +106,9 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
                 text = (f"unit {unit}: {named}" if named else f"unit {unit}",)
                 cells.append(Cell(read_image(path), text if tree == TOP_IMAGES else ()))
         rows.append(Row(cells, title))
-    return write_image(demo_figure(job.results, part.layer), figure(rows, CELL, part.layer))
+    return write_image(
+        demo_figure(job.results, part.layer, job.folders), figure(rows, CELL, part.layer)
+    )
 
 
 MODEL = "squeezenet"
@@ -184,5 +186,5 @@ def make_part(job: Job, part: Part) -> Path:
         )
         for unit in made
     ]
-    path = demo_montage(job.results, part.layer)
+    path = demo_montage(job.results, part.layer, job.folders)
     return write_image(path, montage(cells, columns=3, padding=6, fill=255))

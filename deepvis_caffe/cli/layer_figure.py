@@ -59,7 +59,8 @@ def layer_figure(
     from deepvis_caffe.results import layout
     from deepvis_caffe.results.store import ResultStore
 
-    store = ResultStore(results or settings.results)
+    folder = results or settings.results
+    store = ResultStore(folder, layout.existing_folders(folder, layer))
     there = store.runs(layer)
     if not there:
         raise SettingsError(
@@ -82,7 +83,7 @@ def layer_figure(
         for unit, one in chosen.items()
     ]
     title = f"{layer}: {len(cells)} units" if labels else ""
-    path = out or layout.layer_figure(store.folder, layer)
+    path = out or layout.layer_figure(store.folder, layer, store.folders)
     write_image(path, grid(cells, columns or wide(len(cells)), cell, title))
     typer.echo(f"wrote {path}: {len(cells)} units", err=True)
     left_out = len(wanted) - len(chosen)

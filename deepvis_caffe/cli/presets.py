@@ -66,7 +66,7 @@ def presets(
     variants = Variants(job, target, [unit], range(seeds), settings.batch_size)
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make(chosen.values(), report)
-    path = out or presets_figure(settings.results, layer, unit)
+    path = out or presets_figure(settings.results, layer, unit, job.folders)
     write_comparison(variants, chosen, path, columns, cell)
     for name, params in chosen.items():
         typer.echo(f"preset {name}: activation {reached(variants, params)}; {in_words(params)}")

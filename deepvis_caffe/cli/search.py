@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,7 +68,7 @@ def search(
     from deepvis_caffe.experiments.contact_sheet import write_sheet
     from deepvis_caffe.experiments.search import draw_trials, kept_params, load_judge
     from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, save_preset
-    from deepvis_caffe.results.layout import search_sheet
+    from deepvis_caffe.results.layout import name_apart, search_sheet
 
     if (keep is None) != (name is None):
         raise SettingsError("--keep TRIAL and --name NAME go together")
@@ -75,7 +76,11 @@ def search(
     results = shlex.quote(str(settings.results))
     again = f"deepvis search {shlex.quote(layer)} --units {units}{same_seed} --results {results}"
     if keep is not None and name is not None:
-        record = search_sheet(settings.results, layer, parse_unit_numbers(units), seed, ".json")
+        sheet_at = partial(
+            search_sheet, settings.results, layer, parse_unit_numbers(units), seed, ".json"
+        )
+        record = sheet_at({layer: name_apart(layer)})
+        record = record if record.is_file() else sheet_at()
         params = kept_params(record, keep, again)
         path = save_preset(settings.presets_file, name, params, overwrite)
         typer.echo(f"trial {keep} is preset {name} in {path}; use it with --preset {name}")

@@ -55,12 +55,13 @@ def stats(
                 f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
             )
     folder = out or layout.scan_folder(settings.results)
+    folders = layout.folders_apart({name: name for name in scan.layers})
     typer.echo(f"{'layer':24} {'units':>6} {'dead':>5} {'zeros':>6} {'strongest':>10}")
     for name in names:
         rows = unit_rows(scan, name, labels)
-        write_table(layout.statistics_table(folder, name), rows)
+        write_table(layout.statistics_table(folder, name, folders), rows)
         if plots:
-            plot_layer(layout.statistics_plot(folder, name), scan, name)
+            plot_layer(layout.statistics_plot(folder, name, folders), scan, name)
         zeros = sum(row.zeros for row in rows) / len(rows)
         strongest = max(row.highest for row in rows)
         dead = sum(row.dead for row in rows)

@@ -87,7 +87,7 @@ def sweep(
     variants = Variants(job, target, [unit], [seed])
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make((params for row in rows for params in row.params), report)
-    path = out or sweep_figure(settings.results, layer, unit, seed)
+    path = out or sweep_figure(settings.results, layer, unit, seed, job.folders)
     write_sweep(variants, rows, path, cell)
     for row in rows:
         listed = ", ".join(

@@ -60,7 +60,14 @@ def write_sheet(
     names = "; ".join(variants.title(unit) for unit in variants.units)
     (seed,) = variants.seeds
     title = f"{names}: {len(made)} random regularizations, seed {seed}"
-    place = partial(search_sheet, variants.folder, variants.layer, variants.units, seed)
+    place = partial(
+        search_sheet,
+        variants.folder,
+        variants.layer,
+        variants.units,
+        seed,
+        folders=variants.job.folders,
+    )
     write_record(place(".json"), search_record(variants.layer, variants.units, seed, made))
     write_image(place(".png"), sheet_picture(made, title))
     write_page(place(".html"), made, title, again)

@@ -235,7 +235,9 @@ def draw_trials(
 
 def _trials_there(variants: Variants, seed: int, steps: int, overwrite: bool) -> int:
     """How many trials the search's page has that can stay on it."""
-    path = search_sheet(variants.folder, variants.layer, variants.units, seed, ".json")
+    path = search_sheet(
+        variants.folder, variants.layer, variants.units, seed, ".json", variants.job.folders
+    )
     trials = (read_record(path) or {}).get("trials", [])
     others = {one["params"].get("iterations") for one in trials} - {steps}
     if not others:

@@ -99,7 +99,7 @@ class Variants:
         """The results folder of one set of parameters."""
         text = json.dumps(self._recipe(params), sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        return ResultStore(run_folder(self.folder, digest))
+        return ResultStore(run_folder(self.folder, digest), self.job.folders)
 
     def missing(self, params: AscentParams) -> dict[int, list[int]]:
         """The seeds that have not run yet, by unit."""

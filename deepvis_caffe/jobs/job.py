@@ -21,6 +21,7 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ClusterError, ModelError
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.results.layout import Folders, net_folders
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.settings import Settings
 
@@ -101,7 +102,12 @@ class Job:
     @cached_property
     def store(self) -> ResultStore:
         """The optimized images in the results folder."""
-        return ResultStore(self.results)
+        return ResultStore(self.results, self.folders)
+
+    @cached_property
+    def folders(self) -> Folders:
+        """The folders of those layers that their names alone do not tell apart."""
+        return net_folders(self.net.model.graph)
 
     @property
     def processes(self) -> int:

@@ -148,7 +148,7 @@ class _Writer:
     """Draws and writes the pictures of units of one layer."""
 
     def __init__(self, job: Job, scanned: ScannedImages, layer: str) -> None:
-        self.store = TopImageStore(job.results)
+        self.store = TopImageStore(job.results, job.folders)
         self._job, self._layer = job, layer
         self._found = scanned.scan.layers[layer]
         self._recipe = layer_recipe(scanned.recipe, layer)

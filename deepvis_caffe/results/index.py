@@ -20,7 +20,14 @@ from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
-from deepvis_caffe.results.layout import MONTAGE, OPTIMIZED, TREES, folder_name, record_of
+from deepvis_caffe.results.layout import (
+    MONTAGE,
+    OPTIMIZED,
+    TREES,
+    name_apart,
+    plain_name,
+    record_of,
+)
 from deepvis_caffe.results.records import (
     MOST_POINTS,
     RunRecord,
@@ -154,7 +161,7 @@ def read_results(
         for path in _subfolders(folder / tree, skipped)
     }
     total, done = sum(map(len, listed.values())), 0
-    layers: dict[str, _Layer] = {}
+    layers: dict[str, _Layer] = {}  # by folder
     for (tree, name), files in listed.items():
         found = _Layer(name)
         for file in files:
@@ -166,6 +173,7 @@ def read_results(
             _merge(layers, found, folder / tree / name, skipped)
     if progress is not None:
         progress(total, total)
+    _leave_out_older(layers, skipped)
     ordered = sorted(layers.values(), key=lambda layer: _natural(layer.true_name))
     frozen = tuple(one for one in (layer.frozen(skipped) for layer in ordered) if one.units)
     if not frozen:
@@ -211,7 +219,8 @@ class _Layer:
         """Take names from a record, if it can belong to this folder and unit."""
         if record.unit != unit:
             raise ResultsError(f"it is about unit {record.unit}")
-        if folder_name(record.layer) != self.folder or self.name not in (None, record.layer):
+        own_folders = (plain_name(record.layer), name_apart(record.layer))
+        if self.folder not in own_folders or self.name not in (None, record.layer):
             raise ResultsError(f"it is about layer {record.layer!r}")
         self.name = record.layer
         self.model = self.model or record.model.name
@@ -276,9 +285,8 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
 
 def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[str]) -> None:
     """Join what two trees hold of one layer; one without records is known by its folder's name."""
-    same = next((one for one in layers.values() if one.folder == found.folder), None)
-    if same is None:
-        layers[found.true_name] = found
+    same = layers.setdefault(found.folder, found)
+    if same is found:
         return
     if None not in (same.name, found.name) and same.name != found.name:
         skipped.append(f"{path}: it is of layer {found.name!r}, and others are of {same.name!r}")
@@ -288,6 +296,16 @@ def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[s
         own = same.unit(number)
         own.pictures |= unit.pictures
         own.label = own.label or unit.label
+
+
+def _leave_out_older(layers: dict[str, _Layer], skipped: list[str]) -> None:
+    """Leave out what a layer has in the folder that it had before another layer claimed it."""
+    for layer in [one for one in layers.values() if one.name is not None]:
+        plain, apart = plain_name(layer.true_name), name_apart(layer.true_name)
+        older = layers.get(plain)
+        if layer.folder == apart != plain and older is not None and older.name == layer.name:
+            del layers[plain]
+            skipped.append(f"{plain}: results of layer {layer.name!r}, which are now in {apart}")
 
 
 def _subfolders(tree: Path, skipped: list[str]) -> list[Path]:

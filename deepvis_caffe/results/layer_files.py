@@ -100,6 +100,8 @@ class LayerFolder:
         The results folder; it need not be there.
     names
         What the layer is called, the name that counts more first.
+    folders
+        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
 
     Attributes
     ----------
@@ -107,9 +109,15 @@ class LayerFolder:
         Counts how often the folders were listed.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], folders: layout.Folders = layout.NO_FOLDERS
+    ) -> None:
         self.names = tuple(names)
-        places = [(tree, layout.layer_folder(folder, tree, n)) for tree in SHOWN for n in names]
+        places = [
+            (tree, layout.layer_folder(folder, tree, name, folders))
+            for tree in SHOWN
+            for name in names
+        ]
         self._places = list(dict.fromkeys(places))
         self._stamp: Stamp | None = None
         self._files = LayerFiles()

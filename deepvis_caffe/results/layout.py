@@ -19,8 +19,9 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
 DVT writes a run's images as JPEG, has no records, and has neither ``max_gradient`` nor
-``max_guided``. ``<layer>`` is `folder_name`. The gallery page builds the same addresses in the
-browser, in ``page/templates/pictures.js``.
+``max_guided``. ``<layer>`` is `folder_name`; two layers of a net that it would name alike are told
+apart by `net_folders`. The gallery page builds the same addresses in the browser, in
+``page/templates/pictures.js``.
 
 A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and
 ``parse`` of its class reads that back. `path_of` and `parse_file` do the same for whole names.
@@ -28,10 +29,15 @@ A file's name is a small tuple: ``str(name)`` is how it is written, without its 
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
+
+from deepvis_caffe.errors import ModelError
+from deepvis_caffe.model.graph import RAW, Graph
 
 OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
 BEST_X, BEST_XPM = KINDS = ("best_X", "best_Xpm")  # zero is mid-gray, and with the mean added
@@ -48,9 +54,76 @@ def mode_tree(mode: str) -> str:
 TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"))
 
 
-def folder_name(layer: str) -> str:
-    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name."""
-    return re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
+LONGEST_NAME = 200  # characters of a layer's folder; a file's name is at most 255 bytes long
+
+Folders = Mapping[str, str]  # by layer, those that are not named by `plain_name`
+NO_FOLDERS: Folders = MappingProxyType({})
+
+
+def folder_name(layer: str, folders: Folders = NO_FOLDERS) -> str:
+    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name.
+
+    Parameters
+    ----------
+    folders
+        Those of the layer's net that are named otherwise, from `net_folders`.
+    """
+    return folders.get(layer) or plain_name(layer)
+
+
+def plain_name(layer: str) -> str:
+    """A layer's name with ``_`` for all but ASCII letters, digits and ``_.-``, as one folder."""
+    name = re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
+    return name if len(name) <= LONGEST_NAME else _with_digest(name, layer)
+
+
+def name_apart(layer: str) -> str:
+    """The folder of a layer whose `plain_name` is another layer's, too: ``conv_1-5c1c5f0e``."""
+    return _with_digest(plain_name(layer), layer)
+
+
+def _with_digest(name: str, layer: str) -> str:
+    digest = hashlib.blake2b(layer.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{name[: LONGEST_NAME - 1 - len(digest)]}-{digest}"
+
+
+def net_folders(graph: Graph) -> Folders:
+    """The folders of those layers of a net that `plain_name` alone does not tell apart.
+
+    Where several share a plain name, only a layer that is really called that keeps it. Names of one
+    and the same value share a folder: a layer called ``"a/b"``, and its blob ``"a_b"``.
+    """
+    return folders_apart(dict(_meanings(graph)))
+
+
+def folders_apart(names: Mapping[str, Hashable]) -> Folders:
+    """The folders of those names that `plain_name` alone does not tell apart.
+
+    Parameters
+    ----------
+    names
+        Names of layers, each with what it means. Names of one meaning need not be told apart.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(plain_name(name), []).append(name)
+    return {
+        name: name_apart(name)
+        for plain, several in alike.items()
+        if len({names[name] for name in several}) > 1
+        for name in several
+        if name != plain
+    }
+
+
+def _meanings(graph: Graph) -> Iterator[tuple[str, Hashable]]:
+    """Every name that results of a net can have, and what it means."""
+    for name in (*graph.blobs, *graph.by_name):
+        for spelling in (name, f"{name}{RAW}"):
+            try:
+                yield spelling, (graph.own_output(spelling), spelling.endswith(RAW))
+            except ModelError:  # a layer of several tops, which its name does not mean
+                continue
 
 
 def unit_text(unit: int | str) -> str:
@@ -176,14 +249,22 @@ _TOP_CROP = re.compile(rf"{_UNIT}_(\d{{1,4}})\.png", re.ASCII)
 _WHOLE_LAYER = re.compile(r"whole_layer\.(jpg|json)")
 
 
-def layer_folder(results: Path, tree: str, layer: str) -> Path:
+def layer_folder(results: Path, tree: str, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """Where the files of a layer are, in one of `TREES`."""
-    return results / tree / folder_name(layer)
+    return results / tree / folder_name(layer, folders)
 
 
-def path_of(results: Path, tree: str, layer: str, name: LayerFile) -> Path:
+def existing_folders(results: Path, layer: str) -> Folders:
+    """The `Folders` of one layer, where its net is not known: by what there is of it."""
+    apart = name_apart(layer)
+    return {layer: apart} if any((results / tree / apart).is_dir() for tree in TREES) else {}
+
+
+def path_of(
+    results: Path, tree: str, layer: str, name: LayerFile, folders: Folders = NO_FOLDERS
+) -> Path:
     """Where a file of a layer is, in one of `TREES`; `parse_file` reads it back."""
-    folder = layer_folder(results, tree, layer)
+    folder = layer_folder(results, tree, layer, folders)
     return folder / (str(name) if isinstance(name, WholeLayer) else f"{folder.name}_{name}")
 
 
@@ -257,14 +338,14 @@ class ShardFile(NamedTuple):
 _SHARD = re.compile(r"shard_(\d{5,})\.npz", re.ASCII)
 
 
-def statistics_table(folder: Path, layer: str) -> Path:
+def statistics_table(folder: Path, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """The table of a layer's statistics, by default in `scan_folder`."""
-    return folder / f"{folder_name(layer)}.csv"
+    return folder / f"{folder_name(layer, folders)}.csv"
 
 
-def statistics_plot(folder: Path, layer: str) -> Path:
+def statistics_plot(folder: Path, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """The plot of a layer's statistics, by default in `scan_folder`."""
-    return folder / f"{folder_name(layer)}.png"
+    return folder / f"{folder_name(layer, folders)}.png"
 
 
 def skipped_table(folder: Path) -> Path:
@@ -280,25 +361,34 @@ def run_folder(results: Path, digest: str) -> Path:
     return results / "runs" / digest
 
 
-def sweep_figure(results: Path, layer: str, unit: int, seed: int) -> Path:
+def sweep_figure(
+    results: Path, layer: str, unit: int, seed: int, folders: Folders = NO_FOLDERS
+) -> Path:
     """The figure of `deepvis sweep`."""
-    return results / "sweep" / f"{folder_name(layer)}_{unit_text(unit)}_{seed}.png"
+    return results / "sweep" / f"{folder_name(layer, folders)}_{unit_text(unit)}_{seed}.png"
 
 
-def search_sheet(results: Path, layer: str, units: Sequence[int], seed: int, ending: str) -> Path:
+def search_sheet(
+    results: Path,
+    layer: str,
+    units: Sequence[int],
+    seed: int,
+    ending: str,
+    folders: Folders = NO_FOLDERS,
+) -> Path:
     """A file of `deepvis search`: its record, its page or its picture, by the ending."""
     numbers = "_".join(map(unit_text, units))
-    return results / "search" / f"{folder_name(layer)}_{numbers}_{seed}{ending}"
+    return results / "search" / f"{folder_name(layer, folders)}_{numbers}_{seed}{ending}"
 
 
-def presets_figure(results: Path, layer: str, unit: int) -> Path:
+def presets_figure(results: Path, layer: str, unit: int, folders: Folders = NO_FOLDERS) -> Path:
     """The figure of `deepvis presets`."""
-    return results / "presets" / f"{folder_name(layer)}_{unit_text(unit)}.png"
+    return results / "presets" / f"{folder_name(layer, folders)}_{unit_text(unit)}.png"
 
 
-def layer_figure(results: Path, layer: str) -> Path:
+def layer_figure(results: Path, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """The figure of `deepvis layer-figure`."""
-    return results / "layers" / f"{folder_name(layer)}.png"
+    return results / "layers" / f"{folder_name(layer, folders)}.png"
 
 
 def sensitivity_folder(results: Path) -> Path:
@@ -306,14 +396,14 @@ def sensitivity_folder(results: Path) -> Path:
     return results / "sensitivity"
 
 
-def demo_montage(results: Path, layer: str) -> Path:
+def demo_montage(results: Path, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """One of the pictures that `deepvis demo` names at its end."""
-    return results / f"demo_{folder_name(layer)}.png"
+    return results / f"demo_{folder_name(layer, folders)}.png"
 
 
-def demo_figure(results: Path, layer: str) -> Path:
+def demo_figure(results: Path, layer: str, folders: Folders = NO_FOLDERS) -> Path:
     """One of the pictures that `deepvis demo --real-images` names at its end."""
-    return results / f"demo_images_{folder_name(layer)}.png"
+    return results / f"demo_images_{folder_name(layer, folders)}.png"
 
 
 def demo_views(results: Path) -> Path:

@@ -40,16 +40,20 @@ class ResultStore:
     ----------
     folder
         The results folder; made when something is written.
+    folders
+        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | os.PathLike[str], folders: layout.Folders = layout.NO_FOLDERS
+    ) -> None:
+        self.folder, self.folders = Path(folder), folders
 
     # -- where things are --------------------------------------------------------------------
 
     def layer_folder(self, layer: str) -> Path:
         """Where the results of a layer are."""
-        return layout.layer_folder(self.folder, OPTIMIZED, layer)
+        return layout.layer_folder(self.folder, OPTIMIZED, layer, self.folders)
 
     def picture(self, layer: str, unit: UnitName, seed: int, kind: str = BEST_XPM) -> Path:
         """One run's picture, `kind` one of `layout.KINDS`."""
@@ -261,7 +265,7 @@ class ResultStore:
     # -- parts -------------------------------------------------------------------------------
 
     def _path(self, layer: str, name: layout.LayerFile) -> Path:
-        return layout.path_of(self.folder, OPTIMIZED, layer, name)
+        return layout.path_of(self.folder, OPTIMIZED, layer, name, self.folders)
 
     def _montage_records(self, layer: str) -> Iterable[tuple[int, Record]]:
         """The records of all montages of single units; sums and directions have no place here."""

@@ -30,18 +30,22 @@ class TopImageStore:
     ----------
     folder
         The results folder; made when something is written.
+    folders
+        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | os.PathLike[str], folders: layout.Folders = layout.NO_FOLDERS
+    ) -> None:
+        self.folder, self.folders = Path(folder), folders
 
     def montage(self, tree: str, layer: str, unit: int) -> Path:
         """A unit's montage in one of `layout.TREES`; see `layout.record_of` for its record."""
-        return layout.path_of(self.folder, tree, layer, layout.TopMontage(unit))
+        return self._path(tree, layer, layout.TopMontage(unit))
 
     def crop(self, tree: str, layer: str, unit: int, rank: int) -> Path:
         """One of the montage's pictures by itself; rank 0 is the strongest."""
-        return layout.path_of(self.folder, tree, layer, layout.TopCrop(unit, rank))
+        return self._path(tree, layer, layout.TopCrop(unit, rank))
 
     def finished(self, path: Path, layer: str, recipe: Record, overwrite: bool = False) -> bool:
         """Whether a montage is there, made by this recipe.
@@ -91,3 +95,6 @@ class TopImageStore:
             self.crop(tree, layer, unit, rank).unlink(missing_ok=True)
         write_image(path, montage)
         write_record(record_of(path), record)
+
+    def _path(self, tree: str, layer: str, name: layout.LayerFile) -> Path:
+        return layout.path_of(self.folder, tree, layer, name, self.folders)

@@ -9,7 +9,7 @@ from pathlib import Path
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
-from deepvis_caffe.results.layout import viewer_folder
+from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
@@ -72,7 +72,8 @@ class Parts:
         self.results: Newest[Result] = Newest()
         self._changed: Callable[[], None] = lambda: None
         self._pushed: Pushed | None = None
-        self.library = Library(results, lambda: self._changed())
+        folders = net_folders(net.model.graph)
+        self.library = Library(results, lambda: self._changed(), folders=folders)
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None

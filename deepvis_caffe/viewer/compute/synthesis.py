@@ -177,7 +177,7 @@ class Synthesis:
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
         """Take off the plan what is on disk; everything, if it is by other parameters."""
-        units = LayerFolder(self._library.folder, names).files().units
+        units = LayerFolder(self._library.folder, names, self._job.folders).files().units
         files = units.get(plan.unit, UnitFiles())
         if not files.optimized:
             return files

@@ -130,6 +130,8 @@ class Library:
         Called when there is something new to show, from any thread.
     clock
         Returns the time in seconds.
+    folders
+        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
     """
 
     def __init__(
@@ -137,8 +139,9 @@ class Library:
         folder: str | os.PathLike[str],
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        folders: layout.Folders = layout.NO_FOLDERS,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.folders = Path(folder), folders
         self._changed, self._clock = changed, clock
         self._thread = Background("library", self._run)
         self._news = self._thread.news
@@ -407,5 +410,6 @@ class Library:
 
     def _folder(self, entry: Entry) -> LayerFolder:
         if entry not in self._folders:
-            self._folders[entry] = LayerFolder(self.folder, (entry.layer, entry.name))
+            names = (entry.layer, entry.name)
+            self._folders[entry] = LayerFolder(self.folder, names, self.folders)
         return self._folders[entry]
