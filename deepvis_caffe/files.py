@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,4 +70,10 @@ def decode_text(data: bytes) -> str:
     return data.decode("latin-1")
 
 
+def is_text(text: str) -> bool:
+    """Whether decoded text is text, and not what the bytes of another kind of file say."""
+    return not _CONTROL.search(text)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f]")  # \x1a is the end of a DOS file
 _UTF16_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))

@@ -96,13 +96,14 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
     from deepvis_caffe.results.top_store import TopImageStore
 
     store, count = TopImageStore(job.results, job.folders), scanned.scan.layers[part.layer].units
+    labels = job.labels_of(part.layer)
     rows = []
     for tree, title in ((TOP_IMAGES, "crops"), (DECONV, "deconv")):
         cells = []
         for unit, seen in part.units.items():
             path = store.montage(tree, part.layer, unit)
             if path.is_file():  # not where a unit answers to none of the images
-                named = short_label(label_of(job.labels, unit, count)) or seen
+                named = short_label(label_of(labels, unit, count)) or seen
                 text = (f"unit {unit}: {named}" if named else f"unit {unit}",)
                 cells.append(Cell(read_image(path), text if tree == TOP_IMAGES else ()))
         rows.append(Row(cells, title))

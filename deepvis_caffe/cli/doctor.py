@@ -238,7 +238,7 @@ def _check_forward(net: Net) -> Check:
 
 
 def _check_labels(net: Net, settings: Settings) -> Check:
-    from deepvis_caffe.model.labels import labels_fit, read_labels
+    from deepvis_caffe.model.labels import fit_labels, read_labels
 
     if settings.labels is None:
         return Check("ok", "labels", "none are set; units go by their numbers")
@@ -246,13 +246,14 @@ def _check_labels(net: Net, settings: Settings) -> Check:
         labels = read_labels(settings.labels)
     except DeepVisError as error:
         return Check("fail", "labels", str(error))
-    if not labels_fit(labels, net.shapes.values()):
+    fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
+    if fitting is None:
         return Check(
             "warn",
             "labels",
-            f"{settings.labels} has {len(labels)} names, and no layer has as many units",
+            f"{settings.labels} has {len(labels)} names, and no output has as many units",
         )
-    return Check("ok", "labels", f"{settings.labels}: {len(labels)} names")
+    return Check("ok", "labels", f"{settings.labels}: {len(fitting)} names")
 
 
 def check_results(folder: Path) -> Check:

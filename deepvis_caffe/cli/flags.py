@@ -115,19 +115,20 @@ def _option(
 
 
 def labels_for(settings: Settings, net: Net) -> Labels:
-    """Read the labels of the settings, and warn if no layer has that many units.
+    """Read the labels of the settings, and warn if no output has that many units.
 
     Empty if the settings name no file.
     """
-    from deepvis_caffe.model.labels import labels_fit, read_labels
+    from deepvis_caffe.model.labels import fit_labels, read_labels
 
     if settings.labels is None:
         return ()
     labels = read_labels(settings.labels)
-    if not labels_fit(labels, net.shapes.values()):
+    fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
+    if fitting is None:
         typer.echo(
-            f"no layer has as many units as {settings.labels} has names ({len(labels)}): they are "
-            "left out",
+            f"no output has as many units as {settings.labels} has names ({len(labels)}): they "
+            "are left out",
             err=True,
         )
-    return labels
+    return labels if fitting is None else fitting

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
@@ -54,11 +55,12 @@ def stats(
             raise SettingsError(
                 f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
             )
+    may_have = _class_layers(settings)
     folder = out or layout.scan_folder(settings.results)
     folders = layout.folders_apart({name: name for name in scan.layers})
     typer.echo(f"{'layer':24} {'units':>6} {'dead':>5} {'zeros':>6} {'strongest':>10}")
     for name in names:
-        rows = unit_rows(scan, name, labels)
+        rows = unit_rows(scan, name, labels if may_have(name) else ())
         write_table(layout.statistics_table(folder, name, folders), rows)
         if plots:
             plot_layer(layout.statistics_plot(folder, name, folders), scan, name)
@@ -71,3 +73,25 @@ def stats(
         write_skipped(path, scan)
         typer.echo(f"{len(scan.skipped):,} images could not be used: {path}", err=True)
     typer.echo(f"{scan.images:,} images; tables{' and plots' * plots} in {folder}", err=True)
+
+
+def _class_layers(settings: Settings) -> Callable[[str], bool]:
+    """Whether the units of a layer can be the classes, as far as the net is known."""
+    from deepvis_caffe.model.labels import class_values
+    from deepvis_caffe.model.model import load_model
+
+    if settings.labels is None or settings.prototxt is None:
+        return lambda layer: True
+    try:
+        model = load_model(settings.prototxt, None, need_weights=False)
+    except DeepVisError:  # the scan stands for itself
+        return lambda layer: True
+    graph, classes = model.graph, class_values(model.opaque.running)
+
+    def is_class_layer(layer: str) -> bool:
+        try:
+            return graph.activation(layer) in classes
+        except DeepVisError:  # of another net
+            return True
+
+    return is_class_layer

@@ -29,6 +29,7 @@ from deepvis_caffe.image import Floats
 from deepvis_caffe.model.batch import shape_for, why_mixed
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.held import Held
+from deepvis_caffe.model.labels import class_values
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -248,6 +249,11 @@ class Net(abc.ABC):
         """What to read where the part of the net that runs ends: names for :meth:`forward`."""
         names = map(self.model.graph.value_name, self.opaque.output_values)
         return tuple(name for name in names if name is not None)
+
+    @cached_property
+    def class_values(self) -> frozenset[Value]:
+        """The values whose units can be the net's classes, so that labels are theirs."""
+        return class_values(self.opaque.running)
 
     def _check_some_run(self) -> None:
         """Raise `EngineError` where no layer can run; an engine calls it when it is set up."""

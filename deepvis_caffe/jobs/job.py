@@ -44,7 +44,7 @@ class Job:
         Makes the same net in another process, and is picklable; see `net_maker`. `Serial` needs
         none.
     labels
-        Names of the units of the layers that have as many, and of the classes of images.
+        Names of the classes: of images, and of the units of layers that lead to an output.
     progress
         Called as the work goes on with what is done and what there is to do.
     overwrite
@@ -108,6 +108,11 @@ class Job:
     def folders(self) -> Folders:
         """The folders of those layers that their names alone do not tell apart."""
         return net_folders(self.net.model.graph)
+
+    def labels_of(self, layer: str) -> Labels:
+        """The labels if the units of a layer can be the classes, else none."""
+        classes = self.net.model.graph.activation(layer) in self.net.class_values
+        return self.labels if classes else ()
 
     @property
     def processes(self) -> int:

@@ -107,7 +107,7 @@ def make_top_pictures(
     SettingsError
         A picture was made with other parameters.
     """
-    found = scanned.scan.layers[layer]
+    found, labels = scanned.scan.layers[layer], job.labels_of(layer)
     writer = _Writer(job, scanned, layer)
     trees = [TOP_IMAGES, *map(mode_tree, modes)]
     missing = [unit for unit in units if not writer.has(trees, unit)]
@@ -132,7 +132,7 @@ def make_top_pictures(
     return [
         TopUnit(
             unit,
-            label_of(job.labels, unit, found.units),
+            label_of(labels, unit, found.units),
             None if unit in silent else writer.store.montage(TOP_IMAGES, layer, unit),
             float(found.top.value[unit, 0]),
             unit in set(todo),
@@ -167,7 +167,7 @@ class _Writer:
         record = {
             "layer": self._layer,
             "unit": unit,
-            "label": label_of(self._job.labels, unit, self._found.units),
+            "label": label_of(self._job.labels_of(self._layer), unit, self._found.units),
             "model": self._job.model_names,
             "columns": square_side(places),
             "images": [_fields(example, self._job.labels) for example in examples],
@@ -214,7 +214,7 @@ def _fields(example: Example, labels: Labels) -> Record:
         "box": example.box,
         "picture_box": example.picture_box,
         "class": own,
-        "class_name": labels[own] if named and own is not None else None,
+        "class_name": (labels[own] or None) if named and own is not None else None,
     }
 
 

@@ -12,15 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.files import decode_text, is_text
+from deepvis_caffe.model.graph import Layer, Value
 
 Labels = tuple[str, ...]
+
+# Layers whose unit k is what unit k of their bottom is, whatever they do to its value or its map.
+KEEPS_UNITS = frozenset(
+    (
+        *("AbsVal", "BNLL", "BatchNorm", "Bias", "Crop", "Dropout", "ELU", "Eltwise", "Exp"),
+        *("Flatten", "Interp", "Log", "PReLU", "Pooling", "Power", "ReLU", "Reshape", "Scale"),
+        *("Sigmoid", "Silence", "Softmax", "Split", "TanH", "Threshold"),
+    )
+)
+CHOOSES_UNITS = "ArgMax"  # what it writes are numbers of its bottom's units
 
 # WordNet ids that many ImageNet label files put before the name: "n01440764 tench, Tinca tinca".
 SYNSET = re.compile(r"^n\d{8}\s+")
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:
-    """Read a label file: one name per line, in the net's order. Empty lines are skipped.
+    """Read a label file: one name per line, in the net's order, in any usual encoding.
+
+    An empty line is a class without a name, except at the end of the file.
 
     Raises
     ------
@@ -28,16 +42,21 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         The file is missing, empty, or not text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        data = Path(path).read_bytes()
     except OSError as error:
         raise SettingsError(
             f"cannot read the labels {path}: {error.strerror}; set `labels` to a text file with "
             "one name per line, or to None"
         ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"the labels {path} are not UTF-8 text: {error.reason}") from error
-    names = tuple(SYNSET.sub("", line.strip()) for line in text.splitlines() if line.strip())
-    if not names:
+    text = decode_text(data)
+    if not is_text(text):
+        raise SettingsError(
+            f"the labels {path} are not text; set `labels` to a text file with one name per line"
+        )
+    # Not str.splitlines, which also breaks a line at characters that a name may hold.
+    lines = re.split(r"\r*\n|\r", text.rstrip())
+    names = tuple(SYNSET.sub("", line.strip()) for line in lines)
+    if not any(names):
         raise SettingsError(f"the labels {path} hold no names")
     return names
 
@@ -89,14 +108,54 @@ def top_classes(
     ]
 
 
-def labels_fit(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> bool:
-    """Whether a layer of one of these shapes, batch axis first, has as many units as labels."""
-    return any(shape is not None and shape[1:2] == (len(labels),) for shape in shapes)
+def fit_labels(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> Labels | None:
+    """The labels, if a layer of one of these shapes has as many units, else None.
+
+    If it has as many units as there are names, the classes without a name are left out: the file
+    has empty lines between its names.
+
+    Parameters
+    ----------
+    shapes
+        Batch axis first; of the layers whose units are classes, see `class_values`.
+    """
+    counts = {shape[1] for shape in shapes if shape is not None and len(shape) > 1}
+    named = tuple(filter(None, labels))
+    return next((some for some in (labels, named) if len(some) in counts), None)
+
+
+def class_values(layers: Iterable[Layer]) -> frozenset[Value]:
+    """The values whose units can be the classes: a net's outputs, and what only leads to those.
+
+    From each of them every way leads to an output through `KEEPS_UNITS` alone, or ends at an
+    ArgMax. In a net that ends in ``conv10, pool10, prob``, these three; a layer further down that
+    happens to have as many units is none of them.
+
+    Parameters
+    ----------
+    layers
+        Those of the net that can run, in order.
+    """
+    layers = list(layers)
+    readers: dict[Value, list[Layer]] = {}
+    for layer in layers:
+        for bottom in layer.bottoms:
+            readers.setdefault(bottom, []).append(layer)
+    found: set[Value] = set()
+    for layer in reversed(layers):
+        for top in layer.tops:
+            if all(
+                reader.type == CHOOSES_UNITS
+                or (reader.type in KEEPS_UNITS and found.issuperset(reader.tops))
+                for reader in readers.get(top, ())
+            ):
+                found.add(top)
+    return frozenset(found)
 
 
 def label_of(labels: Labels, unit: int, count: int) -> str | None:
-    """The name of a unit of a layer with `count` units; None if the labels are not that layer's.
+    """The name of a unit of a class layer with `count` units; None if it has no name.
 
-    Labels are taken to belong to every layer that has as many units as there are labels.
+    It has none if there are more or fewer labels than units, since they are another net's then.
     """
-    return labels[unit] if len(labels) == count else None
+    return (labels[unit] or None) if len(labels) == count else None

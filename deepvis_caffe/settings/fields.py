@@ -241,7 +241,8 @@ class Settings(BaseModel):
     labels: Location | None = _setting(
         MODEL,
         None,
-        "Text file with the class names, one per line, in the order of the net's outputs.",
+        "Text file with the class names, one per line, in the order of the net's outputs; an empty "
+        "line is a class without a name.",
     )
     results: Location = _setting(
         MODEL,

@@ -65,7 +65,7 @@ def test_without_settings(folder: Path) -> None:
         ("mean = (1, 2)", "mean", "fail", "mean"),
         ("mean = None", "mean", "warn", "none is set"),
         ("labels = 'gone.txt'", "labels", "fail", "gone.txt"),
-        ("labels = 'settings_local.py'", "labels", "warn", "no layer has as many units"),
+        ("labels = 'settings_local.py'", "labels", "warn", "no output has as many units"),
         ("labels = None", "labels", "ok", "none are set"),
     ],
 )

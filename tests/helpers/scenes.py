@@ -7,9 +7,9 @@ from deepvis_caffe.viewer.state.state import Scene
 
 
 def entry(name: str, *shape: int, type_: str = "Convolution", layer: str = "") -> Entry:
-    """An entry whose blob has this shape for one image."""
+    """An entry whose blob has this shape for one image, and whose units can be classes."""
     units, map_size = layout_of(shape)
-    return Entry(name, layer or name, type_, shape, units, map_size)
+    return Entry(name, layer or name, type_, shape, units, map_size, classes=True)
 
 
 def scene(*entries: Entry, labels: tuple[str, ...] = ()) -> Scene:

@@ -39,6 +39,8 @@ class Entry:
         Number of channels: the second axis, or the only one.
     map_size
         (height, width) in which one unit is shown; (1, 1) where it is a number.
+    classes
+        Whether the units can be the net's classes.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Entry:
     shape: Shape
     units: int
     map_size: tuple[int, int]
+    classes: bool = False
 
     @property
     def is_vector(self) -> bool:
@@ -103,7 +106,8 @@ def catalogue(net: Net) -> tuple[Entry, ...]:
         layer = writer.name if len(writer.tops) == 1 else final.blob
         if final != graph.blobs[final.blob]:  # what works on it in place cannot run
             layer = graph.start_name(final) or layer
-        entries.append(Entry(name, layer, writer.type, shape, units, map_size))
+        classes = final in net.class_values
+        entries.append(Entry(name, layer, writer.type, shape, units, map_size, classes))
     if not entries:
         raise EngineError(f"net {graph.name!r} has no layers to show")
     return tuple(entries)
@@ -176,7 +180,7 @@ def as_values(maps: Floats, shape: Shape) -> Floats:
 
 def unit_label(labels: Labels, entry: Entry, unit: int) -> str | None:
     """The label of a unit, if the labels are for its layer; else None."""
-    return label_of(labels, unit, entry.units)
+    return label_of(labels, unit, entry.units) if entry.classes else None
 
 
 def one_image_shapes(net: Net) -> Mapping[Value, Shape]:

@@ -1,0 +1,91 @@
+"""Names of classes, in every command: line k is class k, and only outputs have classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers import small_model
+from helpers.commands import deepvis
+from helpers.image_sets import write_folder
+
+SHORT = ("--units", "0-3", "--seeds", "1", "--iterations", "2")
+SAME = small_model.PROTOTXT.replace("num_output: 5", "num_output: 4")  # conv/1 has 4 units, too
+
+
+@pytest.fixture
+def same(folder: Path) -> Path:
+    """The small model with as many units in its first layer as classes; class 1 has no name."""
+    (folder / "small.prototxt").write_text(SAME)
+    weights = small_model.weights()
+    conv, fc = weights["conv/1"], weights["fc"]
+    small_model.write_caffemodel(
+        folder / "small.caffemodel",
+        "Small",
+        {
+            "conv/1": ("Convolution", (conv[0][:4], conv[1][:4])),
+            "fc": ("InnerProduct", (fc[0][:, : 4 * 5 * 7], fc[1])),
+        },
+    )
+    (folder / "labels.txt").write_text("ant\n\ncat\ndog\n\n")
+    return folder
+
+
+NAMES = ["ant", None, "cat", "dog"]
+
+
+def labels_in(folder: str, stem: str, ending: str) -> list[str | None]:
+    paths = (Path("out", folder, stem, f"{stem}_{unit:04d}{ending}.json") for unit in range(4))
+    return [json.loads(path.read_text())["label"] for path in paths]
+
+
+@pytest.mark.usefixtures("same")
+def test_optimized_images_and_their_montages() -> None:
+    said = deepvis("optimize", "--layers", "conv/1,fc,prob", *SHORT).output
+    assert "no output" not in said
+    for ending in ("_0", "_montage"):
+        assert labels_in("regularized_opt", "fc", ending) == NAMES
+        assert labels_in("regularized_opt", "prob", ending) == NAMES
+        assert labels_in("regularized_opt", "conv_1", ending) == [None] * 4
+    assert [line.split(":")[0] for line in said.splitlines() if "activation" in line] == [
+        *("    0", "    1", "    2", "    3"),
+        *("    0  ant", "    1", "    2  cat", "    3  dog"),
+        *("    0  ant", "    1", "    2  cat", "    3  dog"),
+    ]
+
+
+def test_top_images_and_statistics(same: Path) -> None:
+    write_folder(same / "images", 4)
+    layers = ("--layers", "conv/1,fc", "--pictures", "conv/1,fc", "--units", "0-3")
+    deepvis("top-images", "--images", "images", "--class-folders", *layers)
+    assert labels_in("max_im", "fc", "") == NAMES
+    assert labels_in("max_im", "conv_1", "") == [None] * 4
+    images = json.loads(Path("out/max_im/fc/fc_0000.json").read_text())["images"]
+    # The images are of classes 0 and 1, and class 1 has no name.
+    assert {one["class"]: one["class_name"] for one in images} == {0: "ant", 1: None}
+    deepvis("stats", "--no-plots")
+    for stem, expected in (("fc", ["ant", "", "cat", "dog"]), ("conv_1", [""] * 4)):
+        with Path("out/dataset", f"{stem}.csv").open() as file:
+            assert [row["label"] for row in csv.DictReader(file)] == expected
+
+
+@pytest.mark.usefixtures("same")
+def test_the_highest_classes() -> None:
+    said = deepvis("backward", "astronaut", "--layer", "fc", "--unit", "2").output
+    names = [line.split()[-1] for line in said.splitlines() if line.startswith(" ")]
+    assert sorted(names) == ["1", "ant", "cat", "dog"]  # "unit 1"
+
+
+def test_as_many_names_as_a_hidden_layer_has_units_fit_no_output(folder: Path) -> None:
+    (folder / "labels.txt").write_text("a\nb\nc\nd\ne\n")  # conv/1 has five units, fc has four
+    said = deepvis("optimize", "conv/1", *SHORT).stderr
+    assert "no output has as many units as" in said
+    assert labels_in("regularized_opt", "conv_1", "_0") == [None] * 4
+
+
+def test_empty_lines_between_all_names(folder: Path) -> None:
+    (folder / "labels.txt").write_text("ant\n\nbee\n\ncat\n\ndog\n")
+    assert "no output" not in deepvis("optimize", "fc", *SHORT).stderr
+    assert labels_in("regularized_opt", "fc", "_0") == ["ant", "bee", "cat", "dog"]
