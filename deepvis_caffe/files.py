@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -68,6 +68,15 @@ def decode_text(data: bytes) -> str:
         with suppress(UnicodeDecodeError):
             return data.decode(encoding)
     return data.decode("latin-1")
+
+
+def decode_names(names: Iterable[bytes]) -> list[str]:
+    """Names of one file, which are all in one encoding; see `decode_text`."""
+    names = list(names)
+    for encoding in ("utf-8", "gb18030"):
+        with suppress(UnicodeDecodeError):
+            return [name.decode(encoding) for name in names]
+    return [name.decode("latin-1") for name in names]
 
 
 def is_text(text: str) -> bool:

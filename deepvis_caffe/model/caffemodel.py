@@ -1,7 +1,8 @@
 """Weights files: ``path -> {layer name: (array, ...)}``, and back.
 
 Reads ``.caffemodel`` files of generations V0, V1 and V2, in single or double precision, with legacy
-4-D shapes or today's; and Caffe's HDF5 form, ``.caffemodel.h5``.
+4-D shapes or today's, or as NVIDIA's Caffe packs the numbers (half precision included); and Caffe's
+HDF5 form, ``.caffemodel.h5``.
 
 A ``.caffemodel`` is a protobuf message with hundreds of megabytes of packed floats. A message class
 would copy all of them into an object and back; numpy reads them where they lie, so the message's
@@ -15,13 +16,13 @@ import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import WeightsError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import decode_names, whole_file
 from deepvis_caffe.model.sniff import sniff
 
 Blobs = tuple[NDArray[np.float32], ...]
@@ -32,6 +33,8 @@ _NAME = {"V0": 1, "V1": 4, "V2": 1}
 _BLOBS = {"V0": 50, "V1": 6, "V2": 7}
 _V0_LAYER = 1
 _NUM, _CHANNELS, _HEIGHT, _WIDTH, _DATA, _SHAPE, _DOUBLE_DATA = 1, 2, 3, 4, 5, 7, 8
+_RAW_TYPE, _RAW_DATA = 10, 12  # of NVIDIA's Caffe
+_RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "?")
 
 
 def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
@@ -47,7 +50,7 @@ def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
     dict
         float32 arrays by layer name, in Caffe's order (weights, then bias). Shapes are those of the
         file; old files have 4 axes, ``(1, 1, 1, N)`` for a bias. If two layers have one name, the
-        later one counts, as in Caffe.
+        later one counts, as in Caffe. Names are in the file's own encoding, see `decode_names`.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def write_caffemodel(
 
 
 def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
-    layers: dict[str, Blobs] = {}
+    layers: dict[bytes, Blobs] = {}
     count = 0
     try:
         for number, value, _ in _fields(buffer):
@@ -110,53 +113,74 @@ def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
                 name, blobs = _read_layer(path, value, _LAYERS[number])
                 if blobs:
                     layers[name] = blobs
-    except (_WireError, UnicodeDecodeError) as error:
+    except _WireError as error:
         if not count:
             raise WeightsError(
                 f"{path} is no caffemodel, or its download broke off at once: {error}"
             ) from None
-        last = f", the last one {list(layers)[-1]!r}" if layers else ""
+        last = f", the last one {decode_names(layers)[-1]!r}" if layers else ""
         raise WeightsError(
             f"{path} is truncated or damaged: {error}. Of its {len(buffer)} bytes, "
             f"{len(layers)} layers with weights could be read{last}; get the file again"
         ) from None
     if not layers:
         raise WeightsError(f"{path} holds no weights: it has {count} layers, none with blobs")
-    return layers
+    return dict(zip(decode_names(layers), layers.values(), strict=True))
 
 
-def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[str, Blobs]:
-    name, blobs = "", []
+def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[bytes, Blobs]:
+    name, blobs = b"", []
     for number, value, _ in _fields(buffer):
         if not isinstance(value, memoryview):
             continue
         if number == _NAME[generation]:
-            name = bytes(value).decode()
+            name = bytes(value)
         elif number == _BLOBS[generation]:
             blobs.append(value)
         elif generation == "V1" and number == _V0_LAYER:
             return _read_layer(path, value, "V0")
+    (shown,) = decode_names([name])
     return name, tuple(
-        _read_blob(f"{path}: layer {name!r}, blob {i}", b) for i, b in enumerate(blobs)
+        read_blob(buffer, f"{path}: layer {shown!r}, blob {i}") for i, buffer in enumerate(blobs)
     )
 
 
-def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
+def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
+    """The array that a ``BlobProto`` holds.
+
+    Parameters
+    ----------
+    where
+        What this blob is, for messages.
+
+    Raises
+    ------
+    WeightsError
+        Its shape needs more or fewer values.
+    ValueError
+        The bytes are no such message.
+    """
     legacy = {_NUM: 0, _CHANNELS: 0, _HEIGHT: 0, _WIDTH: 0}
     is_legacy, shape = False, None
-    data: list[NDArray[np.floating]] = []
+    data: list[NDArray[Any]] = []
+    raw, raw_type = memoryview(b""), 0
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
             if number in legacy:
                 is_legacy, legacy[number] = True, _signed(value)
+            elif number == _RAW_TYPE:
+                raw_type = value
+        elif number == _RAW_DATA:
+            raw = value
         elif number in (_DATA, _DOUBLE_DATA):
             # Packed, or one number a field as the first Caffes wrote.
-            kind = "<f4" if number == _DATA else "<f8"
-            if len(value) % np.dtype(kind).itemsize:
-                raise _WireError(f"{where} has half a number", 0)
-            data.append(np.frombuffer(value, kind))
+            data.append(_numbers(value, "<f4" if number == _DATA else "<f8", where))
         elif number == _SHAPE:
             shape = _read_shape(value)
+    if raw:
+        if raw_type >= len(_RAW_TYPES):
+            raise WeightsError(f"{where}: its numbers are of type {raw_type}, which is not known")
+        data.append(_numbers(raw, _RAW_TYPES[raw_type], where))
     if is_legacy:
         shape = tuple(legacy.values())
     values = np.concatenate(data, dtype=np.float32) if data else np.empty(0, np.float32)
@@ -167,6 +191,12 @@ def _read_blob(where: str, buffer: memoryview) -> NDArray[np.float32]:
             f"{where}: its shape {shape} needs {math.prod(shape)} values, it has {values.size}"
         )
     return values.reshape(shape)
+
+
+def _numbers(data: memoryview, kind: str, where: str) -> NDArray[Any]:
+    if len(data) % np.dtype(kind).itemsize:
+        raise _WireError(f"{where} has half a number", 0)
+    return np.frombuffer(data, kind)
 
 
 def _read_shape(buffer: memoryview) -> tuple[int, ...]:
@@ -185,23 +215,43 @@ def _read_shape(buffer: memoryview) -> tuple[int, ...]:
 def _read_hdf5(path: Path) -> dict[str, Blobs]:
     import h5py  # only where such a file is read
 
-    layers: dict[str, dict[int, NDArray[np.float32]]] = {}
+    layers: dict[bytes, dict[int, NDArray[np.float32]]] = {}
 
-    def visit(name: str, item: object) -> None:
-        layer, _, index = name.rpartition("/")  # layer names hold slashes themselves
+    def visit(name: str | bytes, item: object) -> None:
+        name = name.encode() if isinstance(name, str) else name  # bytes where it is no UTF-8
+        layer, _, index = name.rpartition(b"/")  # layer names hold slashes themselves
         if isinstance(item, h5py.Dataset) and index.isdigit():
             layers.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
 
     with h5py.File(path, "r") as file:
         if not isinstance(file.get("data"), h5py.Group):
-            raise WeightsError(
-                f"{path} is an HDF5 file, but not Caffe's: it has no group `data`, only "
-                f"{', '.join(list(file)[:5]) or 'nothing'}"
-            )
+            raise WeightsError(f"{path} is no caffemodel: it is {_hdf5_noun(file)}")
         file["data"].visititems(visit)
     if not layers:
         raise WeightsError(f"{path} holds no weights: no datasets `data/<layer>/<number>`")
-    return {name: tuple(blobs[i] for i in sorted(blobs)) for name, blobs in layers.items()}
+    arrays = [tuple(blobs[i] for i in sorted(blobs)) for blobs in layers.values()]
+    return dict(zip(decode_names(layers), arrays, strict=True))
+
+
+def _hdf5_noun(file: Any) -> str:
+    """What an HDF5 file is that has no group ``data``, by the names in it."""
+    names = list(file)
+    if "learned_net" in names:
+        net = file["learned_net"][()]
+        shown = net.decode(errors="replace") if isinstance(net, bytes) else net
+        return (
+            "a solver's state (.solverstate.h5), which holds no weights; give the caffemodel of "
+            f"the same iteration: {shown}"
+        )
+    if "model_weights" in names or "layer_names" in file.attrs:
+        return "a Keras file"
+    kind = "a set of data and labels" if {"data", "label"} & {*names} else "an HDF5 file"
+    return f"{kind} without a group `data` of weights; it has {_listed(names) or 'nothing'}"
+
+
+def _listed(names: Sequence[str | bytes], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 # -- writing ---------------------------------------------------------------------------------------

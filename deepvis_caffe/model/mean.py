@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import ImageError
-from deepvis_caffe.model.schema_pb2 import BlobProto
+from deepvis_caffe.errors import ImageError, WeightsError
+from deepvis_caffe.model.caffemodel import read_blob
+from deepvis_caffe.model.sniff import sniff
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -99,22 +99,20 @@ def _read_file(path: Path) -> NDArray[Any]:
         data = path.read_bytes()
         if data.startswith(NPY_MAGIC):
             return np.load(io.BytesIO(data), allow_pickle=False)
-        return _read_blob(data)
+        mean = read_blob(memoryview(data), "the mean")
+        if not mean.size:
+            raise ValueError("it holds no values")
+    except (ValueError, EOFError, WeightsError) as error:
+        found = sniff(data[:4096])
+        if found and not data.startswith(NPY_MAGIC) and "mean" not in found:
+            raise ImageError(
+                f"the mean file {path} is neither a .npy nor a .binaryproto file: it is {found}"
+            ) from error
+        raise ImageError(
+            f"the mean file {path} is damaged, or neither a .npy nor a .binaryproto file: {error}"
+        ) from error
     except FileNotFoundError:
         raise ImageError(f"no mean file at {path}: there is no such file") from None
     except OSError as error:
         raise ImageError(f"cannot read the mean file {path}: {error}") from error
-    except (ValueError, EOFError, DecodeError) as error:
-        raise ImageError(
-            f"the mean file {path} is damaged, or neither a .npy nor a .binaryproto file: {error}"
-        ) from error
-
-
-def _read_blob(data: bytes) -> NDArray[Any]:
-    blob = BlobProto()
-    blob.ParseFromString(data)
-    values = np.array(blob.double_data or blob.data, np.float32)
-    legacy = (blob.num, blob.channels, blob.height, blob.width)
-    if not values.size:
-        raise ValueError("it holds no values")
-    return values.reshape(tuple(blob.shape.dim) if blob.HasField("shape") else legacy)
+    return mean

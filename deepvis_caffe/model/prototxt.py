@@ -132,8 +132,10 @@ def parse_prototxt(source: str | Path) -> Prototxt:
     text = decode_text(data)
     found = sniff(text[:4096].encode())
     if found is None or "\0" in text:
+        what = sniff(data[:4096])
         raise ModelError(
-            f"{path} is a binary file, not a prototxt; was the caffemodel given in its place?"
+            f"{path} is a binary file, not a prototxt"
+            + (f": it is {what}" if what else "; was the caffemodel given in its place?")
         )
     try:
         read = _read(parse(text))

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from deepvis_caffe.errors import WeightsError
 from deepvis_caffe.model.caffemodel import read_caffemodel, write_caffemodel
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.model.schema_pb2 import NetParameter
 
 NET = """
@@ -221,11 +222,72 @@ def test_missing_and_foreign_hdf5(tmp_path):
     path = tmp_path / "keras.h5"
     with h5py.File(path, "w") as file:
         file["model_weights/conv/kernel:0"] = np.zeros(3)
-    with pytest.raises(WeightsError, match="not Caffe's: it has no group `data`, only model_weig"):
+    with pytest.raises(WeightsError, match=r"keras\.h5 is no caffemodel: it is a Keras file"):
         read_caffemodel(path)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((2, 3)), np.zeros(2)
+    with pytest.raises(WeightsError, match="a set of data and labels without a group `data` of"):
+        read_caffemodel(tmp_path / "set.h5")
     (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match=r"cannot read the caffemodel .*cut\.h5"):
         read_caffemodel(tmp_path / "cut.h5")
+
+
+def test_names_in_the_encoding_of_the_prototxt(path):
+    # By hand: name "n", then layer { name: ... blobs { data: 1.0 } } for each name.
+    for encoding, names in (
+        ("utf-8", ["卷积", "café"]),
+        ("gbk", ["卷积", "池化/1", "fc"]),
+        ("latin-1", ["couche_\xe9", "\xe9ta", "fc"]),  # the second one alone would be GBK
+    ):
+        content = b"\x0a\x01n"
+        for name in (one.encode(encoding) for one in names):
+            blob = b"\x2a\x04" + np.float32(1).tobytes()
+            layer = b"\x0a" + bytes([len(name)]) + name + b"\x3a" + bytes([len(blob)]) + blob
+            content += b"\xa2\x06" + bytes([len(layer)]) + layer
+        path.write_bytes(content)
+        assert list(read_caffemodel(path)) == names
+
+
+def test_names_in_gbk_in_hdf5(tmp_path):
+    path, name = tmp_path / "net.caffemodel.h5", "卷积".encode("gbk")
+    with h5py.File(path, "w") as file:  # h5py's own interface writes UTF-8 alone
+        group = h5py.h5g.create(file.create_group("data").id, name)
+        space = h5py.h5s.create_simple((3,))
+        blob = h5py.h5d.create(group, b"0", h5py.h5t.IEEE_F64LE, space)
+        blob.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([1, 2, 1 / 3]))
+        file["data/fc/0"] = np.float32([4])
+    found = read_caffemodel(path)
+    assert found["卷积"][0].dtype == np.float32
+    np.testing.assert_array_equal(found["卷积"][0], np.float32([1, 2, 1 / 3]))
+    np.testing.assert_array_equal(found["fc"][0], [4])
+
+
+@pytest.mark.parametrize("save", ["gbk", "utf-8", "utf-16"])
+def test_a_net_with_gbk_names_gets_its_weights(path, tmp_path, save):
+    """Whatever a text editor has saved the prototxt as since."""
+    prototxt = tmp_path / "net.prototxt"
+    text = NET.replace("block/conv", "卷积")
+    prototxt.write_bytes(text.encode(save))
+    layers = random_layers()
+    layers["CONV"] = layers.pop("block/conv")  # as many bytes as the name in GBK
+    write_caffemodel(path, "net", layers)
+    path.write_bytes(path.read_bytes().replace(b"CONV", "卷积".encode("gbk")))
+    model = load_model(prototxt, path)
+    np.testing.assert_array_equal(model.weights["卷积"][0], layers["CONV"][1][0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "values"),
+    [("<f8", 0, [1.5, -2.25]), ("<f4", 1, [1.5, -2.25]), ("<f2", 2, [1.5, -2.25])],
+)
+def test_numbers_as_nvidias_caffe_packs_them(path, kind, number, values):
+    """Its BlobProto has ``raw_data_type = 10`` (an enum) and ``raw_data = 12`` (bytes)."""
+    data = np.array(values, kind).tobytes()
+    blob = b"\x3a\x03\x0a\x01\x02" + bytes([0x50, number, 0x62, len(data)]) + data
+    layer = b"\x0a\x02fc" + b"\x3a" + bytes([len(blob)]) + blob
+    path.write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
+    np.testing.assert_array_equal(read_caffemodel(path)["fc"][0], np.float32(values))
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):

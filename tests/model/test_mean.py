@@ -125,7 +125,7 @@ def test_too_small_a_mean_image_names_its_channel_values():
 def test_damaged_files_are_said_in_words(tmp_path, suffix, content):
     path = tmp_path / f"mean{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=f"mean{suffix} is damaged, or neither"):
+    with pytest.raises(ImageError, match=f"mean{suffix} is (damaged, or )?neither"):
         _mean(path, SHAPE)
 
 

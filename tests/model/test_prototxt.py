@@ -104,7 +104,7 @@ def test_bytes_that_are_no_text_in_a_comment(write):
         ),
         ("<!DOCTYPE html><html></html>", "it is an HTML or XML page; the download may have failed"),
         ("version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "binary file, not a prototxt; was the caffemodel given"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "binary file, not a prototxt: it is a PNG picture"),
         (
             NetParameter(name="n" * 40, input_dim=[1, 2, 0]).SerializeToString(),
             "binary file, not a prototxt; was the caffemodel given",
