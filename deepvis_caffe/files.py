@@ -50,33 +50,47 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file, in whichever encoding editors and shells on any system save it.
+    """The text of a file, in whichever encoding editors and shells on any system save it."""
+    return data.decode(encoding_of(data), errors="replace")
+
+
+def encoding_of(data: bytes) -> str:
+    """The encoding of a text file: one that is certain, or a guess.
 
     UTF-8 with or without a byte-order mark; UTF-16 (PowerShell's ``>``, Windows Notepad) with or
-    without one; else GB 18030, which holds GBK; else Latin-1, which any bytes are.
+    without one; else, as a guess, GB 18030, which holds GBK; else Latin-1, which any bytes are.
     """
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), *_UTF16_MARKS):
         if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
+            return encoding
     odd, even = data[1::2], data[0::2]
     if len(data) >= 4 and len(data) % 2 == 0:  # ASCII in UTF-16 has a zero in every other byte
         if odd.count(0) > len(odd) * 0.9 and even.count(0) == 0:
-            return data.decode("utf-16-le", errors="replace")
+            return "utf-16-le"
         if even.count(0) > len(even) * 0.9 and odd.count(0) == 0:
-            return data.decode("utf-16-be", errors="replace")
+            return "utf-16-be"
     for encoding in ("utf-8", "gb18030"):
         with suppress(UnicodeDecodeError):
-            return data.decode(encoding)
-    return data.decode("latin-1")
+            data.decode(encoding)
+            if encoding == "utf-8" or _in_pairs(data):
+                return encoding
+    return "latin-1"
+
+
+GUESSES = ("gb18030", "latin-1")
+
+
+def _in_pairs(data: bytes) -> bool:
+    """Whether bytes beyond ASCII mostly follow each other, as in GBK; in Latin-1 most do not."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", data)]
+    return sum(run for run in runs if run > 1) > runs.count(1)
 
 
 def decode_names(names: Iterable[bytes]) -> list[str]:
     """Names of one file, which are all in one encoding; see `decode_text`."""
     names = list(names)
-    for encoding in ("utf-8", "gb18030"):
-        with suppress(UnicodeDecodeError):
-            return [name.decode(encoding) for name in names]
-    return [name.decode("latin-1") for name in names]
+    encoding = encoding_of(b"\n".join(names))
+    return [name.decode(encoding, errors="replace") for name in names]
 
 
 def is_text(text: str) -> bool:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import decode_names, decode_text, is_text, whole_file
 
 
 def test_an_error_in_the_middle_leaves_the_old_file_and_no_other(tmp_path):
@@ -62,3 +62,38 @@ def test_writers_of_one_file_do_not_meet(tmp_path):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), whole_file(tmp_path / "no" / "result.json"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("cat\ndog\n", "utf-8"),
+        ("猫\n狗\n", "utf-8"),
+        ("猫\n狗\n", "utf-8-sig"),
+        ("猫\n狗\n", "utf-16"),
+        ("cat\ndog\n", "utf-16-le"),
+        ("cat\ndog\n", "utf-16-be"),
+        ("猫 cat\n狗 dog\n", "gbk"),
+        ("犬 朱镕基 镕\n", "gbk"),  # the second byte of the last one is ASCII
+        ("Löwe\nBär\nKäfer\n", "latin-1"),  # each pair would be valid in GBK, too
+        ("été\nélève\n", "latin-1"),
+        ("", "utf-8"),
+    ],
+)
+def test_text_is_read_in_the_encoding_that_it_was_saved_in(text: str, encoding: str) -> None:
+    data = text.encode(encoding)
+    assert decode_text(data) == text
+    assert is_text(text)
+
+
+def test_names_of_one_file_have_one_encoding() -> None:
+    names = ["卷积", "fc", "池化"]
+    assert decode_names(name.encode("gbk") for name in names) == names
+    assert decode_names(name.encode() for name in names) == names
+    assert decode_names([b"\xe9ta", b"couche \xe9"]) == ["éta", "couche é"]
+    assert decode_names([]) == []
+
+
+@pytest.mark.parametrize("data", [b"\0", b"\x0a\x07AlexNet\xa2\x06\x08", b"\x89PNG\r\n\x1a\n\0\0"])
+def test_what_is_no_text(data: bytes) -> None:
+    assert not is_text(decode_text(data))

@@ -198,6 +198,128 @@ def test_errors_of_the_file_itself_have_a_line() -> None:
     assert "SystemExit" in _error("import sys\nsys.exit(3)\n")
 
 
+# -- what people write who do not know Python ----------------------------------------------------
+
+SLASHES = r'write paths with / or with r before the quotes: r"C:\models\net.prototxt"'
+QUOTED = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (r'prototxt = "C:\Users\me\net.prototxt"', SLASHES),  # an escape of eight digits
+        (r'prototxt = "C:\models\net.prototxt"', f"it holds a line break: in quotes, .*{SLASHES}"),
+        (r'weights = "models\train.caffemodel"', "it holds a tab"),
+        (r'results = "D:\2012\best"', "it holds a control character"),
+        (r'source = "C:\new\cat.jpg"', "it holds a line break"),
+        (r'mean = "C:\new\mean.npy"', "it holds a line break"),
+        (r'images = r"C:\data\"' + "\n", SLASHES),  # the last backslash escapes the quote
+        ("prototxt = net.prototxt", f"name 'net' is not defined; {QUOTED}"),
+        ("prototxt = /home/me/net.prototxt", QUOTED),
+        ("weights = C:/net.caffemodel", QUOTED),
+        ("engine = torch", QUOTED),
+        ("prototxt: net.prototxt", QUOTED),
+        ('prototxt: "net.prototxt"', "prototxt is not set; a setting is set with one ="),
+        ('prototxt == "net.prototxt"', "a setting is set with one =, as in prototxt ="),
+        ("labels = none", "Python writes None"),
+        ("device = null", "Python writes None"),
+        ("prototxt = \u201cnet.prototxt\u201d", "have to be the plain ones of ASCII"),
+        ("mean = (104\uff0c117\uff0c123)", "have to be the plain ones of ASCII"),
+        ('prototxt = "net.prototxt",', "a comma at the end makes it a tuple of one; take the"),
+        ("raw_scale = 255,", "a comma at the end makes it a tuple of one; take the comma away"),
+        ('mean = "mean.npy",', "a comma at the end makes it a tuple of one; take the comma away"),
+        ("PROTOTXT = 'net.prototxt'", "no setting named 'PROTOTXT'.*prototxt"),
+        ("Mean = (1, 2, 3)", "no setting named 'Mean'.*mean"),
+    ],
+)
+def test_slips_are_told_with_the_line_and_what_to_write(line: str, words: str) -> None:
+    message = _error(f"seeds = 1\n{line}\n")
+    assert "settings_local.py:2: " in message
+    plain = re.escape(words).replace(re.escape(".*"), ".*")
+    assert re.search(plain, message), message
+
+
+@pytest.mark.parametrize(
+    ("line", "mean"),
+    [
+        ("mean = ('104', '117', '123')", (104, 117, 123)),
+        ("mean = '104 117 123'", (104, 117, 123)),
+        ("mean = '[104., 117., 123.]'", (104, 117, 123)),
+        ("import numpy\nmean = numpy.float32([104, 117, 123]).reshape(3, 1, 1)", (104, 117, 123)),
+        ("mean = [0.5]", (0.5,)),
+        ("mean = 'mean 2.npy'", Path("mean 2.npy")),
+    ],
+)
+def test_numbers_in_other_forms(line: str, mean: object, tmp_path: Path) -> None:
+    _file(tmp_path / "settings_local.py", line)
+    expected = tmp_path / mean if isinstance(mean, Path) else mean
+    assert load_settings().mean == expected
+
+
+def test_words_of_other_programs_are_explained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "model = 'net'\ncaffemodel = 'a.caffemodel'\nprototxt = model + '.prototxt'\n"
+    load_settings(_file(tmp_path / "s.py", text))
+    (warning,) = caplog.messages
+    assert warning.endswith("are ignored: model, caffemodel; did you mean weights (by caffemodel)?")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", '{"prototxt": "net.prototxt"}\n'])
+def test_a_file_that_sets_nothing(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_settings(_file(tmp_path / "s.py", text))
+    (warning,) = caplog.messages
+    assert 's.py sets nothing; a line of it looks like this: prototxt = "path' in warning
+
+
+def test_a_path_as_windows_writes_it_is_found_on_any_system(tmp_path: Path) -> None:
+    _file(tmp_path / "models/net.prototxt", "")
+    _file(tmp_path / "settings_local.py", r"prototxt = r'models\net.prototxt'")
+    assert load_settings().prototxt == tmp_path / "models/net.prototxt"
+
+
+# -- encodings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "first", "guess"),
+    [
+        ("utf-8-sig", "", None),
+        ("utf-16", "", None),
+        ("gbk", "", "gb18030"),
+        ("gbk", "# -*- coding: gbk -*-\n", None),
+        ("gbk", "# a file\n# vim: set fileencoding=gbk :\n", None),
+        ("latin-1", "# coding: latin-1\n", None),
+        ("gbk", "# coding: nothing\n", "gb18030"),
+    ],
+)
+def test_a_file_in_another_encoding(
+    encoding: str, first: str, guess: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "modèle" if encoding == "latin-1" else "模型"
+    text = f"{first}prototxt = '{name}.prototxt'\n"
+    (tmp_path / "settings_local.py").write_bytes(text.encode(encoding))
+    assert load_settings().prototxt == tmp_path / f"{name}.prototxt"
+    warnings = [one for one in caplog.messages if "is not saved as UTF-8" in one]
+    assert [f"is read as {guess}; save it as UTF-8" in one for one in warnings] == [True] * bool(
+        guess
+    )
+
+
+def test_a_line_of_a_file_in_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "settings_local.py").write_bytes("seeds = 1\nprototext = 'a'\n".encode("utf-16"))
+    with pytest.raises(SettingsError, match=r"settings_local\.py:2: no setting named 'prototext'"):
+        load_settings()
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "settings_local.py").write_bytes(b"\x0a\x07AlexNet\xa2\x06\0\1\2")
+    with pytest.raises(SettingsError, match=r"settings_local\.py are no text file"):
+        load_settings()
+
+
 # -- a file written for the Deep Visualization Toolbox ---------------------------------------------
 
 DVT = """

@@ -198,6 +198,8 @@ def _check_mean(net: Net) -> Check:
         p = net.preprocessor
     except ImageError as error:
         return Check("warn", "mean", str(error))
+    if p.mean_doubt:
+        return Check("warn", "mean", p.mean_doubt)
     values = ", ".join(f"{value:.6g}" for value in -p.low.mean(axis=(1, 2)) / p.input_scale)
     if p.shape[0] == 3 and not p.low.any():
         return Check(

@@ -190,6 +190,29 @@ class Preprocessor:
         """How far one 8-bit gray level moves the input."""
         return self.raw_scale * self.input_scale / 255
 
+    @property
+    def mean_doubt(self) -> str:
+        """Why the mean can hardly belong to `raw_scale`, in words; empty where it can.
+
+        A mean lies between black and white. One of images in 0..1 is nothing beside pixels of
+        0..255, and one of images in 0..255 makes all pixels of 0..1 the same.
+        """
+        largest, white = float(np.abs(self.full_mean).max()), self.raw_scale
+        if 0 < largest <= 1 and white > 50:
+            times = ", ".join(f"{value:.4g}" for value in self.full_mean.mean(axis=(1, 2)) * white)
+            return (
+                f"values of at most {largest:.4g}, as of images in 0..1, beside raw_scale {white:g}"
+                f": set raw_scale to 1; or, if the net was trained on pixels of 0..{white:g}, the "
+                f"mean to ({times})"
+            )
+        if white < largest and white < 50:
+            return (
+                f"values up to {largest:.4g}, as of images in 0..255, beside raw_scale {white:g}: "
+                "set raw_scale to 255, with input_scale for a factor after the mean is subtracted; "
+                f"or divide the mean by {255 / white:g}"
+            )
+        return ""
+
     # -- parts -------------------------------------------------------------------------------
 
     @property

@@ -18,24 +18,31 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
+from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
 RUNNING, VIEWER = "Running", "Viewer"
 
+SEVERAL = ("mean", "channel_swap", "input_shape", "source", "window")  # that may be tuples
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
 
 def _parse_numbers(value: Any) -> Any:
     """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
+    if hasattr(value, "ravel"):  # an array
+        return tuple(value.ravel().tolist())
+    if isinstance(value, tuple | list) and [type(one) for one in value] == [str]:
+        raise ValueError(ONE_COMMA)
     if not isinstance(value, str):
         return value
     try:
-        return tuple(float(part) for part in value.strip(" ()[]").split(",") if part.strip())
+        return tuple(float(part) for part in re.split(r"[\s,;]+", value.strip(" ()[],")))
     except ValueError:
         return value
 
@@ -101,6 +108,8 @@ def _check_device(value: str) -> str:
 
 def _parse_source(value: Any) -> Any:
     """A camera's number, and several sources, as the text that a flag would have."""
+    if isinstance(value, str) and (wrong := control_characters(value)):
+        raise ValueError(wrong)
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value) if isinstance(value, int | Path) and not isinstance(value, bool) else value
@@ -113,7 +122,11 @@ def _check_window(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _parse_path(value: Any) -> Any:
-    return Path(value).expanduser() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if wrong := control_characters(value):
+        raise ValueError(wrong)
+    return Path(value).expanduser()
 
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
@@ -131,6 +144,11 @@ Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_numbers)]
 def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
     extra: JsonDict = {"group": group}
     return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+def _lower(reason: str) -> str:
+    """A sentence of pydantic's within one of ours; a path in one of ours stays as it is."""
+    return reason if "\\" in reason else reason.lower()
 
 
 class BadSettingError(SettingsError):
@@ -327,12 +345,14 @@ class Settings(BaseModel):
             )
             raise BadSettingError(
                 name,
-                f"{name} cannot be {values[name]!r}: {', or '.join(reasons).lower()} "
+                f"{name} cannot be {values[name]!r}: {', or '.join(map(_lower, reasons))} "
                 f"({(fields[name].description or '').rstrip('.')})",
             ) from None
 
     @field_validator("*", mode="before")
     @classmethod
-    def _none(cls, value: Any) -> Any:
+    def _none(cls, value: Any, info: ValidationInfo) -> Any:
         """Let a flag say `none`."""
+        if isinstance(value, tuple) and len(value) == 1 and info.field_name not in SEVERAL:
+            raise ValueError(ONE_COMMA)
         return None if isinstance(value, str) and value.lower() in ("", "none") else value

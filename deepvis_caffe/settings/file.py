@@ -11,17 +11,20 @@ import ast
 import difflib
 import logging
 import os
-import runpy
+import re
 import textwrap
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.files import GUESSES, encoding_of, is_text
 from deepvis_caffe.settings.dvt import PREFIX, is_dvt, translate
 from deepvis_caffe.settings.fields import BadSettingError, Settings
+from deepvis_caffe.settings.mistakes import ONE_EQUALS, name_hint, other_words, syntax_hint
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ HEAD = """\
 # "none" in the descriptions is None here. Names that start with an underscore are yours to use.
 # A settings_local.py written for the Deep Visualization Toolbox also works as it is.
 """
+EXAMPLE = 'prototxt = "path/to/deploy.prototxt"'
 EXAMPLES: dict[str, Any] = {
     "prototxt": "path/to/deploy.prototxt",
     "weights": "path/to/weights.caffemodel",
@@ -118,7 +122,8 @@ def template_text() -> str:
 
 
 def _read(path: Path) -> Settings:
-    names = _run(path)
+    source = _source(path)
+    names = _run(path, source)
     if is_dvt(names):
         names, unused = translate(names, Settings.model_fields, path.parent)
         if unused:
@@ -131,12 +136,17 @@ def _read(path: Path) -> Settings:
     ignored = [name for name in names if not _is_meant(name)]
     if ignored:
         log.warning(
-            "%s: these names are not settings and are ignored: %s", path, ", ".join(ignored)
+            "%s: these names are not settings and are ignored: %s%s",
+            path,
+            ", ".join(ignored),
+            other_words(ignored, names),
         )
+    elif not names:
+        log.warning("%s sets nothing; a line of it looks like this: %s", path, EXAMPLE)
     try:
         settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
-        line = _line_of(path, error.name)
+        line = _line_of(source, error.name)
         hint = (
             ""
             if error.name in Settings.model_fields
@@ -145,7 +155,7 @@ def _read(path: Path) -> Settings:
         raise SettingsError(f"{path}{f':{line}' if line else ''}: {error}{hint}") from None
     paths = {name: value for name, value in settings if isinstance(value, Path)}
     update: dict[str, Any] = {
-        name: path.parent / value
+        name: _without_backslashes(path.parent / value)
         for name, value in paths.items()
         if name in settings.model_fields_set or name == "presets_file"
     }
@@ -165,19 +175,67 @@ def _beside(path: Path, source: str) -> str:
     return str(beside) if beside.exists() else source.strip()
 
 
-def _run(path: Path) -> dict[str, Any]:
-    """Run the file, and return the names that it assigns."""
+def _without_backslashes(path: Path) -> Path:
+    """A path that was written on Windows, where only its other form is there."""
+    other = Path(str(path).replace("\\", "/"))
+    return other if other.exists() and not path.exists() else path
+
+
+def _source(path: Path) -> str:
+    """The text of the file, in the encoding that it names or else seems to have."""
     try:
-        names = runpy.run_path(str(path))
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings {path}: {error.strerror}") from error
+    named = re.match(rb"(?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", data)  # PEP 263
+    if named:
+        with suppress(LookupError, UnicodeDecodeError):
+            return data.decode(named[1].decode())
+    encoding = encoding_of(data)
+    text = data.decode(encoding, errors="replace")
+    if not is_text(text):
+        raise SettingsError(f"the settings {path} are no text file; {EXAMPLE} is a line of one")
+    if encoding in GUESSES:
+        log.warning(
+            "%s is not saved as UTF-8, and is read as %s; save it as UTF-8 if names in it come out "
+            "wrong",
+            path,
+            encoding,
+        )
+    return text
+
+
+def _run(path: Path, source: str) -> dict[str, Any]:
+    """Run the file, and return the names that it assigns."""
+    lines = source.splitlines()
+    names: dict[str, Any] = {"__name__": "settings_local", "__file__": str(path)}
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), names)
     except SyntaxError as error:
-        old = "; Python 2's print needs parentheses here" if "print" in (error.text or "") else ""
-        raise SettingsError(f"{error.filename}:{error.lineno}: {error.msg}{old}") from error
+        hint = syntax_hint(error)
+        raise SettingsError(_with_hint(path, error.lineno, error.msg, hint)) from error
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
-        place = f"{path}:{line}" if line else str(path)
-        raise SettingsError(f"{place}: {type(error).__name__}: {error}") from error
+        number = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+        line = lines[number - 1] if number else ""
+        hint = (
+            name_hint(error.name or "", line, Settings.model_fields)
+            if isinstance(error, NameError)
+            else ""
+        )
+        what = f"{type(error).__name__}: {error}"
+        raise SettingsError(_with_hint(path, number, what, hint)) from error
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and node.value is None:
+            name = ast.unparse(node.target)
+            if name in Settings.model_fields:  # name: "value"
+                raise SettingsError(_with_hint(path, node.lineno, f"{name} is not set", ONE_EQUALS))
     return {name: value for name, value in names.items() if _is_setting(name, value)}
+
+
+def _with_hint(path: Path, line: int | None, what: str, hint: str) -> str:
+    place = f"{path}:{line}" if line else str(path)
+    return f"{place}: {what}" + (f"; {hint}" if hint else "")
 
 
 def _is_setting(name: str, value: Any) -> bool:
@@ -189,12 +247,12 @@ def _is_setting(name: str, value: Any) -> bool:
 
 def _is_meant(name: str) -> bool:
     """Whether a name is a setting's, or so close to one that it must be a typo."""
-    return bool(difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.7))
+    return bool(difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.7))
 
 
-def _line_of(path: Path, name: str) -> int | None:
+def _line_of(source: str, name: str) -> int | None:
     """The line on which the file assigns `name` last."""
-    tree = ast.parse(path.read_bytes())
+    tree = ast.parse(source)
     lines = [
         node.lineno
         for node in ast.walk(tree)

@@ -1,0 +1,101 @@
+"""What a settings file gets wrong, in words: ``error -> hint``, empty where there is none.
+
+The file is Python, and its writers need not know Python. What they write most is paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+BACKSLASHES = (
+    "in quotes, a backslash and the letter after it mean one character, such as \\n a line break; "
+    'write paths with / or with r before the quotes: r"C:\\models\\net.prototxt"'
+)
+QUOTES = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
+ONE_COMMA = "a comma at the end makes it a tuple of one; take the comma away"
+ONE_EQUALS = 'a setting is set with one =, as in prototxt = "net.prototxt"'
+PLAIN_CHARACTERS = "quotes, commas and brackets have to be the plain ones of ASCII"
+CONSTANTS = {"none": "None", "null": "None", "nil": "None", "true": "True", "false": "False"}
+
+# A path, a number or a word where Python expects quotes: weights = models/net.caffemodel
+UNQUOTED = re.compile(r"\s*\w+\s*[=:]\s*[^\s\"'(\[{#][^\"']*")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# What other programs, and people, call a setting.
+OTHER_WORDS = {
+    "caffemodel": "weights",
+    "network_weights": "weights",
+    "model_weights": "weights",
+    "pretrained": "weights",
+    "model": "prototxt",
+    "net": "prototxt",
+    "network": "prototxt",
+    "deploy": "prototxt",
+    "deploy_prototxt": "prototxt",
+    "model_def": "prototxt",
+    "mean_file": "mean",
+    "mean_value": "mean",
+    "data_mean": "mean",
+    "image_mean": "mean",
+    "classes": "labels",
+    "class_names": "labels",
+    "synset": "labels",
+    "gpu": "device",
+    "gpu_id": "device",
+    "mode": "device",
+    "scale": "input_scale",
+    "output": "results",
+    "dataset": "images",
+}
+
+
+def syntax_hint(error: SyntaxError) -> str:
+    """What to do about a file that is no Python."""
+    line, reason = error.text or "", error.msg
+    if "unicodeescape" in reason or ("unterminated" in reason and "\\" in line):
+        return BACKSLASHES
+    if "invalid character" in reason or "non-printable character" in reason:
+        return PLAIN_CHARACTERS
+    if "print" in line:
+        return "Python 2's print needs parentheses here"
+    return QUOTES if UNQUOTED.fullmatch(line.rstrip()) else ""
+
+
+def name_hint(name: str, line: str, known: Collection[str]) -> str:
+    """What to do about a name that the file uses and that is nothing.
+
+    Parameters
+    ----------
+    line
+        The line that uses it.
+    known
+        The names of settings.
+    """
+    if name.lower() in CONSTANTS:
+        return f"Python writes {CONSTANTS[name.lower()]}"
+    if name in known:
+        return ONE_EQUALS
+    return QUOTES if UNQUOTED.fullmatch(line.rstrip()) else ""
+
+
+def control_characters(text: str) -> str:
+    """What is wrong with a path that a backslash has changed; empty where nothing is."""
+    found = CONTROL.search(text)
+    if found is None:
+        return ""
+    names = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}
+    return f"it holds {names.get(found[0], 'a control character')}: {BACKSLASHES}"
+
+
+def other_words(names: Collection[str], assigned: Collection[str]) -> str:
+    """Which settings may be meant by names that are none: ``"; did you mean weights (by net)?"``.
+
+    Parameters
+    ----------
+    assigned
+        The settings that the file has, which it need not have twice.
+    """
+    found = {name: OTHER_WORDS.get(name.lower()) for name in names}
+    meant = [f"{ours} (by {name})" for name, ours in found.items() if ours and ours not in assigned]
+    return f"; did you mean {', '.join(meant)}?" if meant else ""
