@@ -93,6 +93,11 @@ def decode_names(names: Iterable[bytes]) -> list[str]:
     return [name.decode(encoding, errors="replace") for name in names]
 
 
+def text_lines(text: str) -> list[str]:
+    """The lines of a text file. Python parts them at characters, too, that a name may hold."""
+    return re.split(r"\r*\n|\r", text)
+
+
 def is_text(text: str) -> bool:
     """Whether decoded text is text, and not what the bytes of another kind of file say."""
     return not _CONTROL.search(text)

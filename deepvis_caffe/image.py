@@ -22,7 +22,11 @@ from deepvis_caffe.files import whole_file
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg")  # that we write
+# Formats that every build of OpenCV reads.
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".jpeg", ".jpg", ".jpe", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
 
 _SAMPLES = {
     "astronaut": "astronaut.png",

@@ -114,7 +114,7 @@ def read_source(settings: Settings, every: int, unique: bool, class_folders: boo
             "no images are named: give --images with a folder, a list, an LMDB, an HDF5 file or a "
             "video, or set `images` in settings_local.py"
         )
-    source = sources.every(open_source(settings.images, class_folders), every)
+    source = sources.every(open_source(settings.images, class_folders, settings.image_root), every)
     if unique:
         with progress_bar("looking for duplicates", "images") as report:
             source, dropped = sources.unique(source, report)

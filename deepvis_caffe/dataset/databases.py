@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.image_files import decode
+from deepvis_caffe.dataset.image_lists import find_start
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.model.schema_pb2 import Datum
@@ -206,9 +207,11 @@ class Hdf5(Source):
         return {**self.__dict__, "_files": {}}
 
 
-def read_hdf5_list(path: Path, names: Sequence[str]) -> Hdf5:
-    """The HDF5 files that a list names, relative to its folder."""
-    return Hdf5([path.parent / name for name in names])
+def read_hdf5_list(path: Path, names: Sequence[str], root: Path | None = None) -> Hdf5:
+    """The HDF5 files that a list names; `root` as in `parse_list`."""
+    names = [name.replace("\\", "/") for name in names]
+    place = find_start(path, names, root)
+    return Hdf5([place(name) for name in names])
 
 
 def is_hdf5(name: str) -> bool:

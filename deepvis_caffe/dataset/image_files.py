@@ -7,18 +7,19 @@ with gray without an error, and the edge in between would be some edge detector'
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset.image_lists import parse_list
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.image import IMAGE_SUFFIXES, Picture, read_image
 
 START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -86,12 +87,6 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int | None, int]]:
         at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
 
 
-# Formats that every build of OpenCV decodes.
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".jpe", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-
-
 class Files(Source):
     """Image files below one folder.
 
@@ -101,13 +96,21 @@ class Files(Source):
         The folder that names are relative to.
     labels
         The class of each image by its name, which is its path relative to `root`, with ``/``.
+    paths
+        Where images are that are not at their names.
     """
 
     kind = "files"
 
-    def __init__(self, root: Path, labels: Mapping[str, int | None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        labels: Mapping[str, int | None],
+        paths: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.root = root.absolute()
         self.names = sorted(labels)
+        self._paths = {name: path.absolute() for name, path in paths.items()}
         self._labels = [labels[name] for name in self.names]
 
     def read(self, index: int) -> NDArray[Any]:
@@ -127,7 +130,7 @@ class Files(Source):
         try:
             return self._path(index).read_bytes()
         except OSError as error:
-            raise ImageError(error.strerror or str(error)) from error
+            raise ImageError(f"{error.strerror or error}: {self._path(index)}") from error
 
     def size(self, index: int) -> int | None:
         """The size of the file; 0 if it is missing."""
@@ -141,7 +144,8 @@ class Files(Source):
         return self._path(index)
 
     def _path(self, index: int) -> Path:
-        return self.root / self.names[index]
+        name = self.names[index]
+        return self._paths.get(name) or self.root / name
 
 
 def read_folder(folder: Path, class_folders: bool = False) -> Files:
@@ -177,37 +181,26 @@ def read_folder(folder: Path, class_folders: bool = False) -> Files:
     return Files(folder, {name: numbers.get(name.partition("/")[0]) for name in found})
 
 
-def read_list(path: Path) -> Files:
-    """The images that a text file lists, in the format of Caffe's ``ImageData`` layer.
+def read_list(path: Path, root: Path | None = None) -> Files:
+    """The images that a text file lists, see `deepvis_caffe.dataset.image_lists.parse_list`.
 
-    One path per line, relative to the list's folder, optionally followed by a space and a class
-    number. An image that is listed twice counts once. Missing files are reported when they are
-    read.
+    Missing files are reported when they are read.
+
+    Parameters
+    ----------
+    root
+        Where relative paths start; by default the list's folder.
 
     Raises
     ------
     ImageError
-        The list cannot be read, is empty, or gives one image two classes.
+        The list cannot be read, is empty, gives one image two classes, or not one of its images is
+        there.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ImageError(f"cannot read the list {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ImageError(f"the list {path} is not UTF-8 text: {error.reason}") from error
-    labels: dict[str, int | None] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"(.*\S)\s+([+-]?\d+)\s*", line)
-        name, label = (match[1], int(match[2])) if match else (line.strip(), None)
-        if labels.setdefault(name, label) != label:
-            raise ImageError(
-                f"{path}:{number}: {name} has class {label} here, and {labels[name]} further up"
-            )
-    if not labels:
-        raise ImageError(f"the list {path} names no images")
-    return Files(path.parent, labels)
+    found = parse_list(path, root)
+    start = root or path.parent
+    paths = {one.name: one.path for one in found if one.path != start.absolute() / one.name}
+    return Files(start, {one.name: one.label for one in found}, paths)
 
 
 VIDEO_SUFFIXES = frozenset(

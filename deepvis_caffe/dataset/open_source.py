@@ -5,21 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepvis_caffe.dataset.databases import Hdf5, Lmdb, is_hdf5, read_hdf5_list
-from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Video, read_folder, read_list
+from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read_folder, read_list
+from deepvis_caffe.dataset.image_lists import list_lines
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import IMAGE_SUFFIXES
 
 
-def open_source(path: Path, class_folders: bool = False) -> Source:
+def open_source(path: Path, class_folders: bool = False, root: Path | None = None) -> Source:
     """Open the images at a path.
 
     Parameters
     ----------
     path
-        A folder of images, searched recursively; an LMDB folder; an HDF5 file; a video; a text
-        file that lists images, optionally with class numbers; or one that lists HDF5 files.
+        A folder of images, searched recursively; an LMDB folder; an HDF5 file; a video; an image;
+        a text file that lists images, optionally with class numbers; or one that lists HDF5 files.
     class_folders
         Whether the subfolders of a folder of images are its classes.
+    root
+        Where the paths in a list of images start; by default its folder.
 
     Raises
     ------
@@ -39,17 +43,9 @@ def open_source(path: Path, class_folders: bool = False) -> Source:
         return Hdf5([path])
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Video(path)
-    names = _first_names(path)
-    return read_hdf5_list(path, names) if names and is_hdf5(names[0]) else read_list(path)
-
-
-def _first_names(path: Path) -> list[str]:
-    """All lines of a list of HDF5 files; only the first line of any other list."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().strip()
-            return [first, *(line.strip() for line in file)] if is_hdf5(first) else [first]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(
-            f"{path} is not a list of images, an HDF5 file (.h5) or a video: {error}"
-        ) from error
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Files(path.parent, {path.name: None})
+    lines = list_lines(path)
+    if lines and is_hdf5(lines[0][1]):
+        return read_hdf5_list(path, [line for _, line in lines], root)
+    return read_list(path, root)

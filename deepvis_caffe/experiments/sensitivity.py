@@ -27,9 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset.image_files import IMAGE_SUFFIXES, Files
 from deepvis_caffe.dataset.loader import Batch, check_prepared, load_batches
-from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.reduction import check_readable
 from deepvis_caffe.dataset.scan import (
     ScanParams,
@@ -104,13 +102,6 @@ class Movement:
     def mean(self) -> float:
         """The mean over all pairs."""
         return float(self.pairs.mean())
-
-
-def open_images(path: Path) -> Source:
-    """Open the images at a path, as `open_source`; or a single image file."""
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return Files(path.parent, {path.name: None})
-    return open_source(path)
 
 
 def sensitivity_layers(net: Net) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.files import decode_text, is_text
+from deepvis_caffe.files import decode_text, is_text, text_lines
 from deepvis_caffe.model.graph import Layer, Value
 
 Labels = tuple[str, ...]
@@ -53,9 +53,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         raise SettingsError(
             f"the labels {path} are not text; set `labels` to a text file with one name per line"
         )
-    # Not str.splitlines, which also breaks a line at characters that a name may hold.
-    lines = re.split(r"\r*\n|\r", text.rstrip())
-    names = tuple(SYNSET.sub("", line.strip()) for line in lines)
+    names = tuple(SYNSET.sub("", line.strip()) for line in text_lines(text.rstrip()))
     if not any(names):
         raise SettingsError(f"the labels {path} hold no names")
     return names

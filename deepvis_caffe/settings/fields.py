@@ -300,6 +300,11 @@ class Settings(BaseModel):
         "Dataset to scan: a folder of images, a text file with one path (and optionally a class "
         "number) per line, a Caffe LMDB or HDF5 file, or a video.",
     )
+    image_root: Location | None = _setting(
+        DATASET,
+        None,
+        "Folder where the paths in a list of images start. If not set, the list's own folder.",
+    )
     top: Count = _setting(DATASET, 9, "Number of top images to keep per unit.", ge=1, le=100)
     batch_size: Count | None = _setting(
         RUNNING, None, "Images per batch. If not set, a suitable size is chosen.", ge=1

@@ -96,6 +96,17 @@ def test_duplicates_and_every_second_image(folder: Path) -> None:
     assert "6 images, 9 units" in half.output  # and the damaged one
 
 
+def test_a_list_of_another_machine_below_the_image_root(folder: Path) -> None:
+    names = sorted(path.relative_to(folder / "images") for path in folder.rglob("images/?/0*.png"))
+    (folder / "lists").mkdir()
+    lines = [f"D:\\sets\\{name} 1".replace("/", "\\") for name in names]
+    (folder / "lists" / "val.txt").write_bytes("\r\n".join(lines).encode("utf-16"))
+    images = ("top-images", "--images", "lists/val.txt", "--pictures", "none")
+    assert f"tried {folder}/lists/D:/sets/{names[0]}" in deepvis(*images, code=2).output
+    said = deepvis(*images, "--image-root", "images").output
+    assert f"{len(names)} images, 9 units" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -80,7 +80,7 @@ def test_what_is_no_source_is_said_in_words(tmp_path: Path) -> None:
         open_source(tmp_path / "none")
     with pytest.raises(ImageError, match="holds no images"):
         open_source(tmp_path)
-    (tmp_path / "x.bin").write_bytes(b"\xff\xfe\x00\x81")
+    (tmp_path / "x.bin").write_bytes(b"\x00\x01\x02\x81")
     with pytest.raises(ImageError, match="not a list of images"):
         open_source(tmp_path / "x.bin")
 
