@@ -29,7 +29,7 @@ from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
 RUNNING, VIEWER = "Running", "Viewer"
 
-SEVERAL = ("mean", "channel_swap", "input_shape", "source", "window")  # that may be tuples
+SEVERAL = ("mean", "channel_swap", "input_shape", "stages", "source", "window")  # may be tuples
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
 
