@@ -113,6 +113,11 @@ def receptive_fields(
     return {value: _public(field, size) for value, field in fields.items() if field is not None}
 
 
+def is_pointwise(kind: str) -> bool:
+    """Whether a position of a layer of that type sees only its own position of its bottoms."""
+    return _RULES.get(kind) is _pointwise
+
+
 # -- spans -----------------------------------------------------------------------------------
 
 
