@@ -262,7 +262,7 @@ def _image_window(step: _Step) -> SlidingWindow | None:
 
 def _pooling(step: _Step, field: _Field) -> _Field:
     options = step.param.pooling_param
-    if options.global_pooling:
+    if options.global_pooling or len(step.shape) != 4:
         return step.whole(field)
     return _under(pooling_window(options, step.shape[2:]), field)
 
@@ -375,11 +375,13 @@ _RULES: dict[str, _Rule] = {
     "Log": _pointwise,
     "MVN": _everything,
     "Mish": _pointwise,
+    "NdPooling": _pooling,
     "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
     "PReLU": _pointwise,
     "Parameter": _pointwise,
     "Permute": _permute,
     "Pooling": _pooling,
+    "Pooling3D": _pooling,
     "Power": _pointwise,
     "ReLU": _pointwise,
     "ReLU6": _pointwise,
