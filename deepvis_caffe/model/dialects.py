@@ -7,6 +7,7 @@ layers can say the same, the net is rewritten here, so that every engine compute
   ``fuse_type`` in ``convolution_param``; Intel: ``relu``);
 - a Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn);
 - ``hole`` is ``dilation`` (DeepLab 1);
+- a convolution along three axes has its sizes in other fields (C3D, video-caffe); see `volumes`;
 - a depthwise convolution is one with as many groups as channels (MobileNets);
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
@@ -20,7 +21,7 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from deepvis_caffe.model import composites
+from deepvis_caffe.model import composites, volumes
 from deepvis_caffe.model.fork_types import is_understood
 from deepvis_caffe.model.graph import Layer
 from deepvis_caffe.model.prototxt import HARMLESS
@@ -33,7 +34,10 @@ from deepvis_caffe.model.schema_pb2 import (
 
 # What becomes a layer of its own, so that a fork's own Caffe is not to do it again.
 REWRITTEN = {
-    "convolution_param": ("relu_param", "fuse_type", "relu", "negative_slope"),
+    "convolution_param": (
+        *("relu_param", "fuse_type", "relu", "negative_slope"),
+        *volumes.REWRITTEN["convolution_param"],
+    ),
     "inner_product_param": ("relu",),
     "batch_norm_param": ("relu", "fused_relu", "scale_bias", "scale_filler", "bias_filler"),
     "dropout_param": ("scale_train",),
@@ -79,6 +83,7 @@ def translate(
         copy.CopyFrom(last)
         for step in (_hole, _depthwise, _dropout):
             step(copy)
+        volumes.rewrite(copy, faults)
         if copy.type == "BatchNorm" and len((found or {}).get(copy.name, ())) == NVIDIA_BLOBS:
             copy.batch_norm_param.scale_bias = True
         if why := _why_not_fused(copy):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import ModelError, WeightsError
 from deepvis_caffe.memory import in_gib, machine_memory
 from deepvis_caffe.model.caffemodel import read_caffemodel
+from deepvis_caffe.model.crop_alignment import align_crops
 from deepvis_caffe.model.deploy import Given, deploy
 from deepvis_caffe.model.dialects import ignored_fields, split_weights, translate
 from deepvis_caffe.model.graph import Graph, Value
@@ -206,6 +207,7 @@ def load_model(
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
         faults |= deployed.faults
         shapes = infer(graph, faults=faults)
+        aligned = list(align_crops(graph, shapes.values))
         _check_some_work(graph, shapes.values, faults)
         sizes = _inputs(graph, shapes.values)
         image = choose_image(sizes, image_input)
@@ -238,7 +240,7 @@ def load_model(
         image_input=image,
         held=held,
     )
-    for note in (*written.notes, *deployed.notes, *large, *_ignored(model, written)):
+    for note in (*written.notes, *deployed.notes, *aligned, *large, *_ignored(model, written)):
         warn_once(path, note)
     if need_weights:
         model.check_weights()

@@ -113,6 +113,11 @@ def receptive_fields(
     return {value: _public(field, size) for value, field in fields.items() if field is not None}
 
 
+def is_pointwise(kind: str) -> bool:
+    """Whether a position of a layer of that type sees only its own position of its bottoms."""
+    return _RULES.get(kind) is _pointwise
+
+
 # -- spans -----------------------------------------------------------------------------------
 
 
@@ -257,7 +262,7 @@ def _image_window(step: _Step) -> SlidingWindow | None:
 
 def _pooling(step: _Step, field: _Field) -> _Field:
     options = step.param.pooling_param
-    if options.global_pooling:
+    if options.global_pooling or len(step.shape) != 4:
         return step.whole(field)
     return _under(pooling_window(options, step.shape[2:]), field)
 
@@ -370,11 +375,13 @@ _RULES: dict[str, _Rule] = {
     "Log": _pointwise,
     "MVN": _everything,
     "Mish": _pointwise,
+    "NdPooling": _pooling,
     "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
     "PReLU": _pointwise,
     "Parameter": _pointwise,
     "Permute": _permute,
     "Pooling": _pooling,
+    "Pooling3D": _pooling,
     "Power": _pointwise,
     "ReLU": _pointwise,
     "ReLU6": _pointwise,

@@ -56,42 +56,48 @@ def convolution_window(param: ConvolutionParameter, axes: int) -> SlidingWindow:
 
 
 def pooling_window(param: PoolingParameter, size: Sequence[int]) -> SlidingWindow:
-    """The window of a Pooling layer over a bottom of height and width `size`.
+    """The window of a pooling layer over a bottom whose spatial axes have these sizes.
 
     Raises
     ------
     ModelError
-        No kernel, or fields that contradict each other.
+        No kernel, or fields that contradict each other or do not fit the number of axes.
     """
-    has = param.HasField
-    both_kernels = has("kernel_h") and has("kernel_w")
-    any_kernel = has("kernel_size") or has("kernel_h") or has("kernel_w")
-    if param.global_pooling and any_kernel:
-        raise ModelError("global_pooling takes no kernel size; remove one of the two")
-    if not param.global_pooling and has("kernel_size") == both_kernels:
-        raise ModelError("needs either kernel_size or both kernel_h and kernel_w")
+    has, axes = param.HasField, len(size)
     for name in ("pad", "stride"):
         either = has(f"{name}_h") or has(f"{name}_w")
         both = has(f"{name}_h") and has(f"{name}_w")
         if either and (has(name) or not both):
             raise ModelError(f"needs either {name} or both {name}_h and {name}_w")
-
     if param.global_pooling:
+        if (has("kernel_size") or has("kernel_h") or has("kernel_w")) and not has("kernel_shape"):
+            raise ModelError("global_pooling takes no kernel size; remove one of the two")
         kernel = tuple(size)
-    elif has("kernel_size"):
-        kernel = (param.kernel_size,) * 2
     else:
-        kernel = (param.kernel_h, param.kernel_w)
-    pad = (param.pad_h, param.pad_w) if has("pad_h") else (param.pad,) * 2
-    stride = (param.stride_h, param.stride_w) if has("stride_h") else (param.stride,) * 2
-    if param.global_pooling and (pad, stride) != ((0, 0), (1, 1)):
+        both = has("kernel_h") and has("kernel_w")
+        if not has("kernel_shape") and has("kernel_size") == both:
+            raise ModelError("needs either kernel_size or both kernel_h and kernel_w")
+        kernel = _pooling_axes(param, "kernel", "kernel_size", axes)
+    pad = _pooling_axes(param, "pad", "pad", axes)
+    stride = _pooling_axes(param, "stride", "stride", axes)
+    if param.global_pooling and (any(pad) or stride != (1,) * axes):
         raise ModelError("global_pooling needs pad 0 and stride 1")
     window = SlidingWindow(
-        _positive("kernel_size", kernel), _positive("stride", stride), pad, (1, 1)
+        _positive("kernel_size", kernel), _positive("stride", stride), pad, (1,) * axes
     )
     if any(p >= k for p, k in zip(pad, kernel, strict=True) if p):
         raise ModelError(f"pad {pad} must be smaller than the kernel {kernel}")
     return window
+
+
+def _pooling_axes(param: PoolingParameter, stem: str, single: str, axes: int) -> tuple[int, ...]:
+    if param.HasField(f"{stem}_shape"):
+        return _spread(f"{stem}_shape", list(getattr(param, f"{stem}_shape").dim), axes, None)
+    if not param.HasField(f"{stem}_h"):
+        return (getattr(param, single),) * axes
+    if axes != 2:
+        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, there are {axes}")
+    return getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
 
 
 def _per_axis(

@@ -165,7 +165,7 @@ REFUSED = [
     (X + pool("kernel_size: 2 pad: 1 pool: STOCHASTIC"), "STOCHASTIC pooling draws its results"),
     (X + pool("kernel_size: 20"), r"kernel \(20, 20\) is too large"),
     (X + pool("kernel_size: 2 pool: AVE", tops="y mask"), "only MAX pooling has a second top"),
-    (FLAT + pool("kernel_size: 1"), "takes a bottom of 4 axes, got 2"),
+    (FLAT + pool("kernel_size: 1"), "takes a bottom of 4 axes, in some forks of 3 or 5, got 2"),
     (X + layer("LRN", "lrn_param { local_size: 4 }"), "local_size must be odd, got 4"),
     (FLAT + layer("LRN"), "takes a bottom of 4 axes, got 2"),
     (X + layer("ReLU", bottoms="x x"), r"takes 1 bottom blob\(s\), got 2"),

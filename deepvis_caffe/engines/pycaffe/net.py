@@ -76,9 +76,8 @@ class PycaffeNet(Net):
         self.ops = NumpyOps()
         self._caffe = import_caffe()
         self._device = choose_device(device)
-        self._opaque = OpaqueLayers(
-            model.graph, {**why_unknown(self._caffe, model.graph), **model.faults}
-        )
+        reasons = {**why_unknown(self._caffe, model.graph), **_pools_no_images(model)}
+        self._opaque = OpaqueLayers(model.graph, {**reasons, **model.faults})
         self._check_some_run()
         enter_device(self._caffe, self._device)
         self._net, self._ids = self._build()
@@ -378,3 +377,13 @@ class PycaffeNet(Net):
         for first, last in segments(nodes):
             with self._explained(first, last):
                 self._net._backward(first, last)
+
+
+def _pools_no_images(model: Model) -> dict[str, str]:
+    """The Pooling layers that stock Caffe would end the process on, by name, and why."""
+    return {
+        layer.name: f"Caffe pools blobs of 4 axes, and its bottom has {axes}; use engine='torch'"
+        for layer in model.graph
+        if layer.type == "Pooling"
+        and (axes := len(model.shapes.get(layer.bottoms[0], (0,) * 4))) != 4
+    }

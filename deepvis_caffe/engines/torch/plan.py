@@ -28,7 +28,20 @@ Channels = tuple[int, ...] | None
 # Layers without weights whose every channel comes of the same channel of the one bottom.
 CHANNEL_BY_CHANNEL = (
     *("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "Log"),
-    *("Mish", "Pooling", "Power", "ReLU", "ReLU6", "Sigmoid", "Split", "Swish", "TanH", "Upsample"),
+    *(
+        "Mish",
+        "NdPooling",
+        "Pooling",
+        "Pooling3D",
+        "Power",
+        "ReLU",
+        "ReLU6",
+        "Sigmoid",
+        "Split",
+        "Swish",
+        "TanH",
+        "Upsample",
+    ),
 )
 
 

@@ -65,14 +65,18 @@ def _deconvolved(size: Shape, window: SlidingWindow) -> Shape:
     return out
 
 
-@rule("Pooling", tops=(1, 2))
+@rule("NdPooling", "Pooling", "Pooling3D", tops=(1, 2))
 def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Round up, then drop a last window that would start in the padding.
 
-    A second top, for MAX only, holds the position of each maximum.
+    A second top, for MAX only, holds the position of each maximum. Stock Caffe pools images only;
+    forks pool along up to three axes.
     """
     pool, (shape,) = param.pooling_param, bottoms
-    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    require(
+        3 <= len(shape) <= 5,
+        f"takes a bottom of 4 axes, in some forks of 3 or 5, got {len(shape)}",
+    )
     require(
         len(param.top) == 1 or pool.pool == PoolingParameter.MAX,
         "only MAX pooling has a second top",
@@ -91,14 +95,14 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape:
-    """Height and width of a pooling layer's top. Caffe rounds up (`ceil`), some forks down."""
+    """The spatial axes of a pooling layer's top. Caffe rounds up (`ceil`), some forks down."""
     rounded = math.ceil if ceil else math.floor
     out = [
         rounded((s + 2 * p - k) / stride) + 1
         for s, p, k, stride in zip(size, window.pad, window.kernel, window.stride, strict=True)
     ]
     if any(window.pad):
-        # Caffe clips both axes once either is padded.
+        # Caffe clips all axes once any is padded.
         out = [
             o - 1 if (o - 1) * stride >= s + p else o
             for o, s, p, stride in zip(out, size, window.pad, window.stride, strict=True)

@@ -8,7 +8,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.torch_layers import Array, built, check_gradient, distinct, gradients, run, run_all
+from helpers.torch_layers import (
+    Array,
+    assert_computes,
+    built,
+    check_gradient,
+    distinct,
+    gradients,
+    refused,
+    run,
+    run_all,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -265,3 +275,76 @@ def test_the_second_top_holds_the_positions_of_the_maxima(pad):
 def test_stochastic_pooling_is_refused():
     with pytest.raises(EngineError, match=r"layer 'l' \(Pooling\): STOCHASTIC"):
         built("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
+
+
+# -- along one axis and along three ----------------------------------------------------------------
+
+
+def pooled(x: Array, kernel, stride, pad, average: bool) -> tuple[Array, Array]:
+    """Caffe's pooling along any axes, one window at a time, and the positions of the maxima."""
+    along = [
+        windows(size, k, s, p, any(pad), True)
+        for size, k, s, p in zip(x.shape[2:], kernel, stride, pad, strict=True)
+    ]
+    y = np.zeros((*x.shape[:2], *map(len, along)))
+    mask = np.zeros_like(y)
+    position = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+    for at in np.ndindex(*y.shape[2:]):
+        spans = [spans[i] for spans, i in zip(along, at, strict=True)]
+        inside = tuple(slice(max(start, 0), max(end, 0)) for start, end in spans)
+        for n, c in np.ndindex(*x.shape[:2]):
+            seen = x[n, c][inside]
+            area = math.prod(end - start for start, end in spans)
+            y[(n, c, *at)] = seen.sum() / area if average else seen.max()
+            mask[(n, c, *at)] = position[inside].ravel()[seen.argmax()]
+    return y, mask
+
+
+def shape_params(method: str, **shapes: tuple[int, ...]) -> str:
+    given = [
+        f"{name}_shape {{ {' '.join(f'dim: {size}' for size in sizes)} }}"
+        for name, sizes in shapes.items()
+    ]
+    return f"pooling_param {{ pool: {method} {' '.join(given)} }}"
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pad"),
+    [
+        ((3, 5, 4), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
+        ((3, 5, 4), (1, 3, 2), (1, 2, 2), (0, 1, 1)),
+        ((4, 4, 5), (3, 3, 3), (2, 2, 3), (2, 1, 2)),  # more padding than torch takes
+        ((7,), (3,), (2,), (0,)),
+        ((7,), (3,), (3,), (2,)),
+    ],
+)
+def test_pooling_along_other_axes_than_an_images(method, size, kernel, stride, pad):
+    x = distinct(2, 2, *size)
+    params = shape_params(method, kernel=kernel, stride=stride, pad=pad)
+    expected, mask = pooled(x, kernel, stride, pad, method == "AVE")
+    assert_computes(built("NdPooling", params), expected, x)
+    if method == "MAX":
+        np.testing.assert_array_equal(run_all(built("Pooling", params, tops=2), x)[1], mask)
+
+
+def test_one_size_for_all_axes_and_global_pooling():
+    x = distinct(2, 2, 3, 5, 4)
+    params = "pooling_param { kernel_size: 2 stride: 2 }"
+    expected, _ = pooled(x, (2,) * 3, (2,) * 3, (0,) * 3, False)
+    assert_computes(built("Pooling", params), expected, x)
+    for method, whole in ("MAX", x.max((2, 3, 4))), ("AVE", x.mean((2, 3, 4))):
+        params = f"pooling_param {{ global_pooling: true pool: {method} }}"
+        assert_computes(built("Pooling", params), whole[..., None, None, None], x)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("kernel_shape { dim: 1 dim: 2 }", "once per spatial axis (3); it is given 2 times"),
+        ("kernel_h: 1 kernel_w: 2", "need 2 spatial axes, there are 3"),
+        ("kernel_size: 4", "is too large for a bottom of (3, 5, 4) pixels"),
+    ],
+)
+def test_pooling_along_three_axes_that_makes_no_sense(params, message):
+    assert message in refused("Pooling", f"pooling_param {{ {params} }}", (1, 2, 3, 5, 4))

@@ -1,5 +1,7 @@
 """Pooling: ``x (N, C, H, W) -> y (N, C, OH, OW)`` and, for MAX, ``-> (y, mask)``.
 
+Blobs of one or three spatial axes are pooled the same way, as some forks do.
+
 Caffe rounds the output's size up, and drops a last window that would start in the padding, but
 only where there is padding. AVE divides by the part of the window that lies in the *padded* image.
 Torch's pooling agrees in all of that where the padding is at most half the window and no window
@@ -8,6 +10,7 @@ lies wholly outside the image; elsewhere the image is padded here first.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +56,11 @@ class _Axis(NamedTuple):
         return [max(min(s + self.kernel, self.size + self.pad) - s, 1) for s in starts]
 
 
-@register("Pooling")
+_MAXIMUM = {2: F.max_pool2d, 3: F.max_pool3d}
+_AVERAGE = {2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@register("NdPooling", "Pooling", "Pooling3D")
 class Pooling(Layer):
     """MAX or AVE pooling with Caffe's windows."""
 
@@ -71,27 +78,32 @@ class Pooling(Layer):
 
     def forward(self, x: Tensor) -> Tensor | Tops:
         """Pool x; global average pooling is a mean."""
-        p = self.param.pooling_param
+        p, size = self.param.pooling_param, x.shape[2:]
         if p.global_pooling and not self.maximum:
-            return x.mean((2, 3), keepdim=True)
-        size = x.shape[2:]
+            return x.mean(list(range(2, x.ndim)), keepdim=True)
         window = pooling_window(p, size)
         windows = pooled_size(size, window, p.ceil_mode)
         geometry = (size, window.kernel, window.stride, window.pad, windows)
-        rows, columns = (_Axis(*numbers) for numbers in zip(*geometry, strict=True))
-        return self._maximum(x, rows, columns) if self.maximum else self._average(x, rows, columns)
+        axes = [_Axis(*numbers) for numbers in zip(*geometry, strict=True)]
+        if len(axes) > 1:
+            return self._pool(x, axes)
+        found = self._pool(x.unsqueeze(2), [_Axis(1, 1, 1, 0, 1), *axes])  # one row of an image
+        return tuple(y.squeeze(2) for y in found) if isinstance(found, tuple) else found.squeeze(2)
+
+    def _pool(self, x: Tensor, axes: list[_Axis]) -> Tensor | Tops:
+        return self._maximum(x, axes) if self.maximum else self._average(x, axes)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Of a maximum within the image, saves where it is."""
         (x,) = bottoms
-        if self._options is None:
+        if self._options is None or x.ndim != 4:
             return super().fwd(x)
         y, index = torch.ops.aten.max_pool2d_with_indices(x, *self._options)
         return (y,), (x, index)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """``dx``, dy at the maxima."""
-        if self._options is None:
+        if self._options is None or isinstance(saved[0], list):  # as the base class saves it
             return super().bwd(saved, dys, mode)
         (dy,), (x, index) = dys, saved
         assert dy is not None
@@ -100,43 +112,50 @@ class Pooling(Layer):
     def _options_within(self) -> tuple[Any, ...] | None:
         """Torch's options of a maximum none of whose windows reaches over the image; else None."""
         p = self.param.pooling_param
-        if not self.maximum or self.with_mask or p.global_pooling or p.pad or p.pad_h or p.pad_w:
+        over_edges = p.pad or p.pad_h or p.pad_w or p.HasField("pad_shape")
+        if not self.maximum or self.with_mask or p.global_pooling or over_edges:
+            return None
+        if p.HasField("kernel_shape"):
             return None
         window = pooling_window(p, (1, 1))
         if any(s > k for s, k in zip(window.stride, window.kernel, strict=True)):
             return None
         return window.kernel, window.stride, (0, 0), (1, 1), p.ceil_mode
 
-    def _maximum(self, x: Tensor, rows: _Axis, columns: _Axis) -> Tensor | tuple[Tensor, ...]:
+    def _maximum(self, x: Tensor, axes: list[_Axis]) -> Tensor | Tops:
         # On equal values both Caffe and torch take, and send the gradient to, the first in the
         # window, row by row.
-        kernel, stride = _pairs(rows, columns)
-        pad, ceil_mode = (rows.pad, columns.pad), self.param.pooling_param.ceil_mode
-        if not (rows.as_torch and columns.as_torch):
-            x = _padded(x, rows, columns, _LOWEST)
-            pad, ceil_mode = (0, 0), False
-        y, index = F.max_pool2d(x, kernel, stride, pad, 1, ceil_mode, return_indices=True)
+        kernel, stride, pad = _geometry(axes)
+        ceil_mode = self.param.pooling_param.ceil_mode
+        if not all(axis.as_torch for axis in axes):
+            x = _padded(x, axes, _LOWEST)
+            pad, ceil_mode = (0,) * len(axes), False
+        pool = _MAXIMUM[len(axes)]
+        y, index = pool(x, kernel, stride, pad, 1, ceil_mode, return_indices=True)
         if not self.with_mask:
             return y
-        # The mask counts positions of the image without the padding that was put around it here.
-        row = index // x.shape[3] - (rows.pad - pad[0])
-        column = index % x.shape[3] - (columns.pad - pad[1])
-        return y, (row * columns.size + column).to(x.dtype)
+        # The mask counts positions of the blob without the padding that was put around it here.
+        mask, count = torch.zeros_like(index), 1
+        for axis, width, inside in reversed(list(zip(axes, x.shape[2:], pad, strict=True))):
+            mask = mask + (index % width - (axis.pad - inside)) * count
+            index, count = index // width, count * axis.size
+        return y, mask.to(x.dtype)
 
-    def _average(self, x: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
-        kernel, stride = _pairs(rows, columns)
-        if rows.as_torch and columns.as_torch:
-            pad = (rows.pad, columns.pad)
-            return F.avg_pool2d(x, kernel, stride, pad, self.param.pooling_param.ceil_mode)
-        total = F.avg_pool2d(_padded(x, rows, columns, 0.0), kernel, stride, divisor_override=1)
-        area = np.outer(rows.lengths(), columns.lengths())
+    def _average(self, x: Tensor, axes: list[_Axis]) -> Tensor:
+        (kernel, stride, pad), pool = _geometry(axes), _AVERAGE[len(axes)]
+        if all(axis.as_torch for axis in axes):
+            return pool(x, kernel, stride, pad, self.param.pooling_param.ceil_mode)
+        total = pool(_padded(x, axes, 0.0), kernel, stride, divisor_override=1)
+        area = functools.reduce(np.multiply.outer, [np.array(axis.lengths()) for axis in axes])
         return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
 
 
-def _pairs(rows: _Axis, columns: _Axis) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (rows.kernel, columns.kernel), (rows.stride, columns.stride)
+def _geometry(axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Kernel, stride and padding, an entry for each axis."""
+    kernel, stride, pad = zip(*((axis.kernel, axis.stride, axis.pad) for axis in axes), strict=True)
+    return kernel, stride, pad
 
 
-def _padded(x: Tensor, rows: _Axis, columns: _Axis, value: float) -> Tensor:
-    widths = (columns.pad, columns.pad_after, rows.pad, rows.pad_after)
+def _padded(x: Tensor, axes: list[_Axis], value: float) -> Tensor:
+    widths = [width for axis in reversed(axes) for width in (axis.pad, axis.pad_after)]
     return F.pad(x, widths, value=value)

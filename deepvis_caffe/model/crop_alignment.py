@@ -1,0 +1,141 @@
+"""Crops that say no offset are aligned by the net's geometry: ``(graph, shapes) -> notes``.
+
+In the Caffe of FCN (J. Long's branch "future") and of HED, a Crop has no parameters: it cuts its
+first bottom where that lies over the second. The offset follows from how both came of one blob: a
+convolution's or pooling's position i lies at ``stride * i + (extent - 1) / 2 - pad`` of its bottom,
+a deconvolution's the other way round. Stock Caffe's ``caffe.coord_map`` computes the same to write
+the offset down, and its Crop takes 0 where there is none. So an offset other than 0 is set here
+where a Crop says nothing at all, and the geometry gives a whole one that fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from deepvis_caffe.errors import ModelError
+from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.receptive import is_pointwise
+from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
+
+Shape = tuple[int, ...]
+
+
+# Layers that see more than one position, or several channels, and keep each where it is.
+KEEP_POSITIONS = ("BatchNorm", "Concat", "LRN", "MVN", "Normalize", "Slice", "Softmax")
+
+
+class _Line(NamedTuple):
+    """Where position i lies: at ``scale * i + shift`` of another blob."""
+
+    scale: Fraction
+    shift: Fraction
+
+    def then(self, below: _Line) -> _Line:
+        """Where it lies one layer further down."""
+        return _Line(below.scale * self.scale, below.scale * self.shift + below.shift)
+
+    def turned(self) -> _Line:
+        """Where positions of the other blob lie in this one."""
+        return _Line(1 / self.scale, -self.shift / self.scale)
+
+
+_Map = tuple[_Line, _Line]  # of rows and columns
+_HERE = _Line(Fraction(1), Fraction(0))
+
+
+def align_crops(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[str]:
+    """Set the offsets of Crop layers without parameters, in order, where they are not 0.
+
+    Parameters
+    ----------
+    graph
+        The net; the parameters of its Crop layers are changed.
+    shapes
+        The shapes of its values.
+
+    Yields
+    ------
+    str
+        A sentence on each Crop that has an offset now.
+    """
+    for layer in graph:
+        if layer.type != "Crop" or layer.param.HasField("crop_param") or len(layer.bottoms) != 2:
+            continue
+        offset = _offset(graph, shapes, layer)
+        if offset is not None and any(offset):
+            layer.param.crop_param.axis = 2
+            layer.param.crop_param.offset.extend(offset)
+            yield (
+                f"layer {layer.name!r} (Crop) says no offset and is cropped from {offset}, where "
+                "its bottoms lie over each other, as in the Caffe of FCN and HED; give it a "
+                "crop_param to have another, crop_param { offset: 0 } for stock Caffe's"
+            )
+
+
+def _offset(graph: Graph, shapes: Mapping[Value, Shape], crop: Layer) -> tuple[int, int] | None:
+    """Rows and columns to leave out; None where the geometry gives none that fits."""
+    cut, like = crop.bottoms
+    if any(value not in shapes or len(shapes[value]) != 4 for value in (cut, like)):
+        return None
+    try:
+        below = dict(_way_down(graph, shapes, cut))
+        shared = next(
+            ((theirs, below[v]) for v, theirs in _way_down(graph, shapes, like) if v in below), None
+        )
+    except ModelError:
+        return None
+    if shared is None:
+        return None
+    found = []
+    for to, own, size, room in zip(*shared, shapes[like][2:], shapes[cut][2:], strict=True):
+        line = to.then(own.turned())
+        if line.scale != 1 or line.shift.denominator != 1 or not 0 <= line.shift <= room - size:
+            return None
+        found.append(int(line.shift))
+    return found[0], found[1]
+
+
+def _way_down(
+    graph: Graph, shapes: Mapping[Value, Shape], value: Value
+) -> Iterator[tuple[Value, _Map]]:
+    """A value and those that it comes of, along first bottoms, and where its positions lie."""
+    rows, columns = _HERE, _HERE
+    while True:
+        yield value, (rows, columns)
+        layer = graph.producer[value]
+        step = _step(layer, shapes) if layer.bottoms else None
+        if step is None:
+            return
+        rows, columns = rows.then(step[0]), columns.then(step[1])
+        value = layer.bottoms[0]
+
+
+def _step(layer: Layer, shapes: Mapping[Value, Shape]) -> _Map | None:
+    """Where a layer's positions lie in its first bottom; None where they do not lie evenly."""
+    param, shape = layer.param, shapes.get(layer.bottoms[0], ())
+    if len(shape) != 4:
+        return None
+    if layer.type in ("Convolution", "Deconvolution"):
+        down = _lines(convolution_window(param.convolution_param, 2))
+        up = layer.type == "Deconvolution"
+        return (down[0].turned(), down[1].turned()) if up else down
+    if layer.type == "Pooling" and not param.pooling_param.global_pooling:
+        return _lines(pooling_window(param.pooling_param, shape[2:]))
+    if layer.type == "Crop":
+        if param.crop_param.axis not in (2, -2):
+            return None
+        offset = list(param.crop_param.offset) or [0]
+        rows, columns = offset * 2 if len(offset) == 1 else offset
+        return _HERE._replace(shift=Fraction(rows)), _HERE._replace(shift=Fraction(columns))
+    keeps = is_pointwise(layer.type) or layer.type in KEEP_POSITIONS
+    return (_HERE, _HERE) if keeps else None
+
+
+def _lines(window: SlidingWindow) -> _Map:
+    rows, columns = (
+        _Line(Fraction(stride), Fraction(extent - 1, 2) - pad)
+        for stride, extent, pad in zip(window.stride, window.extent, window.pad, strict=True)
+    )
+    return rows, columns
