@@ -48,10 +48,6 @@ def _reverse(layer: Layer) -> str:
     return "" if 0 not in (layer.param.reverse_param.axis or [0]) else "turns axis 0 round"
 
 
-def _regions(layer: Layer) -> str:
-    return "has a row for each region, not for each image"
-
-
 # What a layer type does to a batch, in words; empty where its parameters keep the images apart.
 # Layers that change the number of rows are found by their shapes.
 MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
@@ -61,12 +57,7 @@ MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
         "Gather": _gather,
         "LSTM": _recurs,
         "Lstm": _recurs,
-        "PSROIPooling": _regions,
-        "Proposal": _regions,
         "RNN": _recurs,
-        "ROIAlign": _regions,
-        "ROIPooling": _regions,
-        "ROIWarping": _regions,
         "Reverse": _reverse,
         "Softmax": _softmax,
     }

@@ -6,6 +6,7 @@ at, optimized and scanned. They are held constant: at 0 where nothing else is sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +69,8 @@ class Held:
         if self.array is None:
             return images
         values = np.repeat(self.array, len(images), axis=0)
-        if self.name == "rois" and values.ndim == 2:
-            values[:, 0] = np.arange(len(images))
+        if self.name == "rois":
+            values.reshape(len(images), -1)[:, 0] = np.arange(len(images))
         return values
 
 
@@ -152,11 +153,11 @@ def _by_default(name: str, one: tuple[int, ...], size: tuple[int, ...]) -> Held:
             ("im_info", (1, 4)): (height, width, 1, 1),  # the scales of its two sides
             ("rois", (1, 5)): (0, 0, 0, width - 1, height - 1),
         }
-        values = usual.get((name, one), ())
+        values = usual.get((name, (1, math.prod(one))), ())
     if not values:
         return Held(name, "0", np.zeros(one, np.float32), is_given=False)
     what = ", ".join(map(str, values))
-    return Held(name, what, np.array([values], np.float32), is_given=False)
+    return Held(name, what, np.array(values, np.float32).reshape(one), is_given=False)
 
 
 def _read(name: str, path: str | Path) -> Array:

@@ -137,6 +137,7 @@ ACCEPTED = [
     X + Z + layer("PriorBox", "prior_box_param { min_size: 4 img_h: 30 img_w: 20 step_h: 8 step_w: 9 variance: 1 variance: 1 variance: 2 variance: 2 }", "x z"),
     SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "offsets scores priors"),
     SSD + blob("all", 2, 60, 1, 1) + layer("DetectionOutput", "detection_output_param { num_classes: 3 share_location: false nms_param { nms_threshold: 0.5 } }", "all scores priors"),
+    blob("x", 1, 18, 9, 7) + blob("rois", 4, 5) + layer("PSROIPooling", "psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 }", "x rois"),
 ]  # fmt: skip
 
 REFUSED = [
@@ -236,6 +237,7 @@ REFUSED = [
     (SSD + blob("one", 1, 20) + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "one scores priors"), "locations are of 1 images, scores of 2"),
     (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 nms_param { eta: 0 } }", "offsets scores priors"), "eta must be above 0"),
     (SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 nms_param { nms_threshold: -1 } }", "offsets scores priors"), "nms_threshold must be 0 or more"),
+    (X + blob("rois", 4, 5) + layer("PSROIPooling", "psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 }", "x rois"), "output_dim 2 in 3 x 3 parts needs 18 channels, its bottom has 6"),
 ]  # fmt: skip
 
 # Nets that this Caffe runs, to no good, and other Caffes refuse.

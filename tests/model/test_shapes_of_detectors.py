@@ -20,6 +20,9 @@ INPUTS = {
     "priors": (1, 2, 20),
     "ten": (2, 10),
     "eleven": (2, 11),
+    "rois": (4, 5),
+    "four": (4, 4),
+    "sensitive": (2, 18, 9, 7),
 }
 
 
@@ -34,10 +37,20 @@ def of(kind: str, bottoms: str, params: str) -> Shapes:
 ACCEPTED = [
     ("PriorBox", "x data", "prior_box_param { min_size: 4 aspect_ratio: 2 denser_prior_boxes: true }", (1, 2, 9 * 7 * 3 * 2 * 4)),
     ("DetectionOutput", "offsets scores priors ten offsets", "detection_output_param { num_classes: 3 }", (1, 1, 1, 7)),
+    ("ROIPooling", "x rois", "roi_pooling_param { pooled_h: 3 pooled_w: 4 }", (4, 6, 3, 4)),
+    ("ROIAlign", "x rois", "roi_pooling_param { pooled_h: 3 pooled_w: 4 }", (4, 6, 4, 5)),
+    ("ROIWarping", "x rois", "roi_warping_param { pooled_h: 3 pooled_w: 4 }", (4, 6, 3, 4)),
+    ("PSROIAlign", "sensitive rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 group_size: 3 }", (4, 2, 3, 3)),
 ]  # fmt: skip
 
 REFUSED = [
     ("DetectionOutput", "offsets scores priors eleven", "detection_output_param { num_classes: 3 }", r"RefineDet's 5 priors need 10 scores and 20 locations of the first stage, got \[11\]"),
+    ("ROIPooling", "x rois", "roi_pooling_param { pooled_h: 3 }", "pooled_h 3 and pooled_w 0 must be given and positive"),
+    ("ROIPooling", "x four", "roi_pooling_param { pooled_h: 3 pooled_w: 4 }", r"takes regions as rows of 5 numbers, image, x1, y1, x2, y2; got \(4, 4\)"),
+    ("ROIPooling", "rois rois", "roi_pooling_param { pooled_h: 3 pooled_w: 4 }", "takes maps of 4 axes, got 2"),
+    ("ROIAlign", "x rois", "roi_align_param { pooled_h: 3 pooled_w: 4 }", "forks do not agree on what roi_align_param means"),
+    ("PSROIAlign", "x rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 group_size: 3 }", "output_dim 2 in 3 x 3 parts needs 18 channels, its bottom has 6"),
+    ("PSROIAlign", "x rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 }", "must be given and positive"),
 ]  # fmt: skip
 
 

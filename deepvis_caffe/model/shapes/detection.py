@@ -102,3 +102,54 @@ def cells(shape: Shape, boxes: int, classes: int, biases: Sequence[float]) -> No
         len(biases) >= 2 * boxes,
         f"needs the width and the height of {boxes} reference boxes as biases, got {len(biases)}",
     )
+
+
+@rule("ROIPooling", "ROIAlign", "ROIWarping", bottoms=(2, 2))
+def region_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Maps (N, C, H, W) and regions (R, 5): (R, C, pooled_h, pooled_w), in ROIAlign one more."""
+    maps, regions = bottoms
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    check_regions(regions)
+    if param.type == "ROIAlign":
+        require(
+            not param.HasField("roi_align_param"),
+            "forks do not agree on what roi_align_param means, and none follows a published "
+            "definition; only MS-CNN's ROIAlign, with roi_pooling_param, is computed",
+        )
+    pool = param.roi_warping_param if param.type == "ROIWarping" else param.roi_pooling_param
+    require(
+        pool.pooled_h > 0 and pool.pooled_w > 0,
+        f"pooled_h {pool.pooled_h} and pooled_w {pool.pooled_w} must be given and positive",
+    )
+    corners = param.type == "ROIAlign"
+    return Outcome([(regions[0], maps[1], pool.pooled_h + corners, pool.pooled_w + corners)])
+
+
+@rule("PSROIPooling", "PSROIAlign", bottoms=(2, 2))
+def position_sensitive_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Maps (N, output_dim * G * G, H, W) and regions (R, 5): (R, output_dim, G, G)."""
+    maps, regions = bottoms
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    check_regions(regions)
+    pool = param.psroi_align_param if param.type == "PSROIAlign" else param.psroi_pooling_param
+    outputs, parts = pool.output_dim, pool.group_size
+    require(
+        outputs > 0 and parts > 0 and pool.spatial_scale > 0,
+        "output_dim, group_size and spatial_scale must be given and positive",
+    )
+    require(
+        maps[1] == outputs * parts**2,
+        f"output_dim {outputs} in {parts} x {parts} parts needs {outputs * parts**2} channels, its "
+        f"bottom has {maps[1]}",
+    )
+    if param.type == "PSROIAlign":
+        require(param.psroi_align_param.sample_num > 0, "sample_num must be positive")
+    return Outcome([(regions[0], outputs, parts, parts)])
+
+
+def check_regions(shape: Shape) -> None:
+    """Check that a bottom has rows image, x1, y1, x2, y2."""
+    require(
+        len(shape) > 1 and count(shape[1:]) == 5,
+        f"takes regions as rows of 5 numbers, image, x1, y1, x2, y2; got {shape}",
+    )

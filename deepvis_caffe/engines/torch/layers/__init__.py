@@ -10,6 +10,7 @@ from deepvis_caffe.engines.torch.layers import (
     pooling,
     recurrent,
     resampling,
+    regions,
     source,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "pooling",
     "recurrent",
     "resampling",
+    "regions",
     "source",
 ]

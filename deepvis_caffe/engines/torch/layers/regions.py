@@ -1,0 +1,310 @@
+"""Regions of maps: ``(maps (N, C, H, W), regions (R, 5)) -> (R, C, rows, columns)``.
+
+A region is a row image, x1, y1, x2, y2: the number of an image in the batch, and corners in pixels
+of the net's input, where the last pixel is included. Diffs get to the maps; the regions have none.
+
+All of these but ROIPooling take means of values at places of a grid, that is: the map is multiplied
+by a matrix from the left, which does that along the rows, and by one from the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepvis_caffe.engines.torch.layer import Layer, register
+
+Array = NDArray[Any]
+
+
+class Spans(NamedTuple):
+    """Where regions begin along one axis and how long they are, in positions of the map: (R,)."""
+
+    start: Array
+    size: Array
+
+    def cut(self, parts: int) -> tuple[Array, Array]:
+        """(R, parts): the edges of equal parts, before and after each. As in Caffe in float32."""
+        size = (self.size / np.float32(parts))[:, None]
+        number = np.arange(parts, dtype=np.float32)
+        start = self.start[:, None]
+        return number * size + start, (number + 1) * size + start
+
+
+class Regions(NamedTuple):
+    """Regions as Caffe sees them: in float32.
+
+    Attributes
+    ----------
+    image
+        (R,), each one's image in the batch.
+    corners
+        x1, y1, x2, y2, (R,) each.
+    """
+
+    image: Array
+    corners: tuple[Array, Array, Array, Array]
+
+    @classmethod
+    def of(cls, rois: Tensor, images: int) -> Regions:
+        """From the layer's bottom, for a batch of so many images."""
+        rows = rois.detach().reshape(-1, 5).cpu().numpy().astype(np.float32)
+        image = rows[:, 0].astype(np.int64)
+        outside = np.flatnonzero((image < 0) | (image >= images))
+        if len(outside):
+            raise IndexError(
+                f"region {outside[0]} is of image {image[outside[0]]} of the batch, which has "
+                f"{images}; regions are rows image, x1, y1, x2, y2"
+            )
+        return cls(image, (rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4]))
+
+    def padded(self, ratio: float) -> Regions:
+        """Larger by this part of their size on every side (MS-CNN)."""
+        x1, y1, x2, y2 = self.corners
+        wide, high = (x2 - x1 + 1) * np.float32(ratio), (y2 - y1 + 1) * np.float32(ratio)
+        return Regions(self.image, (x1 - wide, y1 - high, x2 + wide, y2 + high))
+
+
+def rounded(x: Array) -> Array:
+    """To the nearest integer, halves away from zero, as C rounds."""
+    return np.trunc(x.astype(np.float64) + np.copysign(0.5, x)).astype(np.float32)
+
+
+# -- Fast R-CNN (Girshick 2015) ------------------------------------------------------------------
+
+
+@register("ROIPooling")
+class ROIPooling(Layer):
+    """The maximum over each of pooled_h x pooled_w parts of a region; 0 where a part is empty.
+
+    The region is rounded to positions of the map, ends included, and is one position at least. Its
+    parts begin at the position below and end at that above, so they may overlap. Of equal values
+    the first takes the diff. With MS-CNN's `pad_ratio` regions are enlarged first.
+    """
+
+    def forward(self, x: Tensor, rois: Tensor) -> Tensor:  # noqa: D102
+        at = self._highest(x.detach().contiguous(), Regions.of(rois, len(x)))
+        values = x.reshape(-1).index_select(0, at.clamp(min=0).reshape(-1)).reshape(at.shape)
+        return torch.where(at < 0, values.new_zeros(()), values)
+
+    def _highest(self, x: Tensor, regions: Regions) -> Tensor:
+        """(R, C, rows, columns): indices of the maxima in all of x; -1 for empty parts."""
+        p = self.param.roi_pooling_param
+        scale, size = np.float32(p.spatial_scale), x.shape[2:]
+        x1, y1, x2, y2 = (rounded(c * scale) for c in regions.padded(p.pad_ratio).corners)
+        rows = self._bins(y1, y2, p.pooled_h, size[0])
+        columns = self._bins(x1, x2, p.pooled_w, size[1])
+        channel = torch.arange(x.shape[1], device=x.device)[:, None, None]
+        found = [x.new_zeros((0, x.shape[1], p.pooled_h, p.pooled_w), dtype=torch.long)]
+        for n, row, column in zip(regions.image, rows, columns, strict=True):
+            places = [torch.as_tensor(i, device=x.device) for i, _ in (row, column)]
+            # Parts side by side, each repeating its last position to the size of the largest.
+            part = x[n].index_select(1, places[0].flatten()).index_select(2, places[1].flatten())
+            kernel = (places[0].shape[1], places[1].shape[1])
+            _, at = F.max_pool2d(part, kernel, return_indices=True)
+            wide = part.shape[2]
+            i, j = places[0].flatten()[at // wide], places[1].flatten()[at % wide]
+            at = ((int(n) * x.shape[1] + channel) * size[0] + i) * size[1] + j
+            empty = torch.as_tensor(row[1][:, None] | column[1][None], device=x.device)
+            found.append(torch.where(empty, -1, at)[None])
+        return torch.cat(found)
+
+    @staticmethod
+    def _bins(start: Array, end: Array, parts: int, limit: int) -> Iterator[tuple[Array, Array]]:
+        """For each region the positions of its parts, (parts, longest), and which are empty."""
+        size = np.maximum(end - start + 1, 1)
+        first, last = Spans(np.zeros_like(size), size).cut(parts)
+        first = np.clip(np.floor(first) + start[:, None], 0, limit).astype(np.int64)
+        last = np.clip(np.ceil(last) + start[:, None], 0, limit).astype(np.int64)
+        for begin, stop in zip(first, last, strict=True):
+            long = max(int((stop - begin).max()), 1)
+            places = np.minimum(begin[:, None] + np.arange(long), stop[:, None] - 1)
+            yield places.clip(0, limit - 1), stop <= begin
+
+
+# -- layers that are linear along each axis ------------------------------------------------------
+
+
+class _LinearPooling(Layer):
+    """Each region's part of a map, multiplied by a matrix along either axis."""
+
+    def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:
+        """(R, rows, H) and (R, columns, W): what each place of the top takes of each position."""
+        raise NotImplementedError
+
+    def matrices(self, x: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+        """The same as tensors beside x."""
+        height, width = x.shape[2:]
+        rows, columns = self.axes(regions, (height, width))
+        return (
+            torch.as_tensor(rows, dtype=x.dtype, device=x.device),
+            torch.as_tensor(columns, dtype=x.dtype, device=x.device),
+        )
+
+    def forward(self, x: Tensor, rois: Tensor) -> Tensor:
+        """``y_r = rows_r x columns_r^T``, for every channel."""
+        regions = Regions.of(rois, len(x))
+        rows, columns = self.matrices(x, regions)
+        if not len(rois):
+            return x.new_zeros((0, x.shape[1], rows.shape[1], columns.shape[1]))
+        return torch.stack(
+            [
+                rows[r] @ x[n] @ columns[r].T
+                for r, n in enumerate(torch.as_tensor(regions.image).tolist())
+            ]
+        )
+
+
+def interpolation(places: Array, size: int) -> Array:
+    """(..., size): weights of bilinear interpolation at places of an axis; 0 off the map's edge."""
+    inside = (places >= -0.5) & (places <= size - 0.5)
+    near = 1 - np.abs(places.clip(0, size - 1)[..., None] - np.arange(size, dtype=np.float32))
+    return np.where(inside[..., None], near.clip(0, None), 0)
+
+
+@register("ROIAlign")
+class ROIAlign(_LinearPooling):
+    """MS-CNN's: values at the corners of a grid of pooled_h x pooled_w parts, interpolated.
+
+    The top has one row and one column more than parts. A region without area, and a corner off the
+    map, gives 0. The centers of pixels are at halves.
+    """
+
+    def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
+        p = self.param.roi_pooling_param
+        scale = np.float32(p.spatial_scale)
+        x1, y1, x2, y2 = (c * scale - np.float32(0.5) for c in regions.padded(p.pad_ratio).corners)
+        real = ((x2 > x1) & (y2 > y1))[:, None, None]
+        rows, columns = (
+            interpolation(self._corners(Spans(start, end - start), parts), limit)
+            for start, end, parts, limit in (
+                (y1, y2, p.pooled_h, size[0]),
+                (x1, x2, p.pooled_w, size[1]),
+            )
+        )
+        return np.where(real, rows, 0), np.where(real, columns, 0)
+
+    @staticmethod
+    def _corners(spans: Spans, parts: int) -> Array:
+        before, after = spans.cut(parts)
+        return np.concatenate([before, after[:, -1:]], 1)
+
+
+@register("ROIWarping")
+class ROIWarping(_LinearPooling):
+    """Values where the parts of a region begin, interpolated (MNC: Dai et al. 2016, "Cascades").
+
+    The region is rounded to positions of the map. MNC gives regions a diff, too; here they have
+    none, since they come of choices.
+    """
+
+    def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
+        p = self.param.roi_warping_param
+        x1, y1, x2, y2 = (rounded(c * np.float32(p.spatial_scale)) for c in regions.corners)
+        rows, columns = (
+            interpolation(Spans(start, np.maximum(end - start, 0)).cut(parts)[0], limit)
+            for start, end, parts, limit in (
+                (y1, y2, p.pooled_h, size[0]),
+                (x1, x2, p.pooled_w, size[1]),
+            )
+        )
+        return rows, columns
+
+
+# -- R-FCN (Dai et al. 2016, "R-FCN: Object Detection via Region-based Fully Convolutional ...") --
+
+
+class _PositionSensitive(_LinearPooling):
+    """Every part of a region, of G x G, is pooled from a map of its own: C = output_dim * G * G."""
+
+    @property
+    def parts(self) -> int:
+        """G."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, rois: Tensor) -> Tensor:
+        """(R, output_dim, G, G)."""
+        regions = Regions.of(rois, len(x))
+        rows, columns = self.matrices(x, regions)
+        maps = x.reshape(len(x), -1, self.parts**2, x.shape[2] * x.shape[3])
+        top = x.new_zeros((len(rois), maps.shape[1], self.parts**2))
+        for n in range(len(x)):
+            own = torch.as_tensor(np.flatnonzero(regions.image == n), device=x.device)
+            pooled = []
+            for part in range(self.parts**2):
+                row, column = rows[own, part // self.parts], columns[own, part % self.parts]
+                weights = (row[:, :, None] * column[:, None]).flatten(1)  # (own, H * W)
+                pooled.append(weights @ maps[n, :, part].T)
+            top = top.index_copy(0, own, torch.stack(pooled, -1))
+        return top.reshape(len(rois), -1, self.parts, self.parts)
+
+
+@register("PSROIPooling")
+class PSROIPooling(_PositionSensitive):
+    """The mean over each of G x G parts of a region, in a map of its own; 0 where that is empty.
+
+    Parts begin at the position below and end at that above, and a region is a tenth of a position
+    at least.
+    """
+
+    @property
+    def parts(self) -> int:
+        """G, `group_size`."""
+        return self.param.psroi_pooling_param.group_size
+
+    def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
+        scale = np.float32(self.param.psroi_pooling_param.spatial_scale)
+        x1, y1, x2, y2 = (rounded(c) for c in regions.corners)
+        return (
+            self._means(_between(y1 * scale, (y2 + 1) * scale), size[0]),
+            self._means(_between(x1 * scale, (x2 + 1) * scale), size[1]),
+        )
+
+    def _means(self, spans: Spans, limit: int) -> Array:
+        """(R, G, limit): one over the length of each part, within it."""
+        first, last = spans.cut(self.parts)
+        first, last = np.floor(first).clip(0, limit), np.ceil(last).clip(0, limit)
+        position = np.arange(limit)
+        within = (position >= first[..., None]) & (position < last[..., None])
+        return within / np.maximum(last - first, 1)[..., None]
+
+
+@register("PSROIAlign")
+class PSROIAlign(_PositionSensitive):
+    """The mean of `sample_num` x `sample_num` interpolated values in each of G x G parts.
+
+    The samples of a part lie evenly between its edges, which are moved into the map; those that
+    then lie beyond its end count as 0.
+    """
+
+    @property
+    def parts(self) -> int:
+        """G, `group_size`."""
+        return self.param.psroi_align_param.group_size
+
+    def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
+        scale = np.float32(self.param.psroi_align_param.spatial_scale)
+        x1, y1, x2, y2 = regions.corners
+        return (
+            self._samples(_between(y1 * scale, (y2 + 1) * scale), size[0]),
+            self._samples(_between(x1 * scale, (x2 + 1) * scale), size[1]),
+        )
+
+    def _samples(self, spans: Spans, limit: int) -> Array:
+        samples = self.param.psroi_align_param.sample_num
+        first, last = (edge.clip(0, limit - 1) for edge in spans.cut(self.parts))
+        step = (spans.size / np.float32(self.parts * (samples + 1)))[:, None, None]
+        places = first[..., None] + np.arange(1, samples + 1, dtype=np.float32) * step
+        counted = places < last[..., None]
+        return (interpolation(places, limit) * counted[..., None]).sum(-2) / samples
+
+
+def _between(start: Array, end: Array) -> Spans:
+    """Regions that are a tenth of a position long at least."""
+    return Spans(start, np.maximum(end - start, np.float32(0.1)))
