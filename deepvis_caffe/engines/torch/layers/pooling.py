@@ -68,9 +68,17 @@ class Pooling(Layer):
             )
         self.maximum, self.with_mask = p.pool == PoolingParameter.MAX, len(layer.tops) > 1
         self._options = self._options_within()
+        # Where PyTorch has a module for it, that one, for tools that look for such; see `Function`.
+        self.function: nn.MaxPool2d | None = None
+        if self._options is not None:
+            kernel, stride, pad, dilation, ceil_mode = self._options
+            self.function = nn.MaxPool2d(kernel, stride, pad, dilation, ceil_mode=ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor | Tops:
         """Pool x; global average pooling is a mean."""
+        if self.function is not None:
+            y: Tensor = self.function(x)
+            return y
         p = self.param.pooling_param
         if p.global_pooling and not self.maximum:
             return x.mean((2, 3), keepdim=True)
@@ -80,6 +88,12 @@ class Pooling(Layer):
         geometry = (size, window.kernel, window.stride, window.pad, windows)
         rows, columns = (_Axis(*numbers) for numbers in zip(*geometry, strict=True))
         return self._maximum(x, rows, columns) if self.maximum else self._average(x, rows, columns)
+
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """Without hooks, as in all of a net's own passes."""
+        if self.function is None:
+            return super().infer(*bottoms)
+        return (self.function.forward(*bottoms),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Of a maximum within the image, saves where it is."""
