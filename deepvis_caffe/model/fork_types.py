@@ -204,17 +204,11 @@ UNDERSTOOD = frozenset(
         "PriorBoxParameter.variance",
         "PSROIAlignParameter",
         "PSROIPoolingParameter",
-        "ReLUParameter.threshold",
-        "ResampleParameter",
-        "ReverseParameter",
         "ROIPoolingParameter.pad_ratio",
         "ROIPoolingParameter.pooled_h",
         "ROIPoolingParameter.pooled_w",
         "ROIPoolingParameter.spatial_scale",
         "ROIWarpingParameter",
-        "ShuffleChannelParameter",
-        "UnpoolingParameter",
-        "UpsampleParameter",
     }
 )
 

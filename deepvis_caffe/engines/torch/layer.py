@@ -24,6 +24,11 @@ Tops = tuple[Tensor, ...]
 Diffs = Sequence[Tensor | None]
 
 
+def one_or_all(tops: Sequence[Tensor]) -> Tensor | Tops:
+    """What `forward` returns: an only top by itself, so that hooks see a tensor."""
+    return tops[0] if len(tops) == 1 else tuple(tops)
+
+
 class Layer(nn.Module):
     """A layer: what it computes, and how a diff gets through it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from helpers.engine_nets import (
     relu,
     weights_for,
 )
+from torch import nn
 
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.resources import resource
@@ -71,6 +73,69 @@ def test_a_hook_sees_a_layers_value(tmp_path: Path) -> None:
     np.testing.assert_allclose(top, net.forward(x, ["pool"])["pool"], rtol=1e-5)
     assert len(seen) == 1  # the net's own passes call no hooks
     handle.remove()
+
+
+@pytest.mark.parametrize("mode", ["guided", "deconv"])
+def test_tools_that_hook_into_every_relu_find_them(tmp_path: Path, mode: str) -> None:
+    """As captum does for guided backpropagation and deconvnets (Springenberg et al. 2015)."""
+    text = net_text(
+        conv("conv1", "data", 4, 3),
+        relu("relu1", "conv1"),
+        conv("conv2", "conv1", 4, 3),
+        relu("relu2", "conv2"),
+        layer("ip", "InnerProduct", "conv2", "ip", "inner_product_param { num_output: 5 }"),
+        data=(1, 2, 7, 8),
+    )
+    net = load_text("torch", tmp_path, text)
+    relus = [module for module in net.module.modules() if isinstance(module, nn.ReLU)]
+    assert len(relus) == 2
+    for module in relus:
+        module.register_full_backward_hook(
+            lambda module, dx, dy: ((dy if mode == "deconv" else dx)[0].clamp(min=0),)
+        )
+    leaf, diff = torch.tensor(noise(3, 2, 7, 8), requires_grad=True), noise(3, 5, seed=2)
+    (dx,) = torch.autograd.grad(net.module(leaf), leaf, torch.tensor(diff))
+    net.forward(leaf.detach().numpy())
+    expected = net.backward("ip", diff, mode)["data"]
+    np.testing.assert_allclose(dx, expected, atol=1e-5)
+    gradient = net.backward("ip", diff)["data"]
+    assert relative_error(gradient, expected) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "module"),
+    [
+        ("ReLU", "", nn.ReLU()),
+        ("ReLU", "relu_param { negative_slope: 0.2 }", nn.LeakyReLU(0.2)),
+        ("ELU", "elu_param { alpha: 2 }", nn.ELU(2)),
+        ("Sigmoid", "", nn.Sigmoid()),
+        ("TanH", "", nn.Tanh()),
+        ("BNLL", "", nn.Softplus()),
+        ("Softmax", "softmax_param { axis: 3 }", nn.Softmax(3)),
+        (
+            "Pooling",
+            "pooling_param { kernel_size: 3 stride: 2 }",
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+        ),
+    ],
+    ids=lambda one: one if isinstance(one, str) and "_" not in one else "",
+)
+def test_what_torch_has_a_module_for_is_that_module(
+    tmp_path: Path, kind: str, params: str, module: nn.Module
+) -> None:
+    """So DeepLift, for example, knows it; and it is hooked by `net.module` alone."""
+    net = load_text("torch", tmp_path, net_text(layer("y", kind, "x", "", params), x=(1, 2, 6, 8)))
+    (inside,) = net.module.y.children()
+    assert type(inside) is type(module)
+    seen: list[torch.Tensor] = []
+    inside.register_forward_hook(lambda module, x, y: seen.append(y))
+    x = noise(1, 2, 6, 8)
+    net.forward(x)
+    net.reduce(x, ["y"], lambda name, value: None)
+    net.evaluate(torch.tensor(x), "y")
+    assert not seen
+    net.module(torch.tensor(x))
+    np.testing.assert_allclose(seen[0], module(torch.tensor(x)), rtol=1e-6)
 
 
 def test_layers_have_legal_names(tmp_path: Path) -> None:
@@ -128,3 +193,28 @@ def test_layers_that_share_weights_share_parameters(tmp_path: Path) -> None:
     module = load_text("torch", tmp_path, net_text(first, second, data=(1, 2, 3, 3))).module
     assert module.one.weight is module.two.weight
     assert {"one.weight", "two.weight"} <= set(module.state_dict())
+
+
+def test_a_hook_on_any_layer_with_one_top_sees_a_tensor(tmp_path: Path) -> None:
+    text = net_text(
+        conv("conv", "data", 4, 3),
+        layer(
+            "up", "Deconvolution", "conv", "", "convolution_param { num_output: 2 kernel_size: 2 }"
+        ),
+        layer("slice", "Slice", "up", "part"),
+        layer("split", "Split", "part", "same"),
+        layer("two", "Slice", "same", "left right"),
+        data=(1, 2, 7, 8),
+    )
+    net = load_text("torch", tmp_path, text)
+    seen: dict[str, Any] = {}
+    for module in net.module.layers:
+        name = module.layer.name
+        module.register_forward_hook(lambda module, x, y, name=name: seen.update({name: y}))
+    x = noise(3, 2, 7, 8)
+    net.module(torch.tensor(x))
+    left, right = seen.pop("two")
+    assert set(seen) == {"conv", "up", "slice", "split"}
+    expected = net.forward(x, [*seen, "left", "right"])
+    for name, got in {**seen, "left": left, "right": right}.items():
+        np.testing.assert_allclose(got, expected[name], atol=1e-5)

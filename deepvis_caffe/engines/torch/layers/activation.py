@@ -7,35 +7,62 @@ their gradient in every mode.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.model import graph
+
+
+class Function(Layer):
+    """A layer that computes what one of PyTorch's own modules does, by that module.
+
+    Other tools look for those: captum's guided backpropagation and DeepLift hook into every ReLU
+    module of a net, and where they find none they give something else without a word.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    function
+        The module.
+    """
+
+    def __init__(self, layer: graph.Layer, function: nn.Module) -> None:
+        super().__init__(layer)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """With the module's hooks."""
+        y: Tensor = self.function(x)
+        return y
+
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """Without hooks, as in all of a net's own passes."""
+        (x,) = bottoms
+        return (self.function.forward(x),)
 
 
 @register("ReLU")
-class ReLU(Layer):
+class ReLU(Function):
     """max(x, 0) + negative_slope * min(x, 0); at 0 the gradient is the slope, as in Caffe.
 
     Without a slope the top is all that the way back needs: it is positive where the bottom is.
     """
 
-    @property
-    def slope(self) -> float:
-        """`negative_slope`, 0 for the plain one."""
-        return self.param.relu_param.negative_slope
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``y = x where x > 0, slope * x elsewhere``."""
-        return F.leaky_relu(x, self.slope) if self.slope else torch.relu(x)
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        slope = layer.param.relu_param.negative_slope
+        super().__init__(layer, nn.LeakyReLU(slope) if slope else nn.ReLU())
+        self.slope = slope
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Saves what has the sign of x."""
         (x,) = bottoms
-        y = self.forward(x)
+        (y,) = self.infer(x)
         return (y,), x if self.slope else y
 
     def bwd(self, saved: Tensor, dys: Diffs, mode: str) -> Diffs:
@@ -88,11 +115,9 @@ class PReLU(Layer):
 
 
 @register("ELU")
-class ELU(Layer):
+def elu(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
     """The identity where positive, alpha * (exp(x) - 1) elsewhere."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return F.elu(x, self.param.elu_param.alpha)
+    return Function(layer, nn.ELU(layer.param.elu_param.alpha))
 
 
 @register("HardSigmoid")
@@ -138,27 +163,21 @@ class Clip(Layer):
 
 
 @register("Sigmoid")
-class Sigmoid(Layer):
+def sigmoid(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
     """1 / (1 + exp(-x))."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.sigmoid(x)
+    return Function(layer, nn.Sigmoid())
 
 
 @register("TanH")
-class TanH(Layer):
+def tanh(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
     """Hyperbolic tangent."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.tanh(x)
+    return Function(layer, nn.Tanh())
 
 
 @register("BNLL")
-class BNLL(Layer):
+def bnll(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
     """Binomial normal log likelihood, log(1 + exp(x)), without overflow."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return F.softplus(x)
+    return Function(layer, nn.Softplus())
 
 
 @register("AbsVal")
@@ -220,8 +239,6 @@ class Dropout(Layer):
 
 
 @register("Softmax")
-class Softmax(Layer):
+def softmax(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
     """exp(x) over its sum along one axis."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.softmax(x, self.param.softmax_param.axis)
+    return Function(layer, nn.Softmax(layer.param.softmax_param.axis))

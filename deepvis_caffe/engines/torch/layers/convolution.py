@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
-from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
@@ -47,7 +47,7 @@ class _Filters(Layer):
         if not param.bias_term:
             self.bias = None
 
-    def each(self, run: Callable[[Tensor], Tensor], bottoms: Sequence[Tensor]) -> Tops:
+    def each(self, run: Callable[[Tensor], Tensor], bottoms: Sequence[Tensor]) -> Tensor | Tops:
         """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
 
         def folded(x: Tensor) -> Tensor:
@@ -57,13 +57,13 @@ class _Filters(Layer):
             y = run(x.reshape(-1, *x.shape[channels:]))
             return y.reshape(*x.shape[:channels], *y.shape[1:])
 
-        return tuple(folded(x) for x in bottoms)
+        return one_or_all([folded(x) for x in bottoms])
 
 
 class Convolution(_Filters):
     """Cross-correlation, as Caffe and torch both mean it: (N, C, ...) -> (N, O, ...)."""
 
-    def forward(self, *bottoms: Tensor) -> Tops:
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:
         """One top for each bottom."""
         w, convolve = self.window, _CONVOLVE[self.axes - 1]
         options = (self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
@@ -193,7 +193,7 @@ def convolution(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
 class Deconvolution(_Filters):
     """The gradient of a convolution as a forward pass; its weights are (C, O / group, ...)."""
 
-    def forward(self, *bottoms: Tensor) -> Tops:
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:
         """One top for each bottom."""
         w, transpose, no_extra = self.window, _TRANSPOSE[self.axes - 1], (0,) * self.axes
         options = (self.weight, self.bias, w.stride, w.pad, no_extra, self.group, w.dilation)

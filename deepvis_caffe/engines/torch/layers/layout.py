@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.model.schema_pb2 import EltwiseParameter, ReductionParameter
 from deepvis_caffe.model.shapes import RULES
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
@@ -134,17 +134,17 @@ class BatchReindex(Layer):
 class Split(Layer):
     """The same values several times."""
 
-    def forward(self, x: Tensor) -> Tops:  # noqa: D102
-        return tuple(x.view_as(x) for _ in self.layer.tops)
+    def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
+        return one_or_all([x.view_as(x) for _ in self.layer.tops])
 
 
 @register("Slice")
 class Slice(Layer):
     """A blob cut along an axis at the slice points, or into equal parts."""
 
-    def forward(self, x: Tensor) -> Tops:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
         axis = joined_axis(self.param)
-        return x.split([shape[axis] for shape in top_shapes(self, x)], axis)
+        return one_or_all(x.split([shape[axis] for shape in top_shapes(self, x)], axis))
 
 
 @register("Silence")

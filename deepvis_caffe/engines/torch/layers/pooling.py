@@ -75,9 +75,17 @@ class Pooling(Layer):
             )
         self.maximum, self.with_mask = p.pool == PoolingParameter.MAX, len(layer.tops) > 1
         self._options = self._options_within()
+        # Where PyTorch has a module for it, that one, for tools that look for such; see `Function`.
+        self.function: nn.MaxPool2d | None = None
+        if self._options is not None:
+            kernel, stride, pad, dilation, ceil_mode = self._options
+            self.function = nn.MaxPool2d(kernel, stride, pad, dilation, ceil_mode=ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor | Tops:
         """Pool x; global average pooling is a mean."""
+        if self.function is not None and x.ndim == 4:
+            y: Tensor = self.function(x)
+            return y
         p, size = self.param.pooling_param, x.shape[2:]
         if p.global_pooling and not self.maximum:
             return x.mean(list(range(2, x.ndim)), keepdim=True)
@@ -92,6 +100,12 @@ class Pooling(Layer):
 
     def _pool(self, x: Tensor, axes: list[_Axis]) -> Tensor | Tops:
         return self._maximum(x, axes) if self.maximum else self._average(x, axes)
+
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """Without hooks, as in all of a net's own passes."""
+        if self.function is None or bottoms[0].ndim != 4:
+            return super().infer(*bottoms)
+        return (self.function.forward(*bottoms),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Of a maximum within the image, saves where it is."""

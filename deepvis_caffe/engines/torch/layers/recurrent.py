@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.layer import Layer, Tops, register
+from deepvis_caffe.engines.torch.layer import Layer, Tops, one_or_all, register
 from deepvis_caffe.model import graph
 
 
@@ -43,9 +43,9 @@ class _Recurrent(Layer):
             states = [x.new_zeros(x.shape[1], size) for _ in range(self.states)]
         return gates, flags.detach()[..., None], states, others
 
-    def _tops(self, steps: list[Tensor], states: list[Tensor]) -> Tops:
+    def _tops(self, steps: list[Tensor], states: list[Tensor]) -> Tensor | Tops:
         exposed = self.param.recurrent_param.expose_hidden
-        return (torch.stack(steps), *(state[None] for state in states if exposed))
+        return one_or_all([torch.stack(steps), *(state[None] for state in states if exposed)])
 
 
 @register("LSTM")
@@ -55,7 +55,7 @@ class LSTM(_Recurrent):
     blobs = ("weight", "bias", "blob2", "blob3")
     states = 2
 
-    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
         gates, flags, (h, c), (w_h,) = self._read(bottoms)
         steps = []
         for at, goes_on in zip(gates, flags, strict=True):
@@ -73,7 +73,7 @@ class RNN(_Recurrent):
     blobs = ("weight", "bias", "blob2", "blob3", "blob4", "blob5")
     states = 1
 
-    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
         gates, flags, (h,), (w_h, w_o, bias_o) = self._read(bottoms)
         steps = []
         for at, goes_on in zip(gates, flags, strict=True):
