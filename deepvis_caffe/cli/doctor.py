@@ -152,10 +152,11 @@ def check_model(settings: Settings) -> Iterator[Check]:
         yield Check("fail", _culprit(error), str(error))
         return
     for name, shape in net.inputs.items():
-        held = net.model.held.get(name)
-        what = (
-            f", {'holds' if held.is_image else 'is held at'} {held.what}" if held else ", the image"
-        )
+        what = ""
+        if held := net.model.held.get(name):
+            what = f": {'holds' if held.is_image else 'held at'} {held.what}"
+        elif len(net.inputs) > 1:
+            what = ": the image"
         yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}{what}")
     if settings.weights is not None:
         count = sum(layer.weights for layer in net.layers)

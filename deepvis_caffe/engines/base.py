@@ -315,10 +315,10 @@ class Net(abc.ABC):
         if readable is None or shape_for(self.model, value, 2) is not None:
             return ""
         try:  # a layer of a type that only the engine knows
-            two = {
-                blob: np.zeros((2, *shape[1:]), np.float32) for blob, shape in self.inputs.items()
-            }
-            shape = self.forward(two, [readable])[readable].shape
+            image = self.image_input()
+            two = np.zeros((2, *self.inputs[image][1:]), np.float32)
+            inputs = {image: two, **self.other_inputs(two)}
+            shape = self.forward(inputs, [readable])[readable].shape
         except EngineError as error:
             return str(error)
         return "" if shape[0] == 2 else f"{name!r} has shape {shape} for two images"

@@ -177,14 +177,29 @@ def test_backward_of_a_net_without_outputs(folder: Path, photo: np.ndarray) -> N
     assert len(lines) == 1
 
 
-def test_backward_with_zeros_for_the_other_inputs(
-    folder: Path, net: Net, photo: np.ndarray
+@pytest.mark.parametrize("info", [None, 3])
+def test_backward_holds_the_other_inputs(
+    folder: Path,
+    net: Net,
+    photo: np.ndarray,
+    info: float | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
     _grow(folder, SECOND)
-    result = deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2")
-    assert "the net's other inputs: info is zero" in result.stderr
-    assert f"sum unit 2: activation {values[0, 2].max():.5g}" in result.stdout
+    given = [] if info is None else ["--inputs", f"info:{info}"]
+    result = deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2", *given)
+    assert f"sum unit 2: activation {values[0, 2].max() + (info or 0):.5g}" in result.stdout
+    assert ("input 'info' is held at 0" in caplog.text) == (info is None)
+
+
+def test_the_image_is_another_input(folder: Path) -> None:
+    _grow(folder, SECOND)
+    result = CliRunner().invoke(app, ["info", "--image-input", "inf"])
+    assert "no input named 'inf'; did you mean 'info'?" in result.stderr
+    given = ("optimize", "conv/1", "--image-input", "info", "--inputs", "data:2", "--mean", "0")
+    result = CliRunner().invoke(app, given)
+    assert "does not depend on the image, 'info', but only on 'data', held at 2" in result.stderr
 
 
 def test_backward_of_a_sample_photograph(folder: Path) -> None:

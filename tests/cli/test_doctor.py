@@ -44,6 +44,15 @@ def test_all_is_well(folder: Path) -> None:
     assert not (folder / "out").exists(), "the check of the results folder left something"
 
 
+def test_what_inputs_hold_is_listed(folder: Path) -> None:
+    path = folder / "small.prototxt"
+    more = 'layer { name: "i" type: "Input" top: "i" input_param { shape { dim: 1 dim: 2 } } }'
+    path.write_text(f"{more}\n{path.read_text()}")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert "input     i 1 x 2: held at 0\n" in result.stdout
+    assert "input     data 1 x 3 x 12 x 16: the image\n" in result.stdout
+
+
 def test_without_settings(folder: Path) -> None:
     (folder / "settings_local.py").unlink()
     code, checks = _doctor()

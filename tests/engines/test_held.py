@@ -123,6 +123,13 @@ def test_a_layer_that_does_not_see_the_image_says_what_it_sees(engine, tmp_path)
         r"'data_p', held at 0\. .*--image-input data_p\) .*--inputs data_p:image\)",
     ):
         net.check_gradient("d")
+    inputs = layer("in", "Input", "", "data data_p", "input_param { shape { SHAPE } }")
+    of_one_layer = net_text(
+        inputs.replace("SHAPE", " ".join(f"dim: {size}" for size in SHAPE)),
+        *PAIR.splitlines()[3:],
+    )
+    with pytest.raises(EngineError, match="'d' has no gradient: it does not depend on the image"):
+        load(engine, tmp_path, of_one_layer).check_gradient("d")
     load(engine, tmp_path, PAIR, inputs={"data_p": "image"}).check_gradient("d")
     load(engine, tmp_path, PAIR, image_input="data_p").check_gradient("d")
 

@@ -160,13 +160,38 @@ def test_losses_go_whatever_they_are_called(loss):
 
 def test_a_custom_convolution_reads_the_image_not_a_label():
     text = 'layer { name: "src" type: "Data" top: "data" top: "label" }'
-    text += CONV.replace('"Convolution"', '"MyConvolution"') + LOSS
+    custom = '"MyConvolution" relu_param { negative_slope: 1 }'
+    text += CONV.replace('"Convolution"', custom) + LOSS
     net = done(text, input_shapes=(1, 3, 8, 8)).net
     assert summary(net) == [
         ("src", "Input", [], ["data"]),
         ("c", "MyConvolution", ["data"], ["c"]),
         ("prob", "Softmax", ["c"], ["prob"]),
     ]
+
+
+def test_a_second_input_of_a_custom_layer_with_weights_is_no_label():
+    text = 'layer { name: "src" type: "Data" top: "data" top: "aux" top: "label" }' + CONV
+    text += """
+    layer { name: "m" type: "MyConvolution" bottom: "aux" top: "m"
+            convolution_param { num_output: 2 } }
+    layer { name: "e" type: "Eltwise" bottom: "c" bottom: "m" top: "e" }
+    """
+    net = done(text + LOSS.replace('"c"', '"e"'), input_shapes={"data": (1, 3, 8, 8)}).net
+    tops = [top for layer in net.layer if layer.type == "Input" for top in layer.top]
+    assert tops == ["data", "aux"]
+
+
+def test_scores_against_the_truth_go():
+    text = 'layer { name: "src" type: "Data" top: "data" top: "label" }' + CONV
+    text += """
+    layer { name: "truth" type: "Python" bottom: "label" top: "boxes"
+            python_param { layer: "ClusterGroundtruth" } }
+    layer { name: "score" type: "Python" bottom: "boxes" bottom: "c" top: "scored"
+            python_param { layer: "ScoreDetections" } }
+    """
+    net = done(text, input_shapes={"data": (1, 3, 8, 8)}).net
+    assert [name for name, *_ in summary(net)] == ["src", "c"]
 
 
 FASTER_RCNN = (
