@@ -283,6 +283,19 @@ def test_errors_are_relative_to_the_value() -> None:
     assert relative_error(np.array([1.0]), np.array([[1.0]])) == np.inf
 
 
+@pytest.mark.pycaffe
+def test_of_indices_those_count_that_differ(tmp_path: Path, caffe: Any) -> None:
+    pool = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
+    assert tried(tmp_path, net_text(pool, data=(1, 5, 20, 20)), keep=True).stage == "ok"
+    assert compared(tmp_path)["caffe_error"] == 0
+    mask = np.load(tmp_path / "2.npy")
+    mask[0, 0, 0, 0] += 300  # one of 500
+    np.save(tmp_path / "2.npy", mask)
+    found = compared(tmp_path)
+    assert found["caffe_error"] == 1 / 500
+    assert found["caffe_reason"] == "first at p (Pooling): 0.002"
+
+
 def test_a_layer_that_caffe_lacks_leaves_the_verdict_open(tmp_path: Path) -> None:
     (path,) = write(tmp_path, net=GOOD)
     net = read_prototxt(path)

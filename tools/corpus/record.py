@@ -42,7 +42,8 @@ class Record:
     caffe_values
         Number of values compared.
     caffe_error
-        The largest ``max |ours - Caffe's| / max |Caffe's|`` of a value.
+        The largest ``max |ours - Caffe's| / max |Caffe's|`` of a value; of indices, the share of
+        those that differ.
     caffe_reason
         The first value that differs, the layers that Caffe lacks, or how it failed.
     """
