@@ -9,8 +9,8 @@ from deepvis_caffe.engines.torch.layers import (
     normalization,
     pooling,
     recurrent,
-    resampling,
     regions,
+    resampling,
     source,
 )
 
@@ -23,7 +23,7 @@ __all__ = [
     "normalization",
     "pooling",
     "recurrent",
-    "resampling",
     "regions",
+    "resampling",
     "source",
 ]
