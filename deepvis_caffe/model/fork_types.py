@@ -181,12 +181,6 @@ UNDERSTOOD = frozenset(
         "PoolingParameter.kernel_shape",
         "PoolingParameter.pad_shape",
         "PoolingParameter.stride_shape",
-        "ReLUParameter.threshold",
-        "ResampleParameter",
-        "ReverseParameter",
-        "ShuffleChannelParameter",
-        "UnpoolingParameter",
-        "UpsampleParameter",
         "PriorBoxParameter.aspect_ratio",
         "PriorBoxParameter.clip",
         "PriorBoxParameter.denser_prior_boxes",
@@ -205,6 +199,7 @@ UNDERSTOOD = frozenset(
         "PSROIAlignParameter",
         "PSROIPoolingParameter",
         "ReLUParameter.threshold",
+        "ReorgParameter",
         "ResampleParameter",
         "ReverseParameter",
         "ROIPoolingParameter.pad_ratio",
@@ -215,6 +210,8 @@ UNDERSTOOD = frozenset(
         "ShuffleChannelParameter",
         "UnpoolingParameter",
         "UpsampleParameter",
+        "YoloDetectionOutputParameter",
+        "Yolov3DetectionOutputParameter",
     }
 )
 
