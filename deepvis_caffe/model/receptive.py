@@ -18,6 +18,7 @@ from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
 from deepvis_caffe.model.shapes.resampling import upsampling_factors
+from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 Number = int | Fraction
@@ -275,6 +276,10 @@ def _under(window: SlidingWindow, field: _Field) -> _Field:
     return rows, columns
 
 
+def _local(step: _Step, field: _Field) -> _Field:
+    return _under(local_window(step.param), field)
+
+
 def _lrn(step: _Step, field: _Field) -> _Field:
     p = step.param.lrn_param
     if p.norm_region == LRNParameter.ACROSS_CHANNELS:
@@ -369,9 +374,11 @@ _RULES: dict[str, _Rule] = {
     "Gather": _gather,
     "HardSigmoid": _pointwise,
     "HardSwish": _pointwise,
+    "Im2col": _convolution,
     "InnerProduct": _everything,
     "Interp": _interp,
     "LRN": _lrn,
+    "Local": _local,
     "Log": _pointwise,
     "MVN": _everything,
     "Mish": _pointwise,
@@ -389,6 +396,7 @@ _RULES: dict[str, _Rule] = {
     "Resample": _everything,
     "Reshape": _everything,
     "Reverse": _reverse,
+    "SPP": _everything,
     "Scale": _pointwise,
     "ShuffleChannel": _pointwise,
     "Sigmoid": _pointwise,

@@ -272,6 +272,8 @@ def test_resampling_sees_no_less_and_little_more(name, tmp_path):
 
 
 MOVED = {
+    "Local": "local_param { num_output: 2 kernel_size: 3 stride: 2 pad: 1 }",
+    "Im2col": "convolution_param { kernel_size: 3 stride: 2 dilation: 2 }",
     "Reverse": "reverse_param { axis: 2 }",
     "Flip": "",
     "CropCenter": "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 3 crop_size: 1 }",

@@ -90,3 +90,41 @@ def test_gather_of_one_process_is_what_came() -> None:
 )
 def test_what_makes_no_sense(kind: str, params: str, message: str) -> None:
     assert message in refused(kind, params, X.shape)
+
+
+# -- windows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("stride", "pad", "size"), [(1, 0, (2, 3)), (2, 1, (2, 3)), (1, 1, (4, 5)), (3, 0, (1, 1))]
+)
+def test_local(bias: bool, stride: int, pad: int, size: tuple[int, int]) -> None:
+    """Every position of the top has filters of its own; windows of 2 over 3 by 4 pixels."""
+    x, rng = distinct(2, 2, 3, 4), np.random.default_rng(0)
+    w, b = rng.standard_normal((3, 1, 8, 6 * 5)), rng.standard_normal((1, 1, 3, 6 * 5))
+    positions = size[0] * size[1]
+    w, b = w[..., :positions], b[..., :positions]
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    expected = np.zeros((2, 3, *size))
+    for n, o, i, j in np.ndindex(expected.shape):
+        at = i * size[1] + j
+        window = padded[n, :, i * stride : i * stride + 2, j * stride : j * stride + 2]
+        expected[n, o, i, j] = (window.ravel() * w[o, 0, :, at]).sum() + bias * b[0, 0, o, at]
+    params = (
+        f"num_output: 3 kernel_size: 2 stride: {stride} pad: {pad} bias_term: {str(bias).lower()}"
+    )
+    layer = built("Local", f"local_param {{ {params} }}", [w, b][: 1 + bias])
+    assert_computes(layer, expected, x)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("kernel_size: 2", "num_output must be given"),
+        ("num_output: 2", "kernel_size and stride must be given"),
+        ("num_output: 2 kernel_size: 4", "has only (3, 4)"),
+    ],
+)
+def test_a_local_that_makes_no_sense(params: str, message: str) -> None:
+    assert message in refused("Local", f"local_param {{ {params} }}", X.shape)
