@@ -144,6 +144,7 @@ FORK_V1_NUMBERS = {
 # have no effect, which a warning says. Whoever gives one a meaning adds it.
 UNDERSTOOD = frozenset(
     {
+        "ChannelScaleParameter",
         "ContinuationIndicatorParameter",
         "CropCenterParameter",
         "DetectionOutputParameter.background_label_id",
@@ -162,10 +163,12 @@ UNDERSTOOD = frozenset(
         "DetectionOutputParameter.visualize",
         "FlipParameter",
         "GatherParameter",
+        "GroupNormParameter",
         "HardSigmoidParameter",
         "InterpParameter",
         "LayerParameter.detection_output_param",
         "LayerParameter.norm_param",
+        "LayerParameter.normalize_param",
         "LayerParameter.prior_box_param",
         "LayerParameter.relu6_param",
         "LayerParameter.roi_pooling_param",
@@ -176,6 +179,7 @@ UNDERSTOOD = frozenset(
         "NormalizeParameter.across_spatial",
         "NormalizeParameter.channel_shared",
         "NormalizeParameter.eps",
+        "NormalizeParameter.normalize_type",
         "NormalizeParameter.scale_filler",
         "PermuteParameter",
         "PoolingParameter.ceil_mode",
