@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import LRNParameter
@@ -176,13 +176,14 @@ def normalize(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer
 class ChannelNormalize(Layer):
     """x over its L1 or L2 norm along the channels, and the norm (caffe-windows)."""
 
-    def forward(self, x: Tensor) -> Tops:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
         tops = top_shapes(self, x)
         if self.param.normalize_param.normalize_type == "L1":
             norm = x.abs().sum(1, keepdim=True) + 1e-6
         else:
             norm = torch.sqrt((x * x).sum(1, keepdim=True) + 1e-6)
-        return tuple(y.reshape(top) for y, top in zip((x / norm, norm), tops, strict=False))
+        found = zip((x / norm, norm), tops, strict=False)
+        return one_or_all([y.reshape(top) for y, top in found])
 
 
 @register("NormalizationL2", "L2Normalize")
@@ -214,14 +215,14 @@ class ChannelScale(Layer):
     scale: Tensor
     blobs = ("scale",)
 
-    def forward(self, x: Tensor, factors: Tensor) -> Tops:  # noqa: D102
+    def forward(self, x: Tensor, factors: Tensor) -> Tensor | Tops:  # noqa: D102
         p = self.param.channel_scale_param
-        if not p.do_forward:
-            return (x.view_as(x),)
         if not p.global_scale:
-            return (x * factors.reshape(x.shape[0], 1, *x.shape[2:]),)
+            scale = factors.reshape(x.shape[0], 1, *x.shape[2:])
+            return x * scale if p.do_forward else x.view_as(x)
         scale = self.scale.clamp(p.min_global_scale, p.max_global_scale)
-        return (x * scale, scale)[: len(self.layer.tops)]
+        scaled = x * scale if p.do_forward else x.view_as(x)
+        return one_or_all([scaled, scale][: len(self.layer.tops)])
 
 
 class ScaledNormalize(Layer):
