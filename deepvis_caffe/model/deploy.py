@@ -55,9 +55,10 @@ Given = Mapping[str, Sequence[int]] | Sequence[int]
 
 _ENGINES = (
     *("convolution_param", "pooling_param", "lrn_param", "relu_param"),
-    *("sigmoid_param", "softmax_param", "tanh_param"),
+    *("sigmoid_param", "softmax_param", "spp_param", "tanh_param"),
 )
 _FILLERS = {
+    "local_param": ("weight_filler", "bias_filler"),
     "convolution_param": ("weight_filler", "bias_filler"),
     "inner_product_param": ("weight_filler", "bias_filler"),
     "scale_param": ("filler", "bias_filler"),

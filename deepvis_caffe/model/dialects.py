@@ -8,7 +8,10 @@ layers can say the same, the net is rewritten here, so that every engine compute
 - a Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn);
 - ``hole`` is ``dilation`` (DeepLab 1);
 - a convolution along three axes has its sizes in other fields (C3D, video-caffe); see `volumes`;
-- a depthwise convolution is one with as many groups as channels (MobileNets);
+- a depthwise convolution is one with as many groups as channels (MobileNets); where it does not say
+  how many, the weights do;
+- Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding;
+- a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
 """
@@ -43,7 +46,8 @@ REWRITTEN = {
     "dropout_param": ("scale_train",),
 }
 
-Weights = Mapping[str, Sequence[NDArray[np.float32]]]
+Blobs = Sequence[NDArray[np.float32]]
+Weights = Mapping[str, Blobs]
 
 FUSED = "/relu"  # ends the name of a ReLU that a fork fuses into a layer
 SCALED = "/scale"  # ends the name of the Scale that NVIDIA's BatchNorm holds
@@ -70,7 +74,8 @@ def translate(
     translated.ClearField("layer")
     taken = {layer.name for layer in net.layer}
     for layer in net.layer:
-        *before, last = composites.parts(layer, (found or {}).get(layer.name, ()), faults)
+        blobs = (found or {}).get(layer.name, ())
+        *before, last = composites.parts(layer, blobs, faults)
         for part in before:
             if part.name in taken:
                 faults[layer.name] = (
@@ -81,10 +86,12 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _depthwise, _dropout):
+        for step in (_hole, _dropout, _ristretto):
             step(copy)
+        _depthwise(copy, blobs)
+        _normalize(copy, has_weights=bool(blobs or not found))
         volumes.rewrite(copy, faults)
-        if copy.type == "BatchNorm" and len((found or {}).get(copy.name, ())) == NVIDIA_BLOBS:
+        if copy.type == "BatchNorm" and len(blobs) == NVIDIA_BLOBS:
             copy.batch_norm_param.scale_bias = True
         if why := _why_not_fused(copy):
             faults[copy.name] = why
@@ -165,12 +172,34 @@ def _hole(layer: LayerParameter) -> None:
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise", "DepthWiseConvolution")
 
 
-def _depthwise(layer: LayerParameter) -> None:
+def _depthwise(layer: LayerParameter, blobs: Blobs) -> None:
     conv = layer.convolution_param
-    if layer.type in DEPTHWISE and conv.num_output:
+    if layer.type in DEPTHWISE and (conv.num_output or blobs):
         layer.type = "Convolution"
+        if not conv.num_output:
+            conv.num_output = len(blobs[0])
         if not conv.HasField("group"):
             conv.group = conv.num_output
+
+
+RISTRETTO = {
+    "ConvolutionRistretto": "Convolution",
+    "DeconvolutionRistretto": "Deconvolution",
+    "FcRistretto": "InnerProduct",
+    "LRNRistretto": "LRN",
+}
+
+
+def _ristretto(layer: LayerParameter) -> None:
+    if layer.type in RISTRETTO:
+        layer.type = RISTRETTO[layer.type]
+
+
+def _normalize(layer: LayerParameter, has_weights: bool) -> None:
+    """Give a Normalize that is not SSD's the parameters, even if empty, of happynear's."""
+    of_ssd = layer.HasField("norm_param") or (has_weights and len(layer.top) == 1)
+    if layer.type == "Normalize" and not of_ssd:
+        layer.normalize_param.SetInParent()
 
 
 def _dropout(layer: LayerParameter) -> None:

@@ -82,6 +82,8 @@ def _he(layer: Layer, shape: tuple[int, ...], graph: Graph) -> float:
         inputs = shape[0] // param.group * math.prod(window.kernel) / math.prod(window.stride)
     elif layer.type == "InnerProduct" and layer.param.inner_product_param.transpose:
         inputs = shape[0]
+    elif layer.type == "Local":
+        inputs = shape[2]
     else:
         inputs = math.prod(shape[1:])
     reads_input = any(graph.producer[value].type == "Input" for value in layer.bottoms)

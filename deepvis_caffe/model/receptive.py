@@ -18,6 +18,7 @@ from deepvis_caffe.model.graph import Graph, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
 from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
 from deepvis_caffe.model.shapes.resampling import upsampling_factors
+from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
 Number = int | Fraction
@@ -275,6 +276,10 @@ def _under(window: SlidingWindow, field: _Field) -> _Field:
     return rows, columns
 
 
+def _local(step: _Step, field: _Field) -> _Field:
+    return _under(local_window(step.param), field)
+
+
 def _lrn(step: _Step, field: _Field) -> _Field:
     p = step.param.lrn_param
     if p.norm_region == LRNParameter.ACROSS_CHANNELS:
@@ -352,6 +357,7 @@ _RULES: dict[str, _Rule] = {
         )
     ),
     "Bias": _pointwise,
+    "ChannelScale": _pointwise,
     "Clip": _pointwise,
     "Concat": _along(joined_axis),
     "Convolution": _convolution,
@@ -367,16 +373,23 @@ _RULES: dict[str, _Rule] = {
     "Flatten": _everything,
     "Flip": _everything,
     "Gather": _gather,
+    "GroupNorm": _everything,
     "HardSigmoid": _pointwise,
     "HardSwish": _pointwise,
+    "Im2col": _convolution,
     "InnerProduct": _everything,
     "Interp": _interp,
+    "L2Normalize": _everything,
     "LRN": _lrn,
+    "Local": _local,
     "Log": _pointwise,
     "MVN": _everything,
     "Mish": _pointwise,
     "NdPooling": _pooling,
-    "Normalize": _unless(lambda p: not p.norm_param.across_spatial),
+    "NormalizationL2": _everything,
+    "Normalize": _unless(
+        lambda p: p.HasField("normalize_param") or not p.norm_param.across_spatial
+    ),
     "PReLU": _pointwise,
     "Parameter": _pointwise,
     "Permute": _permute,
@@ -390,6 +403,7 @@ _RULES: dict[str, _Rule] = {
     "Reorg": _everything,
     "Reshape": _everything,
     "Reverse": _reverse,
+    "SPP": _everything,
     "Scale": _pointwise,
     "ShuffleChannel": _pointwise,
     "Sigmoid": _pointwise,

@@ -14,7 +14,7 @@ from deepvis_caffe.model.shapes import RULES
 
 WEIGHTED = (
     *("BatchNorm", "Bias", "Convolution", "Deconvolution", "Embed", "InnerProduct"),
-    *("LSTM", "Lstm", "Normalize", "PReLU", "Parameter", "RNN", "Scale"),
+    *("LSTM", "Local", "Lstm", "Normalize", "PReLU", "Parameter", "RNN", "Scale"),
 )
 # Losses that hold a layer whose result is wanted.
 HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}

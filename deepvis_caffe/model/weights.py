@@ -198,6 +198,7 @@ def blob_name(kind: str, index: int) -> str:
         "PReLU": ("slope",),
         "Parameter": ("values",),
         "Normalize": ("scale",),
+        "ChannelScale": ("scale",),
     }.get(kind, ("weights", "bias"))
     return names[index] if index < len(names) else f"blob {index}"
 

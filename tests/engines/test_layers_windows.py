@@ -187,3 +187,26 @@ def test_lrn(
     params = f"local_size: {size} alpha: {alpha} beta: {beta} k: {k} norm_region: {region}"
     lrn = layer("norm", "LRN", "data", "", f"lrn_param {{ {params} }}")
     assert_engines_agree(net_text(lrn, data=(2, *shape)))
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+@pytest.mark.parametrize("height", [1, 2, 3])
+def test_spatial_pyramid_pooling(caffe: Any, method: str, height: int) -> None:
+    """Neither side is a multiple of 4: there is padding."""
+    params = f"spp_param {{ pyramid_height: {height} pool: {method} }}"
+    assert_engines_agree(net_text(layer("x", "SPP", "data", "", params), data=(2, 3, 11, 14)))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "kernel_size: 3",
+        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 0",
+        "kernel_size: 2 dilation: 2 stride: 2 pad: 1",
+        "kernel_size: 2 axis: 2",
+        "kernel_size: 2 axis: 0",
+    ],
+)
+def test_im2col(caffe: Any, params: str) -> None:
+    im2col = layer("x", "Im2col", "data", "", f"convolution_param {{ {params} }}")
+    assert_engines_agree(net_text(im2col, data=(2, 3, 6, 5)))

@@ -85,6 +85,8 @@ def assert_computes(
     rule = RULES[layer.layer.type](layer.param, [np.shape(x) for x in bottoms])
     assert [tuple(blob.shape) for blob in layer.parameters()] == list(rule.weights)
     got = run(layer, *bottoms)
+    only = layer(*(torch.tensor(x, dtype=torch.float64) for x in bottoms))
+    assert isinstance(only, torch.Tensor) == (len(layer.layer.tops) == 1)
     assert got.shape == tuple(rule.tops[0])
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
     check_gradient(layer, *bottoms, only=differentiable)

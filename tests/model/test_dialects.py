@@ -131,3 +131,53 @@ def test_nvidias_versions_order_their_blobs_otherwise(version: str, tmp_path: Pa
     x = np.array([5, -4], np.float32).reshape(1, 2, 1, 1)
     expected = [10 * (5 - 1) / 2 + 0.5, 100 * (-4 - 2) / 3 - 0.5]
     np.testing.assert_allclose(net.forward(x)["b"].ravel(), expected, rtol=1e-6)
+
+
+NORM = 'name: "n" type: "Normalize" bottom: "data" top: "n"'
+
+
+@pytest.mark.parametrize(
+    ("params", "found", "of_ssd"),
+    [
+        ("", None, True),  # nothing is known
+        ("", {"c": [np.ones(1)]}, False),  # it has no weights
+        ("", {"n": [np.ones(1)]}, True),
+        ("norm_param { }", {"c": [np.ones(1)]}, True),
+        ("normalize_param { }", {"n": [np.ones(1)]}, False),
+        ('top: "norms"', None, False),
+    ],
+)
+def test_which_normalize_it_is(params: str, found: dict | None, of_ssd: bool) -> None:
+    written = text_format.Parse(f"layer {{ {NORM} {params} }}", NetParameter())
+    (norm,) = translate(written, {}, found).layer
+    assert norm.HasField("normalize_param") is not of_ssd
+
+
+def test_a_depthwise_convolution_has_as_many_outputs_as_weights() -> None:
+    written = text_format.Parse(
+        f"layer {{ {CONV} convolution_param {{ kernel_size: 3 }} }}".replace(
+            "Convolution", "ConvolutionDepthwise", 1
+        ),
+        NetParameter(),
+    )
+    found = {"c": [np.ones((5, 1, 3, 3), np.float32)]}
+    (conv,) = translate(written, {}, found).layer
+    assert (conv.type, conv.convolution_param.num_output, conv.convolution_param.group) == (
+        "Convolution",
+        5,
+        5,
+    )
+
+
+def test_ristrettos_layers_do_not_round_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = (
+        "convolution_param { num_output: 1 kernel_size: 1 } quantization_param { bw_params: 4 }"
+    )
+    text = net_text(layer("c", "ConvolutionRistretto", "data", "", params), data=(1, 1, 2, 2))
+    net = load_text("torch", tmp_path, text, arrays(c=([[[[0.3]]]], [0])))
+    x = noise(1, 1, 2, 2)
+    np.testing.assert_allclose(net.forward(x)["c"], np.float32(0.3) * x, rtol=1e-6)
+    assert "quantization_param" in caplog.text
+    assert "has no effect in 'c'" in caplog.text

@@ -272,6 +272,11 @@ def test_resampling_sees_no_less_and_little_more(name, tmp_path):
 
 
 MOVED = {
+    "GroupNorm": "group_norm_param { group_num: 2 }",
+    "NormalizationL2": "",
+    "Normalize": "normalize_param { }",
+    "Local": "local_param { num_output: 2 kernel_size: 3 stride: 2 pad: 1 }",
+    "Im2col": "convolution_param { kernel_size: 3 stride: 2 dilation: 2 }",
     "Reverse": "reverse_param { axis: 2 }",
     "Flip": "",
     "CropCenter": "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 3 crop_size: 1 }",
@@ -281,9 +286,12 @@ MOVED = {
 }
 
 
+EXACT = ("Local", "Im2col", "CropCenter", "Gather", "ShuffleChannel")
+
+
 @pytest.mark.parametrize("name", MOVED)
 def test_what_moves_values_sees_where_they_came_from(name, tmp_path):
-    kind, exact = name.split()[0], name not in ("Reverse", "Flip", "Gather rows")
+    kind, exact = name.split()[0], name in EXACT
     moved = layer("moved", kind, "c1", "moved", MOVED[name])
     text = net_text(conv("c1", "data", 2, 3, "stride: 2 pad: 1"), moved, data=(1, 1, 25, 27))
     check_support(text, tmp_path, ["moved"], images=2, exact=exact)

@@ -64,13 +64,60 @@ def prelu(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([shape], [() if param.prelu_param.channel_shared else shape[1:2]])
 
 
-@rule("Normalize")
+@rule("Normalize", tops=(1, 2))
 def normalize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """One scale per channel, or one for all."""
+    """SSD's: one scale per channel, or one for all.
+
+    Those with `normalize_param`, caffe-windows's, have none, and the norms as a second top.
+    """
     (shape,) = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
-    legacy(shape)
+    images = legacy(shape)
+    if param.HasField("normalize_param"):
+        kind = param.normalize_param.normalize_type
+        require(kind in ("L1", "L2"), f"normalize_type must be L1 or L2, got {kind!r}")
+        top = shape if param.top[0] == param.bottom[0] else images
+        return Outcome([top, (images[0], 1, *images[2:])][: len(param.top)])
+    require(len(param.top) == 1, "has one top")
     return Outcome([shape], [() if param.norm_param.channel_shared else shape[1:2]])
+
+
+@rule("NormalizationL2")
+def normalize_images(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    return Outcome([bottoms[0]])
+
+
+@rule("L2Normalize", in_place=False)
+def normalize_videos(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    return Outcome([bottoms[0]])
+
+
+@rule("GroupNorm")
+def group_norm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape; its channels must have that many groups."""
+    (shape,), groups = bottoms, param.group_norm_param.group_num
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    require(
+        groups > 0 and shape[1] % groups == 0,
+        f"its bottom's {shape[1]} channels cannot be split into {groups} groups",
+    )
+    return Outcome([shape])
+
+
+@rule("ChannelScale", bottoms=(2, 2), tops=(1, 2))
+def channel_scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The first bottom's shape; a scale for each position, or one that is learned."""
+    shape, scale = bottoms
+    require(len(shape) >= 2, "takes a bottom of 2 or more axes")
+    require(
+        shape[0] == scale[0] and count(shape[:1] + shape[2:]) == count(scale),
+        "its second bottom must have one number for each position of the first",
+    )
+    learned = param.channel_scale_param.global_scale
+    require(learned or len(param.top) == 1, "has a second top with global_scale only")
+    return Outcome([shape, (1,)][: len(param.top)], [(1,)] if learned else [])
 
 
 @rule("BatchNorm")

@@ -110,6 +110,84 @@ def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape
     return tuple(out)
 
 
+@rule("SPP")
+def spatial_pyramid(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The poolings of every level side by side; one level alone stays a map."""
+    (shape,) = bottoms
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    levels = pyramid_levels(param, shape[2:])
+    sizes = [pooled_size(shape[2:], pooling_window(pool, shape[2:]), ceil=True) for pool in levels]
+    if len(sizes) == 1:
+        return Outcome([shape[:2] + sizes[0]])
+    return Outcome([(shape[0], sum(shape[1] * math.prod(size) for size in sizes))])
+
+
+def pyramid_levels(param: LayerParameter, size: Sequence[int]) -> list[PoolingParameter]:
+    """The poolings of an SPP layer over a map of height and width `size`.
+
+    Level i has 2^i windows a side.
+    """
+    options = param.spp_param
+    require(options.pyramid_height > 0, "pyramid_height must be given and positive")
+    method = options.PoolMethod.Name(options.pool)
+    require(method != "STOCHASTIC", "STOCHASTIC pooling draws its results; use MAX or AVE")
+    levels = []
+    for level in range(options.pyramid_height):
+        kernel = [math.ceil(pixels / 2**level) for pixels in size]
+        pad = [(k * 2**level - pixels + 1) // 2 for k, pixels in zip(kernel, size, strict=True)]
+        levels.append(
+            PoolingParameter(
+                pool=PoolingParameter.PoolMethod.Value(method),
+                kernel_h=kernel[0],
+                kernel_w=kernel[1],
+                stride_h=kernel[0],
+                stride_w=kernel[1],
+                pad_h=pad[0],
+                pad_w=pad[1],
+            )
+        )
+    return levels
+
+
+@rule("Local")
+def local(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A convolution with filters of its own for each position of the top.
+
+    Weights are (output, 1, input * kernel, positions), and an optional bias (output, positions).
+    """
+    (shape,), options = bottoms, param.local_param
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    window, outputs = local_window(param), options.num_output
+    require(outputs > 0, "num_output must be given and positive")
+    require(
+        min(shape[2:]) >= window.kernel[0],
+        f"the kernel spans {window.kernel} pixels, its bottom has only {shape[2:]}",
+    )
+    size = _convolved(shape[2:], window)
+    inputs, positions = shape[1] * math.prod(window.kernel), math.prod(size)
+    weights: list[Shape] = [(outputs, 1, inputs, positions), (1, 1, outputs, positions)]
+    return Outcome([(shape[0], outputs, *size)], weights[: 1 + options.bias_term])
+
+
+def local_window(param: LayerParameter) -> SlidingWindow:
+    """The window of a Local layer, the same for height and width."""
+    p = param.local_param
+    require(p.kernel_size > 0 and p.stride > 0, "kernel_size and stride must be given and positive")
+    return SlidingWindow((p.kernel_size,) * 2, (p.stride,) * 2, (p.pad,) * 2, (1, 1))
+
+
+@rule("Im2col")
+def im2col(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The windows of a convolution as channels: (..., C * kernel, positions)."""
+    (shape,), options = bottoms, param.convolution_param
+    axis = canonical_axis(shape, options.axis)
+    size = shape[axis + 1 :]
+    require(len(size) > 0, f"has no axes after axis {axis}")
+    window = convolution_window(options, len(size))
+    channels = shape[axis] * math.prod(window.kernel)
+    return Outcome([(*shape[:axis], channels, *_convolved(size, window))])
+
+
 @rule("LRN")
 def lrn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The bottom's shape; windows have an odd size, and bottoms are images."""

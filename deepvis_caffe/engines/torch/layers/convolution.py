@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
+from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
+from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 
 Size = tuple[int, ...]
@@ -198,6 +200,50 @@ class Deconvolution(_Filters):
         w, transpose, no_extra = self.window, _TRANSPOSE[self.axes - 1], (0,) * self.axes
         options = (self.weight, self.bias, w.stride, w.pad, no_extra, self.group, w.dilation)
         return self.each(lambda x: transpose(x, *options), bottoms)
+
+
+def unfolded(x: Tensor, window: SlidingWindow) -> Tensor:
+    """(N, C, ...) -> (N, C, *kernel, *positions): what each position's window holds."""
+    axes = len(window.kernel)
+    for axis, pad in enumerate(window.pad, 2):
+        x = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [pad, pad])
+    for axis, (extent, stride, step) in enumerate(
+        zip(window.extent, window.stride, window.dilation, strict=True), 2
+    ):
+        x = x.unfold(axis, extent, stride)[..., ::step]
+    positions, kernel = range(2, 2 + axes), range(2 + axes, 2 + 2 * axes)
+    return x.permute(0, 1, *kernel, *positions)
+
+
+@register("Im2col")
+class Im2col(Layer):
+    """The windows that a convolution multiplies, as channels: first by channel, then by tap."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        param = self.param.convolution_param
+        axis = param.axis % x.ndim
+        window = convolution_window(param, x.ndim - axis - 1)
+        windows = unfolded(x.reshape(-1, *x.shape[axis:]), window)
+        return windows.reshape(top_shapes(self, x)[0])
+
+
+@register("Local")
+class Local(Layer):
+    """A convolution whose filters differ from position to position, without shared weights.
+
+    Taigman et al. 2014, "DeepFace"; LeCun 1989, "Generalization and Network Design Strategies".
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        windows = unfolded(x, local_window(self.param))
+        size = windows.shape[4:]
+        y = torch.einsum("nkp,okp->nop", windows.flatten(4).flatten(1, 3), self.weight[:, 0])
+        if self.param.local_param.bias_term:
+            y = y + self.bias.reshape(y.shape[1:])
+        return y.unflatten(2, size)
 
 
 def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputGradient:

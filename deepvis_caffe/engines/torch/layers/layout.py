@@ -134,13 +134,13 @@ class CropCenter(Layer):
 class Gather(Layer):
     """Some positions of one axis; without indices the bottoms themselves."""
 
-    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
         p = self.param.gather_param
         if not p.indices:
-            return tuple(x.view_as(x) for x in bottoms)
+            return one_or_all([x.view_as(x) for x in bottoms])
         (x,) = bottoms
         some = x.index_select(p.axis % x.ndim, torch.tensor(list(p.indices), device=x.device))
-        return (some.reshape(top_shapes(self, x)[0]),)
+        return some.reshape(top_shapes(self, x)[0])
 
 
 @register("BatchReindex")
@@ -183,10 +183,10 @@ class Silence(Layer):
 class Filter(Layer):
     """Of each blob the images whose number in the last blob is not 0."""
 
-    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
         *blobs, selector = bottoms
         chosen = selector.flatten() != 0
-        return tuple(x[chosen] for x in blobs)
+        return one_or_all([x[chosen] for x in blobs])
 
 
 @register("Concat")

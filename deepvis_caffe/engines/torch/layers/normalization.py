@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
+from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import LRNParameter
 from deepvis_caffe.model.shapes.registry import legacy
@@ -166,7 +167,65 @@ class MVN(Layer):
 
 
 @register("Normalize")
-class Normalize(Layer):
+def normalize(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
+    """SSD's class, or that of a fork whose Normalize has no weights."""
+    of_ssd = not layer.param.HasField("normalize_param")
+    return ScaledNormalize(layer, weights) if of_ssd else ChannelNormalize(layer, weights)
+
+
+class ChannelNormalize(Layer):
+    """x over its L1 or L2 norm along the channels, and the norm (caffe-windows)."""
+
+    def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
+        tops = top_shapes(self, x)
+        if self.param.normalize_param.normalize_type == "L1":
+            norm = x.abs().sum(1, keepdim=True) + 1e-6
+        else:
+            norm = torch.sqrt((x * x).sum(1, keepdim=True) + 1e-6)
+        found = zip((x / norm, norm), tops, strict=False)
+        return one_or_all([y.reshape(top) for y, top in found])
+
+
+@register("NormalizationL2", "L2Normalize")
+class ImageNormalize(Layer):
+    """x over the L2 norm of the whole image (GGL; C3D 1.1)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        small = 1e-10 if self.layer.type == "NormalizationL2" else 1e-7
+        rows = x.flatten(1)
+        return (rows / torch.sqrt((rows * rows).sum(1, keepdim=True) + small)).reshape(x.shape)
+
+
+@register("GroupNorm")
+class GroupNorm(Layer):
+    """Zero mean and unit variance over each group of channels (Wu and He 2018)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.group_norm_param
+        return F.group_norm(x, p.group_num, eps=p.eps)
+
+
+@register("ChannelScale")
+class ChannelScale(Layer):
+    """x times a factor for each position, the same for all channels, or one learned factor.
+
+    Of caffe-windows, where it undoes a Normalize with the norms.
+    """
+
+    scale: Tensor
+    blobs = ("scale",)
+
+    def forward(self, x: Tensor, factors: Tensor) -> Tensor | Tops:  # noqa: D102
+        p = self.param.channel_scale_param
+        if not p.global_scale:
+            scale = factors.reshape(x.shape[0], 1, *x.shape[2:])
+            return x * scale if p.do_forward else x.view_as(x)
+        scale = self.scale.clamp(p.min_global_scale, p.max_global_scale)
+        scaled = x * scale if p.do_forward else x.view_as(x)
+        return one_or_all([scaled, scale][: len(self.layer.tops)])
+
+
+class ScaledNormalize(Layer):
     """L2 normalization (Liu et al. 2015, ParseNet): ``scale * x / sqrt(sum x^2 + eps)``.
 
     The sum is over channels or over the whole image; the scale is one for each channel or one for

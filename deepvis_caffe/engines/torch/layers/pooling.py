@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
-from deepvis_caffe.model.schema_pb2 import PoolingParameter
-from deepvis_caffe.model.shapes.windows import pooled_size
+from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
+from deepvis_caffe.model.shapes.windows import pooled_size, pyramid_levels
 from deepvis_caffe.model.sliding_window import pooling_window
 
 # What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
@@ -162,6 +163,23 @@ class Pooling(Layer):
         total = pool(_padded(x, axes, 0.0), kernel, stride, divisor_override=1)
         area = functools.reduce(np.multiply.outer, [np.array(axis.lengths()) for axis in axes])
         return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
+
+
+@register("SPP")
+class SpatialPyramidPooling(Layer):
+    """The poolings of 1, 4, 16, ... windows side by side, of equal length for images of any size.
+
+    He et al. 2014, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition".
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        tops = []
+        for level in pyramid_levels(self.param, x.shape[2:]):
+            param = LayerParameter(type="Pooling", pooling_param=level)
+            pool = Pooling(replace(self.layer, type="Pooling", param=param))
+            (y,) = pool.infer(x)
+            tops.append(y)
+        return torch.cat([y.flatten(1) for y in tops], 1) if len(tops) > 1 else tops[0]
 
 
 def _geometry(axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
