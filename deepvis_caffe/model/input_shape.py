@@ -12,6 +12,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import lt
 
 import numpy as np
 from google.protobuf.message import Message
@@ -21,7 +22,7 @@ from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.schema_pb2 import LayerParameter
 from deepvis_caffe.model.shapes import RULES, Shapes, infer
-from deepvis_caffe.model.sliding_window import convolution_window
+from deepvis_caffe.model.sliding_window import convolution_window, pooling_window
 
 Shape = tuple[int, ...]
 Arrays = Mapping[str, Sequence[NDArray[np.float32]]]
@@ -36,9 +37,9 @@ LARGE = 512  # a side at which most nets work
 CONVENTIONAL: Mapping[str, Shape] = {"im_info": (1, 3), "rois": (1, 5), "gt_boxes": (1, 5)}
 # Sides in use, the most common first: of ImageNet's classifiers, detectors, faces, digits, patches.
 SIDES = (
-    *(224, 227, 299, 28, 32, 256, 300, 112, 128, 96, 64, 48, 24, 12, 40, 60, 20, 36, 100),
-    *(160, 144, 192, 208, 231, 250, 320, 321, 331, 384, 416, 448, 473, 500, 512, 513, 600),
-    *(640, 713, 800, 1024),
+    *(224, 227, 299, 28, 32, 256, 300, 112, 128, 96, 64, 48, 24, 12, 40, 60, 20, 36, 39, 15),
+    *(100, 160, 144, 192, 208, 231, 250, 320, 321, 331, 384, 448, 416, 473, 500, 512, 513),
+    *(600, 640, 713, 800, 1024),
 )
 
 OBLONG = ((360, 480), (240, 320), (480, 640), (360, 640), (720, 1280))  # height, width
@@ -278,9 +279,15 @@ class _Trial:
             (layer for layer in self.graph if one.get(layer.name) != other.get(layer.name)), None
         )
         if target is None:
-            sides = sorted(SIDES, key=lambda side: not _is_tiled(self.graph, images(1, 1), side))
+            part = self._up_to_first_convolution(channels)
+            sides = sorted(SIDES, key=lambda side: self.cut_off(part, images(side, side)))
             sizes = [*((side, side) for side in sides), *OBLONG]
-            size = min(sizes, key=lambda size: self._lost(images(*size)))
+            lost: dict[tuple[int, int], int] = {}
+            for size in sizes:
+                lost[size] = self._lost(images(*size))
+                if not lost[size]:
+                    break
+            size = min(lost, key=lambda size: lost[size])
             return size, "its layers work at this size, and ask for no other"
         if not len(self.weights.get(target.name, ())):
             return None
@@ -294,6 +301,28 @@ class _Trial:
         if len(shape) != 3:
             return False
         return self._lost({blob: (1, *shape)}) < self._lost({blob: shape})
+
+    def cut_off(self, graph: Graph, images: Mapping[str, Shape]) -> int:
+        """How many layers leave out a rest of what they read: the fewer, the better a size suits.
+
+        Padding, pooling windows that overlap and windows with gaps between them tell nothing.
+        """
+        values = self.shapes(graph, images)[0].values
+        return sum(
+            _has_rest(layer.param, values[layer.bottoms[0]][2:])
+            for layer in graph
+            if layer.type in ("Convolution", "Pooling")
+            and len(values.get(layer.bottoms[0], ())) == 4
+        )
+
+    def _up_to_first_convolution(self, images: Iterable[str]) -> Graph:
+        inputs = set(map(Value, images))
+        convolutions = (
+            layer
+            for layer in self.graph
+            if layer.type == "Convolution" and not inputs.isdisjoint(layer.bottoms)
+        )
+        return self._up_to(next(convolutions, self.graph.layers[-1]))
 
     def _up_to(self, layer: Layer) -> Graph:
         return Graph(self.graph.name, self.graph.layers[: layer.index + 1])
@@ -341,14 +370,19 @@ class _Search:
 
     def size(self) -> tuple[int, int] | None:
         goal = self.trial.weights[self.target.name][0].size
-        usual = [side for side in SIDES if self._count(side, side) == goal]
+        fitting = _sides(lambda side: self._count(side, side), goal)
+        # Where some sizes do not work at all, the first look may miss those that do.
+        usual = [
+            side
+            for side in SIDES
+            if (side in fitting or not fitting) and self._count(side, side) == goal
+        ]
         if usual:
-            images = self.images(1, 1)
-            tiled = (side for side in usual if _is_tiled(self.part, images, side))
-            side = next(tiled, usual[0])
+            side = min(
+                usual, key=lambda side: self.trial.cut_off(self.part, self.images(side, side))
+            )
             return side, side
-        square = _round_side(lambda side: self._count(side, side), goal)
-        return (square, square) if square else self._oblong(goal)
+        return (_roundest(fitting),) * 2 if fitting else self._oblong(goal)
 
     def _count(self, height: int, width: int) -> int:
         """How many weights the layer would need."""
@@ -375,10 +409,12 @@ class _Search:
         divisors = [n for n in range(1, positions + 1) if positions % n == 0]
         pairs = [(high, positions // high) for high in divisors]
         for high, wide in sorted(pairs, key=lambda pair: (abs(math.log(pair[1] / pair[0])), pair)):
-            height = _round_side(lambda side: extent(2, side), high)
-            width = _round_side(lambda side: extent(3, side), wide)
-            if height and width and self._count(height, width) == goal:
-                return height, width
+            heights = _sides(lambda side: extent(2, side), high)
+            widths = _sides(lambda side: extent(3, side), wide)
+            if heights and widths:
+                size = _roundest(heights), _roundest(widths)
+                if self._count(*size) == goal:
+                    return size
         return None
 
     def _map_below(self) -> Value | None:
@@ -395,31 +431,33 @@ class _Search:
         return value
 
 
-def _is_tiled(graph: Graph, images: Iterable[str], side: int) -> bool:
-    """Whether the windows of the first convolution, if it has no padding, end where images end."""
-    inputs = {Value(blob) for blob in images}
-    convolutions = (
-        layer.param.convolution_param
-        for layer in graph
-        if layer.type == "Convolution" and not inputs.isdisjoint(layer.bottoms)
-    )
+def _has_rest(param: LayerParameter, size: Shape) -> bool:
+    """Whether windows of a layer without padding do not end where its bottom ends."""
     try:
-        window = convolution_window(next(convolutions), 2)
-    except (ModelError, StopIteration):
-        return True
-    return any(window.pad) or (side - window.extent[0]) % window.stride[0] == 0
+        if param.type == "Pooling":
+            window = pooling_window(param.pooling_param, size)
+            overlapping = any(map(lt, window.stride, window.kernel))
+        else:
+            window = convolution_window(param.convolution_param, len(size))
+            overlapping = False
+    except ModelError:
+        return False
+    skipping = any(map(lt, window.extent, window.stride))  # a 1 x 1 convolution of stride 2
+    if overlapping or skipping or any(window.pad):
+        return False
+    steps = zip(size, window.extent, window.stride, strict=True)
+    return any((pixels - extent) % stride for pixels, extent, stride in steps)
 
 
-def _round_side(measure: Callable[[int], int], goal: int) -> int | None:
-    """The roundest side, in steps of a power of two, whose measure is the goal.
-
-    The measure grows with the side, or stays.
-    """
+def _sides(measure: Callable[[int], int], goal: int) -> range:
+    """The sides whose measure, which grows with the side or stays, is the goal."""
     first = bisect_left(range(MOST), goal, key=measure)
-    last = bisect_right(range(MOST), goal, key=measure) - 1
-    if first > last:
-        return None
-    return max(range(first, last + 1), key=lambda side: (min(side & -side, 32), side))
+    return range(first, bisect_right(range(MOST), goal, lo=first, key=measure))
+
+
+def _roundest(sides: Iterable[int]) -> int:
+    """The multiple of the largest power of two up to 32; the largest of several."""
+    return max(sides, key=lambda side: (min(side & -side, 32), side))
 
 
 # -- which input is the image ----------------------------------------------------------------------

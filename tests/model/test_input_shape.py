@@ -157,6 +157,7 @@ def test_channels_come_from_the_weights_where_only_the_size_is_told():
         (40, 32, (32, 40)),
         (36, 36, (36, 36)),
         (30, 30, (32, 32)),  # the same maps as 29 to 32, and 32 is in use
+        (37, 37, (40, 40)),  # of 39 and 40 the one that pooling cuts nothing off
         (52, 52, (52, 52)),  # the roundest of 49 to 52
     ],
 )
@@ -205,6 +206,14 @@ def test_a_size_that_a_pooling_layer_needs():
     weights = {"c0": [(2, 3, 3, 3), (2,)]}
     done = fitted(DATA % "" + layers + pool + "} }", weights)
     assert input_shapes(done) == {"data": (1, 3, 299, 299)}
+
+
+def test_a_size_that_a_reshape_asks_for():
+    """The maps of c are 2 pixels smaller than the image, here than SegNet's 360 x 480."""
+    reshape = 'layer { name: "r" type: "Reshape" bottom: "c" top: "r" reshape_param { shape { '
+    reshape += "dim: 0 dim: 4 dim: 358 dim: 478 } } }"
+    done = fitted(DATA % "" + CONV + reshape, {"c": [(4, 3, 3, 3), (4,)]})
+    assert input_shapes(done) == {"data": (1, 3, 360, 480)}
 
 
 def test_channels_behind_a_slice_add_up():

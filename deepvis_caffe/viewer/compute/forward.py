@@ -26,7 +26,7 @@ class Compute:
     Parameters
     ----------
     net
-        Its first input holds pictures.
+        Its image input holds pictures.
     scene
         Of that net.
     """
