@@ -176,6 +176,7 @@ def _check_layers(net: Net) -> Iterator[Check]:
     """Which layers cannot run, and whether the images of a batch are kept apart."""
     from deepvis_caffe.engines.load import opaque_lines
     from deepvis_caffe.model.batch import why_mixed
+    from deepvis_caffe.model.rows import without_units
 
     lines = opaque_lines(net.opaque)
     running = len(net.opaque.running)
@@ -184,7 +185,9 @@ def _check_layers(net: Net) -> Iterator[Check]:
             yield Check("warn", "layers", line)
     else:
         yield Check("ok", "layers", f"all {running} can run")
-    mixed = {why for value in net.opaque.output_values if (why := why_mixed(net.model, value))}
+    skipped = without_units(net.model.graph)  # boxes, of which every image has its own number
+    values = [value for value in net.opaque.output_values if value not in skipped]
+    mixed = {why for value in values if (why := why_mixed(net.model, value))}
     for why in sorted(mixed):
         yield Check(
             "warn",

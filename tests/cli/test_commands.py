@@ -183,7 +183,7 @@ def test_backward_with_zeros_for_the_other_inputs(
     values = net.forward(net.preprocessor(photo)[None], ["conv/1"])["conv/1"]
     _grow(folder, SECOND)
     result = deepvis("backward", "photo.png", "--layer", "sum", "--unit", "2")
-    assert "the net's other inputs: info is zero" in result.stderr
+    assert "the net's other inputs are zero: info" in result.stderr
     assert f"sum unit 2: activation {values[0, 2].max():.5g}" in result.stdout
 
 
