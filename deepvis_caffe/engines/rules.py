@@ -24,7 +24,7 @@ MODES = ("gradient", "deconv", "guided")
 NO_GRADIENT = frozenset(
     {
         *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
-        *("PriorBox", "Proposal", "Threshold"),
+        *("PriorBox", "Proposal", "Threshold", "YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )
 

@@ -387,6 +387,7 @@ _RULES: dict[str, _Rule] = {
     "ReLU6": _pointwise,
     "Reduction": _everything,
     "Resample": _everything,
+    "Reorg": _everything,
     "Reshape": _everything,
     "Reverse": _reverse,
     "Scale": _pointwise,

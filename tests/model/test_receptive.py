@@ -289,6 +289,14 @@ def test_what_moves_values_sees_where_they_came_from(name, tmp_path):
     check_support(text, tmp_path, ["moved"], images=2, exact=exact)
 
 
+@pytest.mark.parametrize("reverse", ["true", "false"])
+def test_reorg_mixes_positions_of_the_whole_map(reverse, tmp_path):
+    moved = layer("moved", "Reorg", "c1", "", f"reorg_param {{ stride: 2 reverse: {reverse} }}")
+    text = net_text(conv("c1", "data", 4, 3, "stride: 2 pad: 1"), moved, data=(1, 1, 16, 12))
+    check_support(text, tmp_path, ["moved"], images=2, exact=False)
+    assert fields_of(text)["moved"].size == (16, 12)
+
+
 def test_what_a_mask_sends_about_sees_everything():
     pooling = layer("p", "Pooling", "data", "p m", "pooling_param { kernel_size: 2 stride: 2 }")
     text = net_text(pooling, layer("up", "Upsample", "p m"), data=(1, 1, 8, 8))

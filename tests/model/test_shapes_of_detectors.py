@@ -23,6 +23,9 @@ INPUTS = {
     "rois": (4, 5),
     "four": (4, 4),
     "sensitive": (2, 18, 9, 7),
+    "cells": (2, 14, 4, 4),
+    "cells5": (2, 14, 5, 5),
+    "wide": (2, 14, 4, 5),
 }
 
 
@@ -33,6 +36,9 @@ def of(kind: str, bottoms: str, params: str) -> Shapes:
     return infer(Graph.from_layers("test", net.layer))
 
 
+BIASES = "biases: 1 biases: 2 biases: 3 biases: 4"
+MASKS = f"{BIASES} mask: 0 mask: 1 mask: 1 mask: 0 anchors_scale: 8 anchors_scale: 4"
+
 # The shape that the fork's Reshape gives the top before the layer runs, and of its weights.
 ACCEPTED = [
     ("PriorBox", "x data", "prior_box_param { min_size: 4 aspect_ratio: 2 denser_prior_boxes: true }", (1, 2, 9 * 7 * 3 * 2 * 4)),
@@ -41,6 +47,9 @@ ACCEPTED = [
     ("ROIAlign", "x rois", "roi_pooling_param { pooled_h: 3 pooled_w: 4 }", (4, 6, 4, 5)),
     ("ROIWarping", "x rois", "roi_warping_param { pooled_h: 3 pooled_w: 4 }", (4, 6, 3, 4)),
     ("PSROIAlign", "sensitive rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 group_size: 3 }", (4, 2, 3, 3)),
+    ("DetectionOutput", "cells", f"detection_output_param {{ num_classes: 2 num_box: 2 side: 4 {BIASES} }}", (1, 1, 1, 7)),
+    ("YoloDetectionOutput", "cells cells5", f"yolo_detection_output_param {{ num_classes: 2 num_box: 2 {BIASES} }}", (1, 1, 1, 7)),
+    ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS} }}", (1, 1, 1, 7)),
 ]  # fmt: skip
 
 REFUSED = [
@@ -51,6 +60,15 @@ REFUSED = [
     ("ROIAlign", "x rois", "roi_align_param { pooled_h: 3 pooled_w: 4 }", "forks do not agree on what roi_align_param means"),
     ("PSROIAlign", "x rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 group_size: 3 }", "output_dim 2 in 3 x 3 parts needs 18 channels, its bottom has 6"),
     ("PSROIAlign", "x rois", "psroi_align_param { spatial_scale: 1 output_dim: 2 }", "must be given and positive"),
+    ("DetectionOutput", "cells", f"detection_output_param {{ num_classes: 2 num_box: 2 {BIASES} }}", r"side x side cells, 13, got \(4, 4\)"),
+    ("YoloDetectionOutput", "wide", f"yolo_detection_output_param {{ num_classes: 2 num_box: 2 {BIASES} }}", r"as many rows as columns of cells, got \(4, 5\)"),
+    ("YoloDetectionOutput", "cells", f"yolo_detection_output_param {{ num_classes: 3 num_box: 2 {BIASES} }}", "2 boxes with 8 channels each need 16 channels, its bottom has 14"),
+    ("YoloDetectionOutput", "cells", "yolo_detection_output_param { num_classes: 2 num_box: 2 biases: 1 }", "needs the width and the height of 2 reference boxes as biases, got 1"),
+    ("YoloDetectionOutput", "cells", "yolo_detection_output_param { }", "num_classes must be given"),
+    ("Yolov3DetectionOutput", "cells", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS} }}", "mask_group_num must be the number of its bottoms, 1"),
+    ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS[:-16]} }}", "anchors_scale be given; got 2 and 1"),
+    ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS.replace('mask: 1', 'mask: 2')} }}", "boxes that the 4 biases do not have"),
+    ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 3 {MASKS} }}", "a mask for each of the 3 boxes of its 2 bottoms, got 4"),
 ]  # fmt: skip
 
 

@@ -61,8 +61,11 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     options = param.detection_output_param
     require(options.HasField("num_classes"), "num_classes must be given")
     if len(bottoms) == 1:
-        cells(bottoms[0], options.num_box, options.num_classes, options.biases)
-        require(bottoms[0][0] == 1, f"takes one image at a time, got {bottoms[0][0]}")
+        cells(bottoms[0], options.num_box, 5 + options.num_classes, options.biases)
+        require(
+            bottoms[0][2:] == (options.side,) * 2,
+            f"takes a map of side x side cells, {options.side}, got {bottoms[0][2:]}",
+        )
         return Outcome([SSD_ROW])
     require(len(bottoms) >= 3, f"takes locations, scores and priors; got {len(bottoms)} bottoms")
     locations, scores, priors = (legacy(shape) for shape in bottoms[:3])
@@ -90,13 +93,51 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     return Outcome([SSD_ROW])
 
 
-def cells(shape: Shape, boxes: int, classes: int, biases: Sequence[float]) -> None:
-    """Check a map of YOLO's cells: for each box 4 coordinates, objectness, and class scores."""
-    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+@rule("YoloDetectionOutput", bottoms=(1, 2))
+def yolo_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """One or two maps of cells of YOLO v2, as many rows as columns, with the same boxes."""
+    options = param.yolo_detection_output_param
+    require(options.HasField("num_classes"), "num_classes must be given")
+    for shape in bottoms:
+        cells(shape, options.num_box, 5 + options.num_classes, options.biases)
+        require(shape[2] == shape[3], f"takes as many rows as columns of cells, got {shape[2:]}")
+    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
+    return Outcome([SSD_ROW])
+
+
+@rule("Yolov3DetectionOutput", bottoms=(1, None))
+def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Maps of cells of YOLO v3, each with boxes of its own: those that `mask` picks of `biases`."""
+    options, groups = param.yolov3_detection_output_param, len(bottoms)
+    require(options.HasField("num_classes"), "num_classes must be given")
     require(
-        boxes > 0 and shape[1] == boxes * (5 + classes),
-        f"{boxes} boxes with 5 + {classes} channels each need {boxes * (5 + classes)} channels, "
-        f"its bottom has {shape[1]}",
+        options.mask_group_num == groups and len(options.anchors_scale) >= groups,
+        f"mask_group_num must be the number of its bottoms, {groups}, and as many anchors_scale be "
+        f"given; got {options.mask_group_num} and {len(options.anchors_scale)}",
+    )
+    require(
+        len(options.mask) // groups >= options.num_box,
+        f"needs a mask for each of the {options.num_box} boxes of its {groups} bottoms, got "
+        f"{len(options.mask)}",
+    )
+    require(
+        all(2 * box + 1 < len(options.biases) for box in options.mask),
+        f"mask names boxes that the {len(options.biases)} biases do not have",
+    )
+    each = (9 if options.gaussian_box else 5) + options.num_classes
+    for shape in bottoms:
+        cells(shape, options.num_box, each, [0] * 2 * options.num_box)
+    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
+    return Outcome([SSD_ROW])
+
+
+def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
+    """Check a map of YOLO's cells: for each box so many channels, and a width and a height."""
+    require(len(shape) == 4, f"takes bottoms of 4 axes, got {len(shape)}")
+    require(
+        boxes > 0 and shape[1] == boxes * each,
+        f"{boxes} boxes with {each} channels each need {boxes * each} channels, its bottom has "
+        f"{shape[1]}",
     )
     require(
         len(biases) >= 2 * boxes,

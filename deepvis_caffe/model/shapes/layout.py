@@ -166,6 +166,27 @@ def shuffle_channel(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([shape])
 
 
+@rule("Reorg", in_place=False)
+def reorg(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Blocks of stride x stride positions become channels; with `reverse`, the other way round."""
+    (shape,), stride = bottoms, param.reorg_param.stride
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    require(stride > 0, "stride must be given and positive")
+    images, channels, height, width = shape
+    # Darknet's order wants the channels divisible both ways: see the torch engine's layer.
+    require(
+        channels % stride**2 == 0,
+        f"its bottom's {channels} channels cannot be split into {stride} x {stride} groups",
+    )
+    if param.reorg_param.reverse:
+        return Outcome([(images, channels // stride**2, height * stride, width * stride)])
+    require(
+        height % stride == 0 and width % stride == 0,
+        f"its bottom's {height} x {width} positions cannot be cut into {stride} x {stride} blocks",
+    )
+    return Outcome([(images, channels * stride**2, height // stride, width // stride)])
+
+
 @rule("Reverse", in_place=False)
 def reverse(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The bottom's shape."""

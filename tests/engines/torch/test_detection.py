@@ -300,3 +300,121 @@ def test_a_picture_to_draw_on_is_no_first_stage():
     row = [0, 1, 0.75, 0, 0, 0.5, 0.5]
     picture = np.zeros((1, 3, 4, 4))
     agrees(function, [[[row]]], np.zeros((1, 4)), np.array([[0.25, 0.75]]), priors, picture)
+
+
+# -- YOLO ----------------------------------------------------------------------------------------
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def slow_iou_nms(boxes, threshold):
+    """MobileNet-YOLO's: a box goes if one that stays before it overlaps it that much or more."""
+    gone = set()
+    for i in range(len(boxes)):
+        for j in range(i + 1, len(boxes)):
+            if i not in gone and j not in gone and iou(boxes[i], boxes[j]) >= threshold:
+                gone.add(j)
+    return [i for i in range(len(boxes)) if i not in gone]
+
+
+def slow_cells(x, boxes, biases, classes):
+    """Of one image (C, H, W): x, y, w, h, objectness and softmax of each box, cell by cell."""
+    found = []
+    _, height, width = x.shape
+    each = 5 + classes
+    for row, column, n in np.ndindex(height, width, boxes):
+        t = x[n * each : (n + 1) * each, row, column]
+        box = [(column + sigmoid(t[0])) / width, (row + sigmoid(t[1])) / height]
+        box += [math.exp(t[2]) * biases[2 * n] / width, math.exp(t[3]) * biases[2 * n + 1] / height]
+        powers = np.exp(t[5:])
+        found.append((box, sigmoid(t[4]) * powers / powers.sum()))
+    return found
+
+
+def corners(box):
+    x, y, w, h = box
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+
+BIASES = [0.8, 1.2, 2.5, 2, 1, 3]
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.9])
+def test_caffe_yolov2s_detections(threshold):
+    """Labels from 0; center, width and height; the first of overlapping boxes stays."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((1, 3 * 7, 4, 4))
+    params = written(num_classes=2, num_box=3, side=4, confidence_threshold=threshold)
+    params += " " + written(nms_threshold=0.3, biases=BIASES)
+    likely = [
+        (box, scores) for box, scores in slow_cells(x[0], 3, BIASES, 2) if max(scores) >= threshold
+    ]
+    clipped = [np.clip(corners(box), 0, 1) for box, _ in likely]
+    rows = [
+        [0, np.argmax(likely[i][1]), max(likely[i][1]), *likely[i][0]]
+        for i in slow_iou_nms(clipped, 0.3)
+    ]
+    function = built("DetectionOutput", f"detection_output_param {{ {params} }}")
+    agrees(function, [[rows or [[0] + [-1] * 6]]], x)
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.99])
+def test_yolo_detections(maps, threshold):
+    rng = np.random.default_rng(6)
+    xs = [rng.standard_normal((2, 3 * 7, side, side)) for side in (3, 5)[:maps]]
+    params = written(num_classes=2, num_box=3, confidence_threshold=threshold)
+    params += " " + written(nms_threshold=0.4, biases=BIASES)
+    rows = []
+    for image in range(2):
+        every = [pair for x in xs for pair in slow_cells(x[image], 3, BIASES, 2)]
+        likely = sorted((p for p in every if max(p[1]) >= threshold), key=lambda p: -max(p[1]))
+        boxes = [corners(box) for box, _ in likely]
+        for i in slow_iou_nms(boxes, 0.4):
+            scores = likely[i][1]
+            rows.append([image, np.argmax(scores) + 1, max(scores), *boxes[i]])
+    rows = rows or [[image] + [-1] * 6 for image in range(2)]
+    function = built(
+        "YoloDetectionOutput", f"yolo_detection_output_param {{ {params} }}", bottoms=maps
+    )
+    agrees(function, [[rows]], *xs)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("threshold", [0.1, 0.35, 0.99])
+def test_yolov3_detections(gaussian, threshold):
+    """Two maps, 8 and 4 pixels a cell, with boxes 2, 0 and 1, 2 of three; sizes in pixels."""
+    rng = np.random.default_rng(7)
+    each = (9 if gaussian else 5) + 2
+    xs = [rng.standard_normal((2, 2 * each, *size)) for size in ((2, 3), (4, 6))]
+    biases, masks, scales = [6, 9, 20, 8, 12, 30], [[2, 0], [1, 2]], [8, 4]
+    rows = []
+    for image in range(2):
+        likely = []
+        for x, mask, scale in zip(xs, masks, scales, strict=True):
+            _, _, height, width = x.shape
+            for row, column, n in np.ndindex(height, width, 2):
+                t = x[image, n * each : (n + 1) * each, row, column]
+                coordinates = t[[0, 2, 4, 6]] if gaussian else t[:4]
+                sure = (4 - sum(map(sigmoid, t[[1, 3, 5, 7]]))) / 4 if gaussian else 1
+                objectness, classes = t[8 if gaussian else 4], t[9 if gaussian else 5 :]
+                box = [(column + sigmoid(coordinates[0])) / width]
+                box += [(row + sigmoid(coordinates[1])) / height]
+                box += [math.exp(coordinates[2]) * biases[2 * mask[n]] / (width * scale)]
+                box += [math.exp(coordinates[3]) * biases[2 * mask[n] + 1] / (height * scale)]
+                for label, score in enumerate(classes):
+                    confidence = sigmoid(score) * sigmoid(objectness) * sure
+                    if confidence > threshold:
+                        likely.append((confidence, label, corners(box)))
+        likely.sort(key=lambda one: -one[0])
+        for i in slow_iou_nms([box for _, _, box in likely], 0.4):
+            confidence, label, box = likely[i]
+            rows.append([image, label + 1, confidence, *box])
+    rows = rows or [[image] + [-1] * 6 for image in range(2)]
+    params = written(num_classes=2, num_box=2, confidence_threshold=threshold, nms_threshold=0.4)
+    params += " " + written(biases=biases, mask=[*masks[0], *masks[1]], anchors_scale=scales)
+    params += " " + written(mask_group_num=2, gaussian_box=gaussian)
+    params = f"yolov3_detection_output_param {{ {params} }}"
+    agrees(built("Yolov3DetectionOutput", params, bottoms=2), [[rows]], *xs)

@@ -120,11 +120,31 @@ class DetectionOutput(Layer):
     RefineDet (Zhang et al. 2018) adds two bottoms, scores and locations of its first stage: a prior
     whose first score for "an object" is under `objectness_score` finds nothing, and the priors are
     moved by the first locations.
+
+    caffe-yolov2's layer of this name takes a map of cells instead. Its labels count from 0, its
+    boxes are written as center, width and height, and of those that overlap the first one is left,
+    cell by cell, whatever the scores.
     """
 
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
-        rows = self._ssd(*map(on_host, bottoms))
+        arrays = list(map(on_host, bottoms))
+        rows = self._ssd(*arrays) if len(arrays) > 1 else self._cells(*arrays)
         return rows_like(rows.reshape(1, 1, -1, 7), bottoms[0])
+
+    def _cells(self, x: Array) -> Array:
+        p = self.param.detection_output_param
+        boxes, scores = _of_cells(x, p.num_box, p.biases)
+        rows = []
+        for image in range(len(x)):
+            best = scores[image].max(1)
+            place = np.flatnonzero(best >= np.float32(p.confidence_threshold))
+            corners = _corners(boxes[image, place]).clip(0, 1)
+            kept = suppress(corners, p.nms_threshold, jaccard, at_threshold=False)
+            place = place[kept]
+            rows.append(
+                _rows(image, scores[image, place].argmax(1), best[place], boxes[image, place])
+            )
+        return _or_none(rows, len(x))
 
     def _ssd(self, locations: Array, scores: Array, priors: Array, *refined: Array) -> Array:
         p = self.param.detection_output_param
@@ -142,11 +162,7 @@ class DetectionOutput(Layer):
             scores = np.where(unlikely[..., None], np.eye(1, classes, dtype=scores.dtype), scores)
         found = coding.decode(reference, variances, offsets)  # (N, 1 or classes, P, 4)
         rows = [self._of_image(i, found[i], scores[i]) for i in range(len(scores))]
-        if not any(map(len, rows)):
-            nothing = np.full((len(scores), 7), -1, scores.dtype)
-            nothing[:, 0] = np.arange(len(scores))
-            return nothing
-        return np.concatenate(rows)
+        return _or_none(rows, len(scores))
 
     def _of_image(self, image: int, boxes: Boxes, scores: Array) -> Array:
         p = self.param.detection_output_param
@@ -155,8 +171,7 @@ class DetectionOutput(Layer):
             if label != p.background_label_id:
                 own, score = boxes[0 if p.share_location else label], scores[:, label]
                 kept = self._kept(own, score)
-                named = np.full((len(kept), 2), (image, label), scores.dtype)
-                rows.append(np.concatenate([named, score[kept, None], own[kept]], 1))
+                rows.append(_rows(image, np.full(len(kept), label), score[kept], own[kept]))
         every = np.concatenate(rows) if rows else np.zeros((0, 7), scores.dtype)
         if -1 < p.keep_top_k < len(every):
             best = every[np.argsort(-every[:, 2], kind="stable")[: p.keep_top_k]]
@@ -173,3 +188,143 @@ class DetectionOutput(Layer):
             order = order[: p.nms_param.top_k]
         nms = p.nms_param
         return order[suppress(boxes[order], nms.nms_threshold, jaccard, eta=nms.eta)]
+
+
+def _rows(image: int, labels: Array, scores: Array, boxes: Boxes) -> Array:
+    """Rows image, label, score, and the four numbers of a box."""
+    named = np.stack([np.full(len(labels), image), labels], 1).astype(boxes.dtype)
+    return np.concatenate([named, scores[:, None], boxes], 1)
+
+
+def _or_none(rows: list[Array], images: int) -> Array:
+    """All rows; where there are none, a row for each image, of -1 but for its number."""
+    found = np.concatenate(rows)
+    if len(found):
+        return found
+    nothing = np.full((images, 7), -1, found.dtype)
+    nothing[:, 0] = np.arange(images)
+    return nothing
+
+
+# -- YOLO (Redmon and Farhadi 2017, "YOLO9000", and 2018, "YOLOv3") ------------------------------
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+def _corners(boxes: Boxes) -> Boxes:
+    """From center, width and height."""
+    half = boxes[..., 2:] / 2
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1)
+
+
+def _in_cells(x: Array, boxes: int) -> Array:
+    """(N, H, W, boxes, channels of each) from a map (N, C, H, W)."""
+    images, channels, *size = x.shape
+    return x.reshape(images, boxes, channels // boxes, *size).transpose(0, 3, 4, 1, 2)
+
+
+def _place(offset: Array, extent: Array) -> Boxes:
+    """Centers, widths and heights, (N, boxes, 4), relative to the image.
+
+    Parameters
+    ----------
+    offset
+        (N, H, W, B, 2), x and y in the cell, as parts of it.
+    extent
+        (N, H, W, B, 2), widths and heights.
+    """
+    height, width = offset.shape[1:3]
+    corner = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)[:, :, None]
+    size = np.array([width, height], offset.dtype)
+    placed = np.concatenate([(offset + corner) / size, extent], -1)
+    return placed.reshape(len(offset), -1, 4).astype(offset.dtype)
+
+
+def _of_cells(x: Array, boxes: int, biases: Any) -> tuple[Boxes, Array]:
+    """Of YOLO v2: (N, cells * boxes, 4), and scores (N, cells * boxes, classes).
+
+    A box is biases[2 n] by biases[2 n + 1] cells times the exponentials of two channels, and its
+    scores are a softmax times the sigmoid of its objectness.
+    """
+    cells = _in_cells(x, boxes)
+    size = np.array(list(biases)[: 2 * boxes], x.dtype).reshape(boxes, 2)
+    with np.errstate(over="ignore"):
+        extent = np.exp(cells[..., 2:4]) * size / np.array(x.shape[:1:-1], x.dtype)
+    scores = np.exp(cells[..., 5:] - cells[..., 5:].max(-1, keepdims=True))
+    scores = scores / scores.sum(-1, keepdims=True) * _sigmoid(cells[..., 4:5])
+    found = _place(_sigmoid(cells[..., :2]), extent)
+    return found, scores.reshape(len(x), -1, scores.shape[-1])
+
+
+def _best(image: int, boxes: Boxes, scores: Array, labels: Array, threshold: float) -> Array:
+    """Rows of those that are left of boxes of any class, best first; labels count from 1."""
+    order = np.argsort(-scores, kind="stable")
+    corners = _corners(boxes[order])
+    kept = suppress(corners, threshold, jaccard, at_threshold=False)
+    return _rows(image, labels[order][kept] + 1, scores[order][kept], corners[kept])
+
+
+@register("YoloDetectionOutput")
+class YoloDetectionOutput(Layer):
+    """The boxes that YOLO v2 finds, as SSD's rows, best first (MobileNet-YOLO).
+
+    Boxes of all cells, each with its best class, go through one non-maximum suppression, whatever
+    their classes. In Caffe images of a batch are taken for one; here each is by itself.
+    """
+
+    def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.yolo_detection_output_param
+        maps = [_of_cells(on_host(x), p.num_box, p.biases) for x in bottoms]
+        boxes, scores = (np.concatenate(parts, 1) for parts in zip(*maps, strict=True))
+        rows = []
+        for image in range(len(boxes)):
+            best = scores[image].max(1)
+            likely = best >= np.float32(p.confidence_threshold)
+            labels = scores[image].argmax(1)
+            found = (boxes[image][likely], best[likely], labels[likely])
+            rows.append(_best(image, *found, p.nms_threshold))
+        return rows_like(_or_none(rows, len(boxes)).reshape(1, 1, -1, 7), bottoms[0])
+
+
+@register("Yolov3DetectionOutput")
+class Yolov3DetectionOutput(Layer):
+    """The boxes that YOLO v3 finds, as SSD's rows, best first (MobileNet-YOLO).
+
+    A box has a score for every class, its sigmoid times that of the objectness; each that is above
+    the threshold is a box of its own, and all go through one suppression, whatever their classes.
+    With `gaussian_box` (Choi et al. 2019) every coordinate has a deviation, and sure boxes score
+    higher. In Caffe images of a batch are taken for one; here each is by itself.
+    """
+
+    def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.yolov3_detection_output_param
+        maps = [self._map(on_host(x), group) for group, x in enumerate(bottoms)]
+        boxes, scores = (np.concatenate(parts, 1) for parts in zip(*maps, strict=True))
+        rows = []
+        for image in range(len(boxes)):
+            box, label = np.nonzero(scores[image] > np.float32(p.confidence_threshold))
+            found = (boxes[image, box], scores[image, box, label], label)
+            rows.append(_best(image, *found, p.nms_threshold))
+        return rows_like(_or_none(rows, len(boxes)).reshape(1, 1, -1, 7), bottoms[0])
+
+    def _map(self, x: Array, group: int) -> tuple[Boxes, Array]:
+        """Boxes and scores of one bottom."""
+        p = self.param.yolov3_detection_output_param
+        first = group * (len(p.mask) // p.mask_group_num)
+        mask = list(p.mask)[first : first + p.num_box]
+        size = np.array([[p.biases[2 * n], p.biases[2 * n + 1]] for n in mask], x.dtype)
+        cells = _in_cells(x, p.num_box)
+        apart = 2 if p.gaussian_box else 1  # a coordinate's deviation follows it
+        likely = _sigmoid(cells[..., 4 * apart :])
+        objects = likely[..., :1]
+        if p.gaussian_box:  # as published; MobileNet-YOLO's own code counts the first one twice
+            objects = objects * (4 - _sigmoid(cells[..., 1:8:2]).sum(-1, keepdims=True)) / 4
+        with np.errstate(over="ignore"):
+            extent = np.exp(cells[..., 2 * apart : 4 * apart : apart]) * size
+        image = np.array(x.shape[:1:-1], x.dtype) * p.anchors_scale[group]
+        boxes = _place(_sigmoid(cells[..., : 2 * apart : apart]), extent / image)
+        scores = likely[..., 1:] * objects
+        return boxes, scores.reshape(len(x), -1, scores.shape[-1])

@@ -66,6 +66,30 @@ class Tile(Layer):
         return x.repeat(times)
 
 
+@register("Reorg")
+class Reorg(Layer):
+    """Blocks of positions become channels, or channels blocks, in darknet's order (YOLO v2).
+
+    With `reverse`, C channels are stride^2 groups of C / stride^2, one for each place in a block of
+    the top. Without, darknet does the inverse of that *as if* the bottom had the shape of such a
+    top, C / stride^2 channels and stride times the rows and columns, and then takes the values in
+    memory for the top's shape. So channels of the top hold no regular grid of the bottom's
+    positions; nets are trained with that order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C stride^2, H / stride, W / stride), or the other way round."""
+        s = self.param.reorg_param.stride
+        images, channels, height, width = x.shape
+        if self.param.reorg_param.reverse:
+            groups = x.reshape(images, s, s, channels // s**2, height, width)
+            moved = groups.permute(0, 3, 4, 1, 5, 2)
+        else:
+            blocks = x.reshape(images, channels // s**2, height, s, width, s)
+            moved = blocks.permute(0, 3, 5, 1, 2, 4)
+        return moved.reshape(top_shapes(self, x)[0])
+
+
 @register("ShuffleChannel")
 class ShuffleChannel(Layer):
     """The first channel of each group, then the second of each, and so on.
