@@ -255,12 +255,6 @@ class Net(abc.ABC):
         """The values whose units can be the net's classes, so that labels are theirs."""
         return class_values(self.opaque.running)
 
-    def _check_some_run(self) -> None:
-        """Raise `EngineError` where no layer can run; an engine calls it when it is set up."""
-        if all(layer.type in ("Input", "DummyData") for layer in self.opaque.running):
-            listed = "; ".join(map(str, self.opaque.values()))
-            raise EngineError(f"no layer of net {self.model.graph.name!r} can run: {listed}")
-
     def check_runs(self, values: Iterable[Value]) -> None:
         """Raise `EngineError` where a value needs a layer that cannot run."""
         for value in values:

@@ -63,8 +63,8 @@ class PycaffeNet(Net):
     Raises
     ------
     EngineError
-        Caffe is missing, cannot use the device, or can run none of the net's layers; or the
-        weights do not fit a layer of a type that only Caffe knows.
+        Caffe is missing, or cannot use the device; or the weights do not fit a layer of a type
+        that only Caffe knows.
     """
 
     engine: ClassVar[str] = "pycaffe"
@@ -78,7 +78,6 @@ class PycaffeNet(Net):
         self._device = choose_device(device)
         reasons = {**why_unknown(self._caffe, model.graph), **_pools_no_images(model)}
         self._opaque = OpaqueLayers(model.graph, {**reasons, **model.faults})
-        self._check_some_run()
         enter_device(self._caffe, self._device)
         self._net, self._ids = self._build()
         self._blobs = list(self._net._blobs)

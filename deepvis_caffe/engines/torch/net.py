@@ -48,7 +48,7 @@ class TorchNet(Net):
     Raises
     ------
     EngineError
-        Not one of the net's layers can run, or there is no such device.
+        There is no such device.
     """
 
     engine = "torch"
@@ -60,7 +60,6 @@ class TorchNet(Net):
         self._device = choose_device(device)
         with explained(f"the net's weights on {self._device}"):
             self.module = NetModule(model, self._device)
-        self._check_some_run()
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
         self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
