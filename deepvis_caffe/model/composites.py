@@ -42,7 +42,7 @@ def parts(layer: LayerParameter, blobs: Blobs, faults: dict[str, str]) -> list[L
     faults
         Why it cannot be said so is added here under its name.
     """
-    split = _PARTS.get(layer.type)
+    split = PARTS.get(layer.type)
     if split is None:
         return [layer]
     try:
@@ -122,7 +122,8 @@ def _axpy(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     return [factor, scaled, total]
 
 
-_PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
+# The types that become others.
+PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
     "Axpy": _axpy,
     "BN": _bn,
 }

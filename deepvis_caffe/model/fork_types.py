@@ -146,6 +146,7 @@ UNDERSTOOD = frozenset(
     {
         "ChannelScaleParameter",
         "ContinuationIndicatorParameter",
+        "CorrelationParameter",
         "CropCenterParameter",
         "DetectionOutputParameter.background_label_id",
         "DetectionOutputParameter.biases",
@@ -162,6 +163,7 @@ UNDERSTOOD = frozenset(
         "DetectionOutputParameter.variance_encoded_in_target",
         "DetectionOutputParameter.visualize",
         "FlipParameter",
+        "FlowWarpParameter",
         "GatherParameter",
         "GroupNormParameter",
         "HardSigmoidParameter",

@@ -30,7 +30,7 @@ REWRITTEN = {
     "pooling_param": ("kernel_depth", "temporal_stride"),
 }
 
-_TYPES = {
+TYPES = {
     "Convolution3D": "Convolution",
     "Deconvolution3D": "Deconvolution",
     "NdConvolution": "Convolution",
@@ -49,8 +49,8 @@ def rewrite(layer: LayerParameter, faults: dict[str, str]) -> None:
     faults
         Why it cannot be said so is added here under its name.
     """
-    if layer.type in _TYPES:
-        layer.type = _TYPES[layer.type]
+    if layer.type in TYPES:
+        layer.type = TYPES[layer.type]
         _convolution(layer)
     elif layer.type != "Pooling3D":
         return

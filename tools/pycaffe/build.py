@@ -1,4 +1,4 @@
-"""Builds Caffe 1.0's Python module for the running Python, and installs it there.
+"""Builds the Python module of a fork of Caffe 1.0 for the running Python, and installs it there.
 
 The sources are unpatched: they come from the package index, pinned by their hash, and only the
 CMake file beside this one is ours. The result is a wheel in a cache, so a second run takes seconds.

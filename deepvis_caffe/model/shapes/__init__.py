@@ -12,6 +12,7 @@ from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.shapes import (  # noqa: F401 (fill the registry)
     detection,
+    flow,
     layout,
     pointwise,
     recurrent,
