@@ -71,6 +71,7 @@ setup(
         "rich>=13",
         "scikit-image>=0.20",
         "scipy>=1.10",
+        "tifffile>=2022.8",
         "typer>=0.12",
     ],
     extras_require=EXTRAS,

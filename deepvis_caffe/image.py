@@ -7,6 +7,7 @@ imported on first use; its BGR order does not leave this file.
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +24,19 @@ Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")  # that we write
-# Formats that every build of OpenCV reads.
+# Those of which every build of OpenCV reads the files, those that Pillow may read, and numpy's.
 IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".jpe", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+    (
+        *(".bmp", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+        *(".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".jp2", ".npy", ".npz"),
+    )
 )
+_IMAGE_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0"),
+    *(b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"\x93NUMPY"),
+)
+_PILLOW_FORMATS = "PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM"
+_HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 _SAMPLES = {
     "astronaut": "astronaut.png",
@@ -50,7 +60,7 @@ _MORE = {  # gray, or of textures
 
 
 def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] = 1) -> Picture:
-    """Read a picture in any format that OpenCV decodes.
+    """Read a picture in any format that OpenCV or Pillow decodes.
 
     Parameters
     ----------
@@ -64,7 +74,8 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     -------
     ndarray
         (H, W, 3), RGB, uint8. Gray pictures get three equal channels, alpha is dropped, 16-bit
-        pictures keep their upper 8 bits, and the EXIF orientation is applied.
+        pictures keep their upper 8 bits, the EXIF orientation is applied, and of several frames or
+        pages it is the first one.
 
     Raises
     ------
@@ -73,18 +84,9 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     """
     import cv2
 
-    if isinstance(source, bytes):
-        where, content = f"{len(source)} bytes", source
-    else:
-        where = str(source)
-        try:
-            content = Path(source).read_bytes()
-        except FileNotFoundError:
-            raise ImageError(f"no image at {where}: there is no such file") from None
-        except OSError as error:
-            raise ImageError(f"cannot read the image {where}: {error.strerror}") from error
-    if not content:
-        raise ImageError(f"cannot read the image {where}: it is empty")
+    where, content = image_content(source)
+    if is_array(content):
+        raise ImageError(f"cannot read {where}: it holds numpy arrays, and is no picture")
     try:
         # IMREAD_COLOR converts gray, alpha and 16-bit pictures, and applies the EXIF orientation.
         direct = getattr(cv2, "IMREAD_COLOR_RGB", None) if shrink == 1 else None  # OpenCV 4.11
@@ -94,15 +96,142 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
             np.frombuffer(content, np.uint8), plain if direct is None else direct
         )
     except cv2.error as error:
-        raise ImageError(f"cannot read the image {where}: {error.err}") from error
+        raise ImageError(f"cannot read {where}: {error.err}") from error
     if decoded is None:
-        raise ImageError(
-            f"cannot read the image {where}: it starts with {content[:8]!r}, which is damaged or "
-            "in a format that OpenCV does not know; PNG and JPEG always work"
-        )
+        return np.asarray(decode_other(content, where), np.uint8)
     if direct is None:  # a copy through a reversed view takes ten times as long
         decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return np.asarray(decoded, np.uint8)
+
+
+def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
+    """What an image is, for messages, and the bytes of its file.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, it cannot be read, or it is empty.
+    """
+    if isinstance(source, bytes):
+        where, content = "the image", source
+    else:
+        where = f"the image {source}"
+        try:
+            content = Path(source).read_bytes()
+        except FileNotFoundError:
+            raise ImageError(f"no image at {source}: there is no such file") from None
+        except OSError as error:
+            raise ImageError(f"cannot read {where}: {error.strerror}") from error
+    if not content:
+        raise ImageError(f"cannot read {where}: it is empty")
+    return where, content
+
+
+def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
+    """Decode a picture with Pillow: the formats that this build of OpenCV lacks.
+
+    Parameters
+    ----------
+    where
+        What it is, for messages.
+    rgb
+        Whether it becomes RGB; otherwise it keeps its channels.
+
+    Raises
+    ------
+    ImageError
+        Pillow cannot read it either.
+    """
+    from PIL import Image, ImageOps
+
+    brand = content[8:12] if content[4:8] == b"ftyp" else b""
+    if brand in _HEIF and importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    known = [name for name in _PILLOW_FORMATS if name in Image.OPEN]  # others run other programs
+    try:
+        with Image.open(io.BytesIO(content), formats=known) as image:
+            upright = ImageOps.exif_transpose(image)
+            if rgb or upright.mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
+                upright = upright.convert("RGB")
+            return np.asarray(upright)
+    except Exception as error:  # whatever a decoder raises at a damaged file
+        if brand in _HEIF:
+            hint = "it is HEIC, which needs a package: pip install pillow-heif; or save it as JPEG"
+        elif brand in (b"avif", b"avis"):
+            hint = "it is AVIF, which needs Pillow 11.3 or later; or save it as PNG or JPEG"
+        elif content.startswith(b"version https://git-lfs"):
+            hint = "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
+        else:
+            hint = (
+                f"it starts with {content[:8]!r}, which is damaged or in a format that neither "
+                "OpenCV nor Pillow knows; PNG and JPEG always work"
+            )
+        raise ImageError(f"cannot read {where}: {hint}") from error
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its ending, or if it has none, by its first bytes."""
+    if path.suffix:
+        return path.suffix.lower() in IMAGE_SUFFIXES
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    return (
+        head.startswith(_IMAGE_STARTS)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in (*_HEIF, b"avif", b"avis"))
+    )
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether these bytes are a TIFF."""
+    return content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def is_array(content: bytes) -> bool:
+    """Whether these bytes are numpy's, an ``.npy`` or an ``.npz``."""
+    return content.startswith((b"\x93NUMPY", b"PK\x03\x04"))
+
+
+def read_array(content: bytes, where: str) -> NDArray[Any]:
+    """The array in the bytes of an ``.npy``; of an ``.npz``, the first one of two axes or more.
+
+    Returns
+    -------
+    ndarray
+        uint8 or uint16 as they are; other whole numbers from 0 to 255 as uint8; booleans as black
+        and white; all others as float32.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read, or holds no numbers.
+    """
+    try:
+        found: Any = np.load(io.BytesIO(content), allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            arrays = {"": found}
+        else:
+            with found:
+                arrays = {name: found[name] for name in found.files}
+    except Exception as error:  # whatever zipfile and numpy raise at a damaged file
+        raise ImageError(f"cannot read {where}: {error}") from error
+    array = next((one for one in arrays.values() if one.ndim > 1), None)
+    if array is None or array.dtype.kind not in "buif":
+        held = ", ".join(f"{name} {one.shape} {one.dtype}".strip() for name, one in arrays.items())
+        raise ImageError(f"cannot read {where}: it holds no image, but {held or 'nothing'}")
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    if array.dtype.kind in "ui" and array.size and array.min() >= 0 and array.max() <= 255:
+        return array.astype(np.uint8)
+    return array.astype(np.float32)
 
 
 def is_whole(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.image import Picture
+    from numpy.typing import NDArray
 
 
 @with_settings(MODEL)
@@ -65,7 +65,7 @@ def backward(
 
     net = load_net(settings)
     labels = labels_for(settings, net)
-    x = net.preprocessor(_read(image))[None]
+    x = net.preprocessor(_read(image, net.preprocessor.shape[0]))[None]
     blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.outputs])
     values = net.forward({net.image_input(): x, **net.other_inputs(x)}, blobs=blobs)
@@ -84,8 +84,9 @@ def backward(
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
 
 
-def _read(image: str) -> Picture:
-    from deepvis_caffe.image import read_image, sample_image, sample_images
+def _read(image: str, channels: int) -> NDArray[Any]:
+    from deepvis_caffe.image import sample_image, sample_images
+    from deepvis_caffe.image_channels import read_channels
 
     is_sample = image in sample_images() and not Path(image).exists()
-    return sample_image(image) if is_sample else read_image(image)
+    return sample_image(image) if is_sample else read_channels(image, channels)

@@ -28,6 +28,7 @@ NO_SETTINGS = (
     "doctor --write-settings; or for a model that is ready to run: deepvis fetch squeezenet "
     "--write-settings"
 )
+MOST_MEANS = 4  # channels whose mean is printed
 COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
 
@@ -204,15 +205,21 @@ def _check_mean(net: Net) -> Check:
         return Check("warn", "mean", str(error))
     if p.mean_doubt:
         return Check("warn", "mean", p.mean_doubt)
-    values = ", ".join(f"{value:.6g}" for value in -p.low.mean(axis=(1, 2)) / p.input_scale)
-    if p.shape[0] == 3 and not p.low.any():
-        return Check(
-            "warn",
-            "mean",
-            "none is set; most nets for colour pictures were trained with one, ImageNet's is "
-            "(104, 117, 123)",
+    averages = -p.low.mean(axis=(1, 2)) / p.input_scale
+    if not averages.any():
+        return (
+            Check(
+                "warn",
+                "mean",
+                "none is set; most nets for colour pictures were trained with one, ImageNet's is "
+                "(104, 117, 123)",
+            )
+            if p.shape[0] == 3
+            else Check("ok", "mean", f"none is set; pixels are from 0 to {p.raw_scale:g}")
         )
-    return Check("ok", "mean", f"{values} on average, in the net's channel order")
+    values = ", ".join(f"{value:.6g}" for value in averages[:MOST_MEANS])
+    more = f" ... of {len(averages)} channels" if len(averages) > MOST_MEANS else ""
+    return Check("ok", "mean", f"{values}{more} on average, in the net's channel order")
 
 
 def _check_forward(net: Net) -> Check:

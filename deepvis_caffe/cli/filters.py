@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,9 @@ from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from deepvis_caffe.experiments.first_layer import FilterSpectrum
-    from deepvis_caffe.image import Picture
 
 ORDER = ("edge", "colour edge", "blob", "empty")
 
@@ -72,7 +72,8 @@ def filters(
     compared_kinds(spectra)  # fails before any work if there is nothing to compare
     with progress_bar(f"{name} on {net.engine}, {net.device}", "images") as report:
         number = len(paths) if paths else None
-        means = mean_activations(net, name, read_all(paths), lambda done: report(done, number))
+        photographs = read_all(paths, net.preprocessor.shape[0])
+        means = mean_activations(net, name, photographs, lambda done: report(done, number))
     for line in table(spectra, means):
         typer.echo(line)
     typer.echo("")
@@ -119,21 +120,22 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
 
 def image_files(folder: Path) -> list[Path]:
     """The image files in a folder, by name."""
-    from deepvis_caffe.image import SUFFIXES
+    from deepvis_caffe.image import IMAGE_SUFFIXES, is_image
 
     if not folder.is_dir():
         raise ImageError(f"--images: there is no folder {folder}")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.is_file() and is_image(path))
     if not found:
-        raise ImageError(f"--images: {folder} holds no {', '.join(SUFFIXES)}")
+        raise ImageError(f"--images: {folder} holds no {', '.join(sorted(IMAGE_SUFFIXES))}")
     return found
 
 
-def read_all(paths: list[Path] | None) -> Iterator[Picture]:
-    """Read the pictures; without paths the photographs of scikit-image."""
-    from deepvis_caffe.image import read_image, sample_image, sample_images
+def read_all(paths: list[Path] | None, channels: int) -> Iterator[NDArray[Any]]:
+    """Read the images for a net; without paths the photographs of scikit-image."""
+    from deepvis_caffe.image import sample_image, sample_images
+    from deepvis_caffe.image_channels import read_channels
 
     if paths is None:
         yield from map(sample_image, sample_images())
         return
-    yield from map(read_image, paths)
+    yield from (read_channels(path, channels) for path in paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -78,12 +79,18 @@ def sensitivity(
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
     follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
-    inputs = sources.every(open_source(source, root=settings.image_root), every)
     net, threads = load_net(settings), usable_cores()
+    opened = partial(
+        open_source,
+        root=settings.image_root,
+        channels=net.preprocessor.shape[0],
+        dataset=settings.hdf5_dataset,
+    )
+    inputs = sources.every(opened(source), every)
     asked = layers.strip().lower()
     names = [one.strip() for one in layers.split(",") if one.strip()]
     names = list(measure.sensitivity_layers(net)) if asked == "all" else names
-    others = open_source(settings.images, root=settings.image_root) if settings.images else inputs
+    others = opened(settings.images) if settings.images else inputs
     with progress_bar("spread", "images") as report:
         spread = measure.layers_spread(net, others, names, threads, report)
     if follow:

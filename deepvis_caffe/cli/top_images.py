@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -83,7 +85,7 @@ def top_images(
     asked = None if layers.strip().lower() == "all" else tuple(_list(layers))
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
     shown = _pictured(pictures, params.layers)
-    source = read_source(settings, every, unique, class_folders)
+    source = read_source(settings, net.preprocessor.shape[0], every, unique, class_folders)
     job = Job.from_settings(settings, net, out, labels_for(settings, net), overwrite)
     begun = time.monotonic()
     with progress_bar(
@@ -104,9 +106,18 @@ def top_images(
         _make_pictures(job, scanned, layer, units, chosen_modes)
 
 
-def read_source(settings: Settings, every: int, unique: bool, class_folders: bool) -> Source:
-    """The images that the settings name, without those that are left out."""
+def read_source(
+    settings: Settings, channels: int, every: int, unique: bool, class_folders: bool
+) -> Source:
+    """The images that the settings name, without those that are left out.
+
+    Parameters
+    ----------
+    channels
+        Of the net's input.
+    """
     from deepvis_caffe.dataset import source as sources
+    from deepvis_caffe.dataset.image_files import Files, in_words
     from deepvis_caffe.dataset.open_source import open_source
 
     if settings.images is None:
@@ -114,7 +125,15 @@ def read_source(settings: Settings, every: int, unique: bool, class_folders: boo
             "no images are named: give --images with a folder, a list, an LMDB, an HDF5 file or a "
             "video, or set `images` in settings_local.py"
         )
-    source = sources.every(open_source(settings.images, class_folders, settings.image_root), every)
+    found = open_source(
+        settings.images, class_folders, settings.image_root, channels, settings.hdf5_dataset
+    )
+    if isinstance(found, Files) and found.left_out:
+        count = sum(found.left_out.values())
+        typer.echo(
+            f"{count:,} files are no images and left out: {in_words(found.left_out)}", err=True
+        )
+    source = sources.every(found, every)
     if unique:
         with progress_bar("looking for duplicates", "images") as report:
             source, dropped = sources.unique(source, report)
@@ -134,7 +153,9 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
     rate = "already finished" if seconds is None else f"in {seconds:.0f} s"
     lines = [f"{scan.images:,} images, {units:,} units of {len(scan.layers)} layers: {rate}"]
     if scan.skipped:
-        lines.append(f"{len(scan.skipped):,} images could not be used:")
+        counts = Counter(re.split(r"[:;]|, got ", why)[0] for _, why in scan.skipped)
+        reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common(MOST_LISTED))
+        lines.append(f"{len(scan.skipped):,} images could not be used: {reasons}")
         lines += [f"  {name}: {why}" for name, why in scan.skipped[:MOST_LISTED]]
         more = len(scan.skipped) - MOST_LISTED
         lines += [f"  and {more:,} more, which `deepvis stats` lists"] if more > 0 else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.model.schema_pb2 import Datum
 
+log = logging.getLogger(__name__)
+
+LABEL_NAMES = ("label", "labels", "y", "target", "targets")
+
 
 class Lmdb(Source):
     """Datum records in an LMDB, raw or encoded. An image's name is its key.
@@ -23,7 +28,9 @@ class Lmdb(Source):
     Parameters
     ----------
     path
-        The folder that holds ``data.mdb``.
+        The folder that holds ``data.mdb``, or the file of a database without a folder.
+    channels
+        Of the net's input, which tells what is read of an encoded image.
 
     Raises
     ------
@@ -35,8 +42,8 @@ class Lmdb(Source):
 
     kind = "lmdb"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Path, channels: int = 3) -> None:
+        self.path, self.channels = path.absolute(), channels
         self._environment: Any = None
         with self._open().begin() as transaction, transaction.cursor() as cursor:
             keys = list(cursor.iternext(keys=True, values=False))
@@ -47,7 +54,7 @@ class Lmdb(Source):
 
     def read(self, index: int) -> NDArray[Any]:
         """RGB, (H, W, C): uint8, or float in [0, 1] if the record holds floats."""
-        return picture_from_datum(self._datum(index))
+        return picture_from_datum(self._datum(index), self.channels)
 
     def label(self, index: int) -> int | None:
         """The label of the record."""
@@ -62,7 +69,8 @@ class Lmdb(Source):
 
     def signature(self) -> str:
         """A digest of the keys, with the size of the file."""
-        return f"{super().signature()}-{(self.path / 'data.mdb').stat().st_size}"
+        file = self.path / "data.mdb" if self.path.is_dir() else self.path
+        return f"{super().signature()}-{file.stat().st_size}"
 
     def _known_label(self, index: int) -> int | None:
         return None
@@ -88,7 +96,12 @@ class Lmdb(Source):
             try:
                 # Without a lock file, so that it may be on a read-only disk.
                 self._environment = lmdb.open(
-                    str(self.path), readonly=True, lock=False, readahead=False, max_readers=1024
+                    str(self.path),
+                    subdir=self.path.is_dir(),
+                    readonly=True,
+                    lock=False,
+                    readahead=False,
+                    max_readers=1024,
                 )
             except lmdb.Error as error:
                 raise ImageError(f"cannot open the LMDB {self.path}: {error}") from error
@@ -98,8 +111,13 @@ class Lmdb(Source):
         return {**self.__dict__, "_environment": None}
 
 
-def picture_from_datum(datum: Any) -> NDArray[Any]:
+def picture_from_datum(datum: Any, channels: int = 3) -> NDArray[Any]:
     """The picture in a Datum, RGB, (H, W, C); Caffe stores it as BGR, (C, H, W).
+
+    Parameters
+    ----------
+    channels
+        Of the net's input, which tells what is read of an encoded image; see `read_channels`.
 
     Raises
     ------
@@ -107,7 +125,7 @@ def picture_from_datum(datum: Any) -> NDArray[Any]:
         It is damaged, or holds numbers that are not pixels.
     """
     if datum.encoded:
-        return decode(datum.data)
+        return decode(datum.data, channels=channels)
     shape = (datum.channels, datum.height, datum.width)
     floats = len(datum.float_data) > 0
     values: NDArray[Any] = (
@@ -133,27 +151,36 @@ class Hdf5(Source):
     ----------
     paths
         The files.
+    dataset
+        The name of the images in each file. By default ``data``, or else, by name, the first one of
+        four axes, which a warning says.
 
     Raises
     ------
     ImageError
-        A file cannot be read, or has no ``data`` of shape (N, C, H, W).
+        A file cannot be read, or has no images of shape (N, C, H, W).
     """
 
     kind = "hdf5"
     prepared = True
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], dataset: str | None = None) -> None:
         self._files: dict[Path, Any] = {}
+        self._names: dict[Path, _Datasets] = {}
         rows: list[tuple[str, Path, int]] = []
         for path in paths:
-            data = self._open(path.absolute()).get("data")
-            if data is None or data.ndim != 4:
-                shape = "none" if data is None else data.shape
-                raise ImageError(
-                    f"{path} needs a dataset `data` of shape (N, C, H, W); got {shape}"
-                )
-            rows += [(f"{path.name}/{row:08d}", path.absolute(), row) for row in range(len(data))]
+            own = path.absolute()
+            self._names[own] = _datasets(path, self._open(own), dataset)
+            count = len(self._open(own)[self._names[own].images])
+            rows += [(f"{path.name}/{row:08d}", own, row) for row in range(count)]
+        others = {names.images for names in self._names.values()} - {"data", dataset}
+        if others:
+            log.warning(
+                "%s has no dataset `data`: the images are %s; --hdf5-dataset (setting "
+                "hdf5_dataset) names another one",
+                paths[0],
+                ", ".join(map(repr, sorted(others))),
+            )
         if not rows or len({name for name, _, _ in rows}) < len(rows):
             raise ImageError(
                 "the HDF5 files hold no images"
@@ -168,23 +195,26 @@ class Hdf5(Source):
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of the first image."""
         path, _ = self._rows[0]
-        return tuple(self._open(path)["data"].shape[1:])
+        return tuple(self._images(path).shape[1:])
 
     def read(self, index: int) -> NDArray[Any]:
         """The net's input, (C, H, W), float32."""
         path, row = self._rows[index]
         try:
-            return np.asarray(self._open(path)["data"][row], np.float32)
+            return np.asarray(self._images(path)[row], np.float32)
         except OSError as error:
             raise ImageError(f"the row cannot be read: {error}") from error
 
     def label(self, index: int) -> int | None:
-        """The label of the row, if it is a single number."""
+        """The label of the row, if each row of its file has a single whole number."""
         path, row = self._rows[index]
-        labels = self._open(path).get("label")
-        if labels is None or labels.size != len(labels):
-            return None
-        return int(np.asarray(labels[row]).reshape(-1)[0])
+        name = self._names[path].labels
+        return None if name is None else int(np.asarray(self._open(path)[name][row]).reshape(-1)[0])
+
+    def signature(self) -> str:
+        """A digest of the names, with the names of the datasets where those are others."""
+        others = sorted({names.images for names in self._names.values()} - {"data"})
+        return "-".join([super().signature(), *others])
 
     def content(self, index: int) -> bytes:
         """The bytes of the row."""
@@ -192,6 +222,9 @@ class Hdf5(Source):
 
     def _known_label(self, index: int) -> int | None:
         return None
+
+    def _images(self, path: Path) -> Any:
+        return self._open(path)[self._names[path].images]
 
     def _open(self, path: Path) -> Any:
         if path not in self._files:
@@ -207,11 +240,48 @@ class Hdf5(Source):
         return {**self.__dict__, "_files": {}}
 
 
-def read_hdf5_list(path: Path, names: Sequence[str], root: Path | None = None) -> Hdf5:
-    """The HDF5 files that a list names; `root` as in `parse_list`."""
+class _Datasets(NamedTuple):
+    """The names of the datasets that hold a file's images and their classes."""
+
+    images: str
+    labels: str | None
+
+
+def _datasets(path: Path, file: Any, wanted: str | None) -> _Datasets:
+    """Find the images and their classes in an HDF5 file."""
+    import h5py
+
+    found: dict[str, Any] = {}
+    file.visititems(
+        lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
+    )
+    listed = ", ".join(f"{name} {item.shape}" for name, item in found.items()) or "no datasets"
+    name = wanted or ("data" if "data" in found else None)
+    if name is None:
+        name = min((one for one, item in found.items() if item.ndim == 4), default=None)
+    if name not in found or found[name].ndim != 4:
+        what = f"dataset `{name or 'data'}` of shape (N, C, H, W)"
+        raise ImageError(f"{path} needs a {what}; it has {listed}")
+    count = len(found[name])
+    for label in LABEL_NAMES:
+        label = f"{name.rpartition('/')[0]}/{label}".lstrip("/")
+        values = found.get(label)
+        if values is None or values.size != count or len(values) != count:
+            continue
+        numbers = np.asarray(values)
+        if numbers.dtype.kind in "buif" and np.array_equal(numbers, np.rint(numbers)):
+            return _Datasets(name, label)
+        log.warning("%s: the values of %r are not whole numbers, so no classes", path, label)
+    return _Datasets(name, None)
+
+
+def read_hdf5_list(
+    path: Path, names: Sequence[str], root: Path | None = None, dataset: str | None = None
+) -> Hdf5:
+    """The HDF5 files that a list names; `root` as in `parse_list`, `dataset` as in `Hdf5`."""
     names = [name.replace("\\", "/") for name in names]
     place = find_start(path, names, root)
-    return Hdf5([place(name) for name in names])
+    return Hdf5([place(name) for name in names], dataset)
 
 
 def is_hdf5(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,15 +20,17 @@ from numpy.typing import NDArray
 from deepvis_caffe.dataset.image_lists import parse_list
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import IMAGE_SUFFIXES, Picture, read_image
+from deepvis_caffe.image import IMAGE_SUFFIXES, is_image
+from deepvis_caffe.image_channels import read_channels
 
+NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # that Windows makes by itself
 START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
 
 
-def decode(content: bytes, side: int | None = None) -> Picture:
-    """Decode the bytes of an image file into a picture, (H, W, 3), RGB, uint8.
+def decode(content: bytes, side: int | None = None, channels: int = 3) -> NDArray[Any]:
+    """Decode the bytes of an image file for a net of so many channels, see `read_channels`.
 
     Parameters
     ----------
@@ -41,10 +44,10 @@ def decode(content: bytes, side: int | None = None) -> Picture:
         It is not an image, or truncated.
     """
     if content.startswith(b"\xff\xd8") and not _ends(content):
-        raise ImageError(f"truncated JPEG of {len(content):,} bytes")
+        raise ImageError(f"truncated JPEG: {len(content):,} bytes")
     if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
-        raise ImageError(f"truncated PNG of {len(content):,} bytes")
-    return read_image(content, _shrink(content, side) if side else 1)
+        raise ImageError(f"truncated PNG: {len(content):,} bytes")
+    return read_channels(content, channels, _shrink(content, side) if side else 1)
 
 
 def _ends(jpeg: bytes) -> bool:
@@ -98,6 +101,13 @@ class Files(Source):
         The class of each image by its name, which is its path relative to `root`, with ``/``.
     paths
         Where images are that are not at their names.
+    channels
+        Of the net's input.
+
+    Attributes
+    ----------
+    left_out
+        How many files of the folder are no images, by their endings.
     """
 
     kind = "files"
@@ -107,19 +117,21 @@ class Files(Source):
         root: Path,
         labels: Mapping[str, int | None],
         paths: Mapping[str, Path] = MappingProxyType({}),
+        channels: int = 3,
     ) -> None:
-        self.root = root.absolute()
+        self.root, self.channels = root.absolute(), channels
+        self.left_out: Mapping[str, int] = {}
         self.names = sorted(labels)
         self._paths = {name: path.absolute() for name, path in paths.items()}
         self._labels = [labels[name] for name in self.names]
 
     def read(self, index: int) -> NDArray[Any]:
-        """RGB, (H, W, 3), uint8."""
-        return decode(self.content(index))
+        """RGB, (H, W, 3), uint8; or the channels of the net, see `read_channels`."""
+        return decode(self.content(index), channels=self.channels)
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
         """The same; a JPEG may be smaller, see `decode`."""
-        return decode(self.content(index), side)
+        return decode(self.content(index), side, self.channels)
 
     def label(self, index: int) -> int | None:
         """As listed."""
@@ -148,13 +160,15 @@ class Files(Source):
         return self._paths.get(name) or self.root / name
 
 
-def read_folder(folder: Path, class_folders: bool = False) -> Files:
-    """Every image below a folder, following links.
+def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) -> Files:
+    """Every image below a folder, following links: by its ending, without one by its content.
 
     Parameters
     ----------
     class_folders
         Whether its subfolders are classes, numbered from 0 in the order of their names.
+    channels
+        Of the net's input.
 
     Raises
     ------
@@ -162,6 +176,7 @@ def read_folder(folder: Path, class_folders: bool = False) -> Files:
         It holds no images.
     """
     found: list[str] = []
+    others: Counter[str] = Counter()
     seen: set[str] = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         true = os.path.realpath(where)
@@ -171,17 +186,31 @@ def read_folder(folder: Path, class_folders: bool = False) -> Files:
         seen.add(true)
         inside = os.path.relpath(where, folder).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        for name in files:
+            if is_image(Path(where, name)):
+                found.append(prefix + name)
+            elif not name.startswith(".") and name not in NOT_COUNTED:
+                others[Path(name).suffix.lower()] += 1
     if not found:
+        said = f"; there are {in_words(others)}" if others else ""
         raise ImageError(
-            f"{folder} holds no images: no file in it ends in {', '.join(IMAGE_SUFFIXES)}"
+            f"{folder} holds no images: no file in it ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{said}"
         )
     classes = sorted({name.partition("/")[0] for name in found if "/" in name})
     numbers = {name: number for number, name in enumerate(classes)} if class_folders else {}
-    return Files(folder, {name: numbers.get(name.partition("/")[0]) for name in found})
+    labels = {name: numbers.get(name.partition("/")[0]) for name in found}
+    source = Files(folder, labels, channels=channels)
+    source.left_out = dict(others.most_common())
+    return source
 
 
-def read_list(path: Path, root: Path | None = None) -> Files:
+def in_words(endings: Mapping[str, int]) -> str:
+    """How many files have which ending: ``"12 .txt, 3 without an ending"``."""
+    return ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in endings.items())
+
+
+def read_list(path: Path, root: Path | None = None, channels: int = 3) -> Files:
     """The images that a text file lists, see `deepvis_caffe.dataset.image_lists.parse_list`.
 
     Missing files are reported when they are read.
@@ -190,6 +219,8 @@ def read_list(path: Path, root: Path | None = None) -> Files:
     ----------
     root
         Where relative paths start; by default the list's folder.
+    channels
+        Of the net's input.
 
     Raises
     ------
@@ -200,7 +231,7 @@ def read_list(path: Path, root: Path | None = None) -> Files:
     found = parse_list(path, root)
     start = root or path.parent
     paths = {one.name: one.path for one in found if one.path != start.absolute() / one.name}
-    return Files(start, {one.name: one.label for one in found}, paths)
+    return Files(start, {one.name: one.label for one in found}, paths, channels)
 
 
 VIDEO_SUFFIXES = frozenset(

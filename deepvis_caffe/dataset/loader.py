@@ -78,9 +78,11 @@ def check_prepared(source: Source, preprocessor: Preprocessor) -> None:
     """
     shape = getattr(source, "shape", None)
     if source.prepared and shape is not None and shape != preprocessor.shape:
+        wanted = tuple(preprocessor.shape)
+        last = (*shape[-1:], *shape[:-1]) == wanted
         raise ImageError(
-            f"the images are inputs of shape {shape}, and the net's input is "
-            f"{tuple(preprocessor.shape)}"
+            f"the images are inputs of shape {shape}, and the net's input is {wanted}"
+            + ("; channels come first: data.transpose(0, 3, 1, 2) puts them there" if last else "")
         )
 
 

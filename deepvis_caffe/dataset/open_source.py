@@ -9,21 +9,32 @@ from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read
 from deepvis_caffe.dataset.image_lists import list_lines
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import IMAGE_SUFFIXES
+from deepvis_caffe.image import is_image
+from deepvis_caffe.model.sniff import HDF5, LMDB, TEXTS, sniff
 
 
-def open_source(path: Path, class_folders: bool = False, root: Path | None = None) -> Source:
+def open_source(
+    path: Path,
+    class_folders: bool = False,
+    root: Path | None = None,
+    channels: int = 3,
+    dataset: str | None = None,
+) -> Source:
     """Open the images at a path.
 
     Parameters
     ----------
     path
-        A folder of images, searched recursively; an LMDB folder; an HDF5 file; a video; an image;
-        a text file that lists images, optionally with class numbers; or one that lists HDF5 files.
+        A folder of images, searched recursively; an LMDB; an HDF5 file; a video; an image; a text
+        file that lists images, optionally with class numbers; or one that lists HDF5 files.
     class_folders
         Whether the subfolders of a folder of images are its classes.
     root
         Where the paths in a list of images start; by default its folder.
+    channels
+        Of the net's input, which tells what is read of an image file; see `read_channels`.
+    dataset
+        The name of the images in an HDF5 file; see `deepvis_caffe.dataset.databases.Hdf5`.
 
     Raises
     ------
@@ -32,20 +43,40 @@ def open_source(path: Path, class_folders: bool = False, root: Path | None = Non
     """
     if path.is_dir():
         if (path / "data.mdb").is_file():
-            return Lmdb(path)
-        return read_folder(path, class_folders)
+            return Lmdb(path, channels)
+        if (path / "CURRENT").is_file() and any(path.glob("MANIFEST-*")):
+            raise ImageError(
+                f"{path} is a LevelDB, which cannot be read here; make an LMDB of it, or of the "
+                "images again (Caffe's convert_imageset --backend lmdb), or give the images' folder"
+            )
+        return read_folder(path, class_folders, channels)
     if not path.exists():
         raise ImageError(
             f"no images at {path}: there is no such file or folder; expected a folder of images, "
             "an LMDB, a list of images, an HDF5 file or a video"
         )
-    if is_hdf5(path.name):
-        return Hdf5([path])
+    found = _sniff(path)
+    if path.name == "data.mdb" or found == LMDB:
+        return Lmdb(path.parent if path.name == "data.mdb" else path, channels)
+    if is_hdf5(path.name) or found == HDF5:
+        return Hdf5([path], dataset)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Video(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Files(path.parent, {path.name: None})
+    if is_image(path):
+        return Files(path.parent, {path.name: None}, channels=channels)
+    if found is not None and found not in TEXTS:
+        raise ImageError(
+            f"{path} is not a list of images, an LMDB, an HDF5 file (.h5) or a video: it is {found}"
+        )
     lines = list_lines(path)
     if lines and is_hdf5(lines[0][1]):
-        return read_hdf5_list(path, [line for _, line in lines], root)
-    return read_list(path, root)
+        return read_hdf5_list(path, [line for _, line in lines], root, dataset)
+    return read_list(path, root, channels)
+
+
+def _sniff(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(4096))
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error

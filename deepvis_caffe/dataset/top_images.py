@@ -308,15 +308,7 @@ def as_picture(
     image: NDArray[Any], x: Floats, source: Source, preprocessor: Preprocessor
 ) -> Picture:
     """Convert a source's image to a picture, (H, W, 3), RGB, uint8."""
-    if source.prepared:
-        return preprocessor.show(x)
-    if image.dtype.kind == "f":
-        image = np.rint(image * 255).astype(np.uint8)
-    elif image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    return preprocessor.show(x) if source.prepared else preprocessor.picture(image)
 
 
 def _is_small(field: ReceptiveField | None, preprocessor: Preprocessor) -> bool:

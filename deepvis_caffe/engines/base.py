@@ -382,9 +382,9 @@ class Net(abc.ABC):
         if self._preprocessor is None:
             name = self.image_input()
             raise ImageError(
-                f"the image input, {name!r}, has shape {tuple(self.inputs[name])}; it must be "
-                "(N, C, H, W) to hold pictures. Layers can be listed, and forward and backward "
-                "take arrays of that shape"
+                f"the image input, {name!r}, has shape {tuple(self.inputs[name])}; it must have 4 "
+                "axes, (N, C, H, W), to hold pictures. Layers can be listed, and forward and "
+                "backward take arrays of that shape"
             )
         return self._preprocessor
 

@@ -19,6 +19,7 @@ from deepvis_caffe.model.mean import MeanSpec
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def load_net(
     raw_scale: float = WHITE,
     input_scale: float | None = None,
     resize: Literal["crop", "stretch"] = "crop",
+    picture_channels: Sequence[int] | None = None,
     input_shapes: Given | None = None,
     stages: Sequence[str] = (),
     image_input: str | None = None,
@@ -56,7 +58,7 @@ def load_net(
     engine
         ``"pycaffe"``, ``"torch"``, or ``"auto"``: the fastest that runs every layer of this net on
         this machine; see `choose_engine`. `Net.choice` says which it is, and why.
-    mean, channel_swap, raw_scale, input_scale, resize
+    mean, channel_swap, raw_scale, input_scale, resize, picture_channels
         How a picture becomes the net's input; see `Preprocessor`. A mean or scale that is not
         given is the one in the ``transform_param`` of a train_val file's own data layer, if it has
         one and `raw_scale` is 255, as in Caffe's data layers; ``mean=0`` and ``input_scale=1`` say
@@ -99,6 +101,7 @@ def load_net(
         raw_scale=raw_scale,
         input_scale=1.0 if input_scale is None else input_scale,
         resize=resize,
+        picture_channels=picture_channels,
     )
     net: Net
     if choice.engine == "pycaffe":
@@ -273,6 +276,7 @@ def _load_from(settings: Settings) -> Net:
         raw_scale=settings.raw_scale,
         input_scale=settings.input_scale,
         resize=settings.resize,
+        picture_channels=settings.picture_channels,
         input_shapes=settings.input_shape,
         stages=settings.stages,
         image_input=settings.image_input,
@@ -338,9 +342,17 @@ def _mean_file(prototxt: Path | None, written: str) -> Path | None:
 
 
 def _image_shape(model: Model) -> tuple[int, int, int] | None:
-    """(C, H, W) of the image; what it lacks of these axes has size 1. None for a volume."""
+    """(C, H, W) of the image; what it lacks of these axes has size 1.
+
+    None for a volume, and where layers cannot work on more axes, as a convolution along one.
+    """
     shape = model.input_shapes[model.image_input]
     if len(shape) > 4:
         return None
-    _, channels, height, width = (*shape, 1, 1, 1)[:4]
-    return channels, height, width
+    images = (*shape, 1, 1, 1)[:4]
+    if len(shape) < 4:
+        faults = dict(model.faults)
+        infer(model.graph, {**model.input_shapes, model.image_input: images}, faults=faults)
+        if len(faults) > len(model.faults):
+            return None
+    return images[1], images[2], images[3]

@@ -10,9 +10,9 @@ gives no rule for the sorting; ours is in `spectrum_of`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +196,7 @@ def filters_of(net: Net, layer: str) -> NDArray[np.float32]:
 def mean_activations(
     net: Net,
     layer: str,
-    images: Iterable[Picture],
+    images: Iterable[NDArray[Any]],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Each channel's mean activation after the rectifier, over images and positions.
@@ -204,7 +204,7 @@ def mean_activations(
     Parameters
     ----------
     images
-        (H, W, 3), RGB, of any size.
+        (H, W, 3), RGB, or as the net's `Preprocessor` takes them; of any size.
     progress
         Called with the number of images done.
 
@@ -311,7 +311,7 @@ def filter_picture(filter_: NDArray[np.float32], preprocessor: Preprocessor) -> 
     if channels != preprocessor.shape[0]:  # of a later layer, or of a group
         filter_ = np.repeat(filter_.mean(axis=0, keepdims=True), preprocessor.shape[0], axis=0)
     # Without the mean: it does not matter here, and would not fit.
-    small = Preprocessor((len(filter_), height, width), None, preprocessor.channel_swap)
+    small = replace(preprocessor, shape=(len(filter_), height, width), mean=None)
     return small.show_symmetric(filter_)
 
 

@@ -165,6 +165,8 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
         decides["start"] = digest
     if start := job.net.model.graph.start_layer(layer.name):
         decides["output_of"] = start
+    if (shown := job.net.preprocessor.picture_channels) is not None:
+        decides["picture_channels"] = list(shown)
     if params.diversity:  # a unit's images depend on each other
         decides["seeds"] = list(ascents.seeds)
     return decides

@@ -151,7 +151,11 @@ class _Writer:
         self.store = TopImageStore(job.results, job.folders)
         self._job, self._layer = job, layer
         self._found = scanned.scan.layers[layer]
-        self._recipe = layer_recipe(scanned.recipe, layer)
+        shown = job.net.preprocessor.picture_channels
+        self._recipe = {
+            **layer_recipe(scanned.recipe, layer),
+            **({} if shown is None else {"picture_channels": list(shown)}),
+        }
 
     def has(self, trees: Sequence[str], unit: int) -> bool:
         """Whether all pictures of a unit are there; raises where one must not be replaced."""

@@ -8,9 +8,10 @@ shrinks, so it does not alias.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
+
+log = logging.getLogger(__name__)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
 
@@ -42,6 +45,11 @@ class Preprocessor:
         Value of a white pixel before the mean is subtracted: 255 for most nets, 1 for some.
     input_scale
         Factor after the mean is subtracted, for example 0.017 or 1/128.
+    picture_channels
+        Which channels make the picture that an input is shown as, for inputs that are not RGB:
+        three, red, green and blue; or any other number of them, whose mean is shown in gray. They
+        are counted as in the file of an image, before `channel_swap`. By default the first three,
+        of 2 channels the first.
     resize
         ``"crop"`` takes the largest centered region with the input's aspect ratio; ``"stretch"``
         takes the whole picture and distorts it.
@@ -58,6 +66,7 @@ class Preprocessor:
     raw_scale: float = 255.0
     input_scale: float = 1.0
     resize: Literal["crop", "stretch"] = "crop"
+    picture_channels: Sequence[int] | None = None
     full_mean: Mean = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +88,12 @@ class Preprocessor:
             raise ImageError(
                 f"channel_swap must name each of the input's {channels} channels once, for example "
                 f"{tuple(reversed(range(channels)))}, got {tuple(swap)}"
+            )
+        shown = self.picture_channels
+        if shown is not None and not (len(shown) and set(shown) <= set(range(channels))):
+            raise ImageError(
+                f"picture_channels must name some of the input's {channels} channels, from 0 to "
+                f"{channels - 1}, got {tuple(shown)}"
             )
         full_mean = load_mean(self.mean, channels)
         object.__setattr__(self, "channel_swap", tuple(swap))
@@ -105,7 +120,9 @@ class Preprocessor:
         ----------
         image
             (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA, or (H, W, C) for an input of C
-            channels, of any size: uint8, uint16, or floats in [0, 1]. Or a sequence of such.
+            channels, of any size: uint8, uint16, or floats in [0, 1], whose highest value becomes
+            `raw_scale`. Floats beyond 1 are taken as they are, like pixels times `raw_scale`; for
+            an input of 1 or 3 channels they must lie in [0, `raw_scale`]. Or a sequence of such.
 
         Returns
         -------
@@ -121,12 +138,11 @@ class Preprocessor:
         if not isinstance(image, np.ndarray) or image.ndim > 3:
             return np.stack([self(one) for one in image])
         _, height, width = self.shape
-        if image.dtype.kind == "f":
-            image = _unit_range(image)  # the whole picture is checked, not only the crop
+        white = self._white(image)  # of the whole picture, not only of the crop
         if image.ndim > 1 and image.size:
             rows, columns = self.region(*image.shape[:2])
             image = image[rows, columns]
-        unit = resize_image(self._fit_channels(_unit_range(image)), height, width)
+        unit = resize_image(self._fit_channels(_unit(image, white)), height, width)
         raw = unit.transpose(2, 0, 1)[list(self._swap)] * np.float32(self.raw_scale)
         return np.ascontiguousarray((raw - self._mean) * np.float32(self.input_scale))
 
@@ -157,8 +173,8 @@ class Preprocessor:
         Returns
         -------
         ndarray
-            (..., H, W, 3), RGB, uint8. A gray input gives three equal channels. Of an input with
-            more than 3 channels the first three are shown, of one with 2 channels the first.
+            (..., H, W, 3), RGB, uint8. A gray input gives three equal channels; of an input that is
+            neither gray nor RGB, `picture_channels` are shown.
         """
         x = self._checked(x)
         return self._as_picture((x / self.input_scale + self._mean) / self.raw_scale)
@@ -172,6 +188,29 @@ class Preprocessor:
         x = self._checked(x)
         largest = np.abs(x).max(axis=(-3, -2, -1), keepdims=True)
         return self._as_picture(0.5 + 0.5 * x / np.where(largest > 0, largest, 1))
+
+    def picture(self, image: NDArray[Any]) -> Picture:
+        """An image as a source gives it, of any size, as a picture: (H, W, 3), RGB, uint8.
+
+        Raises
+        ------
+        ImageError
+            As :meth:`__call__`.
+        """
+        if image.ndim == 2:
+            image = image[..., np.newaxis]
+        count = image.shape[2]
+        if count in (3, 4) and self.shape[0] in (1, 3):
+            shown = [0, 1, 2]
+        else:
+            shown = [one for one in self._shown if one < count] or [0]
+        white = self._white(image)
+        chosen = image if shown == list(range(count)) else image[..., shown]
+        if len(shown) == 3 and chosen.dtype == np.uint16:
+            chosen = (chosen >> 8).astype(np.uint8)
+        if len(shown) == 3 and chosen.dtype == np.uint8:  # a camera's image has 150 MB as floats
+            return chosen
+        return _as_rgb(_unit(chosen, white))
 
     # -- the range of pictures, in the net's units -------------------------------------------
 
@@ -238,9 +277,11 @@ class Preprocessor:
             return np.repeat(image, 3, axis=2)
         if (got, wanted) == (3, 1):
             return image @ LUMA[:, np.newaxis]
+        kinds = "an RGBA picture (PNG), " if wanted == 4 else ""
         raise ImageError(
-            f"the net's input has {wanted} channels and the picture has {got}; give an array of "
-            f"shape (height, width, {wanted})"
+            f"the net's input has {wanted} channels and the picture has {got}; give {kinds}a TIFF "
+            f"of {wanted} bands or pages, or an array (.npy or .npz) of shape (height, width, "
+            f"{wanted})"
         )
 
     def _checked(self, x: Floats) -> Floats:
@@ -255,24 +296,62 @@ class Preprocessor:
 
     def _as_picture(self, unit: NDArray[np.floating[Any]]) -> Picture:
         """(..., C, H, W) in [0, 1] and the net's channel order -> (..., H, W, 3) uint8."""
-        channels = np.argsort(self._swap)[:3] if self.shape[0] >= 3 else [0, 0, 0]
-        rgb = np.moveaxis(unit[..., channels, :, :], -3, -1)
-        return np.rint(np.clip(np.nan_to_num(rgb), 0, 1) * 255).astype(np.uint8)
+        channels = np.argsort(self._swap)[list(self._shown)]
+        return _as_rgb(np.moveaxis(unit[..., channels, :, :], -3, -1))
 
+    @property
+    def _shown(self) -> tuple[int, ...]:
+        """The channels of `picture_channels`, in the order of an image's file."""
+        channels = self.shape[0]
+        if self.picture_channels is not None:
+            return tuple(self.picture_channels)
+        if channels not in (1, 3):
+            _say_what_is_shown(channels)
+        return (0, 1, 2) if channels >= 3 else (0,)
 
-def _unit_range(image: NDArray[Any]) -> Floats:
-    """Pixels of any accepted type as float32 in [0, 1]."""
-    if image.ndim < 2 or not image.size:
-        raise ImageError(f"a picture of shape {image.shape} has no pixels; expected (H, W, 3)")
-    if image.dtype in (np.uint8, np.uint16):
-        unit = image.astype(np.float32)
-        unit /= np.float32(np.iinfo(image.dtype).max)  # in place: a camera's image has 150 MB
-        return unit
-    if image.dtype.kind == "f":
-        if not (image.min() >= 0 and image.max() <= 1):  # NaN fails both
+    def _white(self, image: NDArray[Any]) -> float:
+        """The value in an image that becomes `raw_scale`."""
+        if image.ndim < 2 or not image.size:
+            raise ImageError(f"a picture of shape {image.shape} has no pixels; expected (H, W, 3)")
+        if image.dtype in (np.uint8, np.uint16):
+            return float(np.iinfo(image.dtype).max)
+        if image.dtype.kind != "f":
             raise ImageError(
-                f"a picture of floats must lie in [0, 1], got {image.min():.4g} to "
-                f"{image.max():.4g}; divide by 255, or convert it to uint8"
+                f"a picture must be uint8, uint16 or floats in [0, 1], got {image.dtype}"
             )
-        return image.astype(np.float32)
-    raise ImageError(f"a picture must be uint8, uint16 or floats in [0, 1], got {image.dtype}")
+        low, high = float(image.min()), float(image.max())  # NaN fails all comparisons
+        if low >= 0 and high <= 1:
+            return 1.0
+        numbers = np.isfinite(low) and np.isfinite(high)
+        if numbers and (self.shape[0] not in (1, 3) or (low >= 0 and high <= self.raw_scale)):
+            return self.raw_scale
+        raise ImageError(
+            f"a picture of floats must lie in [0, 1] or [0, {self.raw_scale:g}], got {low:.4g} to "
+            f"{high:.4g}; divide by 255, or convert it to uint8"
+        )
+
+
+def _unit(image: NDArray[Any], white: float) -> Floats:
+    """Pixels of any accepted type as float32, `white` as 1."""
+    unit = image.astype(np.float32)
+    if white != 1:
+        unit /= np.float32(white)  # in place: a camera's image has 150 MB
+    return unit
+
+
+def _as_rgb(unit: NDArray[np.floating[Any]]) -> Picture:
+    """(..., H, W, 3) in [0, 1] as a picture; of another number of channels, their mean."""
+    if unit.shape[-1] != 3:
+        unit = np.repeat(unit.mean(axis=-1, keepdims=True), 3, axis=-1)
+    return np.rint(np.clip(np.nan_to_num(unit), 0, 1) * 255).astype(np.uint8)
+
+
+@cache
+def _say_what_is_shown(channels: int) -> None:
+    """Say once how an input of so many channels is shown."""
+    log.warning(
+        "the net's input has %d channels; pictures show %s. The setting picture_channels "
+        "(--picture-channels) chooses others",
+        channels,
+        "the first three as red, green and blue" if channels > 3 else "the first one in gray",
+    )

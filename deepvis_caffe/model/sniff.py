@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+HDF5, LMDB = "an HDF5 file", "an LMDB database"
+TEXTS = EMPTY, TEXT = "an empty file", "a text file"
+
 _MAGIC = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89HDF\r\n", "an HDF5 file"),
+    (b"\x89HDF\r\n", HDF5),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"BZh", "a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ\0", "an xz archive; unpack it first"),
@@ -24,7 +27,7 @@ _MAGIC = (
 _AT = (  # where, what, noun
     (4, b"TFL3", "a TensorFlow Lite file"),
     (8, b'{"', "a safetensors file"),
-    (16, b"\xde\xc0\xef\xbe", "an LMDB database"),
+    (16, b"\xde\xc0\xef\xbe", LMDB),
 )
 _TAR, _TAR_AT = b"ustar", 257
 _ZIP = b"PK\x03\x04"
@@ -56,7 +59,7 @@ def sniff(head: bytes) -> str | None:
         A noun phrase such as ``"a PNG picture"``; None for what may be a net in binary form.
     """
     if not head:
-        return "an empty file"
+        return EMPTY
     for magic, noun in _MAGIC:
         if head.startswith(magic):
             return noun
@@ -74,7 +77,7 @@ def sniff(head: bytes) -> str | None:
     for pattern, noun in _TEXTS:
         if re.search(pattern, head, re.MULTILINE | re.IGNORECASE):
             return noun
-    return "a text file"
+    return TEXT
 
 
 def _zip(head: bytes) -> str:

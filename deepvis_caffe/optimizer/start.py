@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
-from deepvis_caffe.image import Floats, read_image
+from deepvis_caffe.image import Floats
+from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.model.preprocess import Preprocessor
 
 NOISE = 10  # standard deviation, in gray levels of 255: the Deep Visualization Toolbox's
@@ -72,5 +73,6 @@ def first_images(name: str, seeds: list[int], preprocessor: Preprocessor) -> Flo
     """The first image of each seed, (N, C, H, W); a picture is the same for all seeds."""
     check_start(name)
     if name not in STARTS:
-        return np.stack([preprocessor(read_image(Path(name)))] * len(seeds))
+        image = read_channels(Path(name), preprocessor.shape[0])
+        return np.stack([preprocessor(image)] * len(seeds))
     return np.stack([STARTS[name](seed, preprocessor) for seed in seeds])

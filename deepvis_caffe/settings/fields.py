@@ -29,7 +29,9 @@ from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
 RUNNING, VIEWER = "Running", "Viewer"
 
-SEVERAL = ("mean", "channel_swap", "input_shape", "stages", "source", "window")  # may be tuples
+SEVERAL = (  # settings that may be tuples
+    *("mean", "channel_swap", "picture_channels", "input_shape", "stages", "source", "window"),
+)
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
 
@@ -228,6 +230,13 @@ class Settings(BaseModel):
         "transform_param of a train_val prototxt, or else 1.",
         gt=0,
     )
+    picture_channels: Integers | None = _setting(
+        MODEL,
+        None,
+        "Channels of the input that make its picture, counted from 0: three are red, green and "
+        "blue; of any other number, the mean is shown in gray. For inputs that are not gray or "
+        "RGB. If not set, the first three.",
+    )
     input_shape: Shapes | None = _setting(
         MODEL,
         None,
@@ -304,6 +313,11 @@ class Settings(BaseModel):
         DATASET,
         None,
         "Folder where the paths in a list of images start. If not set, the list's own folder.",
+    )
+    hdf5_dataset: str | None = _setting(
+        DATASET,
+        None,
+        "Name of the images in HDF5 files. If not set, `data`, or else the first one of four axes.",
     )
     top: Count = _setting(DATASET, 9, "Number of top images to keep per unit.", ge=1, le=100)
     batch_size: Count | None = _setting(

@@ -67,6 +67,7 @@ class Parts:
     ) -> None:
         self.scene = scene_of(net, labels)
         self.preprocessor = net.preprocessor
+        self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
         self.frames: Newest[Frame] = Newest()
         self.results: Newest[Result] = Newest()
@@ -79,6 +80,8 @@ class Parts:
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         compute = compute or Compute(net, self.scene)
         self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
+        for source in sources:
+            source.channels = self.channels
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:

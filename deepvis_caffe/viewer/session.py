@@ -320,6 +320,7 @@ class Session:
         """Make one of the unit's top images the input: the whole image, not the crop."""
         try:
             source = top_source(self.view.unit.found, index)
+            source.channels = self._parts.channels
         except DeepVisError as error:
             self.show_message(str(error), trouble=True)
             return

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepvis_caffe.dataset.image_files import decode
+from deepvis_caffe.dataset.image_files import decode, read_folder
 from deepvis_caffe.dataset.loader import load_batches, ordered_map
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.source import every, unique
@@ -85,6 +85,60 @@ def test_what_is_no_source_is_said_in_words(tmp_path: Path) -> None:
         open_source(tmp_path / "x.bin")
 
 
+def test_files_without_an_ending_go_by_content_and_others_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, picture(len(name)))
+    (tmp_path / "b.png").rename(tmp_path / "n01440764_1")
+    (tmp_path / "c.png").rename(tmp_path / "c.gif")  # its content counts when it is read
+    for name in ("a.xml", "b.XML", "notes.txt", "README", ".hidden", "Thumbs.db"):
+        (tmp_path / name).write_text("no image")
+    np.save(tmp_path / "d.npy", picture(9))
+    source = read_folder(tmp_path)
+    assert list(source.names) == ["a.png", "c.gif", "d.npy", "n01440764_1"]
+    assert source.left_out == {".xml": 2, ".txt": 1, "": 1}
+    np.testing.assert_array_equal(source.read(2), picture(9))
+    np.testing.assert_array_equal(source.read(3), picture(len("b.png")))
+
+
+def test_what_a_folder_without_images_has_is_said(tmp_path: Path) -> None:
+    for name in ("a.xml", "b.xml", "README"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(ImageError, match=r"; there are 2 \.xml, 1 without an ending$"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_files_are_read_for_the_net(channels: int, tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 255, (6, 7, 4), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", rgba)
+    data = cv2.imencode(".png", rgba[..., [2, 1, 0, 3]])[1].tobytes()
+    record = Datum(encoded=True, data=data, label=1).SerializeToString()
+    write_lmdb(tmp_path / "db", {b"0": record})
+    (tmp_path / "list.txt").write_text("a.png 1\n")
+    kept = rgba[..., :channels]
+    for path in (tmp_path, tmp_path / "list.txt", tmp_path / "a.png", tmp_path / "db"):
+        source = pickle.loads(pickle.dumps(open_source(path, channels=channels)))
+        np.testing.assert_array_equal(source.read(0), kept)
+        np.testing.assert_array_equal(source.read_small(0, 2), kept)
+
+
+def test_a_leveldb_is_told_how_to_be_converted(tmp_path: Path) -> None:
+    for name in ("CURRENT", "MANIFEST-000002", "000003.log", "LOCK"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ImageError, match=r"is a LevelDB, .*make an LMDB of it"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "noun"), [(b"PK\x03\x04" + bytes(60), "a zip archive"), (b"\x1f\x8b", "a gzip")]
+)
+def test_files_of_other_kinds_are_named(content: bytes, noun: str, tmp_path: Path) -> None:
+    (tmp_path / "images.dat").write_bytes(content)
+    with pytest.raises(ImageError, match=f"not a list of images.*: it is {noun}"):
+        open_source(tmp_path / "images.dat")
+
+
 # -- Caffe's databases ---------------------------------------------------------------------------
 
 
@@ -145,6 +199,68 @@ def test_damaged_records_are_told_one_by_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(0), picture(2))
 
 
+def test_an_lmdb_is_known_by_its_file_too(tmp_path: Path) -> None:
+    image = picture(3)
+    write_lmdb(tmp_path / "db", {b"0": datum(image, 4).SerializeToString()})
+    with (
+        lmdb.open(str(tmp_path / "one"), subdir=False) as environment,
+        environment.begin(write=True) as change,
+    ):
+        change.put(b"0", datum(image, 4).SerializeToString())
+    for path in (tmp_path / "db" / "data.mdb", tmp_path / "one"):
+        source = pickle.loads(pickle.dumps(open_source(path)))
+        np.testing.assert_array_equal(source.read(0), image)
+        assert source.label(0) == 4
+        assert source.signature()
+
+
+def write_hdf5(path: Path, **datasets: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file[name] = values
+    return path
+
+
+def test_hdf5_datasets_of_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    x, z = np.random.default_rng(0).random((2, 2, 3, 4, 5)).astype(np.float32)
+    path = write_hdf5(
+        tmp_path / "set.h5", **{"train/z": z, "train/x": x, "train/y": [7, 8], "a": np.zeros(9)}
+    )
+    source = pickle.loads(pickle.dumps(open_source(path)))
+    np.testing.assert_array_equal(source.read(1), x[1])  # the first one by name
+    assert [source.label(k) for k in range(2)] == [7, 8]
+    assert "has no dataset `data`: the images are 'train/x'; --hdf5-dataset" in caplog.text
+    caplog.clear()
+    other = open_source(path, dataset="train/z")
+    np.testing.assert_array_equal(other.read(1), z[1])
+    assert other.signature() != source.signature()
+    assert not caplog.text
+    with pytest.raises(ImageError, match=r"needs a dataset `w` .*; it has a \(9,\), train/x"):
+        open_source(path, dataset="w")
+
+
+def test_hdf5_is_known_by_its_content(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "train.dat", data=np.ones((1, 1, 2, 2)))
+    assert len(open_source(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.float32([0, 3]), [0, 3]),
+        (np.float64([[1.0], [2.0]]), [1, 2]),
+        (np.float32([0.5, 3]), [None, None]),  # 0.5 is no class 0
+        (np.float32([np.nan, 3]), [None, None]),
+        (np.int64([[0, 1], [1, 0]]), [None, None]),
+        (np.int64([[[[4]]], [[[5]]]]), [4, 5]),
+    ],
+)
+def test_hdf5_labels(labels: np.ndarray, expected: list[int | None], tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "set.h5", data=np.ones((2, 1, 2, 2)), label=labels)
+    source = open_source(path)
+    assert [source.label(k) for k in range(2)] == expected
+
+
 def test_hdf5_rows_are_the_nets_own_input(tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(size=(3, 2, 4, 5)).astype(np.float32)
     with h5py.File(tmp_path / "one.h5", "w") as file:
@@ -161,7 +277,7 @@ def test_hdf5_rows_are_the_nets_own_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_source(tmp_path / "one.h5").read(2), data[2])
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file["data"] = data[0]
-    with pytest.raises(ImageError, match=r"shape \(N, C, H, W\); got \(2, 4, 5\)"):
+    with pytest.raises(ImageError, match=r"shape \(N, C, H, W\); it has data \(2, 4, 5\)"):
         open_source(tmp_path / "bad.h5")
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import sample_image
+from deepvis_caffe.model import preprocess
 from deepvis_caffe.model.preprocess import Preprocessor
 
 RNG = np.random.default_rng(7)
@@ -284,7 +285,9 @@ def test_parameters_that_do_not_fit(parameters, words):
     [
         (2, picture(4, 4), r"has 2 channels and the picture has 3.*\(height, width, 2\)"),
         (3, picture(4, 4, 2), "has 3 channels and the picture has 2"),
-        (3, picture(4, 4).astype(np.float32), r"must lie in \[0, 1\].*divide by 255"),
+        (3, picture(4, 4) * np.float32(2), r"must lie in \[0, 1\] or \[0, 255\].*divide by 255"),
+        (3, picture(4, 4) / np.float32(255) - 1, r"must lie in \[0, 1\] or \[0, 255\]"),
+        (5, np.full((4, 4, 5), np.inf), r"must lie in \[0, 1\]"),
         (3, np.full((4, 4, 3), np.nan), r"must lie in \[0, 1\]"),
         (3, picture(4, 4).astype(np.int64), "got int64"),
         (3, picture(4, 4)[:0], "no pixels"),
@@ -302,3 +305,87 @@ def test_inputs_of_another_size_are_shown_only_without_a_mean_image():
         Preprocessor((3, 4, 4), np.zeros((3, 4, 4))).show(x)
     with pytest.raises(ImageError, match=r"got shape \(6, 6\)"):
         Preprocessor((3, 4, 4)).show(x[0])
+
+
+# -- other channels than gray and RGB ------------------------------------------------------------
+
+
+def test_floats_beyond_1_are_taken_as_they_are():
+    bands = np.float32([[[-3.5, 0.25, 7000, 2]]])
+    x = Preprocessor((4, 1, 1), (1, 2, 3, 4), raw_scale=255, input_scale=2)(bands)
+    np.testing.assert_allclose(x.ravel(), [-9, -3.5, 13994, -4], rtol=1e-5)
+    pixels = np.float32([[[10, 20.5, 255]]])  # of a picture in 0..255: BGR
+    np.testing.assert_allclose(Preprocessor((3, 1, 1))(pixels).ravel(), [255, 20.5, 10], rtol=1e-6)
+    unit = np.float32([[[0, 0.5, 1, 0.25]]])  # as Caffe's load_image gives them
+    np.testing.assert_allclose(Preprocessor((4, 1, 1))(unit).ravel(), [0, 127.5, 255, 63.75])
+
+
+def test_whether_floats_are_within_1_is_a_matter_of_the_whole_image_not_of_the_crop():
+    bands = np.zeros((2, 6, 4), np.float32)
+    bands[:, 2:4] = 1
+    bands[0, 0, 0] = 9  # outside the crop
+    np.testing.assert_allclose(Preprocessor((4, 2, 2))(bands), 1)
+
+
+BANDS = np.uint8([[[10, 20, 30, 40, 50]]])
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [
+        (None, [10, 20, 30]),
+        ((4, 2, 0), [50, 30, 10]),
+        ((3,), [40, 40, 40]),
+        ((0, 4), [30, 30, 30]),  # their mean
+        ((0, 1, 2, 3, 4), [30, 30, 30]),
+    ],
+)
+def test_the_channels_that_make_a_picture_are_chosen(channels, shown):
+    p = Preprocessor((5, 1, 1), picture_channels=channels)
+    assert p.picture(BANDS)[0, 0].tolist() == shown
+    assert p.show(p(BANDS))[0, 0].tolist() == shown
+
+
+def test_they_are_counted_before_channels_are_swapped():
+    p = Preprocessor((5, 1, 1), channel_swap=(4, 3, 2, 1, 0), picture_channels=(0, 1, 3))
+    assert p(BANDS).ravel().tolist() == [50, 40, 30, 20, 10]
+    assert p.show(p(BANDS))[0, 0].tolist() == [10, 20, 40]
+    one = np.float32([0, 0, 0, 0, 2]).reshape(5, 1, 1)  # the file's first channel
+    assert p.show_symmetric(one)[0, 0].tolist() == [255, 128, 128]
+
+
+@pytest.mark.parametrize("channels", [(), (5,), (0, 1, -1)])
+def test_channels_that_there_are_not(channels):
+    with pytest.raises(ImageError, match=r"must name some of the input's 5 channels, from 0 to 4"):
+        Preprocessor((5, 1, 1), picture_channels=channels)
+
+
+@pytest.mark.parametrize(("channels", "words"), [(4, "the first three as"), (2, "the first one")])
+def test_what_is_shown_of_other_channels_is_said_once(channels, words, caplog):
+    preprocess._say_what_is_shown.cache_clear()
+    for _ in range(2):
+        Preprocessor((channels, 1, 1)).show(np.zeros((channels, 1, 1), np.float32))
+    (said,) = caplog.messages
+    assert f"the net's input has {channels} channels; pictures show {words}" in said
+    assert "--picture-channels" in said
+    Preprocessor((3, 1, 1)).show(np.zeros((3, 1, 1), np.float32))
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "channels", "shown"),
+    [
+        (np.uint8([[[1, 2, 3]]]), 3, [1, 2, 3]),
+        (np.uint8([[[1, 2, 3, 9]]]), 3, [1, 2, 3]),
+        (np.uint8([[[1, 2, 3]]]), 1, [1, 2, 3]),  # a gray net's picture may have colors
+        (np.uint8([[[7]]]), 3, [7, 7, 7]),
+        (np.uint8([[7]]), 1, [7, 7, 7]),
+        (np.uint16([[[0x01FF, 0x0200, 0xFFFF]]]), 3, [1, 2, 255]),
+        (np.float32([[[0, 0.5, 1]]]), 3, [0, 128, 255]),
+        (np.float32([[[0, 51, 510, 1]]]), 4, [0, 51, 255]),
+    ],
+)
+def test_an_image_of_a_source_as_a_picture(image, channels, shown):
+    found = Preprocessor((channels, 1, 1)).picture(image)
+    assert found.dtype == np.uint8
+    assert found[0, 0].tolist() == shown

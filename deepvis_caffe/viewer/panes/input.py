@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepvis_caffe.image import Picture
+from deepvis_caffe.image_channels import as_rgb
 from deepvis_caffe.viewer.panes.colors import WELL
 from deepvis_caffe.viewer.panes.draw import fill, paste
 from deepvis_caffe.viewer.panes.maps import heated_input
@@ -20,7 +21,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(
         height, width, size, "input", frame.name if frame else "", "frozen" * view.state.frozen
     )
-    picture = frame.picture if frame else None
+    picture = as_rgb(frame.picture) if frame else None
     if view.result is not None:
         warm = heated_input(view) if view.state.shows_heat else None
         picture = view.result.picture if warm is None else warm

@@ -6,15 +6,19 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.errors import DeepVisError, ImageError
-from deepvis_caffe.image import Picture, read_image, sample_image, sample_images
+from deepvis_caffe.image import IMAGE_SUFFIXES, is_image, sample_image, sample_images
+from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+Load = Callable[[int], NDArray[Any]]
 
 
 class Images(Source):
@@ -23,14 +27,14 @@ class Images(Source):
     Parameters
     ----------
     items
-        At least one: a name, and a function that returns the picture, (H, W, 3) RGB uint8.
+        At least one: a name, and a function of `channels` that returns the image.
     name
         Name of the whole source.
     """
 
     live = False
 
-    def __init__(self, items: Sequence[tuple[str, Callable[[], Picture]]], name: str) -> None:
+    def __init__(self, items: Sequence[tuple[str, Load]], name: str) -> None:
         self._items, self.name = items, name
         self._at, self._way = 0, 1
         self._bad: set[int] = set()
@@ -40,7 +44,7 @@ class Images(Source):
         for _ in range(len(self._items)):
             name, load = self._items[self._at]
             try:
-                picture = load()
+                picture = load(self.channels)
             except DeepVisError as error:
                 if self._at not in self._bad:
                     log.warning("%s", error)
@@ -74,9 +78,10 @@ def image_folder(folder: Path) -> Images:
     ImageError
         It holds no images.
     """
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    found = [path for path in folder.rglob("*") if path.is_file() and is_image(path)]
     if not found:
-        raise ImageError(f"{folder} holds no images (files that end in {', '.join(SUFFIXES)})")
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ImageError(f"{folder} holds no images (files that end in {endings})")
     return image_files(sorted(found, key=_natural), folder.name)
 
 
@@ -90,12 +95,12 @@ def one_sample(name: str) -> Images:
     return Images([(name, _sample(name))], name)
 
 
-def _reader(path: Path) -> Callable[[], Picture]:
-    return lambda: read_image(path)
+def _reader(path: Path) -> Load:
+    return lambda channels: read_channels(path, channels)
 
 
-def _sample(name: str) -> Callable[[], Picture]:
-    return lambda: sample_image(name)
+def _sample(name: str) -> Load:
+    return lambda channels: sample_image(name)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

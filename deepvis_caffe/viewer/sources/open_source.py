@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import sample_images
+from deepvis_caffe.image import is_image, sample_images
 from deepvis_caffe.viewer.sources.capture import Camera, Video
 from deepvis_caffe.viewer.sources.images import (
-    SUFFIXES,
     image_files,
     image_folder,
     one_sample,
@@ -54,8 +53,7 @@ def open_source(text: str) -> Source:
     if path.is_dir():
         return image_folder(path)
     if path.is_file():
-        is_image = path.suffix.lower() in SUFFIXES
-        return image_files([path], path.name) if is_image else Video(path)
+        return image_files([path], path.name) if is_image(path) else Video(path)
     if text == SAMPLES:
         return samples()
     if text in sample_images():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.threads import Newest
@@ -13,9 +15,15 @@ Pause = Callable[[float], None]
 
 
 class Shot(NamedTuple):
-    """A picture, (H, W, 3) RGB uint8, and its name to be shown."""
+    """A picture and its name to be shown.
 
-    picture: Picture
+    Attributes
+    ----------
+    picture
+        (H, W, 3) RGB uint8; or what `read_channels` reads for a net of other channels.
+    """
+
+    picture: NDArray[Any]
     name: str
 
 
@@ -29,12 +37,15 @@ class Source(abc.ABC):
     live
         Whether its pictures change by themselves. A source that is not live is asked for a picture
         once, and again after :meth:`step`.
+    channels
+        Of the net's input, which tells what is read of an image file; see `read_channels`.
     trouble
         What is wrong with it now; empty if nothing is.
     """
 
     name: str
     live: bool
+    channels: int = 3
     trouble: str = ""
 
     @abc.abstractmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
@@ -16,7 +18,7 @@ class Frame:
     Attributes
     ----------
     picture
-        (H, W, 3), RGB, uint8, of any size.
+        Of any size: (H, W, 3), RGB, uint8; or as `Preprocessor` takes it for another net.
     number
         Unique among the frames of one viewer; grows.
     name
@@ -25,7 +27,7 @@ class Frame:
         Whether the source gives frames by itself, as a camera does.
     """
 
-    picture: Picture = field(repr=False)
+    picture: NDArray[Any] = field(repr=False)
     number: int
     name: str
     live: bool = False

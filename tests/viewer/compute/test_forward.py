@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.engine_nets import conv, load_text, net_text
+from helpers.pane_views import has, view
 from helpers.small_model import LABELS, write_model
 
 import deepvis_caffe as dv
@@ -13,6 +16,9 @@ from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.panes import input as input_pane
+from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.state.catalogue import as_maps, catalogue
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
@@ -62,6 +68,24 @@ def test_the_picture_is_what_the_net_saw(net: Net, scene: Scene) -> None:
             assert np.abs(shown.astype(int) - small.astype(int)).max() <= 1
         else:
             assert np.abs(shown.astype(int) - small.astype(int)).max() > 20
+
+
+def test_an_array_of_as_many_channels_as_the_net_has(engine: str, tmp_path: Path) -> None:
+    text = net_text(conv("c", "data", 5), data=(1, 5, 6, 6))
+    weights = np.eye(5, dtype=np.float32).reshape(5, 5, 1, 1), np.zeros(5, np.float32)
+    own = load_text(engine, tmp_path, text, {"c": weights}, picture_channels=(4, 2, 0))
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 5)).astype(np.uint8)
+    np.save(tmp_path / "a.npy", image)
+    (source,) = parse_sources(str(tmp_path / "a.npy"))
+    Parts(own, [source], tmp_path / "out")  # tells the source what the net takes
+    shot = source.read(lambda seconds: None)
+    assert shot is not None
+    found = Frame(shot.picture, 1, shot.name)
+    result = Compute(own, Scene(catalogue(own)))(found, Request(0))
+    np.testing.assert_allclose(result.maps, image.transpose(2, 0, 1), rtol=1e-6)
+    np.testing.assert_array_equal(result.picture, image[..., [4, 2, 0]])
+    waiting = replace(view(np.ones((2, 2, 2))), result=None, frame=found)
+    assert has(input_pane.PANE.draw(waiting, 200, 200), image[2, 2, :3].tolist())
 
 
 @pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])

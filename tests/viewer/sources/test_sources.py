@@ -249,7 +249,7 @@ def test_backward_over_a_broken_one(folder: Path) -> None:
 
 
 def test_where_nothing_can_be_read_it_says_why() -> None:
-    def broken() -> np.ndarray:
+    def broken(channels: int) -> np.ndarray:
         raise ImageError("x.png is empty")
 
     source = Images([("x.png", broken)], "all")

@@ -1,0 +1,151 @@
+"""Images of any number of channels from files: ``(file, channels) -> (H, W, C)``.
+
+For nets whose input is not gray or RGB: PNG with alpha, TIFF with several bands or pages, and
+numpy's ``.npy`` and ``.npz``. `deepvis_caffe.image` reads pictures, which are RGB.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import (
+    Picture,
+    decode_other,
+    image_content,
+    is_array,
+    is_tiff,
+    read_array,
+    read_image,
+)
+
+RGB = (1, 3)  # numbers of channels that every picture can be turned into
+
+
+def read_channels(
+    source: str | os.PathLike[str] | bytes, channels: int, shrink: Literal[1, 2, 4] = 1
+) -> NDArray[Any]:
+    """Read an image for an input of so many channels, as `Preprocessor` takes it.
+
+    Parameters
+    ----------
+    source
+        A path, or the bytes of an image file.
+    channels
+        Of the net's input. For 1 and 3, pictures are read as RGB, and alpha is dropped.
+    shrink
+        As for `read_image`; only for pictures that are read as RGB.
+
+    Returns
+    -------
+    ndarray
+        (H, W, C). Pictures and whole numbers of at most 255 are uint8, 16-bit ones uint16, all
+        other numbers float32, as they are. C is the number of channels that the file has, and
+        equals `channels` where the file can be read so: an array may be (H, W, C) or (C, H, W), and
+        the pages of a TIFF are channels.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, it cannot be read, or it is an array of another shape.
+    """
+    where, content = image_content(source)
+    if is_array(content):
+        return channels_last(read_array(content, where), channels, where)
+    if channels in RGB:
+        return read_image(source if isinstance(source, bytes) else Path(source), shrink)
+    pages = _tiff(content) if is_tiff(content) else None
+    array = _unchanged(content, channels, where) if pages is None else pages
+    return channels_last(array, channels, where)
+
+
+def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any]:
+    """An array of an image as (H, W, C).
+
+    Parameters
+    ----------
+    array
+        (H, W), (H, W, C), (C, H, W), or pages of one of those; leading axes of size 1 do not count.
+    channels
+        How many are wanted, which tells where they are. For an input of 1 or 3 an array may have
+        1, 3 or 4, as pictures have.
+    where
+        What the array is, for messages.
+
+    Raises
+    ------
+    ImageError
+        It has other axes.
+    """
+    shape = array.shape
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 4 and array.shape[0] * array.shape[3] == channels:  # pages of several bands
+        array = array.transpose(1, 2, 0, 3).reshape(*array.shape[1:3], channels)
+    if array.ndim == 2:
+        return array[..., np.newaxis]
+    fitting = {channels, 1, 3, 4} if channels in RGB else {channels}
+    if array.ndim == 3:
+        for one in (channels, *sorted(fitting)):
+            if array.shape[2] == one:
+                return array
+            if array.shape[0] == one:
+                return array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] in (1, 2, 3, 4):  # a picture: what it lacks is said later
+        return array
+    raise ImageError(
+        f"{where} has shape {shape}; the net's input has {channels} channels, so expected (height, "
+        f"width, {channels}) or ({channels}, height, width)"
+    )
+
+
+def as_rgb(image: NDArray[Any]) -> Picture:
+    """An image of any type and number of channels as a picture to look at: its first three."""
+    if image.ndim == 2:
+        image = image[..., np.newaxis]
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        largest = max(float(np.nan_to_num(image).max(initial=0)), 1.0)
+        image = np.rint(np.clip(np.nan_to_num(image) / largest, 0, 1) * 255).astype(np.uint8)
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+
+
+def _unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
+    """A picture with the channels and the depth that its file has, RGB or RGBA."""
+    import cv2
+
+    found = None
+    if channels != 2:  # of gray and alpha OpenCV makes four
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        return decode_other(content, where, rgb=False)
+    if found.ndim == 3 and found.shape[2] in (3, 4):
+        order = [2, 1, 0, 3][: found.shape[2]]
+        found = np.ascontiguousarray(found[..., order])
+    return np.asarray(found)
+
+
+def _tiff(content: bytes) -> NDArray[Any] | None:
+    """All bands and pages of a TIFF; None if it has to be read as a picture."""
+    import tifffile
+
+    try:
+        return np.asarray(tifffile.imread(io.BytesIO(content)))
+    except (ValueError, KeyError, IndexError, tifffile.TiffFileError):  # a compression it lacks
+        return _opencv_pages(content)
+
+
+def _opencv_pages(content: bytes) -> NDArray[Any] | None:
+    import cv2
+
+    found, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if not found or len(pages) < 2 or len({page.shape for page in pages}) > 1:
+        return None
+    return np.stack([page[..., ::-1] if page.ndim == 3 else page for page in pages])
