@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from helpers.agreement import assert_engines_agree
 from helpers.engine_nets import layer, load_text, net_text, noise, relu
+from helpers.torch_layers import built
 
+from deepvis_caffe.engines.pycaffe.library import is_anothers
 from deepvis_caffe.errors import EngineError
 
 pytestmark = pytest.mark.pycaffe
@@ -49,3 +54,51 @@ def test_a_layer_whose_backward_pass_does_nothing_is_said_so(caffe: Any, tmp_pat
     net.forward(noise(*IMAGES))
     with pytest.raises(EngineError, match=r"'x' \(Upsample\) has no backward pass in this Caffe"):
         net.backward("x", np.ones(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "another",
+    [
+        layer("x", "Upsample", "p mask"),  # SegNet's, where this Caffe has YOLO's
+        layer("x", "Normalize", "p", "x", "normalize_param { }"),  # where it has SSD's
+    ],
+)
+def test_a_layer_that_this_caffe_has_with_another_meaning(
+    caffe: Any, tmp_path: Path, another: str
+) -> None:
+    """It would compute something else, or end the process."""
+    pooling = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
+    net = load_text("pycaffe", tmp_path, net_text(pooling, another, data=(1, 1, 4, 4)))
+    assert re.search(
+        "the layer type '.*' of this Caffe .* is another fork's", net.opaque["x"].reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "params", "field", "anothers"),
+    [
+        ("Upsample", 1, "", "", False),
+        ("Upsample", 2, "", "", True),
+        ("Upsample", 1, "", "upsample_h", True),
+        ("Upsample", 2, "", "upsample_h", False),
+        ("Gather", 1, "gather_param { indices: 0 }", "", True),
+        ("Gather", 1, "", "", False),
+    ],
+)
+def test_whose_layer_it_is_the_schema_tells(
+    kind: str, bottoms: int, params: str, field: str, anothers: bool
+) -> None:
+    """Two small schemas of a Caffe, one with a size in its ``upsample_param``."""
+    file = FileDescriptorProto(name=f"small{field}.proto", package=f"small{field}", syntax="proto2")
+    upsample = file.message_type.add(name="UpsampleParameter")
+    if field:
+        upsample.field.add(name=field, number=6, label=1, type=13)
+    kind_of_field = {"label": 1, "type": 11, "type_name": f".{file.package}.UpsampleParameter"}
+    file.message_type.add(name="LayerParameter").field.add(
+        name="upsample_param", number=1, **kind_of_field
+    )
+    pool = DescriptorPool()
+    pool.Add(file)
+    schema = pool.FindMessageTypeByName(f"small{field}.LayerParameter")
+    tested = built(kind, params, bottoms=bottoms).layer
+    assert is_anothers(tested, schema) is anothers

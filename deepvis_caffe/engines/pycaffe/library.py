@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
+
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Layer
 
@@ -66,9 +68,11 @@ def _quiet_log() -> Iterator[None]:
 def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
     """The layers that this Caffe lacks, by name, and why: it would end the whole process.
 
-    A layer is lacking where Caffe was built without its type, or where it is a Python layer whose
-    module or class cannot be imported.
+    A layer is lacking where Caffe was built without its type, or with another fork's layer of that
+    type, or where it is a Python layer whose module or class cannot be imported.
     """
+    from caffe.proto import caffe_pb2
+
     known = set(caffe.layer_type_list())
     reasons = {}
     for layer in layers:
@@ -77,9 +81,33 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
                 f"this Caffe ({Path(caffe.__file__).parent}) was built without the layer type "
                 f"{layer.type!r}; use the Caffe that the net was made with"
             )
+        elif is_anothers(layer, caffe_pb2.LayerParameter.DESCRIPTOR):
+            reasons[layer.name] = (
+                f"the layer type {layer.type!r} of this Caffe ({Path(caffe.__file__).parent}) is "
+                "another fork's; use the Caffe that the net was made with, or engine='torch'"
+            )
         elif layer.type == "Python" and (why := _why_no_python_layer(layer)):
             reasons[layer.name] = why
     return reasons
+
+
+def is_anothers(layer: Layer, schema: Descriptor) -> bool:
+    """Whether forks have different layers under a type's name, and this Caffe's is another.
+
+    SegNet's Upsample takes a mask and has a size, YOLO's takes none; a Normalize is SSD's or that
+    of caffe-windows; a Gather picks indices or joins processes.
+    """
+    fields = schema.fields_by_name
+    if layer.type == "Upsample" and "upsample_param" in fields:
+        options = fields["upsample_param"].message_type
+        of_segnet = options is not None and "upsample_h" in options.fields_by_name
+        return of_segnet != (len(layer.bottoms) == 2)
+    if layer.type == "Normalize":
+        own = "normalize_param" if layer.param.HasField("normalize_param") else "norm_param"
+        return own not in fields
+    return layer.type == "Gather" and ("gather_param" in fields) != bool(
+        layer.param.gather_param.indices
+    )
 
 
 def _why_no_python_layer(layer: Layer) -> str:
