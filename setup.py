@@ -58,7 +58,7 @@ setup(
         "deepvis_caffe.model": ["schema.proto"],
         "deepvis_caffe.prototxt": ["*.prototxt"],
         "deepvis_caffe.viewer.browser": ["templates/*"],
-        "deepvis_caffe.weights": ["*.txt", "*.json"],
+        "deepvis_caffe.weights": ["*.caffemodel", "*.txt", "*.json"],
     },
     install_requires=[
         "h5py>=3",

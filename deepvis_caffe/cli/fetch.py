@@ -65,6 +65,9 @@ def settings_text(model: KnownModel, weights: Path) -> str:
         f"mean = {model.mean!r}",
         f"labels = {str(model.labels)!r}",
     ]
+    for name, usual in (("raw_scale", 255), ("input_scale", 1)):
+        if (value := getattr(model, name)) != usual:
+            lines.append(f"{name} = {value!r}")
     return "\n".join(lines) + "\n"
 
 

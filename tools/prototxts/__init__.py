@@ -1,0 +1,1 @@
+"""Writes the files in ``prototxt/`` from published architectures; nobody edits those by hand."""
