@@ -17,6 +17,7 @@ from typing import Any
 
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.python_layers import caffe_type
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,13 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
     known = set(caffe.layer_type_list())
     reasons = {}
     for layer in layers:
-        if layer.type not in known:
+        kind = caffe_type(layer.type)
+        if kind not in known:
             reasons[layer.name] = (
                 f"this Caffe ({Path(caffe.__file__).parent}) was built without the layer type "
                 f"{layer.type!r}; use the Caffe that the net was made with"
             )
-        elif layer.type == "Python" and (why := _why_no_python_layer(layer)):
+        elif kind == "Python" and (why := _why_no_python_layer(layer)):
             reasons[layer.name] = why
     return reasons
 
