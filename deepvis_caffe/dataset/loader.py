@@ -141,7 +141,7 @@ def load_input(source: Source, preprocessor: Preprocessor, index: int) -> Floats
 
 def min_side(preprocessor: Preprocessor) -> int:
     """The least length of a reduced image's shorter side, in pixels; see `OVERSAMPLING`."""
-    return OVERSAMPLING * max(preprocessor.shape[1:])
+    return OVERSAMPLING * max(preprocessor.resized_size)
 
 
 def to_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) -> Floats:

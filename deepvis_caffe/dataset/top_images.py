@@ -72,10 +72,11 @@ def picture_box(preprocessor: Preprocessor, box: Box, height: int, width: int) -
     Exactly those that `Preprocessor` averages, or interpolates between, for the box. A pixel in the
     padding stands for as many pixels as one inside.
     """
-    rows, columns = preprocessor.region(height, width)
-    _, own_height, own_width = preprocessor.shape
-    top, bottom = _span(box[0], box[2], rows.stop - rows.start, own_height)
-    left, right = _span(box[1], box[3], columns.stop - columns.start, own_width)
+    rows, columns = preprocessor.resized_region(height, width)
+    own_height, own_width = preprocessor.resized_size
+    above, before = (part.start for part in preprocessor.center)
+    top, bottom = _span(above + box[0], above + box[2], rows.stop - rows.start, own_height)
+    left, right = _span(before + box[1], before + box[3], columns.stop - columns.start, own_width)
     return top + rows.start, left + columns.start, bottom + rows.start, right + columns.start
 
 

@@ -23,6 +23,7 @@ def suppress(
     *,
     at_threshold: bool = True,
     eta: float = 1.0,
+    most: int | None = None,
 ) -> list[int]:
     """Greedy non-maximum suppression.
 
@@ -39,6 +40,8 @@ def suppress(
     eta
         What the threshold is multiplied by after each box that is kept, as long as it is above 0.5
         (SSD's adaptive suppression).
+    most
+        How many boxes to keep at most.
 
     Returns
     -------
@@ -49,6 +52,8 @@ def suppress(
     closest = np.full(len(boxes), -np.inf)  # the largest overlap with a box that was kept
     limit = np.float32(threshold)
     for i in range(len(boxes)):
+        if len(kept) == most:
+            break
         if closest[i] > limit or (closest[i] == limit and not at_threshold):
             continue
         kept.append(i)
@@ -83,3 +88,23 @@ def _area(boxes: Boxes, last: int) -> NDArray[Any]:
     left, top, right, bottom = boxes.T
     whole = (right >= left) & (bottom >= top)
     return np.where(whole, (right - left + last) * (bottom - top + last), 0)
+
+
+# -- boxes as offsets from others (Girshick et al. 2014, R-CNN) ----------------------------------
+
+
+def moved(boxes: Boxes, offsets: Boxes) -> Boxes:
+    """Boxes (..., 4) in pixels, the last one included, moved by offsets of the same shape.
+
+    A center goes by parts of the box's width and height, and these are multiplied by exponentials.
+    """
+    size = boxes[..., 2:] - boxes[..., :2] + 1
+    center = boxes[..., :2] + size / 2 + offsets[..., :2] * size
+    with np.errstate(over="ignore"):  # an untrained net's boxes may be infinite
+        half = np.exp(offsets[..., 2:]) * size / 2
+    return np.concatenate([center - half, center + half], -1)
+
+
+def within(boxes: Boxes, height: float, width: float) -> Boxes:
+    """Boxes in pixels, clipped to an image of this size."""
+    return np.clip(boxes, 0, np.array([width - 1, height - 1] * 2, boxes.dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -39,6 +39,7 @@ def load_net(
     raw_scale: float = WHITE,
     input_scale: float | None = None,
     resize: Literal["crop", "stretch"] = "crop",
+    resize_to: tuple[int, int] | None = None,
     picture_channels: Sequence[int] | None = None,
     input_shapes: Given | None = None,
     stages: Sequence[str] = (),
@@ -58,11 +59,12 @@ def load_net(
     engine
         ``"pycaffe"``, ``"torch"``, or ``"auto"``: the fastest that runs every layer of this net on
         this machine; see `choose_engine`. `Net.choice` says which it is, and why.
-    mean, channel_swap, raw_scale, input_scale, resize, picture_channels
+    mean, channel_swap, raw_scale, input_scale, resize, resize_to, picture_channels
         How a picture becomes the net's input; see `Preprocessor`. A mean or scale that is not
         given is the one in the ``transform_param`` of a train_val file's own data layer, if it has
         one and `raw_scale` is 255, as in Caffe's data layers; ``mean=0`` and ``input_scale=1`` say
-        that there is none. A ``mean_file`` is looked for in the prototxt's folder. An input of more
+        that there is none. A ``mean_file`` is looked for in the prototxt's folder. The size before
+        the center is cut out is that of the data layer, too, or of its mean image. An input of more
         than 4 axes holds no pictures; such a net runs on arrays alone.
     input_shapes
         Shape by input blob, batch axis first, where nothing tells or another is wanted; or one
@@ -101,8 +103,15 @@ def load_net(
         raw_scale=raw_scale,
         input_scale=1.0 if input_scale is None else input_scale,
         resize=resize,
+        resize_to=resize_to,
         picture_channels=picture_channels,
     )
+    if preprocessor and resize_to is None and raw_scale == WHITE:
+        preprocessor = replace(
+            preprocessor,
+            mean=preprocessor.full_mean,
+            resize_to=_trained_size(model, preprocessor),
+        )
     net: Net
     if choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet
@@ -276,6 +285,7 @@ def _load_from(settings: Settings) -> Net:
         raw_scale=settings.raw_scale,
         input_scale=settings.input_scale,
         resize=settings.resize,
+        resize_to=settings.resize_to,
         picture_channels=settings.picture_channels,
         input_shapes=settings.input_shape,
         stages=settings.stages,
@@ -321,6 +331,28 @@ def _with_trained(
     elif mean is None and transform.mean_file:
         mean = _mean_file(model.prototxt, transform.mean_file)
     return mean, scale
+
+
+def _trained_size(model: Model, preprocessor: Preprocessor) -> tuple[int, int] | None:
+    """The size of which the net's own data layer cuts the center; None where it does not say.
+
+    An ImageData layer resizes to ``new_height`` x ``new_width``. Images in a database have one
+    size, which is that of their mean image.
+    """
+    layer = model.graph.producer[Value(model.image_input)].param
+    images, transform = layer.image_data_param, layer.transform_param
+    size = (images.new_height, images.new_width)
+    if not all(size) and transform.crop_size and transform.mean_file:
+        size = preprocessor.full_mean.shape[1:]
+    _, height, width = preprocessor.shape
+    if size == (height, width) or size[0] < height or size[1] < width:
+        return None
+    log.info(
+        "%s: images are resized to %d x %d, of which the center is cut out, as by its data layer",
+        model.prototxt,
+        *size,
+    )
+    return size[0], size[1]
 
 
 def _mean_file(prototxt: Path | None, written: str) -> Path | None:

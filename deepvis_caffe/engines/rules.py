@@ -24,7 +24,8 @@ MODES = ("gradient", "deconv", "guided")
 NO_GRADIENT = frozenset(
     {
         *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
-        *("PriorBox", "Proposal", "Threshold", "YoloDetectionOutput", "Yolov3DetectionOutput"),
+        *("PriorBox", "Proposal", "ProposalLayer", "Threshold"),
+        *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )
 

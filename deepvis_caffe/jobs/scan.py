@@ -156,6 +156,7 @@ def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
     return {
         "net": job.net.fingerprint,
         "resize": job.net.preprocessor.resize,
+        **({"resize_to": list(first)} if (first := job.net.preprocessor.resize_to) else {}),
         "images": source.signature(),
         "layers": list(params.layers),
         "count": params.count,

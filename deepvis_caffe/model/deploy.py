@@ -349,6 +349,10 @@ def _to_input(
         new = LayerParameter(name=name, type="Input", top=blobs)
         if layer.HasField("transform_param"):
             new.transform_param.CopyFrom(layer.transform_param)
+        images = layer.image_data_param
+        if images.new_height and images.new_width and layer.transform_param.crop_size:
+            new.image_data_param.new_height = images.new_height  # the size before the crop
+            new.image_data_param.new_width = images.new_width
         for blob in blobs:
             if blob in shapes:
                 new.input_param.shape.add(dim=shapes[blob])

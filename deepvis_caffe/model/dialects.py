@@ -14,6 +14,8 @@ layers can say the same, the net is rewritten here, so that every engine compute
 - a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
+
+A Python layer that is known gets a type of its own; see `python_layers`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from deepvis_caffe.model import composites, volumes
+from deepvis_caffe.model import composites, python_layers, volumes
 from deepvis_caffe.model.fork_types import is_understood
 from deepvis_caffe.model.graph import Layer
 from deepvis_caffe.model.prototxt import HARMLESS
@@ -86,7 +88,7 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _dropout, _ristretto):
+        for step in (_hole, _dropout, _ristretto, python_layers.recognize):
             step(copy)
         _depthwise(copy, blobs)
         _normalize(copy, has_weights=bool(blobs or not found))

@@ -26,6 +26,13 @@ log = logging.getLogger(__name__)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
 
 
+def _part(whole: slice, part: slice, size: int) -> slice:
+    """The pixels of `whole` that a part of the same, resized to `size`, comes from."""
+    pixels = whole.stop - whole.start
+    first, end = part.start * pixels // size, -(-part.stop * pixels // size)
+    return slice(whole.start + first, whole.start + end)
+
+
 @dataclass(frozen=True, eq=False)
 class Preprocessor:
     """How a picture becomes a net's input.
@@ -53,6 +60,10 @@ class Preprocessor:
     resize
         ``"crop"`` takes the largest centered region with the input's aspect ratio; ``"stretch"``
         takes the whole picture and distorts it.
+    resize_to
+        (height, width) to which a picture is brought first, so that the input is its center, as in
+        Caffe's data layers at test time: 256 x 256, of which 227 x 227 are cut. `resize` says how,
+        by this size's aspect ratio. By default the input's own size.
 
     Raises
     ------
@@ -66,6 +77,7 @@ class Preprocessor:
     raw_scale: float = 255.0
     input_scale: float = 1.0
     resize: Literal["crop", "stretch"] = "crop"
+    resize_to: tuple[int, int] | None = None
     picture_channels: Sequence[int] | None = None
     full_mean: Mean = field(init=False, repr=False)
 
@@ -81,6 +93,13 @@ class Preprocessor:
                 raise ImageError(f"{name} must be a positive number, got {value}")
         if self.resize not in ("crop", "stretch"):
             raise ImageError(f"resize must be 'crop' or 'stretch', got {self.resize!r}")
+        if self.resize_to is not None and not (
+            len(self.resize_to) == 2 and self.resize_to[0] >= height and self.resize_to[1] >= width
+        ):
+            raise ImageError(
+                f"resize_to must be (height, width), each at least the input's {height} x {width}, "
+                f"got {self.resize_to}"
+            )
         swap = self.channel_swap
         if swap is None:
             swap = (2, 1, 0) if channels == 3 else range(channels)
@@ -102,14 +121,18 @@ class Preprocessor:
 
     def for_shape(self, height: int, width: int) -> Preprocessor:
         """The same preprocessing for another input size; a mean image is cropped anew."""
-        return replace(self, shape=(self.shape[0], height, width), mean=self.full_mean)
+        first = self.resize_to
+        if first is not None and (first[0] < height or first[1] < width):
+            first = None  # nothing is left to cut
+        shape = (self.shape[0], height, width)
+        return replace(self, shape=shape, mean=self.full_mean, resize_to=first)
 
     def cut(self, rows: slice, columns: slice) -> Preprocessor:
         """The same preprocessing for a part of the input, a mean image's part included."""
         _, height, width = self.shape
         mean = self._mean if self._mean.shape[1:] == (1, 1) else self._mean[:, rows, columns]
         part = (len(range(height)[rows]), len(range(width)[columns]))
-        return replace(self, shape=(self.shape[0], *part), mean=mean)
+        return replace(self, shape=(self.shape[0], *part), mean=mean, resize_to=None)
 
     # -- picture to input --------------------------------------------------------------------
 
@@ -137,12 +160,12 @@ class Preprocessor:
         """
         if not isinstance(image, np.ndarray) or image.ndim > 3:
             return np.stack([self(one) for one in image])
-        _, height, width = self.shape
         white = self._white(image)  # of the whole picture, not only of the crop
         if image.ndim > 1 and image.size:
-            rows, columns = self.region(*image.shape[:2])
+            rows, columns = self.resized_region(*image.shape[:2])
             image = image[rows, columns]
-        unit = resize_image(self._fit_channels(_unit(image, white)), height, width)
+        unit = resize_image(self._fit_channels(_unit(image, white)), *self.resized_size)
+        unit = unit[self.center]
         raw = unit.transpose(2, 0, 1)[list(self._swap)] * np.float32(self.raw_scale)
         return np.ascontiguousarray((raw - self._mean) * np.float32(self.input_scale))
 
@@ -150,11 +173,35 @@ class Preprocessor:
         """The rows and columns of a picture of that size that become the input.
 
         With ``"stretch"`` all of them; with ``"crop"`` the largest centered region with the input's
-        aspect ratio, to the nearest pixel.
+        aspect ratio, to the nearest pixel. With `resize_to` the part of these that is not cut off.
         """
+        rows, columns = self.resized_region(height, width)
+        if self.resize_to is None:
+            return rows, columns
+        return (
+            _part(rows, self.center[0], self.resize_to[0]),
+            _part(columns, self.center[1], self.resize_to[1]),
+        )
+
+    @property
+    def resized_size(self) -> tuple[int, int]:
+        """(height, width) to which a picture is resized: `resize_to`, or the input's."""
+        return self.resize_to or (self.shape[1], self.shape[2])
+
+    @property
+    def center(self) -> tuple[slice, slice]:
+        """The rows and columns of the resized picture that are the input, as Caffe cuts them."""
+        rows, columns = (
+            slice((size - own) // 2, (size - own) // 2 + own)
+            for size, own in zip(self.resized_size, self.shape[1:], strict=True)
+        )
+        return rows, columns
+
+    def resized_region(self, height: int, width: int) -> tuple[slice, slice]:
+        """The rows and columns of a picture of that size that are resized."""
         if self.resize == "stretch":
             return slice(0, height), slice(0, width)
-        _, own_height, own_width = self.shape
+        own_height, own_width = self.resized_size
         rows = min(height, max(1, round(width * own_height / own_width)))
         columns = min(width, max(1, round(height * own_width / own_height)))
         top, left = (height - rows) // 2, (width - columns) // 2

@@ -15,7 +15,7 @@ from deepvis_caffe.model.graph import Graph, Layer, Value
 # Types whose number of rows depends on the values that come in.
 FINDERS = frozenset(
     {
-        *("BoxOutput", "DetectionOutput", "Filter", "Proposal"),
+        *("BoxOutput", "DetectionOutput", "Filter", "Proposal", "ProposalLayer"),
         *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )

@@ -265,6 +265,13 @@ class Settings(BaseModel):
     resize: Literal["crop", "stretch"] = _setting(
         MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."
     )
+    resize_to: tuple[int, int] | None = _setting(
+        MODEL,
+        None,
+        "Size (height, width) to which images are resized before their center is cut out, as by "
+        "Caffe's data layers: 256,256 for a net of 227 x 227. If not set, that of a train_val "
+        "file's own data layer or mean file; where they tell none, nothing is cut.",
+    )
     labels: Location | None = _setting(
         MODEL,
         None,

@@ -80,3 +80,34 @@ def test_detection_output(caffe: Any, code: str, params: str) -> None:
 def test_suppression_of_detections(caffe: Any, suppression: str) -> None:
     text = ssd("code_type: CENTER_SIZE confidence_threshold: 0.1", suppression)
     assert_engines_agree(text, modes=())
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize(
+    "params",
+    [
+        "scale: 20 scale: 35 min_size: 1",
+        "scale: 20 min_size: 12 pre_nms_topn: 10 nms_thresh: 0.3 feat_stride: 9",
+        "scale: 16 scale: 30 scale: 9 min_size: 1 post_nms_topn: 7 nms_thresh: 0.5",
+    ],
+)
+def test_proposal(caffe: Any, images: int, params: str) -> None:
+    """With a base box of one pixel: this Caffe takes `scale` for pixels, PVANET for base boxes.
+
+    Boxes that are too small score 0, and Caffe leaves equal scores in any order; so none of them
+    comes as far as the suppression.
+    """
+    count = params.count("scale")
+    proposal = f"proposal_param {{ base_size: 1 ratio: 1 {params} }}"
+    text = net_text(
+        layer("prob", "Sigmoid", "scores"),
+        layer("rois", "Proposal", "prob offsets info", "rois found", proposal),
+        scores=(images, 2 * count, 5, 6),
+        offsets=(images, 4 * count, 5, 6),
+        info=(1, 3),
+    )
+
+    def values(noise: np.ndarray) -> np.ndarray:
+        return np.array([[60, 80, 1]]) if noise.shape == (1, 3) else noise * 0.5
+
+    assert_engines_agree(text, values, modes=())

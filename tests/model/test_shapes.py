@@ -46,6 +46,7 @@ Z = blob("z", 2, 6, 9, 7)
 SEQUENCE = blob("x", 3, 2, 5, 2) + blob("on", 3, 2)
 STATIC = blob("s", 2, 7)
 SSD = blob("offsets", 2, 20) + blob("scores", 2, 15) + blob("priors", 1, 2, 20)
+RPN = blob("a", 2, 4, 3, 5) + blob("b", 2, 8, 3, 5) + blob("info", 1, 4)
 
 ACCEPTED = [
     X + conv("num_output: 4 kernel_size: 3"),
@@ -143,6 +144,8 @@ ACCEPTED = [
     SSD + layer("DetectionOutput", "detection_output_param { num_classes: 3 }", "offsets scores priors"),
     SSD + blob("all", 2, 60, 1, 1) + layer("DetectionOutput", "detection_output_param { num_classes: 3 share_location: false nms_param { nms_threshold: 0.5 } }", "all scores priors"),
     blob("x", 1, 18, 9, 7) + blob("rois", 4, 5) + layer("PSROIPooling", "psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 }", "x rois"),
+    RPN + layer("Proposal", "proposal_param { ratio: 1 ratio: 2 scale: 3 post_nms_topn: 30 }", "a b info"),
+    RPN + layer("Proposal", "proposal_param { ratio: 1 scale: 3 scale: 4 }", "a b info", "y v"),
 ]  # fmt: skip
 
 REFUSED = [

@@ -26,6 +26,11 @@ INPUTS = {
     "cells": (2, 14, 4, 4),
     "cells5": (2, 14, 5, 5),
     "wide": (2, 14, 4, 5),
+    "rpn": (1, 12, 4, 5),
+    "rpn_two": (2, 12, 4, 5),
+    "moves": (1, 24, 4, 5),
+    "info": (1, 3),
+    "pair": (1, 2),
 }
 
 
@@ -39,6 +44,9 @@ def of(kind: str, bottoms: str, params: str) -> Shapes:
 BIASES = "biases: 1 biases: 2 biases: 3 biases: 4"
 MASKS = f"{BIASES} mask: 0 mask: 1 mask: 1 mask: 0 anchors_scale: 8 anchors_scale: 4"
 
+SIX = "proposal_param { ratio: 1 ratio: 2 ratio: 3 scale: 1 scale: 2 }"
+LAYER = """python_param { param_str: "'feat_stride': 16, 'scales': [2, 3]" }"""
+
 # The shape that the fork's Reshape gives the top before the layer runs, and of its weights.
 ACCEPTED = [
     ("PriorBox", "x data", "prior_box_param { min_size: 4 aspect_ratio: 2 denser_prior_boxes: true }", (1, 2, 9 * 7 * 3 * 2 * 4)),
@@ -50,6 +58,8 @@ ACCEPTED = [
     ("DetectionOutput", "cells", f"detection_output_param {{ num_classes: 2 num_box: 2 side: 4 {BIASES} }}", (1, 1, 1, 7)),
     ("YoloDetectionOutput", "cells cells5", f"yolo_detection_output_param {{ num_classes: 2 num_box: 2 {BIASES} }}", (1, 1, 1, 7)),
     ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS} }}", (1, 1, 1, 7)),
+    ("Proposal", "rpn moves info", SIX, (300, 5)),
+    ("ProposalLayer", "rpn moves info", LAYER, (1, 5)),
 ]  # fmt: skip
 
 REFUSED = [
@@ -69,6 +79,11 @@ REFUSED = [
     ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS[:-16]} }}", "anchors_scale be given; got 2 and 1"),
     ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS.replace('mask: 1', 'mask: 2')} }}", "boxes that the 4 biases do not have"),
     ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 3 {MASKS} }}", "a mask for each of the 3 boxes of its 2 bottoms, got 4"),
+    ("Proposal", "rpn moves info", "proposal_param { ratio: 1 }", "ratio and scale must be given"),
+    ("Proposal", "rpn moves info", "proposal_param { ratio: 1 scale: 2 }", "1 reference boxes need 2 scores and 4 offsets, got 12 and 24"),
+    ("Proposal", "rpn x info", SIX, "must be maps of one size"),
+    ("Proposal", "rpn moves pair", SIX, r"rows height, width, scale of the image, got \(1, 2\)"),
+    ("ProposalLayer", "rpn_two moves info", LAYER, "one image at a time, got 2"),
 ]  # fmt: skip
 
 

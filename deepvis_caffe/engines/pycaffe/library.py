@@ -19,6 +19,7 @@ from google.protobuf.descriptor import Descriptor
 
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Layer
+from deepvis_caffe.model.python_layers import caffe_type
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
     known = set(caffe.layer_type_list())
     reasons = {}
     for layer in layers:
-        if layer.type not in known:
+        kind = caffe_type(layer.type)
+        if kind not in known:
             reasons[layer.name] = (
                 f"this Caffe ({Path(caffe.__file__).parent}) was built without the layer type "
                 f"{layer.type!r}; use the Caffe that the net was made with"
@@ -86,7 +88,7 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
                 f"the layer type {layer.type!r} of this Caffe ({Path(caffe.__file__).parent}) is "
                 "another fork's; use the Caffe that the net was made with, or engine='torch'"
             )
-        elif layer.type == "Python" and (why := _why_no_python_layer(layer)):
+        elif kind == "Python" and (why := _why_no_python_layer(layer)):
             reasons[layer.name] = why
     return reasons
 

@@ -29,6 +29,7 @@ from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.python_layers import caffe_type
 from deepvis_caffe.model.shapes import RULES, infer
 
 FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
@@ -249,7 +250,7 @@ class PycaffeNet(Net):
 
     def _type_of(self, name: str) -> str:
         layer = self.model.graph.by_name.get(name)
-        return layer.type if layer else "Split"
+        return caffe_type(layer.type) if layer else "Split"
 
     def _check_sizes(self, values: list[Value]) -> None:
         """Refuse what Caffe would abort on: layers that cannot work on inputs of this size."""

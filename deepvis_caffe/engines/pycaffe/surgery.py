@@ -28,6 +28,7 @@ from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import fill_message, layer_blocks
+from deepvis_caffe.model.python_layers import caffe_type
 
 TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
 
@@ -77,6 +78,7 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
     for layer in layers:
         param = net.layer.add()
         param.ParseFromString(layer.param.SerializeToString())
+        param.type = caffe_type(layer.type)
         if layer.name in originals:
             foreign = originals[layer.name]
             _strip_known(foreign, layer.param.DESCRIPTOR)

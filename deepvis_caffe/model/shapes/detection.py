@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepvis_caffe.model.python_layers import proposal_options
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PriorBoxParameter
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, legacy, require, rule
 
@@ -142,6 +143,47 @@ def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
     require(
         len(biases) >= 2 * boxes,
         f"needs the width and the height of {boxes} reference boxes as biases, got {len(biases)}",
+    )
+
+
+@rule("Proposal", bottoms=(3, 3), tops=(1, 2))
+def proposal(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Regions (N * post_nms_topn, 5), and a second top of their scores."""
+    options = param.proposal_param
+    require(
+        len(options.ratio) > 0 and len(options.scale) > 0,
+        "ratio and scale must be given, each once or more",
+    )
+    check_anchors(bottoms, len(options.ratio) * len(options.scale))
+    rows = bottoms[0][0] * options.post_nms_topn
+    return Outcome([(rows, 5), (rows,)][: len(param.top)])
+
+
+@rule("ProposalLayer", bottoms=(3, 3), tops=(1, 2))
+def proposal_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """py-faster-rcnn's Python layer: regions of one image, and a second top of their scores."""
+    options = proposal_options(param.python_param.param_str)
+    check_anchors(bottoms, len(options.ratios) * len(options.scales))
+    require(bottoms[0][0] == 1, f"takes one image at a time, got {bottoms[0][0]}")
+    tops: list[Shape] = [(1, 5), (1, 1, 1, 1)]
+    return Outcome(tops[: len(param.top)])
+
+
+def check_anchors(bottoms: Sequence[Shape], boxes: int) -> None:
+    """Check scores (N, 2 A, H, W), offsets (N, 4 A, H, W) and sizes (N, 3 or more)."""
+    scores, offsets, sizes = bottoms
+    require(
+        len(scores) == len(offsets) == 4 and scores[2:] == offsets[2:],
+        "its scores and offsets must be maps of one size",
+    )
+    require(
+        (scores[1], offsets[1]) == (2 * boxes, 4 * boxes),
+        f"{boxes} reference boxes need {2 * boxes} scores and {4 * boxes} offsets, got {scores[1]} "
+        f"and {offsets[1]}",
+    )
+    require(
+        len(sizes) > 1 and count(sizes[1:]) >= 3,
+        f"its third bottom must have rows height, width, scale of the image, got {sizes}",
     )
 
 
