@@ -33,6 +33,8 @@ _NAME = {"V0": 1, "V1": 4, "V2": 1}
 _BLOBS = {"V0": 50, "V1": 6, "V2": 7}
 _V0_LAYER = 1
 _NUM, _CHANNELS, _HEIGHT, _WIDTH, _DATA, _SHAPE, _DOUBLE_DATA = 1, 2, 3, 4, 5, 7, 8
+# In C3D's version 1.0: num, channels, length, height, width, and the numbers.
+_C3D_SIZES, _C3D_DATA = (1, 2, 3, 4, 5), 6
 _RAW_TYPE, _RAW_DATA = 10, 12  # of NVIDIA's Caffe
 _RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "?")
 
@@ -166,6 +168,8 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
     raw, raw_type = memoryview(b""), 0
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
+            if number == _DATA:  # numbers are never of this wire type: it is a width
+                return _read_c3d_blob(buffer, where)
             if number in legacy:
                 is_legacy, legacy[number] = True, _signed(value)
             elif number == _RAW_TYPE:
@@ -183,6 +187,23 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
         data.append(_numbers(raw, _RAW_TYPES[raw_type], where))
     if is_legacy:
         shape = tuple(legacy.values())
+    return _shaped(data, shape, where)
+
+
+def _read_c3d_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
+    """A blob of C3D's version 1.0, which has an axis more and other field numbers."""
+    sizes, data = dict.fromkeys(_C3D_SIZES, 0), []
+    for number, value, _ in _fields(buffer):
+        if isinstance(value, int):
+            sizes[number] = _signed(value)
+        elif number == _C3D_DATA:
+            data.append(_numbers(value, "<f4", where))
+    return _shaped(data, tuple(sizes[number] for number in _C3D_SIZES), where)
+
+
+def _shaped(
+    data: Sequence[NDArray[Any]], shape: tuple[int, ...] | None, where: str
+) -> NDArray[np.float32]:
     values = np.concatenate(data, dtype=np.float32) if data else np.empty(0, np.float32)
     if shape is None:
         shape = () if values.size == 1 else (values.size,)  # Caffe writes none for a scalar

@@ -23,11 +23,11 @@ from deepvis_caffe.model.schema_pb2 import BNParameter, LayerParameter
 Blobs = Sequence[NDArray[np.float32]]
 
 NORMALIZED = "/norm"  # ends the name of the BatchNorm that a BN holds
-NOH_EPS = 1e-9  # is fixed there
+NOH_EPS = 1e-9  # is fixed there; W. Liu's, which is the same otherwise, says it
 
 # Fields of bn_param that only one of the two BNs has, and those that the stock layers say.
 XIONG = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "icnet")
-NOH = ("scale_filler", "shift_filler", "bn_mode")
+NOH = ("scale_filler", "shift_filler", "bn_mode", "var_eps")
 
 
 def parts(layer: LayerParameter, blobs: Blobs, faults: dict[str, str]) -> list[LayerParameter]:
@@ -93,7 +93,7 @@ def _bn(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
         norm.param.extend(scale.param[2:4])
         del scale.param[2:]
     else:
-        norm.batch_norm_param.eps = NOH_EPS
+        norm.batch_norm_param.eps = bn.var_eps if bn.HasField("var_eps") else NOH_EPS
         norm.batch_norm_param.use_global_stats = False
     scale.bottom[:] = norm.top
     return [norm, scale]

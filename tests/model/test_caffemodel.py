@@ -290,6 +290,19 @@ def test_numbers_as_nvidias_caffe_packs_them(path, kind, number, values):
     np.testing.assert_array_equal(read_caffemodel(path)["fc"][0], np.float32(values))
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_blobs_of_c3d_have_a_length_and_other_field_numbers(path, packed):
+    """num = 1, channels = 2, length = 3, height = 4, width = 5, data = 6, diff = 7."""
+    values = np.arange(6, dtype="<f4")
+    sizes = b"".join(bytes([number << 3, size]) for number, size in enumerate((2, 1, 3, 1, 1), 1))
+    numbers = b"".join(b"\x35" + value.tobytes() for value in values)  # one a field
+    data = b"\x32" + bytes([24]) + values.tobytes() if packed else numbers
+    blob = sizes + data + b"\x3a" + bytes([24]) + bytes(24)  # its diff is all zeros
+    layer = b"\x22\x05conv1" + b"\x32" + bytes([len(blob)]) + blob
+    path.write_bytes(b"\x12" + bytes([len(layer)]) + layer)
+    np.testing.assert_array_equal(read_caffemodel(path)["conv1"][0], values.reshape(2, 1, 3, 1, 1))
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
     write_caffemodel(path, "net", random_layers())
     before = path.read_bytes()

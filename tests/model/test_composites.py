@@ -53,6 +53,11 @@ def test_nohs_bn_in_learn_normalizes_by_the_batch(engine: str, tmp_path: Path) -
     np.testing.assert_allclose(net.forward(X)["b"], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_eps_of_w_lius_bn() -> None:
+    written = text_format.Parse(bn("scale_filler { } var_eps: 0.25"), NetParameter())
+    assert translate(written, {}).layer[1].batch_norm_param.eps == 0.25
+
+
 @pytest.mark.parametrize(
     ("params", "more", "blobs", "parts"),
     [

@@ -86,7 +86,7 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         "STOCHASTIC pooling draws its results, and Caffe has it on GPUs only; use MAX or AVE",
     )
     window = pooling_window(pool, shape[2:])
-    top = shape[:2] + pooled_size(shape[2:], window, pool.ceil_mode)
+    top = shape[:2] + pooled_size(shape[2:], window, pool.ceil_mode, param.type)
     require(
         min(top[2:]) > 0,
         f"the kernel {window.kernel} is too large for a bottom of {shape[2:]} pixels",
@@ -94,17 +94,22 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top] * len(param.top))
 
 
-def pooled_size(size: Sequence[int], window: SlidingWindow, ceil: bool) -> Shape:
-    """The spatial axes of a pooling layer's top. Caffe rounds up (`ceil`), some forks down."""
+def pooled_size(
+    size: Sequence[int], window: SlidingWindow, ceil: bool, kind: str = "Pooling"
+) -> Shape:
+    """The spatial axes of a pooling layer's top. Caffe rounds up (`ceil`), some forks down.
+
+    Which last windows are dropped because they start in the padding is up to the layer's type.
+    """
     rounded = math.ceil if ceil else math.floor
     out = [
         rounded((s + 2 * p - k) / stride) + 1
         for s, p, k, stride in zip(size, window.pad, window.kernel, window.stride, strict=True)
     ]
-    if any(window.pad):
-        # Caffe clips all axes once any is padded.
+    if any(window.pad) and kind != "Pooling3D":
+        # Caffe clips all axes once any is padded, video-caffe the padded ones, C3D none.
         out = [
-            o - 1 if (o - 1) * stride >= s + p else o
+            o - 1 if (o - 1) * stride >= s + p and (p or kind == "Pooling") else o
             for o, s, p, stride in zip(out, size, window.pad, window.stride, strict=True)
         ]
     return tuple(out)

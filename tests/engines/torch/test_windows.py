@@ -348,3 +348,19 @@ def test_one_size_for_all_axes_and_global_pooling():
 )
 def test_pooling_along_three_axes_that_makes_no_sense(params, message):
     assert message in refused("Pooling", f"pooling_param {{ {params} }}", (1, 2, 3, 5, 4))
+
+
+def test_which_last_windows_are_dropped():
+    # At stride 2 over 4 columns windows of 1 start at 0, 2 and, by rounding up, at 4, beside them.
+    # Over 4 rows with 1 of padding windows of 2 start at -1, 1 and 3, and with 2 of padding windows
+    # of 3 at -2, 0, 2 and 4, in the padding.
+    x = np.zeros((1, 1, 1, 4, 4))
+    sizes = "kernel_shape { dim: 1 dim: 2 dim: 1 } stride_shape { dim: 1 dim: 2 dim: 2 } "
+    params = f"pooling_param {{ pool: AVE {sizes} pad_shape {{ dim: 0 dim: 1 dim: 0 }} }}"
+    rows_and_columns = {"Pooling": (3, 2), "NdPooling": (3, 3), "Pooling3D": (3, 3)}
+    for kind, size in rows_and_columns.items():
+        assert run(built(kind, params), x).shape[3:] == size, kind
+    three = params.replace("dim: 1 dim: 2 dim: 1", "dim: 1 dim: 3 dim: 1")
+    three = three.replace("pad_shape { dim: 0 dim: 1", "pad_shape { dim: 0 dim: 2")
+    for kind, size in {"Pooling": (3, 2), "NdPooling": (3, 3), "Pooling3D": (4, 3)}.items():
+        assert run(built(kind, three), x).shape[3:] == size, kind

@@ -91,7 +91,7 @@ class Pooling(Layer):
         if p.global_pooling and not self.maximum:
             return x.mean(list(range(2, x.ndim)), keepdim=True)
         window = pooling_window(p, size)
-        windows = pooled_size(size, window, p.ceil_mode)
+        windows = pooled_size(size, window, p.ceil_mode, self.layer.type)
         geometry = (size, window.kernel, window.stride, window.pad, windows)
         axes = [_Axis(*numbers) for numbers in zip(*geometry, strict=True)]
         if len(axes) > 1:
