@@ -20,9 +20,11 @@ Labels = tuple[str, ...]
 # Layers whose unit k is what unit k of their bottom is, whatever they do to its value or its map.
 KEEPS_UNITS = frozenset(
     (
-        *("AbsVal", "BNLL", "BatchNorm", "Bias", "Crop", "Dropout", "ELU", "Eltwise", "Exp"),
-        *("Flatten", "Interp", "Log", "PReLU", "Pooling", "Power", "ReLU", "Reshape", "Scale"),
-        *("Sigmoid", "Silence", "Softmax", "Split", "TanH", "Threshold"),
+        *("AbsVal", "BNLL", "BatchNorm", "Bias", "ChannelScale", "Clip", "Crop", "CropCenter"),
+        *("Dropout", "ELU", "Eltwise", "Exp", "Flatten", "HardSigmoid", "HardSwish", "Interp"),
+        *("L2Normalize", "Log", "Mish", "NdPooling", "NormalizationL2", "Normalize", "PReLU"),
+        *("Pooling", "Pooling3D", "Power", "ReLU", "ReLU6", "Resample", "Reshape", "Scale"),
+        *("Sigmoid", "Silence", "Softmax", "Split", "Swish", "TanH", "Threshold", "Upsample"),
     )
 )
 CHOOSES_UNITS = "ArgMax"  # what it writes are numbers of its bottom's units

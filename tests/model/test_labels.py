@@ -114,9 +114,10 @@ def test_empty_lines_between_names_are_no_classes_where_the_net_has_none_for_the
             layer { name: "r10" type: "ReLU" bottom: "c10" top: "c10" }
             layer { name: "pool10" type: "Pooling" bottom: "c10" top: "pool10" }
             layer { name: "flat" type: "Flatten" bottom: "pool10" top: "flat" }
-            layer { name: "prob" type: "Sigmoid" bottom: "flat" top: "prob" }
+            layer { name: "fits" type: "ReLU6" bottom: "flat" top: "fits" }
+            layer { name: "prob" type: "Sigmoid" bottom: "fits" top: "prob" }
             """,
-            ["c10.0", "c10.1", "pool10.0", "flat.0", "prob.0"],
+            ["c10.0", "c10.1", "pool10.0", "flat.0", "fits.0", "prob.0"],
         ),
         (  # something else reads the first head's scores, too
             """
