@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tools.prototxts import classification
+from tools.prototxts import classification, detection, others, segmentation
 from tools.prototxts.net import Net
 
 FOLDER = Path(__file__).parents[2] / "prototxt"
@@ -34,6 +34,19 @@ NETS: dict[str, Callable[[], Net]] = {
     "mobilenet_v2": classification.mobilenet_v2,
     "shufflenet_g3": classification.shufflenet_g3,
     "sketch_a_net": classification.sketch_a_net,
+    "fcn32s": segmentation.fcn32s,
+    "fcn8s": segmentation.fcn8s,
+    "segnet": segmentation.segnet,
+    "deeplab_largefov": segmentation.deeplab_largefov,
+    "pspnet50": segmentation.pspnet50,
+    "ssd300_vgg": detection.ssd300_vgg,
+    "res10_ssd_face": detection.res10_ssd_face,
+    "faster_rcnn_vgg16": detection.faster_rcnn_vgg16,
+    "yolo_v2": detection.yolo_v2,
+    "mnist_siamese": others.mnist_siamese,
+    "m11": others.m11,
+    "c3d": others.c3d,
+    "lrcn": others.lrcn,
 }
 
 
