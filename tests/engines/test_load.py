@@ -291,3 +291,29 @@ def test_running_out_of_memory_is_said_in_words(
     monkeypatch.setattr(torch, "tensor", full)
     with pytest.raises(EngineError, match=r"not enough memory for the inputs data \(1, 3, 2, 2\)"):
         net.forward(np.zeros((1, 3, 2, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("data", "mean_shape", "expected"),
+    [
+        ('type: "ImageData" image_data_param { new_height: 12 new_width: 14 }', None, (12, 14)),
+        ('type: "Data"', (3, 11, 13), (11, 13)),
+        ('type: "Data"', None, None),
+        ('type: "ImageData" image_data_param { new_height: 8 new_width: 8 }', None, None),
+    ],
+)
+def test_a_data_layers_own_size_before_the_crop(
+    data: str, mean_shape: tuple[int, ...] | None, expected: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    transform = "crop_size: 8"
+    if mean_shape:
+        (tmp_path / "mean.npy").write_bytes(b"")
+        np.save(tmp_path / "mean.npy", np.ones(mean_shape, np.float32))
+        transform += ' mean_file: "mean.npy"'
+    text = f'layer {{ name: "d" top: "data" {data} transform_param {{ {transform} }} }}'
+    path = tmp_path / "net.prototxt"
+    path.write_text(text + relu("l", "data"))
+    net = load_net(path, None, "torch", device="cpu")
+    assert net.preprocessor.resize_to == expected
+    own = load_net(path, None, "torch", device="cpu", resize_to=(20, 21))
+    assert own.preprocessor.resize_to == (20, 21)

@@ -389,3 +389,29 @@ def test_an_image_of_a_source_as_a_picture(image, channels, shown):
     found = Preprocessor((channels, 1, 1)).picture(image)
     assert found.dtype == np.uint8
     assert found[0, 0].tolist() == shown
+
+
+# -- resize, then cut the center ------------------------------------------------------------------
+
+
+def test_an_image_equal_to_the_mean_image_is_exactly_zero() -> None:
+    """Caffe cuts the same center out of both: 14 of 256 rows above 227."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (256, 256, 3), np.uint8)
+    mean = picture[..., ::-1].transpose(2, 0, 1).astype(np.float32)  # BGR, channels first
+    p = Preprocessor((3, 227, 227), mean, resize_to=(256, 256))
+    np.testing.assert_array_equal(p(picture), 0)
+    assert p.region(256, 256) == (slice(14, 241), slice(14, 241))
+    assert np.abs(Preprocessor((3, 227, 227), mean)(picture)).max() > 10
+
+
+def test_resizing_then_cutting_is_what_the_two_steps_give_by_hand() -> None:
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    p = Preprocessor((3, 20, 24), 0, resize="stretch", resize_to=(30, 40))
+    whole = Preprocessor((3, 30, 40), 0, resize="stretch")(picture)
+    np.testing.assert_array_equal(p(picture), whole[:, 5:25, 8:32])
+    assert p.region(90, 120) == (slice(15, 75), slice(24, 96))
+    assert p.for_shape(35, 24).resize_to is None  # nothing is left to cut
+    with pytest.raises(ImageError, match=r"resize_to must be .* at least the input's 20 x 24"):
+        Preprocessor((3, 20, 24), 0, resize_to=(19, 30))
