@@ -241,8 +241,8 @@ def test_commands_in_the_text_exist(page: Path) -> None:
     assert not wrong
 
 
-# Of other programs: pip, dask, and tools/pycaffe.
-OTHERS = {"--nthreads", "--resources", "--cuda", "--sdist", "--force"}
+# Of other programs: pip, dask, tools/pycaffe and tools/corpus.
+OTHERS = {"--nthreads", "--resources", "--cuda", "--sdist", "--force", "--caffe"}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
@@ -257,7 +257,7 @@ def test_flags_in_the_text_exist(page: Path) -> None:
     named = {
         flag
         for _, text in inline_code(page)
-        for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", text)
+        for flag in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", text)
         if not text.startswith(("pip ", "dask ", "python ", "git "))
     }
     assert named - known - OTHERS == set()
