@@ -18,6 +18,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.model.caffemodel import read_caffemodel
+from deepvis_caffe.settings.file import load_settings
 
 DIGITS = Path(__file__).with_name("held_out_digits.npz")  # of scikit-learn's; three of each class
 
@@ -75,3 +76,5 @@ def test_it_is_optimized_without_a_download(
         result = CliRunner().invoke(app, list(command))
         assert result.exit_code == 0, result.output
     assert "highest of its layer for 1 of 1 seeds" in result.stdout
+    settings = load_settings("settings_local.py")
+    assert (settings.raw_scale, settings.mean) == (1.0, (0.0,))
