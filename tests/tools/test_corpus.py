@@ -284,6 +284,17 @@ def test_errors_are_relative_to_the_value() -> None:
 
 
 @pytest.mark.pycaffe
+def test_a_net_that_caffe_cannot_run_is_not_its_failure(
+    tmp_path: Path, caffe: Any, monkeypatch: Any
+) -> None:
+    assert tried(tmp_path, GOOD, keep=True).stage == "ok"
+    monkeypatch.setattr(caffe, "layer_type_list", lambda: ["Input", "Bias"])
+    found = compared(tmp_path)
+    assert found["caffe"] == "n/a"
+    assert "Convolution" in found["caffe_reason"]
+
+
+@pytest.mark.pycaffe
 def test_of_indices_those_count_that_differ(tmp_path: Path, caffe: Any) -> None:
     pool = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
     assert tried(tmp_path, net_text(pool, data=(1, 5, 20, 20)), keep=True).stage == "ok"

@@ -37,8 +37,8 @@ class Record:
     seconds, memory
         Wall-clock time, and peak resident memory in MiB.
     caffe
-        ``"equal"``, ``"differs"``, ``"n/a"`` (Caffe lacks a layer; the others are equal),
-        ``"failed"``, ``"aborted"``; empty where it was not asked.
+        ``"equal"``, ``"differs"``, ``"n/a"`` (Caffe lacks a layer, and the others are equal; or it
+        cannot run the net), ``"failed"``, ``"aborted"``; empty where it was not asked.
     caffe_values
         Number of values compared.
     caffe_error

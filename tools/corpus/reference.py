@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.engines.pycaffe import PycaffeNet
+from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import load_model
 from tools.corpus.trial import (
@@ -56,7 +57,10 @@ def _compared(path: Path, options: Options, folder: Path) -> dict[str, Any]:
     left_out = {
         layer.name: "it did not run in the trial" for layer in model.graph if layer.name not in ran
     }
-    net = PycaffeNet(replace(model, faults={**model.faults, **left_out}), None, "cpu")
+    try:
+        net = PycaffeNet(replace(model, faults={**model.faults, **left_out}), None, "cpu")
+    except EngineError as error:  # it lacks every layer that has weights, or cannot build the net
+        return {"caffe": "n/a", "caffe_reason": in_words(error, path)}
     net.forward(dict(np.load(folder / INPUTS)))
     errors: dict[Value, float] = {}
     lacking: dict[str, str] = {}
