@@ -23,7 +23,7 @@ MODES = ("gradient", "deconv", "guided")
 # Layer types that choose, sort, compare or look up: they have no gradient.
 NO_GRADIENT = frozenset(
     {
-        *("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Embed"),
+        *("Accuracy", "ArgMax", "BoxOutput", "DetectionEvaluate", "DetectionOutput", "Embed"),
         *("PriorBox", "Proposal", "ProposalLayer", "Threshold"),
         *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }

@@ -144,10 +144,14 @@ FORK_V1_NUMBERS = {
 # have no effect, which a warning says. Whoever gives one a meaning adds it.
 UNDERSTOOD = frozenset(
     {
+        "BBoxRegParameter.bbox_mean",
+        "BBoxRegParameter.bbox_std",
+        "BoxOutputParameter",
         "ChannelScaleParameter",
         "ContinuationIndicatorParameter",
         "CorrelationParameter",
         "CropCenterParameter",
+        "DecodeBBoxParameter",
         "DetectionOutputParameter.background_label_id",
         "DetectionOutputParameter.biases",
         "DetectionOutputParameter.code_type",
@@ -168,6 +172,7 @@ UNDERSTOOD = frozenset(
         "GroupNormParameter",
         "HardSigmoidParameter",
         "InterpParameter",
+        "LayerParameter.bbox_reg_param",
         "LayerParameter.detection_output_param",
         "LayerParameter.norm_param",
         "LayerParameter.normalize_param",

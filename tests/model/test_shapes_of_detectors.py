@@ -30,6 +30,7 @@ INPUTS = {
     "rpn_two": (2, 12, 4, 5),
     "moves": (1, 24, 4, 5),
     "info": (1, 3),
+    "eight": (4, 8),
     "pair": (1, 2),
 }
 
@@ -47,6 +48,8 @@ MASKS = f"{BIASES} mask: 0 mask: 1 mask: 1 mask: 0 anchors_scale: 8 anchors_scal
 SIX = "proposal_param { ratio: 1 ratio: 2 ratio: 3 scale: 1 scale: 2 }"
 LAYER = """python_param { param_str: "'feat_stride': 16, 'scales': [2, 3]" }"""
 
+FIELDS = "field_w: 20 field_h: 30 downsample_rate: 8"
+
 # The shape that the fork's Reshape gives the top before the layer runs, and of its weights.
 ACCEPTED = [
     ("PriorBox", "x data", "prior_box_param { min_size: 4 aspect_ratio: 2 denser_prior_boxes: true }", (1, 2, 9 * 7 * 3 * 2 * 4)),
@@ -60,6 +63,8 @@ ACCEPTED = [
     ("Yolov3DetectionOutput", "cells wide", f"yolov3_detection_output_param {{ num_classes: 2 num_box: 2 {MASKS} }}", (1, 1, 1, 7)),
     ("Proposal", "rpn moves info", SIX, (300, 5)),
     ("ProposalLayer", "rpn moves info", LAYER, (1, 5)),
+    ("BoxOutput", "cells wide", f"box_output_param {{ {FIELDS} {FIELDS} }}", (1, 5, 1, 1)),
+    ("DecodeBBox", "eight rois", "", (4, 5)),
 ]  # fmt: skip
 
 REFUSED = [
@@ -84,6 +89,11 @@ REFUSED = [
     ("Proposal", "rpn x info", SIX, "must be maps of one size"),
     ("Proposal", "rpn moves pair", SIX, r"rows height, width, scale of the image, got \(1, 2\)"),
     ("ProposalLayer", "rpn_two moves info", LAYER, "one image at a time, got 2"),
+    ("BoxOutput", "cells wide", f"box_output_param {{ {FIELDS} }}", "one field_h for each of 2 bottoms, got 1"),
+    ("BoxOutput", "cells rpn", f"box_output_param {{ {FIELDS} {FIELDS} }}", "maps of one batch, of two or more classes and 4 channels each"),
+    ("BoxOutput", "cells", f"box_output_param {{ {FIELDS} field_whr: 0.5 }}", "field_whr 0.5 must be 1 or more"),
+    ("BoxOutput", "cells", f"box_output_param {{ {FIELDS} }} bbox_reg_param {{ bbox_mean: 1 bbox_std: 1 }}", "four bbox_mean and four bbox_std, got 1 and 1"),
+    ("DecodeBBox", "four rois", "", r"takes 8 offsets for each of its 4 regions, got \(4, 4\)"),
 ]  # fmt: skip
 
 

@@ -169,6 +169,54 @@ def proposal_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome(tops[: len(param.top)])
 
 
+@rule("BoxOutput", bottoms=(1, None), tops=(1, 2))
+def box_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """MS-CNN: regions (1, 5, 1, 1), and a second top with their scores, of maps of boxes."""
+    options = param.box_output_param
+    channels = {shape[1] for shape in bottoms if len(shape) == 4}
+    require(
+        all(len(shape) == 4 and shape[0] == bottoms[0][0] for shape in bottoms)
+        and len(channels) == 1
+        and min(channels) >= 6,
+        "its bottoms must be maps of one batch, of two or more classes and 4 channels each",
+    )
+    for name in ("field_h", "field_w", "downsample_rate"):
+        given = len(getattr(options, name))
+        require(
+            given == len(bottoms),
+            f"needs one {name} for each of {len(bottoms)} bottoms, got {given}",
+        )
+    require(
+        options.field_whr >= 1 and options.field_xyr > 0,
+        f"field_whr {options.field_whr} must be 1 or more, field_xyr {options.field_xyr} positive",
+    )
+    check_normalization(param)
+    tops: list[Shape] = [(1, 5, 1, 1), (1, 6, 1, 1)]
+    return Outcome(tops[: len(param.top)])
+
+
+@rule("DecodeBBox", bottoms=(2, 2))
+def decode_bbox(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """MS-CNN: offsets (R, 8) of two classes move regions (R, 5)."""
+    offsets, regions = bottoms
+    check_regions(regions)
+    require(
+        len(offsets) > 1 and offsets[0] == regions[0] and count(offsets[1:]) == 8,
+        f"takes 8 offsets for each of its {regions[0]} regions, got {offsets}",
+    )
+    check_normalization(param)
+    return Outcome([regions])
+
+
+def check_normalization(param: LayerParameter) -> None:
+    """Check that offsets are normalized by four means and four deviations, or not at all."""
+    given = [len(param.bbox_reg_param.bbox_mean), len(param.bbox_reg_param.bbox_std)]
+    require(
+        not all(given) or given == [4, 4],
+        f"takes four bbox_mean and four bbox_std, got {given[0]} and {given[1]}",
+    )
+
+
 def check_anchors(bottoms: Sequence[Shape], boxes: int) -> None:
     """Check scores (N, 2 A, H, W), offsets (N, 4 A, H, W) and sizes (N, 3 or more)."""
     scores, offsets, sizes = bottoms

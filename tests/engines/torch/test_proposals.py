@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.engine_nets import layer, load_text, net_text
-from helpers.torch_layers import built, run_all
+from helpers.torch_layers import assert_computes, built, run_all
 
 from deepvis_caffe.engines.torch.layers.proposals import anchors, half_up
 from deepvis_caffe.errors import EngineError, ModelError
@@ -220,3 +220,113 @@ def test_caffe_runs_the_users_own_code(caffe, tmp_path: Path, monkeypatch):
     net = load_text("pycaffe", tmp_path, rpn("proposal_layer", "'feat_stride': 16"))
     values = net.forward({name: np.zeros(shape) for name, shape in net.inputs.items()})
     assert values["moved"].tolist() == [[1, 2, 3, 4, 5]]
+
+
+# -- MS-CNN --------------------------------------------------------------------------------------
+
+
+def slow_overlap(a, b, kind):
+    """Of boxes left, top, width, height; a is the one that scores higher."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    one, other = a[2] * a[3], b[2] * b[3]
+    over = {"IOU": one + other - width * height, "IOMU": min(one, other), "IOFU": one}[kind]
+    return width * height / over
+
+
+def slow_mscnn(maps, image, fields, rates, threshold, least, reg):
+    """(score, index, box) of every box of an image that is likely and large enough."""
+    found = []
+    for x, (field_w, field_h), rate in zip(maps, fields, rates, strict=True):
+        _, _, height, width = x.shape
+        for row, column in np.ndindex(height, width):
+            t = x[image, :, row, column]
+            score = max(t[1:-4]) - t[0]
+            if score < threshold:
+                continue
+            bx, by, bw, bh = t[-4:] * reg[1] + reg[0]
+            bx, by = (min(max(b, -0.5), 0.5) for b in (bx, by))
+            bw, bh = (min(max(b, -math.log(3)), math.log(3)) for b in (bw, bh))
+            bx, by = bx * field_w + (column + 0.5) * rate, by * field_h + (row + 0.5) * rate
+            bw, bh = field_w * math.exp(bw), field_h * math.exp(bh)
+            bx, by = max(bx - bw / 2, 0), max(by - bh / 2, 0)
+            bw, bh = min(bw, width * rate - bx), min(bh, height * rate - by)
+            if bw >= least and bh >= least:
+                found.append((score, len(found), [bx, by, bw, bh]))
+    return found
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "threshold"),
+    [("IOU", 0, 0, -1), ("IOMU", 7, 0, -1), ("IOFU", 0, 2, -1), ("IOU", 0, 0, 9)],
+)
+def test_boxes_of_mscnn(kind, before, after, threshold, normalized):
+    rng = np.random.default_rng(2)
+    maps = [rng.standard_normal((2, 7, *size)) for size in ((4, 6), (2, 3))]
+    fields, rates, least = [(20, 14), (30, 40)], [8, 16], 9
+    params = " ".join(f"field_w: {w} field_h: {h}" for w, h in fields)
+    params += " " + " ".join(f"downsample_rate: {rate}" for rate in rates)
+    params += f" fg_thr: {threshold} iou_thr: 0.3 nms_type: '{kind}' field_whr: 3 field_xyr: 2"
+    params += f" max_nms_num: {before} max_post_nms_num: {after} min_size: {least}"
+    text = f"box_output_param {{ {params} }}"
+    reg = np.zeros(4), np.ones(4)
+    if normalized:
+        reg = np.array([0.1, 0, -0.1, 0]), np.array([0.25, 0.5, 0.5, 1])
+        means, deviations = (
+            " ".join(f"{name}: {one}" for one in values)
+            for name, values in zip(("bbox_mean", "bbox_std"), reg, strict=True)
+        )
+        text += f" bbox_reg_param {{ {means} {deviations} }}"
+    expected = []
+    for image in range(2):
+        found = slow_mscnn(maps, image, fields, rates, threshold, least, reg)
+        found = sorted(found, reverse=True)[: before or None]
+        kept: list[int] = []
+        for i, (_, _, box) in enumerate(found):
+            if all(slow_overlap(found[j][2], box, kind) <= 0.3 for j in kept):
+                kept.append(i)
+        for i in kept[: after or None]:
+            score, _, (x, y, w, h) = found[i]
+            expected.append([image, x, y, x + w, y + h, score])
+    assert bool(expected) == (threshold < 9)
+    regions, scored = run_all(built("BoxOutput", text, bottoms=2, tops=2), *maps)
+    if expected:
+        rows = np.array(expected)[:, :, None, None]
+        np.testing.assert_allclose(scored, rows, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(regions, rows[:, :5], rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(regions.reshape(-1), [0, 1, 1, 10, 10])
+        np.testing.assert_array_equal(scored, np.zeros((1, 6, 1, 1)))
+
+
+def test_of_equal_scores_the_later_box_comes_first():
+    params = "field_w: 8 field_h: 8 downsample_rate: 20 min_size: 1"
+    function = built("BoxOutput", f"box_output_param {{ {params} }}")
+    (regions,) = run_all(function, np.zeros((1, 6, 1, 2)))
+    np.testing.assert_allclose(regions[:, :, 0, 0], [[0, 26, 6, 34, 14], [0, 6, 6, 14, 14]])
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_decoded_boxes(normalized):
+    rng = np.random.default_rng(3)
+    offsets, corners = rng.standard_normal((4, 8)), np.sort(rng.uniform(0, 50, (4, 2, 2)), 1)
+    rois = np.concatenate([[[0], [1], [0], [2]], corners.reshape(4, 4)], 1)
+    text, mean, deviation = "", np.zeros(4), np.ones(4)
+    if normalized:
+        mean, deviation = np.array([0.5, 0, -0.5, 0]), np.array([0.25, 0.5, 0.5, 2])
+        text = " ".join(
+            f"bbox_mean: {m} bbox_std: {d}" for m, d in zip(mean, deviation, strict=True)
+        )
+        text = f"bbox_reg_param {{ {text} }}"
+    expected = []
+    for (image, x1, y1, x2, y2), move in zip(rois, offsets[:, 4:] * deviation + mean, strict=True):
+        w, h = x2 - x1 + 1, y2 - y1 + 1
+        x, y = (x1 + x2) / 2 + move[0] * w, (y1 + y2) / 2 + move[1] * h
+        w, h = w * math.exp(move[2]), h * math.exp(move[3])
+        left, top = x - (w - 1) / 2, y - (h - 1) / 2
+        expected.append([image, left, top, left + w - 1, top + h - 1])
+    function = built("DecodeBBox", text, bottoms=2)
+    assert_computes(function, np.array(expected), offsets, rois)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -134,3 +135,98 @@ class ProposalLayer(Layer):
         kept = suppress(boxes[order], self.THRESHOLD, jaccard_of_pixels, most=self.AFTER)
         tops = (numbered(0, boxes[order][kept]), score[order][kept][:, None])
         return tuple(rows_like(top, bottoms[0]) for top in tops[: len(self.layer.tops)])
+
+
+# -- MS-CNN (Cai et al. 2016, "A Unified Multi-scale Deep Convolutional Neural Network ...") -----
+
+
+@register("BoxOutput")
+class BoxOutput(Layer):
+    """The boxes of several maps, whose scores are the best class less the background.
+
+    A map has `field_w` x `field_h` pixels large boxes around every position; its last four channels
+    move and stretch them, within limits. All boxes of an image go through one non-maximum
+    suppression. Where nothing at all is found, there is one region, (0, 1, 1, 10, 10).
+    """
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        p, maps = self.param.box_output_param, list(map(on_host, bottoms))
+        rows = []
+        for image in range(len(maps[0])):
+            parts = [self._map(x[image], number) for number, x in enumerate(maps)]
+            boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+            # Best first; of equal scores, the later one.
+            order = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")
+            order = order[: p.max_nms_num or None]
+            overlap = OVERLAPS.get(p.nms_type, _intersection_over_union)
+            kept = order[
+                suppress(boxes[order], p.iou_thr, overlap, most=p.max_post_nms_num or None)
+            ]
+            corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)[kept]
+            rows.append(np.concatenate([numbered(image, corners), scores[kept, None]], 1))
+        found = np.concatenate(rows)
+        regions = found[:, :5] if len(found) else np.array([[0, 1, 1, 10, 10]], found.dtype)
+        scored = found if len(found) else np.zeros((1, 6), found.dtype)
+        tops = [top[:, :, None, None] for top in (regions, scored)]
+        return tuple(rows_like(top, bottoms[0]) for top in tops[: len(self.layer.tops)])
+
+    def _map(self, x: Array, number: int) -> tuple[Boxes, Array]:
+        """Boxes left, top, width, height, (n, 4), and scores of one map (C, H, W) of an image."""
+        p, reg = self.param.box_output_param, self.param.bbox_reg_param
+        height, width = x.shape[1:]
+        rate = p.downsample_rate[number]
+        field = np.array([p.field_w[number], p.field_h[number]], x.dtype)
+        scores = (x[1:-4].max(0) - x[0]).ravel()
+        moves = x[-4:].reshape(4, -1).T
+        if reg.bbox_mean and reg.bbox_std:
+            moves = moves * np.array(reg.bbox_std, x.dtype) + np.array(reg.bbox_mean, x.dtype)
+        column, row = np.meshgrid(np.arange(width), np.arange(height))
+        position = np.stack([column.ravel(), row.ravel()], 1).astype(x.dtype)
+        shift = moves[:, :2].clip(-1 / p.field_xyr, 1 / p.field_xyr) * field
+        limit = np.log(p.field_whr)
+        size = field * np.exp(moves[:, 2:].clip(-limit, limit))
+        corner = np.maximum(shift + (position + 0.5) * rate - size / 2, 0)
+        size = np.minimum(size, np.array([width * rate, height * rate], x.dtype) - corner)
+        likely = (scores >= np.float32(p.fg_thr)) & (size >= np.float32(p.min_size)).all(1)
+        boxes = np.concatenate([corner, size], 1).astype(x.dtype)
+        return boxes[likely], scores[likely]
+
+
+def _shared(box: Boxes, others: Boxes) -> Array:
+    """The area of the intersection of boxes left, top, width, height."""
+    first = np.maximum(box[:2], others[:, :2])
+    last = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    return np.asarray((last - first).clip(0, None).prod(1))
+
+
+def _intersection_over_union(box: Boxes, others: Boxes) -> Array:
+    shared = _shared(box, others)
+    return np.asarray(shared / (box[2:].prod() + others[:, 2:].prod(1) - shared))
+
+
+OVERLAPS = {
+    "IOU": _intersection_over_union,
+    # Over the smaller box, and over the one that scores higher.
+    "IOMU": lambda box, others: (
+        _shared(box, others) / np.minimum(box[2:].prod(), others[:, 2:].prod(1))
+    ),
+    "IOFU": lambda box, others: _shared(box, others) / box[2:].prod(),
+}
+
+
+@register("DecodeBBox")
+class DecodeBBox(Layer):
+    """Regions moved by the offsets of class 1 of two (Cascade R-CNN: Cai and Vasconcelos 2018)."""
+
+    def forward(self, offsets: Tensor, rois: Tensor) -> Tensor:
+        """(R, 8) and (R, 5) -> (R, 5)."""
+        reg, rows = self.param.bbox_reg_param, rois.reshape(len(rois), 5)
+        moves = offsets.reshape(len(offsets), 8)[:, 4:]
+        if reg.bbox_mean and reg.bbox_std:
+            moves = moves * moves.new_tensor(list(reg.bbox_std))
+            moves = moves + moves.new_tensor(list(reg.bbox_mean))
+        first, last = rows[:, 1:3], rows[:, 3:]
+        size = last - first + 1
+        center = (first + last) / 2 + moves[:, :2] * size
+        half = (size * moves[:, 2:].exp() - 1) / 2
+        return torch.cat([rows[:, :1], center - half, center + half], 1).reshape(rois.shape)
