@@ -439,3 +439,12 @@ def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("written", "size"), [("256,320", (256, 320)), ("256", (256, 256)), (256, (256, 256))]
+)
+def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size: object) -> None:
+    assert Settings(resize_to=written).resize_to == size  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="at most 2 items"):
+        Settings(resize_to="1,2,3")  # type: ignore[arg-type]

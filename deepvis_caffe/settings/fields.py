@@ -31,6 +31,7 @@ RUNNING, VIEWER = "Running", "Viewer"
 
 SEVERAL = (  # settings that may be tuples
     *("mean", "channel_swap", "picture_channels", "input_shape", "stages", "source", "window"),
+    "resize_to",
 )
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
@@ -47,6 +48,14 @@ def _parse_numbers(value: Any) -> Any:
         return tuple(float(part) for part in re.split(r"[\s,;]+", value.strip(" ()[],")))
     except ValueError:
         return value
+
+
+def _parse_size(value: Any) -> Any:
+    """``"256,320"`` as a tuple, and one number as both of its sides; anything else as it is."""
+    if isinstance(value, int):
+        return value, value
+    value = _parse_numbers(value)
+    return value * 2 if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def _parse_shapes(value: Any) -> Any:
@@ -136,6 +145,7 @@ Count = Annotated[int, BeforeValidator(_parse_count)]
 PresetName = Annotated[int | str, BeforeValidator(_parse_preset)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(_parse_numbers)]
+Size = Annotated[tuple[int, int], BeforeValidator(_parse_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
@@ -265,7 +275,7 @@ class Settings(BaseModel):
     resize: Literal["crop", "stretch"] = _setting(
         MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."
     )
-    resize_to: tuple[int, int] | None = _setting(
+    resize_to: Size | None = _setting(
         MODEL,
         None,
         "Size (height, width) to which images are resized before their center is cut out, as by "
