@@ -251,6 +251,7 @@ def _check_forward(net: Net) -> Check:
 
 
 def _check_labels(net: Net, settings: Settings) -> Check:
+    from deepvis_caffe.engines.detections import detector
     from deepvis_caffe.model.labels import fit_labels, read_labels
 
     if settings.labels is None:
@@ -260,6 +261,9 @@ def _check_labels(net: Net, settings: Settings) -> Check:
     except DeepVisError as error:
         return Check("fail", "labels", str(error))
     fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
+    boxes = detector(net)
+    if fitting is None and boxes and boxes.fits(labels):
+        fitting = labels
     if fitting is None:
         return Check(
             "warn",

@@ -119,13 +119,15 @@ def labels_for(settings: Settings, net: Net) -> Labels:
 
     Empty if the settings name no file.
     """
+    from deepvis_caffe.engines.detections import detector
     from deepvis_caffe.model.labels import fit_labels, read_labels
 
     if settings.labels is None:
         return ()
     labels = read_labels(settings.labels)
     fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
-    if fitting is None:
+    boxes = detector(net)
+    if fitting is None and not (boxes and boxes.fits(labels)):
         typer.echo(
             f"no output has as many units as {settings.labels} has names ({len(labels)}): they "
             "are left out",

@@ -131,12 +131,15 @@ def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
 
 def rows_note(layers: Sequence[dict[str, Any]]) -> str | None:
     """What the layers are that have a row for each thing found, not for each image."""
+    from deepvis_caffe.engines.detections import ROWS
+
     behind: dict[str, int] = {}
     for layer in layers:
         if layer["finder"]:
             behind[layer["finder"]] = behind.get(layer["finder"], -1) + 1
     if not behind:
         return None
+    boxes = [layer["name"] for layer in layers if layer["type"] in ROWS]
     named = "; ".join(
         name + (f" and {count} layer(s) behind it" if count else "")
         for name, count in behind.items()
@@ -144,6 +147,7 @@ def rows_note(layers: Sequence[dict[str, Any]]) -> str | None:
     return (
         f"A row for each thing found, however many, not for each image: {named}. These layers have "
         "no units to maximize or to scan"
+        + (f"; the viewer draws the boxes of {', '.join(boxes)}" if boxes else "")
     )
 
 

@@ -161,4 +161,5 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     net = load_net(settings)
     labels = labels_for(settings, net)
     how = SynthesisParams(params, settings.seeds, labels) if synthesis else None
-    return Session(Parts(net, sources, settings.results, labels, how), *settings.window)
+    parts = Parts(net, sources, settings.results, labels, how, box_score=settings.box_score)
+    return Session(parts, *settings.window)

@@ -364,6 +364,13 @@ class Settings(BaseModel):
     window: Annotated[Integers, AfterValidator(_check_window)] = _setting(
         VIEWER, (1280, 800), "Initial size of the viewer window: width, height in pixels."
     )
+    box_score: float = _setting(
+        VIEWER,
+        0.3,
+        "The viewer draws the boxes that a detector finds if they score higher than this.",
+        ge=0,
+        le=1,
+    )
 
     def __init__(self, **values: Any) -> None:
         fields = type(self).model_fields

@@ -43,6 +43,8 @@ class Parts:
         How images of units are optimized, if they are.
     compute
         What the worker computes, ``(frame, request) -> result``; by default, `net` does.
+    box_score
+        A box that a detector finds is shown if it scores higher.
 
     Attributes
     ----------
@@ -64,8 +66,9 @@ class Parts:
         labels: Labels = (),
         synthesis: SynthesisParams | None = None,
         compute: Callable[[Frame, Request], Result] | None = None,
+        box_score: float = Scene.box_score,
     ) -> None:
-        self.scene = scene_of(net, labels)
+        self.scene = scene_of(net, labels, box_score)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
@@ -145,7 +148,7 @@ class Parts:
         self._changed()
 
 
-def scene_of(net: Net, labels: Labels = ()) -> Scene:
+def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) -> Scene:
     """What there is to look at in a net.
 
     Raises
@@ -162,5 +165,6 @@ def scene_of(net: Net, labels: Labels = ()) -> Scene:
         model=net.model.graph.name,
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
+        box_score=box_score,
         opaque=opaque_blobs(net, entries),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import small_model
 from helpers.commands import deepvis
+from helpers.engine_nets import layer
 from helpers.image_sets import write_folder
 
 SHORT = ("--units", "0-3", "--seeds", "1", "--iterations", "2")
@@ -83,6 +84,30 @@ def test_as_many_names_as_a_hidden_layer_has_units_fit_no_output(folder: Path) -
     said = deepvis("optimize", "conv/1", *SHORT).stderr
     assert "no output has as many units as" in said
     assert labels_in("regularized_opt", "conv_1", "_0") == [None] * 4
+
+
+def test_the_names_of_what_a_detector_finds_belong_to_it(folder: Path) -> None:
+    shape = "input_param {{ shape {{ dim: 1 dim: {} }} }}"
+    text = [
+        layer("offsets", "Input", "", "offsets", shape.format(140)),
+        layer("scores", "Input", "", "scores", shape.format(105)),
+        layer("prior", "PriorBox", "conv/1 data", "", "prior_box_param { min_size: 4 }"),
+        layer(
+            "found",
+            "DetectionOutput",
+            "offsets scores prior",
+            "",
+            "detection_output_param { num_classes: 3 nms_param { } }",
+        ),
+    ]
+    (folder / "small.prototxt").write_text(small_model.PROTOTXT + "".join(text))
+    (folder / "labels.txt").write_text("cat\ndog\n")
+    view = ("view", "astronaut", "--headless", "--frames", "1", "--no-synthesis")
+    assert "no output" not in deepvis(*view).stderr
+    assert "no output" not in deepvis("doctor").output
+    (folder / "labels.txt").write_text("cat\ndog\nhorse\ncow\nsheep\n")
+    assert "no output" in deepvis(*view).stderr
+    assert "no output" in deepvis("doctor").output
 
 
 def test_empty_lines_between_all_names(folder: Path) -> None:

@@ -50,6 +50,7 @@ def test_layers_with_a_row_for_each_thing_found_are_named(tmp_path: Path) -> Non
     line = ["info", "--prototxt", str(path)]
     said = " ".join(CliRunner().invoke(app, line).stdout.split())
     assert "not for each image: found and 1 layer(s) behind it. These layers have no units" in said
+    assert "the viewer draws the boxes of found" in said
     record = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
     assert {one["name"]: one["finder"] for one in record["layers"] if one["finder"]} == {
         "found": "found",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.detections import Box, Detector, detector
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
@@ -40,6 +41,7 @@ class Compute:
         shapes = {entry.name: entry.shape for entry in scene.entries}
         outputs = {name: shapes[name] for name in net.outputs if name in shapes}
         self._scores = class_blob(outputs, scene.labels)
+        self._detector, self._scene = detector(net), scene
         self._numbers = count(1)
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
         self._values: dict[str, Floats] = {}
@@ -59,6 +61,8 @@ class Compute:
         entry, net = self._entries[request.layer], self._net
         source = self._entries[request.source[0]] if request.source else None
         wanted = [entry.name, *([self._scores] if request.scores and self._scores else [])]
+        finder = self._detector if request.boxes else None
+        wanted += finder.blobs if finder else ()
         if source:
             wanted.append(source.name)
         self._read(frame, request, wanted)
@@ -79,9 +83,14 @@ class Compute:
             scores=self._values[self._scores].reshape(-1)
             if request.scores and self._scores
             else None,
+            boxes=self._boxes(finder) if finder else (),
             seconds=time.perf_counter() - begun,
             number=next(self._numbers),
         )
+
+    def _boxes(self, finder: Detector) -> tuple[tuple[Box, str], ...]:
+        found = finder.boxes(self._values, self._scene.box_score)
+        return tuple((box, finder.name(self._scene.labels, box.label)) for box in found)
 
     def _read(self, frame: Frame, request: Request, wanted: list[str]) -> None:
         """Get the values of these blobs, and run as little of the net as possible for them."""

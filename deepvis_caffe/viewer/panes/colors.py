@@ -27,6 +27,12 @@ SOURCE: Color = (64, 214, 190)  # where the backward pass starts
 TROUBLE: Color = (255, 107, 107)
 BROKEN: Color = (255, 0, 170)  # a value that is not finite
 
+# Of the boxes that a detector finds, by class.
+BOXES: tuple[Color, ...] = (
+    *(ACCENT, SOURCE, (255, 107, 107), (120, 170, 255)),
+    *((190, 140, 255), (150, 220, 90), (255, 150, 210), (230, 230, 120)),
+)
+
 NEGATIVE: Color = (64, 150, 255)
 POSITIVE: Color = (255, 112, 48)
 

@@ -1,42 +1,90 @@
-"""The input: the picture as the net saw it."""
+"""The input: the picture as the net saw it, and the boxes that a detector finds in it."""
 
 from __future__ import annotations
 
+from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Picture
 from deepvis_caffe.image_channels import as_rgb
-from deepvis_caffe.viewer.panes.colors import WELL
-from deepvis_caffe.viewer.panes.draw import fill, paste
+from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.panes.colors import BOXES, GROUND, WELL, Color
+from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, frame, paste, write_middle
 from deepvis_caffe.viewer.panes.maps import heated_input
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, titled, write_note
+from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import pending
 from deepvis_caffe.viewer.state.mouse import Hit
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the net's picture and its name, under a heat map if that is the style."""
+    """Draw the net's picture and its name, under a heat map if that is the style, and the boxes."""
     size = letters(width)
-    frame = view.result.frame if view.result else view.frame
+    shown = view.result.frame if view.result else view.frame
     canvas, room = titled(
-        height, width, size, "input", frame.name if frame else "", "frozen" * view.state.frozen
+        height, width, size, "input", shown.name if shown else "", "frozen" * view.state.frozen
     )
-    picture = as_rgb(frame.picture) if frame else None
+    picture = as_rgb(shown.picture) if shown else None
     if view.result is not None:
         warm = heated_input(view) if view.state.shows_heat else None
         picture = view.result.picture if warm is None else warm
     if picture is None:
         fill(canvas, room, WELL)
         write_note(canvas, room, pending(view, "picture"), size)
-    else:
-        paste(canvas, picture, room)
+        return canvas
+    place = paste(canvas, picture, room)
+    if view.result is not None and view.state.boxes:
+        part = canvas[place.top : place.bottom, place.left : place.right]
+        _draw_boxes(part, view.result.boxes, size)
     return canvas
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The frame's whole name as a tip, since the title may cut it."""
-    frame = view.result.frame if view.result else view.frame
-    return Hit("nothing", tip=frame.name) if frame else None
+    """The box there, the smallest if there are several; else the frame's whole name."""
+    if view.result is not None and view.state.boxes:
+        rows, columns = view.result.picture.shape[:2]
+        place = fitted(rows, columns, inside(height, width, letters(width)))
+        there = [
+            (rect.height * rect.width, _caption(box, name))
+            for box, name in view.result.boxes
+            if (rect := _outline(box, place.height, place.width)).has(y - place.top, x - place.left)
+        ]
+        if there:
+            return Hit("nothing", tip=min(there)[1])
+    shown = view.result.frame if view.result else view.frame
+    return Hit("nothing", tip=shown.name) if shown else None
 
 
 PANE = Pane("input", draw, hit)
+
+
+def _draw_boxes(picture: Picture, boxes: tuple[tuple[Box, str], ...], size: int) -> None:
+    """Draw boxes, the best on top, each with its name and score along its upper edge."""
+    height, width = picture.shape[:2]
+    thick = max(2, size // 6)
+    for box, _ in boxes:
+        rect = _outline(box, height, width)
+        frame(picture, rect.inset(thick), color_of(box.label), thick)
+    for box, name in boxes:
+        rect, caption, small = _outline(box, height, width), _caption(box, name), size - 1
+        high, wide = round(small * 1.35), min(text_width(caption, small) + small // 2, width)
+        # Over the box; inside of it where there is no room above.
+        top = rect.top - high if rect.top >= high else rect.top
+        plate = Rect(top, max(0, min(rect.left, width - wide)), high, wide)
+        fill(picture, plate, color_of(box.label))
+        write_middle(picture, caption, plate, small, GROUND)
+
+
+def color_of(label: int) -> Color:
+    """The color of a class's boxes."""
+    return BOXES[label % len(BOXES)]
+
+
+def _caption(box: Box, name: str) -> str:
+    return f"{name} {box.score:.2f}"
+
+
+def _outline(box: Box, height: int, width: int) -> Rect:
+    """A box in a picture of that size, borders included; at least one pixel."""
+    top, left = round(box.top * height), round(box.left * width)
+    bottom, right = round(box.bottom * height), round(box.right * width)
+    return Rect(top, left, max(1, bottom - top), max(1, right - left))

@@ -281,6 +281,7 @@ ACTIONS = (
     Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video, skip back"),
     Action("next_source", ("c",), INPUT, "next source: camera, files"),
     Action("previous_source", ("C", "v"), INPUT, "previous source"),
+    Action("boxes", ("3",), INPUT, "boxes that a detector finds", partial(_toggle, "boxes")),
     Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
     Action("labels", ("8",), WINDOW, "show classes", partial(_toggle, "labels")),
     Action(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
 
@@ -43,6 +44,8 @@ class Request:
         Index of the layer whose activations are shown.
     scores
         Whether the classes' probabilities are wanted.
+    boxes
+        Whether the boxes that a detector finds are wanted.
     back
         Mode of the backward pass.
     source
@@ -55,6 +58,7 @@ class Request:
 
     layer: int
     scores: bool = True
+    boxes: bool = True
     back: Back = "off"
     source: UnitRef | None = None
     diffs: bool = False
@@ -67,6 +71,7 @@ def request_of(state: State, scene: Scene) -> Request:
     return Request(
         layer=state.layer,
         scores=state.labels,
+        boxes=state.boxes,
         back=state.back,
         source=state.back_source if back else None,
         diffs=back and state.show_back,
@@ -92,6 +97,9 @@ class Result:
         (C, H, W), diff of the input in the net's channel order; None without a backward pass.
     scores
         (classes,); None if they were not requested, or the net has none.
+    boxes
+        What a detector found, each box with its name, lowest scores first; empty if they were not
+        requested, or the net is no detector.
     seconds
         Time that everything took.
     number
@@ -105,5 +113,6 @@ class Result:
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
     scores: Floats | None = field(default=None, repr=False)
+    boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0
     number: int = 0

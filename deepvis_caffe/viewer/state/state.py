@@ -61,6 +61,8 @@ class State:
         Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
     labels, unit_images
         Whether class probabilities and the selected unit's images are shown.
+    boxes
+        Whether the boxes that a detector finds are drawn on the input.
     synthesis
         Whether a unit without optimized images gets some while the viewer is idle.
     frozen
@@ -95,6 +97,7 @@ class State:
     individual: int = 0
     colormap: int = 0
     labels: bool = True
+    boxes: bool = True
     unit_images: bool = True
     synthesis: bool = True
     frozen: bool = False
@@ -138,6 +141,8 @@ class Scene:
         Engine and device: ``"torch, cpu"``.
     input_size
         (height, width) of the net's image input.
+    box_score
+        A box that a detector finds is shown if it scores higher.
     opaque
         The blobs that cannot be looked at; they are shown in gray among the layers.
     """
@@ -147,6 +152,7 @@ class Scene:
     model: str = ""
     engine: str = ""
     input_size: tuple[int, int] = (1, 1)
+    box_score: float = 0.3
     opaque: tuple[Opaque, ...] = ()
 
 

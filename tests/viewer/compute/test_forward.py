@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.engine_nets import conv, load_text, net_text
+from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise
 from helpers.pane_views import has, view
 from helpers.small_model import LABELS, write_model
 
@@ -214,3 +214,67 @@ def test_without_classes_there_are_no_scores(engine: str, tmp_path: Path) -> Non
 
     net = load_text(engine, tmp_path, net_text(conv("conv1", "data", 2, 3), data=(1, 3, 8, 8)))
     assert Compute(net, Scene(catalogue(net)))(frame(), Request(0)).scores is None
+
+
+# -- what a detector finds -----------------------------------------------------------------------
+
+FOUND = "num_classes: 3 code_type: CORNER variance_encoded_in_target: true nms_param { }"
+ZERO = "power_param { scale: 0 }"
+PRIORS = [[0.25, 0, 0.5, 0.75], [0.5, 0.5, 1, 1]]
+SCORES = [[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]]
+
+
+@pytest.fixture
+def finder(engine: str, tmp_path: Path) -> Net:
+    """A net that finds the same two boxes in every image."""
+    inner = "inner_product_param {{ num_output: {} }}"
+    text = net_text(
+        conv("conv", "data", 2),
+        layer("nothing", "Power", "conv", "", ZERO),
+        layer("offsets", "InnerProduct", "nothing", "", inner.format(8)),
+        layer("scores", "InnerProduct", "nothing", "", inner.format(6)),
+        layer("prior", "PriorBox", "conv data", "", "prior_box_param { min_size: 1 clip: false }"),
+        layer("none", "Power", "prior", "", ZERO),
+        layer(
+            "found",
+            "DetectionOutput",
+            "offsets scores none",
+            "",
+            f"detection_output_param {{ {FOUND} }}",
+        ),
+        data=(1, 3, 1, 2),
+    )
+    weights = arrays(
+        conv=(noise(2, 3, 1, 1), np.zeros(2)),
+        offsets=(np.zeros((8, 4)), np.ravel(PRIORS)),
+        scores=(np.zeros((6, 4)), np.ravel(SCORES)),
+    )
+    return load_text(engine, tmp_path, text, weights)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_a_detector_finds_has_its_label_and_its_place(finder: Net, live: bool) -> None:
+    scene = Scene(catalogue(finder), ("cat", "dog"))
+    shown = replace(frame(), live=live)
+    found = Compute(finder, scene)(shown, Request(CONV)).boxes
+    assert [(name, round(box.score, 5)) for box, name in found] == [("cat", 0.4), ("dog", 0.7)]
+    places = [(box.left, box.top, box.right, box.bottom) for box, _ in found]
+    np.testing.assert_allclose(places, PRIORS[::-1])
+    sure = Compute(finder, replace(scene, box_score=0.5))(shown, Request(CONV)).boxes
+    assert [name for _, name in sure] == ["dog"]
+
+
+def test_boxes_are_computed_only_where_they_are_shown(
+    finder: Net, net: Net, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    forward = finder.forward
+    monkeypatch.setattr(
+        finder, "forward", lambda x, blobs: asked.extend(blobs) or forward(x, blobs)
+    )
+    own = Scene(catalogue(finder))
+    assert Compute(finder, own)(frame(), request_of(State(boxes=False), own)).boxes == ()
+    assert asked == ["conv"]
+    assert Compute(finder, own)(frame(), request_of(State(), own)).boxes
+    assert asked == ["conv", "conv", "found"]
+    assert Compute(net, scene)(frame(), request_of(State(), scene)).boxes == ()  # no detector

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.pane_views import colours, entry, has, scene, view, view_of
 
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
+from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.figures.saliency import heat, overlay, show_diff
 from deepvis_caffe.results.records import TopImage
@@ -28,13 +30,14 @@ from deepvis_caffe.viewer.panes.colors import (
     WELL,
     Color,
 )
-from deepvis_caffe.viewer.panes.draw import Rect, blank
+from deepvis_caffe.viewer.panes.draw import Rect, blank, fitted
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
+from deepvis_caffe.viewer.panes.input import color_of
 from deepvis_caffe.viewer.panes.maps import Boost, color_maps, diff_picture
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import Status, View
-from deepvis_caffe.viewer.panes.widgets import write_note
+from deepvis_caffe.viewer.panes.widgets import inside, letters, write_note
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
@@ -112,6 +115,72 @@ def test_the_input_is_what_the_net_saw_and_warm_where_asked() -> None:
     assert not (warm[150, 100:200] == 90).all()
     before = input_pane.PANE.draw(replace(_backward("raw"), result=None), 300, 300)
     np.testing.assert_array_equal(before, cold)
+
+
+def _found(*boxes: tuple[Box, str], **state: Any) -> View:
+    return view(np.zeros((2, 3, 4)), State(**state), boxes=boxes)
+
+
+# The picture, 8 x 10, lies in 240 x 284 pixels of a pane of 300 x 300: 227 x 284, from row 31 on.
+CAT = Box(1, 0.876, 0.25, 0.25, 0.75, 1.0), "cat"
+DOG = Box(2, 0.5, 0.5, 0.5, 0.75, 0.75), "dog"
+
+
+def test_boxes_are_drawn_where_they_are_with_their_name_and_score() -> None:
+    seen, plain = (
+        input_pane.PANE.draw(_found(DOG, CAT, boxes=on), 300, 300) for on in (True, False)
+    )
+    assert not has(plain, color_of(1))
+    differs = (seen != plain).any(axis=2)
+    place = fitted(8, 10, inside(300, 300, letters(300)))
+    top, left = (place.top + place.height // 4, place.left + place.width // 4)
+    right = place.left + place.width * 3 // 4
+    own = (seen == np.array(color_of(1))).all(axis=2)
+    # Both sides, from the upper edge down to the picture's end, and the lower edge between them.
+    for column in (left, right - 2):
+        assert own[top + 2 : place.bottom - 1, column : column + 2].any(axis=1).all()
+    assert own[place.bottom - 3 : place.bottom, left:right].any(axis=0).all()
+    assert not differs[top + 4 : place.top + place.height // 2 - 20, left + 4 : right - 4].any()
+    assert not differs[:, : place.left].any()
+    assert not differs[place.bottom :].any()
+    # The name stands over the box, in its color.
+    assert own[top - 10 : top - 2, left + 2 : left + 40].mean() > 0.4
+    assert has(seen, color_of(2))
+    assert color_of(2) != color_of(1)
+
+
+def test_names_lie_over_the_frames_of_all_boxes() -> None:
+    low, high = Box(1, 0.4, 0.2, 0.5, 0.9, 0.9), Box(2, 0.9, 0.1, 0.1, 0.95, 0.48)
+    alone = input_pane.PANE.draw(_found((low, "cat")), 300, 300)
+    both = input_pane.PANE.draw(_found((low, "cat"), (high, "dog")), 300, 300)
+    place = fitted(8, 10, inside(300, 300, letters(300)))
+    top, left = place.top + place.height // 2, place.left + place.width // 5
+    plate = np.s_[top - 10 : top - 1, left + 2 : left + 40]
+    np.testing.assert_array_equal(both[plate], alone[plate])
+
+
+def test_a_box_under_the_mouse_says_what_it_is_and_the_smallest_comes_first() -> None:
+    place = fitted(8, 10, inside(300, 300, letters(300)))
+
+    def tip(y: float, x: float, **state: Any) -> str:
+        at = round(place.top + y * place.height), round(place.left + x * place.width)
+        hit = input_pane.PANE.hit(_found(DOG, CAT, **state), 300, 300, *at)
+        assert hit is not None
+        return hit.tip
+
+    assert tip(0.6, 0.6) == "dog 0.50"
+    assert tip(0.9, 0.6) == "cat 0.88"
+    assert tip(0.1, 0.6) == "cat.jpg"
+    assert tip(0.6, 0.6, boxes=False) == "cat.jpg"
+
+
+def test_a_box_at_the_upper_edge_has_its_name_inside() -> None:
+    wide = Box(3, 0.5, 0, 0, 1, 1), "a name that is longer than the picture is wide, by far"
+    seen = input_pane.PANE.draw(_found(wide), 300, 300)
+    place = fitted(8, 10, inside(300, 300, letters(300)))
+    own = (seen == np.array(color_of(3))).all(axis=2)
+    assert own[place.top : place.top + 10, place.left : place.right].mean() > 0.4
+    assert not own[: place.top].any()
 
 
 def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:

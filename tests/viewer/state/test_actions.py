@@ -264,6 +264,7 @@ def test_boosts_and_colors_go_round(key: str, field: str, count: int) -> None:
         ("s", "optimized"),
         ("f", "frozen"),
         ("8", "labels"),
+        ("3", "boxes"),
         ("9", "unit_images"),
         ("x", "synthesis"),
         ("5", "timing"),
