@@ -13,7 +13,8 @@ from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import EngineChoice, LayerInfo
+    from deepvis_caffe.engines.base import EngineChoice
+    from deepvis_caffe.engines.layer_info import LayerInfo
     from deepvis_caffe.model.model import Model
 
 
@@ -27,7 +28,7 @@ def info(
     Also prints which engine and device run the net, and why. Without weights, only the structure is
     listed.
     """
-    from deepvis_caffe.engines.base import layer_infos
+    from deepvis_caffe.engines.layer_info import layer_infos
     from deepvis_caffe.engines.load import load_layers, load_net
 
     if settings.weights is None and (model := load_layers(settings)).weight_shapes:

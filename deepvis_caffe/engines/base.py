@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import abc
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
 from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode
 from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNameError
 from deepvis_caffe.image import Floats
@@ -33,8 +33,7 @@ from deepvis_caffe.model.labels import class_values
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.model.receptive import ReceptiveField
-from deepvis_caffe.model.rows import CONSTANTS, finders
+from deepvis_caffe.model.rows import CONSTANTS
 
 Reduced = TypeVar("Reduced")
 
@@ -59,107 +58,6 @@ class EngineChoice:
 
     def __str__(self) -> str:
         return f"{self.engine} on {self.device} ({self.reason})"
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """What is known of one layer without running it.
-
-    Attributes
-    ----------
-    name, type, bottoms, tops
-        As in the prototxt.
-    shape
-        Shape of the first top at the declared input size, batch axis first; None where the net has
-        to run to know.
-    receptive_field
-        What one position of the first top sees of the input; None where that is not a window.
-    weights
-        Number of learned values.
-    why_not
-        Why the layer cannot run; empty where it can.
-    differentiable
-        Whether gradients of the layer reach the image: no layer that chooses, sorts or compares
-        lies on every way to it.
-    finder
-        The layer that decides how many rows it has, one for each thing found; empty where it has a
-        row for each image. See `deepvis_caffe.model.rows`.
-    """
-
-    name: str
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    shape: tuple[int, ...] | None
-    receptive_field: ReceptiveField | None
-    weights: int
-    why_not: str = ""
-    differentiable: bool = True
-    finder: str = ""
-
-    @property
-    def has_own_units(self) -> bool:
-        """Whether it is a convolution, deconvolution or inner-product layer that can run on images.
-
-        All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
-        """
-        learned = self.type in ("Convolution", "Deconvolution", "InnerProduct")
-        return learned and self.weights > 0 and not self.why_not and not self.finder
-
-
-def layer_infos(
-    model: Model,
-    shapes: Mapping[Value, tuple[int, ...]],
-    opaque: OpaqueLayers | None = None,
-) -> tuple[LayerInfo, ...]:
-    """Every layer of a model in order, input layers included; it need not have its weights.
-
-    Parameters
-    ----------
-    model
-        Layers and weights.
-    shapes
-        Shape of every value, as far as known: the model's own, or an engine's.
-    opaque
-        The layers that cannot run: an engine's; by default the model's own.
-    """
-    fields = model.receptive_fields
-    opaque = model.opaque if opaque is None else opaque
-    reaching, found = _reaching_the_image(model), finders(model.graph)
-    return tuple(
-        LayerInfo(
-            name=layer.name,
-            type=layer.type,
-            bottoms=tuple(v.blob for v in layer.bottoms),
-            tops=tuple(v.blob for v in layer.tops),
-            shape=shapes.get(layer.tops[0]) if layer.tops else None,
-            receptive_field=fields.get(layer.tops[0]) if layer.tops else None,
-            weights=_count_weights(model, layer.name),
-            why_not=opaque.why_not(layer.name),
-            differentiable=layer.name in reaching,
-            finder=next((found[top].name for top in layer.tops if top in found), ""),
-        )
-        for layer in model.graph
-    )
-
-
-def _reaching_the_image(model: Model) -> set[str]:
-    """The layers from which some way down to the image passes only layers with a gradient."""
-    values = set(map(Value, model.image_inputs))
-    found = set()
-    for layer in model.graph:
-        from_image = not values.isdisjoint(layer.tops)
-        if from_image and not layer.bottoms:
-            found.add(layer.name)  # its other tops are other inputs
-        elif layer.type not in NO_GRADIENT and not values.isdisjoint(layer.bottoms):
-            values.update(layer.tops)
-            found.add(layer.name)
-    return found
-
-
-def _count_weights(model: Model, layer: str) -> int:
-    known = model.weight_shapes.get(layer, [blob.shape for blob in model.weights.get(layer, ())])
-    return sum(map(math.prod, known))
 
 
 class Net(abc.ABC):

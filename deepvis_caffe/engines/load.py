@@ -106,12 +106,9 @@ def load_net(
         resize_to=resize_to,
         picture_channels=picture_channels,
     )
-    if preprocessor and resize_to is None and raw_scale == WHITE:
-        preprocessor = replace(
-            preprocessor,
-            mean=preprocessor.full_mean,
-            resize_to=_trained_size(model, preprocessor),
-        )
+    asks = resize_to is None and raw_scale == WHITE
+    if preprocessor and asks and (trained := _trained_size(model, preprocessor)):
+        preprocessor = replace(preprocessor, mean=preprocessor.full_mean, resize_to=trained)
     net: Net
     if choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet

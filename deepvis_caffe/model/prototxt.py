@@ -125,6 +125,24 @@ def parse_prototxt(source: str | Path) -> Prototxt:
         sense. The message names the line.
     """
     path = Path(source)
+    root, text, found = _tree(path)
+    try:
+        read = _read(root)
+    except SyntaxFault as error:
+        raise ModelError(_explain(path, text, error, found)) from error
+    if not (read.net.layer or read.net.layers):
+        raise ModelError(f"{path} describes no layers: it is {found}")
+    return read
+
+
+def _tree(path: Path) -> tuple[Block, str, str]:
+    """The tree of a prototxt, its text, and what the file is, as `sniff` says it.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is not in protobuf's text format.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -138,12 +156,9 @@ def parse_prototxt(source: str | Path) -> Prototxt:
             + (f": it is {what}" if what else "; was the caffemodel given in its place?")
         )
     try:
-        read = _read(parse(text))
+        return parse(text), text, found
     except SyntaxFault as error:
         raise ModelError(_explain(path, text, error, found)) from error
-    if not (read.net.layer or read.net.layers):
-        raise ModelError(f"{path} describes no layers: it is {found}")
-    return read
 
 
 @cache
@@ -158,12 +173,11 @@ def layer_blocks(source: Path) -> list[Block]:
     Raises
     ------
     ModelError
-        The file cannot be read, or is not a prototxt.
+        The file cannot be read, or is not in protobuf's text format.
     """
-    parse_prototxt(source)  # it says what is wrong
-    tree = parse(decode_text(source.read_bytes()))
+    root, _, _ = _tree(source)
     return [
-        one.value for one in tree.fields if one.name == "layer" and isinstance(one.value, Block)
+        one.value for one in root.fields if one.name == "layer" and isinstance(one.value, Block)
     ]
 
 

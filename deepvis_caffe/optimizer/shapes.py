@@ -25,10 +25,10 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     ModelError
         The layer has a row for each thing that a detector finds, or is the same for every image.
     """
-    graph = net.model.graph
-    check_has_units(graph, layer, graph.gradient_start(layer))
+    graph, start = net.model.graph, net.model.graph.gradient_start(layer)
+    check_has_units(graph, layer, start)
     try:
-        shape = value_shape(net, layer, 1)
+        shape = shape_for(net.model, start, 1)
     except ModelError as error:
         raise EngineError(f"the net cannot run with batch size 1: {error}") from error
     if shape is None:  # a layer of a type whose shape only the engine knows
@@ -40,17 +40,6 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
             "axis, so it has no units to optimize"
         )
     return shape[1:]
-
-
-def value_shape(net: Net, layer: str, images: int) -> tuple[int, ...] | None:
-    """The shape of a layer's value for so many images; None where only the engine knows.
-
-    Raises
-    ------
-    ModelError
-        The layers below do not fit so many images.
-    """
-    return shape_for(net.model, net.model.graph.gradient_start(layer), images)
 
 
 def layers_below(net: Net, layer: str) -> Graph:

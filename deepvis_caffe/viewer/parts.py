@@ -18,7 +18,7 @@ from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
-from deepvis_caffe.viewer.state.catalogue import catalogue, opaque_blobs
+from deepvis_caffe.viewer.state.catalogue import catalogue, one_image_shapes, opaque_blobs
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.threads import Newest
@@ -158,7 +158,8 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     EngineError
         It has no layers to show, or cannot run with batch size 1.
     """
-    entries = catalogue(net)
+    shapes = one_image_shapes(net)
+    entries = catalogue(net, shapes)
     return Scene(
         entries=entries,
         labels=labels,
@@ -166,5 +167,5 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
-        opaque=opaque_blobs(net, entries),
+        opaque=opaque_blobs(net, entries, shapes),
     )

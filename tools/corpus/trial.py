@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import deepvis_caffe
-from deepvis_caffe.engines.base import Net, layer_infos
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.layer_info import layer_infos
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import DeepVisError, ModelError
 from deepvis_caffe.model.fillers import PIXEL_SPREAD, random_weights

@@ -37,7 +37,6 @@ FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than 
 # These leave their last bottom's diff alone; of types that we do not know, any may.
 INCOMPLETE = ("BatchReindex", "Crop", "Filter", "Interp", "Unpooling", "Upsample")
 
-
 # Some Caffes have these without a backward pass that does anything: those of the package that
 # `make pycaffe` builds, and of MobileNet-YOLO.
 PERHAPS_FORWARD_ONLY = frozenset({"HardSigmoid", "HardSwish", "Upsample"})

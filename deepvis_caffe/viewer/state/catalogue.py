@@ -82,15 +82,20 @@ class Opaque:
     short: str = "cannot run"
 
 
-def catalogue(net: Net) -> tuple[Entry, ...]:
+def catalogue(net: Net, shapes: Mapping[Value, Shape] | None = None) -> tuple[Entry, ...]:
     """Every blob of a net but its inputs, as far as it runs, in order of first writing.
+
+    Parameters
+    ----------
+    shapes
+        `one_image_shapes` of the net, if the caller has them.
 
     Raises
     ------
     EngineError
         The net has nothing to show.
     """
-    shapes = one_image_shapes(net)
+    shapes = one_image_shapes(net) if shapes is None else shapes
     graph = net.model.graph
     skipped = without_units(graph)
     entries = []
@@ -118,10 +123,13 @@ def _of_one_image(shape: Shape) -> bool:
     return len(shape) < 2 or shape[0] == 1
 
 
-def opaque_blobs(net: Net, entries: tuple[Entry, ...]) -> tuple[Opaque, ...]:
-    """The blobs of a net that cannot be looked at, in order of first writing."""
+def opaque_blobs(
+    net: Net, entries: tuple[Entry, ...], shapes: Mapping[Value, Shape] | None = None
+) -> tuple[Opaque, ...]:
+    """The blobs of a net that cannot be looked at, in order of first writing; see `catalogue`."""
     graph = net.model.graph
-    shapes, skipped = one_image_shapes(net), without_units(graph)
+    shapes = one_image_shapes(net) if shapes is None else shapes
+    skipped = without_units(graph)
     place = {blob: number for number, blob in enumerate(graph.blobs)}
     shown = [place[graph.own_output(entry.name).blob] for entry in entries]
     found = []
@@ -188,21 +196,14 @@ def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
 
     If only the engine knows the shape of some layer, the net runs once.
     """
-    from deepvis_caffe.errors import ModelError
-    from deepvis_caffe.model.shapes import infer
-
-    inputs = {name: (1, *shape[1:]) for name, shape in net.inputs.items()}
-    try:
-        known = dict(infer(net.model.graph, inputs, faults=dict(net.model.faults)).values)
-    except ModelError as error:
-        raise EngineError(f"the net cannot run with batch size 1: {error}") from error
+    known = dict(net.model.shapes_for(1)[0])
     unknown = {
         name: value
         for value in last_values(net)
         if value not in known and (name := net.model.graph.value_name(value))
     }
     if unknown:
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
+        zeros = {name: np.zeros((1, *shape[1:]), np.float32) for name, shape in net.inputs.items()}
         found = net.forward(zeros, blobs=unknown)
         known |= {value: found[name].shape for name, value in unknown.items()}
     return known

@@ -9,6 +9,7 @@ by a matrix from the left, which does that along the rows, and by one from the r
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -151,12 +152,12 @@ class _Bins(NamedTuple):
 # -- layers that are linear along each axis ------------------------------------------------------
 
 
-class _LinearPooling(Layer):
+class _LinearPooling(Layer, abc.ABC):
     """Each region's part of a map, multiplied by a matrix along either axis."""
 
+    @abc.abstractmethod
     def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:
         """(R, rows, H) and (R, columns, W): what each place of the top takes of each position."""
-        raise NotImplementedError
 
     def matrices(self, x: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
         """The same as tensors beside x."""
@@ -244,9 +245,9 @@ class _PositionSensitive(_LinearPooling):
     """Every part of a region, of G x G, is pooled from a map of its own: C = output_dim * G * G."""
 
     @property
+    @abc.abstractmethod
     def parts(self) -> int:
         """G."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
         """(R, output_dim, G, G)."""
