@@ -1,0 +1,20 @@
+"""pycaffe's surface on the embedded engine: what scripts that say ``import caffe`` need of it.
+
+    import deepvis_caffe.caffe as caffe
+
+Nothing of Caffe is needed. See docs/pycaffe.md.
+"""
+
+from __future__ import annotations
+
+from deepvis_caffe.caffe.fillers import random
+from deepvis_caffe.caffe.net import Net, mode
+
+TRAIN, TEST = 0, 1
+
+set_mode_cpu = mode.cpu
+set_mode_gpu = mode.gpu
+set_device = mode.choose
+set_random_seed = random.seed
+
+__all__ = ["TEST", "TRAIN", "Net", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]

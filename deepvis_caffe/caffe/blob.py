@@ -1,0 +1,130 @@
+"""Blobs: what a script sees of a net's values and their diffs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepvis_caffe.caffe.memory import Array, Memory, Shape
+
+
+class Blob:
+    """An array of float32 and its diff, in C order, batch axis first.
+
+    Parameters
+    ----------
+    shape
+        Of both.
+    device
+        Where the engine computes.
+
+    Attributes
+    ----------
+    unknown
+        Whether its shape cannot be known, because a layer below it cannot run.
+    """
+
+    def __init__(self, shape: Sequence[int] = (), device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+        self.unknown = False
+        self._shape: Shape = tuple(shape)
+        self._capacity = math.prod(self._shape)
+        self.data_memory = Memory(self._capacity, self._device)
+        self.diff_memory = Memory(self._capacity, self._device)
+
+    @property
+    def data(self) -> Array:
+        """The values: a new array on each access, over memory that stays the same; writable."""
+        return self.data_memory.view(self._shape)
+
+    @property
+    def diff(self) -> Array:
+        """The diffs: a new array on each access, over memory that stays the same; writable."""
+        return self.diff_memory.view(self._shape)
+
+    @property
+    def shape(self) -> Shape:
+        """The axes' sizes."""
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return math.prod(self._shape)
+
+    def reshape(self, *shape: int) -> None:
+        """Give the blob another shape.
+
+        A blob that does not grow keeps its values, in C order; one that grows is filled with zeros.
+        What depends on it follows at ``net.reshape()`` or the next forward pass.
+
+        Raises
+        ------
+        ValueError
+            A size is negative.
+        """
+        sizes = tuple(int(size) for size in np.ravel(shape))
+        if any(size < 0 for size in sizes):
+            raise ValueError(f"a blob cannot have shape {sizes}: sizes must not be negative")
+        self._shape = sizes
+        if self.count > self._capacity:
+            self._capacity = self.count
+            self.data_memory = Memory(self._capacity, self._device)
+            self.diff_memory = Memory(self._capacity, self._device)
+
+    # -- Caffe's four axes -------------------------------------------------------------------
+
+    @property
+    def num(self) -> int:
+        """Size of the first axis."""
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        """Size of the second axis; 1 where there is none."""
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        """Size of the third axis; 1 where there is none."""
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        """Size of the fourth axis; 1 where there is none."""
+        return self._legacy(3)
+
+    def _legacy(self, axis: int) -> int:
+        if len(self._shape) > 4:
+            raise ValueError(
+                f"num, channels, height and width are of blobs of at most 4 axes; this one has "
+                f"shape {self._shape}: use shape"
+            )
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+    def __repr__(self) -> str:
+        return f"<Blob {self._shape}>"
+
+    # -- the engine's side -------------------------------------------------------------------
+
+    def share_data(self, other: Blob) -> None:
+        """Hold the same values as another blob of as many, in a shape of its own."""
+        self.data_memory = other.data_memory
+
+    def share_diff(self, other: Blob) -> None:
+        """Hold the same diffs as another blob of as many, in a shape of its own."""
+        self.diff_memory = other.diff_memory
+
+
+class BlobVec(list[Any]):
+    """A list of blobs, as `Net.params` and the layers hold them."""
+
+    def add_blob(self, shape: Sequence[int]) -> Blob:
+        """Append a blob of zeros; for Python layers with parameters."""
+        self.append(Blob(tuple(int(size) for size in shape)))
+        blob: Blob = self[-1]
+        return blob

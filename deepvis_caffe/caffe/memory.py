@@ -1,0 +1,185 @@
+"""The values of a blob, which numpy and PyTorch take turns to hold.
+
+A script reads and writes a blob through numpy arrays that stay valid for as long as it keeps them.
+The engine works on tensors in a layout of its own, perhaps on a GPU. Copying every blob both ways
+on every pass would cost more than many layers do, so a `Memory` copies only what a script looks at,
+as Caffe's SyncedMemory does between CPU and GPU.
+
+As long as a script keeps an array, it may read or write the values at any time. Then whatever the
+engine computes is copied into the array at once, and whatever the engine reads comes from it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepvis_caffe.engines.torch.module import laid_out
+
+Shape = tuple[int, ...]
+Array = NDArray[np.float32]
+
+
+class Clock:
+    """Counts the times at which a script may have written through an array that it keeps."""
+
+    def __init__(self) -> None:
+        self._count, self.now = itertools.count(1), 0
+
+    def tick(self) -> None:
+        """Say that a script has run."""
+        self.now = next(self._count)
+
+
+clock = Clock()
+
+
+class Memory:
+    """Room for a number of float32 values, zeros at first.
+
+    Tensors that are put in or taken out are never changed in place, so several may hold one.
+
+    Parameters
+    ----------
+    capacity
+        How many values.
+    device
+        Where the engine computes.
+    """
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self.capacity, self._device = capacity, device
+        self._host: Tensor | None = None  # flat, what the script's arrays are views of
+        self._lease: weakref.ref[Array] | None = None  # alive as long as one of those arrays is
+        self._exposed = False  # whether the script may have written since the engine last looked
+        self._looked = -1  # when that was
+        self._tensor: Tensor | None = None  # the engine's
+        self._host_is_old = False
+        self._addend: Callable[[], Tensor] | None = None
+
+    # -- the script's side -------------------------------------------------------------------
+
+    def view(self, shape: Shape) -> Array:
+        """A new array of the first values, in C order, over memory that stays the same."""
+        self._add()
+        lease = self._lease and self._lease()
+        if lease is None:
+            # Views of it, and views of those, have it for their base: it lives as long as they do.
+            lease = self._current_host().numpy()
+            self._lease = weakref.ref(lease)
+        self._exposed, self._looked = True, -1
+        return lease[: math.prod(shape)].reshape(shape)
+
+    # -- the engine's side -------------------------------------------------------------------
+
+    def get(self, shape: Shape) -> Tensor:
+        """The first values, on the engine's device."""
+        self._add()
+        if self._script_may_have_written():
+            self._tensor = None
+        if self._tensor is not None and self._tensor.numel() != math.prod(shape):
+            self._current_host()
+            self._tensor = None
+        if self._tensor is None:
+            values = self._current_host()[: math.prod(shape)].reshape(shape)
+            self._tensor = laid_out(values.clone().to(self._device))
+        elif self._tensor.shape != shape:
+            self._tensor = laid_out(self._tensor.reshape(shape))
+        return self._tensor
+
+    def set(self, tensor: Tensor) -> None:
+        """Replace the first values."""
+        self._addend = None
+        if tensor.numel() < self.capacity:
+            self._current_host()  # it keeps the others
+        self._tensor, self._host_is_old = tensor, True
+        if self._exposed:
+            self._exposed = self._lease is not None and self._lease() is not None
+            if self._exposed:
+                self._current_host()
+                self._looked = clock.now
+
+    def add(self, addend: Callable[[], Tensor], shape: Shape) -> None:
+        """Add what `addend` returns, a tensor of that shape, once somebody reads the values."""
+        self._add()
+        self._addend = lambda: self.get(shape) + addend()
+
+    # -- shared ------------------------------------------------------------------------------
+
+    def _add(self) -> None:
+        if self._addend is not None:
+            total, self._addend = self._addend, None
+            self.set(total())
+
+    def _script_may_have_written(self) -> bool:
+        """Whether to look at the host's values again; asked once, then not until a script ran."""
+        if not self._exposed or self._looked == clock.now:
+            return False
+        self._looked = clock.now
+        self._exposed = self._lease is not None and self._lease() is not None
+        return True
+
+    def _current_host(self) -> Tensor:
+        if self._host is None:
+            self._host = torch.zeros(self.capacity)
+        if self._host_is_old:
+            self._host_is_old = False
+            self._copy_to(self._host)
+        return self._host
+
+    def _copy_to(self, host: Tensor) -> None:
+        assert self._tensor is not None
+        host[: self._tensor.numel()].view(self._tensor.shape).copy_(self._tensor)
+
+
+class ParameterMemory(Memory):
+    """The values of a learned blob, which the engine's modules hold as parameters.
+
+    Parameters
+    ----------
+    parameter
+        The one of the layer that owns the blob. Layers that share it in another shape add theirs to
+        `parameters`.
+    """
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        super().__init__(parameter.numel(), parameter.device)
+        self.parameters = [parameter]
+        self._host_is_old = True
+
+    def refresh(self) -> None:
+        """Bring what a script wrote to the modules, and its version counters with it."""
+        if not self._script_may_have_written():
+            return
+        assert self._host is not None
+        with torch.no_grad():
+            for parameter in self.parameters:
+                written = self._host.view(parameter.shape)
+                # Laying out weights anew costs the engine more than comparing them.
+                if not torch.equal(parameter, written.to(parameter.device)):
+                    parameter.copy_(written)
+
+    def get(self, shape: Shape) -> Tensor:
+        """The values, on the engine's device."""
+        self.refresh()
+        return self.parameters[0].detach().clone().reshape(shape)
+
+    def set(self, tensor: Tensor) -> None:
+        """Replace the values."""
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.copy_(tensor.reshape(parameter.shape))
+        self._host_is_old = self._host is None
+        if self._host is not None:
+            self._copy_to(self._host)
+
+    def _copy_to(self, host: Tensor) -> None:
+        parameter = self.parameters[0]
+        host.view(parameter.shape).copy_(parameter.detach())

@@ -1,0 +1,864 @@
+"""The net that a script loads, runs and changes: `Net`, as pycaffe's, on the embedded engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepvis_caffe.caffe import fillers
+from deepvis_caffe.caffe.blob import Blob, BlobVec
+from deepvis_caffe.caffe.memory import Array, ParameterMemory, clock
+from deepvis_caffe.caffe.operations import Operation, operation_for
+from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
+from deepvis_caffe.engines.rules import check_mode
+from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
+from deepvis_caffe.engines.torch.layer import why_unknown
+from deepvis_caffe.engines.torch.module import laid_out
+from deepvis_caffe.errors import (
+    DeepVisError,
+    EngineError,
+    ModelError,
+    WeightsError,
+    did_you_mean,
+)
+from deepvis_caffe.files import whole_file
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.caffemodel import read_caffemodel, write_caffemodel
+from deepvis_caffe.model.dialects import split_weights, translate
+from deepvis_caffe.model.prototxt import parse_prototxt
+from deepvis_caffe.model.schema_pb2 import TEST, LayerParameter, ParamSpec, Phase
+from deepvis_caffe.model.upgrade import upgrade
+
+log = logging.getLogger(__name__)
+
+LayerCallback = Callable[[int], Any]
+
+
+class NameError_(DeepVisError, ValueError):
+    """A name that the net does not have; pycaffe raises a ValueError."""
+
+
+class ArgumentError(DeepVisError, ValueError, TypeError):
+    """Arguments that do not fit the net."""
+
+
+class Mode:
+    """Where nets compute that are loaded from now on.
+
+    Attributes
+    ----------
+    device
+        ``"cpu"``, or a CUDA device.
+    """
+
+    def __init__(self) -> None:
+        self.device, self._number = "cpu", 0
+
+    def cpu(self) -> None:
+        """Compute on the CPU."""
+        self.device = "cpu"
+
+    def gpu(self) -> None:
+        """Compute on a GPU; where there is none, warn and stay on the CPU."""
+        try:
+            self.device = str(choose_device(f"cuda:{self._number}"))
+        except EngineError as error:
+            log.warning("set_mode_gpu has no effect, the net runs on the CPU: %s", error)
+
+    def choose(self, number: int) -> None:
+        """Take the GPU of that number."""
+        self._number = int(number)
+        if self.device != "cpu":
+            self.gpu()
+
+
+mode = Mode()
+
+
+class NetLayer:
+    """A layer of a net, and the blobs that it reads and writes.
+
+    Attributes
+    ----------
+    name, type
+        As in the prototxt; ``type`` is the V2 string.
+    blobs
+        The learned blobs.
+    """
+
+    def __init__(
+        self,
+        param: LayerParameter,
+        index: int,
+        phase: Phase,
+        bottoms: list[Blob],
+        tops: list[Blob],
+        device: torch.device,
+    ) -> None:
+        self.name, self.type, self.blobs = param.name, param.type, BlobVec()
+        self.param, self.bottoms, self.tops = param, bottoms, tops
+        self.wire: Wire
+        self._fault = ""
+        self._operation: Operation | None = None
+        self._fitting: tuple[tuple[int, ...], ...] | None = None  # shapes of the bottoms
+        kind = operation_for(param, phase)
+        if kind is None or any(blob.unknown for blob in bottoms):
+            self._fault = (
+                f"layer {self.name!r} ({self.type}) cannot run: "
+                + (why_unknown(self.type) if kind is None else "a layer below it cannot")
+            )
+            for top in tops:
+                top.unknown = True
+            return
+        self._kind = kind
+        outcome = self._shapes()
+        parameters = [
+            nn.Parameter(laid_out(torch.zeros(shape, device=device)), requires_grad=False)
+            for shape in outcome.weights
+        ]
+        fillers.fill(parameters, param)
+        layer = graph.Layer(
+            index,
+            param.name,
+            param.type,
+            tuple(graph.Value(blob) for blob in param.bottom),
+            tuple(graph.Value(blob) for blob in param.top),
+            param,
+        )
+        for parameter in parameters:
+            blob = Blob(tuple(parameter.shape), device)
+            blob.data_memory = ParameterMemory(parameter)
+            self.blobs.append(blob)
+        self._make = lambda weights: kind(layer, weights, phase)
+        self._operation = self._make(parameters)
+        for top, shape in zip(tops, outcome.tops, strict=True):
+            top.reshape(*shape)
+        self._share()
+        for top, weight in zip(tops, kind.loss_weights(param), strict=True):
+            if weight:
+                top.diff_memory.set(torch.full(top.shape, weight, device=device))
+
+    def share(self, index: int, owner: Blob) -> None:
+        """Use another blob's values and diffs as a parameter."""
+        mine, theirs = self.blobs[index], owner.data_memory
+        assert isinstance(theirs, ParameterMemory)
+        weights = [blob.data_memory.parameters[-1] for blob in self.blobs]
+        if mine.shape == tuple(theirs.parameters[0].shape):
+            weights[index] = theirs.parameters[0]
+            self._operation = self._make(weights)
+        else:
+            theirs.parameters.append(weights[index])
+        mine.data_memory, mine.diff_memory = theirs, owner.diff_memory
+
+    @property
+    def operation(self) -> Operation:
+        """What runs the layer; `EngineError` where nothing can."""
+        if self._operation is None:
+            raise EngineError(self._fault)
+        return self._operation
+
+    @property
+    def fault(self) -> str:
+        """Why the layer cannot run; empty where it can."""
+        return self._fault
+
+    def reshape(self) -> None:
+        """Give the tops the shapes that follow from the bottoms'."""
+        operation = self.operation
+        if not operation.keeps_tops:
+            shapes = tuple(blob.shape for blob in self.bottoms)
+            if shapes != self._fitting:
+                self._tops, self._fitting = self._shapes().tops, shapes
+            for top, shape in zip(self.tops, self._tops, strict=True):
+                if top.shape != tuple(shape):
+                    top.reshape(*shape)
+        if operation.shares == "both":
+            self._share()
+
+    def forward(self) -> None:
+        """Compute the tops."""
+        self.reshape()
+        operation = self.operation
+        if operation.shares:
+            self._share()
+            return
+        if operation.keeps_tops and self.type == "Input":
+            return
+        self._refresh()
+        tops = operation.forward(*(_data(blob) for blob in self.bottoms))
+        for blob, top in zip(self.tops, tops, strict=True):
+            blob.data_memory.set(top)
+
+    def backward(self, mode: str) -> None:
+        """Compute the diffs of the bottoms, and add to those of the parameters."""
+        operation, wire = self.operation, self.wire
+        self._refresh()
+        bottoms, tops = [_data(blob) for blob in self.bottoms], [_data(blob) for blob in self.tops]
+        dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
+        if any(wire.params_need):
+            addends = operation.weight_diffs(bottoms, dys)
+            for blob, addend, need in zip(self.blobs, addends, wire.params_need, strict=True):
+                if need and addend is not None:
+                    blob.diff_memory.add(addend, blob.shape)
+        if not any(wire.bottoms_need) or operation.shares == "both":
+            return
+        diffs = operation.backward(bottoms, tops, dys, mode)
+        for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
+            if need and diff is not None:
+                blob.diff_memory.set(diff.detach())
+        if self.type == "Flatten":
+            self.bottoms[0].share_diff(self.tops[0])
+
+    def _shapes(self) -> Any:
+        shapes = [blob.shape for blob in self.bottoms]
+        try:
+            return self._kind.shapes(self.param, shapes)
+        except (ModelError, ArithmeticError, LookupError) as error:
+            names = zip(self.param.bottom, shapes, strict=True)
+            listed = ", ".join(f"{name} {shape}" for name, shape in names)
+            raise ModelError(
+                f"layer {self.name!r} ({self.type}): {error} (its bottoms: {listed or 'none'})"
+            ) from None
+
+    def _share(self) -> None:
+        if self.operation.shares:
+            for top in self.tops:
+                top.share_data(self.bottoms[0])
+                if self.operation.shares == "both":
+                    top.share_diff(self.bottoms[0])
+
+    def _refresh(self) -> None:
+        for blob in self.blobs:
+            blob.data_memory.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Layer {self.name!r} ({self.type})>"
+
+
+def _data(blob: Blob) -> Tensor:
+    return blob.data_memory.get(blob.shape)
+
+
+class Net:
+    """A net on the embedded engine, with pycaffe's names and semantics.
+
+    ``Net(prototxt, phase, level=0, stages=None, weights=None)`` or ``Net(prototxt, weights,
+    phase)``.
+
+    Parameters
+    ----------
+    network_file
+        A prototxt of any generation.
+    phase
+        ``caffe.TRAIN`` or ``caffe.TEST``.
+    level, stages
+        Which of the layers with ``include`` and ``exclude`` rules belong to the net.
+    weights
+        A ``.caffemodel`` or ``.caffemodel.h5``; without one the fillers say what the weights are.
+
+    Attributes
+    ----------
+    name
+        The net's name.
+    layers
+        All layers in order, with ``type`` and ``blobs``.
+
+    Raises
+    ------
+    ModelError
+        The prototxt cannot be read, or describes no net that Caffe could build.
+    WeightsError
+        The weights cannot be read, or do not fit.
+    """
+
+    def __init__(self, network_file: Any, *args: Any, **kwargs: Any) -> None:
+        path, phase, level, stages, weights = _arguments(network_file, *args, **kwargs)
+        device = choose_device(mode.device)
+        written = parse_prototxt(path)
+        found = None if weights is None else read_caffemodel(weights)
+        faults = dict(written.unreadable)
+        net = translate(upgrade(written.net), faults, found)
+        try:
+            layers = wired(net, phase, level, stages)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+        for name, why in faults.items():
+            if any(layer.name == name for layer in layers):
+                raise ModelError(f"{path}: layer {name!r}: {why}")
+        self.name, self.layers = net.name, list[NetLayer]()
+        self._device, self._phase = device, phase
+        self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
+        self._callbacks: dict[str, list[LayerCallback]] = {
+            when: [] for when in ("before_forward", "after_forward")
+        }
+        self._callbacks.update({when: [] for when in ("before_backward", "after_backward")})
+        try:
+            with explained(f"the net's blobs on {device}"):
+                self._build(layers, phase)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+        mark_backward([layer.wire for layer in self.layers], net.force_backward)
+        self._silent = not any(layer.wire.needs_backward for layer in self.layers)
+        if found is not None:
+            self._load(found, str(weights))
+        for layer in self.layers:
+            if layer.fault:
+                log.warning("%s: %s", path, layer.fault)
+                break
+
+    def _build(self, layers: Sequence[LayerParameter], phase: Phase) -> None:
+        device, blobs = self._device, self._blob_dict
+        self._inputs: list[int] = []
+        unread: dict[str, int] = {}
+        owners: dict[str, tuple[NetLayer, int]] = {}
+        for index, param in enumerate(layers):
+            kind = operation_for(param, phase)
+            weights = [] if kind is None else kind.loss_weights(param)
+            for i in range(len(param.top), len(weights)):  # a loss need not name its top
+                param.top.append("(automatic)" if i == 0 else f"(automatic) {i}")
+            for blob in param.bottom:
+                unread.pop(blob, None)
+            for blob in param.top:
+                if blob not in blobs:
+                    blobs[blob] = Blob((0,), device)
+                if not blob.startswith("(automatic)"):
+                    unread[blob] = list(blobs).index(blob)
+                if param.type == "Input":
+                    self._inputs.append(list(blobs).index(blob))
+            bottoms, tops = [blobs[b] for b in param.bottom], [blobs[b] for b in param.top]
+            layer = NetLayer(param, index, phase, bottoms, tops, device)
+            for i, spec in enumerate(param.param[: len(layer.blobs)]):
+                if spec.name and spec.name in owners:
+                    self._share(layer, i, spec, owners[spec.name])
+                elif spec.name:
+                    owners[spec.name] = layer, i
+            specs = [*param.param, *[ParamSpec()] * len(layer.blobs)][: len(layer.blobs)]
+            layer.wire = Wire(
+                bottoms=list(param.bottom),
+                tops=list(param.top),
+                losses=weights or [0.0] * len(param.top),
+                learns=[spec.lr_mult != 0 for spec in specs],
+                propagate_down=list(param.propagate_down),
+                may_be_forced=[
+                    kind is not None and kind.may_be_forced(i) for i in range(len(param.bottom))
+                ],
+            )
+            self.layers.append(layer)
+        self._outputs = [unread[name] for name in sorted(unread)]
+
+    @staticmethod
+    def _share(layer: NetLayer, index: int, spec: ParamSpec, owner: tuple[NetLayer, int]) -> None:
+        theirs, mine = owner[0].blobs[owner[1]], layer.blobs[index]
+        permissive = spec.share_mode == ParamSpec.PERMISSIVE
+        if mine.count != theirs.count if permissive else mine.shape != theirs.shape:
+            raise ModelError(
+                f"layers {owner[0].name!r} and {layer.name!r} share parameter {spec.name!r}, but "
+                f"have shapes {theirs.shape} and {mine.shape}"
+            )
+        layer.share(index, theirs)
+
+    # -- what the net is ---------------------------------------------------------------------
+
+    @property
+    def blobs(self) -> OrderedDict[str, Blob]:
+        """Blobs by name, from input to output, those of splits included."""
+        return self._blob_dict
+
+    @property
+    def params(self) -> OrderedDict[str, BlobVec]:
+        """The learned blobs of each layer that has some, by its name."""
+        return self._cached(
+            "_param_dict",
+            lambda: OrderedDict((one.name, one.blobs) for one in self.layers if one.blobs),
+        )
+
+    @property
+    def layer_dict(self) -> OrderedDict[str, NetLayer]:
+        """Layers by name."""
+        return self._cached(
+            "_layers_by_name", lambda: OrderedDict((one.name, one) for one in self.layers)
+        )
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the blobs that a script fills: the tops of Input layers."""
+        return self._cached("_input_list", lambda: [list(self.blobs)[i] for i in self._inputs])
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the blobs that no layer reads, in the order of the alphabet."""
+        return self._cached("_output_list", lambda: [list(self.blobs)[i] for i in self._outputs])
+
+    @property
+    def top_names(self) -> OrderedDict[str, list[str]]:
+        """Names of the blobs that each layer writes."""
+        return self._cached(
+            "_top_names", lambda: OrderedDict((one.name, list(one.wire.tops)) for one in self.layers)
+        )
+
+    @property
+    def bottom_names(self) -> OrderedDict[str, list[str]]:
+        """Names of the blobs that each layer reads."""
+        return self._cached(
+            "_bottom_names",
+            lambda: OrderedDict((one.name, list(one.wire.bottoms)) for one in self.layers),
+        )
+
+    @property
+    def blob_loss_weights(self) -> OrderedDict[str, float]:
+        """The weight of each blob in the net's loss."""
+        weights = OrderedDict((name, 0.0) for name in self.blobs)
+        for layer in self.layers:
+            weights.update(zip(layer.wire.tops, layer.wire.losses, strict=True))
+        return weights
+
+    @property
+    def _layer_names(self) -> list[str]:
+        return [layer.name for layer in self.layers]
+
+    @property
+    def _blob_names(self) -> list[str]:
+        return list(self.blobs)
+
+    @property
+    def _blobs(self) -> list[Blob]:
+        return list(self.blobs.values())
+
+    @property
+    def _blob_loss_weights(self) -> list[float]:
+        return list(self.blob_loss_weights.values())
+
+    def _top_ids(self, layer: int) -> list[int]:
+        return [self._blob_names.index(name) for name in self.layers[layer].wire.tops]
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        return [self._blob_names.index(name) for name in self.layers[layer].wire.bottoms]
+
+    def _cached(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.__dict__:
+            self.__dict__[name] = make()
+        return self.__dict__[name]
+
+    def __repr__(self) -> str:
+        return f"<Net {self.name!r}: {len(self.layers)} layers, {len(self.blobs)} blobs>"
+
+    # -- forward and backward ----------------------------------------------------------------
+
+    def forward(
+        self,
+        blobs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Array]:
+        """Run the net, or the layers from `start` to `end`.
+
+        Parameters
+        ----------
+        blobs
+            Blobs to return beside the outputs, or beside the tops of `end`.
+        start, end
+            The first and the last layer to run. Other blobs stay as they are.
+        **kwargs
+            An array for every input blob, of its shape.
+
+        Returns
+        -------
+        dict
+            Views of the blobs' data; the next pass overwrites them.
+
+        Raises
+        ------
+        ValueError
+            The net has no such layer; or the arrays are not those of all inputs, or not of the
+            batch's size.
+        EngineError
+            A layer cannot run.
+        """
+        first = 0 if start is None else self._number(start)
+        last = len(self.layers) - 1 if end is None else self._number(end)
+        outputs = self.outputs if end is None else self.top_names[end]
+        if kwargs:
+            self._put(kwargs, self.inputs, "Input", "inputs", lambda blob: blob.data)
+        self._forward(first, last)
+        return {name: self._blob(name).data for name in dict.fromkeys([*outputs, *(blobs or [])])}
+
+    def backward(
+        self,
+        diffs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Array]:
+        """Send diffs down the net, or from layer `start` down to layer `end`.
+
+        Parameters
+        ----------
+        diffs
+            Blobs whose diffs to return beside those of the inputs, or of the bottoms of `end`.
+        start, end
+            The first and the last layer on the way down. Other diffs stay as they are.
+        **kwargs
+            A diff for every output blob, of its shape.
+
+        Returns
+        -------
+        dict
+            Views of the blobs' diffs; the next pass overwrites them.
+
+        Raises
+        ------
+        ValueError
+            The net has no such layer; or the diffs are not those of all outputs, or not of the
+            batch's size.
+        EngineError
+            A layer cannot run.
+        """
+        first = len(self.layers) - 1 if start is None else self._number(start)
+        last = 0 if end is None else self._number(end)
+        outputs = self.inputs if end is None else self.bottom_names[end]
+        if kwargs:
+            self._put(kwargs, self.outputs, "Top diff", "outputs", lambda blob: blob.diff)
+        self._backward(first, last)
+        return {name: self._blob(name).diff for name in dict.fromkeys([*outputs, *(diffs or [])])}
+
+    def _forward(self, start: int, end: int) -> float:
+        clock.tick()
+        with full_precision(self._device):
+            for index in range(start, end + 1):
+                self._call("before_forward", index)
+                with explained(f"layer {self.layers[index].name!r}"):
+                    self.layers[index].forward()
+                self._call("after_forward", index)
+        return 0.0
+
+    def _backward(self, start: int, end: int, mode: str = "gradient") -> None:
+        clock.tick()
+        if self._silent:
+            self._silent = False
+            log.warning(
+                "net %r has no loss and no force_backward, so a backward pass computes nothing; "
+                "add `force_backward: true` at the top of its prototxt",
+                self.name,
+            )
+        with full_precision(self._device):
+            for index in range(start, end - 1, -1):
+                self._call("before_backward", index)
+                layer = self.layers[index]
+                if layer.wire.needs_backward:
+                    with explained(f"layer {layer.name!r}"):
+                        layer.backward(mode)
+                self._call("after_backward", index)
+
+    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:
+        """Run the net on any number of examples, a batch at a time.
+
+        Parameters
+        ----------
+        blobs
+            Blobs to return beside the outputs.
+        **kwargs
+            An array for every input, examples first. The last batch is filled up with zeros.
+
+        Returns
+        -------
+        dict
+            A copy of each blob for all examples.
+        """
+        count = len(next(iter(kwargs.values())))
+        found: dict[str, list[Array]] = {}
+        for batch in self._batch(kwargs):
+            for name, data in self.forward(blobs=blobs, **batch).items():
+                found.setdefault(name, []).extend(data.copy())
+        return _trimmed(found, count)
+
+    def forward_backward_all(
+        self,
+        blobs: Sequence[str] | None = None,
+        diffs: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """As :meth:`forward_all`, with a backward pass after each forward pass.
+
+        Parameters
+        ----------
+        blobs, diffs
+            What to return beside the outputs' data and the inputs' diffs.
+        **kwargs
+            Arrays for all inputs, and diffs for all outputs or for none.
+        """
+        count = len(next(iter(kwargs.values())))
+        forward = self._batch({name: kwargs[name] for name in self.inputs if name in kwargs})
+        backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
+        data: dict[str, list[Array]] = {}
+        found: dict[str, list[Array]] = {}
+        for inputs, seeds in zip_longest(forward, backward, fillvalue={}):
+            for name, values in self.forward(blobs=blobs, **inputs).items():
+                data.setdefault(name, []).extend(values.copy())
+            for name, values in self.backward(diffs=diffs, **seeds).items():
+                found.setdefault(name, []).extend(values.copy())
+        return _trimmed(data, count), _trimmed(found, count)
+
+    def _batch(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if not arrays:
+            return
+        size = next(iter(self.blobs.values())).shape[0]
+        count = len(next(iter(arrays.values())))
+        for first in range(0, count, size):
+            batch = {name: array[first : first + size] for name, array in arrays.items()}
+            missing = size - len(next(iter(batch.values())))
+            if missing:
+                batch = {
+                    name: np.concatenate([part, np.zeros((missing, *np.shape(part)[1:]))])
+                    for name, part in batch.items()
+                }
+            yield batch
+
+    def reshape(self) -> None:
+        """Bring the shapes of all blobs up to date with the inputs'."""
+        for layer in self.layers:
+            layer.reshape()
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def copy_from(self, weights: Any) -> None:
+        """Read the weights of layers that the net has, by name, from a caffemodel.
+
+        Raises
+        ------
+        WeightsError
+            The file cannot be read, or a layer's blobs do not fit.
+        """
+        self._load(read_caffemodel(os.fspath(weights)), os.fspath(weights))
+
+    def share_with(self, other: Net) -> None:
+        """Use another net's parameters wherever it has a layer of the same name."""
+        for layer in self.layers:
+            theirs = other.layer_dict.get(layer.name)
+            if theirs is None:
+                continue
+            self._check(layer, [blob.shape for blob in theirs.blobs], f"net {other.name!r}")
+            for index, blob in enumerate(theirs.blobs):
+                diff = layer.blobs[index].diff_memory
+                layer.share(index, blob)
+                layer.blobs[index].diff_memory = diff
+
+    def save(self, path: Any) -> None:
+        """Write the parameters to a ``.caffemodel``."""
+        layers = {
+            layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self.layers
+        }
+        write_caffemodel(os.fspath(path), self.name, layers)
+
+    def save_hdf5(self, path: Any) -> None:
+        """Write the parameters to an HDF5 file, as Caffe lays it out."""
+        with whole_file(Path(path)) as partial, h5py.File(partial, "w") as file:
+            root = file.create_group("data")
+            for layer in self.layers:
+                group = root.create_group(layer.name)
+                for index, blob in enumerate(layer.blobs):
+                    group.create_dataset(str(index), data=blob.data)
+
+    def load_hdf5(self, path: Any) -> None:
+        """Read the parameters from an HDF5 file that Caffe or :meth:`save_hdf5` wrote."""
+        self.copy_from(path)
+
+    def clear_param_diffs(self) -> None:
+        """Set the diffs of all parameters to zero; they add up over backward passes."""
+        for layer in self.layers:
+            for blob in layer.blobs:
+                blob.diff_memory.set(torch.zeros(blob.shape, device=self._device))
+
+    def _load(self, found: Mapping[str, Sequence[Array]], source: str) -> None:
+        names = [
+            graph.Layer(i, one.name, one.type, (), (), one.param)
+            for i, one in enumerate(self.layers)
+        ]
+        found = split_weights(names, found)
+        for layer in self.layers:
+            if layer.fault or layer.name not in found:
+                continue
+            arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
+            self._check(layer, [one.shape for one in arrays], source)
+            for blob, array in zip(layer.blobs, arrays, strict=True):
+                blob.data_memory.set(torch.tensor(array).reshape(blob.shape))
+
+    @staticmethod
+    def _check(layer: NetLayer, shapes: Sequence[tuple[int, ...]], source: str) -> None:
+        mine = [blob.shape for blob in layer.blobs]
+        fits = len(mine) == len(shapes) and all(
+            _without_ones(a) == _without_ones(b) for a, b in zip(mine, shapes, strict=True)
+        )
+        if not fits:
+            raise WeightsError(
+                f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, and "
+                f"{source} has {list(shapes)}"
+            )
+
+    # -- what scripts of other versions call -------------------------------------------------
+
+    def backward_from_layer(
+        self, start_name: str, start_diff: Any, diffs: Any = None, zero_higher: bool = False
+    ) -> dict[str, Array]:
+        """Send a diff down from the top of a layer: the Deep Visualization Toolbox's Caffe.
+
+        Parameters
+        ----------
+        start_name
+            A layer, whose first top is meant.
+        start_diff
+            The diff there.
+        diffs
+            Blobs whose diffs to return beside the inputs'.
+        zero_higher
+            Whether to set the diffs of all blobs after that one to zero.
+        """
+        return self._from_layer(start_name, start_diff, diffs, zero_higher, "gradient")
+
+    def deconv_from_layer(
+        self,
+        start_name: str,
+        start_diff: Any,
+        diffs: Any = None,
+        zero_higher: bool = False,
+        deconv_type: str = "Zeiler & Fergus",
+    ) -> dict[str, Array]:
+        """As :meth:`backward_from_layer`, with the deconv rule at every ReLU.
+
+        Parameters
+        ----------
+        start_name, start_diff, diffs, zero_higher
+            As there.
+        deconv_type
+            ``"Zeiler & Fergus"``, or ``"Guided Backprop"``.
+        """
+        modes = {"Zeiler & Fergus": "deconv", "Guided Backprop": "guided"}
+        if deconv_type not in modes:
+            raise ArgumentError(f"deconv_type must be one of {list(modes)}, got {deconv_type!r}")
+        return self._from_layer(start_name, start_diff, diffs, zero_higher, modes[deconv_type])
+
+    def _from_layer(
+        self, name: str, diff: Any, diffs: Any, zero_higher: bool, mode: str
+    ) -> dict[str, Array]:
+        number, start = self._number(name), self.top_names[name][0]
+        blob = self.blobs[start]
+        if len(diff) != blob.shape[0]:
+            raise ArgumentError(f"Diff is not batch sized: {len(diff)} of {blob.shape[0]}")
+        blob.diff[...] = diff
+        if zero_higher:
+            after = list(self.blobs)[list(self.blobs).index(start) + 1 :]
+            for other in after:
+                self.blobs[other].diff[...] = 0
+        self._backward(number, 0, check_mode(mode))
+        names = dict.fromkeys([*self.inputs, *(diffs or [])])
+        return {one: self._blob(one).diff for one in names}
+
+    def before_forward(self, call: LayerCallback) -> None:
+        """Call a function with each layer's number before it runs forward."""
+        self._callbacks["before_forward"].append(call)
+
+    def after_forward(self, call: LayerCallback) -> None:
+        """Call a function with each layer's number after it ran forward."""
+        self._callbacks["after_forward"].append(call)
+
+    def before_backward(self, call: LayerCallback) -> None:
+        """Call a function with each layer's number before it runs backward."""
+        self._callbacks["before_backward"].append(call)
+
+    def after_backward(self, call: LayerCallback) -> None:
+        """Call a function with each layer's number after it ran backward."""
+        self._callbacks["after_backward"].append(call)
+
+    def _call(self, when: str, index: int) -> None:
+        for call in self._callbacks[when]:
+            call(index)
+            clock.tick()
+
+    # -- shared ------------------------------------------------------------------------------
+
+    def _number(self, layer: str) -> int:
+        names = self._layer_names
+        if layer not in names:
+            what = f"no layer named {layer!r} in net {self.name!r}"
+            if layer in self.blobs:
+                writer = next(one for one in self.layers if layer in one.wire.tops)
+                what += f"; {layer!r} is a blob, which layer {writer.name!r} writes"
+            raise NameError_(what + did_you_mean(layer, names))
+        return names.index(layer)
+
+    def _blob(self, name: str) -> Blob:
+        if name not in self.blobs:
+            raise KeyError(name)
+        return self.blobs[name]
+
+    def _put(
+        self,
+        arrays: Mapping[str, Any],
+        names: Sequence[str],
+        what: str,
+        whose: str,
+        take: Callable[[Blob], Array],
+    ) -> None:
+        if set(arrays) != set(names):
+            raise ArgumentError(
+                f"{what} arguments do not match net {whose}: got {', '.join(arrays)}, and the net "
+                f"has {', '.join(names) or 'none'}"
+            )
+        for name, array in arrays.items():
+            blob = self.blobs[name]
+            if len(array) != blob.shape[0]:
+                raise ArgumentError(
+                    f"{what} is not batch sized: {name!r} takes {blob.shape[0]}, got {len(array)}; "
+                    f"reshape the blob first: net.blobs[{name!r}].reshape(...)"
+                )
+            take(blob)[...] = array
+
+
+def _arguments(
+    network_file: Any, *args: Any, **kwargs: Any
+) -> tuple[str, Phase, int, tuple[str, ...], str | None]:
+    """The forms in which scripts make a net, told apart by the type of the second argument."""
+    names = ["phase", "level", "stages", "weights"]
+    if args and isinstance(args[0], str | os.PathLike):
+        names = ["weights", "phase"]
+    if len(args) > len(names):
+        raise ArgumentError(f"Net takes {len(names)} arguments after the prototxt, got {len(args)}")
+    given = dict(zip(names, args, strict=False))
+    known = {"phase", "level", "stages", "weights", "pretrained_file"}
+    for name, value in kwargs.items():
+        if name not in known or name in given:
+            raise ArgumentError(f"Net got an unexpected argument {name!r}; known: {sorted(known)}")
+        given[name] = value
+    weights = given.get("weights", given.get("pretrained_file"))
+    phase = int(given.get("phase", TEST))
+    if phase not in Phase.values():
+        raise ArgumentError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), got {phase}")
+    return (
+        os.fspath(network_file),
+        Phase.Value("TRAIN") if phase == 0 else TEST,
+        int(given.get("level") or 0),
+        tuple(map(str, given.get("stages") or ())),
+        None if weights is None else os.fspath(weights),
+    )
+
+
+def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:
+    """Arrays of rows, without those that only filled up the last batch."""
+    arrays = {name: np.asarray(rows) for name, rows in found.items()}
+    surplus = len(next(iter(arrays.values()))) - count
+    return {name: rows[:-surplus] for name, rows in arrays.items()} if surplus else arrays
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

@@ -1,0 +1,359 @@
+"""What layers compute, and how diffs get through them, as Caffe's own layers do: on tensors.
+
+The embedded engine differentiates a pass that it has just run. A script may do more: write into a
+blob between forward and backward, and run any range of layers again. Which values a layer's
+backward pass then reads is Caffe's choice, layer by layer: a ReLU looks at its bottom as it is now,
+a pooling layer remembers where the maxima were. An `Operation` knows that of one layer.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, build
+from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution
+from deepvis_caffe.engines.torch.layers.dense import InnerProduct
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.schema_pb2 import (
+    TRAIN,
+    EltwiseParameter,
+    LayerParameter,
+    Phase,
+    PoolingParameter,
+)
+from deepvis_caffe.model.shapes import RULES
+from deepvis_caffe.model.shapes.registry import Outcome, Shape
+
+Addend = Callable[[], Tensor]
+
+
+class Operation(abc.ABC):
+    """A layer of some type. The layer's blobs and their memory are not its concern.
+
+    Parameters
+    ----------
+    layer
+        Name, type, bottoms, tops, parameters.
+    weights
+        The learned blobs in Caffe's order.
+    phase
+        ``TRAIN`` or ``TEST``.
+
+    Attributes
+    ----------
+    keeps_tops
+        Whether the tops have the shapes that a script gives them, as those of an Input layer have.
+    shares
+        What the tops share with the first bottom instead of being computed: ``""``, ``"data"``, or
+        ``"both"`` for data and diff.
+    """
+
+    keeps_tops = False
+    shares = ""
+
+    def __init__(
+        self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase
+    ) -> None:
+        self.layer, self.weights, self.phase = layer, weights, phase
+
+    @classmethod
+    @abc.abstractmethod
+    def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+        """Shapes of the tops and of the weights; `ModelError` where the bottoms do not fit."""
+
+    @abc.abstractmethod
+    def forward(self, *bottoms: Tensor) -> Tops:
+        """The tops."""
+
+    @abc.abstractmethod
+    def backward(
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        """The bottoms' diffs, None where Caffe leaves one as it is.
+
+        Parameters
+        ----------
+        bottoms, tops
+            Their values now. Where a layer works in place these are the same.
+        dys
+            The tops' diffs.
+        mode
+            ``"gradient"``, ``"deconv"`` or ``"guided"``.
+        """
+
+    def weight_diffs(
+        self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
+    ) -> Sequence[Addend | None]:
+        """What is to be added to the diffs of the weights; None for nothing."""
+        return [None] * len(self.weights)
+
+    @classmethod
+    def loss_weights(cls, param: LayerParameter) -> list[float]:
+        """The weight of each top in the net's loss."""
+        return [*param.loss_weight] + [0.0] * (len(param.top) - len(param.loss_weight))
+
+    @classmethod
+    def may_be_forced(cls, bottom: int) -> bool:
+        """Whether `force_backward` asks for the diff of this bottom."""
+        return True
+
+
+class EngineOperation(Operation):
+    """A layer as the embedded engine computes it."""
+
+    def __init__(
+        self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase
+    ) -> None:
+        super().__init__(layer, weights, phase)
+        self.module: Layer = build(layer, weights)
+        self.keeps_tops = layer.type in ("Input", "DummyData")
+        alone = len(layer.tops) == 1 if layer.type == "Slice" else len(layer.bottoms) == 1
+        if layer.type in ("Split", "Flatten"):
+            self.shares = "data"
+        elif layer.type == "Reshape" or (layer.type in ("Concat", "Slice") and alone):
+            self.shares = "both"
+        self._remembers = layer.in_place or _remembers(layer)
+        self._remembered: Sequence[Tensor] = ()
+
+    @classmethod
+    def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+        """As the model's shape rules say."""
+        return RULES[param.type](param, bottoms)
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        self.module.check(bottoms)
+        self._remembered = bottoms if self._remembers else ()
+        with torch.no_grad():
+            return self.module.infer(*bottoms)
+
+    def backward(  # noqa: D102
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        special = _BACKWARD.get(self.layer.type)
+        if special is not None and self.module.rule(mode) is None:
+            found = special(self, bottoms, tops, dys)
+            if found is not None:
+                return found
+        if isinstance(self.module, ImageConvolution):
+            return self.module.bwd(bottoms[0].shape[2:], dys, mode)
+        if isinstance(self.module, InnerProduct):
+            return self.module.bwd(bottoms[0].shape, dys, mode)
+        if self.layer.type in ("ReLU", "ReLU6"):
+            return self.module.bwd(bottoms[0], dys, mode)
+        _, saved = self.module.fwd(*self.before(bottoms))
+        return self.module.bwd(saved, dys, mode)
+
+    def before(self, bottoms: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The bottoms that a backward pass goes by: those of the last forward pass, or of now."""
+        shapes = [x.shape for x in bottoms]
+        return self._remembered if [x.shape for x in self._remembered] == shapes else bottoms
+
+    def weight_diffs(  # noqa: D102
+        self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
+    ) -> Sequence[Addend | None]:
+        if not self.weights or self.layer.type == "BatchNorm":
+            return super().weight_diffs(bottoms, dys)
+        if isinstance(self.module, ImageConvolution):
+            found = _of_convolution(self.module, bottoms[0], dys[0])
+        elif isinstance(self.module, InnerProduct):
+            found = _of_product(self.module, bottoms[0], dys[0])
+        else:
+            values = self._differentiated(self.before(bottoms), dys)
+            found = [None if value is None else (lambda v=value: v) for value in values]
+        return found[: len(self.weights)]
+
+    def _differentiated(
+        self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
+    ) -> Sequence[Tensor | None]:
+        named = dict(self.module.named_parameters(remove_duplicate=False))
+        names = {id(parameter): name for name, parameter in named.items()}
+        leaves = {
+            names[id(one)]: one.detach().clone().requires_grad_() for one in self.weights
+        }
+        with torch.enable_grad():
+            tops = torch.func.functional_call(self.module, leaves, tuple(bottoms))
+            tops = tops if isinstance(tops, tuple) else (tops,)
+            pairs = [(y, dy) for y, dy in zip(tops, dys, strict=True) if y.requires_grad]
+            if not pairs:
+                return [None] * len(self.weights)
+            ys, found = zip(*pairs, strict=True)
+            wanted = [leaves[names[id(one)]] for one in self.weights]
+            return torch.autograd.grad(ys, wanted, found, allow_unused=True)
+
+
+# -- which values a backward pass reads ------------------------------------------------------------
+
+
+def _remembers(layer: graph.Layer) -> bool:
+    """Whether the layer's backward pass goes by what the forward pass saw, not by what is there."""
+    if layer.type == "Pooling":
+        return bool(layer.param.pooling_param.pool == PoolingParameter.MAX)
+    if layer.type == "Eltwise":
+        return bool(layer.param.eltwise_param.operation == EltwiseParameter.MAX)
+    return layer.type in ("BatchNorm", "LRN", "LSTM", "Lstm", "MVN", "Normalize", "RNN")
+
+
+Special = Callable[
+    [EngineOperation, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], Diffs | None
+]
+
+
+def _sigmoid(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (y,), (dy,) = ys, dys
+    return (dy * y * (1 - y),)
+
+
+def _tanh(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (y,), (dy,) = ys, dys
+    return (dy * (1 - y * y),)
+
+
+def _elu(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (x,), (y,), (dy,) = xs, ys, dys
+    return (torch.where(x > 0, dy, dy * (op.layer.param.elu_param.alpha + y)),)
+
+
+def _bnll(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (x,), (dy,) = xs, dys
+    return (dy * torch.sigmoid(x),)
+
+
+def _exp(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (y,), (dy,) = ys, dys
+    p = op.layer.param.exp_param
+    log = 1.0 if p.base == -1 else torch.tensor(p.base).log().item()
+    return (dy * y * (log * p.scale),)
+
+
+def _power(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (x,), (y,), (dy,) = xs, ys, dys
+    p = op.layer.param.power_param
+    factor = p.power * p.scale
+    if factor == 0 or p.power == 1:
+        return (dy * factor,)
+    if p.power == 2:
+        return (dy * (x * (factor * p.scale) + factor * p.shift),)
+    if p.shift == 0:
+        return (dy * (y / x) * p.power,)
+    return (dy * y / (x * p.scale + p.shift) * factor,)
+
+
+def _softmax(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (y,), (dy,) = ys, dys
+    axis = op.layer.param.softmax_param.axis
+    return (y * (dy - (dy * y).sum(axis, keepdim=True)),)
+
+
+def _lrn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs | None:
+    module: Any = op.module
+    p = op.layer.param.lrn_param
+    if p.norm_region:  # within channels it is a net of its own, which remembers all
+        return None
+    (x,), (y,), (dy,) = xs, ys, dys
+    (seen,) = op.before(xs)
+    scale = module._scale(seen)
+    around = module._mean(dy * y / scale)
+    return (dy * scale**-p.beta - 2 * p.alpha * p.beta * x * around,)
+
+
+def _silence(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    return [torch.zeros_like(x) for x in xs]
+
+
+def _split(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    total = dys[0]
+    for dy in dys[1:]:
+        total = total + dy
+    return (total,)
+
+
+def _same_shape(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    return (dys[0].reshape(xs[0].shape),)
+
+
+def _in_place_now(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    """By the bottom as it is now, even where the layer has overwritten it: so does Caffe."""
+    _, saved = op.module.fwd(*xs)
+    return op.module.bwd(saved, dys, "gradient")
+
+
+_BACKWARD: dict[str, Special] = {
+    "AbsVal": _in_place_now,
+    "BNLL": _bnll,
+    "ELU": _elu,
+    "Exp": _exp,
+    "Flatten": _same_shape,
+    "LRN": _lrn,
+    "Log": _in_place_now,
+    "Power": _power,
+    "Sigmoid": _sigmoid,
+    "Silence": _silence,
+    "Softmax": _softmax,
+    "Split": _split,
+    "TanH": _tanh,
+}
+
+
+# -- diffs of weights ------------------------------------------------------------------------------
+
+
+def _of_convolution(module: ImageConvolution, x: Tensor, dy: Tensor) -> list[Addend | None]:
+    window, weight = module.window, module.weight
+
+    def weights() -> Tensor:
+        dw: Tensor = torch.ops.aten.convolution_backward(
+            dy,
+            x,
+            weight,
+            None,
+            window.stride,
+            window.pad,
+            window.dilation,
+            False,
+            (0, 0),
+            module.group,
+            (False, True, False),
+        )[1]
+        return dw
+
+    return [weights, lambda: dy.sum((0, 2, 3))]
+
+
+def _of_product(module: InnerProduct, x: Tensor, dy: Tensor) -> list[Addend | None]:
+    dy = dy.reshape(-1, dy.shape[-1])
+    x = x.reshape(len(dy), -1)
+    return [
+        lambda: x.T @ dy if module.transpose else dy.T @ x,
+        lambda: dy.sum(0),
+    ]
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+OPERATIONS: dict[str, type[Operation]] = {}
+
+
+def operation(*types: str) -> Callable[[type[Operation]], type[Operation]]:
+    """Class decorator: what runs layers of these types, in place of the engine's."""
+
+    def register(kind: type[Operation]) -> type[Operation]:
+        for name in types:
+            if name in OPERATIONS:
+                raise ValueError(f"layer type {name!r} has an operation already")
+            OPERATIONS[name] = kind
+        return kind
+
+    return register
+
+
+def operation_for(param: LayerParameter, phase: Phase) -> type[Operation] | None:
+    """The class that runs a layer in a phase; None where its type is not known."""
+    kind = OPERATIONS.get(param.type)
+    if kind is not None and (phase == TRAIN or param.type not in RULES):
+        return kind
+    return EngineOperation if param.type in RULES else None
