@@ -8,7 +8,8 @@ Nothing of Caffe is needed. See docs/pycaffe.md.
 from __future__ import annotations
 
 from deepvis_caffe.caffe.fillers import random
-from deepvis_caffe.caffe.net import Net, mode
+from deepvis_caffe.caffe.mode import mode
+from deepvis_caffe.caffe.net import Net
 
 TRAIN, TEST = 0, 1
 
