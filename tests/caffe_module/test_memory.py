@@ -22,7 +22,8 @@ def test_a_new_blob_holds_zeros_that_can_be_written() -> None:
     assert not blob.data.any()
     blob.data[1, 2] = 7
     assert blob.data.sum() == 7 * 4 * 5
-    assert blob.data.flags.c_contiguous and blob.data.dtype == np.float32
+    assert blob.data.flags.c_contiguous
+    assert blob.data.dtype == np.float32
     assert not blob.diff.any()
 
 
@@ -117,7 +118,8 @@ def test_a_parameter_follows_its_arrays_and_only_then_counts_as_changed() -> Non
     kept[0] = 9
     clock.tick()
     memory.refresh()
-    assert parameter.tolist() == [[9, 9, 9], [3, 4, 5]] and parameter._version > version
+    assert parameter.tolist() == [[9, 9, 9], [3, 4, 5]]
+    assert parameter._version > version
 
 
 def test_a_parameter_of_filters_keeps_its_values_in_every_layout() -> None:
