@@ -1,0 +1,1 @@
+"""pycaffe's surface over the embedded engine."""
