@@ -4,8 +4,8 @@
 
 A script's step is timed: write the image into the input blob, run forward (and backward from the
 class layer), read one blob. Both of our ways run in one process, in turn; real pycaffe, where it
-can be imported, has a process of its own. A figure is the median over rounds, a ratio the median of the
-rounds' ratios. Weights are random.
+can be imported, has a process of its own. A figure is the median over rounds, a ratio the median of
+the rounds' ratios. Weights are random.
 """
 
 from __future__ import annotations
