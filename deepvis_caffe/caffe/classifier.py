@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deepvis_caffe.caffe import io
 from deepvis_caffe.caffe.net import Net
@@ -40,7 +40,7 @@ class Classifier(Net):
         self,
         model_file: str,
         pretrained_file: str,
-        image_dims: Sequence[int] | None = None,
+        image_dims: io.Ints | None = None,
         mean: ArrayLike | None = None,
         input_scale: float | None = None,
         raw_scale: float | None = None,
@@ -49,12 +49,11 @@ class Classifier(Net):
         super().__init__(model_file, caffe_pb2.TEST, weights=pretrained_file)
         self.transformer = image_transformer(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self.inputs[0]].data.shape[2:])
-        given = image_dims is not None and np.any(image_dims)
-        self.image_dims = image_dims if given else self.crop_dims
+        self.image_dims: Any = self.crop_dims
+        if image_dims is not None and np.any(image_dims):
+            self.image_dims = image_dims
 
-    def predict(
-        self, inputs: Sequence[NDArray[Any]], oversample: bool = True
-    ) -> NDArray[np.float32]:
+    def predict(self, inputs: io.Images, oversample: bool = True) -> io.Floats:
         """Classify images.
 
         Parameters
@@ -92,8 +91,8 @@ class Classifier(Net):
             height, width = self.crop_dims
             top, left = (np.array(self.image_dims) - self.crop_dims) // 2
             images = images[:, top : top + height, left : left + width]
-        blob = np.stack([self.transformer.preprocess(name, image) for image in images])
-        predictions = self.forward_all(**{name: blob})[self.outputs[0]]
+        fed: Any = {name: np.stack([self.transformer.preprocess(name, one) for one in images])}
+        predictions = self.forward_all(**fed)[self.outputs[0]]
         if oversample:
             predictions = predictions.reshape(len(inputs), 10, -1).mean(1)
         return np.asarray(predictions)

@@ -85,7 +85,8 @@ class Detector(Net):
             A window lies outside of its image.
         """
         name = self.inputs[0]
-        detections, blobs = [], []
+        detections: list[dict[str, Any]] = []
+        blobs = []
         for filename, windows in images_windows:
             image = io.load_image(filename)
             for window in windows:
@@ -94,7 +95,8 @@ class Detector(Net):
                 blobs.append(self.transformer.preprocess(name, crop))
         if not blobs:
             return []
-        predictions = self.forward_all(**{name: np.stack(blobs)})[self.outputs[0]]
+        fed: Any = {name: np.stack(blobs)}
+        predictions = self.forward_all(**fed)[self.outputs[0]]
         for detection, prediction in zip(detections, predictions, strict=True):
             detection["prediction"] = prediction
         return detections

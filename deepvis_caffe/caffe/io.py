@@ -22,6 +22,8 @@ from deepvis_caffe.image_channels import decode_unchanged
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
+Ints = Sequence[int] | Array
+Images = Sequence[Array] | Array  # one array may hold them all, if they have one size
 
 GRAY = np.array([0.2125, 0.7154, 0.0721])  # scikit-image's weights of red, green and blue
 
@@ -422,7 +424,7 @@ def _is_file(source: Any) -> bool:
     return hasattr(source, "read")
 
 
-def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> Floats:
+def resize_image(im: Array, new_dims: Ints, interp_order: int = 1) -> Floats:
     """Resize an image by interpolation.
 
     Parameters
@@ -465,7 +467,7 @@ def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> F
 
 
 def resize(
-    image: Array, output_shape: Sequence[int], order: int = 1, mode: str = "constant", **more: Any
+    image: Array, output_shape: Ints, order: int = 1, mode: str = "constant", **more: Any
 ) -> Array:
     """scikit-image's ``transform.resize`` as it was in pycaffe's time, for scripts that call it.
 
@@ -477,13 +479,11 @@ def resize(
     from skimage import transform
 
     return np.asarray(
-        transform.resize(
-            image, output_shape, order, mode, **{"anti_aliasing": False, **more}
-        )
+        transform.resize(image, output_shape, order, mode, **{"anti_aliasing": False, **more})
     )
 
 
-def oversample(images: Sequence[Array], crop_dims: Sequence[int]) -> Floats:
+def oversample(images: Images, crop_dims: Ints) -> Floats:
     """Crop the four corners and the center of each image, and mirror these.
 
     Parameters
@@ -507,9 +507,7 @@ def oversample(images: Sequence[Array], crop_dims: Sequence[int]) -> Floats:
     height, width = map(int, crop_dims)
     rows, columns, channels = images[0].shape
     if height > rows or width > columns:
-        raise ShapeError(
-            f"cannot crop {height} x {width} from images of {rows} x {columns} pixels"
-        )
+        raise ShapeError(f"cannot crop {height} x {width} from images of {rows} x {columns} pixels")
     bottom, right = rows - height, columns - width
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
     crops = np.empty((len(images), 10, height, width, channels), np.float32)

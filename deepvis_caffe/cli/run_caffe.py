@@ -36,7 +36,7 @@ def run_caffe(
     logging.getLogger().handlers.clear()  # ours; logging.basicConfig would skip the script's
     # Not by runpy, which takes the script's `__main__` away before its atexit functions run.
     main = sys.modules["__main__"] = ModuleType("__main__")
-    main.__file__ = str(script)
+    main.__file__ = code.co_filename
     try:
         exec(code, main.__dict__)
     except SystemExit:
@@ -69,7 +69,7 @@ def compiled(script: Path) -> CodeType:
             f"{script}; or call deepvis_caffe.caffe.install() in its first cell"
         )
     try:
-        return compile(source, str(script), "exec", dont_inherit=True)
+        return compile(source, script.absolute(), "exec", dont_inherit=True)
     except SyntaxError as error:
         place = f"{script}, line {error.lineno}" if error.lineno else str(script)
         line = f": {error.text.strip()}" if error.text else ""

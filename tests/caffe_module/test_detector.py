@@ -89,9 +89,7 @@ def test_crops_with_context_are_pycaffes(
     for window in WINDOWS:
         wanted = theirs.crop(image.view(FloatIndices), np.array(window))
         np.testing.assert_allclose(mine.crop(image, window), wanted, atol=1e-5)
-        np.testing.assert_allclose(
-            mine.crop(image, np.array(window, float)), wanted, atol=1e-5
-        )
+        np.testing.assert_allclose(mine.crop(image, np.array(window, float)), wanted, atol=1e-5)
 
 
 def test_a_window_of_the_nets_size_leaves_the_image_as_it_is(

@@ -1,4 +1,4 @@
-"""`deepvis_caffe.caffe.io`. Oracles: real pycaffe, and scikit-image, which it reads and resizes by."""
+"""`deepvis_caffe.caffe.io`. Oracles: real pycaffe, and scikit-image that reads and resizes for it."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_load_image_from_an_open_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ImageError, OSError])
 def test_no_image_there(tmp_path: Path, error: type[Exception]) -> None:
-    with pytest.raises(error, match="no image at .*gone.jpg: there is no such file"):
+    with pytest.raises(error, match=r"no image at .*gone\.jpg: there is no such file"):
         ours.load_image(tmp_path / "gone.jpg")
 
 
 def test_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no image")
-    with pytest.raises(OSError, match="a.jpg: it starts with b'no image'"):
+    with pytest.raises(OSError, match=r"a\.jpg: it starts with b'no image'"):
         ours.load_image(tmp_path / "a.jpg")
     np.save(tmp_path / "a.npy", np.zeros((3, 3)))
     with pytest.raises(OSError, match="it holds numpy arrays"):
@@ -156,9 +156,7 @@ def test_resize_does_not_smooth() -> None:
 @pytest.mark.parametrize("crop", [(5, 6), (4, 4), (9, 12)])
 def test_oversample_is_pycaffes(real: Any, crop: tuple[int, int]) -> None:
     images = [photo(9, 12, 2) for _ in range(3)]
-    np.testing.assert_array_equal(
-        ours.oversample(images, crop), real.io.oversample(images, crop)
-    )
+    np.testing.assert_array_equal(ours.oversample(images, crop), real.io.oversample(images, crop))
 
 
 def test_oversample_of_a_row_of_pixels() -> None:
@@ -294,9 +292,9 @@ def test_what_pycaffe_refuses(real: Any, method: str, value: Any) -> None:
 
 def test_an_input_that_is_not_there() -> None:
     transformer = ours.Transformer({"data": SHAPE})
-    with pytest.raises(UnknownNameError, match="no net input named 'dat'.*known: data"):
+    with pytest.raises(UnknownNameError, match=r"no net input named 'dat'.*known: data"):
         transformer.set_raw_scale("dat", 255)
-    with pytest.raises(UnknownNameError, match="no net input named 'dat'.*known: data"):
+    with pytest.raises(UnknownNameError, match=r"no net input named 'dat'.*known: data"):
         transformer.preprocess("dat", photo(8, 10, 3))
 
 
