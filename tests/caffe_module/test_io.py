@@ -1,4 +1,4 @@
-"""`deepvis_caffe.caffe.io`. Oracles: real pycaffe, and scikit-image that reads and resizes for it."""
+"""`deepvis_caffe.caffe.io`. Oracles: real pycaffe, and scikit-image, which reads images for it."""
 
 from __future__ import annotations
 
