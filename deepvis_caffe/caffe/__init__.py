@@ -7,12 +7,15 @@ Nothing of Caffe is needed. See docs/pycaffe.md.
 
 from __future__ import annotations
 
+import deepvis_caffe.engines.torch  # noqa: F401 says what to install where PyTorch is missing
 from deepvis_caffe.caffe import _caffe, io, proto, pycaffe
 from deepvis_caffe.caffe.classifier import Classifier
 from deepvis_caffe.caffe.detector import Detector
 from deepvis_caffe.caffe.fillers import random
 from deepvis_caffe.caffe.install import install
-from deepvis_caffe.caffe.net import Net, mode
+from deepvis_caffe.caffe.mode import mode
+from deepvis_caffe.caffe.net import Net
+from deepvis_caffe.caffe.net_spec import NetSpec, layers, params, to_proto
 
 TRAIN, TEST = 0, 1
 
@@ -27,13 +30,17 @@ __all__ = [
     "Classifier",
     "Detector",
     "Net",
+    "NetSpec",
     "_caffe",
     "install",
     "io",
+    "layers",
+    "params",
     "proto",
     "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_random_seed",
+    "to_proto",
 ]

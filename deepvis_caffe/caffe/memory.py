@@ -69,7 +69,7 @@ class Memory:
     def view(self, shape: Shape) -> Array:
         """A new array of the first values, in C order, over memory that stays the same."""
         self._add()
-        lease = self._lease and self._lease()
+        lease = self._held()
         if lease is None:
             # Views of it, and views of those, have it for their base: it lives as long as they do.
             lease = self._current_host().numpy()
@@ -101,7 +101,7 @@ class Memory:
             self._current_host()  # it keeps the others
         self._tensor, self._host_is_old = tensor, True
         if self._exposed:
-            self._exposed = self._lease is not None and self._lease() is not None
+            self._exposed = self._held() is not None
             if self._exposed:
                 self._current_host()
                 self._looked = clock.now
@@ -123,8 +123,12 @@ class Memory:
         if not self._exposed or self._looked == clock.now:
             return False
         self._looked = clock.now
-        self._exposed = self._lease is not None and self._lease() is not None
+        self._exposed = self._held() is not None
         return True
+
+    def _held(self) -> Array | None:
+        """What the script's arrays are views of, if it still has one."""
+        return None if self._lease is None else self._lease()
 
     def _current_host(self) -> Tensor:
         if self._host is None:

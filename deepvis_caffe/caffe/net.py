@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,20 +13,17 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from deepvis_caffe.caffe import fillers
 from deepvis_caffe.caffe.blob import Blob, BlobVec
-from deepvis_caffe.caffe.memory import Array, ParameterMemory, clock
-from deepvis_caffe.caffe.operations import Operation, operation_for
+from deepvis_caffe.caffe.layer import NetLayer
+from deepvis_caffe.caffe.memory import Array, clock
+from deepvis_caffe.caffe.mode import mode
+from deepvis_caffe.caffe.operations import operation_for
 from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
-from deepvis_caffe.engines.torch.layer import why_unknown
-from deepvis_caffe.engines.torch.module import laid_out
 from deepvis_caffe.errors import (
     DeepVisError,
-    EngineError,
     ModelError,
     WeightsError,
     did_you_mean,
@@ -45,209 +41,12 @@ log = logging.getLogger(__name__)
 LayerCallback = Callable[[int], Any]
 
 
-class NameError_(DeepVisError, ValueError):
-    """A name that the net does not have; pycaffe raises a ValueError."""
+class LayerNameError(DeepVisError, ValueError):
+    """The net has no layer of that name."""
 
 
 class ArgumentError(DeepVisError, ValueError, TypeError):
     """Arguments that do not fit the net."""
-
-
-class Mode:
-    """Where nets compute that are loaded from now on.
-
-    Attributes
-    ----------
-    device
-        ``"cpu"``, or a CUDA device.
-    """
-
-    def __init__(self) -> None:
-        self.device, self._number = "cpu", 0
-
-    def cpu(self) -> None:
-        """Compute on the CPU."""
-        self.device = "cpu"
-
-    def gpu(self) -> None:
-        """Compute on a GPU; where there is none, warn and stay on the CPU."""
-        try:
-            self.device = str(choose_device(f"cuda:{self._number}"))
-        except EngineError as error:
-            log.warning("set_mode_gpu has no effect, the net runs on the CPU: %s", error)
-
-    def choose(self, number: int) -> None:
-        """Take the GPU of that number."""
-        self._number = int(number)
-        if self.device != "cpu":
-            self.gpu()
-
-
-mode = Mode()
-
-
-class NetLayer:
-    """A layer of a net, and the blobs that it reads and writes.
-
-    Attributes
-    ----------
-    name, type
-        As in the prototxt; ``type`` is the V2 string.
-    blobs
-        The learned blobs.
-    """
-
-    def __init__(
-        self,
-        param: LayerParameter,
-        index: int,
-        phase: Phase,
-        bottoms: list[Blob],
-        tops: list[Blob],
-        device: torch.device,
-    ) -> None:
-        self.name, self.type, self.blobs = param.name, param.type, BlobVec()
-        self.param, self.bottoms, self.tops = param, bottoms, tops
-        self.wire: Wire
-        self._fault = ""
-        self._operation: Operation | None = None
-        self._fitting: tuple[tuple[int, ...], ...] | None = None  # shapes of the bottoms
-        kind = operation_for(param, phase)
-        if kind is None or any(blob.unknown for blob in bottoms):
-            self._fault = (
-                f"layer {self.name!r} ({self.type}) cannot run: "
-                + (why_unknown(self.type) if kind is None else "a layer below it cannot")
-            )
-            for top in tops:
-                top.unknown = True
-            return
-        self._kind = kind
-        outcome = self._shapes()
-        parameters = [
-            nn.Parameter(laid_out(torch.zeros(shape, device=device)), requires_grad=False)
-            for shape in outcome.weights
-        ]
-        fillers.fill(parameters, param)
-        layer = graph.Layer(
-            index,
-            param.name,
-            param.type,
-            tuple(graph.Value(blob) for blob in param.bottom),
-            tuple(graph.Value(blob) for blob in param.top),
-            param,
-        )
-        for parameter in parameters:
-            blob = Blob(tuple(parameter.shape), device)
-            blob.data_memory = ParameterMemory(parameter)
-            self.blobs.append(blob)
-        self._make = lambda weights: kind(layer, weights, phase)
-        self._operation = self._make(parameters)
-        for top, shape in zip(tops, outcome.tops, strict=True):
-            top.reshape(*shape)
-        self._share()
-        for top, weight in zip(tops, kind.loss_weights(param), strict=True):
-            if weight:
-                top.diff_memory.set(torch.full(top.shape, weight, device=device))
-
-    def share(self, index: int, owner: Blob) -> None:
-        """Use another blob's values and diffs as a parameter."""
-        mine, theirs = self.blobs[index], owner.data_memory
-        assert isinstance(theirs, ParameterMemory)
-        weights = [blob.data_memory.parameters[-1] for blob in self.blobs]
-        if mine.shape == tuple(theirs.parameters[0].shape):
-            weights[index] = theirs.parameters[0]
-            self._operation = self._make(weights)
-        else:
-            theirs.parameters.append(weights[index])
-        mine.data_memory, mine.diff_memory = theirs, owner.diff_memory
-
-    @property
-    def operation(self) -> Operation:
-        """What runs the layer; `EngineError` where nothing can."""
-        if self._operation is None:
-            raise EngineError(self._fault)
-        return self._operation
-
-    @property
-    def fault(self) -> str:
-        """Why the layer cannot run; empty where it can."""
-        return self._fault
-
-    def reshape(self) -> None:
-        """Give the tops the shapes that follow from the bottoms'."""
-        operation = self.operation
-        if not operation.keeps_tops:
-            shapes = tuple(blob.shape for blob in self.bottoms)
-            if shapes != self._fitting:
-                self._tops, self._fitting = self._shapes().tops, shapes
-            for top, shape in zip(self.tops, self._tops, strict=True):
-                if top.shape != tuple(shape):
-                    top.reshape(*shape)
-        if operation.shares == "both":
-            self._share()
-
-    def forward(self) -> None:
-        """Compute the tops."""
-        self.reshape()
-        operation = self.operation
-        if operation.shares:
-            self._share()
-            return
-        if operation.keeps_tops and self.type == "Input":
-            return
-        self._refresh()
-        tops = operation.forward(*(_data(blob) for blob in self.bottoms))
-        for blob, top in zip(self.tops, tops, strict=True):
-            blob.data_memory.set(top)
-
-    def backward(self, mode: str) -> None:
-        """Compute the diffs of the bottoms, and add to those of the parameters."""
-        operation, wire = self.operation, self.wire
-        self._refresh()
-        bottoms, tops = [_data(blob) for blob in self.bottoms], [_data(blob) for blob in self.tops]
-        dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
-        if any(wire.params_need):
-            addends = operation.weight_diffs(bottoms, dys)
-            for blob, addend, need in zip(self.blobs, addends, wire.params_need, strict=True):
-                if need and addend is not None:
-                    blob.diff_memory.add(addend, blob.shape)
-        if not any(wire.bottoms_need) or operation.shares == "both":
-            return
-        diffs = operation.backward(bottoms, tops, dys, mode)
-        for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
-            if need and diff is not None:
-                blob.diff_memory.set(diff.detach())
-        if self.type == "Flatten":
-            self.bottoms[0].share_diff(self.tops[0])
-
-    def _shapes(self) -> Any:
-        shapes = [blob.shape for blob in self.bottoms]
-        try:
-            return self._kind.shapes(self.param, shapes)
-        except (ModelError, ArithmeticError, LookupError) as error:
-            names = zip(self.param.bottom, shapes, strict=True)
-            listed = ", ".join(f"{name} {shape}" for name, shape in names)
-            raise ModelError(
-                f"layer {self.name!r} ({self.type}): {error} (its bottoms: {listed or 'none'})"
-            ) from None
-
-    def _share(self) -> None:
-        if self.operation.shares:
-            for top in self.tops:
-                top.share_data(self.bottoms[0])
-                if self.operation.shares == "both":
-                    top.share_diff(self.bottoms[0])
-
-    def _refresh(self) -> None:
-        for blob in self.blobs:
-            blob.data_memory.refresh()
-
-    def __repr__(self) -> str:
-        return f"<Layer {self.name!r} ({self.type})>"
-
-
-def _data(blob: Blob) -> Tensor:
-    return blob.data_memory.get(blob.shape)
 
 
 class Net:
@@ -404,7 +203,8 @@ class Net:
     def top_names(self) -> OrderedDict[str, list[str]]:
         """Names of the blobs that each layer writes."""
         return self._cached(
-            "_top_names", lambda: OrderedDict((one.name, list(one.wire.tops)) for one in self.layers)
+            "_top_names",
+            lambda: OrderedDict((one.name, list(one.wire.tops)) for one in self.layers),
         )
 
     @property
@@ -535,13 +335,16 @@ class Net:
 
     def _forward(self, start: int, end: int) -> float:
         clock.tick()
+        loss = 0.0
         with full_precision(self._device):
             for index in range(start, end + 1):
                 self._call("before_forward", index)
-                with explained(f"layer {self.layers[index].name!r}"):
-                    self.layers[index].forward()
+                layer = self.layers[index]
+                with explained(f"layer {layer.name!r}"):
+                    layer.forward()
+                loss += layer.loss()
                 self._call("after_forward", index)
-        return 0.0
+        return loss
 
     def _backward(self, start: int, end: int, mode: str = "gradient") -> None:
         clock.tick()
@@ -603,7 +406,7 @@ class Net:
         backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
         data: dict[str, list[Array]] = {}
         found: dict[str, list[Array]] = {}
-        for inputs, seeds in zip_longest(forward, backward, fillvalue={}):
+        for inputs, seeds in zip_longest(forward, backward, fillvalue=dict[str, Any]()):
             for name, values in self.forward(blobs=blobs, **inputs).items():
                 data.setdefault(name, []).extend(values.copy())
             for name, values in self.backward(diffs=diffs, **seeds).items():
@@ -794,7 +597,7 @@ class Net:
             if layer in self.blobs:
                 writer = next(one for one in self.layers if layer in one.wire.tops)
                 what += f"; {layer!r} is a blob, which layer {writer.name!r} writes"
-            raise NameError_(what + did_you_mean(layer, names))
+            raise LayerNameError(what + did_you_mean(layer, names))
         return names.index(layer)
 
     def _blob(self, name: str) -> Blob:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,9 +57,7 @@ class Operation(abc.ABC):
     keeps_tops = False
     shares = ""
 
-    def __init__(
-        self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase
-    ) -> None:
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase) -> None:
         self.layer, self.weights, self.phase = layer, weights, phase
 
     @classmethod
@@ -106,9 +105,7 @@ class Operation(abc.ABC):
 class EngineOperation(Operation):
     """A layer as the embedded engine computes it."""
 
-    def __init__(
-        self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase
-    ) -> None:
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase) -> None:
         super().__init__(layer, weights, phase)
         self.module: Layer = build(layer, weights)
         self.keeps_tops = layer.type in ("Input", "DummyData")
@@ -164,7 +161,9 @@ class EngineOperation(Operation):
             found = _of_product(self.module, bottoms[0], dys[0])
         else:
             values = self._differentiated(self.before(bottoms), dys)
-            found = [None if value is None else (lambda v=value: v) for value in values]
+            found = [
+                None if value is None else partial(torch.Tensor.detach, value) for value in values
+            ]
         return found[: len(self.weights)]
 
     def _differentiated(
@@ -172,9 +171,7 @@ class EngineOperation(Operation):
     ) -> Sequence[Tensor | None]:
         named = dict(self.module.named_parameters(remove_duplicate=False))
         names = {id(parameter): name for name, parameter in named.items()}
-        leaves = {
-            names[id(one)]: one.detach().clone().requires_grad_() for one in self.weights
-        }
+        leaves = {names[id(one)]: one.detach().clone().requires_grad_() for one in self.weights}
         with torch.enable_grad():
             tops = torch.func.functional_call(self.module, leaves, tuple(bottoms))
             tops = tops if isinstance(tops, tuple) else (tops,)

@@ -1,0 +1,192 @@
+"""A layer of a net on its blobs: it gives an `Operation` their values, and them its results."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from deepvis_caffe.caffe import fillers
+from deepvis_caffe.caffe.blob import Blob, BlobVec
+from deepvis_caffe.caffe.memory import ParameterMemory
+from deepvis_caffe.caffe.operations import Operation, operation_for
+from deepvis_caffe.caffe.wiring import Wire
+from deepvis_caffe.engines.torch.layer import why_unknown
+from deepvis_caffe.engines.torch.module import laid_out
+from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.schema_pb2 import LayerParameter, Phase
+from deepvis_caffe.model.shapes.registry import Outcome
+
+
+class NetLayer:
+    """A layer of a net, and the blobs that it reads and writes.
+
+    Attributes
+    ----------
+    name, type
+        As in the prototxt; ``type`` is the V2 string.
+    blobs
+        The learned blobs.
+    wire
+        Where its diffs go.
+    """
+
+    wire: Wire
+
+    def __init__(
+        self,
+        param: LayerParameter,
+        index: int,
+        phase: Phase,
+        bottoms: list[Blob],
+        tops: list[Blob],
+        device: torch.device,
+    ) -> None:
+        self.name, self.type, self.blobs = param.name, param.type, BlobVec()
+        self.param, self.bottoms, self.tops = param, bottoms, tops
+        self._fault = ""
+        self._operation: Operation | None = None
+        self._fitting: tuple[tuple[int, ...], ...] | None = None  # shapes of the bottoms
+        kind = operation_for(param, phase)
+        if kind is None or any(blob.unknown for blob in bottoms):
+            self._fault = f"layer {self.name!r} ({self.type}) cannot run: " + (
+                why_unknown(self.type) if kind is None else "a layer below it cannot"
+            )
+            for top in tops:
+                top.unknown = True
+            return
+        self._kind = kind
+        outcome = self._shapes()
+        parameters = [
+            nn.Parameter(laid_out(torch.zeros(shape, device=device)), requires_grad=False)
+            for shape in outcome.weights
+        ]
+        fillers.fill(parameters, param)
+        layer = graph.Layer(
+            index,
+            param.name,
+            param.type,
+            tuple(graph.Value(blob) for blob in param.bottom),
+            tuple(graph.Value(blob) for blob in param.top),
+            param,
+        )
+        for parameter in parameters:
+            blob = Blob(tuple(parameter.shape), device)
+            blob.data_memory = ParameterMemory(parameter)
+            self.blobs.append(blob)
+        self._make = lambda weights: kind(layer, weights, phase)
+        self._operation = self._make(parameters)
+        for top, shape in zip(tops, outcome.tops, strict=True):
+            top.reshape(*shape)
+        self._share()
+        for top, weight in zip(tops, kind.loss_weights(param), strict=True):
+            if weight:
+                top.diff_memory.set(torch.full(top.shape, weight, device=device))
+
+    def share(self, index: int, owner: Blob) -> None:
+        """Use another blob's values and diffs as a parameter."""
+        mine, theirs = self.blobs[index], owner.data_memory
+        assert isinstance(theirs, ParameterMemory)
+        weights = [blob.data_memory.parameters[-1] for blob in self.blobs]
+        if mine.shape == tuple(theirs.parameters[0].shape):
+            weights[index] = theirs.parameters[0]
+            self._operation = self._make(weights)
+        else:
+            theirs.parameters.append(weights[index])
+        mine.data_memory, mine.diff_memory = theirs, owner.diff_memory
+
+    @property
+    def operation(self) -> Operation:
+        """What runs the layer; `EngineError` where nothing can."""
+        if self._operation is None:
+            raise EngineError(self._fault)
+        return self._operation
+
+    @property
+    def fault(self) -> str:
+        """Why the layer cannot run; empty where it can."""
+        return self._fault
+
+    def reshape(self) -> None:
+        """Give the tops the shapes that follow from the bottoms'."""
+        operation = self.operation
+        if not operation.keeps_tops:
+            shapes = tuple(blob.shape for blob in self.bottoms)
+            if shapes != self._fitting:
+                self._tops, self._fitting = self._shapes().tops, shapes
+            for top, shape in zip(self.tops, self._tops, strict=True):
+                if top.shape != tuple(shape):
+                    top.reshape(*shape)
+        if operation.shares == "both":
+            self._share()
+
+    def forward(self) -> None:
+        """Compute the tops."""
+        self.reshape()
+        operation = self.operation
+        if operation.shares:
+            self._share()
+            return
+        if operation.keeps_tops and self.type == "Input":
+            return
+        self._refresh()
+        tops = operation.forward(*(_data(blob) for blob in self.bottoms))
+        for blob, top in zip(self.tops, tops, strict=True):
+            blob.data_memory.set(top)
+
+    def backward(self, mode: str) -> None:
+        """Compute the diffs of the bottoms, and add to those of the parameters."""
+        operation, wire = self.operation, self.wire
+        self._refresh()
+        bottoms, tops = [_data(blob) for blob in self.bottoms], [_data(blob) for blob in self.tops]
+        dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
+        if any(wire.params_need):
+            addends = operation.weight_diffs(bottoms, dys)
+            for blob, addend, need in zip(self.blobs, addends, wire.params_need, strict=True):
+                if need and addend is not None:
+                    blob.diff_memory.add(addend, blob.shape)
+        if not any(wire.bottoms_need) or operation.shares == "both":
+            return
+        diffs = operation.backward(bottoms, tops, dys, mode)
+        for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
+            if need and diff is not None:
+                blob.diff_memory.set(diff.detach())
+        if self.type == "Flatten":
+            self.bottoms[0].share_diff(self.tops[0])
+
+    def loss(self) -> float:
+        """What the tops add to the net's loss."""
+        total = 0.0
+        for blob, weight in zip(self.tops, self.wire.losses, strict=True):
+            if weight:
+                total += weight * float(_data(blob).sum())
+        return total
+
+    def _shapes(self) -> Outcome:
+        shapes = [blob.shape for blob in self.bottoms]
+        try:
+            return self._kind.shapes(self.param, shapes)
+        except (ModelError, ArithmeticError, LookupError) as error:
+            names = zip(self.param.bottom, shapes, strict=True)
+            listed = ", ".join(f"{name} {shape}" for name, shape in names)
+            raise ModelError(
+                f"layer {self.name!r} ({self.type}): {error} (its bottoms: {listed or 'none'})"
+            ) from None
+
+    def _share(self) -> None:
+        if self.operation.shares:
+            for top in self.tops:
+                top.share_data(self.bottoms[0])
+                if self.operation.shares == "both":
+                    top.share_diff(self.bottoms[0])
+
+    def _refresh(self) -> None:
+        for blob in self.blobs:
+            blob.data_memory.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Layer {self.name!r} ({self.type})>"
+
+
+def _data(blob: Blob) -> Tensor:
+    return blob.data_memory.get(blob.shape)
