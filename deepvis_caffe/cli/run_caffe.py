@@ -33,7 +33,9 @@ def run_caffe(
     sys.argv = [str(script), *(arguments or ())]
     if not getattr(sys.flags, "safe_path", False):  # of Python 3.11; it keeps the folder out
         sys.path[0] = str(script.resolve().parent)
-    logging.getLogger().handlers.clear()  # ours; logging.basicConfig would skip the script's
+    root = logging.getLogger()
+    root.handlers.clear()  # ours: with one there, logging.basicConfig would skip the script's
+    root.setLevel(logging.WARNING)
     # Not by runpy, which takes the script's `__main__` away before its atexit functions run.
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = code.co_filename
