@@ -90,6 +90,6 @@ def conversion(error: SyntaxError, file: str) -> str:
             f"expand -i -t 8 {file} > converted.py"
         )
     return (
-        f"if this is Python 2, convert it, and look through its divisions, which Python 2 rounds "
-        f"between whole numbers: pip install fissix; python -m fissix -w {file}"
+        f"if this is Python 2, convert it: pip install fissix; python -m fissix -w {file}; then "
+        "check its divisions: between integers, Python 2 rounds down"
     )
