@@ -26,9 +26,9 @@ def run_caffe(
     Works for scripts that use pycaffe to run nets; no Caffe is needed, and none that is installed
     is used. The script sees its arguments as with `python SCRIPT`, and its exit code is returned.
     """
-    from deepvis_caffe.caffe.install import install
-
     code = compiled(script)
+    from deepvis_caffe.caffe.install import install  # PyTorch comes with it, which takes seconds
+
     install()
     sys.argv = [str(script), *(arguments or ())]
     if not getattr(sys.flags, "safe_path", False):  # of Python 3.11; it keeps the folder out
@@ -46,7 +46,7 @@ def run_caffe(
     except BaseException as error:
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without us
         sys.excepthook(type(error), error, error.__traceback__)
-        if isinstance(error, SyntaxError) and error.filename:
+        if isinstance(error, SyntaxError) and Path(error.filename or "").is_file():
             typer.echo(f"deepvis: {conversion(error, error.filename)}", err=True)
         raise typer.Exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED) from None
 
