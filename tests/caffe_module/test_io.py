@@ -33,8 +33,8 @@ def photo(*shape: int) -> np.ndarray:
 
 def write(path: Path, kind: str) -> Path:
     """An image file of that kind."""
-    shape = {"gray": (7, 9), "gray16": (7, 9), "rgba": (7, 9, 4), "la": (7, 9, 2)}.get(kind, (7, 9, 3))
-    levels = RNG.integers(0, 65536 if "16" in kind else 256, shape)
+    channels = {"gray": (), "gray16": (), "la": (2,), "rgba": (4,)}.get(kind, (3,))
+    levels = RNG.integers(0, 65536 if "16" in kind else 256, (7, 9, *channels))
     if kind == "rgb16" and path.suffix == ".tif":
         tifffile.imwrite(path, levels.astype(np.uint16), photometric="rgb")
     elif "16" in kind:
