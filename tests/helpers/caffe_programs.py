@@ -35,11 +35,16 @@ class CaffeProcess:
     ----------
     module
         What programs get as ``caffe``.
+
+    Attributes
+    ----------
+    died_at
+        The line at which a process died last.
     """
 
     def __init__(self, module: str) -> None:
         self.module = module
-        self.deaths = 0
+        self.died_at = -1
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, program: Program) -> list[Left]:
@@ -55,7 +60,7 @@ class CaffeProcess:
             if answer == "done\n":
                 return lefts
             lefts.append(json.loads(answer))
-        self.deaths += 1
+        self.died_at = len(lefts)
         self.close()
         return lefts
 
