@@ -78,7 +78,8 @@ class NetLayer:
         self._operation = self._make()
         for top, shape in zip(tops, outcome.tops, strict=True):
             top.reshape(*shape)
-        self._share()
+        if self._operation.shares == "both":
+            self._share()
         for top, weight in zip(tops, kind.loss_weights(param), strict=True):
             if weight:
                 top.diff_memory.set(torch.full(top.shape, weight, device=device))

@@ -63,7 +63,7 @@ def check(both) -> Check:
     """Run a program twice: reading all arrays after every line, and only after the last one."""
 
     def check(text: str, *lines: str, aborts: bool = False, **files: str) -> None:
-        for looks in (None, [len(lines) - 1]):
+        for looks in (None,) if aborts else (None, [len(lines) - 1]):
             made = program(*lines, looks=looks, net=text, **files)
             assert both.check(made, aborts), f"real Caffe died\n{listing(made, both.real.died_at)}"
 
@@ -736,6 +736,16 @@ def test_weights_by_name_from_a_file(check):
         "caffe.Net('net.prototxt', 'nothing.caffemodel', caffe.TEST)",
         "caffe.Net('nothing.prototxt', caffe.TEST)",
         other=other,
+    )
+
+
+def test_a_net_without_parameters_can_be_saved_and_loaded(check):
+    check(
+        net_text(layer("act", "Sigmoid", "data"), data=(1, 2)),
+        *START,
+        "net.save('net.caffemodel')",
+        "net.copy_from('net.caffemodel')",
+        "other = caffe.Net('net.prototxt', 'net.caffemodel', caffe.TEST)",
     )
 
 

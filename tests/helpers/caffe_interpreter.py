@@ -60,9 +60,9 @@ def randomize(net: Any, seed: int = 0) -> None:
 
 def plain(value: Any) -> Any:
     """A value as JSON can hold it; dicts are sorted, because Caffe's come from a set."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str):
         return value
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic | float):
         array = np.asarray(value)
         return {
             "shape": list(array.shape),
