@@ -142,9 +142,13 @@ class NetLayer:
         dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
         if any(wire.params_need):
             addends = operation.weight_diffs(bottoms, dys)
-            for blob, addend, need in zip(self.blobs, addends, wire.params_need, strict=True):
-                if need and addend is not None:
+            for i, (blob, addend) in enumerate(zip(self.blobs, addends, strict=True)):
+                if not wire.params_need[i] or addend is None:
+                    continue
+                if operation.adds_up(i, bottoms):
                     blob.diff_memory.add(addend, blob.shape)
+                else:
+                    blob.diff_memory.set(addend())
         if not any(wire.bottoms_need) or operation.shares == "both":
             return
         diffs = operation.backward(bottoms, tops, dys, mode)

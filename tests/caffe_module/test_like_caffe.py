@@ -256,14 +256,38 @@ def test_forward_all_copies_and_fills_up_the_last_batch(check):
     )
 
 
-def test_nan_and_infinity_pass_through(check):
+def test_max_pooling_passes_over_nan(check):
+    text = net_text(
+        layer("pool", "Pooling", "data", "", "pooling_param { kernel_size: 2 stride: 2 }"),
+        data=(1, 1, 4, 4),
+    )
     check(
-        CHAIN + FORCED,
+        text + FORCED,
+        *START,
+        "net.blobs['data'].data[0, 0, :2, 1] = np.nan",
+        "net.blobs['data'].data[0, 0, 3] = -np.inf",
+        "net.blobs['data'].data[0, 0, 0, 3] = np.inf",
+        "net.forward()",
+        "net.backward(pool=noise(1, 1, 2, 2, seed=3))",
+    )
+
+
+def test_nan_and_infinity_pass_through(check):
+    text = net_text(
+        conv("conv", "data", 2, 3),
+        layer("act", "Sigmoid", "conv"),
+        layer("fc", "InnerProduct", "conv", "", "inner_product_param { num_output: 3 }"),
+        layer("prob", "Softmax", "fc"),
+        data=(2, 2, 6, 6),
+    )
+    check(
+        text + FORCED,
         *START,
         "net.blobs['data'].data[0, 0, 0, 0] = np.nan",
-        "net.blobs['data'].data[1, 0, 7, 7] = np.inf",
+        "net.blobs['data'].data[1, 0, 5, 5] = np.inf",
         "net.forward()",
         "net.blobs['fc'].diff[0] = np.inf",
+        "net.blobs['fc'].diff[1, 1] = np.nan",
         "net.backward(start='fc')",
     )
 
@@ -442,6 +466,59 @@ def test_batch_normalization_in_each_phase(check, kind):
         "net.forward(data=noise(3, 2, 3, 3, seed=7))",
         "net.backward(start='norm')",
     )
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 2), (1, 3, 2, 2), (1, 3, 1, 1), (1, 1, 2, 2)])
+@pytest.mark.parametrize("top", ["scale", "data"])
+def test_diffs_of_scales_for_each_form(check, shape, top):
+    """Where Caffe replaces them instead of adding, and what a second pass in place gives."""
+    text = net_text(
+        layer("scale", "Scale", "data", top, "scale_param { bias_term: true }"), data=shape
+    )
+    check(
+        text + FORCED,
+        *START,
+        "net.forward()",
+        f"net.backward({top}=like(net.blobs['data'], seed=3))",
+        f"net.backward({top}=like(net.blobs['data'], seed=4))",
+        "net.blobs['data'].data[...] = 1",
+        f"net.backward({top}=like(net.blobs['data'], seed=5))",
+    )
+
+
+@pytest.mark.parametrize("top", ["scale", "data"])
+@pytest.mark.parametrize(("axis", "shape"), [(0, (2, 3)), (1, (3, 2)), (0, ()), (-1, (2,))])
+def test_scales_by_another_blob(check, top, axis, shape):
+    text = net_text(
+        layer("scale", "Scale", "data by", top, f"scale_param {{ axis: {axis} }}"),
+        data=(2, 3, 2),
+        by=shape,
+    )
+    check(
+        text + FORCED,
+        *START,
+        "net.blobs['by'].data[...] = like(net.blobs['by'], seed=6)",
+        "net.forward()",
+        f"net.backward({top}=like(net.blobs['data'], seed=3))",
+        f"net.backward({top}=like(net.blobs['data'], seed=4))",
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        'type: "Power" power_param { scale: 0.5 }',
+        'type: "Power" power_param { power: 2 scale: 0.5 shift: 3 }',
+        'type: "Power" power_param { power: 3 }',
+        'type: "Power" power_param { power: -0.5 shift: 9 }',
+        'type: "Power" power_param { scale: 0 shift: 2 }',
+        'type: "Log" log_param { shift: 5 base: 2 scale: 0.5 }',
+    ],
+)
+@pytest.mark.parametrize("top", ["top", "data"])
+def test_slopes_that_caffe_writes_over_the_diff_in_place(check, params, top):
+    text = net_text(data=(2, 3)) + f'layer {{ name: "a" bottom: "data" top: "{top}" {params} }}'
+    check(text + FORCED, *START, "net.forward()", f"net.backward({top}=noise(2, 3, seed=3))")
 
 
 # -- losses --------------------------------------------------------------------------------------
