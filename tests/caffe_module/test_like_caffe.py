@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
-from helpers.caffe_programs import Two, listing, program
+from helpers.caffe_programs import program
 from helpers.drawn_nets import nets
 from helpers.drawn_programs import Writer
 from helpers.engine_nets import conv, layer, net_text, relu
@@ -13,8 +11,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.pycaffe, pytest.mark.process]
-
-Check = Callable[..., None]
 
 FORCED = "\nforce_backward: true"
 
@@ -49,25 +45,6 @@ MAKE = "net = caffe.Net('net.prototxt', caffe.TEST)"
 FILL = "net.blobs['data'].data[...] = like(net.blobs['data'], seed=2)"
 START = (MAKE, "randomize(net, seed=1)", FILL)
 LABEL = "net.blobs['label'].data[...] = [3, 0, 2]"
-
-
-@pytest.fixture(scope="module")
-def both(caffe) -> Iterator[Two]:
-    both = Two()
-    yield both
-    both.close()
-
-
-@pytest.fixture
-def check(both) -> Check:
-    """Run a program twice: reading all arrays after every line, and only after the last one."""
-
-    def check(text: str, *lines: str, aborts: bool = False, **files: str) -> None:
-        for looks in (None,) if aborts else (None, [len(lines) - 1]):
-            made = program(*lines, looks=looks, net=text, **files)
-            assert both.check(made, aborts), f"real Caffe died\n{listing(made, both.real.died_at)}"
-
-    return check
 
 
 @pytest.mark.slow
