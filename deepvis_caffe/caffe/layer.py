@@ -159,11 +159,11 @@ class NetLayer:
             self.bottoms[0].share_diff(self.tops[0])
 
     def loss(self) -> float:
-        """What the tops add to the net's loss."""
+        """What the tops add to the net's loss: Caffe reads their weights from their diffs."""
         total = 0.0
         for blob, weight in zip(self.tops, self.wire.losses, strict=True):
             if weight:
-                total += weight * float(_data(blob).sum())
+                total += float((_data(blob) * blob.diff_memory.get(blob.shape)).sum())
         return total
 
     def _shapes(self) -> Outcome:
