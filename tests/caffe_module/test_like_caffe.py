@@ -739,6 +739,25 @@ def test_shared_parameters_have_one_memory_and_add_up_their_diffs(check):
     )
 
 
+def test_the_top_of_a_parameter_layer_is_the_parameter(check):
+    text = net_text(
+        layer("p", "Parameter", "", "p", "parameter_param { shape { dim: 2 dim: 3 } }"),
+        layer("sum", "Eltwise", "data p"),
+        data=(2, 3),
+    )
+    check(
+        text + FORCED,
+        *START,
+        "net.forward()",
+        "net.blobs['p'].data[0] = 5",
+        "net.params['p'][0].data[1, 1] = 7",
+        "net.forward()",
+        "net.backward(sum=noise(2, 3))",
+        "net.backward(sum=noise(2, 3))",
+        "net.clear_param_diffs()",
+    )
+
+
 def test_a_learning_rate_of_zero_stops_diffs(check):
     text = net_text(
         layer(

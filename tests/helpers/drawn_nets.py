@@ -33,11 +33,13 @@ V1_NAMES = {
     "HingeLoss": "HINGE_LOSS",
     "InnerProduct": "INNER_PRODUCT",
     "LRN": "LRN",
+    "MVN": "MVN",
     "Pooling": "POOLING",
     "Power": "POWER",
     "ReLU": "RELU",
     "Sigmoid": "SIGMOID",
     "SigmoidCrossEntropyLoss": "SIGMOID_CROSS_ENTROPY_LOSS",
+    "Silence": "SILENCE",
     "Slice": "SLICE",
     "Softmax": "SOFTMAX",
     "SoftmaxWithLoss": "SOFTMAX_LOSS",
@@ -125,10 +127,10 @@ class Builder:
             The shapes of its weights in words; layers of the same words may share.
         """
         name = f"{kind.lower()}{len(self.layers)}"
-        tops = [f"{name}_{i}" for i in range(len(shapes))] if len(shapes) > 1 else [name]
-        if in_place and not self.read & {bottoms[0]} and bottoms[0] not in bottoms[1:]:
+        tops = [name] if len(shapes) == 1 else [f"{name}_{i}" for i in range(len(shapes))]
+        if in_place and bottoms[0] not in self.read and bottoms[0] not in bottoms[1:]:
             tops = self.one_of([bottoms[0]], tops)
-        has_loss = tops[0] != bottoms[0] and self.draw(st.integers(0, 7)) == 0
+        has_loss = bool(tops) and tops[0] != bottoms[0] and self.draw(st.integers(0, 7)) == 0
         if has_loss:
             params += " loss_weight: 0.5" * len(tops)
         if weights:
@@ -376,7 +378,43 @@ def _concat(net: Builder, x: str) -> bool:
     return True
 
 
-IMAGE_LAYERS = (_convolution, _convolution, _deconvolution, _pooling, _pooling, _lrn)
+def _tile(net: Builder, x: str) -> bool:
+    n, c, *rest = net.shapes[x]
+    net.add("Tile", [x], [(n, 2 * c, *rest)], "tile_param { tiles: 2 }")
+    return True
+
+
+def _reduction(net: Builder, x: str) -> bool:
+    how = net.one_of("SUM", "ASUM", "SUMSQ", "MEAN")
+    net.add(
+        "Reduction", [x], [net.shapes[x][:1]], f"reduction_param {{ operation: {how} axis: 1 }}"
+    )
+    return True
+
+
+def _silence(net: Builder, x: str) -> bool:
+    net.add("Silence", [x], [])
+    return True
+
+
+def _crop(net: Builder, x: str) -> bool:
+    n, c, h, w = net.shapes[x]
+    y = _partner(net, x, lambda s: len(s) == 4 and s[0] == n and s[2] <= h and s[3] <= w)
+    if y is None:
+        return False
+    net.resizable = net.resizable and net.shapes[y][2:] == (h, w)
+    net.add("Crop", [x, y], [(n, c, *net.shapes[y][2:])], "crop_param { axis: 2 }")
+    return True
+
+
+def _mvn(net: Builder, x: str) -> bool:
+    across = net.one_of("true", "false")
+    params = f"mvn_param {{ across_channels: {across} eps: 0.01 }}"
+    net.add("MVN", [x], [net.shapes[x]], params)
+    return True
+
+
+IMAGE_LAYERS = (_convolution, _convolution, _deconvolution, _pooling, _pooling, _lrn, _crop, _mvn)
 LAYERS = (
     _pointwise,
     _pointwise,
@@ -389,6 +427,9 @@ LAYERS = (
     _eltwise,
     _eltwise,
     _concat,
+    _tile,
+    _reduction,
+    _silence,
 )
 
 
@@ -426,11 +467,13 @@ def nets(draw: Callable) -> DrawnNet:
     if draw(st.integers(0, 3)) == 0:
         net.input("extra", shape)
     for _ in range(draw(st.integers(2, 7))):
-        blobs = list(net.shapes)
+        blobs = [blob for blob, shape in net.shapes.items() if len(shape) > 1]
         x = blobs[-1] if draw(st.booleans()) else draw(st.sampled_from(blobs))
         choices = LAYERS + (IMAGE_LAYERS if len(net.shapes[x]) == 4 else ())
-        draw(st.sampled_from(choices))(net, x)
-    features = [blob for blob in net.shapes if blob not in net.inputs]
+        make = draw(st.sampled_from(choices))
+        if net.style != "V1" or make not in (_tile, _reduction, _crop):
+            make(net, x)
+    features = [b for b, shape in net.shapes.items() if b not in net.inputs and len(shape) > 1]
     for _ in range(draw(st.integers(0, 2)) if features else 0):
         _loss(net, draw(st.sampled_from(features)), force_backward)
     if not net.layers:

@@ -57,6 +57,7 @@ class Writer:
             self.forward,
             self.forward_part,
             self.forward_with_inputs,
+            self.forward_all,
             self.write_blob,
             self.write_blob,
             self.write_through_a_view,
@@ -116,6 +117,15 @@ class Writer:
         inputs = ", ".join(f"{name}={self.values(name)}" for name in self.net.inputs)
         self.lines.append(f"net.forward({inputs})")
         self.is_whole = self.is_settled = True
+
+    def forward_all(self) -> None:
+        if all(self.axes[name] for name in self.outputs):  # it asks for a first axis
+            name, *others = self.net.inputs
+            if not others:
+                rest = f"*list(net.blobs['{name}'].shape)[1:]"
+                count = self.draw(st.integers(1, 4))
+                self.lines.append(f"net.forward_all({name}=noise({count}, {rest}, seed=1))")
+                self.is_whole = self.is_settled = True
 
     def write_blob(self) -> None:
         line = self.pick(["{} = {}", "{} *= -0.5", "{} += 1", "{} = 0"])
