@@ -137,6 +137,8 @@ class NetLayer:
     def backward(self, mode: str) -> None:
         """Compute the diffs of the bottoms, and add to those of the parameters."""
         operation, wire = self.operation, self.wire
+        if operation.shares in ("both", "weight"):
+            return
         self._refresh()
         bottoms, tops = [_data(blob) for blob in self.bottoms], [_data(blob) for blob in self.tops]
         dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
@@ -149,7 +151,7 @@ class NetLayer:
                     blob.diff_memory.add(addend, blob.shape)
                 else:
                     blob.diff_memory.set(addend())
-        if not any(wire.bottoms_need) or operation.shares == "both":
+        if not any(wire.bottoms_need):
             return
         diffs = operation.backward(bottoms, tops, dys, mode)
         for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
@@ -178,11 +180,12 @@ class NetLayer:
             ) from None
 
     def _share(self) -> None:
-        if self.operation.shares:
-            for top in self.tops:
-                top.share_data(self.bottoms[0])
-                if self.operation.shares == "both":
-                    top.share_diff(self.bottoms[0])
+        shares = self.operation.shares
+        for top in self.tops:
+            source = self.blobs[0] if shares == "weight" else self.bottoms[0]
+            top.share_data(source)
+            if shares != "data":
+                top.share_diff(source)
 
     def _refresh(self) -> None:
         for blob in self.blobs:

@@ -55,7 +55,7 @@ class Operation(abc.ABC):
         Whether the tops have the shapes that a script gives them, as those of an Input layer have.
     shares
         What the tops share with the first bottom instead of being computed: ``""``, ``"data"``, or
-        ``"both"`` for data and diff.
+        ``"both"`` for data and diff; or ``"weight"``, both with the first weight.
     """
 
     keeps_tops = False
@@ -122,6 +122,8 @@ class EngineOperation(Operation):
             self.shares = "data"
         elif layer.type == "Reshape" or (layer.type in ("Concat", "Slice") and alone):
             self.shares = "both"
+        elif layer.type == "Parameter":
+            self.shares = "weight"
         self._remembers = layer.in_place or _remembers(layer)
         self._remembered: Sequence[Tensor] = ()
 

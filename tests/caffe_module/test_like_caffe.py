@@ -529,8 +529,6 @@ def test_the_loss_reaches_the_input_if_forced(check):
 LOSSES = {
     "SoftmaxWithLoss": "loss_param { ignore_label: 1 }",
     "SoftmaxWithLoss ": "loss_param { normalization: NONE }",
-    "HingeLoss": "hinge_loss_param { norm: L2 }",
-    "HingeLoss ": "",
     "MultinomialLogisticLoss": "",
     "Accuracy": "",
     "Accuracy ": "accuracy_param { top_k: 2 }",
@@ -549,6 +547,19 @@ def test_losses_of_labels(check, kind):
     check(
         text, *START, "net.blobs['label'].data[...] = [1, 0, 3]", "net.forward()", "net.backward()"
     )
+
+
+@pytest.mark.parametrize("norm", ["L1", "L2"])
+def test_hinge_losses(both, norm):
+    """Seen only after backward: Caffe uses the bottom's diff for notes of its forward pass."""
+    text = net_text(
+        layer("fc", "InnerProduct", "data", "", "inner_product_param { num_output: 4 }"),
+        layer("loss", "HingeLoss", "fc label", "", f"hinge_loss_param {{ norm: {norm} }}"),
+        data=(3, 5),
+        label=(3,),
+    )
+    lines = (*START, "net.blobs['label'].data[...] = [1, 0, 3]", "net.forward()", "net.backward()")
+    assert both.check(program(*lines, looks=[len(lines) - 1], net=text))
 
 
 @pytest.mark.parametrize(

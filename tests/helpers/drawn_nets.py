@@ -30,7 +30,6 @@ V1_NAMES = {
     "EuclideanLoss": "EUCLIDEAN_LOSS",
     "Exp": "EXP",
     "Flatten": "FLATTEN",
-    "HingeLoss": "HINGE_LOSS",
     "InnerProduct": "INNER_PRODUCT",
     "LRN": "LRN",
     "MVN": "MVN",
@@ -435,23 +434,19 @@ LAYERS = (
 
 def _loss(net: Builder, x: str, force_backward: bool) -> None:
     n, classes, *rest = net.shapes[x]
-    kinds = ["SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss"]
-    kind = net.one_of(*kinds, *([] if rest else ["HingeLoss"]))
-    shape, maker = (n, 1, *rest) if rest else (n,), f"labels({{blob}}, {classes}, {{seed}})"
+    kind = net.one_of("SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss")
+    shape, maker = net.shapes[x], LIKE
     params = net.one_of("", "loss_weight: 0.5", "loss_weight: 3")
-    if kind == "EuclideanLoss":
-        shape, maker = net.shapes[x], LIKE
-    elif kind == "SigmoidCrossEntropyLoss":
-        shape, maker = net.shapes[x], "labels({blob}, 2, {seed})"
-    elif kind == "HingeLoss":
-        params += net.one_of("", " hinge_loss_param { norm: L2 }")
-    else:
+    if kind == "SigmoidCrossEntropyLoss":
+        maker = "labels({blob}, 2, {seed})"
+    elif kind == "SoftmaxWithLoss":
+        shape, maker = (n, 1, *rest) if rest else (n,), f"labels({{blob}}, {classes}, {{seed}})"
         params += net.one_of("", *(f" loss_param {{ {how} }}" for how in LABELS_COUNTED))
     target = net.input(f"target{len(net.inputs)}", shape, maker)
     net.resizable = False
     net.put(kind, [x, target], params)
     # Real Caffe's Accuracy aborts in a backward pass.
-    if kind in ("SoftmaxWithLoss", "HingeLoss") and not force_backward and net.one_of(True, False):
+    if kind == "SoftmaxWithLoss" and not force_backward and net.one_of(True, False):
         net.put("Accuracy", [x, target])
 
 
