@@ -498,6 +498,26 @@ def test_slopes_that_caffe_writes_over_the_diff_in_place(check, params, top):
     check(text + FORCED, *START, "net.forward()", f"net.backward({top}=noise(2, 3, seed=3))")
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind):
+    params = (
+        "recurrent_param { num_output: 3 weight_filler { type: 'constant' value: 0.5 }"
+        " bias_filler { type: 'constant' value: 0.1 } }"
+    )
+    text = net_text(layer("top", kind, "data cont", "", params), data=(2, 2, 3), cont=(2, 2))
+    check(
+        text + FORCED,
+        *START,
+        "net.blobs['cont'].data[...] = [[0, 0], [1, 1]]",
+        "net.forward()",
+        "net.blobs['cont'].data[...] = [[1, 0], [1, 1]]",
+        "net.forward()",
+        "net.backward(top=noise(2, 2, 3, seed=3))",
+        "net.forward()",
+        "net.backward(top=noise(2, 2, 3, seed=4))",
+    )
+
+
 # -- losses --------------------------------------------------------------------------------------
 
 
