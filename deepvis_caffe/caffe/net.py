@@ -15,7 +15,11 @@ import h5py
 import numpy as np
 import torch
 
-from deepvis_caffe.caffe import losses, training  # noqa: F401 (fill the table of operations)
+from deepvis_caffe.caffe import (  # noqa: F401 (they fill the table of operations)
+    losses,
+    recurrent,
+    training,
+)
 from deepvis_caffe.caffe.blob import Blob, BlobVec
 from deepvis_caffe.caffe.data_layers import (
     DATA_LAYERS,

@@ -499,12 +499,18 @@ def test_slopes_that_caffe_writes_over_the_diff_in_place(check, params, top):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
-def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind):
+@pytest.mark.parametrize("static", ["", "static"])
+def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind, static):
     params = (
         "recurrent_param { num_output: 3 weight_filler { type: 'constant' value: 0.5 }"
         " bias_filler { type: 'constant' value: 0.1 } }"
     )
-    text = net_text(layer("top", kind, "data cont", "", params), data=(2, 2, 3), cont=(2, 2))
+    text = net_text(
+        layer("top", kind, f"data cont {static}", "", params),
+        data=(2, 2, 3),
+        cont=(2, 2),
+        **({static: (2, 4)} if static else {}),
+    )
     check(
         text + FORCED,
         *START,
@@ -515,6 +521,28 @@ def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind):
         "net.backward(top=noise(2, 2, 3, seed=3))",
         "net.forward()",
         "net.backward(top=noise(2, 2, 3, seed=4))",
+    )
+
+
+def test_recurrent_layers_whose_states_are_blobs(check):
+    params = "recurrent_param { num_output: 3 expose_hidden: true }"
+    text = net_text(
+        layer("top", "LSTM", "data cont h c", "top h_out c_out", params),
+        data=(2, 2, 3),
+        cont=(2, 2),
+        h=(1, 2, 3),
+        c=(1, 2, 3),
+    )
+    check(
+        text + FORCED,
+        *START,
+        "net.blobs['cont'].data[...] = 1",
+        "net.forward()",
+        "net.blobs['h'].data[...] = net.blobs['h_out'].data",
+        "net.blobs['c'].data[...] = net.blobs['c_out'].data",
+        "net.forward()",
+        "net.blobs['top'].diff[...] = 1",
+        "net.backward()",
     )
 
 
