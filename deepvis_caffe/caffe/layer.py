@@ -168,12 +168,12 @@ class NetLayer:
                     blob.diff_memory.add(addend, blob.shape)
                 else:
                     blob.diff_memory.set(addend())
-        if not any(wire.bottoms_need):
-            return
-        diffs = operation.backward(bottoms, tops, dys, mode)
-        for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
-            if need and diff is not None:
-                blob.diff_memory.set(diff.detach())
+        for needed, compute in ((True, operation.backward), (False, operation.unneeded)):
+            if needed in wire.bottoms_need:
+                diffs = compute(bottoms, tops, dys, mode)
+                for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
+                    if need == needed and diff is not None:
+                        blob.diff_memory.set(diff.detach())
         if self.type == "Flatten":
             self.bottoms[0].share_diff(self.tops[0])
 

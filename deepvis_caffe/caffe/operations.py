@@ -91,6 +91,12 @@ class Operation(abc.ABC):
             ``"gradient"``, ``"deconv"`` or ``"guided"``.
         """
 
+    def unneeded(
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        """What Caffe writes into the diffs of bottoms that need none; as for :meth:`backward`."""
+        return [None] * len(bottoms)
+
     def weight_diffs(
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
     ) -> Sequence[Addend | None]:
@@ -170,6 +176,14 @@ class EngineOperation(Operation):
         """The bottoms that a backward pass goes by: those of the last forward pass, or of now."""
         shapes = [x.shape for x in bottoms]
         return self._remembered if [x.shape for x in self._remembered] == shapes else bottoms
+
+    def unneeded(  # noqa: D102
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        if self.layer.type == "Scale" and not self.layer.in_place and len(bottoms) == 1:
+            x = bottoms[0]
+            return [None if x.numel() == self.weights[0].numel() else x * dys[0]]  # a scratch pad
+        return super().unneeded(bottoms, tops, dys, mode)
 
     def weight_diffs(  # noqa: D102
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
@@ -342,6 +356,12 @@ def _extents(layer: graph.Layer, x: Tensor, factor: Tensor) -> tuple[int, int, i
     return math.prod(outer), factor.numel(), math.prod(inner)
 
 
+def _mvn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    """By the top as it now is, and the deviations of the last forward pass."""
+    _, (rows, std, shape) = op.module.fwd(*op.before(xs))
+    return op.module.bwd((ys[0].reshape(rows.shape), std, shape), dys, "gradient")
+
+
 def _silence(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
     return [torch.zeros_like(x) for x in xs]
 
@@ -371,6 +391,7 @@ _BACKWARD: dict[str, Special] = {
     "Flatten": _same_shape,
     "LRN": _lrn,
     "Log": _log,
+    "MVN": _mvn,
     "Power": _power,
     "Scale": _scale,
     "Sigmoid": _sigmoid,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,10 @@ class Recurrent(EngineOperation):
         diffs = super().backward(bottoms, tops, dys, mode)
         states = STATES[self.layer.type]
         return [*diffs[:-states], *[None] * (states - self._count)]
+
+    def unneeded(self, *args: Any) -> Diffs:
+        """Caffe's layers do not ask whether their bottoms need diffs."""
+        return self.backward(*args)
 
     def weight_diffs(  # noqa: D102
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]

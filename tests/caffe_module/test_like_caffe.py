@@ -629,6 +629,45 @@ def test_losses_of_targets(check, kind, params):
     check(text + FORCED, *START, target, "net.forward()", "net.backward()")
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        layer("first", "BatchNorm", "data", "", "batch_norm_param { eps: 0.1 }"),
+        layer("first", "Scale", "data"),
+        layer("first", "PReLU", "data"),
+        layer("first", "Bias", "data"),
+        conv("first", "data", 2),
+        layer("first", "LSTM", "data cont", "", "recurrent_param { num_output: 3 }"),
+    ],
+)
+@pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
+def test_what_layers_write_into_diffs_that_nobody_needs(check, first, phase):
+    shapes = {"data": (2, 2, 3), "cont": (2, 2)} if "LSTM" in first else {"data": (2, 2, 3, 3)}
+    text = net_text(first, layer("end", "Power", "first", "", "loss_weight: 2"), **shapes)
+    check(
+        text,
+        START[0].replace("TEST", phase),
+        *START[1:],
+        "net.forward()",
+        "net.backward()",
+        "net.blobs['end'].diff[...] = like(net.blobs['end'], seed=3)",
+        "net.backward()",
+    )
+
+
+def test_normalized_values_and_deviations_of_mvn(check):
+    text = net_text(layer("norm", "MVN", "data"), data=(2, 3, 4, 4))
+    check(
+        text + FORCED,
+        *START,
+        "net.forward()",
+        "net.blobs['data'].data[...] *= 3",
+        "net.backward(norm=noise(2, 3, 4, 4, seed=3))",
+        "net.blobs['norm'].data[:, 0] *= 3",
+        "net.backward(norm=noise(2, 3, 4, 4, seed=4))",
+    )
+
+
 def test_any_top_may_be_a_loss(check):
     text = net_text(
         layer("fc", "InnerProduct", "data", "", "inner_product_param { num_output: 4 }"),
