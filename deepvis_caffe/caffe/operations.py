@@ -22,6 +22,7 @@ from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution
 from deepvis_caffe.engines.torch.layers.dense import InnerProduct
 from deepvis_caffe.engines.torch.layers.normalization import aligned
 from deepvis_caffe.model import graph
+from deepvis_caffe.model.python_layers import ALLOWED
 from deepvis_caffe.model.schema_pb2 import (
     EltwiseParameter,
     LayerParameter,
@@ -476,4 +477,4 @@ ON_BLOBS = ("Data", "HDF5Data", "ImageData", "MemoryData", "Python", "WindowData
 
 def layer_type_list() -> list[str]:
     """The layer types that are known, in the order of the alphabet."""
-    return sorted({*RULES, *OPERATIONS, *ON_BLOBS})
+    return sorted({*RULES, *OPERATIONS, *ON_BLOBS} - {ALLOWED})
