@@ -139,7 +139,7 @@ def test_a_script_gives_what_it_gives_with_caffe(caffe: object, tmp_path: Path) 
     script = write(tmp_path / "scripts/classify.py", CLASSIFY)
     write(
         tmp_path / "scripts/beside.py",
-        "import numpy as np\nimage = np.sin(np.arange(432)).reshape(3, 12, 12)",
+        "import numpy as np\nimage = np.sin(np.arange(507)).reshape(3, 13, 13)",
     )
     files = write_net(tmp_path)
     done = run(*RUN, str(script), *files, cwd=tmp_path)
