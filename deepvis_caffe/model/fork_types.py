@@ -152,6 +152,7 @@ UNDERSTOOD = frozenset(
         "CorrelationParameter",
         "CropCenterParameter",
         "DecodeBBoxParameter",
+        "DeformableConvolutionParameter",
         "DetectionOutputParameter.background_label_id",
         "DetectionOutputParameter.biases",
         "DetectionOutputParameter.code_type",

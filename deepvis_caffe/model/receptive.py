@@ -365,6 +365,7 @@ _RULES: dict[str, _Rule] = {
     "Crop": _crop,
     "CropCenter": _crop_center,
     "Deconvolution": _deconvolution,
+    "DeformableConvolution": _everything,
     "Dropout": _pointwise,
     "DummyData": _pointwise,
     "ELU": _pointwise,
@@ -387,6 +388,7 @@ _RULES: dict[str, _Rule] = {
     "Log": _pointwise,
     "MVN": _everything,
     "Mish": _pointwise,
+    "ModulatedDeformableConvolution": _everything,
     "NdPooling": _pooling,
     "NormalizationL2": _everything,
     "Normalize": _unless(

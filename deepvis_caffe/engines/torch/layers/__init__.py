@@ -3,6 +3,7 @@
 from deepvis_caffe.engines.torch.layers import (
     activation,
     convolution,
+    deformable,
     dense,
     detection,
     flow,
@@ -19,6 +20,7 @@ from deepvis_caffe.engines.torch.layers import (
 __all__ = [
     "activation",
     "convolution",
+    "deformable",
     "dense",
     "detection",
     "flow",
