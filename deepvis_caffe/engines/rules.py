@@ -24,7 +24,7 @@ MODES = ("gradient", "deconv", "guided")
 NO_GRADIENT = frozenset(
     {
         *("Accuracy", "ArgMax", "BoxOutput", "DetectionEvaluate", "DetectionOutput", "Embed"),
-        *("PriorBox", "Proposal", "ProposalLayer", "Threshold"),
+        *("PriorBox", "Proposal", "ProposalLayer", "RegionOutput", "Threshold"),
         *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )

@@ -403,6 +403,7 @@ _RULES: dict[str, _Rule] = {
     "ReLU": _pointwise,
     "ReLU6": _pointwise,
     "Reduction": _everything,
+    "Region": _unless(lambda p: p.region_param.HasField("num")),
     "Resample": _everything,
     "Reorg": _everything,
     "Reshape": _everything,

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepvis_caffe.model.python_layers import proposal_options
-from deepvis_caffe.model.schema_pb2 import LayerParameter, PriorBoxParameter
+from deepvis_caffe.model.schema_pb2 import (
+    DetectionOutputParameter,
+    LayerParameter,
+    PriorBoxParameter,
+    RegionLossParameter,
+)
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, legacy, require, rule
 
 SSD_ROW: Shape = (1, 1, 1, 7)  # image, label, score, xmin, ymin, xmax, ymax
@@ -57,12 +62,13 @@ def aspect_ratios(options: PriorBoxParameter) -> list[float]:
 def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Locations (N, P * 4) or (N, P * classes * 4), scores (N, P * classes), priors (1, 2, P * 4).
 
-    caffe-yolov2 has a layer of this name with one bottom, a map of cells.
+    caffe-yolov2 has a layer of this name with one bottom, a map of cells; so has caffe_yolo_v2,
+    where `num_classes` is called `classes`.
     """
     options = param.detection_output_param
-    require(options.HasField("num_classes"), "num_classes must be given")
+    classes = found_classes(options, len(bottoms))
     if len(bottoms) == 1:
-        cells(bottoms[0], options.num_box, 5 + options.num_classes, options.biases)
+        cells(bottoms[0], options.num_box, 5 + classes, options.biases)
         require(
             bottoms[0][2:] == (options.side,) * 2,
             f"takes a map of side x side cells, {options.side}, got {bottoms[0][2:]}",
@@ -70,7 +76,7 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
         return Outcome([SSD_ROW])
     require(len(bottoms) >= 3, f"takes locations, scores and priors; got {len(bottoms)} bottoms")
     locations, scores, priors = (legacy(shape) for shape in bottoms[:3])
-    boxes, classes = priors[2] // 4, options.num_classes
+    boxes = priors[2] // 4
     located = 1 if options.share_location else classes
     for name, shape, each in (("locations", locations, located * 4), ("scores", scores, classes)):
         require(
@@ -92,6 +98,14 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     require(nms.nms_threshold >= 0, f"nms_threshold must be 0 or more, got {nms.nms_threshold}")
     require(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, got {nms.eta}")
     return Outcome([SSD_ROW])
+
+
+def found_classes(options: DetectionOutputParameter, bottoms: int) -> int:
+    """How many classes a DetectionOutput of so many bottoms tells apart."""
+    if bottoms == 1 and options.HasField("classes"):
+        return options.classes
+    require(options.HasField("num_classes"), "num_classes must be given")
+    return options.num_classes
 
 
 @rule("YoloDetectionOutput", bottoms=(1, 2))
@@ -130,6 +144,60 @@ def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> 
         cells(shape, options.num_box, each, [0] * 2 * options.num_box)
     require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
     return Outcome([SSD_ROW])
+
+
+@rule("Region", tops=(1, 2), in_place=False)
+def region(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A map of YOLO v2's cells as likelihoods, (N, C, H, W).
+
+    With two tops, as in zhang-xin's Caffe, the boxes (B, H, W, 4) and scores (B, H, W, classes + 1)
+    of one image.
+    """
+    (shape,) = bottoms
+    if len(param.top) == 1:
+        require(
+            not param.HasField("region_loss_param"),
+            "with region_loss_param it has two tops, boxes and their scores",
+        )
+        one = param.region_param
+        boxes = region_boxes(param)
+        cells(shape, boxes, one.coords + 1 + one.classes, [0] * 2 * boxes)
+        return Outcome([shape])
+    options, side = param.region_loss_param, (param.region_loss_param.side,) * 2
+    classes = region_classes(options)
+    require(options.coords == 4, f"takes boxes of 4 coords, not {options.coords}")
+    cells(shape, options.num, 5 + classes, options.biases)
+    require(shape[0] == 1, f"takes one image at a time, got {shape[0]}")
+    require(shape[2:] == side, f"takes a map of side x side cells, {side}, got {shape[2:]}")
+    return Outcome([(options.num, *side, 4), (options.num, *side, classes + 1)])
+
+
+def region_boxes(param: LayerParameter) -> int:
+    """How many boxes a cell of a Region with one top has."""
+    options = param.region_param
+    return options.num if options.HasField("num") else options.boxes_of_each_grid
+
+
+def region_classes(options: RegionLossParameter) -> int:
+    """How many classes a Region with two tops tells apart."""
+    return options.num_class if options.HasField("num_class") else options.num_classes
+
+
+@rule("RegionOutput", bottoms=(2, 2), tops=(2, 2))
+def region_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """MSRCCS: a map of cells and the image's height and width: boxes (1, B * H * W, 4) and scores.
+
+    Of those there are (1, B * H * W, classes + 1).
+    """
+    options, (shape, size) = param.region_output_param, bottoms
+    boxes = len(options.biases) // 2
+    require(not options.tree and not options.map, "trees of classes are in files, and not read")
+    require(options.coords == 4, f"takes boxes of 4 coords, not {options.coords}")
+    cells(shape, boxes, 5 + options.classes, options.biases)
+    require(count(size) >= 2, f"its second bottom must hold height and width, got {size}")
+    require(shape[0] == 1, f"takes one image at a time, got {shape[0]}")
+    found = boxes * count(shape[2:])
+    return Outcome([(1, found, 4), (1, found, options.classes + 1)])
 
 
 def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:

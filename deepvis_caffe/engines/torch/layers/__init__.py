@@ -2,6 +2,7 @@
 
 from deepvis_caffe.engines.torch.layers import (
     activation,
+    cells,
     convolution,
     deformable,
     dense,
@@ -19,6 +20,7 @@ from deepvis_caffe.engines.torch.layers import (
 
 __all__ = [
     "activation",
+    "cells",
     "convolution",
     "deformable",
     "dense",
