@@ -101,6 +101,33 @@ def unpooling_window(param: LayerParameter) -> tuple[tuple[int, int], tuple[int,
     return kernel, stride
 
 
+@rule("MaxUnPool", bottoms=(2, 2), in_place=False)
+def max_unpool(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A map of `dst_h` by `dst_w`; the second bottom, a pooling's mask, says where values go."""
+    (first, mask), options = bottoms, param.max_unpool_param
+    require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
+    require(mask == first, "the second bottom, a pooling's mask, must have the first's shape")
+    size = (options.dst_h, options.dst_w)
+    require(min(size) > 0, f"dst_h and dst_w must be given and positive, got {size}")
+    return Outcome([first[:2] + size])
+
+
+@rule("BilinearInterpolate", in_place=False)
+def bilinear_interpolate(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """`dst_h` by `dst_w`, of which one may be left out, or larger by a factor."""
+    (shape,), options = bottoms, param.bilinear_interpolate_param
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    given = options.HasField("dst_h") or options.HasField("dst_w")
+    require(
+        given != options.HasField("scale_factor"), "needs either dst_h and dst_w or scale_factor"
+    )
+    size = (options.dst_h or shape[2], options.dst_w or shape[3])
+    if not given:
+        size = (int(shape[2] * options.scale_factor), int(shape[3] * options.scale_factor))
+    require(min(size) > 0, f"its top would be {size} pixels")
+    return Outcome([shape[:2] + size])
+
+
 @rule("Interp", bottoms=(1, 2), in_place=False)
 def interp(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Interpolated from corner to corner, after rows and columns are cut off (DeepLab, PSPNet).

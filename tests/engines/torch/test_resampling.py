@@ -293,3 +293,55 @@ def test_a_resample_that_makes_no_sense() -> None:
     assert "needs height and width" in refused("Resample", "", IMAGE.shape)
     params = "resample_param { height: 2 width: 2 type: AREA }"
     assert "not for AREA" in refused("Resample", params, IMAGE.shape)
+
+
+# -- the layers of a fork for models of PyTorch ----------------------------------------------------
+
+
+def test_max_unpool() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.stack([rng.permutation(20)[:6] for _ in range(6)]).reshape(X.shape)
+    expected = np.zeros((2, 3, 4, 5))
+    for at in np.ndindex(X.shape):
+        expected[at[0], at[1], int(mask[at]) // 5, int(mask[at]) % 5] = X[at]
+    layer = built("MaxUnPool", "max_unpool_param { dst_h: 4 dst_w: 5 }", bottoms=2)
+    assert_computes(layer, expected, X, mask.astype(float), differentiable=[0])
+
+
+@pytest.mark.parametrize(
+    ("params", "size", "corners"),
+    [
+        ("dst_h: 5", (5, 3), True),
+        ("dst_h: 4 dst_w: 2", (4, 2), True),
+        ("scale_factor: 1.7", (3, 5), True),
+        ("dst_h: 4 dst_w: 7 align_corners: false", (4, 7), False),
+        ("scale_factor: 0.7 align_corners: false", (1, 2), False),
+    ],
+)
+def test_bilinear_interpolate(params: str, size: tuple[int, int], corners: bool) -> None:
+    expected = np.zeros((2, 3, *size))
+    for i, j in np.ndindex(size):
+        place = []
+        for position, new, old in zip((i, j), size, X.shape[2:], strict=True):
+            at = position * (old - 1) / (new - 1) if corners else (position + 0.5) * old / new - 0.5
+            place.append(min(max(at, 0), old - 1))
+        (y, x), (top, left) = (
+            place,
+            (min(int(at), n - 2) for at, n in zip(place, (2, 3), strict=True)),
+        )
+        upper = (left + 1 - x) * X[:, :, top, left] + (x - left) * X[:, :, top, left + 1]
+        lower = (left + 1 - x) * X[:, :, top + 1, left] + (x - left) * X[:, :, top + 1, left + 1]
+        expected[:, :, i, j] = (top + 1 - y) * upper + (y - top) * lower
+    layer = built("BilinearInterpolate", f"bilinear_interpolate_param {{ {params} }}")
+    assert_computes(layer, expected, X)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "shapes", "message"),
+    [
+        ("MaxUnPool", "", [(1, 1, 2, 2)] * 2, "dst_h and dst_w must be given"),
+        ("BilinearInterpolate", "", [(1, 1, 2, 2)], "needs either dst_h and dst_w or"),
+    ],
+)
+def test_sizes_must_be_said(kind: str, params: str, shapes, message: str) -> None:
+    assert message in refused(kind, params, *shapes)

@@ -75,6 +75,24 @@ class Unpooling(Layer):
         return F.pad(spread, (0, room[1], 0, room[0])).reshape(*x.shape[:2], *size)
 
 
+@register("MaxUnPool")
+class MaxUnPool(Layer):
+    """Each value where the mask of a MAX pooling says, and zeros elsewhere."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # noqa: D102
+        return scattered(self, x, mask, top_shapes(self, x, mask)[0][2:])
+
+
+@register("BilinearInterpolate")
+class BilinearInterpolate(Layer):
+    """Bilinear interpolation, from corner to corner or, without `align_corners`, edge to edge."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        corners = self.param.bilinear_interpolate_param.align_corners
+        size = top_shapes(self, x)[0][2:]
+        return F.interpolate(x, size, mode="bilinear", align_corners=corners)
+
+
 def _corners(x: Tensor, stride: tuple[int, int], size: tuple[int, ...]) -> Tensor:
     """The first position of each window, as a mask."""
     rows, columns = (
