@@ -14,7 +14,15 @@ from deepvis_caffe.model.shapes import RULES
 
 WEIGHTED = (
     *("BatchNorm", "Bias", "Convolution", "Deconvolution", "DeformableConvolution", "Embed"),
-    *("InnerProduct", "LSTM", "Local", "Lstm", "ModulatedDeformableConvolution", "Normalize"),
+    *(
+        "InnerDistance",
+        "InnerProduct",
+        "LSTM",
+        "Local",
+        "Lstm",
+        "ModulatedDeformableConvolution",
+        "Normalize",
+    ),
     *("PReLU", "Parameter", "RNN", "Scale"),
 )
 # Losses that hold a layer whose result is wanted.

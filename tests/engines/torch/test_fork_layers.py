@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.torch_layers import assert_computes, built, distinct, refused, run_all
+from helpers.torch_layers import (
+    assert_computes,
+    built,
+    distinct,
+    gradients,
+    refused,
+    run,
+    run_all,
+)
 
 X = distinct(2, 6, 3, 4)
 
@@ -291,6 +299,52 @@ def test_group_norm(groups: int) -> None:
     assert_computes(built("GroupNorm", params), expected, X)
 
 
+def test_grn() -> None:
+    expected = X / np.sqrt((X**2).sum(1, keepdims=True) + 0.125)
+    assert_computes(built("GRN", "grn_param { bias: 0.125 }"), expected, X)
+    still = built("GRN", "grn_param { bias: 0.125 dummy_backward: true }")
+    np.testing.assert_allclose(run(still, X), expected)
+    np.testing.assert_array_equal(gradients(still, X, X)[0], X)
+
+
+CENTERS = distinct(3, 24, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("params", "rows"),
+    [
+        ("", CENTERS),
+        ("transpose: true", CENTERS),  # says another shape, and is read as before
+        ("normalize: true", CENTERS / np.sqrt((CENTERS**2).sum(1, keepdims=True) + 1e-6)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["L1", "L2"])
+def test_inner_distance(kind: str, params: str, rows: np.ndarray) -> None:
+    x = distinct(2, 4, 2, 3)
+    apart = x.reshape(2, 1, 24) - rows
+    expected = np.abs(apart).sum(2) if kind == "L1" else (apart**2).sum(2)
+    weight = CENTERS.reshape(24, 3) if "transpose" in params else CENTERS
+    options = f'inner_distance_param {{ num_output: 3 distance_type: "{kind}" {params} }}'
+    assert_computes(built("InnerDistance", options, [weight]), expected, x)
+
+
+def test_inner_distance_to_the_rows_of_another_blob() -> None:
+    x, centers = distinct(2, 3, 4), distinct(5, 4, seed=1)
+    expected = ((x[:, :, None] - centers) ** 2).sum(3)
+    layer = built("InnerDistance", "inner_distance_param { axis: 2 }", bottoms=2)
+    assert_computes(layer, expected, x, centers)
+
+
+def test_near_centers_keep_their_distance_in_single_precision() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(900, 1100, (1, 64)).astype(np.float32)
+    center = (x + rng.uniform(-0.1, 0.1, x.shape)).astype(np.float32)
+    params = "inner_distance_param { num_output: 1 }"
+    layer = built("InnerDistance", params, [center], dtype=torch.float32)
+    expected = ((x.astype(float) - center) ** 2).sum(1, keepdims=True)
+    np.testing.assert_allclose(layer(torch.tensor(x)), expected, rtol=1e-5)
+
+
 def test_channel_scale() -> None:
     factors = distinct(2, 1, 3, 4, seed=1)
     assert_computes(built("ChannelScale", bottoms=2), X * factors, X, factors)
@@ -313,6 +367,15 @@ def test_channel_scale_of_one_learned_factor(learned: float, scale: float) -> No
         ("Normalize", "normalize_param { normalize_type: 'L3' }", [X.shape], "must be L1 or L2"),
         ("GroupNorm", "group_norm_param { group_num: 4 }", [X.shape], "split into 4 groups"),
         ("ChannelScale", "", [X.shape, X.shape], "one number for each position"),
+        ("GRN", "grn_param { bias: -1 }", [X.shape], "bias must be 0 or more"),
+        ("InnerDistance", "inner_distance_param { }", [X.shape], "num_output must be given"),
+        (
+            "InnerDistance",
+            "inner_distance_param { num_output: 1 distance_type: 'L3' }",
+            [X.shape],
+            "must be L1 or L2",
+        ),
+        ("InnerDistance", "", [X.shape, (3, 4)], "needs rows of 72 values"),
     ],
 )
 def test_a_normalization_that_makes_no_sense(
