@@ -20,7 +20,7 @@ FINDERS = frozenset(
     }
 )
 # Types whose top is the same for every image: of bottoms only the shapes count.
-CONSTANTS = frozenset({"DummyData", "PriorBox"})
+CONSTANTS = frozenset({"DummyData", "PriorBox", "PriorBoxClustered"})
 
 
 def finders(graph: Graph) -> Mapping[Value, Layer]:

@@ -21,17 +21,15 @@ SSD_ROW: Shape = (1, 1, 1, 7)  # image, label, score, xmin, ymin, xmax, ymax
 SAME_RATIO = 1e-6  # two aspect ratios that differ by less are one, as in SSD
 
 
-@rule("PriorBox", bottoms=(2, 2))
+@rule("PriorBox", "PriorBoxClustered", bottoms=(2, 2))
 def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4)."""
+    """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4).
+
+    A PriorBoxClustered names the width and the height of each box (OpenVINO).
+    """
     options, (_, _, height, width) = param.prior_box_param, legacy(bottoms[0])
     legacy(bottoms[1])
-    least, most = list(options.min_size), list(options.max_size)
-    require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
-    require(
-        len(most) in (0, len(least)) and all(a < b for a, b in zip(least, most, strict=False)),
-        f"takes one max_size, above it, for each min_size {least}, or none; got {most}",
-    )
+    boxes = _clustered(options) if param.type == "PriorBoxClustered" else _sized(options)
     variance = list(options.variance)
     require(
         len(variance) in (0, 1, 4) and min(variance, default=1) > 0,
@@ -43,9 +41,30 @@ def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
             given in ([], [both], [one, other]) and all(getattr(options, n) > 0 for n in given),
             f"takes either {both} or both {one} and {other}, positive",
         )
-    ratios = len(aspect_ratios(options))
-    boxes = (ratios * len(least) + len(most)) * (2 if options.denser_prior_boxes else 1)
     return Outcome([(1, 2, height * width * boxes * 4)])
+
+
+def _sized(options: PriorBoxParameter) -> int:
+    """How many boxes a PriorBox has at a position."""
+    least, most = list(options.min_size), list(options.max_size)
+    require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
+    require(
+        len(most) in (0, len(least)) and all(a < b for a, b in zip(least, most, strict=False)),
+        f"takes one max_size, above it, for each min_size {least}, or none; got {most}",
+    )
+    ratios = len(aspect_ratios(options))
+    return (ratios * len(least) + len(most)) * (2 if options.denser_prior_boxes else 1)
+
+
+def _clustered(options: PriorBoxParameter) -> int:
+    """How many a PriorBoxClustered has."""
+    sizes = [*options.width, *options.height]
+    require(
+        len(options.width) == len(options.height) > 0 and min(sizes) > 0,
+        f"takes a width and a height for each box, all positive; got {list(options.width)} and "
+        f"{list(options.height)}",
+    )
+    return len(options.width)
 
 
 def aspect_ratios(options: PriorBoxParameter) -> list[float]:
@@ -344,6 +363,72 @@ def position_sensitive_pooling(param: LayerParameter, bottoms: Sequence[Shape]) 
     if param.type == "PSROIAlign":
         require(param.psroi_align_param.sample_num > 0, "sample_num must be positive")
     return Outcome([(regions[0], outputs, parts, parts)])
+
+
+@rule("DeformablePSROIPooling", bottoms=(2, 3))
+def deformable_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As position-sensitive pooling; a third bottom, (R, 2 * classes, P, P), moves the parts."""
+    (maps, regions, *moves), pool = bottoms, param.deformable_psroi_pooling_param
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    check_regions(regions)
+    outputs, parts = pool.output_dim, pool.group_size
+    require(
+        outputs > 0 and parts > 0 and pool.spatial_scale > 0 and pool.sample_per_part > 0,
+        "output_dim, group_size and spatial_scale must be given, and all be positive",
+    )
+    require(
+        maps[1] == outputs * parts**2,
+        f"output_dim {outputs} in {parts} x {parts} parts needs {outputs * parts**2} channels, its "
+        f"bottom has {maps[1]}",
+    )
+    require(
+        pool.pooled_size in (0, parts),
+        f"a pooled_size {pool.pooled_size} other than its group_size {parts} has no effect in the "
+        "Caffe that has this layer; give one number",
+    )
+    if not pool.no_trans:
+        size = pool.part_size
+        require(len(moves) == 1, "needs a third bottom, how parts move, or no_trans: true")
+        (move,) = moves
+        classes = move[1] // 2 if len(move) == 4 else 0
+        require(
+            size > 0 and move == (regions[0], 2 * classes, size, size) and classes > 0,
+            f"needs two numbers for each of {size} x {size} parts (part_size) of every region as "
+            f"its third bottom, got {move}",
+        )
+        require(
+            outputs % classes == 0, f"output_dim {outputs} cannot be split into {classes} classes"
+        )
+    return Outcome([(regions[0], outputs, parts, parts)])
+
+
+@rule("MaskPooling", bottoms=(2, 2))
+def mask_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The first bottom's shape; the second has a mask for each of its maps."""
+    maps, masks = bottoms
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    require(
+        masks[:1] == maps[:1] and count(masks) == count((maps[0], *maps[2:])),
+        f"needs a mask of {maps[2:]} for each of {maps[0]} maps, got {masks}",
+    )
+    return Outcome([maps])
+
+
+@rule("MaskResize", in_place=False)
+def mask_resize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """`output_height` by `output_width`, or larger by factors (SSTD)."""
+    (shape,), options = bottoms, param.mask_resize_param
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    height, width = options.output_height, options.output_width
+    if options.factor_height > 0:
+        height = int(shape[2] * options.factor_height)
+    if options.factor_width > 0:
+        width = int(shape[3] * options.factor_width)
+    require(
+        height > 0 and width > 0,
+        f"output_height {height} and output_width {width} must be positive",
+    )
+    return Outcome([(*shape[:2], height, width)])
 
 
 def check_regions(shape: Shape) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.torch_layers import built, run, run_all
+from helpers.torch_layers import built, refused, run, run_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +172,23 @@ def test_prior_boxes(size, least, grow, ratios, flip, clip, step, offset, image,
     )
     expected = np.stack([boxes.ravel(), np.full(boxes.size, 0.25)])[None]
     np.testing.assert_allclose(top, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_prior_boxes_of_given_sizes():
+    """OpenVINO's: one box for each width and height, whatever their ratio."""
+    params = written(width=[3.5, 8], height=[6, 1.25], step=4, offset=0.25, variance=0.5)
+    function = built("PriorBoxClustered", f"prior_box_param {{ {params} }}", bottoms=2)
+    top = run(function, np.zeros((1, 1, 2, 3)), np.zeros((1, 3, 16, 20)))
+    expected = []
+    for row, column in np.ndindex(2, 3):
+        x, y = (column + 0.25) * 4, (row + 0.25) * 4
+        for w, h in ((3.5, 6), (8, 1.25)):
+            expected += [(x - w / 2) / 20, (y - h / 2) / 16, (x + w / 2) / 20, (y + h / 2) / 16]
+    np.testing.assert_allclose(top, [[expected, [0.5] * len(expected)]], rtol=1e-6)
+    message = refused(
+        "PriorBoxClustered", "prior_box_param { width: 2 }", (1, 1, 2, 2), (1, 3, 8, 8)
+    )
+    assert "takes a width and a height for each box" in message
 
 
 # -- DetectionOutput -----------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def rows_like(rows: Array, x: Tensor) -> Tensor:
 # -- SSD (Liu et al. 2016, "SSD: Single Shot MultiBox Detector") -------------------------------
 
 
-@register("PriorBox")
+@register("PriorBox", "PriorBoxClustered")
 class PriorBox(Layer):
     """Reference boxes around every position, and their variances: (1, 2, H * W * boxes * 4).
 
@@ -44,6 +44,7 @@ class PriorBox(Layer):
 
     SSD rounds sizes down to integers. Two forks add options: `reduce_boxes` halves the first square
     (MobileNet-SSD), and `denser_prior_boxes` repeats each box half a position below (TextBoxes++).
+    A PriorBoxClustered tells the width and height of each box instead (OpenVINO).
     """
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
@@ -57,7 +58,9 @@ class PriorBox(Layer):
         step: Array = np.array([p.step_w or p.step, p.step_h or p.step], np.float32)
         if not step.all():
             step = size / np.array([width, height], np.float32)
-        halves: Array = self._sizes(p) / 2
+        clustered = self.layer.type == "PriorBoxClustered"
+        sides = np.array([p.width, p.height], np.float32).T if clustered else self._sizes(p)
+        halves: Array = sides / 2
         column, row = np.meshgrid(np.arange(width), np.arange(height))
         position = np.stack([column, row], -1).astype(np.float32)
         centers = ((position + np.float32(p.offset)) * step)[:, :, None]
