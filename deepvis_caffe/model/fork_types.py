@@ -268,6 +268,7 @@ UNDERSTOOD = frozenset(
         "SeLUDropoutParameter",
         "SeLUParameter",
         "ShuffleChannelParameter",
+        "SpatialTransformerParameter",
         "SqueezeParameter",
         "TransposeParameter",
         "UnpoolingParameter",

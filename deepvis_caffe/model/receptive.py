@@ -443,6 +443,7 @@ _RULES: dict[str, _Rule] = {
     "Sigmoid": _pointwise,
     "Slice": _along(joined_axis),
     "Softmax": _along(lambda p: p.softmax_param.axis),
+    "SpatialTransformer": _everything,
     "Split": _pointwise,
     "Squeeze": _everything,
     "Swish": _pointwise,

@@ -10,7 +10,7 @@ from deepvis_caffe.engines.torch import layers  # noqa: F401 (fills the registry
 from deepvis_caffe.engines.torch.layer import BUILDERS
 from deepvis_caffe.model import composites, dialects, volumes
 
-REWRITTEN = {*composites.PARTS, *volumes.TYPES, *dialects.DEPTHWISE, *dialects.RISTRETTO}
+REWRITTEN = {*composites.PARTS, *volumes.TYPES, *dialects.DEPTHWISE, *dialects.RENAMED}
 
 
 def listed(page: str) -> set[str]:

@@ -59,7 +59,7 @@ def mvn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 @rule("GRN")
 def grn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The bottom's shape."""
-    require(len(bottoms[0]) == 4, f"takes a bottom of 4 axes, got {len(bottoms[0])}")
+    require(2 <= len(bottoms[0]) <= 4, f"takes a bottom of 2 to 4 axes, got {len(bottoms[0])}")
     require(param.grn_param.bias >= 0, f"bias must be 0 or more, got {param.grn_param.bias}")
     return Outcome([bottoms[0]])
 

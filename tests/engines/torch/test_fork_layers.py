@@ -302,6 +302,8 @@ def test_group_norm(groups: int) -> None:
 def test_grn() -> None:
     expected = X / np.sqrt((X**2).sum(1, keepdims=True) + 0.125)
     assert_computes(built("GRN", "grn_param { bias: 0.125 }"), expected, X)
+    rows = X[:, :, 0, 0]
+    assert_computes(built("GRN"), rows / np.sqrt((rows**2).sum(1, keepdims=True) + 1e-7), rows)
     still = built("GRN", "grn_param { bias: 0.125 dummy_backward: true }")
     np.testing.assert_allclose(run(still, X), expected)
     np.testing.assert_array_equal(gradients(still, X, X)[0], X)

@@ -345,3 +345,56 @@ def test_bilinear_interpolate(params: str, size: tuple[int, int], corners: bool)
 )
 def test_sizes_must_be_said(kind: str, params: str, shapes, message: str) -> None:
     assert message in refused(kind, params, *shapes)
+
+
+# -- SpatialTransformer ----------------------------------------------------------------------------
+
+# No place lies at a bend of the interpolation.
+THETA = [[0.93, 0.21, 0.17, -0.31, 1.12, -0.23], [1.73, -0.41, 0.06, 0.32, 0.63, 0.47]]
+
+
+def transformed(x: np.ndarray, theta: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The loops of the CPU code; (row, column, 1) from -1 on, each taken from where theta says."""
+    top = np.zeros((*x.shape[:2], *size))
+    for n, i, j in np.ndindex(len(x), *size):
+        place = theta[n].reshape(2, 3) @ [i / size[0] * 2 - 1, j / size[1] * 2 - 1, 1]
+        v, u = (place + 1) / 2 * x.shape[2:]
+        for row in range(math.floor(v), math.ceil(v) + 1):
+            for column in range(math.floor(u), math.ceil(u) + 1):
+                if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                    near = (1 - abs(v - row)) * (1 - abs(u - column))
+                    top[n, :, i, j] += near * x[n, :, row, column]
+    return top
+
+
+@pytest.mark.parametrize(("params", "size"), [("", (2, 3)), ("output_H: 4 output_W: 2", (4, 2))])
+def test_spatial_transformer(params: str, size: tuple[int, int]) -> None:
+    theta = np.array(THETA)
+    layer = built("SpatialTransformer", f"st_param {{ {params} }}", bottoms=2)
+    assert_computes(layer, transformed(X, theta, size), X, theta)
+
+
+def test_spatial_transformer_of_a_translation() -> None:
+    """Four numbers are given, and the bottom has the others."""
+    params = "theta_1_1: 0.5 theta_1_2: 0.125 theta_2_1: -0.25 theta_2_2: 0.75 to_compute_dU: false"
+    moves = np.array([[0.13, -0.21], [0.32, 0.47]])
+    theta = np.array([[0.5, 0.125, down, -0.25, 0.75, across] for down, across in moves])
+    layer = built("SpatialTransformer", f"st_param {{ {params} }}", bottoms=2)
+    assert_computes(layer, transformed(X, theta, (2, 3)), X, moves)
+
+
+def test_the_identity_leaves_an_image_as_it_is() -> None:
+    theta = np.array([[1.0, 0, 0, 0, 1, 0]] * 2)
+    np.testing.assert_allclose(run(built("SpatialTransformer", bottoms=2), X, theta), X)
+
+
+@pytest.mark.parametrize(
+    ("params", "theta", "message"),
+    [
+        ("", (2, 5), "needs 6 numbers for each of 2 images"),
+        ("st_param { theta_1_1: 1 }", (2, 6), "needs 5 numbers"),
+        ("st_param { sampler_type: 'nearest' }", (2, 6), "sampler_type bilinear only"),
+    ],
+)
+def test_a_transformer_that_makes_no_sense(params: str, theta, message: str) -> None:
+    assert message in refused("SpatialTransformer", params, X.shape, theta)
