@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from helpers.torch_layers import assert_computes, built, check_gradient, distinct, refused, run
 
+from deepvis_caffe.engines.torch.layers import deformable
+
 # kernel, stride, pad, dilation, groups of channels, groups with offsets of their own
 GEOMETRIES = [
     ((3, 3), (1, 1), (1, 1), (1, 1), 1, 1),
@@ -103,6 +105,18 @@ def test_modulated_deformable_convolution(geometry) -> None:
     layer = built("ModulatedDeformableConvolution", written, [w, b], bottoms=3)
     expected = slow(X, offsets, w, b, geometry, faded, weights)
     assert_computes(layer, expected, X, offsets, weights)
+
+
+@pytest.mark.parametrize("limit", [1, 300, 10**9])
+def test_however_many_images_at_a_time(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deformable, "AT_ONCE", limit)
+    geometry = GEOMETRIES[1]
+    offsets, weights, w, b = (np.concatenate([one, one]) for one in blobs(geometry))
+    w, b, x = w[:4], b[:4], np.concatenate([X, -X])
+    written = params(geometry, modulated=True)
+    layer = built("ModulatedDeformableConvolution", written, [w, b], bottoms=3)
+    expected = slow(x, offsets, w, b, geometry, faded, weights)
+    np.testing.assert_allclose(run(layer, x, offsets, weights), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_without_offsets_it_is_a_convolution() -> None:

@@ -18,6 +18,8 @@ from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.shapes.windows import deformable_groups, deformable_options
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 
+AT_ONCE = 2**24  # values of taps: 64 MiB
+
 
 class _Deformable(Layer):
     """What both kinds share."""
@@ -45,25 +47,38 @@ class _Deformable(Layer):
     def convolved(
         self, x: Tensor, at: Tensor, size: tuple[int, ...], weights: Tensor | None = None
     ) -> Tensor:
-        """The top: interpolated values of x, 0 off the map, times the filters, image by image.
+        """The top: interpolated values of x, 0 off the map, times the filters.
 
-        All images at once would take as many times a kernel's area of their memory. Matrix
-        products keep nothing for the way back but the filters.
+        So many images at a time as keep the taps, a kernel's area of times x, within `AT_ONCE`.
         """
-        options, (height, width) = deformable_options(self.param), x.shape[2:]
-        filters = self.weight.reshape(options.group, options.num_output // options.group, -1)
         # grid_sample counts columns first, and from -1 to 1 between the edges of the map.
-        grid = (2 * at.flip(-1) + 1) / at.new_tensor([width, height]) - 1
-        tops = []
-        for n, image in enumerate(x):
-            parts = image.unflatten(0, (grid.shape[1], -1))
-            taps = F.grid_sample(parts, grid[n].flatten(1, 2), align_corners=False)
-            if weights is not None:
-                taps = taps * weights[n].reshape(len(parts), 1, -1, size[1])
-            columns = taps.reshape(options.group, -1, math.prod(size))
-            tops.append(torch.bmm(filters, columns).reshape(-1, *size))
-        top = torch.stack(tops)
+        grid = (2 * at.flip(-1) + 1) / at.new_tensor(x.shape[:1:-1]) - 1
+        taps = math.prod(x.shape[1:2] + at.shape[2:-1])
+        images = max(1, AT_ONCE // taps)
+        none = [None] * len(x)
+        parts = zip(
+            x.split(images),
+            grid.split(images),
+            none if weights is None else weights.split(images),
+            strict=False,
+        )
+        top = torch.cat([self._some(*part, size) for part in parts])
+        options = deformable_options(self.param)
         return top + self.bias[:, None, None] if options.bias_term else top
+
+    def _some(
+        self, x: Tensor, grid: Tensor, weights: Tensor | None, size: tuple[int, ...]
+    ) -> Tensor:
+        """The top of some images. Of a matrix product autograd keeps only the filters."""
+        options = deformable_options(self.param)
+        filters = self.weight.reshape(options.group, options.num_output // options.group, -1)
+        maps = x.unflatten(1, (grid.shape[1], -1)).flatten(0, 1)
+        taps = F.grid_sample(maps, grid.flatten(2, 3).flatten(0, 1), align_corners=False)
+        if weights is not None:
+            taps = taps * weights.reshape(len(maps), 1, -1, size[1])
+        columns = taps.reshape(len(x), options.group, -1, math.prod(size)).permute(1, 2, 0, 3)
+        found = torch.bmm(filters, columns.flatten(2))
+        return found.reshape(-1, len(x), *size).transpose(0, 1)
 
 
 def _of_top(values: Tensor, size: tuple[int, ...]) -> Tensor:
