@@ -195,7 +195,8 @@ RENAMED = {
 
 
 def _rename(layer: LayerParameter) -> None:
-    layer.type = RENAMED.get(layer.type, layer.type)
+    if layer.type in RENAMED:
+        layer.type = RENAMED[layer.type]
 
 
 def _normalize(layer: LayerParameter, has_weights: bool) -> None:

@@ -119,6 +119,16 @@ def test_however_many_images_at_a_time(limit: int, monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(run(layer, x, offsets, weights), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("modulated", [False, True])
+def test_without_images_there_is_nothing(modulated: bool) -> None:
+    geometry = GEOMETRIES[1]
+    offsets, weights, w, b = blobs(geometry)
+    kind = "ModulatedDeformableConvolution" if modulated else "DeformableConvolution"
+    bottoms = [one[:0] for one in [X, offsets, weights][: 2 + modulated]]
+    layer = built(kind, params(geometry, modulated=modulated), [w, b], bottoms=len(bottoms))
+    assert run(layer, *bottoms).shape == (0, len(w), *top_size(geometry))
+
+
 def test_without_offsets_it_is_a_convolution() -> None:
     geometry = GEOMETRIES[2]
     _, _, w, _ = blobs(geometry)

@@ -8,6 +8,7 @@ offsets and to the weights of taps.
 from __future__ import annotations
 
 import math
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,8 @@ class _Deformable(Layer):
         """
         window = convolution_window(deformable_options(self.param), 2)
         groups = deformable_groups(self.param, offsets.shape)
-        moves = _of_top(offsets, size).reshape(len(x), groups, -1, 2, *size)
+        taps = math.prod(window.kernel)
+        moves = _of_top(offsets, size).reshape(len(x), groups, taps, 2, *size)
         return moves.movedim(3, -1) + _places(window, size, x)
 
     def convolved(
@@ -55,11 +57,10 @@ class _Deformable(Layer):
         grid = (2 * at.flip(-1) + 1) / at.new_tensor(x.shape[:1:-1]) - 1
         taps = math.prod(x.shape[1:2] + at.shape[2:-1])
         images = max(1, AT_ONCE // taps)
-        none = [None] * len(x)
         parts = zip(
             x.split(images),
             grid.split(images),
-            none if weights is None else weights.split(images),
+            repeat(None) if weights is None else weights.split(images),
             strict=False,
         )
         top = torch.cat([self._some(*part, size) for part in parts])
@@ -72,13 +73,14 @@ class _Deformable(Layer):
         """The top of some images. Of a matrix product autograd keeps only the filters."""
         options = deformable_options(self.param)
         filters = self.weight.reshape(options.group, options.num_output // options.group, -1)
-        maps = x.unflatten(1, (grid.shape[1], -1)).flatten(0, 1)
+        parts = grid.shape[1]
+        maps = x.reshape(len(x) * parts, x.shape[1] // parts, *x.shape[2:])
         taps = F.grid_sample(maps, grid.flatten(2, 3).flatten(0, 1), align_corners=False)
         if weights is not None:
-            taps = taps * weights.reshape(len(maps), 1, -1, size[1])
-        columns = taps.reshape(len(x), options.group, -1, math.prod(size)).permute(1, 2, 0, 3)
+            taps = taps * weights.reshape(len(maps), 1, *taps.shape[2:])
+        columns = taps.reshape(len(x), *filters.shape[::2], math.prod(size)).permute(1, 2, 0, 3)
         found = torch.bmm(filters, columns.flatten(2))
-        return found.reshape(-1, len(x), *size).transpose(0, 1)
+        return found.reshape(options.num_output, len(x), *size).transpose(0, 1)
 
 
 def _of_top(values: Tensor, size: tuple[int, ...]) -> Tensor:
