@@ -116,3 +116,24 @@ def test_axpy(engine: str, factor: tuple[int, ...], tmp_path: Path) -> None:
     expected = a.reshape(3, 2, 1, 1) * X + y
     got = net.forward({"a": a, "x": X, "y": y})["s"]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "axis", "slope"),
+    [("", 1, 0.0), ("crelu_param { negative_slope: 0.25 concat_axis: 2 engine: CAFFE }", 2, 0.25)],
+)
+def test_crelu(engine: str, params: str, axis: int, slope: float, tmp_path: Path) -> None:
+    net = load_text(
+        engine, tmp_path, net_text(layer("c", "CReLU", "data", "", params), data=X.shape)
+    )
+    both = np.concatenate([X, -X], axis)
+    expected = np.where(both > 0, both, slope * both)
+    np.testing.assert_allclose(net.forward(X)["c"], expected, rtol=1e-6)
+    dy = noise(*expected.shape, seed=2)
+    first, second = np.split(dy * np.where(both > 0, 1, slope), 2, axis)
+    np.testing.assert_allclose(net.backward("c", dy)["data"], first - second, rtol=1e-5, atol=1e-6)
+
+
+def test_a_crelu_in_place_is_opaque(tmp_path: Path) -> None:
+    text = net_text(layer("c", "CReLU", "data", "data"), data=X.shape)
+    assert "cannot work in place" in load_text("torch", tmp_path, text, {}).opaque["c"].reason
