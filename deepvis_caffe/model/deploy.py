@@ -306,7 +306,7 @@ def _with_shapes(
     missing = [blob for blob in unknown if blob not in shapes]
     likely = _likely_image(layers, hints, weights or {}) if missing else ""
     if likely in missing and not any(map(is_image, shapes.values())):
-        _ask(net, likely, fitted.channels.get(likely), weights)
+        _ask(net, likely, fitted.channels.get(likely), unknown[likely], weights)
     made: list[LayerParameter] = []
     for layer in layers:
         for one in _to_input(layer, shapes, weights or {}):
@@ -328,13 +328,14 @@ def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
         )
 
 
-def _ask(net: str, blob: str, channels: int | None, weights: Arrays | None) -> None:
+def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays | None) -> None:
     """Raise `ModelError` with how to give the shape of the image."""
-    shape = (1, channels or COLOURS, COMMON, COMMON)
+    shape = hint.shape_of(channels or hint.channels or COLOURS, COMMON, COMMON)
+    axes = "batch, channels, frames" if hint.frames else "batch, channels"
     as_flag = f"{blob}:{','.join(map(str, shape))}"
     tell = "" if weights else "; the weights would tell it, too"
     raise ModelError(
-        f"net {net!r}: the file does not tell the shape of input {blob}; give it (batch, channels, "
+        f"net {net!r}: the file does not tell the shape of input {blob}; give it ({axes}, "
         f"height, width), for example as the setting input_shape = {{{blob!r}: {shape}}}, as the "
         f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}"
     )

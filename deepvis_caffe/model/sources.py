@@ -297,6 +297,7 @@ def hints_of(
         blob: Hint(
             channels=next((hint.channels for hint in hints if hint.channels), None),
             size=next((hint.size for hint in hints if hint.size), None),
+            frames=next((hint.frames for hint in hints if hint.frames), None),
         )
         for blob, hints in told.items()
     }
