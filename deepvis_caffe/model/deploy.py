@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,7 @@ def deploy(
     *,
     stages: Sequence[str] = (),
     weights: Arrays | None = None,
+    prototxt: Path | None = None,
 ) -> Deployed:
     """The net of a file as it is used: fed by the user, and ending in its activations.
 
@@ -134,6 +136,8 @@ def deploy(
         Stages to set beside those in the file's ``state``.
     weights
         Arrays by layer name, which tell more of the inputs; None where there are none.
+    prototxt
+        The net's file, beside which the mean image that it names is looked for; None for none.
 
     Raises
     ------
@@ -154,7 +158,7 @@ def deploy(
     findings.notes += chosen.notes
     layers = list(map(_copy, chosen.layers))
     merge_transformations(layers, arrays, findings)
-    hints = hints_of(layers, chosen.left_out, arrays)
+    hints = hints_of(layers, chosen.left_out, arrays, prototxt)
     layers = in_order(layers, arrays, findings)
     layers = fill_blobs(layers, chosen.left_out, given, arrays, findings)
     layers = _without_labels(layers, any(map(is_loss, net.layer)), given, arrays)

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import lt
+from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Layer, Value
+from deepvis_caffe.model.mean import find_mean_file, mean_image_shape
 from deepvis_caffe.model.schema_pb2 import LayerParameter, VideoDataParameter
 from deepvis_caffe.model.shapes import RULES, Shapes, infer
 from deepvis_caffe.model.sliding_window import convolution_window, pooling_window
@@ -92,11 +94,18 @@ _OTHER_SIZES = ("batch_sampler", "data_filler", "distort_param", "expand_param",
 _MAKES_CHANNELS = ("modality", "num_segments", "name_pattern", "encoded", "grayscale")
 
 
-def hint_of(layer: LayerParameter) -> Hint:
+def hint_of(layer: LayerParameter, prototxt: Path | None = None) -> Hint:
     """What a data layer's parameters tell of the pictures in its first top.
 
     Caffe's own data layers and those of its forks name these alike: a crop counts before a size
-    that is resized to.
+    that is resized to. Where there is none, pictures have the size of the mean image.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    prototxt
+        The file that it is of, beside which the mean image is looked for; None for none.
     """
     told: dict[str, list[float]] = {}
     _collect(layer, told)
@@ -105,12 +114,15 @@ def hint_of(layer: LayerParameter) -> Hint:
         return int(next(iter(told.get(name, [])), 0))
 
     pairs = ((number(height), number(width)) for height, width in _HEIGHT_AND_WIDTH)
-    size = next((pair for pair in pairs if all(pair)), None)
+    mean = _mean_shape(layer, prototxt)
+    size = next((pair for pair in pairs if all(pair)), mean[1:] if mean else None)
     channels: int | None = None
     if number("force_gray") or (told.get("is_color") and not number("is_color")):
         channels = 1
     elif number("channels"):
         channels = number("channels")
+    elif mean:
+        channels = mean[0]
     elif len(told.get("mean_value", ())) > 1:
         channels = len(told["mean_value"])
     elif (
@@ -126,6 +138,13 @@ def hint_of(layer: LayerParameter) -> Hint:
     if video.HasField("new_length"):  # C3D 1.1, video-caffe
         frames = video.new_length
     return Hint(channels or (COLOURS if frames else None), size, frames or None)
+
+
+def _mean_shape(layer: LayerParameter, prototxt: Path | None) -> tuple[int, int, int] | None:
+    """(C, H, W) of the mean image of a data layer; Caffe refuses pictures of any other shape."""
+    written = layer.transform_param.mean_file
+    path = find_mean_file(prototxt, written) if written and prototxt else None
+    return mean_image_shape(path) if path else None
 
 
 def _channels_of_frames(video: VideoDataParameter) -> int:

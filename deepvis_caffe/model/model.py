@@ -202,6 +202,7 @@ def load_model(
             input_shapes,
             stages=stages,
             weights=found,
+            prototxt=path,
         )
         graph = Graph.from_layers(deployed.net.name, deployed.net.layer)
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
