@@ -9,6 +9,8 @@ others' names begin with it.
   the default, a BatchNorm by the batch's own statistics before it, in every phase.
 - Axpy, by J. Hu (SENet): ``y = a x + b`` with a factor for each channel of each image. A Reshape, a
   Scale of two bottoms, and an Eltwise.
+- Gather without indices, by Y. Xiong, joins what several processes have. In one process each top is
+  the bottom at its place: a Split for each, so that labels stay apart from images.
 """
 
 from __future__ import annotations
@@ -122,10 +124,24 @@ def _axpy(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     return [factor, scaled, total]
 
 
+def _gather(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if layer.gather_param.indices:
+        return [layer]
+    if len(layer.bottom) != len(layer.top):
+        raise ValueError("without indices it needs one top for each bottom")
+    splits: list[LayerParameter] = []
+    for bottom, top in zip(layer.bottom, layer.top, strict=True):
+        split = _copy(layer, "Split", f"/{top}" if splits else "")
+        split.bottom[:], split.top[:] = [bottom], [top]
+        splits.append(split)
+    return splits[::-1]
+
+
 # The types that become others.
 PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
     "Axpy": _axpy,
     "BN": _bn,
+    "Gather": _gather,
 }
 
 
