@@ -12,6 +12,8 @@ others' names begin with it.
 - CReLU, of Cambricon (Shang et al. 2016, "Understanding and Improving Convolutional Neural
   Networks via Concatenated Rectified Linear Units"): ``y = (max(x, 0), max(-x, 0))``. A Power, a
   Concat and a ReLU.
+- Gather without indices, by Y. Xiong, joins what several processes have. In one process each top is
+  the bottom at its place: a Split for each, so that labels stay apart from images.
 """
 
 from __future__ import annotations
@@ -141,11 +143,25 @@ def _crelu(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     return [negative, both, rectified]
 
 
+def _gather(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if layer.gather_param.indices:
+        return [layer]
+    if len(layer.bottom) != len(layer.top):
+        raise ValueError("without indices it needs one top for each bottom")
+    splits: list[LayerParameter] = []
+    for bottom, top in zip(layer.bottom, layer.top, strict=True):
+        split = _copy(layer, "Split", f"/{top}" if splits else "")
+        split.bottom[:], split.top[:] = [bottom], [top]
+        splits.append(split)
+    return splits[::-1]
+
+
 # The types that become others.
 PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
     "Axpy": _axpy,
     "BN": _bn,
     "CReLU": _crelu,
+    "Gather": _gather,
 }
 
 

@@ -316,9 +316,9 @@ def _reverse(step: _Step, field: _Field) -> _Field:
 
 
 def _gather(step: _Step, field: _Field) -> _Field:
-    options = step.param.gather_param
-    moves_channels = options.axis % len(step.shape) < 2 and len(step.top) == len(step.shape)
-    return field if moves_channels or not options.indices else step.whole(field)
+    axis = step.param.gather_param.axis % len(step.shape)
+    moves_channels = axis < 2 and len(step.top) == len(step.shape)
+    return field if moves_channels else step.whole(field)
 
 
 def _upsample(step: _Step, field: _Field) -> _Field:

@@ -113,7 +113,6 @@ def test_a_layer_that_this_caffe_has_with_another_meaning(
         ("Upsample", 1, "", "upsample_h", True),
         ("Upsample", 2, "", "upsample_h", False),
         ("Gather", 1, "gather_param { indices: 0 }", "", True),
-        ("Gather", 1, "", "", False),
     ],
 )
 def test_whose_layer_it_is_the_schema_tells(

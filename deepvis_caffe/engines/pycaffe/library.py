@@ -102,8 +102,8 @@ def is_anothers(layer: Layer, schema: Descriptor) -> bool:
     """Whether forks have different layers under a type's name, and this Caffe's is another.
 
     SegNet's Upsample takes a mask and has a size, YOLO's takes none; a Normalize is SSD's or that
-    of caffe-windows; a Gather picks indices or joins processes; a Pad and a PixelShuffle have other
-    parameters.
+    of caffe-windows; a Gather picks indices, or joins processes and has no parameters; a Pad and a
+    PixelShuffle have other parameters.
     """
     fields = schema.fields_by_name
     if layer.type == "Upsample" and "upsample_param" in fields:
@@ -120,9 +120,7 @@ def is_anothers(layer: Layer, schema: Descriptor) -> bool:
     if layer.type == "Normalize":
         own = "normalize_param" if layer.param.HasField("normalize_param") else "norm_param"
         return own not in fields
-    return layer.type == "Gather" and ("gather_param" in fields) != bool(
-        layer.param.gather_param.indices
-    )
+    return layer.type == "Gather" and "gather_param" not in fields
 
 
 def _why_no_python_layer(layer: Layer) -> str:

@@ -326,18 +326,11 @@ def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top])
 
 
-@rule("Gather", bottoms=(1, None), tops=(1, None))
+@rule("Gather")
 def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The positions `indices` of one axis, arranged as `shape`.
-
-    Without indices its tops are its bottoms: a layer of that name joins the images of several
-    processes (Y. Xiong), and here there is one.
-    """
-    options, first = param.gather_param, bottoms[0]
-    if not options.indices:
-        require(len(param.top) == len(bottoms), "needs one top for each bottom")
-        return Outcome(bottoms)
-    require(len(bottoms) == len(param.top) == 1, "with indices it takes one bottom and one top")
+    """The positions `indices` of one axis, arranged as `shape`."""
+    options, (first,) = param.gather_param, bottoms
+    require(len(options.indices) > 0, "needs indices")
     axis = canonical_axis(first, options.axis)
     indices, shape = list(options.indices), [size for size in options.shape if size]
     require(len(indices) == count(shape), f"shape {shape} does not hold its {len(indices)} indices")

@@ -117,12 +117,6 @@ def test_gather(params: str, expected: np.ndarray) -> None:
     assert_computes(built("Gather", f"gather_param {{ {params} }}"), expected, X)
 
 
-def test_gather_of_one_process_is_what_came() -> None:
-    first, second = run_all(built("Gather", bottoms=2, tops=2), X, X[:, 0])
-    np.testing.assert_array_equal(first, X)
-    np.testing.assert_array_equal(second, X[:, 0])
-
-
 @pytest.mark.parametrize("spelled", ["pixelshuffle_param", "pixel_shuffle_param"])
 def test_pixel_shuffle(spelled: str) -> None:
     # Channels a b c d of a position become the block  a b

@@ -171,13 +171,10 @@ class CropCenter(Layer):
 
 @register("Gather")
 class Gather(Layer):
-    """Some positions of one axis; without indices the bottoms themselves."""
+    """Some positions of one axis."""
 
-    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.gather_param
-        if not p.indices:
-            return one_or_all([x.view_as(x) for x in bottoms])
-        (x,) = bottoms
         some = x.index_select(p.axis % x.ndim, torch.tensor(list(p.indices), device=x.device))
         return some.reshape(top_shapes(self, x)[0])
 
