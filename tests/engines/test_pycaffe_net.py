@@ -360,10 +360,10 @@ def test_written_net_is_the_users_net(caffe: Any, tmp_path: Path) -> None:
 
 
 def test_auto_takes_pycaffe_for_layers_that_only_it_knows(caffe: Any) -> None:
-    wider = Layer(0, "l", "Unsqueeze", (Value("data"),), (Value("l"),), LayerParameter())
+    wider = Layer(0, "l", "Resize", (Value("data"),), (Value("l"),), LayerParameter())
     choice = choose_engine("auto", "cpu", [wider])
     assert (choice.engine, choice.device) == ("pycaffe", "cpu")
-    assert "'l' (Unsqueeze)" in choice.reason
+    assert "'l' (Resize)" in choice.reason
 
 
 def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,16 +471,15 @@ def test_rounding_is_written_in_the_words_of_the_caffe_at_hand(caffe: Any, tmp_p
 
 @pytest.mark.process
 def test_layers_that_only_caffe_knows_do_not_end_the_process(caffe: Any, tmp_path: Path) -> None:
+    size = "height: 4"
     text = net_text(
-        layer("x", "Unsqueeze", "data", "", "unsqueeze_param { dim: 20 }"), data=(1, 1, 4, 4)
+        layer("x", "Resize", "data", "", f"resize_param {{ {size} }}"), data=(1, 1, 4, 4)
     )
-    with pytest.raises(
-        EngineError, match=r"cannot build this net: .*dim:\( 20\) overtake the dims"
-    ):
+    with pytest.raises(EngineError, match=r"cannot build this net: .*output width is required"):
         load_text("pycaffe", tmp_path, text, {})
-    net = load_text("pycaffe", tmp_path, text.replace("20", "1"), {})
+    net = load_text("pycaffe", tmp_path, text.replace(size, f"{size} width: 4"), {})
     x = noise(1, 1, 4, 4)
-    np.testing.assert_array_equal(net.forward(x)["x"], x[:, None])
+    np.testing.assert_array_equal(net.forward(x)["x"], x)
 
 
 FORKS_LAYERS = """
