@@ -943,6 +943,39 @@ def test_a_learning_rate_of_zero_stops_diffs(check):
         check(text + suffix, *START, "net.forward()", "net.backward()")
 
 
+def test_input_arrays_without_a_layer_that_takes_them(check):
+    check(
+        CHAIN,
+        *START,
+        "net.set_input_arrays(noise(2, 3, 8, 8), noise(2))",
+        "net.forward()",
+    )
+
+
+MEMORY_DATA = (
+    'layer { name: "data" type: "MemoryData" top: "data" top: "label" '
+    "memory_data_param { batch_size: 2 channels: 1 height: 2 width: 3 } }\n"
+    + layer("act", "Sigmoid", "data")
+)
+
+
+def test_input_arrays_come_batch_by_batch_and_begin_anew(check):
+    check(
+        MEMORY_DATA,
+        MAKE,
+        "images = noise(6, 1, 2, 3, seed=1)",
+        "net.set_input_arrays(images, np.arange(6, dtype=np.float32))",
+        "net.forward()",
+        "net.forward()",
+        "images[4] = 7",
+        "net.forward()",
+        "net.forward()",
+        "net.set_input_arrays(noise(3, 1, 2, 3), np.zeros(3, np.float32))",
+        "net.set_input_arrays(noise(2, 1, 2, 4), np.zeros(2, np.float32))",
+        "net.set_input_arrays(noise(2, 1, 2, 3).astype(float), np.zeros(2, np.float32))",
+    )
+
+
 def test_weights_by_name_from_a_file(check):
     other = net_text(
         conv("new", "data", 3, 1),
@@ -1111,6 +1144,11 @@ def test_fillers_of_a_net_without_weights(check):
         "caffe.Net('broken.prototxt', caffe.TEST)",
         "caffe.Net('unconnected.prototxt', caffe.TEST)",
         "net.save('net.caffemodel'); caffe.Net('larger.prototxt', 'net.caffemodel', caffe.TEST)",
+        "net.copy_from('nothing.caffemodel')",
+        "net.copy_from('net.prototxt')",
+        "net.load_hdf5('nothing.h5')",
+        "other = caffe.Net('larger.prototxt', caffe.TEST); other.share_with(net)",
+        "net.blobs['conv1'].reshape(3, 3); net.forward(start='pool1')",
         "net.forward(); net._forward(0, 99)",
         "net.forward(); net._backward(99, 0)",
     ],
