@@ -11,6 +11,11 @@ import numpy as np
 import torch
 
 from deepvis_caffe.caffe.memory import Array, Memory, Shape
+from deepvis_caffe.errors import DeepVisError
+
+
+class ShapeError(DeepVisError, ValueError):
+    """A shape that no blob can have, or that has no name for what was asked of it."""
 
 
 class Blob:
@@ -72,7 +77,7 @@ class Blob:
         """
         sizes = tuple(operator.index(size) for size in np.ravel(shape))
         if any(size < 0 for size in sizes):
-            raise ValueError(f"a blob cannot have shape {sizes}: sizes must not be negative")
+            raise ShapeError(f"a blob cannot have shape {sizes}: sizes must not be negative")
         self._shape = sizes
         if self.count > self._capacity:
             self._capacity = self.count
@@ -103,7 +108,7 @@ class Blob:
 
     def _legacy(self, axis: int) -> int:
         if len(self._shape) > 4:
-            raise ValueError(
+            raise ShapeError(
                 f"num, channels, height and width are of blobs of at most 4 axes; this one has "
                 f"shape {self._shape}: use shape"
             )

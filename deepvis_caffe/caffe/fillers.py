@@ -55,7 +55,8 @@ def fillers_of(layer: LayerParameter, weights: Sequence[Tensor]) -> Iterator[Fil
         for blob in weights:
             yield recurrent.weight_filler if blob.ndim > 1 else recurrent.bias_filler
     elif layer.type == "Normalize":
-        yield layer.norm_param.scale_filler
+        one = FillerParameter(type="constant", value=1)
+        yield layer.norm_param.scale_filler if layer.norm_param.HasField("scale_filler") else one
     else:
         for field, value in layer.ListFields():
             if field.name.endswith("_param") and field.message_type is not None:

@@ -174,7 +174,7 @@ class NetLayer:
                 for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
                     if need == needed and diff is not None:
                         blob.diff_memory.set(diff.detach())
-        if self.type == "Flatten":
+        if operation.shares == "data" and self.type != "Split":
             self.bottoms[0].share_diff(self.tops[0])
 
     def loss(self) -> float:

@@ -368,6 +368,7 @@ class Net:
         return {name: self._blob(name).diff for name in dict.fromkeys([*outputs, *(diffs or [])])}
 
     def _forward(self, start: int, end: int) -> float:
+        self._check_range(start, end)
         clock.tick()
         loss = 0.0
         with full_precision(self._device):
@@ -381,6 +382,7 @@ class Net:
         return loss
 
     def _backward(self, start: int, end: int, mode: str = "gradient") -> None:
+        self._check_range(end, start)
         clock.tick()
         if self._silent:
             self._silent = False
@@ -669,6 +671,13 @@ class Net:
             clock.tick()
 
     # -- shared ------------------------------------------------------------------------------
+
+    def _check_range(self, lowest: int, highest: int) -> None:
+        if lowest < 0 or highest >= len(self._layers):
+            raise ArgumentError(
+                f"there are no layers {lowest} to {highest}: the net's are 0 to "
+                f"{len(self._layers) - 1}"
+            )
 
     def _number(self, layer: str) -> int:
         names = self._layer_names

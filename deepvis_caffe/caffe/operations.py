@@ -26,6 +26,7 @@ from deepvis_caffe.model.python_layers import ALLOWED
 from deepvis_caffe.model.schema_pb2 import (
     EltwiseParameter,
     LayerParameter,
+    LRNParameter,
     Phase,
     PoolingParameter,
 )
@@ -131,7 +132,7 @@ class EngineOperation(Operation):
         self.module: Layer = build(layer, weights)
         self.keeps_tops = layer.type == "Input"
         alone = len(layer.tops) == 1 if layer.type == "Slice" else len(layer.bottoms) == 1
-        if layer.type in ("Split", "Flatten"):
+        if layer.type in ("Split", "Flatten") or _keeps_order(layer):
             self.shares = "data"
         elif layer.type == "Reshape" or (layer.type in ("Concat", "Slice") and alone):
             self.shares = "both"
@@ -243,6 +244,11 @@ def _remembers(layer: graph.Layer) -> bool:
     return layer.type in ("BatchNorm", "LRN", "LSTM", "Lstm", "MVN", "Normalize", "RNN")
 
 
+def _keeps_order(layer: graph.Layer) -> bool:
+    order = list(layer.param.permute_param.order)
+    return layer.type == "Permute" and order == list(range(len(order)))
+
+
 def _is_max_pooling(layer: graph.Layer) -> bool:
     return layer.type == "Pooling" and layer.param.pooling_param.pool == PoolingParameter.MAX
 
@@ -314,16 +320,27 @@ def _softmax(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
     return (y * (dy - (dy * y).sum(axis, keepdim=True)),)
 
 
-def _lrn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs | None:
+def _lrn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    """By the scales of the last forward pass.
+
+    Across channels also by the top; within them Caffe has a net of its own, which multiplies anew.
+    """
     module: Any = op.module
     p = op.layer.param.lrn_param
-    if p.norm_region:  # within channels it is a net of its own, which remembers all
-        return None
     (x,), (y,), (dy,) = xs, ys, dys
-    (seen,) = op.before(xs)
-    scale = module._scale(seen)
-    around = module._mean(dy * y / scale)
-    return (dy * scale**-p.beta - 2 * p.alpha * p.beta * x * around,)
+    scale = module._scale(*op.before(xs))
+    power = scale**-p.beta
+    if p.norm_region == LRNParameter.WITHIN_CHANNEL:
+        y = x * power
+    return (dy * power - 2 * p.alpha * p.beta * x * module._mean(dy * y / scale),)
+
+
+def _eltwise(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs | None:
+    p = op.layer.param.eltwise_param
+    if p.operation != EltwiseParameter.PROD or p.stable_prod_grad:
+        return None
+    (y,), (dy,) = ys, dys
+    return [dy * y / x for x in xs]
 
 
 def _scale(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
@@ -388,6 +405,7 @@ _BACKWARD: dict[str, Special] = {
     "AbsVal": _in_place_now,
     "BNLL": _bnll,
     "ELU": _elu,
+    "Eltwise": _eltwise,
     "Exp": _exp,
     "Flatten": _same_shape,
     "LRN": _lrn,

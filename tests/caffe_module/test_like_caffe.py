@@ -498,6 +498,64 @@ def test_slopes_that_caffe_writes_over_the_diff_in_place(check, params, top):
     check(text + FORCED, *START, "net.forward()", f"net.backward({top}=noise(2, 3, seed=3))")
 
 
+READERS = (
+    "LRN lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 k: 2 }",
+    "LRN lrn_param { local_size: 3 alpha: 0.5 norm_region: WITHIN_CHANNEL }",
+    "Eltwise eltwise_param { operation: MAX }",
+    "Eltwise eltwise_param { operation: PROD }",
+    "Eltwise eltwise_param { operation: PROD stable_prod_grad: false }",
+    "PReLU",
+    "Normalize",
+    "Normalize norm_param { across_spatial: false channel_shared: false }",
+    "MVN",
+    "Permute permute_param { order: 0 order: 2 order: 3 order: 1 }",
+    "Permute permute_param { order: 0 order: 1 }",
+    "Pooling pooling_param { pool: AVE kernel_size: 2 }",
+    "Pooling pooling_param { kernel_size: 2 }",
+    "Reduction reduction_param { operation: ASUM axis: 1 }",
+    "Reduction reduction_param { operation: SUMSQ axis: 2 }",
+    "InnerProduct inner_product_param { num_output: 2 transpose: true }",
+    "Convolution convolution_param { num_output: 4 kernel_size: 2 group: 2 }",
+    "Deconvolution convolution_param { num_output: 2 kernel_size: 2 group: 2 }",
+    "Concat",
+    "Flatten flatten_param { axis: 2 }",
+    "Reshape reshape_param { shape { dim: 0 dim: -1 } }",
+    "Softmax",
+    "Sigmoid",
+    "TanH",
+    "ELU",
+    "BNLL",
+    "AbsVal",
+    "Exp",
+    "SPP spp_param { pyramid_height: 2 }",
+)
+
+
+@pytest.mark.parametrize("layer_and_params", READERS)
+def test_which_values_a_backward_pass_reads(check, layer_and_params):
+    kind, _, params = layer_and_params.partition(" ")
+    several = kind == "Eltwise"
+    text = net_text(
+        layer("top", kind, "data other" if several else "data", "", params),
+        layer("end", "Power", "top", "", "power_param { scale: 2 }"),
+        data=(2, 4, 4, 4),
+        **({"other": (2, 4, 4, 4)} if several else {}),
+    )
+    check(
+        text + FORCED,
+        *START,
+        *(["net.blobs['other'].data[...] = like(net.blobs['other'], seed=9)"] if several else []),
+        "net.forward()",
+        "net.backward(end=like(net.blobs['end'], seed=3))",
+        "net.blobs['data'].data[...] *= 0.5",
+        "net.backward()",
+        "net.blobs['top'].data[...] *= 1.5",
+        "net.backward()",
+        "net.forward()",
+        "net.backward()",
+    )
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
 @pytest.mark.parametrize("static", ["", "static"])
 def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind, static):
@@ -885,6 +943,39 @@ def test_a_learning_rate_of_zero_stops_diffs(check):
         check(text + suffix, *START, "net.forward()", "net.backward()")
 
 
+def test_input_arrays_without_a_layer_that_takes_them(check):
+    check(
+        CHAIN,
+        *START,
+        "net.set_input_arrays(noise(2, 3, 8, 8), noise(2))",
+        "net.forward()",
+    )
+
+
+MEMORY_DATA = (
+    'layer { name: "data" type: "MemoryData" top: "data" top: "label" '
+    "memory_data_param { batch_size: 2 channels: 1 height: 2 width: 3 } }\n"
+    + layer("act", "Sigmoid", "data")
+)
+
+
+def test_input_arrays_come_batch_by_batch_and_begin_anew(check):
+    check(
+        MEMORY_DATA,
+        MAKE,
+        "images = noise(6, 1, 2, 3, seed=1)",
+        "net.set_input_arrays(images, np.arange(6, dtype=np.float32))",
+        "net.forward()",
+        "net.forward()",
+        "images[4] = 7",
+        "net.forward()",
+        "net.forward()",
+        "net.set_input_arrays(noise(3, 1, 2, 3), np.zeros(3, np.float32))",
+        "net.set_input_arrays(noise(2, 1, 2, 4), np.zeros(2, np.float32))",
+        "net.set_input_arrays(noise(2, 1, 2, 3).astype(float), np.zeros(2, np.float32))",
+    )
+
+
 def test_weights_by_name_from_a_file(check):
     other = net_text(
         conv("new", "data", 3, 1),
@@ -1033,6 +1124,7 @@ def test_fillers_of_a_net_without_weights(check):
             "kernel_size: 4 stride: 2 weight_filler { type: 'bilinear' } bias_term: false }",
         ),
         layer("bias", "Bias", "up", "up", "bias_param { filler { type: 'constant' value: 3 } }"),
+        layer("norm2", "Normalize", "up", "up"),
         conv("zero", "up", 1),
         data=(1, 1, 4, 4),
     )
@@ -1052,6 +1144,11 @@ def test_fillers_of_a_net_without_weights(check):
         "caffe.Net('broken.prototxt', caffe.TEST)",
         "caffe.Net('unconnected.prototxt', caffe.TEST)",
         "net.save('net.caffemodel'); caffe.Net('larger.prototxt', 'net.caffemodel', caffe.TEST)",
+        "net.copy_from('nothing.caffemodel')",
+        "net.copy_from('net.prototxt')",
+        "net.load_hdf5('nothing.h5')",
+        "other = caffe.Net('larger.prototxt', caffe.TEST); other.share_with(net)",
+        "net.blobs['conv1'].reshape(3, 3); net.forward(start='pool1')",
         "net.forward(); net._forward(0, 99)",
         "net.forward(); net._backward(99, 0)",
     ],

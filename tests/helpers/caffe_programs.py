@@ -104,14 +104,19 @@ class Two:
         self.ours.close()
 
     def check(self, program: Program, aborts: bool = False) -> bool:
-        """Whether real Caffe survives the program; every line leaves the same behind in both.
+        """Run a program in both; every line has to leave the same behind.
 
         Parameters
         ----------
         program
             The program.
         aborts
-            The last line ends real Caffe's process, and has to be an error in ours.
+            The last line ends real Caffe's process, and has to be an error in words in ours.
+
+        Returns
+        -------
+        bool
+            False where real Caffe's process ended although `aborts` is not set.
 
         Raises
         ------
@@ -133,7 +138,8 @@ class Two:
         if aborts:
             assert len(theirs) == len(lines) - 1, listing(program, len(theirs))
             assert len(ours) == len(lines), f"our process died\n{listing(program, len(theirs))}"
-            assert "error" in ours[-1], f"no error\n{listing(program, len(theirs))}"
+            said = ours[-1].get("error", ())
+            assert "DeepVisError" in said, f"{said}\n{listing(program, len(theirs))}"
         return True
 
 

@@ -413,7 +413,27 @@ def _mvn(net: Builder, x: str) -> bool:
     return True
 
 
-IMAGE_LAYERS = (_convolution, _convolution, _deconvolution, _pooling, _pooling, _lrn, _crop, _mvn)
+def _permute(net: Builder, x: str) -> bool:
+    order = net.one_of((0, 1, 2, 3), (0, 2, 3, 1), (0, 1, 3, 2))
+    shape = tuple(net.shapes[x][axis] for axis in order)
+    params = " ".join(f"order: {axis}" for axis in order)
+    net.resizable = False
+    net.add("Permute", [x], [shape], f"permute_param {{ {params} }}")
+    return True
+
+
+IMAGE_LAYERS = (
+    _convolution,
+    _convolution,
+    _deconvolution,
+    _pooling,
+    _pooling,
+    _lrn,
+    _crop,
+    _mvn,
+    _permute,
+)
+NOT_IN_V1 = (_tile, _reduction, _crop, _permute)
 LAYERS = (
     _pointwise,
     _pointwise,
@@ -466,7 +486,7 @@ def nets(draw: Callable) -> DrawnNet:
         x = blobs[-1] if draw(st.booleans()) else draw(st.sampled_from(blobs))
         choices = LAYERS + (IMAGE_LAYERS if len(net.shapes[x]) == 4 else ())
         make = draw(st.sampled_from(choices))
-        if net.style != "V1" or make not in (_tile, _reduction, _crop):
+        if net.style != "V1" or make not in NOT_IN_V1:
             make(net, x)
     features = [b for b, shape in net.shapes.items() if b not in net.inputs and len(shape) > 1]
     for _ in range(draw(st.integers(0, 2)) if features else 0):
