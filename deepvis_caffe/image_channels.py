@@ -61,7 +61,7 @@ def read_channels(
     if channels in RGB:
         return read_image(source if isinstance(source, bytes) else Path(source), shrink)
     pages = _tiff(content) if is_tiff(content) else None
-    array = _unchanged(content, channels, where) if pages is None else pages
+    array = decode_unchanged(content, channels, where) if pages is None else pages
     return channels_last(array, channels, where)
 
 
@@ -117,8 +117,26 @@ def as_rgb(image: NDArray[Any]) -> Picture:
     return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
-def _unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
-    """A picture with the channels and the depth that its file has, RGB or RGBA."""
+def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
+    """Decode a picture with the channels and the depth that its file has, gray, RGB or RGBA.
+
+    Parameters
+    ----------
+    channels
+        How many are wanted; only for 2, an alpha beside gray is kept apart.
+    where
+        What it is, for messages.
+
+    Returns
+    -------
+    ndarray
+        (H, W) or (H, W, C). The EXIF orientation is not applied where OpenCV decodes it.
+
+    Raises
+    ------
+    ImageError
+        Neither OpenCV nor Pillow can read it.
+    """
     import cv2
 
     found = None

@@ -24,6 +24,7 @@ from deepvis_caffe.cli.info import info
 from deepvis_caffe.cli.layer_figure import layer_figure
 from deepvis_caffe.cli.optimize import optimize
 from deepvis_caffe.cli.presets import presets
+from deepvis_caffe.cli.run_caffe import run_caffe
 from deepvis_caffe.cli.search import search
 from deepvis_caffe.cli.sensitivity import sensitivity
 from deepvis_caffe.cli.stats import stats
@@ -123,9 +124,13 @@ COMMANDS = (
     filters,
     fetch,
     demo,
+    run_caffe,
 )
 for command in COMMANDS:
-    app.command(command.__name__.replace("_", "-"), cls=Command)(command)
+    # What follows a script is the script's own, options included.
+    context = {"allow_interspersed_args": command is not run_caffe}
+    name = command.__name__.replace("_", "-")
+    app.command(name, cls=Command, context_settings=context)(command)
 
 
 def main() -> None:

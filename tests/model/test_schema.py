@@ -53,6 +53,9 @@ STOCK_MESSAGES = {
     *("BlobShape", "BlobProto", "BlobProtoVector", "Datum", "FillerParameter", "NetParameter"),
     *("SolverParameter", "SolverState", "NetState", "NetStateRule", "ParamSpec"),
     *("LayerParameter", "V0LayerParameter", "V1LayerParameter", "TransformationParameter"),
+    # SSD's, which are in its databases; the release that is tested against has them, too.
+    *("AnnotatedDatum", "AnnotationGroup", "Annotation", "NormalizedBBox"),
+    *("LabelMap", "LabelMapItem"),
     *(
         f"{name}Parameter"
         for name in (

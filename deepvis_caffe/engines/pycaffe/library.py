@@ -42,6 +42,11 @@ def import_caffe() -> Any:
             caffe = importlib.import_module("caffe")
     except ImportError as error:
         raise EngineError(f"pycaffe cannot be imported ({error}); {how}") from error
+    if caffe.__name__ != "caffe":
+        raise EngineError(
+            f"pycaffe cannot be imported: `caffe` stands for {caffe.__name__} in this process; "
+            "choose engine='torch'"
+        )
     missing = [name for name in NEEDED if not hasattr(caffe, name)]
     if missing:
         where = getattr(caffe, "__file__", None) or list(getattr(caffe, "__path__", []))

@@ -1,0 +1,6 @@
+"""``caffe._caffe``, which is compiled in pycaffe: some scripts ask for its classes."""
+
+from deepvis_caffe.caffe.blob import Blob, BlobVec
+from deepvis_caffe.caffe.net import Net
+
+__all__ = ["Blob", "BlobVec", "Net"]
