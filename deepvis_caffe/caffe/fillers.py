@@ -73,14 +73,15 @@ def fill(weights: Iterable[Tensor], layer: LayerParameter) -> None:
     """
     with torch.no_grad():
         for blob, filler in zip(weights, fillers_of(layer), strict=False):
-            values = _drawn(filler, tuple(blob.shape), layer.name)
-            blob.copy_(torch.as_tensor(values, dtype=blob.dtype))
+            if filler.type == "constant":
+                blob.fill_(filler.value)
+            else:
+                values = _drawn(filler, tuple(blob.shape), layer.name)
+                blob.copy_(torch.as_tensor(values, dtype=blob.dtype))
 
 
 def _drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndarray:
     rng, kind = random.generator, filler.type
-    if kind == "constant":
-        return np.full(shape, filler.value)
     if kind == "uniform":
         return rng.uniform(filler.min, filler.max, shape)
     if kind == "gaussian":

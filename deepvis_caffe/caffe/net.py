@@ -495,7 +495,7 @@ class Net:
             arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
             self._check(layer, [one.shape for one in arrays], source)
             for blob, array in zip(layer.blobs, arrays, strict=True):
-                blob.data_memory.set(torch.tensor(array).reshape(blob.shape))
+                blob.data_memory.set(torch.as_tensor(array).reshape(blob.shape))
 
     @staticmethod
     def _check(layer: NetLayer, shapes: Sequence[tuple[int, ...]], source: str) -> None:
