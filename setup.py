@@ -66,7 +66,7 @@ setup(
         "numpy>=1.24",
         "opencv-python>=4.5",
         "pillow>=10.1",
-        "protobuf>=3.20.2",
+        "protobuf>=6.31",
         "pydantic>=2",
         "rich>=13",
         "scikit-image>=0.20",

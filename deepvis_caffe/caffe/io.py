@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -401,9 +400,8 @@ def load_image(filename: Any, color: bool = True) -> Floats:
     UnreadableImageError
         There is no such file, or it is not an image.
     """
-    source: str | os.PathLike[str] | bytes = filename.read() if _is_file(filename) else filename
     try:
-        where, content = image_content(source)
+        where, content = image_content(filename.read() if hasattr(filename, "read") else filename)
         if is_array(content):
             raise ImageError(f"cannot read {where}: it holds numpy arrays, and is no picture")
         image = decode_unchanged(content, 3, where)
@@ -411,17 +409,15 @@ def load_image(filename: Any, color: bool = True) -> Floats:
         raise UnreadableImageError(str(error)) from error
     if image.dtype.kind == "u":
         highest = np.iinfo(image.dtype).max
-        image = (np.arange(highest + 1) * (1 / highest))[image]
-    image = image[..., :3] if image.ndim == 3 else image[..., np.newaxis]
+        image = (np.arange(highest + 1) * (1 / highest)).astype(np.float32)[image]
+    if image.ndim == 2:
+        image = image[..., np.newaxis]
+    image = image[..., : 3 if image.shape[2] > 2 else 1]  # alpha is the last of 2 or 4
     if color and image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     elif not color and image.shape[2] == 3:
         image = (image @ GRAY)[..., np.newaxis]
-    return image.astype(np.float32)
-
-
-def _is_file(source: Any) -> bool:
-    return hasattr(source, "read")
+    return image.astype(np.float32, copy=False)
 
 
 def resize_image(im: Array, new_dims: Ints, interp_order: int = 1) -> Floats:

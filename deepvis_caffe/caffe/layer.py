@@ -57,11 +57,11 @@ class NetLayer:
             return
         self._kind = kind
         outcome = self._shapes()
-        parameters = [
+        self._parameters = [
             nn.Parameter(laid_out(torch.zeros(shape, device=device)), requires_grad=False)
             for shape in outcome.weights
         ]
-        fillers.fill(parameters, param)
+        fillers.fill(self._parameters, param)
         layer = graph.Layer(
             index,
             param.name,
@@ -70,12 +70,12 @@ class NetLayer:
             tuple(graph.Value(blob) for blob in param.top),
             param,
         )
-        for parameter in parameters:
+        for parameter in self._parameters:
             blob = Blob(tuple(parameter.shape), device)
             blob.data_memory = ParameterMemory(parameter)
             self.blobs.append(blob)
-        self._make = lambda weights: kind(layer, weights, phase)
-        self._operation = self._make(parameters)
+        self._make = lambda: kind(layer, self._parameters, phase)
+        self._operation = self._make()
         for top, shape in zip(tops, outcome.tops, strict=True):
             top.reshape(*shape)
         self._share()
@@ -87,12 +87,11 @@ class NetLayer:
         """Use another blob's values and diffs as a parameter."""
         mine, theirs = self.blobs[index], owner.data_memory
         assert isinstance(theirs, ParameterMemory)
-        weights = [blob.data_memory.parameters[-1] for blob in self.blobs]
-        if mine.shape == tuple(theirs.parameters[0].shape):
-            weights[index] = theirs.parameters[0]
-            self._operation = self._make(weights)
-        else:
-            theirs.parameters.append(weights[index])
+        if mine.shape == owner.shape:
+            self._parameters[index] = theirs.parameters[0]
+            self._operation = self._make()
+        else:  # the same values in another shape: two parameters that are kept equal
+            theirs.parameters.append(self._parameters[index])
         mine.data_memory, mine.diff_memory = theirs, owner.diff_memory
 
     @property

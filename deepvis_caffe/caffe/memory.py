@@ -110,6 +110,8 @@ class Memory:
         """Add what `addend` returns, a tensor of that shape, once somebody reads the values."""
         self._add()
         self._addend = lambda: self.get(shape) + addend()
+        if self._held() is not None:
+            self._add()
 
     # -- shared ------------------------------------------------------------------------------
 

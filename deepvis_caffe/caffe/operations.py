@@ -354,3 +354,12 @@ def operation_for(param: LayerParameter, phase: Phase) -> type[Operation] | None
     if kind is not None and (phase == TRAIN or param.type not in RULES):
         return kind
     return EngineOperation if param.type in RULES else None
+
+
+# Layers that read data: a net may have them, and a script is told what to put in their place.
+DATA_TYPES = ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData")
+
+
+def layer_type_list() -> list[str]:
+    """The layer types that are known, in the order of the alphabet."""
+    return sorted({*RULES, *OPERATIONS, *DATA_TYPES})

@@ -26,14 +26,16 @@ def run_caffe(
     Works for scripts that use pycaffe to run nets; no Caffe is needed, and none that is installed
     is used. The script sees its arguments as with `python SCRIPT`, and its exit code is returned.
     """
-    from deepvis_caffe.caffe.install import install
-
     code = compiled(script)
+    from deepvis_caffe.caffe.install import install  # PyTorch comes with it, which takes seconds
+
     install()
     sys.argv = [str(script), *(arguments or ())]
     if not getattr(sys.flags, "safe_path", False):  # of Python 3.11; it keeps the folder out
         sys.path[0] = str(script.resolve().parent)
-    logging.getLogger().handlers.clear()  # ours; logging.basicConfig would skip the script's
+    root = logging.getLogger()
+    root.handlers.clear()  # ours: with one there, logging.basicConfig would skip the script's
+    root.setLevel(logging.WARNING)
     # Not by runpy, which takes the script's `__main__` away before its atexit functions run.
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = code.co_filename
@@ -44,7 +46,7 @@ def run_caffe(
     except BaseException as error:
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without us
         sys.excepthook(type(error), error, error.__traceback__)
-        if isinstance(error, SyntaxError) and error.filename:
+        if isinstance(error, SyntaxError) and Path(error.filename or "").is_file():
             typer.echo(f"deepvis: {conversion(error, error.filename)}", err=True)
         raise typer.Exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED) from None
 
@@ -88,6 +90,6 @@ def conversion(error: SyntaxError, file: str) -> str:
             f"expand -i -t 8 {file} > converted.py"
         )
     return (
-        f"if this is Python 2, convert it, and look through its divisions, which Python 2 rounds "
-        f"between whole numbers: pip install fissix; python -m fissix -w {file}"
+        f"if this is Python 2, convert it: pip install fissix; python -m fissix -w {file}; then "
+        "check its divisions: between integers, Python 2 rounds down"
     )

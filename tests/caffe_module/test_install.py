@@ -55,6 +55,9 @@ from caffe.classifier import Classifier
 from caffe.pycaffe import Net
 from caffe._caffe import BlobVec
 import caffe.detector
+import caffe.coord_map, caffe.draw
+from caffe import layers as L, params as P
+from caffe.net_spec import Top
 import deepvis_caffe.caffe.proto.caffe_pb2
 
 assert caffe is ours, caffe
@@ -63,6 +66,7 @@ assert caffe_pb2 is pb is ours.proto.caffe_pb2 is caffe.io.caffe_pb2
 assert pb.NetParameter(name="a").name == "a"
 assert Classifier is caffe.Classifier and Net is caffe.Net and issubclass(Classifier, Net)
 assert caffe.Detector is caffe.detector.Detector
+assert isinstance(L.ReLU(L.Input()), Top) and P.Pooling.MAX == 0
 net = caffe.Net(sys.argv[1], sys.argv[2], caffe.TEST)
 assert type(net.params["conv"]) is BlobVec is caffe._caffe.BlobVec
 try:
@@ -106,6 +110,13 @@ def test_another_caffe_that_was_imported_before(tmp_path: Path) -> None:
     assert "other/caffe/__init__.py; call install() before" in done.stdout
 
 
+def test_without_pytorch(tmp_path: Path) -> None:
+    write(tmp_path / "torch.py", "raise ImportError('none here')")
+    done = run(*RUN, str(write(tmp_path / "script.py", "import caffe")), cwd=tmp_path, code=2)
+    assert done.stderr.startswith("deepvis: the torch engine needs PyTorch")
+    assert done.stderr.endswith("pip install 'deepvis_caffe[torch]'\n")
+
+
 # -- deepvis run-caffe -----------------------------------------------------------------------------
 
 CLASSIFY = """
@@ -119,6 +130,7 @@ CLASSIFY = """
     net = caffe.Net(sys.argv[1], sys.argv[2], caffe.TEST)
     net.blobs["data"].data[...] = beside.image
     np.save("out.npy", net.forward()["prob"])
+    print(caffe.__name__)
 """
 
 
@@ -130,9 +142,11 @@ def test_a_script_gives_what_it_gives_with_caffe(caffe: object, tmp_path: Path) 
         "import numpy as np\nimage = np.sin(np.arange(432)).reshape(3, 12, 12)",
     )
     files = write_net(tmp_path)
-    run(*RUN, str(script), *files, cwd=tmp_path)
+    done = run(*RUN, str(script), *files, cwd=tmp_path)
+    assert done.stdout == "deepvis_caffe.caffe\n"
     ours = np.load(tmp_path / "out.npy")
-    run(sys.executable, str(script), *files, cwd=tmp_path)
+    done = run(sys.executable, str(script), *files, cwd=tmp_path)
+    assert done.stdout == "caffe\n"
     np.testing.assert_allclose(ours, np.load(tmp_path / "out.npy"), atol=1e-5)
 
 

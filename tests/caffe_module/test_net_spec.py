@@ -99,7 +99,8 @@ def fields_of_the_layer(c: Any) -> Any:
     )
     n.y = L.Reshape(n.x, shape=dict(dim=[0, -1]))
     n.z = L.Scale(n.y, bias_term=True, bias_filler={}, num_axes=-1)
-    n.out = L.Crop(n.z, n.data, offset=[1, 2])
+    n.fused = L.Convolution(n.z, relu_param=dict(negative_slope=0.5))  # the layer's, not a fork's
+    n.out = L.Crop(n.fused, n.data, offset=[1, 2])
     return n.to_proto()
 
 
