@@ -19,6 +19,7 @@ from deepvis_caffe.caffe.mode import mode
 from deepvis_caffe.caffe.net import Net
 from deepvis_caffe.caffe.net_spec import NetSpec, layers, params, to_proto
 from deepvis_caffe.caffe.operations import layer_type_list
+from deepvis_caffe.caffe.python_layer import Layer
 from deepvis_caffe.caffe.solvers import (
     NCCL,
     AdaDeltaSolver,
@@ -65,6 +66,7 @@ __all__ = [
     "AdamSolver",
     "Classifier",
     "Detector",
+    "Layer",
     "NesterovSolver",
     "Net",
     "NetSpec",

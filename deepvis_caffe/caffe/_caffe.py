@@ -2,5 +2,6 @@
 
 from deepvis_caffe.caffe.blob import Blob, BlobVec
 from deepvis_caffe.caffe.net import Net
+from deepvis_caffe.caffe.python_layer import Layer
 
-__all__ = ["Blob", "BlobVec", "Net"]
+__all__ = ["Blob", "BlobVec", "Layer", "Net"]

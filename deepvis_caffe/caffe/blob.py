@@ -123,8 +123,6 @@ class Blob:
 class BlobVec(list[Any]):
     """A list of blobs, as `Net.params` and the layers hold them."""
 
-    def add_blob(self, shape: Sequence[int]) -> Blob:
+    def add_blob(self, *shape: int) -> None:
         """Append a blob of zeros; for Python layers with parameters."""
         self.append(Blob(tuple(int(size) for size in shape)))
-        blob: Blob = self[-1]
-        return blob

@@ -73,15 +73,15 @@ def fill(weights: Iterable[Tensor], layer: LayerParameter) -> None:
     """
     with torch.no_grad():
         for blob, filler in zip(weights, fillers_of(layer), strict=False):
-            if filler.type == "constant":
-                blob.fill_(filler.value)
-            else:
-                values = _drawn(filler, tuple(blob.shape), layer.name)
-                blob.copy_(torch.as_tensor(values, dtype=blob.dtype))
+            values = drawn(filler, tuple(blob.shape), layer.name)
+            blob.copy_(torch.as_tensor(values, dtype=blob.dtype))
 
 
-def _drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndarray:
+def drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Values of a shape as a filler says; `ModelError` with the layer's name where it cannot."""
     rng, kind = random.generator, filler.type
+    if kind == "constant":
+        return np.full(shape, filler.value, np.float32)
     if kind == "uniform":
         return rng.uniform(filler.min, filler.max, shape)
     if kind == "gaussian":

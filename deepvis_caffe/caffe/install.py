@@ -37,7 +37,13 @@ def install() -> ModuleType:
             f"cannot install ours as `caffe`: this process has imported the one at {where}; call "
             "install() before anything imports caffe"
         )
-    sys.modules["caffe"] = package
-    for found in pkgutil.walk_packages(package.__path__, f"{OURS}."):
-        sys.modules[found.name.removeprefix("deepvis_caffe.")] = importlib.import_module(found.name)
+    sys.modules.update(modules())
     return package
+
+
+def modules() -> dict[str, ModuleType]:
+    """Ours for each of pycaffe's modules, by the name that scripts know it by."""
+    package = importlib.import_module(OURS)
+    found = [one.name for one in pkgutil.walk_packages(package.__path__, f"{OURS}.")]
+    ours = {name.removeprefix("deepvis_caffe."): importlib.import_module(name) for name in found}
+    return {"caffe": package, **ours}

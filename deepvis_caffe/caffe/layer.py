@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -47,10 +49,12 @@ class NetLayer:
         self._fault = ""
         self._operation: Operation | None = None
         self._fitting: tuple[tuple[int, ...], ...] | None = None  # shapes of the bottoms
-        kind = operation_for(param, phase)
+        kind = operation_for(param)
         if kind is None or any(blob.unknown for blob in bottoms):
             self._fault = f"layer {self.name!r} ({self.type}) cannot run: " + (
-                why_unknown(self.type) if kind is None else "a layer below it cannot"
+                "a layer below it cannot"
+                if any(blob.unknown for blob in bottoms)
+                else why_unknown(self.type)
             )
             for top in tops:
                 top.unknown = True
@@ -82,6 +86,11 @@ class NetLayer:
         for top, weight in zip(tops, kind.loss_weights(param), strict=True):
             if weight:
                 top.diff_memory.set(torch.full(top.shape, weight, device=device))
+
+    @property
+    def shown(self) -> NetLayer:
+        """What a script gets from ``net.layers``."""
+        return self
 
     def share(self, index: int, owner: Blob) -> None:
         """Use another blob's values and diffs as a parameter."""
@@ -126,16 +135,24 @@ class NetLayer:
         if operation.shares:
             self._share()
             return
-        if operation.keeps_tops and self.type == "Input":
+        if operation.keeps_tops:
             return
         self._refresh()
         tops = operation.forward(*(_data(blob) for blob in self.bottoms))
         for blob, top in zip(self.tops, tops, strict=True):
             blob.data_memory.set(top)
+        for blob, values in zip(self.blobs, operation.new_weights, strict=False):
+            blob.data_memory.set(values)
 
     def backward(self, mode: str) -> None:
         """Compute the diffs of the bottoms, and add to those of the parameters."""
         operation, wire = self.operation, self.wire
+        for index, need in enumerate(wire.bottoms_need):
+            if need and (why := operation.why_no_diff(index)):
+                raise EngineError(
+                    f"layer {self.name!r} ({self.type}) sends no diff to its bottom "
+                    f"{self.param.bottom[index]!r}: {why}"
+                )
         self._refresh()
         bottoms, tops = [_data(blob) for blob in self.bottoms], [_data(blob) for blob in self.tops]
         dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
@@ -155,11 +172,7 @@ class NetLayer:
 
     def loss(self) -> float:
         """What the tops add to the net's loss."""
-        total = 0.0
-        for blob, weight in zip(self.tops, self.wire.losses, strict=True):
-            if weight:
-                total += weight * float(_data(blob).sum())
-        return total
+        return total_loss(self.tops, self.wire)
 
     def _shapes(self) -> Outcome:
         shapes = [blob.shape for blob in self.bottoms]
@@ -185,6 +198,15 @@ class NetLayer:
 
     def __repr__(self) -> str:
         return f"<Layer {self.name!r} ({self.type})>"
+
+
+def total_loss(tops: Sequence[Blob], wire: Wire) -> float:
+    """What a layer's tops add to the net's loss."""
+    total = 0.0
+    for blob, weight in zip(tops, wire.losses, strict=True):
+        if weight:
+            total += weight * float(_data(blob).sum())
+    return total
 
 
 def _data(blob: Blob) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ import h5py
 import numpy as np
 import torch
 
+from deepvis_caffe.caffe import losses, training  # noqa: F401 (fill the table of operations)
 from deepvis_caffe.caffe.blob import Blob, BlobVec
+from deepvis_caffe.caffe.data_layers import (
+    DATA_LAYERS,
+    InputArrayError,
+    MemoryData,
+    check_is_read,
+)
 from deepvis_caffe.caffe.layer import NetLayer
 from deepvis_caffe.caffe.memory import Array, clock
 from deepvis_caffe.caffe.mode import mode
-from deepvis_caffe.caffe.operations import operation_for
+from deepvis_caffe.caffe.operations import Operation, operation_for
+from deepvis_caffe.caffe.python_layer import BlobLayer, Layer, make_layer
 from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
@@ -87,7 +96,7 @@ class Net:
         written = parse_prototxt(path)
         found = None if weights is None else read_caffemodel(weights)
         faults = dict(written.unreadable)
-        net = translate(upgrade(written.net), faults, found)
+        net = translate(upgrade(written.net), faults, found, trains=phase != TEST)
         try:
             layers = wired(net, phase, level, stages)
         except ModelError as error:
@@ -95,7 +104,7 @@ class Net:
         for name, why in faults.items():
             if any(layer.name == name for layer in layers):
                 raise ModelError(f"{path}: layer {name!r}: {why}")
-        self.name, self.layers = net.name, list[NetLayer]()
+        self.name, self._layers = net.name, list[NetLayer | BlobLayer]()
         self._device, self._phase = device, phase
         self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
         self._callbacks: dict[str, list[LayerCallback]] = {
@@ -107,11 +116,11 @@ class Net:
                 self._build(layers, phase)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
-        mark_backward([layer.wire for layer in self.layers], net.force_backward)
-        self._silent = not any(layer.wire.needs_backward for layer in self.layers)
+        mark_backward([layer.wire for layer in self._layers], net.force_backward)
+        self._silent = not any(layer.wire.needs_backward for layer in self._layers)
         if found is not None:
             self._load(found, str(weights))
-        for layer in self.layers:
+        for layer in self._layers:
             if layer.fault:
                 log.warning("%s: %s", path, layer.fault)
                 break
@@ -120,12 +129,13 @@ class Net:
         device, blobs = self._device, self._blob_dict
         self._inputs: list[int] = []
         unread: dict[str, int] = {}
-        owners: dict[str, tuple[NetLayer, int]] = {}
+        owners: dict[str, tuple[NetLayer | BlobLayer, int]] = {}
         for index, param in enumerate(layers):
-            kind = operation_for(param, phase)
-            weights = [] if kind is None else kind.loss_weights(param)
-            for i in range(len(param.top), len(weights)):  # a loss need not name its top
-                param.top.append("(automatic)" if i == 0 else f"(automatic) {i}")
+            kind = operation_for(param) or Operation
+            weights = kind.loss_weights(param)
+            while len(param.top) < len(weights):  # a loss need not name its top
+                others = sum(blob.startswith("(automatic)") for blob in [*blobs, *param.top])
+                param.top.append(f"(automatic) {others}" if others else "(automatic)")
             for blob in param.bottom:
                 unread.pop(blob, None)
             for blob in param.top:
@@ -136,7 +146,8 @@ class Net:
                 if param.type == "Input":
                     self._inputs.append(list(blobs).index(blob))
             bottoms, tops = [blobs[b] for b in param.bottom], [blobs[b] for b in param.top]
-            layer = NetLayer(param, index, phase, bottoms, tops, device)
+            own = param.phase if param.HasField("phase") else phase
+            layer = _made(param, index, own, bottoms, tops, device)
             for i, spec in enumerate(param.param[: len(layer.blobs)]):
                 if spec.name and spec.name in owners:
                     self._share(layer, i, spec, owners[spec.name])
@@ -146,18 +157,21 @@ class Net:
             layer.wire = Wire(
                 bottoms=list(param.bottom),
                 tops=list(param.top),
-                losses=weights or [0.0] * len(param.top),
+                losses=weights,
                 learns=[spec.lr_mult != 0 for spec in specs],
                 propagate_down=list(param.propagate_down),
-                may_be_forced=[
-                    kind is not None and kind.may_be_forced(i) for i in range(len(param.bottom))
-                ],
+                may_be_forced=[kind.may_be_forced(i) for i in range(len(param.bottom))],
             )
-            self.layers.append(layer)
+            self._layers.append(layer)
         self._outputs = [unread[name] for name in sorted(unread)]
 
     @staticmethod
-    def _share(layer: NetLayer, index: int, spec: ParamSpec, owner: tuple[NetLayer, int]) -> None:
+    def _share(
+        layer: NetLayer | BlobLayer,
+        index: int,
+        spec: ParamSpec,
+        owner: tuple[NetLayer | BlobLayer, int],
+    ) -> None:
         theirs, mine = owner[0].blobs[owner[1]], layer.blobs[index]
         permissive = spec.share_mode == ParamSpec.PERMISSIVE
         if mine.count != theirs.count if permissive else mine.shape != theirs.shape:
@@ -170,6 +184,11 @@ class Net:
     # -- what the net is ---------------------------------------------------------------------
 
     @property
+    def layers(self) -> list[NetLayer | Layer]:
+        """All layers in order; of one that is written in Python, its own object."""
+        return self._cached("_layer_list", lambda: [layer.shown for layer in self._layers])
+
+    @property
     def blobs(self) -> OrderedDict[str, Blob]:
         """Blobs by name, from input to output, those of splits included."""
         return self._blob_dict
@@ -179,14 +198,14 @@ class Net:
         """The learned blobs of each layer that has some, by its name."""
         return self._cached(
             "_param_dict",
-            lambda: OrderedDict((one.name, one.blobs) for one in self.layers if one.blobs),
+            lambda: OrderedDict((one.name, one.blobs) for one in self._layers if one.blobs),
         )
 
     @property
     def layer_dict(self) -> OrderedDict[str, NetLayer]:
         """Layers by name."""
         return self._cached(
-            "_layers_by_name", lambda: OrderedDict((one.name, one) for one in self.layers)
+            "_layers_by_name", lambda: OrderedDict(zip(self._layer_names, self.layers, strict=True))
         )
 
     @property
@@ -204,7 +223,7 @@ class Net:
         """Names of the blobs that each layer writes."""
         return self._cached(
             "_top_names",
-            lambda: OrderedDict((one.name, list(one.wire.tops)) for one in self.layers),
+            lambda: OrderedDict((one.name, list(one.wire.tops)) for one in self._layers),
         )
 
     @property
@@ -212,20 +231,20 @@ class Net:
         """Names of the blobs that each layer reads."""
         return self._cached(
             "_bottom_names",
-            lambda: OrderedDict((one.name, list(one.wire.bottoms)) for one in self.layers),
+            lambda: OrderedDict((one.name, list(one.wire.bottoms)) for one in self._layers),
         )
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
         """The weight of each blob in the net's loss."""
         weights = OrderedDict((name, 0.0) for name in self.blobs)
-        for layer in self.layers:
+        for layer in self._layers:
             weights.update(zip(layer.wire.tops, layer.wire.losses, strict=True))
         return weights
 
     @property
     def _layer_names(self) -> list[str]:
-        return [layer.name for layer in self.layers]
+        return [layer.name for layer in self._layers]
 
     @property
     def _blob_names(self) -> list[str]:
@@ -240,10 +259,10 @@ class Net:
         return list(self.blob_loss_weights.values())
 
     def _top_ids(self, layer: int) -> list[int]:
-        return [self._blob_names.index(name) for name in self.layers[layer].wire.tops]
+        return [self._blob_names.index(name) for name in self._layers[layer].wire.tops]
 
     def _bottom_ids(self, layer: int) -> list[int]:
-        return [self._blob_names.index(name) for name in self.layers[layer].wire.bottoms]
+        return [self._blob_names.index(name) for name in self._layers[layer].wire.bottoms]
 
     def _cached(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self.__dict__:
@@ -251,7 +270,7 @@ class Net:
         return self.__dict__[name]
 
     def __repr__(self) -> str:
-        return f"<Net {self.name!r}: {len(self.layers)} layers, {len(self.blobs)} blobs>"
+        return f"<Net {self.name!r}: {len(self._layers)} layers, {len(self.blobs)} blobs>"
 
     # -- forward and backward ----------------------------------------------------------------
 
@@ -287,7 +306,7 @@ class Net:
             A layer cannot run.
         """
         first = 0 if start is None else self._number(start)
-        last = len(self.layers) - 1 if end is None else self._number(end)
+        last = len(self._layers) - 1 if end is None else self._number(end)
         outputs = self.outputs if end is None else self.top_names[end]
         if kwargs:
             self._put(kwargs, self.inputs, "Input", "inputs", lambda blob: blob.data)
@@ -325,7 +344,7 @@ class Net:
         EngineError
             A layer cannot run.
         """
-        first = len(self.layers) - 1 if start is None else self._number(start)
+        first = len(self._layers) - 1 if start is None else self._number(start)
         last = 0 if end is None else self._number(end)
         outputs = self.inputs if end is None else self.bottom_names[end]
         if kwargs:
@@ -339,8 +358,8 @@ class Net:
         with full_precision(self._device):
             for index in range(start, end + 1):
                 self._call("before_forward", index)
-                layer = self.layers[index]
-                with explained(f"layer {layer.name!r}"):
+                layer = self._layers[index]
+                with _explained(layer):
                     layer.forward()
                 loss += layer.loss()
                 self._call("after_forward", index)
@@ -358,9 +377,9 @@ class Net:
         with full_precision(self._device):
             for index in range(start, end - 1, -1):
                 self._call("before_backward", index)
-                layer = self.layers[index]
+                layer = self._layers[index]
                 if layer.wire.needs_backward:
-                    with explained(f"layer {layer.name!r}"):
+                    with _explained(layer):
                         layer.backward(mode)
                 self._call("after_backward", index)
 
@@ -430,7 +449,7 @@ class Net:
 
     def reshape(self) -> None:
         """Bring the shapes of all blobs up to date with the inputs'."""
-        for layer in self.layers:
+        for layer in self._layers:
             layer.reshape()
 
     # -- parameters --------------------------------------------------------------------------
@@ -447,8 +466,8 @@ class Net:
 
     def share_with(self, other: Net) -> None:
         """Use another net's parameters wherever it has a layer of the same name."""
-        for layer in self.layers:
-            theirs = other.layer_dict.get(layer.name)
+        for layer in self._layers:
+            theirs = next((one for one in other._layers if one.name == layer.name), None)
             if theirs is None:
                 continue
             self._check(layer, [blob.shape for blob in theirs.blobs], f"net {other.name!r}")
@@ -460,7 +479,7 @@ class Net:
     def save(self, path: Any) -> None:
         """Write the parameters to a ``.caffemodel``."""
         layers = {
-            layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self.layers
+            layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self._layers
         }
         write_caffemodel(os.fspath(path), self.name, layers)
 
@@ -468,7 +487,7 @@ class Net:
         """Write the parameters to an HDF5 file, as Caffe lays it out."""
         with whole_file(Path(path)) as partial, h5py.File(partial, "w") as file:
             root = file.create_group("data")
-            for layer in self.layers:
+            for layer in self._layers:
                 group = root.create_group(layer.name)
                 for index, blob in enumerate(layer.blobs):
                     group.create_dataset(str(index), data=blob.data)
@@ -479,17 +498,17 @@ class Net:
 
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero; they add up over backward passes."""
-        for layer in self.layers:
+        for layer in self._layers:
             for blob in layer.blobs:
                 blob.diff_memory.set(torch.zeros(blob.shape, device=self._device))
 
     def _load(self, found: Mapping[str, Sequence[Array]], source: str) -> None:
         names = [
             graph.Layer(i, one.name, one.type, (), (), one.param)
-            for i, one in enumerate(self.layers)
+            for i, one in enumerate(self._layers)
         ]
         found = split_weights(names, found)
-        for layer in self.layers:
+        for layer in self._layers:
             if layer.fault or layer.name not in found:
                 continue
             arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
@@ -498,7 +517,7 @@ class Net:
                 blob.data_memory.set(torch.as_tensor(array).reshape(blob.shape))
 
     @staticmethod
-    def _check(layer: NetLayer, shapes: Sequence[tuple[int, ...]], source: str) -> None:
+    def _check(layer: NetLayer | BlobLayer, shapes: Sequence[tuple[int, ...]], source: str) -> None:
         mine = [blob.shape for blob in layer.blobs]
         fits = len(mine) == len(shapes) and all(
             _without_ones(a) == _without_ones(b) for a, b in zip(mine, shapes, strict=True)
@@ -508,6 +527,35 @@ class Net:
                 f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, and "
                 f"{source} has {list(shapes)}"
             )
+
+    # -- data --------------------------------------------------------------------------------
+
+    def set_input_arrays(self, data: Any, labels: Any) -> None:
+        """Give a MemoryData layer, the net's first layer, its examples.
+
+        They are not copied: what is written into them later is in the batches that follow.
+
+        Parameters
+        ----------
+        data
+            (N, C, H, W), float32, C contiguous, N a multiple of the layer's batch size.
+        labels
+            (N,) or (N, 1, 1, 1), float32.
+
+        Raises
+        ------
+        RuntimeError
+            The net begins with another layer, or the arrays do not fit.
+        """
+        first = self.layers[0]
+        if not isinstance(first, MemoryData):
+            raise InputArrayError(
+                "set_input_arrays may only be called if the first layer is a MemoryData layer; it "
+                f"is {self._layers[0].name!r} ({first.type})"
+            )
+        if np.ndim(labels) == 1:
+            labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
+        first.take(data, labels)
 
     # -- what scripts of other versions call -------------------------------------------------
 
@@ -595,7 +643,7 @@ class Net:
         if layer not in names:
             what = f"no layer named {layer!r} in net {self.name!r}"
             if layer in self.blobs:
-                writer = next(one for one in self.layers if layer in one.wire.tops)
+                writer = next(one for one in self._layers if layer in one.wire.tops)
                 what += f"; {layer!r} is a blob, which layer {writer.name!r} writes"
             raise LayerNameError(what + did_you_mean(layer, names))
         return names.index(layer)
@@ -626,6 +674,31 @@ class Net:
                     f"reshape the blob first: net.blobs[{name!r}].reshape(...)"
                 )
             take(blob)[...] = array
+
+
+def _made(
+    param: LayerParameter,
+    index: int,
+    phase: Phase,
+    bottoms: list[Blob],
+    tops: list[Blob],
+    device: torch.device,
+) -> NetLayer | BlobLayer:
+    """A layer on its blobs, of whatever kind it is."""
+    check_is_read(param)
+    on_blobs = param.type == "Python" or param.type in DATA_LAYERS
+    if not on_blobs or any(blob.unknown for blob in bottoms):
+        return NetLayer(param, index, phase, bottoms, tops, device)
+    try:
+        made = DATA_LAYERS.get(param.type, make_layer)(param)
+        return BlobLayer(param, made, phase, bottoms, tops)
+    except ModelError as error:
+        raise ModelError(f"layer {param.name!r} ({param.type}): {error}") from error
+
+
+def _explained(layer: NetLayer | BlobLayer) -> AbstractContextManager[None]:
+    """Running out of memory in words; what a script's own layer raises is left as it is."""
+    return explained(f"layer {layer.name!r}") if isinstance(layer, NetLayer) else nullcontext()
 
 
 def _arguments(

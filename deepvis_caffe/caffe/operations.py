@@ -21,7 +21,6 @@ from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution
 from deepvis_caffe.engines.torch.layers.dense import InnerProduct
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import (
-    TRAIN,
     EltwiseParameter,
     LayerParameter,
     Phase,
@@ -52,10 +51,13 @@ class Operation(abc.ABC):
     shares
         What the tops share with the first bottom instead of being computed: ``""``, ``"data"``, or
         ``"both"`` for data and diff.
+    new_weights
+        What the last forward pass made of the weights, where it changes them.
     """
 
     keeps_tops = False
     shares = ""
+    new_weights: Sequence[Tensor] = ()
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase) -> None:
         self.layer, self.weights, self.phase = layer, weights, phase
@@ -101,6 +103,10 @@ class Operation(abc.ABC):
         """Whether `force_backward` asks for the diff of this bottom."""
         return True
 
+    def why_no_diff(self, bottom: int) -> str:
+        """Why a backward pass that needs this bottom's diff must fail; empty where it need not."""
+        return ""
+
 
 class EngineOperation(Operation):
     """A layer as the embedded engine computes it."""
@@ -108,7 +114,7 @@ class EngineOperation(Operation):
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase) -> None:
         super().__init__(layer, weights, phase)
         self.module: Layer = build(layer, weights)
-        self.keeps_tops = layer.type in ("Input", "DummyData")
+        self.keeps_tops = layer.type == "Input"
         alone = len(layer.tops) == 1 if layer.type == "Slice" else len(layer.bottoms) == 1
         if layer.type in ("Split", "Flatten"):
             self.shares = "data"
@@ -348,18 +354,17 @@ def operation(*types: str) -> Callable[[type[Operation]], type[Operation]]:
     return register
 
 
-def operation_for(param: LayerParameter, phase: Phase) -> type[Operation] | None:
-    """The class that runs a layer in a phase; None where its type is not known."""
-    kind = OPERATIONS.get(param.type)
-    if kind is not None and (phase == TRAIN or param.type not in RULES):
-        return kind
-    return EngineOperation if param.type in RULES else None
+def operation_for(param: LayerParameter) -> type[Operation] | None:
+    """The class that runs a layer; None where its type is not known."""
+    engine = EngineOperation if param.type in RULES else None
+    return OPERATIONS.get(param.type, engine)
 
 
-# Layers that read data: a net may have them, and a script is told what to put in their place.
-DATA_TYPES = ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData")
+# A layer of a script's own, and layers that read data: where that is not read here, a script is
+# told what to put in their place.
+ON_BLOBS = ("Data", "HDF5Data", "ImageData", "MemoryData", "Python", "WindowData")
 
 
 def layer_type_list() -> list[str]:
     """The layer types that are known, in the order of the alphabet."""
-    return sorted({*RULES, *OPERATIONS, *DATA_TYPES})
+    return sorted({*RULES, *OPERATIONS, *ON_BLOBS})

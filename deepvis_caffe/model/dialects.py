@@ -57,7 +57,10 @@ NVIDIA_BLOBS = 5  # of its BatchNorm: mean, variance, factor, scale, bias
 
 
 def translate(
-    net: NetParameter, faults: dict[str, str], found: Weights | None = None
+    net: NetParameter,
+    faults: dict[str, str],
+    found: Weights | None = None,
+    trains: bool = False,
 ) -> NetParameter:
     """A copy of a net in stock Caffe's terms.
 
@@ -70,6 +73,8 @@ def translate(
     found
         The weights by layer name, where they are known: a BatchNorm of five blobs holds a Scale,
         whether the prototxt says so or not.
+    trains
+        Whether the net is for phase TRAIN, in which a Dropout is one.
     """
     translated = NetParameter()
     translated.CopyFrom(net)
@@ -88,8 +93,10 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _dropout, _ristretto, python_layers.recognize):
+        for step in (_hole, _ristretto, python_layers.recognize):
             step(copy)
+        if not trains:
+            _dropout(copy)
         _depthwise(copy, blobs)
         _normalize(copy, has_weights=bool(blobs or not found))
         volumes.rewrite(copy, faults)

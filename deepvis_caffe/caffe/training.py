@@ -1,0 +1,101 @@
+"""Layers that do something else in phase TRAIN, or that their own forward pass changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepvis_caffe.caffe.fillers import random
+from deepvis_caffe.caffe.operations import EngineOperation, Operation, operation
+from deepvis_caffe.engines.torch.layer import Diffs, Tops
+from deepvis_caffe.model.schema_pb2 import TRAIN, LayerParameter
+from deepvis_caffe.model.shapes import RULES
+from deepvis_caffe.model.shapes.registry import Outcome, Shape
+
+
+@operation("Dropout")
+class Dropout(Operation):
+    """In phase TRAIN, a random share of the values becomes 0, and the others grow to make up."""
+
+    _factors: Tensor | None = None
+
+    @classmethod
+    def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+        """As the bottom's."""
+        return RULES["Dropout"](param, bottoms)
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        (x,) = bottoms
+        if self.phase != TRAIN:
+            return (x,)
+        param = self.layer.param.dropout_param
+        kept = random.generator.random(tuple(x.shape)) >= param.dropout_ratio
+        self._factors = torch.tensor(kept, dtype=x.dtype, device=x.device)
+        if param.scale_train:  # else a fork scales down in phase TEST, which is a Power layer here
+            self._factors /= 1 - param.dropout_ratio
+        return (x * self._factors,)
+
+    def backward(  # noqa: D102
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        (dy,) = dys
+        if self.phase != TRAIN:
+            return (dy,)
+        if self._factors is None or self._factors.shape != dy.shape:
+            return (torch.zeros_like(dy),)
+        return (dy * self._factors,)
+
+
+@operation("BatchNorm")
+class BatchNorm(EngineOperation):
+    """By the batch's own statistics, of which it keeps moving averages; or by those averages.
+
+    Its backward pass goes by what the last forward pass saw, whatever has become of the blobs.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        param = self.layer.param.batch_norm_param
+        said = param.HasField("use_global_stats")
+        self._by_batch = not (param.use_global_stats if said else self.phase != TRAIN)
+        self._seen: tuple[Tensor, Tensor] | None = None  # the standard deviation, and the top
+
+    def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        (x,) = bottoms
+        self.module.check(bottoms)
+        param = self.layer.param.batch_norm_param
+        if not self._by_batch:
+            total = self.weights[2].reshape(-1)
+            factor = torch.where(total == 0, torch.zeros_like(total), 1 / total)
+            mean, variance = (blob.reshape(-1) * factor for blob in self.weights[:2])
+        else:
+            variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+            number = x.numel() // len(mean)
+            unbiased = variance * (number / (number - 1)) if number > 1 else variance
+            news = (mean, unbiased, torch.ones_like(self.weights[2]))
+            fraction = param.moving_average_fraction
+            self.new_weights = [
+                new.reshape(old.shape) + fraction * old
+                for new, old in zip(news, self.weights, strict=True)
+            ]
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        std = (variance + param.eps).sqrt().reshape(shape)
+        y = (x - mean.reshape(shape)) / std
+        self._seen = std, y
+        return (y,)
+
+    def backward(  # noqa: D102
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        (dy,) = dys
+        if self._seen is None or self._seen[1].shape != dy.shape:
+            return (torch.zeros_like(dy),)
+        std, y = self._seen
+        if not self._by_batch:
+            return (dy / std,)
+        axes = [0, *range(2, dy.ndim)]
+        dx = dy - dy.mean(axes, keepdim=True) - y * (dy * y).mean(axes, keepdim=True)
+        return (dx / std,)
