@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,8 +67,10 @@ class Blob:
         ------
         ValueError
             A size is negative.
+        TypeError
+            A size is no integer.
         """
-        sizes = tuple(int(size) for size in np.ravel(shape))
+        sizes = tuple(operator.index(size) for size in np.ravel(shape))
         if any(size < 0 for size in sizes):
             raise ValueError(f"a blob cannot have shape {sizes}: sizes must not be negative")
         self._shape = sizes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Random:
 random = Random()
 
 
-def fillers_of(layer: LayerParameter) -> Iterator[FillerParameter]:
+def fillers_of(layer: LayerParameter, weights: Sequence[Tensor]) -> Iterator[FillerParameter]:
     """The fillers of a layer's weights, in order: zeros where the prototxt says nothing."""
     if layer.type == "PReLU":
         slope = layer.prelu_param.filler
@@ -50,6 +50,10 @@ def fillers_of(layer: LayerParameter) -> Iterator[FillerParameter]:
         yield layer.bias_param.filler
     elif layer.type == "BatchNorm":
         return
+    elif layer.type in ("LSTM", "RNN"):
+        recurrent = layer.recurrent_param
+        for blob in weights:
+            yield recurrent.weight_filler if blob.ndim > 1 else recurrent.bias_filler
     elif layer.type == "Normalize":
         yield layer.norm_param.scale_filler
     else:
@@ -63,7 +67,7 @@ def fillers_of(layer: LayerParameter) -> Iterator[FillerParameter]:
                     return
 
 
-def fill(weights: Iterable[Tensor], layer: LayerParameter) -> None:
+def fill(weights: Sequence[Tensor], layer: LayerParameter) -> None:
     """Fill the weights of a layer as its prototxt says.
 
     Raises
@@ -72,7 +76,7 @@ def fill(weights: Iterable[Tensor], layer: LayerParameter) -> None:
         A filler is not known.
     """
     with torch.no_grad():
-        for blob, filler in zip(weights, fillers_of(layer), strict=False):
+        for blob, filler in zip(weights, fillers_of(layer, weights), strict=False):
             values = drawn(filler, tuple(blob.shape), layer.name)
             blob.copy_(torch.as_tensor(values, dtype=blob.dtype))
 

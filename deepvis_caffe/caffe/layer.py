@@ -82,7 +82,8 @@ class NetLayer:
         self._operation = self._make()
         for top, shape in zip(tops, outcome.tops, strict=True):
             top.reshape(*shape)
-        self._share()
+        if self._operation.shares == "both":
+            self._share()
         for top, weight in zip(tops, kind.loss_weights(param), strict=True):
             if weight:
                 top.diff_memory.set(torch.full(top.shape, weight, device=device))
@@ -147,6 +148,8 @@ class NetLayer:
     def backward(self, mode: str) -> None:
         """Compute the diffs of the bottoms, and add to those of the parameters."""
         operation, wire = self.operation, self.wire
+        if operation.shares in ("both", "weight"):
+            return
         for index, need in enumerate(wire.bottoms_need):
             if need and (why := operation.why_no_diff(index)):
                 raise EngineError(
@@ -158,15 +161,19 @@ class NetLayer:
         dys = [blob.diff_memory.get(blob.shape) for blob in self.tops]
         if any(wire.params_need):
             addends = operation.weight_diffs(bottoms, dys)
-            for blob, addend, need in zip(self.blobs, addends, wire.params_need, strict=True):
-                if need and addend is not None:
+            for i, (blob, addend) in enumerate(zip(self.blobs, addends, strict=True)):
+                if not wire.params_need[i] or addend is None:
+                    continue
+                if operation.adds_up(i, bottoms):
                     blob.diff_memory.add(addend, blob.shape)
-        if not any(wire.bottoms_need) or operation.shares == "both":
-            return
-        diffs = operation.backward(bottoms, tops, dys, mode)
-        for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
-            if need and diff is not None:
-                blob.diff_memory.set(diff.detach())
+                else:
+                    blob.diff_memory.set(addend())
+        for needed, compute in ((True, operation.backward), (False, operation.unneeded)):
+            if needed in wire.bottoms_need:
+                diffs = compute(bottoms, tops, dys, mode)
+                for blob, diff, need in zip(self.bottoms, diffs, wire.bottoms_need, strict=True):
+                    if need == needed and diff is not None:
+                        blob.diff_memory.set(diff.detach())
         if self.type == "Flatten":
             self.bottoms[0].share_diff(self.tops[0])
 
@@ -186,11 +193,12 @@ class NetLayer:
             ) from None
 
     def _share(self) -> None:
-        if self.operation.shares:
-            for top in self.tops:
-                top.share_data(self.bottoms[0])
-                if self.operation.shares == "both":
-                    top.share_diff(self.bottoms[0])
+        shares = self.operation.shares
+        for top in self.tops:
+            source = self.blobs[0] if shares == "weight" else self.bottoms[0]
+            top.share_data(source)
+            if shares != "data":
+                top.share_diff(source)
 
     def _refresh(self) -> None:
         for blob in self.blobs:
@@ -201,11 +209,11 @@ class NetLayer:
 
 
 def total_loss(tops: Sequence[Blob], wire: Wire) -> float:
-    """What a layer's tops add to the net's loss."""
+    """What a layer's tops add to the net's loss: Caffe reads their weights from their diffs."""
     total = 0.0
     for blob, weight in zip(tops, wire.losses, strict=True):
         if weight:
-            total += weight * float(_data(blob).sum())
+            total += float((_data(blob) * blob.diff_memory.get(blob.shape)).sum())
     return total
 
 

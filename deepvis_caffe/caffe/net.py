@@ -15,7 +15,11 @@ import h5py
 import numpy as np
 import torch
 
-from deepvis_caffe.caffe import losses, training  # noqa: F401 (fill the table of operations)
+from deepvis_caffe.caffe import (  # noqa: F401 (they fill the table of operations)
+    losses,
+    recurrent,
+    training,
+)
 from deepvis_caffe.caffe.blob import Blob, BlobVec
 from deepvis_caffe.caffe.data_layers import (
     DATA_LAYERS,
@@ -54,6 +58,10 @@ class LayerNameError(DeepVisError, ValueError):
     """The net has no layer of that name."""
 
 
+class OpenError(DeepVisError, RuntimeError):
+    """A file that a net is to be made of cannot be opened; pycaffe raises a RuntimeError."""
+
+
 class ArgumentError(DeepVisError, ValueError, TypeError):
     """Arguments that do not fit the net."""
 
@@ -88,13 +96,18 @@ class Net:
         The prototxt cannot be read, or describes no net that Caffe could build.
     WeightsError
         The weights cannot be read, or do not fit.
+    RuntimeError
+        A file does not exist.
     """
 
     def __init__(self, network_file: Any, *args: Any, **kwargs: Any) -> None:
         path, phase, level, stages, weights = _arguments(network_file, *args, **kwargs)
+        for file in (path, weights):
+            if file is not None and not Path(file).exists():
+                raise OpenError(f"could not open file {file}: it does not exist")
         device = choose_device(mode.device)
         written = parse_prototxt(path)
-        found = None if weights is None else read_caffemodel(weights)
+        found = None if weights is None else read_caffemodel(weights, may_be_empty=True)
         faults = dict(written.unreadable)
         net = translate(upgrade(written.net), faults, found, trains=phase != TEST)
         try:
@@ -462,7 +475,8 @@ class Net:
         WeightsError
             The file cannot be read, or a layer's blobs do not fit.
         """
-        self._load(read_caffemodel(os.fspath(weights)), os.fspath(weights))
+        path = os.fspath(weights)
+        self._load(read_caffemodel(path, may_be_empty=True), path)
 
     def share_with(self, other: Net) -> None:
         """Use another net's parameters wherever it has a layer of the same name."""
@@ -503,6 +517,8 @@ class Net:
                 blob.diff_memory.set(torch.zeros(blob.shape, device=self._device))
 
     def _load(self, found: Mapping[str, Sequence[Array]], source: str) -> None:
+        if self.params and not found:
+            raise WeightsError(f"{source} holds no weights, and the net has layers that need them")
         names = [
             graph.Layer(i, one.name, one.type, (), (), one.param)
             for i, one in enumerate(self._layers)

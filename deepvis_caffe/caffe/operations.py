@@ -9,6 +9,7 @@ a pooling layer remembers where the maxima were. An `Operation` knows that of on
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, build
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution
 from deepvis_caffe.engines.torch.layers.dense import InnerProduct
+from deepvis_caffe.engines.torch.layers.normalization import aligned
 from deepvis_caffe.model import graph
+from deepvis_caffe.model.python_layers import ALLOWED
 from deepvis_caffe.model.schema_pb2 import (
     EltwiseParameter,
     LayerParameter,
@@ -30,6 +33,8 @@ from deepvis_caffe.model.shapes import RULES
 from deepvis_caffe.model.shapes.registry import Outcome, Shape
 
 Addend = Callable[[], Tensor]
+
+LEAST = torch.finfo(torch.float32).min
 
 
 class Operation(abc.ABC):
@@ -50,7 +55,7 @@ class Operation(abc.ABC):
         Whether the tops have the shapes that a script gives them, as those of an Input layer have.
     shares
         What the tops share with the first bottom instead of being computed: ``""``, ``"data"``, or
-        ``"both"`` for data and diff.
+        ``"both"`` for data and diff; or ``"weight"``, both with the first weight.
     new_weights
         What the last forward pass made of the weights, where it changes them.
     """
@@ -87,11 +92,21 @@ class Operation(abc.ABC):
             ``"gradient"``, ``"deconv"`` or ``"guided"``.
         """
 
+    def unneeded(
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        """What Caffe writes into the diffs of bottoms that need none; as for :meth:`backward`."""
+        return [None] * len(bottoms)
+
     def weight_diffs(
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
     ) -> Sequence[Addend | None]:
         """What is to be added to the diffs of the weights; None for nothing."""
         return [None] * len(self.weights)
+
+    def adds_up(self, weight: int, bottoms: Sequence[Tensor]) -> bool:
+        """Whether a weight's diff adds up over backward passes, or each pass replaces it."""
+        return True
 
     @classmethod
     def loss_weights(cls, param: LayerParameter) -> list[float]:
@@ -120,6 +135,8 @@ class EngineOperation(Operation):
             self.shares = "data"
         elif layer.type == "Reshape" or (layer.type in ("Concat", "Slice") and alone):
             self.shares = "both"
+        elif layer.type == "Parameter":
+            self.shares = "weight"
         self._remembers = layer.in_place or _remembers(layer)
         self._remembered: Sequence[Tensor] = ()
 
@@ -130,9 +147,14 @@ class EngineOperation(Operation):
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         self.module.check(bottoms)
-        self._remembered = bottoms if self._remembers else ()
         with torch.no_grad():
-            return self.module.infer(*bottoms)
+            tops = self.module.infer(*bottoms)
+            if _is_max_pooling(self.layer) and not (tops[0] > LEAST).all():
+                # Caffe begins with the least number, and takes what is greater: never a NaN.
+                bottoms = (torch.nan_to_num(bottoms[0], LEAST, torch.inf, LEAST),)
+                tops = self.module.infer(*bottoms)
+        self._remembered = bottoms if self._remembers else ()
+        return tops
 
     def backward(  # noqa: D102
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
@@ -156,6 +178,14 @@ class EngineOperation(Operation):
         shapes = [x.shape for x in bottoms]
         return self._remembered if [x.shape for x in self._remembered] == shapes else bottoms
 
+    def unneeded(  # noqa: D102
+        self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
+    ) -> Diffs:
+        if self.layer.type == "Scale" and not self.layer.in_place and len(bottoms) == 1:
+            x = bottoms[0]
+            return [None if x.numel() == self.weights[0].numel() else x * dys[0]]  # a scratch pad
+        return super().unneeded(bottoms, tops, dys, mode)
+
     def weight_diffs(  # noqa: D102
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
     ) -> Sequence[Addend | None]:
@@ -165,12 +195,24 @@ class EngineOperation(Operation):
             found = _of_convolution(self.module, bottoms[0], dys[0])
         elif isinstance(self.module, InnerProduct):
             found = _of_product(self.module, bottoms[0], dys[0])
+        elif self.layer.type == "Scale" and len(bottoms) == 1:
+            found = _of_scale(self, bottoms, dys[0])
         else:
             values = self._differentiated(self.before(bottoms), dys)
             found = [
                 None if value is None else partial(torch.Tensor.detach, value) for value in values
             ]
         return found[: len(self.weights)]
+
+    def adds_up(self, weight: int, bottoms: Sequence[Tensor]) -> bool:  # noqa: D102
+        if self.layer.type != "Scale" or len(bottoms) > 1 or weight > 0:
+            return True
+        outer, count, inner = _extents(self.layer, bottoms[0], self.weights[0])
+        return outer > 1 or (inner > 1 and count == 1)  # Caffe forgets to add for a batch of one
+
+    def remember(self, x: Tensor) -> None:
+        """Put something else in place of what the forward pass saw of the first bottom."""
+        self._remembered = (x, *self._remembered[1:])
 
     def _differentiated(
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
@@ -194,11 +236,15 @@ class EngineOperation(Operation):
 
 def _remembers(layer: graph.Layer) -> bool:
     """Whether the layer's backward pass goes by what the forward pass saw, not by what is there."""
-    if layer.type == "Pooling":
-        return bool(layer.param.pooling_param.pool == PoolingParameter.MAX)
+    if _is_max_pooling(layer):
+        return True
     if layer.type == "Eltwise":
         return bool(layer.param.eltwise_param.operation == EltwiseParameter.MAX)
     return layer.type in ("BatchNorm", "LRN", "LSTM", "Lstm", "MVN", "Normalize", "RNN")
+
+
+def _is_max_pooling(layer: graph.Layer) -> bool:
+    return layer.type == "Pooling" and layer.param.pooling_param.pool == PoolingParameter.MAX
 
 
 Special = Callable[
@@ -229,7 +275,7 @@ def _bnll(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
 def _exp(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
     (y,), (dy,) = ys, dys
     p = op.layer.param.exp_param
-    log = 1.0 if p.base == -1 else torch.tensor(p.base).log().item()
+    log = 1.0 if p.base == -1 else math.log(p.base)
     return (dy * y * (log * p.scale),)
 
 
@@ -237,13 +283,29 @@ def _power(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
     (x,), (y,), (dy,) = xs, ys, dys
     p = op.layer.param.power_param
     factor = p.power * p.scale
-    if factor == 0 or p.power == 1:
-        return (dy * factor,)
-    if p.power == 2:
-        return (dy * (x * (factor * p.scale) + factor * p.shift),)
-    if p.shift == 0:
-        return (dy * (y / x) * p.power,)
-    return (dy * y / (x * p.scale + p.shift) * factor,)
+    if factor == 0:
+        slope = torch.zeros_like(dy)
+    elif p.power == 1:
+        slope = torch.full_like(dy, factor)
+    elif p.power == 2:
+        slope = x * (factor * p.scale) + factor * p.shift
+    elif p.shift == 0:
+        slope = y / x * p.power
+    else:
+        slope = y / (x * p.scale + p.shift) * factor
+    return (_times_slope(op, dy, slope),)
+
+
+def _log(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (x,), (dy,) = xs, dys
+    p = op.layer.param.log_param
+    log = 1.0 if p.base == -1 else math.log(p.base)
+    return (_times_slope(op, dy, p.scale / log / (x * p.scale + p.shift)),)
+
+
+def _times_slope(op: EngineOperation, dy: Tensor, slope: Tensor) -> Tensor:
+    """The chain rule; in place, Caffe writes the slope over the diff before it multiplies them."""
+    return slope * (slope if op.layer.in_place else dy)
 
 
 def _softmax(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
@@ -262,6 +324,43 @@ def _lrn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs | None:
     scale = module._scale(seen)
     around = module._mean(dy * y / scale)
     return (dy * scale**-p.beta - 2 * p.alpha * p.beta * x * around,)
+
+
+def _scale(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    (x, *given), (dy,) = xs, dys
+    factor = given[0] if given else op.weights[0]
+    dx = dy * aligned(factor, x, op.layer.param.scale_param.axis)
+    return (dx, _diff_of_factor(op, xs, factor, dy)()) if given else (dx,)
+
+
+def _diff_of_factor(
+    op: EngineOperation, bottoms: Sequence[Tensor], factor: Tensor, dy: Tensor
+) -> Addend:
+    """Of the factors of a Scale layer.
+
+    In place, Caffe keeps what the forward pass saw of the bottom, and then overwrites that with its
+    product with the diff: a second backward pass goes by the product.
+    """
+    outer, _, inner = _extents(op.layer, dy, factor)
+    if not op.layer.in_place:
+        return lambda: (bottoms[0] * dy).reshape(outer, *factor.shape, inner).sum((0, -1))
+    product = op.before(bottoms)[0] * dy
+    if product.numel() != factor.numel():
+        op.remember(product)
+    return lambda: product.reshape(outer, *factor.shape, inner).sum((0, -1))
+
+
+def _extents(layer: graph.Layer, x: Tensor, factor: Tensor) -> tuple[int, int, int]:
+    """How many values of x there are before, along and after the axes of a factor."""
+    first = layer.param.scale_param.axis % x.ndim if factor.ndim else 0
+    outer, inner = x.shape[:first], x.shape[first + factor.ndim :]
+    return math.prod(outer), factor.numel(), math.prod(inner)
+
+
+def _mvn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    """By the top as it now is, and the deviations of the last forward pass."""
+    _, (rows, std, shape) = op.module.fwd(*op.before(xs))
+    return op.module.bwd((ys[0].reshape(rows.shape), std, shape), dys, "gradient")
 
 
 def _silence(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
@@ -292,8 +391,10 @@ _BACKWARD: dict[str, Special] = {
     "Exp": _exp,
     "Flatten": _same_shape,
     "LRN": _lrn,
-    "Log": _in_place_now,
+    "Log": _log,
+    "MVN": _mvn,
     "Power": _power,
+    "Scale": _scale,
     "Sigmoid": _sigmoid,
     "Silence": _silence,
     "Softmax": _softmax,
@@ -336,6 +437,15 @@ def _of_product(module: InnerProduct, x: Tensor, dy: Tensor) -> list[Addend | No
     ]
 
 
+def _of_scale(op: EngineOperation, bottoms: Sequence[Tensor], dy: Tensor) -> list[Addend | None]:
+    scale, *bias = op.weights
+    outer, _, inner = _extents(op.layer, dy, scale)
+    return [
+        _diff_of_factor(op, bottoms, scale, dy),
+        *(lambda: dy.reshape(outer, *scale.shape, inner).sum((0, -1)) for _ in bias),
+    ]
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 OPERATIONS: dict[str, type[Operation]] = {}
@@ -367,4 +477,4 @@ ON_BLOBS = ("Data", "HDF5Data", "ImageData", "MemoryData", "Python", "WindowData
 
 def layer_type_list() -> list[str]:
     """The layer types that are known, in the order of the alphabet."""
-    return sorted({*RULES, *OPERATIONS, *ON_BLOBS})
+    return sorted({*RULES, *OPERATIONS, *ON_BLOBS} - {ALLOWED})

@@ -87,6 +87,10 @@ class BatchNorm(EngineOperation):
         self._seen = std, y
         return (y,)
 
+    def unneeded(self, *args: Any) -> Diffs:
+        """Caffe's layer does not ask whether its bottom needs a diff."""
+        return self.backward(*args)
+
     def backward(  # noqa: D102
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
     ) -> Diffs:

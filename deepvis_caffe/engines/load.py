@@ -43,6 +43,7 @@ def load_net(
     picture_channels: Sequence[int] | None = None,
     input_shapes: Given | None = None,
     stages: Sequence[str] = (),
+    python_layers: Sequence[str] = (),
     image_input: str | None = None,
     inputs: GivenInputs | None = None,
     device: str = "auto",
@@ -72,6 +73,9 @@ def load_net(
     stages
         Which of the stages that the file's layers name are wanted; see
         `deepvis_caffe.model.phases`.
+    python_layers
+        Modules whose Python layers the torch engine may run. It imports them; nothing else of a
+        prototxt makes it run code. Caffe itself runs every Python layer that it can import.
     image_input
         The input that holds the image, where it is not the first one of an image's shape.
     inputs
@@ -90,7 +94,13 @@ def load_net(
     if isinstance(prototxt, Settings):
         return _load_from(prototxt)
     model = load_model(
-        prototxt, weights, input_shapes, stages=stages, image_input=image_input, inputs=inputs
+        prototxt,
+        weights,
+        input_shapes,
+        stages=stages,
+        python_layers=() if engine == "pycaffe" else python_layers,
+        image_input=image_input,
+        inputs=inputs,
     )
     choice = choose_engine(engine, device, model.graph)
     if raw_scale == WHITE:
@@ -187,7 +197,9 @@ def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
         from deepvis_caffe.engines.torch.device import choose_device
         from deepvis_caffe.engines.torch.layer import why_unknown
 
-        unknown = {layer.name: why for layer in layers if (why := why_unknown(layer.type))}
+        unknown = {
+            layer.name: why for layer in layers if (why := why_unknown(layer.type, layer.param))
+        }
         return _offer(str(choose_device(device)), layers, unknown)
     except EngineError as error:
         return Offer(None, str(error))
@@ -286,6 +298,7 @@ def _load_from(settings: Settings) -> Net:
         picture_channels=settings.picture_channels,
         input_shapes=settings.input_shape,
         stages=settings.stages,
+        python_layers=settings.python_layers,
         image_input=settings.image_input,
         inputs=settings.inputs,
         device=settings.device,
@@ -299,6 +312,7 @@ def load_layers(settings: Settings) -> Model:
         None,
         settings.input_shape,
         stages=settings.stages,
+        python_layers=() if settings.engine == "pycaffe" else settings.python_layers,
         image_input=settings.image_input,
         inputs=settings.inputs,
         need_weights=False,

@@ -39,13 +39,15 @@ _RAW_TYPE, _RAW_DATA = 10, 12  # of NVIDIA's Caffe
 _RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "?")
 
 
-def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
+def read_caffemodel(path: str | Path, may_be_empty: bool = False) -> dict[str, Blobs]:
     """Read the weights of every layer that has some.
 
     Parameters
     ----------
     path
         A ``.caffemodel``, or its HDF5 form.
+    may_be_empty
+        Whether a file may hold no weights at all, as that of a net without learned layers.
 
     Returns
     -------
@@ -64,12 +66,14 @@ def read_caffemodel(path: str | Path) -> dict[str, Blobs]:
         with path.open("rb") as file:
             head = file.read(4096)
             if head.startswith(b"\x89HDF"):
-                return _read_hdf5(path)
+                return _read_hdf5(path, may_be_empty)
             found = sniff(head)
             if found:
                 raise WeightsError(f"{path} is no caffemodel: it is {found}")
             return _read_binary(
-                path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                path,
+                memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)),
+                may_be_empty,
             )
     except OSError as error:
         reason = error.strerror or error
@@ -105,7 +109,7 @@ def write_caffemodel(
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
+def _read_binary(path: Path, buffer: memoryview, may_be_empty: bool) -> dict[str, Blobs]:
     layers: dict[bytes, Blobs] = {}
     count = 0
     try:
@@ -125,7 +129,7 @@ def _read_binary(path: Path, buffer: memoryview) -> dict[str, Blobs]:
             f"{path} is truncated or damaged: {error}. Of its {len(buffer)} bytes, "
             f"{len(layers)} layers with weights could be read{last}; get the file again"
         ) from None
-    if not layers:
+    if not layers and not may_be_empty:
         raise WeightsError(f"{path} holds no weights: it has {count} layers, none with blobs")
     return dict(zip(decode_names(layers), layers.values(), strict=True))
 
@@ -233,7 +237,7 @@ def _read_shape(buffer: memoryview) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _read_hdf5(path: Path) -> dict[str, Blobs]:
+def _read_hdf5(path: Path, may_be_empty: bool) -> dict[str, Blobs]:
     import h5py  # only where such a file is read
 
     layers: dict[bytes, dict[int, NDArray[np.float32]]] = {}
@@ -248,7 +252,7 @@ def _read_hdf5(path: Path) -> dict[str, Blobs]:
         if not isinstance(file.get("data"), h5py.Group):
             raise WeightsError(f"{path} is no caffemodel: it is {_hdf5_noun(file)}")
         file["data"].visititems(visit)
-    if not layers:
+    if not layers and not may_be_empty:
         raise WeightsError(f"{path} holds no weights: no datasets `data/<layer>/<number>`")
     arrays = [tuple(blobs[i] for i in sorted(blobs)) for blobs in layers.values()]
     return dict(zip(decode_names(layers), arrays, strict=True))

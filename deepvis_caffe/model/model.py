@@ -24,6 +24,7 @@ from deepvis_caffe.model.input_shape import image_input as choose_image
 from deepvis_caffe.model.input_shape import times
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import Prototxt, parse_prototxt, warn_once
+from deepvis_caffe.model.python_layers import allow, why_not_allowed
 from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES, infer
@@ -102,7 +103,11 @@ class Model:
         An engine may know a type that is unknown here; see `Net.opaque`.
         """
         unknown = {
-            layer.name: "its type is not known" for layer in self.graph if layer.type not in RULES
+            layer.name: why_not_allowed(layer.param)
+            if layer.type == "Python"
+            else "its type is not known"
+            for layer in self.graph
+            if layer.type not in RULES
         }
         return OpaqueLayers(self.graph, {**unknown, **self.faults})
 
@@ -146,6 +151,7 @@ def load_model(
     input_shapes: Given | None = None,
     *,
     stages: Sequence[str] = (),
+    python_layers: Sequence[str] = (),
     image_input: str | None = None,
     inputs: GivenInputs | None = None,
     need_weights: bool = True,
@@ -164,6 +170,8 @@ def load_model(
         Wins over the file's, and is needed where neither the file nor the weights tell.
     stages
         The stages of the file whose layers are wanted, where its layers have some.
+    python_layers
+        The modules whose Python layers the embedded engine may run, which imports them.
     image_input
         The input that holds the image, where it is not the first one of an image's shape.
     inputs
@@ -203,6 +211,7 @@ def load_model(
             stages=stages,
             weights=found,
         )
+        allow(deployed.net, python_layers)
         graph = Graph.from_layers(deployed.net.name, deployed.net.layer)
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
         faults |= deployed.faults

@@ -1,24 +1,37 @@
-"""Python layers of well-known projects that are computed here: ``python_param -> a type``.
+"""Python layers: those of well-known projects, those that the user allows to run, and all others.
 
-The code of a Python layer is not in the net, so only its own Caffe runs it. A few are the same
-everywhere; they get their class's name for a type, and the engines know that.
+The code of a Python layer is not in the net. A few are the same everywhere; they get their class's
+name for a type, and the engines know that. The modules of others are imported only if the user
+names them, since importing a module runs it: a prototxt must not decide which code runs.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 from deepvis_caffe.errors import ModelError
-from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter
 
 # The class of the layer, and its module.
 KNOWN = {"ProposalLayer": re.compile(r"(^|\.)proposal_layer$")}
+# The type of a layer whose module the user allows.
+ALLOWED = "PythonLayer"
+_allowed: set[str] = set()  # the modules that some net of this process may import
+# What calls a user's layer. It stands above the model and the engines, and is imported with the
+# first such layer.
+CALLER = "deepvis_caffe.caffe.layer_alone"
 
 
 def recognize(layer: LayerParameter) -> None:
     """Give a Python layer that is known, with options that are, its class's name for a type."""
     code = layer.python_param
+    if layer.type == ALLOWED:  # no prototxt can say so
+        layer.type = "Python"
     if layer.type == "Python" and code.layer in KNOWN and KNOWN[code.layer].search(code.module):
         try:
             proposal_options(code.param_str)
@@ -29,7 +42,50 @@ def recognize(layer: LayerParameter) -> None:
 
 def caffe_type(kind: str) -> str:
     """The type that Caffe knows a layer of this type by."""
-    return "Python" if kind in KNOWN else kind
+    return "Python" if kind in KNOWN or kind == ALLOWED else kind
+
+
+def allow(net: NetParameter, modules: Collection[str]) -> None:
+    """Let the embedded engine run the Python layers of these modules.
+
+    A layer without bottoms reads data, and is an input here like any other of its kind.
+
+    Parameters
+    ----------
+    net
+        A deploy net; its layers of type Python get the type `ALLOWED`.
+    modules
+        Names of modules, as the prototxt writes them.
+    """
+    if not modules or not find_spec("torch"):  # only a Caffe runs them then, and asks nobody
+        return
+    for layer in net.layer:
+        if layer.type == "Python" and layer.bottom and layer.python_param.module in modules:
+            layer.type = ALLOWED
+            _allowed.add(layer.python_param.module)
+
+
+def why_not_allowed(layer: LayerParameter) -> str:
+    """Why a Python layer does not run, and what to do about it."""
+    code = layer.python_param
+    return (
+        f"it is written in Python (class {code.layer!r} of module {code.module!r}), and runs only "
+        f'where its module is allowed to: python_layers = ("{code.module}",) in the settings, or '
+        f"--python-layers {code.module}"
+    )
+
+
+def caller(layer: LayerParameter) -> Any:
+    """The module that calls users' layers, for one whose module the user allows.
+
+    Raises
+    ------
+    ModelError
+        Nobody has allowed it.
+    """
+    if layer.python_param.module not in _allowed:
+        raise ModelError(why_not_allowed(layer))
+    return importlib.import_module(CALLER)
 
 
 @dataclass(frozen=True)

@@ -398,6 +398,7 @@ _RULES: dict[str, _Rule] = {
     "Pooling": _pooling,
     "Pooling3D": _pooling,
     "Power": _pointwise,
+    "PythonLayer": _everything,
     "ReLU": _pointwise,
     "ReLU6": _pointwise,
     "Reduction": _everything,

@@ -31,7 +31,7 @@ RUNNING, VIEWER = "Running", "Viewer"
 
 SEVERAL = (  # settings that may be tuples
     *("mean", "channel_swap", "picture_channels", "input_shape", "stages", "source", "window"),
-    "resize_to",
+    *("python_layers", "resize_to"),
 )
 PRESET_NAME = r"[A-Za-z][\w.-]*"
 
@@ -259,6 +259,13 @@ class Settings(BaseModel):
         "Stages to set, where the layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
         "all-in-one files: for example deploy. If none is set, deploy is, if there is such a "
         "stage.",
+    )
+    python_layers: Names = _setting(
+        MODEL,
+        (),
+        "Modules whose layers, of type Python in the prototxt, the torch engine may run. It "
+        "imports them, from PYTHONPATH, and so runs their code; other modules are never imported. "
+        "Real Caffe needs no permission.",
     )
     image_input: str | None = _setting(
         MODEL,

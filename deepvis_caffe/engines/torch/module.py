@@ -52,7 +52,7 @@ class NetModule(nn.Module):
         reasons = {
             layer.name: why
             for layer in model.graph
-            if (why := model.faults.get(layer.name) or why_unknown(layer.type))
+            if (why := model.faults.get(layer.name) or why_unknown(layer.type, layer.param))
         }
         known = OpaqueLayers(model.graph, reasons)
         self._by_layer: dict[str, str] = {}

@@ -15,6 +15,7 @@ from deepvis_caffe.model.shapes import (  # noqa: F401 (fill the registry)
     flow,
     layout,
     pointwise,
+    python,
     recurrent,
     resampling,
     windows,

@@ -1,0 +1,99 @@
+"""Python layers whose modules the user allows: their own code computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
+from deepvis_caffe.errors import ModelError
+from deepvis_caffe.model import graph
+from deepvis_caffe.model.python_layers import ALLOWED, caller
+
+
+@register(ALLOWED)
+class PythonLayer(Layer):
+    """A layer of a user's, on arrays.
+
+    It goes by what it saw last, as its author expects: before a backward pass of an older forward
+    pass, that one runs again. A layer without a backward pass passes no diff on.
+    """
+
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        super().__init__(layer, weights)
+        self._weights = tuple(weights)
+        self._alone: Any = None  # made at the first shapes
+        self._last: object = None  # stands for its last forward pass
+        self._lock = Lock()
+
+    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
+        return one_or_all(_Call.apply(self, *bottoms))
+
+    def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
+        with self._lock:
+            return self._run(bottoms)
+
+    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
+        """Saves the bottoms, the tops, and which pass it was."""
+        with self._lock:
+            tops = self._run(bottoms)
+            return tops, (bottoms, tops, self._last)
+
+    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """As its author says, in every mode."""
+        bottoms, tops, which = saved
+        with self._lock:
+            if self._last is not which:
+                self._run(bottoms)
+                self._last = which
+            if not self._alone.has_backward:
+                return [None] * len(bottoms)
+            found = [
+                torch.zeros_like(top) if dy is None else dy
+                for top, dy in zip(tops, dys, strict=True)
+            ]
+            try:
+                diffs = self._alone.backward([_array(dy) for dy in found])
+            except ModelError as error:
+                raise self.cannot_run(bottoms, error) from error
+        return [torch.tensor(diff, device=x.device) for diff, x in zip(diffs, bottoms, strict=True)]
+
+    def check(self, bottoms: Sequence[Tensor]) -> None:
+        """Nothing: its own code does, as it runs."""
+
+    def _run(self, bottoms: Tops) -> Tops:
+        self._last = None
+        try:
+            if self._alone is None:
+                self._alone = caller(self.param).LayerAlone(
+                    self.param, [tuple(x.shape) for x in bottoms]
+                )
+                for mine, given in zip(self._alone.weights, self._weights, strict=True):
+                    mine[...] = _array(given)
+            tops = self._alone.forward([_array(x) for x in bottoms])
+        except ModelError as error:
+            raise self.cannot_run(bottoms, error) from error
+        self._last = object()
+        return tuple(torch.tensor(top, device=bottoms[0].device) for top in tops)
+
+
+class _Call(torch.autograd.Function):
+    """The layer for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: PythonLayer, *bottoms: Tensor) -> Tops:
+        tops, ctx.saved = layer.fwd(*bottoms)
+        ctx.layer = layer
+        return tops
+
+    @staticmethod
+    def backward(ctx: Any, *dys: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *ctx.layer.bwd(ctx.saved, dys, "gradient")
+
+
+def _array(x: Tensor) -> Any:
+    return x.detach().cpu().numpy()
