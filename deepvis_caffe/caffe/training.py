@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deepvis_caffe.caffe.fillers import random
@@ -61,31 +62,35 @@ class BatchNorm(EngineOperation):
         param = self.layer.param.batch_norm_param
         said = param.HasField("use_global_stats")
         self._by_batch = not (param.use_global_stats if said else self.phase != TRAIN)
-        self._seen: tuple[Tensor, Tensor] | None = None  # the standard deviation, and the top
+        self._std: Tensor | None = None
+        self._top: Tensor | None = None  # by the batch
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         (x,) = bottoms
         self.module.check(bottoms)
         param = self.layer.param.batch_norm_param
-        if not self._by_batch:
+        if self._by_batch:
+            variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+            self._move_averages(mean, variance, x.numel() // len(mean))
+        else:
             total = self.weights[2].reshape(-1)
             factor = torch.where(total == 0, torch.zeros_like(total), 1 / total)
             mean, variance = (blob.reshape(-1) * factor for blob in self.weights[:2])
-        else:
-            variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
-            number = x.numel() // len(mean)
-            unbiased = variance * (number / (number - 1)) if number > 1 else variance
-            news = (mean, unbiased, torch.ones_like(self.weights[2]))
-            fraction = param.moving_average_fraction
-            self.new_weights = [
-                new.reshape(old.shape) + fraction * old
-                for new, old in zip(news, self.weights, strict=True)
-            ]
         shape = (1, -1, *[1] * (x.ndim - 2))
-        std = (variance + param.eps).sqrt().reshape(shape)
-        y = (x - mean.reshape(shape)) / std
-        self._seen = std, y
-        return (y,)
+        self._std = (variance + param.eps).sqrt().reshape(shape)
+        if not self._by_batch:
+            return (F.batch_norm(x, mean, variance, eps=param.eps),)
+        self._top = (x - mean.reshape(shape)) / self._std
+        return (self._top,)
+
+    def _move_averages(self, mean: Tensor, variance: Tensor, number: int) -> None:
+        unbiased = variance * (number / (number - 1)) if number > 1 else variance
+        news = (mean, unbiased, torch.ones_like(self.weights[2]))
+        fraction = self.layer.param.batch_norm_param.moving_average_fraction
+        self.new_weights = [
+            new.reshape(old.shape) + fraction * old
+            for new, old in zip(news, self.weights, strict=True)
+        ]
 
     def unneeded(self, *args: Any) -> Diffs:
         """Caffe's layer does not ask whether its bottom needs a diff."""
@@ -95,11 +100,12 @@ class BatchNorm(EngineOperation):
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
     ) -> Diffs:
         (dy,) = dys
-        if self._seen is None or self._seen[1].shape != dy.shape:
+        if self._std is None:
             return (torch.zeros_like(dy),)
-        std, y = self._seen
         if not self._by_batch:
-            return (dy / std,)
+            return (dy / self._std,)
+        if self._top is None or self._top.shape != dy.shape:
+            return (torch.zeros_like(dy),)
         axes = [0, *range(2, dy.ndim)]
-        dx = dy - dy.mean(axes, keepdim=True) - y * (dy * y).mean(axes, keepdim=True)
-        return (dx / std,)
+        along = self._top * (dy * self._top).mean(axes, keepdim=True)
+        return ((dy - dy.mean(axes, keepdim=True) - along) / self._std,)

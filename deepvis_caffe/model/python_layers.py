@@ -48,8 +48,6 @@ def caffe_type(kind: str) -> str:
 def allow(net: NetParameter, modules: Collection[str]) -> None:
     """Let the embedded engine run the Python layers of these modules.
 
-    A layer without bottoms reads data, and is an input here like any other of its kind.
-
     Parameters
     ----------
     net
@@ -60,7 +58,7 @@ def allow(net: NetParameter, modules: Collection[str]) -> None:
     if not modules or not find_spec("torch"):  # only a Caffe runs them then, and asks nobody
         return
     for layer in net.layer:
-        if layer.type == "Python" and layer.bottom and layer.python_param.module in modules:
+        if layer.type == "Python" and layer.python_param.module in modules:
             layer.type = ALLOWED
             _allowed.add(layer.python_param.module)
 

@@ -148,6 +148,24 @@ def test_without_a_top(caffe: Any, tmp_path: Path) -> None:
     assert nets.real.outputs == nets.ours.outputs == []
 
 
+@pytest.mark.parametrize("first", ["", "loss_weight: 0", "loss_weight: 2"])
+@pytest.mark.parametrize("second", ["", "loss_weight: 3"])
+def test_a_loss_that_another_layer_reads(
+    caffe: Any, tmp_path: Path, first: str, second: str
+) -> None:
+    """Its own weight, unless the prototxt says it, gives way to the diff that comes from there."""
+    kind, bottoms = LOSSES["softmax"]
+    power = f'type: "Power" bottom: "loss" top: "twice" power_param {{ scale: 2 }} {second}'
+    text = learned(f"{kind} {first}", bottoms) + f'layer {{ name: "twice" {power} }}\n'
+    nets = Pair(caffe, tmp_path, text)
+    nets.put(values(bottoms))
+    for _ in range(2):
+        theirs, mine = nets.do(lambda net: net._forward(0, len(net.layers) - 1))
+        assert mine == pytest.approx(theirs, rel=1e-4)
+        nets.do(lambda net: net.backward())
+        nets.check()
+
+
 @pytest.mark.parametrize(
     "param",
     ["", "top_k: 2", "top_k: 4 ignore_label: 3", "axis: 2", "ignore_label: 0"],

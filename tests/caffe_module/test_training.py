@@ -21,6 +21,50 @@ def image_net(*layers: str, shape: str = "dim: 3 dim: 4 dim: 5 dim: 2") -> str:
     return "\n".join(["force_backward: true", first, *layers])
 
 
+TRAINED = """
+layer { name: "in" type: "Input" top: "x" top: "t" input_param {
+  shape { dim: 4 dim: 1 dim: 8 dim: 8 } shape { dim: 4 } } }
+layer { name: "conv" type: "Convolution" bottom: "x" top: "conv"
+  convolution_param { num_output: 5 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "side" type: "HingeLoss" bottom: "fc" bottom: "t" top: "side" loss_weight: 0.3 }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "t" top: "loss" }
+layer { name: "right" type: "Accuracy" bottom: "fc" bottom: "t" top: "right" }
+"""
+
+
+def test_a_script_that_trains_by_itself(caffe: Any, tmp_path: Path) -> None:
+    """Small differences would grow from step to step."""
+    nets = Pair(caffe, tmp_path, TRAINED, "TRAIN")
+    rng = np.random.RandomState(5)
+    labels = np.array([0, 2, 1, 1])
+
+    def step(net: Any) -> float:
+        net.clear_param_diffs()
+        loss = net._forward(0, len(net.layers) - 1)
+        net.backward()
+        for name, blobs in net.params.items():
+            for blob in blobs if name != "bn" else ():
+                blob.data[...] -= 0.05 * blob.diff
+        return float(loss)
+
+    losses = []
+    for _ in range(8):
+        images = rng.normal(size=(4, 1, 8, 8)) + labels[:, None, None, None]
+        nets.put({"x": images, "t": labels})
+        theirs, mine = nets.do(step)
+        assert mine == pytest.approx(theirs, rel=1e-4)
+        losses.append(mine)
+    nets.check()
+    assert losses[-1] < losses[0]
+
+
 # -- BatchNorm -------------------------------------------------------------------------------------
 
 

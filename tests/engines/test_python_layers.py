@@ -17,12 +17,13 @@ from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise,
 
 from deepvis_caffe.caffe import layer_alone, python_layer
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.load import load_layers
-from deepvis_caffe.errors import EngineError
+from deepvis_caffe.engines.load import load_layers, load_net
+from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model import python_layers
 from deepvis_caffe.model.batch import why_mixed
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import load_model
+from deepvis_caffe.model.shapes import RULES
 from deepvis_caffe.optimizer.run import optimize
 from deepvis_caffe.settings import Settings
 
@@ -63,6 +64,13 @@ class Halves(caffe.Layer):
     def forward(self, bottom, top):
         top[0].data[...] /= 2
         top[1].data[:, 0] = top[0].data.sum((1, 2, 3))
+
+class Twice(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = 2 * bottom[0].data
 
 class Single(Gate):
     def reshape(self, bottom, top):
@@ -207,6 +215,11 @@ def test_no_prototxt_gives_the_permission(tmp_path: Path, module: Path) -> None:
     net = load_text("torch", tmp_path, text, WEIGHTS)
     assert "own" in net.opaque
     assert not module.exists()
+    param = load_model(tmp_path / "net.prototxt", WEIGHTS).graph.layer("own").param
+    param.type = "PythonLayer"  # whoever comes past what reads prototxts
+    with pytest.raises(ModelError, match="runs only where its module is allowed"):
+        RULES["PythonLayer"](param, [(1, 2, 4, 4)])
+    assert not module.exists()
     load(tmp_path)
     assert module.exists()
     assert "own" in load_text("torch", tmp_path, text, WEIGHTS).opaque
@@ -216,17 +229,18 @@ def test_the_setting_reaches_the_net(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(
         net_text(
-            layer("own", "Python", "data", "", PARAM % "Gate"),
-            layer("norm", "LRN", "own", ""),
+            layer("tanh", "TanH", "data"),
+            layer("own", "Python", "data", "", PARAM % "Twice"),
             data=(1, 2, 6, 6),
         )
     )
-    given = {"prototxt": path, "engine": "torch", "device": "cpu"}
-    for allowed, opaque in (("", {"own"}), (MODULE, set())):
-        settings = Settings(**given, python_layers=allowed)
+    x = noise(1, 2, 6, 6)
+    for allowed, opaque in (("", {"own"}), (f"other, {MODULE}", set())):
+        settings = Settings(prototxt=path, engine="torch", device="cpu", python_layers=allowed)
         assert set(load_layers(settings).opaque) == opaque
-    settings = Settings(**given, python_layers=MODULE, inputs={})
-    assert load_layers(settings).weight_shapes == {"own": ((2,),)}
+        net = load_net(settings)
+        assert set(net.opaque) == opaque
+    np.testing.assert_allclose(net.forward(x)["own"], 2 * x, 1e-6)
 
 
 def test_data_and_losses_of_an_allowed_module_are_passed_over(tmp_path: Path) -> None:
