@@ -141,6 +141,7 @@ class Net:
     def _build(self, layers: Sequence[LayerParameter], phase: Phase) -> None:
         device, blobs = self._device, self._blob_dict
         self._inputs: list[int] = []
+        self._borrowed: set[tuple[str, int]] = set()  # layer and number of each shared parameter
         unread: dict[str, int] = {}
         owners: dict[str, tuple[NetLayer | BlobLayer, int]] = {}
         for index, param in enumerate(layers):
@@ -164,6 +165,7 @@ class Net:
             for i, spec in enumerate(param.param[: len(layer.blobs)]):
                 if spec.name and spec.name in owners:
                     self._share(layer, i, spec, owners[spec.name])
+                    self._borrowed.add((layer.name, i))
                 elif spec.name:
                     owners[spec.name] = layer, i
             specs = [*param.param, *[ParamSpec()] * len(layer.blobs)][: len(layer.blobs)]
@@ -484,7 +486,8 @@ class Net:
             theirs = next((one for one in other._layers if one.name == layer.name), None)
             if theirs is None:
                 continue
-            self._check(layer, [blob.shape for blob in theirs.blobs], f"net {other.name!r}")
+            shapes = [blob.shape for blob in theirs.blobs]
+            self._check(layer, layer.blobs, shapes, f"net {other.name!r}")
             for index, blob in enumerate(theirs.blobs):
                 diff = layer.blobs[index].diff_memory
                 layer.share(index, blob)
@@ -503,7 +506,7 @@ class Net:
             root = file.create_group("data")
             for layer in self._layers:
                 group = root.create_group(layer.name)
-                for index, blob in enumerate(layer.blobs):
+                for index, blob in self._owned(layer):
                     group.create_dataset(str(index), data=blob.data)
 
     def load_hdf5(self, path: Any) -> None:
@@ -528,13 +531,26 @@ class Net:
             if layer.fault or layer.name not in found:
                 continue
             arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
-            self._check(layer, [one.shape for one in arrays], source)
-            for blob, array in zip(layer.blobs, arrays, strict=True):
+            blobs: list[Blob] = list(layer.blobs)
+            if len(arrays) < len(blobs):  # an HDF5 file has a shared parameter once
+                blobs = [blob for _, blob in self._owned(layer)]
+            self._check(layer, blobs, [one.shape for one in arrays], source)
+            for blob, array in zip(blobs, arrays, strict=True):
                 blob.data_memory.set(torch.as_tensor(array).reshape(blob.shape))
 
+    def _owned(self, layer: NetLayer | BlobLayer) -> list[tuple[int, Blob]]:
+        """The parameters of a layer that are not another layer's, with their numbers."""
+        numbered = enumerate(layer.blobs)
+        return [(i, blob) for i, blob in numbered if (layer.name, i) not in self._borrowed]
+
     @staticmethod
-    def _check(layer: NetLayer | BlobLayer, shapes: Sequence[tuple[int, ...]], source: str) -> None:
-        mine = [blob.shape for blob in layer.blobs]
+    def _check(
+        layer: NetLayer | BlobLayer,
+        blobs: Sequence[Blob],
+        shapes: Sequence[tuple[int, ...]],
+        source: str,
+    ) -> None:
+        mine = [blob.shape for blob in blobs]
         fits = len(mine) == len(shapes) and all(
             _without_ones(a) == _without_ones(b) for a, b in zip(mine, shapes, strict=True)
         )

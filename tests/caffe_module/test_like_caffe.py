@@ -911,6 +911,80 @@ def test_weights_by_name_from_a_file(check):
     )
 
 
+@pytest.mark.parametrize("form", ["caffemodel", "h5"])
+def test_each_reads_what_the_other_saved(both, tmp_path, form):
+    text = SHARING + FORCED
+    save = "save_hdf5" if form == "h5" else "save"
+    for module in (both.real, both.ours):
+        path = str(tmp_path / f"{module.module}.{form}")
+        written = [*START, f"net.{save}({path!r})"]
+        module.run(program(*written, net=text) | {"stale": [[]] * len(written)})
+        read = f"net = caffe.Net('net.prototxt', caffe.TEST, weights={path!r})"
+        assert both.check(program(read, "net.params['b'][1].data.any()", net=text))
+
+
+def test_parameters_are_lists(check):
+    check(
+        CHAIN,
+        *START,
+        "len(net.params['conv1'])",
+        "net.params['conv1'][-1].data",
+        "[list(blob.shape) for blob in net.params['fc'][0:1]]",
+        "[blob.data.sum() for blob in net.params['conv2']]",
+        "net.params['conv2'][2]",
+        "{name: [p.data.shape[0] for p in ps] for name, ps in net.params.items()}",
+        "weights, bias = net.params['fc']",
+        "bias.data[...] = 3",
+        "[p.count for p in net.layers[1].blobs]",
+    )
+
+
+def test_parameters_that_are_shared_in_another_shape(check):
+    text = net_text(
+        layer(
+            "a",
+            "InnerProduct",
+            "data",
+            "",
+            "inner_product_param { num_output: 6 bias_term: false } param { name: 'w' }",
+        ),
+        layer(
+            "b",
+            "InnerProduct",
+            "a",
+            "",
+            "inner_product_param { num_output: 2 bias_term: false }"
+            " param { name: 'w' share_mode: PERMISSIVE }",
+        ),
+        data=(2, 2),
+    )
+    check(
+        text + FORCED,
+        *START,
+        "net.forward()",
+        "net.params['b'][0].data[0] = 1",
+        "net.forward()",
+        "net.backward(b=noise(2, 2, seed=3))",
+        "net.params['a'][0].diff[0] = 0",
+        "net.backward()",
+    )
+
+
+def test_a_blob_between_layers_takes_another_shape_until_the_next_pass(check):
+    check(
+        CHAIN + FORCED,
+        *START,
+        "net.forward()",
+        "net.blobs['pool1'].reshape(1, 4, 3, 3)",
+        "net.blobs['pool1'].data[...] = 2",
+        "net.forward(start='conv2')",
+        "net.blobs['fc'].reshape(5, 1)",
+        "net.blobs['fc'].data[...] = np.arange(5)[:, None]",
+        "net.forward()",
+        "net.backward(prob=noise(2, 5, seed=3))",
+    )
+
+
 def test_a_net_without_parameters_can_be_saved_and_loaded(check):
     check(
         net_text(layer("act", "Sigmoid", "data"), data=(1, 2)),

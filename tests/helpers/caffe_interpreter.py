@@ -159,8 +159,7 @@ def run(program: dict[str, Any], caffe: Any) -> Iterator[dict[str, Any]]:
         except Exception as error:
             left["error"] = [kind.__name__ for kind in type(error).__mro__]
             left["message"] = str(error)
-        own = {name: value for name, value in names.items() if name not in given}
-        own.pop("__builtins__", None)
+        own = {k: v for k, v in names.items() if k not in given and not k.startswith("__")}
         nets = {name: value for name, value in own.items() if hasattr(value, "_layer_names")}
         left["stale"] = freed.stale(own, nets) if freed else program["stale"][i]
         for name in left["stale"]:
