@@ -494,11 +494,14 @@ class Net:
                 layer.blobs[index].diff_memory = diff
 
     def save(self, path: Any) -> None:
-        """Write the parameters to a ``.caffemodel``."""
+        """Write the layers and their parameters to a ``.caffemodel``."""
         layers = {
             layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self._layers
         }
-        write_caffemodel(os.fspath(path), self.name, layers)
+        described = {
+            layer.name: _described(layer, self._phase).SerializeToString() for layer in self._layers
+        }
+        write_caffemodel(os.fspath(path), self.name, layers, described)
 
     def save_hdf5(self, path: Any) -> None:
         """Write the parameters to an HDF5 file, as Caffe lays it out."""
@@ -759,6 +762,21 @@ def _arguments(
         tuple(map(str, given.get("stages") or ())),
         None if weights is None else os.fspath(weights),
     )
+
+
+def _described(layer: NetLayer | BlobLayer, phase: Phase) -> LayerParameter:
+    """A layer as Caffe writes it beside its blobs; some scripts read the net from there."""
+    found = LayerParameter()
+    found.CopyFrom(layer.param)
+    found.ClearField("blobs")
+    if not found.HasField("phase"):
+        found.phase = phase
+    if any(layer.wire.losses) and not found.loss_weight:
+        found.loss_weight.append(1)
+    tops = [blob for blob in found.top if not blob.startswith("(automatic)")]
+    found.ClearField("top")
+    found.top.extend(tops)
+    return found
 
 
 def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:
