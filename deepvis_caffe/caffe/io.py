@@ -410,9 +410,7 @@ def load_image(filename: Any, color: bool = True) -> Floats:
     if image.dtype.kind == "u":
         highest = np.iinfo(image.dtype).max
         image = (np.arange(highest + 1) * (1 / highest)).astype(np.float32)[image]
-    if image.ndim == 2:
-        image = image[..., np.newaxis]
-    image = image[..., : 3 if image.shape[2] > 2 else 1]  # alpha is the last of 2 or 4
+    image = image[..., :3] if image.ndim == 3 else image[..., np.newaxis]
     if color and image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     elif not color and image.shape[2] == 3:

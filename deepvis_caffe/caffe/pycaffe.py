@@ -1,5 +1,6 @@
-"""``caffe.pycaffe``, where pycaffe finishes its net: some scripts import it from there."""
+"""``caffe.pycaffe``, where pycaffe finishes its classes: some scripts import them from there."""
 
 from deepvis_caffe.caffe.net import Net
+from deepvis_caffe.caffe.solvers import SGDSolver
 
-__all__ = ["Net"]
+__all__ = ["Net", "SGDSolver"]

@@ -46,8 +46,8 @@ def run_caffe(
     except BaseException as error:
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without us
         sys.excepthook(type(error), error, error.__traceback__)
-        if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
-            typer.echo(f"deepvis: {conversion(error, error.filename)}", err=True)
+        if isinstance(error, SyntaxError) and (file := error.filename) and Path(file).is_file():
+            typer.echo(f"deepvis: {conversion(error, file)}", err=True)
         raise typer.Exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED) from None
 
 

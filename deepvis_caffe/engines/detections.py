@@ -1,8 +1,8 @@
 """What a detector found in an image: ``(net, its values) -> boxes``.
 
-Two kinds of nets end in boxes: those with a layer that gives rows of label, score and corners (SSD,
-YOLO), and those that score and move the regions that they propose to themselves (Faster R-CNN,
-R-FCN).
+Nets end in boxes in three ways: a layer gives rows of label, score and corners (SSD, YOLO), or one
+gives what YOLO v2 says of every cell of a map, or the net scores and moves the regions that it
+proposes to itself (Faster R-CNN, R-FCN).
 """
 
 from __future__ import annotations
@@ -16,14 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.boxes import Boxes, jaccard_of_pixels, moved, suppress, within
+from deepvis_caffe.engines.boxes import (
+    Boxes,
+    Overlap,
+    jaccard,
+    jaccard_of_pixels,
+    moved,
+    suppress,
+    within,
+)
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.labels import Labels, short_label
+from deepvis_caffe.model.shapes.detection import found_classes, region_boxes, region_classes
 
-NMS = 0.3  # py-faster-rcnn's threshold, class by class, after its net
+NMS = 0.3  # of py-faster-rcnn and of zhang-xin's YOLO v2, class by class, after their nets
 
 ROWS = frozenset({"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"})
+CELLS = frozenset({"Region", "RegionOutput"})
 PROPOSERS = frozenset({"Proposal", "ProposalLayer"})
 
 
@@ -103,6 +113,9 @@ def detector(net: Net) -> Detector | None:
         if layer.type in ROWS and net.opaque.runs(layer.name):
             name = graph.value_name(layer.tops[0])
             return _of_rows(layer, name) if name else None
+    for layer in reversed(graph.layers):
+        if layer.type in CELLS and net.opaque.runs(layer.name):
+            return _of_cells(net, layer)
     for layer in graph.layers:
         if layer.type in PROPOSERS and net.opaque.runs(layer.name):
             return _of_regions(net, layer.tops[0])
@@ -114,7 +127,8 @@ def detector(net: Net) -> Detector | None:
 
 def _of_rows(layer: Layer, name: str) -> Detector:
     if layer.type == "DetectionOutput" and len(layer.bottoms) == 1:
-        return Detector((name,), range(layer.param.detection_output_param.num_classes), _centered)
+        classes = found_classes(layer.param.detection_output_param, 1)
+        return Detector((name,), range(classes), _centered)
     if layer.type == "DetectionOutput":
         options = layer.param.detection_output_param
         first = 1 if options.background_label_id == 0 else 0
@@ -135,8 +149,95 @@ def _cornered(threshold: float, values: Floats) -> NDArray[Any]:
 def _centered(threshold: float, values: Floats) -> NDArray[Any]:
     """The same from center, width and height (caffe-yolov2)."""
     rows = values.reshape(-1, 7)[:, 1:]
-    half = rows[:, 4:] / 2
-    return np.concatenate([rows[:, :2], rows[:, 2:4] - half, rows[:, 2:4] + half], 1)
+    return np.concatenate([rows[:, :2], _corners(rows[:, 2:])], 1)
+
+
+# -- every cell of a map (Redmon and Farhadi 2017, "YOLO9000") -----------------------------------
+
+
+def _of_cells(net: Net, layer: Layer) -> Detector | None:
+    """Of a Region, or of a RegionOutput, which has boxes suppressed already."""
+    graph, kind = net.model.graph, layer.type
+    read = [*layer.tops, *layer.bottoms[1:]]
+    names = tuple(name for value in read if (name := graph.value_name(value)))
+    if len(names) < len(read):
+        return None
+    if kind == "RegionOutput":
+        options = layer.param.region_output_param
+        height, width = (n * options.feat_stride for n in net.shapes[layer.bottoms[0]][2:])
+
+        def left(threshold: float, boxes: Floats, scores: Floats, size: Floats) -> NDArray[Any]:
+            high, wide = (int(n) or own for n, own in zip(size.flat, (height, width), strict=False))
+            place, label = np.nonzero(scores[0, :, :-1] > threshold)
+            found = boxes[0, place] / np.array([wide, high] * 2, boxes.dtype)
+            named = np.stack([label, scores[0, place, label]], 1)
+            return np.concatenate([named, _corners(found)], 1)
+
+        return Detector(names, range(options.classes), left)
+    if len(names) == 2:
+        classes = region_classes(layer.param.region_loss_param)
+        return Detector(
+            names,
+            range(classes),
+            lambda threshold, boxes, scores: _best(
+                boxes.reshape(-1, 4), scores.reshape(-1, classes + 1)[:, :classes], threshold
+            ),
+        )
+    classes, anchors = layer.param.region_param.classes, _anchors(layer)
+    if anchors is None:
+        return None
+
+    def likely(threshold: float, values: Floats) -> NDArray[Any]:
+        return _best(*_decoded(layer, values, anchors), threshold)
+
+    return Detector(names, range(classes), likely)
+
+
+def _anchors(layer: Layer) -> NDArray[Any] | None:
+    """Width and height of the reference boxes that a Region tells as text, (boxes, 2)."""
+    options = layer.param.region_param
+    text = options.anchors or options.biases
+    try:
+        numbers = np.array([float(number) for number in text.split(",")], np.float32)
+        return numbers.reshape(region_boxes(layer.param), 2)
+    except ValueError:
+        return None
+
+
+def _decoded(
+    layer: Layer, values: Floats, anchors: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Boxes, centers first, and scores of a Region's top of one image."""
+    _, _, height, width = values.shape
+    corner = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)[:, :, None]
+    with np.errstate(over="ignore"):  # an untrained net's boxes may be infinite
+        if layer.param.region_param.HasField("num"):
+            cells = values.reshape(len(anchors), -1, height, width).transpose(2, 3, 0, 1)
+            center: NDArray[Any] = cells[..., :2]
+        else:  # cell by cell in memory, the centers as the net gives them
+            cells = values.reshape(height, width, len(anchors), -1)
+            center = 1 / (1 + np.exp(-cells[..., :2]))
+        extent = np.exp(cells[..., 2:4]) * anchors
+    boxes = np.concatenate([center + corner, extent], -1) / np.array([width, height] * 2)
+    coords = layer.param.region_param.coords
+    scores = cells[..., coords : coords + 1] * cells[..., coords + 1 :]
+    return boxes.reshape(-1, 4), scores.reshape(-1, scores.shape[-1])
+
+
+def _best(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[Any]:
+    """Rows of label, score and corners, of boxes with their centers first."""
+    corners = _corners(boxes)
+    found = [
+        _kept(label, corners, scores[:, label], threshold, jaccard)
+        for label in range(scores.shape[1])
+    ]
+    return np.concatenate(found)
+
+
+def _corners(boxes: NDArray[Any]) -> NDArray[Any]:
+    """From center, width and height."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
 
 
 # -- regions, their scores and how they move (Ren et al. 2015, "Faster R-CNN") -------------------
@@ -176,10 +277,16 @@ def _one_of(names: Iterable[str]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _kept(label: int, boxes: Boxes, scores: Floats, threshold: float) -> NDArray[Any]:
+def _kept(
+    label: int,
+    boxes: Boxes,
+    scores: Floats,
+    threshold: float,
+    overlap: Overlap = jaccard_of_pixels,
+) -> NDArray[Any]:
     """Rows of one class that score higher, after non-maximum suppression."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > threshold]
-    order = order[suppress(boxes[order], NMS, jaccard_of_pixels)]
+    order = order[suppress(boxes[order], NMS, overlap)]
     named = np.stack([np.full(len(order), label), scores[order]], 1).astype(np.float32)
     return np.concatenate([named, boxes[order]], 1)

@@ -52,11 +52,11 @@ class LayerInfo:
 
     @property
     def has_own_units(self) -> bool:
-        """Whether it is a convolution, deconvolution or inner-product layer that can run on images.
+        """Whether it is a convolution of some kind or an inner product, and can run on images.
 
         All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
         """
-        learned = self.type in ("Convolution", "Deconvolution", "InnerProduct")
+        learned = self.type.endswith(("Convolution", "Deconvolution", "InnerProduct"))
         return learned and self.weights > 0 and not self.why_not and not self.finder
 
 

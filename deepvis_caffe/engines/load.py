@@ -15,7 +15,7 @@ from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.held import Given as GivenInputs
-from deepvis_caffe.model.mean import MeanSpec
+from deepvis_caffe.model.mean import MeanSpec, find_mean_file
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -368,17 +368,16 @@ def _trained_size(model: Model, preprocessor: Preprocessor) -> tuple[int, int] |
 
 def _mean_file(prototxt: Path | None, written: str) -> Path | None:
     """The mean file that a prototxt names, as written from its folder, or in its folder."""
-    folder = prototxt.parent if prototxt else Path()
-    for path in (folder / written, folder / Path(written).name):
-        if path.is_file():
-            log.info("%s: the mean is %s, as in its transform_param", prototxt, path)
-            return path
+    found = find_mean_file(prototxt, written)
+    if found:
+        log.info("%s: the mean is %s, as in its transform_param", prototxt, found)
+        return found
     log.warning(
         "%s was trained with the mean file %s, which is not there; no mean is subtracted. Copy it "
         "to %s, or write in your settings: mean = %r",
         prototxt,
         written,
-        folder,
+        prototxt.parent if prototxt else Path(),
         f"/path/to/{Path(written).name}",
     )
     return None

@@ -24,8 +24,8 @@ MODES = ("gradient", "deconv", "guided")
 NO_GRADIENT = frozenset(
     {
         *("Accuracy", "ArgMax", "BoxOutput", "DetectionEvaluate", "DetectionOutput", "Embed"),
-        *("PriorBox", "Proposal", "ProposalLayer", "Threshold"),
-        *("YoloDetectionOutput", "Yolov3DetectionOutput"),
+        *("PriorBox", "PriorBoxClustered", "Proposal", "ProposalLayer", "RegionOutput"),
+        *("Threshold", "YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )
 

@@ -40,8 +40,7 @@ def _filter(layer: Layer) -> str:
 
 
 def _gather(layer: Layer) -> str:
-    options = layer.param.gather_param
-    return "picks rows of axis 0" if options.indices and not options.axis else ""
+    return "" if layer.param.gather_param.axis else "picks rows of axis 0"
 
 
 def _reverse(layer: Layer) -> str:

@@ -9,6 +9,11 @@ others' names begin with it.
   the default, a BatchNorm by the batch's own statistics before it, in every phase.
 - Axpy, by J. Hu (SENet): ``y = a x + b`` with a factor for each channel of each image. A Reshape, a
   Scale of two bottoms, and an Eltwise.
+- CReLU, of Cambricon (Shang et al. 2016, "Understanding and Improving Convolutional Neural
+  Networks via Concatenated Rectified Linear Units"): ``y = (max(x, 0), max(-x, 0))``. A Power, a
+  Concat and a ReLU.
+- Gather without indices, by Y. Xiong, joins what several processes have. In one process each top is
+  the bottom at its place: a Split for each, so that labels stay apart from images.
 """
 
 from __future__ import annotations
@@ -122,10 +127,41 @@ def _axpy(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     return [factor, scaled, total]
 
 
+def _crelu(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if len(layer.bottom) != 1 or list(layer.top) == list(layer.bottom):
+        raise ValueError("takes 1 bottom blob, and cannot work in place")
+    negative, both = _copy(layer, "Power", "/negative"), _copy(layer, "Concat", "/both")
+    rectified = _copy(layer, "ReLU")
+    negative.power_param.scale = -1
+    negative.top[:] = [negative.name]
+    both.concat_param.axis = layer.crelu_param.concat_axis
+    both.bottom[:], both.top[:] = [*layer.bottom, negative.name], [both.name]
+    rectified.relu_param.negative_slope = layer.crelu_param.negative_slope
+    rectified.bottom[:] = [both.name]
+    for part in (negative, both, rectified):
+        part.ClearField("crelu_param")
+    return [negative, both, rectified]
+
+
+def _gather(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
+    if layer.gather_param.indices:
+        return [layer]
+    if len(layer.bottom) != len(layer.top):
+        raise ValueError("without indices it needs one top for each bottom")
+    splits: list[LayerParameter] = []
+    for bottom, top in zip(layer.bottom, layer.top, strict=True):
+        split = _copy(layer, "Split", f"/{top}" if splits else "")
+        split.bottom[:], split.top[:] = [bottom], [top]
+        splits.append(split)
+    return splits[::-1]
+
+
 # The types that become others.
 PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
     "Axpy": _axpy,
     "BN": _bn,
+    "CReLU": _crelu,
+    "Gather": _gather,
 }
 
 

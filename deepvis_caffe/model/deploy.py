@@ -6,9 +6,11 @@ of the other phase, data layers (they become inputs), labels, losses and accurac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,6 @@ from deepvis_caffe.model.sources import (
     sources_below,
 )
 from deepvis_caffe.model.training import (
-    WEIGHTED,
     find_labels,
     is_data,
     is_learned,
@@ -83,11 +84,14 @@ class Deployed:
     notes
         What was taken otherwise than Caffe takes it, and what the file does not tell, a sentence
         each.
+    renamed
+        By new name, the old one of layers that may have weights.
     """
 
     net: NetParameter
     faults: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def deploy(
@@ -96,6 +100,7 @@ def deploy(
     *,
     stages: Sequence[str] = (),
     weights: Arrays | None = None,
+    prototxt: Path | None = None,
 ) -> Deployed:
     """The net of a file as it is used: fed by the user, and ending in its activations.
 
@@ -112,7 +117,10 @@ def deploy(
     - The last SoftmaxWithLoss or SigmoidCrossEntropyLoss becomes a Softmax or Sigmoid named
       ``prob``, unless the net has a ``prob`` already. One with a second top always becomes a layer
       that writes that top. Other losses, accuracies and file outputs are removed.
-    - If two layers have one name, the second is renamed, unless it may have weights.
+    - If two layers have one name, the second is renamed. As in Caffe, weights of that name are the
+      first one's; the second has only those that it shares with another layer by a name in `param`.
+    - A blob that is written again otherwise than in place, or in place after another layer has read
+      it, gets a new name from there on. Caffe refuses such a net.
     - What only steers training is removed, too: fillers (they cost Caffe seconds, and weights come
       from a file), loss weights, ``propagate_down``, and ``engine: CUDNN``, which a Caffe built
       without cuDNN refuses.
@@ -128,6 +136,8 @@ def deploy(
         Stages to set beside those in the file's ``state``.
     weights
         Arrays by layer name, which tell more of the inputs; None where there are none.
+    prototxt
+        The net's file, beside which the mean image that it names is looked for; None for none.
 
     Raises
     ------
@@ -148,7 +158,7 @@ def deploy(
     findings.notes += chosen.notes
     layers = list(map(_copy, chosen.layers))
     merge_transformations(layers, arrays, findings)
-    hints = hints_of(layers, chosen.left_out, arrays)
+    hints = hints_of(layers, chosen.left_out, arrays, prototxt)
     layers = in_order(layers, arrays, findings)
     layers = fill_blobs(layers, chosen.left_out, given, arrays, findings)
     layers = _without_labels(layers, any(map(is_loss, net.layer)), given, arrays)
@@ -158,14 +168,16 @@ def deploy(
         given = {_likely_image(layers, hints, arrays): tuple(map(int, bare))}
     findings.faults += [(layer, "it has no type") for layer in layers if not layer.type]
     _strip(layers)
-    _rename_duplicates(layers, findings)
+    renamed = _rename_layers(layers, findings)
+    _rename_blobs(layers, findings)
     layers = _with_shapes(net.name, layers, given, hints, weights, findings)
     faults = {
         layer.name: reason
         for layer, reason in reversed(findings.faults)
         if any(layer is one for one in layers)
     }
-    return Deployed(NetParameter(name=net.name, layer=layers), faults, tuple(findings.notes))
+    deployed = NetParameter(name=net.name, layer=layers)
+    return Deployed(deployed, faults, tuple(findings.notes), renamed)
 
 
 def _questions(net: NetParameter, given: Collection[str], weights: Collection[str]) -> Questions:
@@ -298,7 +310,7 @@ def _with_shapes(
     missing = [blob for blob in unknown if blob not in shapes]
     likely = _likely_image(layers, hints, weights or {}) if missing else ""
     if likely in missing and not any(map(is_image, shapes.values())):
-        _ask(net, likely, fitted.channels.get(likely), weights)
+        _ask(net, likely, fitted.channels.get(likely), unknown[likely], weights)
     made: list[LayerParameter] = []
     for layer in layers:
         for one in _to_input(layer, shapes, weights or {}):
@@ -320,13 +332,14 @@ def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
         )
 
 
-def _ask(net: str, blob: str, channels: int | None, weights: Arrays | None) -> None:
+def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays | None) -> None:
     """Raise `ModelError` with how to give the shape of the image."""
-    shape = (1, channels or COLOURS, COMMON, COMMON)
+    shape = hint.shape_of(channels or hint.channels or COLOURS, COMMON, COMMON)
+    axes = "batch, channels, frames" if hint.frames else "batch, channels"
     as_flag = f"{blob}:{','.join(map(str, shape))}"
     tell = "" if weights else "; the weights would tell it, too"
     raise ModelError(
-        f"net {net!r}: the file does not tell the shape of input {blob}; give it (batch, channels, "
+        f"net {net!r}: the file does not tell the shape of input {blob}; give it ({axes}, "
         f"height, width), for example as the setting input_shape = {{{blob!r}: {shape}}}, as the "
         f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}"
     )
@@ -363,16 +376,58 @@ def _to_input(
 # -- names -----------------------------------------------------------------------------------------
 
 
-def _rename_duplicates(layers: Iterable[LayerParameter], findings: Findings) -> None:
-    """Rename layers whose name is taken, unless weights may be looked up by it."""
+def _rename_layers(layers: Iterable[LayerParameter], findings: Findings) -> dict[str, str]:
+    """Rename layers whose name is taken.
+
+    Returns
+    -------
+    dict
+        By new name, the old one of layers that may have weights.
+    """
     names: set[str] = set()
+    renamed: dict[str, str] = {}
     for layer in layers:
         name = layer.name
-        if layer.type not in WEIGHTED:
-            copies = (f"{name}#{i}" for i in count(2))
-            layer.name = next(n for n in chain([name], copies) if n not in names)
-            if layer.name != name:
-                findings.notes.append(
-                    f"two layers are named {name!r}; the later one is now {layer.name!r}"
-                )
+        layer.name = _free_name(name, names)
+        if layer.name != name:
+            findings.notes.append(
+                f"two layers are named {name!r}; the later one is now {layer.name!r}"
+            )
+            if is_learned(layer):
+                renamed[layer.name] = name
         names.add(layer.name)
+    return renamed
+
+
+def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
+    """Give a blob a new name where it is written again and Caffe would not overwrite it in place.
+
+    Caffe overwrites a blob in place if that is the bottom at the same position, and if no other
+    layer has read it: it makes copies of a blob that has several readers.
+    """
+    now: dict[str, str] = {}  # by name in the file, the name of the last writing
+    names = {blob for layer in layers for blob in layer.top}
+    readers: Counter[str] = Counter()
+    for layer in layers:
+        layer.bottom[:] = [now.get(blob, blob) for blob in layer.bottom]
+        readers.update(layer.bottom)
+        for position, blob in enumerate(layer.top):
+            written = now.get(blob, blob)
+            in_place = list(layer.bottom[position : position + 1]) == [written]
+            if blob not in now or (in_place and readers[written] == 1):
+                now[blob] = written
+            else:
+                now[blob] = _free_name(blob, names)
+                names.add(now[blob])
+                findings.notes.append(
+                    f"layer {layer.name!r} writes blob {blob!r} again, which Caffe refuses; what "
+                    f"it writes is now {now[blob]!r}, for the layers behind it, too"
+                )
+            layer.top[position] = now[blob]
+            readers[now[blob]] = 0
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or with a number behind it if it is taken."""
+    copies = (f"{name}#{i}" for i in count(2))
+    return next(one for one in chain([name], copies) if one not in taken)

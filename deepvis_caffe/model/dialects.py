@@ -10,7 +10,8 @@ layers can say the same, the net is rewritten here, so that every engine compute
 - a convolution along three axes has its sizes in other fields (C3D, video-caffe); see `volumes`;
 - a depthwise convolution is one with as many groups as channels (MobileNets); where it does not say
   how many, the weights do;
-- Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding;
+- Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding, and
+  a CuDNNDeconvolution is a Deconvolution;
 - a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
@@ -93,7 +94,7 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _ristretto, python_layers.recognize):
+        for step in (_hole, _rename, python_layers.recognize):
             step(copy)
         if not trains:
             _dropout(copy)
@@ -191,17 +192,18 @@ def _depthwise(layer: LayerParameter, blobs: Blobs) -> None:
             conv.group = conv.num_output
 
 
-RISTRETTO = {
+RENAMED = {
     "ConvolutionRistretto": "Convolution",
+    "CuDNNDeconvolution": "Deconvolution",
     "DeconvolutionRistretto": "Deconvolution",
     "FcRistretto": "InnerProduct",
     "LRNRistretto": "LRN",
 }
 
 
-def _ristretto(layer: LayerParameter) -> None:
-    if layer.type in RISTRETTO:
-        layer.type = RISTRETTO[layer.type]
+def _rename(layer: LayerParameter) -> None:
+    if layer.type in RENAMED:
+        layer.type = RENAMED[layer.type]
 
 
 def _normalize(layer: LayerParameter, has_weights: bool) -> None:

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import lt
+from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import Message
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.graph import Graph, Layer, Value
-from deepvis_caffe.model.schema_pb2 import LayerParameter
+from deepvis_caffe.model.mean import find_mean_file, mean_image_shape
+from deepvis_caffe.model.schema_pb2 import LayerParameter, VideoDataParameter
 from deepvis_caffe.model.shapes import RULES, Shapes, infer
 from deepvis_caffe.model.sliding_window import convolution_window, pooling_window
 
@@ -58,15 +60,22 @@ class Hint:
         None where it does not say.
     size
         Height and width; None where it does not say.
+    frames
+        The number of frames of a video, which are an axis before height and width; None for images.
     """
 
     channels: int | None = None
     size: tuple[int, int] | None = None
+    frames: int | None = None
 
     @property
     def shape(self) -> Shape:
         """The shape that this makes, of 3 channels where it does not say; empty without a size."""
-        return (1, self.channels or COLOURS, *self.size) if self.size else ()
+        return self.shape_of(self.channels or COLOURS, *self.size) if self.size else ()
+
+    def shape_of(self, channels: int, height: int, width: int) -> Shape:
+        """The shape of one image, or one video, of that size."""
+        return (1, channels, *([self.frames] if self.frames else []), height, width)
 
 
 _HEIGHT_AND_WIDTH = (
@@ -80,13 +89,23 @@ _HEIGHT_AND_WIDTH = (
 )
 # Blocks whose sizes are not the image's: random changes of it, and parts.
 _OTHER_SIZES = ("batch_sampler", "data_filler", "distort_param", "expand_param", "noise_param")
+# Of Y. Xiong's VideoData, in which frames are channels. In that of C3D and video-caffe they are an
+# axis.
+_MAKES_CHANNELS = ("modality", "num_segments", "name_pattern", "encoded", "grayscale")
 
 
-def hint_of(layer: LayerParameter) -> Hint:
+def hint_of(layer: LayerParameter, prototxt: Path | None = None) -> Hint:
     """What a data layer's parameters tell of the pictures in its first top.
 
     Caffe's own data layers and those of its forks name these alike: a crop counts before a size
-    that is resized to.
+    that is resized to. Where there is none, pictures have the size of the mean image.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    prototxt
+        The file that it is of, beside which the mean image is looked for; None for none.
     """
     told: dict[str, list[float]] = {}
     _collect(layer, told)
@@ -95,12 +114,15 @@ def hint_of(layer: LayerParameter) -> Hint:
         return int(next(iter(told.get(name, [])), 0))
 
     pairs = ((number(height), number(width)) for height, width in _HEIGHT_AND_WIDTH)
-    size = next((pair for pair in pairs if all(pair)), None)
+    mean = _mean_shape(layer, prototxt)
+    size = next((pair for pair in pairs if all(pair)), mean[1:] if mean else None)
     channels: int | None = None
     if number("force_gray") or (told.get("is_color") and not number("is_color")):
         channels = 1
     elif number("channels"):
         channels = number("channels")
+    elif mean:
+        channels = mean[0]
     elif len(told.get("mean_value", ())) > 1:
         channels = len(told["mean_value"])
     elif (
@@ -109,7 +131,27 @@ def hint_of(layer: LayerParameter) -> Hint:
         or not CONVENTIONAL.keys().isdisjoint(layer.top)
     ):
         channels = COLOURS  # these read colours unless is_color says no, and so do R-CNN's layers
-    return Hint(channels, size)
+    video = layer.video_data_param
+    if any(map(video.HasField, _MAKES_CHANNELS)):
+        return Hint(_channels_of_frames(video), size)
+    frames = layer.image_data_param.new_length  # C3D 1.0
+    if video.HasField("new_length"):  # C3D 1.1, video-caffe
+        frames = video.new_length
+    return Hint(channels or (COLOURS if frames else None), size, frames or None)
+
+
+def _mean_shape(layer: LayerParameter, prototxt: Path | None) -> tuple[int, int, int] | None:
+    """(C, H, W) of the mean image of a data layer; Caffe refuses pictures of any other shape."""
+    written = layer.transform_param.mean_file
+    path = find_mean_file(prototxt, written) if written and prototxt else None
+    return mean_image_shape(path) if path else None
+
+
+def _channels_of_frames(video: VideoDataParameter) -> int:
+    """A flow has two channels, x and y; a frame those of its colours."""
+    colours = 1 if video.grayscale else COLOURS
+    each = 2 if video.modality == VideoDataParameter.FLOW else colours
+    return each * video.new_length * video.num_segments
 
 
 def _collect(message: Message, told: dict[str, list[float]]) -> None:
@@ -187,8 +229,8 @@ def fit_inputs(
                 some = "1 channel" if channels == 1 else f"{channels} channels"
                 reasons[blob] = f"because layer {first.name!r} has weights for {some}"
             if hint.size:
-                fitted.shapes[blob] = (1, channels or COLOURS, *hint.size)
-            elif channels:
+                fitted.shapes[blob] = hint.shape_of(channels or COLOURS, *hint.size)
+            elif channels and not hint.frames:
                 fitted.channels[blob] = channels
         if first and first.type == "Deconvolution" and blob in fitted.channels:
             # Generators make an image of a list of numbers.
@@ -255,17 +297,21 @@ class _Trial:
         array, conv = self.weights[first.name][0], first.param.convolution_param
         is_deconvolution = first.type == "Deconvolution"
         usual = array.size
-        if array.ndim == 4:
+        if array.ndim >= 4:
             usual = array.shape[0] if is_deconvolution else array.shape[1] * max(conv.group, 1)
         if first.type not in RULES:
             return usual if array.ndim == 4 else hint.channels
         part, size = self._up_to(first), hint.size or (COMMON, COMMON)
+
+        def of(count: int) -> dict[str, Shape]:
+            return {blob: hint.shape_of(count, *size)}
+
         counts = dict.fromkeys(filter(None, [hint.channels, usual, *range(1, 65)]))
-        fitting = [n for n in counts if self._fits(part, {blob: (1, n, *size)}, first)]
+        fitting = [n for n in counts if self._fits(part, of(n), first)]
         if len(fitting) < 2:
             return next(iter(fitting), hint.channels)
         # Behind a Slice, later layers see the other channels.
-        return min(fitting, key=lambda n: self._lost({blob: (1, n, *size)}))
+        return min(fitting, key=lambda n: self._lost(of(n)))
 
     def size(self, channels: Mapping[str, int]) -> tuple[tuple[int, int], str] | None:
         """Height and width for images of these channels, and why; None where nothing tells."""

@@ -1,5 +1,7 @@
 """Windows of the input: ``(model, value, position) -> the part of the image that a unit needs``.
 
+The same for a block of positions.
+
 A unit of a convolution sees only its receptive field. On a window around that, the net gives the
 unit the same value and gradient as on the whole image, provided that
 
@@ -35,14 +37,15 @@ _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class InputWindow:
-    """A part of the input that is enough for one unit's value and gradient.
+    """A part of the input that is enough for the value and gradient of a unit, or of several.
 
     Attributes
     ----------
     box
         (top, left, bottom, right) in input pixels; bottom and right are excluded.
     index
-        The unit's position, (y, x), in the map that the net computes for this part.
+        The unit's position, (y, x), in the map that the net computes for this part; of a block that
+        of its first.
     extent
         Height and width of that map.
     """
@@ -84,10 +87,31 @@ def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputW
     InputWindow or None
         None also if some layer on the way does not slide evenly over the image, or is unknown.
     """
+    if index is None or len(index) != 2:
+        return None
+    y, x = index
+    return window_of_block(model, value, (y, x, y + 1, x + 1))
+
+
+def window_of_block(model: Model, value: Value, block: Box) -> InputWindow | None:
+    """The smallest window for a block of positions, or None if it needs the whole image.
+
+    Parameters
+    ----------
+    model, value
+        As for :func:`window_of`.
+    block
+        (top, left, bottom, right) in the value's map; bottom and right are excluded.
+
+    Returns
+    -------
+    InputWindow or None
+        None also if some layer on the way does not slide evenly over the image, or is unknown.
+    """
     fields = model.receptive_fields
     layers = model.graph.ancestors([value])
     on_the_way = [top for layer in layers for top in layer.tops]
-    if value not in fields or index is None or len(index) != 2:
+    if value not in fields:
         return None
     sources = [model.graph.producer[source] for source in model.graph.sources([value])]
     if sum(layer.type == "Input" for layer in sources) > 1:
@@ -99,25 +123,27 @@ def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputW
         return None
     grid = (lcm(*(int(rows) for rows, _ in steps)), lcm(*(int(columns) for _, columns in steps)))
     field = fields[value]
-    box = _aligned(field, grid, (index[0], index[1]))
+    box = _aligned(field, grid, block)
     if box == (0, 0, *field.input_size):
         return None
-    at = (index[0] - box[0] // int(field.stride[0]), index[1] - box[1] // int(field.stride[1]))
+    index = (block[0] - box[0] // int(field.stride[0]), block[1] - box[1] // int(field.stride[1]))
     extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
-    fits = extent and all(i < size for i, size in zip(at, extent, strict=True))
-    return InputWindow(box, at, extent) if extent and fits else None
+    size = block[2] - block[0], block[3] - block[1]
+    fits = extent and all(i + n <= e for i, n, e in zip(index, size, extent, strict=True))
+    return InputWindow(box, index, extent) if extent and fits else None
 
 
 def _even(stride: tuple[object, object]) -> bool:
     return all(isinstance(step, int) and step > 0 for step in stride)
 
 
-def _aligned(field: ReceptiveField, grid: tuple[int, int], index: tuple[int, int]) -> Box:
-    rows, columns = field.window(*index)
+def _aligned(field: ReceptiveField, grid: tuple[int, int], block: Box) -> Box:
+    rows, columns = field.window(block[0], block[1])
+    last_rows, last_columns = field.window(block[2] - 1, block[3] - 1)
     # A unit that sees only padding still needs an image of some size.
     top = min(rows.start, field.input_size[0] - 1) // grid[0] * grid[0]
     left = min(columns.start, field.input_size[1] - 1) // grid[1] * grid[1]
-    return top, left, max(rows.stop, top + 1), max(columns.stop, left + 1)
+    return top, left, max(last_rows.stop, top + 1), max(last_columns.stop, left + 1)
 
 
 def _map_size(

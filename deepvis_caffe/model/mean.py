@@ -78,6 +78,24 @@ def load_mean(spec: MeanSpec, channels: int) -> Mean:
     return mean
 
 
+def find_mean_file(prototxt: Path | None, written: str) -> Path | None:
+    """The mean file that a prototxt names, from the prototxt's folder or in it; None for none."""
+    folder = prototxt.parent if prototxt else Path()
+    places = (folder / written, folder / Path(written).name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def mean_image_shape(path: Path) -> tuple[int, int, int] | None:
+    """(C, H, W) of a mean image; None of a file that holds none or cannot be read."""
+    try:
+        shape = _read_file(path).shape
+    except ImageError:
+        return None
+    if len(shape) == 4 and shape[0] == 1:
+        shape = shape[1:]
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
+
+
 def crop_mean(mean: Mean, height: int, width: int) -> Mean:
     """The center of a mean image; a mean with one value per channel is returned as it is."""
     rows, columns = mean.shape[1:]

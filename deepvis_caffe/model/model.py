@@ -29,7 +29,7 @@ from deepvis_caffe.model.receptive import ReceptiveField, receptive_fields
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import RULES, infer
 from deepvis_caffe.model.upgrade import Generation, generation, upgrade
-from deepvis_caffe.model.weights import match_weights
+from deepvis_caffe.model.weights import match_weights, without_weights
 
 Shape = tuple[int, ...]
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
@@ -210,12 +210,16 @@ def load_model(
             input_shapes,
             stages=stages,
             weights=found,
+            prototxt=path,
         )
         allow(deployed.net, python_layers)
         graph = Graph.from_layers(deployed.net.name, deployed.net.layer)
         faults = {name: why for name, why in faults.items() if name in graph.by_name}
         faults |= deployed.faults
         shapes = infer(graph, faults=faults)
+        if nameless := without_weights(graph, shapes, deployed.renamed):
+            faults |= nameless
+            shapes = infer(graph, faults=faults)
         aligned = list(align_crops(graph, shapes.values))
         _check_some_work(graph, shapes.values, faults)
         sizes = _inputs(graph, shapes.values)

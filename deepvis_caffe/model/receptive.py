@@ -15,8 +15,14 @@ from math import ceil, floor
 from typing import NamedTuple
 
 from deepvis_caffe.model.graph import Graph, Value
-from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter
-from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
+from deepvis_caffe.model.schema_pb2 import LayerParameter, LRNParameter, PadParameter
+from deepvis_caffe.model.shapes.layout import (
+    joined_axis,
+    padded_ends,
+    permuted_axes,
+    reversed_axes,
+    upscale_factor,
+)
 from deepvis_caffe.model.shapes.resampling import upsampling_factors
 from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
@@ -310,9 +316,9 @@ def _reverse(step: _Step, field: _Field) -> _Field:
 
 
 def _gather(step: _Step, field: _Field) -> _Field:
-    options = step.param.gather_param
-    moves_channels = options.axis % len(step.shape) < 2 and len(step.top) == len(step.shape)
-    return field if moves_channels or not options.indices else step.whole(field)
+    axis = step.param.gather_param.axis % len(step.shape)
+    moves_channels = axis < 2 and len(step.top) == len(step.shape)
+    return field if moves_channels else step.whole(field)
 
 
 def _upsample(step: _Step, field: _Field) -> _Field:
@@ -323,6 +329,20 @@ def _upsample(step: _Step, field: _Field) -> _Field:
         for span, factor in zip(field, upsampling_factors(step.param)[2:], strict=True)
     )
     return rows, columns
+
+
+def _pixel_shuffle(step: _Step, field: _Field) -> _Field:
+    factor = upscale_factor(step.param)
+    rows, columns = (span.over(factor, factor, 0) for span in field)
+    return rows, columns
+
+
+def _pad(step: _Step, field: _Field) -> _Field:
+    repeats = step.param.pad_param.pad_type != PadParameter.CONSTANT
+    if repeats or len(step.shape) != 4:
+        return step.whole(field)
+    _, _, (above, _), (left, _) = padded_ends(step.param, 4)
+    return field[0].shifted(-above), field[1].shifted(-left)
 
 
 def _interp(step: _Step, field: _Field) -> _Field:
@@ -357,6 +377,7 @@ _RULES: dict[str, _Rule] = {
         )
     ),
     "Bias": _pointwise,
+    "BilinearInterpolate": _everything,
     "ChannelScale": _pointwise,
     "Clip": _pointwise,
     "Concat": _along(joined_axis),
@@ -365,6 +386,7 @@ _RULES: dict[str, _Rule] = {
     "Crop": _crop,
     "CropCenter": _crop_center,
     "Deconvolution": _deconvolution,
+    "DeformableConvolution": _everything,
     "Dropout": _pointwise,
     "DummyData": _pointwise,
     "ELU": _pointwise,
@@ -375,10 +397,12 @@ _RULES: dict[str, _Rule] = {
     "Flip": _everything,
     "FlowWarp": _everything,
     "Gather": _gather,
+    "GRN": _pointwise,
     "GroupNorm": _everything,
     "HardSigmoid": _pointwise,
     "HardSwish": _pointwise,
     "Im2col": _convolution,
+    "InnerDistance": _everything,
     "InnerProduct": _everything,
     "Interp": _interp,
     "L2Normalize": _everything,
@@ -386,15 +410,20 @@ _RULES: dict[str, _Rule] = {
     "Local": _local,
     "Log": _pointwise,
     "MVN": _everything,
+    "MaxUnPool": _everything,
     "Mish": _pointwise,
+    "ModulatedDeformableConvolution": _everything,
     "NdPooling": _pooling,
     "NormalizationL2": _everything,
     "Normalize": _unless(
         lambda p: p.HasField("normalize_param") or not p.norm_param.across_spatial
     ),
     "PReLU": _pointwise,
+    "Pad": _pad,
+    "Padding": _pad,
     "Parameter": _pointwise,
     "Permute": _permute,
+    "PixelShuffle": _pixel_shuffle,
     "Pooling": _pooling,
     "Pooling3D": _pooling,
     "Power": _pointwise,
@@ -402,21 +431,28 @@ _RULES: dict[str, _Rule] = {
     "ReLU": _pointwise,
     "ReLU6": _pointwise,
     "Reduction": _everything,
+    "Region": _unless(lambda p: p.region_param.HasField("num")),
     "Resample": _everything,
     "Reorg": _everything,
     "Reshape": _everything,
     "Reverse": _reverse,
     "SPP": _everything,
     "Scale": _pointwise,
+    "SeLu": _pointwise,
+    "SeLuDropout": _pointwise,
     "ShuffleChannel": _pointwise,
     "Sigmoid": _pointwise,
     "Slice": _along(joined_axis),
     "Softmax": _along(lambda p: p.softmax_param.axis),
+    "SpatialTransformer": _everything,
     "Split": _pointwise,
+    "Squeeze": _everything,
     "Swish": _pointwise,
     "TanH": _pointwise,
     "Threshold": _pointwise,
     "Tile": _along(lambda p: p.tile_param.axis),
+    "Transpose": _permute,
     "Unpooling": _everything,
+    "Unsqueeze": _everything,
     "Upsample": _upsample,
 }

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 
-# Types whose number of rows depends on the values that come in.
+# Types with rows for what is found in an image, in most of them as many as the values tell.
 FINDERS = frozenset(
     {
-        *("BoxOutput", "DetectionOutput", "Filter", "Proposal", "ProposalLayer"),
+        *("BoxOutput", "DetectionOutput", "Filter", "Proposal", "ProposalLayer", "RegionOutput"),
         *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )
 # Types whose top is the same for every image: of bottoms only the shapes count.
-CONSTANTS = frozenset({"DummyData", "PriorBox"})
+CONSTANTS = frozenset({"DummyData", "PriorBox", "PriorBoxClustered"})
 
 
 def finders(graph: Graph) -> Mapping[Value, Layer]:
@@ -28,11 +28,16 @@ def finders(graph: Graph) -> Mapping[Value, Layer]:
     found: dict[Value, Layer] = {}
     for layer in graph:
         first = next((found[value] for value in layer.bottoms if value in found), None)
-        if first is None and layer.type in FINDERS:
+        if first is None and is_finder(layer):
             first = layer
         if first is not None:
             found.update(dict.fromkeys(layer.tops, first))
     return found
+
+
+def is_finder(layer: Layer) -> bool:
+    """Whether a layer has rows for what it finds, not for images."""
+    return layer.type in FINDERS or (layer.type == "Region" and len(layer.tops) == 2)
 
 
 def constants(graph: Graph) -> frozenset[Value]:

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepvis_caffe.errors import ModelError
-from deepvis_caffe.model.schema_pb2 import ConvolutionParameter, PoolingParameter
+from deepvis_caffe.model.schema_pb2 import (
+    ConvolutionParameter,
+    DeformableConvolutionParameter,
+    PoolingParameter,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class SlidingWindow:
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
-def convolution_window(param: ConvolutionParameter, axes: int) -> SlidingWindow:
-    """The window of a Convolution or Deconvolution over `axes` spatial axes.
+def convolution_window(
+    param: ConvolutionParameter | DeformableConvolutionParameter, axes: int
+) -> SlidingWindow:
+    """The window of a convolution of any kind over `axes` spatial axes.
 
     Raises
     ------
@@ -101,7 +107,11 @@ def _pooling_axes(param: PoolingParameter, stem: str, single: str, axes: int) ->
 
 
 def _per_axis(
-    param: ConvolutionParameter, stem: str, repeated: str, axes: int, default: int | None
+    param: ConvolutionParameter | DeformableConvolutionParameter,
+    stem: str,
+    repeated: str,
+    axes: int,
+    default: int | None,
 ) -> tuple[int, ...]:
     listed = list(getattr(param, repeated))
     if not (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deepvis_caffe.errors import ModelError, did_you_mean
 from deepvis_caffe.model.input_shape import CONVENTIONAL, Hint, Shape, hint_of, image_input
@@ -286,17 +287,19 @@ def hints_of(
     layers: Sequence[LayerParameter],
     left_out: Sequence[LayerParameter],
     weights: Collection[str],
+    prototxt: Path | None,
 ) -> dict[str, Hint]:
     """What the file tells of the blobs of data layers; where one phase tells less, the other's."""
     told: dict[str, list[Hint]] = {}
     for layer in (*layers, *sorted(left_out, key=_is_for_training)):
         if is_data(layer, weights):
             for position, blob in enumerate(layer.top):
-                told.setdefault(blob, []).append(Hint() if position else hint_of(layer))
+                told.setdefault(blob, []).append(Hint() if position else hint_of(layer, prototxt))
     return {
         blob: Hint(
             channels=next((hint.channels for hint in hints if hint.channels), None),
             size=next((hint.size for hint in hints if hint.size), None),
+            frames=next((hint.frames for hint in hints if hint.frames), None),
         )
         for blob, hints in told.items()
     }

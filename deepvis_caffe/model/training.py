@@ -13,8 +13,17 @@ from deepvis_caffe.model.schema_pb2 import LayerParameter
 from deepvis_caffe.model.shapes import RULES
 
 WEIGHTED = (
-    *("BatchNorm", "Bias", "Convolution", "Deconvolution", "Embed", "InnerProduct"),
-    *("LSTM", "Local", "Lstm", "Normalize", "PReLU", "Parameter", "RNN", "Scale"),
+    *("BatchNorm", "Bias", "Convolution", "Deconvolution", "DeformableConvolution", "Embed"),
+    *(
+        "InnerDistance",
+        "InnerProduct",
+        "LSTM",
+        "Local",
+        "Lstm",
+        "ModulatedDeformableConvolution",
+        "Normalize",
+    ),
+    *("PReLU", "Parameter", "RNN", "Scale"),
 )
 # Losses that hold a layer whose result is wanted.
 HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}

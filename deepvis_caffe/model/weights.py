@@ -90,6 +90,36 @@ def match_weights(
     }
 
 
+def without_weights(graph: Graph, shapes: Shapes, renamed: Mapping[str, str]) -> dict[str, str]:
+    """Why a layer gets no weights: those of its name are another layer's.
+
+    Caffe copies them to the first layer of a name, and leaves later ones at what their fillers
+    make. One that shares every parameter with another layer needs none.
+
+    Parameters
+    ----------
+    graph, shapes
+        The net.
+    renamed
+        By new name, the old one of layers whose name was taken.
+
+    Returns
+    -------
+    dict
+        The reasons, by new name.
+    """
+    found = {}
+    for new, old in renamed.items():
+        count = len(shapes.weights.get(new, ()))
+        shared = [spec for spec in graph.layer(new).param.param[:count] if spec.name]
+        if len(shared) < count:
+            found[new] = (
+                f"an earlier layer is named {old!r}, too, and gets the weights of that name; name "
+                "each layer as its weights"
+            )
+    return found
+
+
 class _Misfit(WeightsError):
     """Weights of another shape than the prototxt says."""
 

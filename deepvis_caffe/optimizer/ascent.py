@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.image import Floats
-from deepvis_caffe.optimizer.objectives import Objective, ObjectiveReader
+from deepvis_caffe.optimizer.objectives import Differentiable, Objective, ObjectiveReader
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.preconditioning import preconditioner
 from deepvis_caffe.optimizer.rates import GradientInfo
@@ -39,7 +39,6 @@ from deepvis_caffe.optimizer.result import Track, Tracker
 from deepvis_caffe.optimizer.transforms import random_transforms
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Net
     from deepvis_caffe.model.preprocess import Preprocessor
 
 
@@ -47,7 +46,7 @@ CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a 
 
 
 def ascend(
-    net: Net,
+    net: Differentiable,
     layer: str,
     objective: Objective,
     x: Floats,
@@ -64,7 +63,7 @@ def ascend(
     Parameters
     ----------
     net
-        The net, on its engine.
+        The net, on its engine, or what computes it in tiles.
     layer
         As in ``Net.evaluate``.
     objective

@@ -128,15 +128,33 @@ def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | Non
 
 def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
     """The most images whose values fit into `SHARE` of the free memory."""
+    one = bytes_per_image(net, layer, window.size if window else None)
+    free = net.ops.free_memory()
+    return max(1, int(SHARE * free / one)) if free and one else SMALLEST
+
+
+def bytes_per_image(net: Net, layer: str, size: tuple[int, int] | None = None) -> int:
+    """The memory that a forward and backward pass takes for one image, about.
+
+    Parameters
+    ----------
+    net, layer
+        As for `optimize`.
+    size
+        Height and width of the image; by default the net's.
+
+    Returns
+    -------
+    int
+        0 where it cannot be told.
+    """
     below = layers_below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}
-    if window:
+    if size:
         image = net.image_input()
-        shapes[image] = (*shapes[image][:2], *window.size)
+        shapes[image] = (*shapes[image][:2], *size)
     try:
         known = infer(below, {name: (1, *shape[1:]) for name, shape in shapes.items()}).values
     except ModelError:
-        return SMALLEST
-    one = 4 * COPIES * sum(math.prod(shape) for shape in known.values())
-    free = net.ops.free_memory()
-    return max(1, int(SHARE * free / one)) if free and one else SMALLEST
+        return 0
+    return 4 * COPIES * sum(math.prod(shape) for shape in known.values())

@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.preprocess import Preprocessor
 
 UnitName = int | str
 LAYER: Literal["layer"] = "layer"
@@ -353,6 +353,25 @@ class Objective:
 LEADERS = 4  # compare with leaders only while at most a quarter of the channels is computed
 
 
+class Differentiable(Protocol):
+    """What an ascent needs of a net; see `Net` for each."""
+
+    ops: ArrayOps
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """How pictures become the input, and back."""
+
+    def saves_channels(self, name: str) -> bool:
+        """Whether some channels of a layer cost less than all of them."""
+
+    def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
+        """A layer's values for images."""
+
+    def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
+        """The diff of the images for one of those values."""
+
+
 class ObjectiveReader:
     """Evaluates an objective step after step, computing as few channels as it needs.
 
@@ -372,7 +391,7 @@ class ObjectiveReader:
         What is maximized, with all channels.
     """
 
-    def __init__(self, net: Net, layer: str, objective: Objective) -> None:
+    def __init__(self, net: Differentiable, layer: str, objective: Objective) -> None:
         self._net, self._layer, self._whole = net, layer, objective
         saves = net.saves_channels(layer)
         self._compares_leaders = saves and net.ops.on_host

@@ -40,6 +40,7 @@ from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
 from deepvis_caffe.optimizer.shapes import unit_shape
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.optimizer.tiles import tiled_where_needed
 from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def run_batch(
         preprocessor=preprocessor,
     )
     tracks = ascend(
-        net,
+        net if window else tiled_where_needed(net, layer, shape, len(start)),
         layer,
         Objective(net.ops, targets, shape, index, params.sign),
         start,

@@ -68,12 +68,12 @@ def test_image_dims_are_not_looked_at_until_they_are_needed(real: Any, tmp_path:
     files = write_net(tmp_path)
     for classifier in (real.Classifier, Classifier):  # scripts pass a phase there
         assert classifier(*files, real.TEST).image_dims == 1
-        assert tuple(classifier(*files, real.TRAIN).image_dims) == (12, 12)
+        assert tuple(classifier(*files, real.TRAIN).image_dims) == (13, 13)
     assert tuple(Classifier(*files, np.array([16, 17])).image_dims) == (16, 17)
     with pytest.raises(ValueError, match=r"image_dims is 1: expected \(height, width\)"):
         Classifier(*files, real.TEST).predict(images())
-    with pytest.raises(ValueError, match=r"at least \(12, 12\)"):
-        Classifier(*files, (16, 11)).predict(images())
+    with pytest.raises(ValueError, match=r"at least \(13, 13\)"):
+        Classifier(*files, (16, 12)).predict(images())
 
 
 def test_no_images(tmp_path: Path) -> None:

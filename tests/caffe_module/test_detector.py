@@ -21,9 +21,10 @@ USUAL = {
     "channel_swap": (2, 1, 0),
     "input_scale": 0.01,
 }
-# In the middle, at corners, at the borders, the whole image, of the net's size, of one pixel.
+# In the middle, at corners, at the borders, the whole image, of the net's size, of one pixel, and
+# one of which two parts of a pixel are rounded up.
 WINDOWS = [(6, 8, 20, 25), (0, 0, 9, 7), (19, 30, 30, 40), (3, 0, 28, 40), (0, 0, 30, 40)]
-WINDOWS += [(5, 5, 17, 17), (12, 20, 13, 21), (0, 33, 4, 39)]
+WINDOWS += [(5, 5, 18, 18), (12, 20, 13, 21), (0, 33, 4, 39), (3, 27, 15, 35)]
 
 
 class FloatIndices(np.ndarray):
@@ -72,7 +73,7 @@ def test_detections_are_pycaffes(
     [
         USUAL,
         {},
-        {"mean": RNG.uniform(0, 1, (3, 12, 12)), "channel_swap": (1, 2, 0)},
+        {"mean": RNG.uniform(0, 1, (3, 13, 13)), "channel_swap": (1, 2, 0)},
     ],
 )
 @pytest.mark.parametrize("pad", [1, 3])
@@ -92,12 +93,18 @@ def test_crops_with_context_are_pycaffes(
         np.testing.assert_allclose(mine.crop(image, np.array(window, float)), wanted, atol=1e-5)
 
 
+def test_a_window_may_be_of_floats(tmp_path: Path) -> None:
+    image = RNG.uniform(0, 1, (30, 40, 3)).astype(np.float32)
+    crop = Detector(*write_net(tmp_path)).crop(image, np.array([2, 3.9, 20, 25]))
+    np.testing.assert_array_equal(crop, image[2:20, 3:25])
+
+
 def test_a_window_of_the_nets_size_leaves_the_image_as_it_is(
     tmp_path: Path, photos: list[str]
 ) -> None:
     detector = Detector(*write_net(tmp_path), raw_scale=255)
-    once = detector.detect_windows([(photos[0], [(5, 5, 17, 17)])])
-    twice = detector.detect_windows([(photos[0], [(5, 5, 17, 17)] * 2)])
+    once = detector.detect_windows([(photos[0], [(5, 5, 18, 18)])])
+    twice = detector.detect_windows([(photos[0], [(5, 5, 18, 18)] * 2)])
     for one in twice:
         np.testing.assert_allclose(one["prediction"], once[0]["prediction"], atol=1e-6)
 

@@ -11,7 +11,7 @@ from deepvis_caffe.engines.torch.layer import BUILDERS
 from deepvis_caffe.model import composites, dialects, volumes
 from deepvis_caffe.model.python_layers import ALLOWED
 
-REWRITTEN = {*composites.PARTS, *volumes.TYPES, *dialects.DEPTHWISE, *dialects.RISTRETTO}
+REWRITTEN = {*composites.PARTS, *volumes.TYPES, *dialects.DEPTHWISE, *dialects.RENAMED}
 
 
 def listed(page: str) -> set[str]:

@@ -95,6 +95,89 @@ def test_classes_are_called_by_labels_that_fit(
     assert found.fits(labels) == (len(labels) < 4)
 
 
+ANCHORS = [(0.8, 1.2), (2.5, 2), (1, 3)]
+
+
+def slow_boxes(cells: np.ndarray, threshold: float) -> list[tuple[float, ...]]:
+    """Boxes of (H, W, 3, 7) of a net's last map, as darknet has them, suppressed at 0.3."""
+    height, width = cells.shape[:2]
+    found = []
+    for label in range(2):
+        likely = []
+        for row, column, n in np.ndindex(height, width, 3):
+            x, y, w, h, objectness, *classes = map(float, cells[row, column, n])
+            powers = [math.exp(one) for one in classes]
+            score = powers[label] / sum(powers) / (1 + math.exp(-objectness))
+            x, y = (
+                (column + 1 / (1 + math.exp(-x))) / width,
+                (row + 1 / (1 + math.exp(-y))) / height,
+            )
+            w, h = (math.exp(w) * ANCHORS[n][0] / width, math.exp(h) * ANCHORS[n][1] / height)
+            if score > threshold:
+                likely.append((score, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
+        kept: list[tuple[float, ...]] = []
+        for score, box in sorted(likely, reverse=True):
+            if all(plain_iou(box, other) <= 0.3 for other in kept):
+                kept.append(box)
+                found.append((label, score, *(min(max(c, 0), 1) for c in box)))
+    return sorted(found, key=lambda one: one[1])
+
+
+def plain_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)) - shared)
+
+
+TEXT = "0.8,1.2,  2.5,2, 1,3"
+REPEATED = " ".join(f"biases: {n}" for pair in ANCHORS for n in pair)
+YOLO2 = {
+    "OpenVINO": ("Region", "found", f'region_param {{ classes: 2 num: 3 anchors: "{TEXT}" }}'),
+    "caffe_yolo_v2": (
+        "Region",
+        "found",
+        f'region_param {{ classes: 2 boxes_of_each_grid: 3 softmax: true biases: "{TEXT}" }}',
+    ),
+    "zhang-xin": (
+        "Region",
+        "boxes scores",
+        f"region_loss_param {{ side: 4 num: 3 num_classes: 2 threshold: 0.1 {REPEATED} }}",
+    ),
+    "MSRCCS": (
+        "RegionOutput",
+        "boxes scores",
+        f"region_output_param {{ classes: 2 thresh: 0.1 nms: 0.3 {REPEATED} }}",
+    ),
+}
+
+
+@pytest.mark.parametrize("fork", YOLO2)
+def test_boxes_of_yolo_v2(fork: str, tmp_path: Path) -> None:
+    kind, tops, params = YOLO2[fork]
+    bottoms = "data im_info" if fork == "MSRCCS" else "data"
+    size = {"im_info": (1, 2)} if fork == "MSRCCS" else {}
+    text = net_text(layer("found", kind, bottoms, tops, params), data=(1, 21, 4, 4), **size)
+    net = load_text("torch", tmp_path, text)
+    found = detector(net)
+    assert found is not None
+    x = np.random.default_rng(0).standard_normal((1, 21, 4, 4)).astype(np.float32)
+    cells = x.reshape(3, 7, 4, 4).transpose(2, 3, 0, 1)
+    expected = slow_boxes(cells, 0.2)
+    assert len(expected) > 5
+    for info in [(0, 0), (100, 100)] if fork == "MSRCCS" else [()]:  # 100 by 100, square as the net
+        inputs = {"data": x} | ({"im_info": np.array([info], np.float32)} if info else {})
+        boxes = found.boxes(net.forward(inputs, found.blobs), 0.2)
+        got = [(b.label, b.score, b.left, b.top, b.right, b.bottom) for b in boxes]
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert found.name(("cat", "dog"), 1) == "dog"
+
+
+def test_a_region_that_tells_no_reference_boxes_is_no_detector(tmp_path: Path) -> None:
+    params = "region_param { classes: 2 boxes_of_each_grid: 3 }"
+    text = net_text(layer("found", "Region", "data", "", params), data=(1, 21, 4, 4))
+    assert detector(load_text("torch", tmp_path, text)) is None
+
+
 def faster(classes: int, moves: int, *more: str) -> str:
     anchors = "ratio: 1 scale: 1 base_size: 8 feat_stride: 4 min_size: 1 post_nms_topn: 6"
     pool = "roi_pooling_param { pooled_h: 1 pooled_w: 1 spatial_scale: 0.25 }"

@@ -47,6 +47,35 @@ def test_activation(caffe: Any, kind: str, params: str, modes: tuple[str, ...]) 
     assert_engines_agree(text, lambda noise: 4 * noise, modes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "shape"),
+    [
+        ("Pad", "pad_param { pad_u: 1 pad_r: 2 pad_value: 3 }", IMAGES),
+        ("Pad", "pad_param { pad_u: 1 pad_d: 2 pad_l: 3 pad_r: 1 pad_type: REFLECT }", IMAGES),
+        ("Pad", "pad_param { pad_u: 1 pad_d: 2 pad_l: 3 pad_r: 1 pad_type: REPLICATE }", IMAGES),
+        ("Pad", "pad_param { pad_u: -1 pad_d: -2 pad_l: -1 pad_r: -1 }", IMAGES),
+        ("PixelShuffle", "pixelshuffle_param { upscale_factor: 2 }", (2, 8, 3, 2)),
+        ("Unsqueeze", "unsqueeze_param { dim: 1 }", (2, 3, 4)),
+        ("BilinearInterpolate", "bilinear_interpolate_param { dst_h: 7 dst_w: 3 }", IMAGES),
+        (
+            "BilinearInterpolate",
+            "bilinear_interpolate_param { scale_factor: 1.7 align_corners: false }",
+            IMAGES,
+        ),
+    ],
+)
+def test_layout(caffe: Any, kind: str, params: str, shape: tuple[int, ...]) -> None:
+    text = net_text(layer("x", kind, "data", "", params), data=shape)
+    assert_engines_agree(text, modes=WITHOUT_BACKWARD)
+
+
+def test_max_unpool(caffe: Any) -> None:
+    pooling = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
+    params = "max_unpool_param { dst_h: 4 dst_w: 6 }"
+    text = net_text(pooling, layer("x", "MaxUnPool", "p mask", "", params), data=(2, 3, 4, 6))
+    assert_engines_agree(text, modes=WITHOUT_BACKWARD)
+
+
 def test_a_layer_whose_backward_pass_does_nothing_is_said_so(caffe: Any, tmp_path: Path) -> None:
     """Otherwise its diff would be whatever was there before."""
     text = net_text(layer("x", "Upsample", "data"), relu("r", "x"), data=IMAGES)
@@ -61,6 +90,8 @@ def test_a_layer_whose_backward_pass_does_nothing_is_said_so(caffe: Any, tmp_pat
     [
         layer("x", "Upsample", "p mask"),  # SegNet's, where this Caffe has YOLO's
         layer("x", "Normalize", "p", "x", "normalize_param { }"),  # where it has SSD's
+        layer("x", "Pad", "p", "x", "pad_param { paddings: [0, 0, 0, 0, 1, 1, 1, 1] }"),
+        layer("x", "PixelShuffle", "p", "x", "pixel_shuffle_param { upscale_factor: 1 }"),
     ],
 )
 def test_a_layer_that_this_caffe_has_with_another_meaning(
@@ -82,7 +113,6 @@ def test_a_layer_that_this_caffe_has_with_another_meaning(
         ("Upsample", 1, "", "upsample_h", True),
         ("Upsample", 2, "", "upsample_h", False),
         ("Gather", 1, "gather_param { indices: 0 }", "", True),
-        ("Gather", 1, "", "", False),
     ],
 )
 def test_whose_layer_it_is_the_schema_tells(

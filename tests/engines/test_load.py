@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.engine_nets import layer, net_text, relu
+from helpers.engine_nets import conv, layer, net_text, relu
 
 from deepvis_caffe.engines.base import EngineChoice
 from deepvis_caffe.engines.load import (
@@ -234,6 +234,26 @@ def test_the_mean_of_an_old_file_and_of_the_settings(tmp_path: Path) -> None:
     ):
         net = load_net(Settings(**given, **more, engine="torch", device="cpu"))
         np.testing.assert_allclose(net.preprocessor(WHITE)[:, 0, 0], expected, 1e-6)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize(("crop", "size"), [("", (6, 7)), ("crop_size: 4", (4, 4))])
+def test_pictures_have_the_shape_of_the_mean_image(
+    tmp_path: Path, crop: str, size: tuple[int, int], channels: int
+) -> None:
+    """As in Caffe, whose data layers subtract it pixel by pixel, and then cut the center out."""
+    picture = np.random.default_rng(0).integers(0, 256, (6, 7, channels), np.uint8)
+    mean = np.moveaxis(picture[..., ::-1], -1, 0)  # channels first, in BGR
+    np.save(tmp_path / "mean.npy", mean[None])
+    path = tmp_path / "train.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "Data" top: "data" '
+        f"transform_param {{ {crop} mean_file: 'mean.npy' }} }}" + conv("c", "data", 1)
+    )
+    weights = {"c": [np.ones((1, channels, 1, 1)), np.zeros(1)]}
+    net = load_net(path, weights, "torch", device="cpu")
+    assert net.inputs == {"data": (1, channels, *size)}
+    assert not net.preprocessor(picture).any()
 
 
 def test_a_mean_file_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

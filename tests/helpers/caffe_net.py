@@ -10,7 +10,7 @@ from deepvis_caffe.model.caffemodel import write_caffemodel
 
 PROTOTXT = """
 layer { name: "data" type: "Input" top: "data"
-        input_param { shape { dim: 4 dim: CHANNELS dim: 12 dim: 12 } } }
+        input_param { shape { dim: 4 dim: CHANNELS dim: 13 dim: 13 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
         convolution_param { num_output: 6 kernel_size: 3 stride: 2 } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
@@ -31,7 +31,7 @@ def write_net(folder: Path, channels: int = 3) -> tuple[str, str]:
     prototxt.write_text(PROTOTXT.replace("CHANNELS", str(channels)))
     layers = {
         "conv": ("Convolution", (draw(6, channels, 3, 3), draw(6))),
-        "fc": ("InnerProduct", (draw(5, 150), draw(5))),
+        "fc": ("InnerProduct", (draw(5, 216), draw(5))),
     }
     write_caffemodel(weights, "Net", layers)
     return str(prototxt), str(weights)

@@ -116,3 +116,56 @@ def test_axpy(engine: str, factor: tuple[int, ...], tmp_path: Path) -> None:
     expected = a.reshape(3, 2, 1, 1) * X + y
     got = net.forward({"a": a, "x": X, "y": y})["s"]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "axis", "slope"),
+    [("", 1, 0.0), ("crelu_param { negative_slope: 0.25 concat_axis: 2 engine: CAFFE }", 2, 0.25)],
+)
+def test_crelu(engine: str, params: str, axis: int, slope: float, tmp_path: Path) -> None:
+    net = load_text(
+        engine, tmp_path, net_text(layer("c", "CReLU", "data", "", params), data=X.shape)
+    )
+    both = np.concatenate([X, -X], axis)
+    expected = np.where(both > 0, both, slope * both)
+    np.testing.assert_allclose(net.forward(X)["c"], expected, rtol=1e-6)
+    dy = noise(*expected.shape, seed=2)
+    first, second = np.split(dy * np.where(both > 0, 1, slope), 2, axis)
+    np.testing.assert_allclose(net.backward("c", dy)["data"], first - second, rtol=1e-5, atol=1e-6)
+
+
+def test_a_crelu_in_place_is_opaque(tmp_path: Path) -> None:
+    text = net_text(layer("c", "CReLU", "data", "data"), data=X.shape)
+    assert "cannot work in place" in load_text("torch", tmp_path, text, {}).opaque["c"].reason
+
+
+def test_xiongs_gather_in_one_process_is_what_came(engine: str, tmp_path: Path) -> None:
+    """It joins features and labels in his nets of videos, which are the same without it."""
+    data = 'layer { name: "d" type: "VideoData" top: "data" top: "label" %s }'
+    data %= "video_data_param { modality: RGB } transform_param { crop_size: 5 }"
+    weights = arrays(c=[noise(2, 3, 2, 2)], fc=[noise(4, 32)])
+    params = "convolution_param { num_output: 2 kernel_size: 2 bias_term: false }"
+    nets = []
+    for image, label, gather in (
+        ("c", "label", ""),
+        ("g", "l", layer("gather", "Gather", "c label", "g l")),
+    ):
+        ip = "inner_product_param { num_output: 4 bias_term: false }"
+        fc, loss = layer("fc", "InnerProduct", image, "", ip), f"fc {label}"
+        convolution = layer("c", "Convolution", "data", "", params)
+        text = "".join([data, convolution, gather, fc, layer("loss", "SoftmaxWithLoss", loss)])
+        nets.append(load_text(engine, tmp_path, text, weights))
+    x, diff = noise(1, 3, 5, 5), noise(1, 4, seed=2)
+    without, behind = (
+        {**net.forward(x, blobs=["c", "fc", "prob"]), **net.backward("fc", diff)} for net in nets
+    )
+    assert behind.keys() == without.keys() == {"c", "fc", "prob", "data"}
+    for blob, expected in without.items():
+        np.testing.assert_array_equal(behind[blob], expected)
+    np.testing.assert_array_equal(nets[1].forward(x, blobs=["gather"])["gather"], without["c"])
+
+
+def test_a_gather_with_fewer_tops_than_bottoms(tmp_path: Path) -> None:
+    text = net_text(layer("g", "Gather", "x y"), layer("r", "ReLU", "x"), x=(1, 2), y=(1, 2))
+    net = load_text("torch", tmp_path, text, {})
+    assert net.opaque["g"].reason == "without indices it needs one top for each bottom"

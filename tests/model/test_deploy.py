@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from helpers.caffe_verdict import caffe_verdicts
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.deploy import Deployed
@@ -340,7 +341,7 @@ def test_a_label_that_is_given_a_shape_stays_an_input():
     assert input_shapes(net) == {"data": (1, 3, 4, 4), "label": (1, 2)}
 
 
-def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_by_it():
+def test_layers_of_one_name_get_names_of_their_own():
     relu = 'layer { name: "r" type: "ReLU" bottom: "fc" top: "fc" }'
     done = deploy_whole(parsed(INPUT + FC + relu * 3))
     assert [layer.name for layer in done.net.layer] == ["data", "fc", "r", "r#2", "r#3"]
@@ -348,8 +349,60 @@ def test_layers_of_one_name_get_names_of_their_own_unless_weights_are_looked_up_
         "two layers are named 'r'; the later one is now 'r#2'",
         "two layers are named 'r'; the later one is now 'r#3'",
     )
-    twice = deploy(parsed(INPUT + FC + FC.replace('top: "fc"', 'top: "fc2"')))
-    assert [layer.name for layer in twice.layer] == ["data", "fc", "fc"]
+    assert done.renamed == {}
+    twice = deploy_whole(parsed(INPUT + FC + FC.replace('top: "fc"', 'top: "fc2"')))
+    assert [layer.name for layer in twice.net.layer] == ["data", "fc", "fc#2"]
+    assert twice.renamed == {"fc#2": "fc"}  # its weights are the first one's
+
+
+def chain_of(*layers: str) -> NetParameter:
+    """ReLUs behind an input, each as ``"name bottom top"``; one with two bottoms adds them up."""
+    text = 'name: "chain"' + INPUT
+    for name, *bottoms, top in map(str.split, layers):
+        read = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
+        kind = "ReLU" if len(bottoms) == 1 else "Eltwise"
+        text += f'layer {{ name: "{name}" type: "{kind}" {read} top: "{top}" }}'
+    return parsed(text)
+
+
+# Each as it is written, and with the names that a person would give.
+WRITTEN_AGAIN = {
+    "by two layers": (["a data x", "b data x", "c x y"], ["a data x", "b data x#2", "c x#2 y"]),
+    "in place, but another layer has read it": (
+        ["a data x", "b x y", "c x x", "d x z", "e z x"],
+        ["a data x", "b x y", "c x x#2", "d x#2 z", "e z x#3"],
+    ),
+    "in place by a layer that reads it twice": (
+        ["a data x", "b x x x", "c x x"],
+        ["a data x", "b x x x#2", "c x#2 x#2"],
+    ),
+    "where the new name is another blob's": (
+        ["a data x", "b data x", "c data x#2", "d x y", "e x#2 z"],
+        ["a data x", "b data x#3", "c data x#2", "d x#3 y", "e x#2 z"],
+    ),
+}
+IN_PLACE = ["a data x", "b x x", "c x x", "d x y", "e x z"]
+
+
+@pytest.mark.parametrize(("written", "by_hand"), WRITTEN_AGAIN.values(), ids=WRITTEN_AGAIN.keys())
+def test_a_blob_that_is_written_again_gets_a_new_name(written, by_hand):
+    done = deploy_whole(chain_of(*written))
+    assert done.net == chain_of(*by_hand)
+    assert "writes blob 'x' again, which Caffe refuses; what it writes is now" in done.notes[0]
+
+
+def test_a_blob_that_layers_overwrite_in_place_keeps_its_name():
+    assert deploy_whole(chain_of(*IN_PLACE)) == Deployed(chain_of(*IN_PLACE))
+
+
+@pytest.mark.process
+@pytest.mark.pycaffe
+def test_caffe_refuses_what_gets_a_new_name_and_takes_it_with_that(caffe):
+    written, by_hand = zip(*WRITTEN_AGAIN.values(), strict=True)
+    nets = [*by_hand, IN_PLACE, *written]
+    texts = [text_format.MessageToString(chain_of(*net)) for net in nets]
+    verdicts = [verdict is not None for verdict in caffe_verdicts(texts)]
+    assert verdicts == [True] * (len(by_hand) + 1) + [False] * len(written)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,15 @@ def test_a_depthwise_convolution_has_as_many_outputs_as_weights() -> None:
     )
 
 
+def test_a_deconvolution_by_cudnn_is_one() -> None:
+    params = "convolution_param { num_output: 2 kernel_size: 4 stride: 2 group: 2 }"
+    written = text_format.Parse(
+        layer("up", "CuDNNDeconvolution", "data", "", params), NetParameter()
+    )
+    (up,) = translate(written, {}).layer
+    assert (up.type, up.convolution_param) == ("Deconvolution", written.layer[0].convolution_param)
+
+
 def test_ristrettos_layers_do_not_round_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

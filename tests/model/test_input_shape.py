@@ -15,6 +15,7 @@ from google.protobuf import text_format
 
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.deploy import Deployed, deploy
+from deepvis_caffe.model.dialects import translate
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.input_shape import image_input
 from deepvis_caffe.model.prototxt import read_prototxt
@@ -101,11 +102,56 @@ def input_shapes(done: Deployed) -> dict[str, tuple[int, ...]]:
             ' top { name: "label" channels: 1 height: 1 width: 1 } }',
             (1, 1, 28, 28),
         ),
+        # Y. Xiong's videos: two channels for each frame of a flow, of each segment
+        (
+            'type: "VideoData" video_data_param { new_length: 5 num_segments: 3 modality: FLOW } '
+            "transform_param { crop_size: 24 mean_value: 128 }",
+            (1, 30, 24, 24),
+        ),
+        (
+            'type: "VideoData" video_data_param { modality: RGB new_height: 20 new_width: 24 } '
+            "transform_param { mean_value: 104 mean_value: 117 mean_value: 123 }",
+            (1, 3, 20, 24),
+        ),
+        (
+            'type: "VideoData" video_data_param { modality: RGB new_length: 2 grayscale: true } '
+            "transform_param { crop_size: 24 }",
+            (1, 2, 24, 24),
+        ),
     ],
 )
 def test_data_layers_of_forks_tell_the_images_size(data, shape):
     text = f'layer {{ name: "d" top: "data" top: "label" {data} }}' + CONV
     assert input_shapes(fitted(text)) == {"data": shape}
+
+
+C3D = "new_length: 16 new_height: 128 new_width: 171"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f"image_data_param {{ {C3D} crop_size: 112 }}",  # C3D 1.0
+        f"video_data_param {{ {C3D} }} transform_param {{ crop_size: 112 mean_value: 90 }}",
+    ],
+)
+def test_a_videos_frames_are_an_axis(data):
+    """With them, the shapes of the weights are those of C3D's published model."""
+    net = read_prototxt(resource("prototxt", "c3d.prototxt"))
+    blob = net.layer[0].top[0]
+    del net.layer[0]
+    text = f'layer {{ name: "d" type: "VideoData" top: "{blob}" top: "label" {data} }}'
+    done = deploy(translate(parsed(text + text_format.MessageToString(net)), {}))
+    assert input_shapes(done) == {blob: (1, 3, 16, 112, 112)}
+    weights = infer(Graph.from_layers("c3d", done.net.layer)).weights
+    assert weights["conv1a"][0] == (64, 3, 3, 3, 3)
+    assert weights["fc6-1"][0] == (4096, 8192)
+
+
+def test_of_a_video_without_a_size_the_shape_is_asked_for_with_its_frames():
+    text = 'layer { name: "d" type: "VideoData" top: "data" video_data_param { new_length: 16 } }'
+    with pytest.raises(ModelError, match=r"frames, height.*'data:1,3,16,224,224'"):
+        fitted(text + CONV)
 
 
 def test_what_one_phase_does_not_tell_the_other_does():

@@ -283,10 +283,13 @@ MOVED = {
     "Gather": "gather_param { axis: 1 indices: 1 indices: 0 shape: 2 }",
     "Gather rows": "gather_param { axis: 2 indices: 9 indices: 1 shape: 2 }",
     "ShuffleChannel": "shuffle_channel_param { group: 2 }",
+    "Padding": "padding_param { pad_beg: -2 pad_end: -1 }",
+    "Pad mirrored": "pad_param { pad_u: 1 pad_l: 2 pad_type: REFLECT }",
+    "Transpose": "transpose_param { dim: 0 dim: 1 dim: 3 dim: 2 }",
 }
 
 
-EXACT = ("Local", "Im2col", "CropCenter", "Gather", "ShuffleChannel")
+EXACT = ("Local", "Im2col", "CropCenter", "Gather", "Padding", "ShuffleChannel")
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -303,6 +306,22 @@ def test_reorg_mixes_positions_of_the_whole_map(reverse, tmp_path):
     text = net_text(conv("c1", "data", 4, 3, "stride: 2 pad: 1"), moved, data=(1, 1, 16, 12))
     check_support(text, tmp_path, ["moved"], images=2, exact=False)
     assert fields_of(text)["moved"].size == (16, 12)
+
+
+@pytest.mark.parametrize(
+    "params", ["pad_u: 1 pad_l: 2 pad_d: 1", "paddings: [0, 0, 1, 0, 2, 1, 0, 2]"]
+)
+def test_a_padded_map_is_seen_shifted(params, tmp_path):
+    padded = layer("padded", "Pad", "c1", "padded", f"pad_param {{ {params} }}")
+    first, last = conv("c1", "data", 2, 3, "stride: 2 pad: 1"), conv("c2", "padded", 1, 3)
+    check_support(net_text(first, padded, last, data=(1, 1, 25, 27)), tmp_path, ["c2"], images=2)
+
+
+def test_a_pixel_shuffle_sees_what_its_block_saw(tmp_path):
+    moved = layer("moved", "PixelShuffle", "c1", "", "pixelshuffle_param { upscale_factor: 2 }")
+    text = net_text(conv("c1", "data", 4, 3, "stride: 2 pad: 1"), moved, data=(1, 1, 16, 12))
+    check_support(text, tmp_path, ["moved"], images=2, exact=False)
+    assert max(fields_of(text)["moved"].size) <= 5
 
 
 def test_what_a_mask_sends_about_sees_everything():

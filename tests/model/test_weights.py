@@ -7,7 +7,9 @@ import pytest
 from google.protobuf import text_format
 
 from deepvis_caffe.errors import WeightsError
+from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.graph import Graph
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.model.schema_pb2 import NetParameter
 from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.model.weights import match_weights
@@ -27,6 +29,18 @@ layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim:
 layer { name: "one" type: "InnerProduct" bottom: "data" top: "one"
         param { name: "w" } inner_product_param { num_output: 4 bias_term: false } }
 layer { name: "two" type: "InnerProduct" bottom: "data" top: "two"
+        param { name: "w" } inner_product_param { num_output: 4 } }
+"""
+
+
+THREE_OF_A_NAME = """
+name: "triplets"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "one"
+        param { name: "w" } param { name: "b" } inner_product_param { num_output: 4 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "two"
+        param { name: "w" } param { name: "b" } inner_product_param { num_output: 4 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "three"
         param { name: "w" } inner_product_param { num_output: 4 } }
 """
 
@@ -183,3 +197,24 @@ def test_a_custom_layers_weights_pass_as_they_are():
     matched = match({**good(), "bn": [np.ones((1, 2, 3), np.float32)]}, own)
     assert matched["bn"][0].shape == (1, 2, 3)
     assert [blob.shape for blob in matched["fc"]] == [(5, 4), (5,)]
+
+
+@pytest.mark.pycaffe
+def test_of_layers_of_one_name_those_get_weights_that_get_them_in_caffe(caffe, tmp_path):
+    rng = np.random.default_rng(0)
+    blobs = [rng.normal(0, 1, shape).astype(np.float32) for shape in ((4, 4), (4,))]
+    prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    prototxt.write_text(THREE_OF_A_NAME)
+    write_caffemodel(caffemodel, "triplets", {"fc": ("InnerProduct", blobs)})
+    theirs = caffe.Net(str(prototxt), str(caffemodel), caffe.TEST)
+    whole = [
+        all(np.array_equal(got.data, blob) for got, blob in zip(layer.blobs, blobs, strict=True))
+        for layer in theirs.layers[-3:]  # before them is a Split
+    ]
+    ours = load_model(prototxt, caffemodel)
+    assert whole == [ours.opaque.runs(name) for name in ("fc", "fc#2", "fc#3")]
+    assert whole == [True, True, False]
+    for name in ("fc", "fc#2"):
+        for got, blob in zip(ours.weights[name], blobs, strict=True):
+            np.testing.assert_array_equal(got, blob)
+    assert "an earlier layer is named 'fc', too" in ours.faults["fc#3"]

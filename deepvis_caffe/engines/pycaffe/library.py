@@ -102,19 +102,25 @@ def is_anothers(layer: Layer, schema: Descriptor) -> bool:
     """Whether forks have different layers under a type's name, and this Caffe's is another.
 
     SegNet's Upsample takes a mask and has a size, YOLO's takes none; a Normalize is SSD's or that
-    of caffe-windows; a Gather picks indices or joins processes.
+    of caffe-windows; a Gather picks indices, or joins processes and has no parameters; a Pad and a
+    PixelShuffle have other parameters.
     """
     fields = schema.fields_by_name
     if layer.type == "Upsample" and "upsample_param" in fields:
         options = fields["upsample_param"].message_type
         of_segnet = options is not None and "upsample_h" in options.fields_by_name
         return of_segnet != (len(layer.bottoms) == 2)
+    if layer.type == "Pad" and "pad_param" in fields:
+        message = fields["pad_param"].message_type
+        known = message.fields_by_name if message else {}
+        return any(field.name not in known for field, _ in layer.param.pad_param.ListFields())
+    if layer.type == "PixelShuffle":
+        spelled = layer.param.HasField("pixel_shuffle_param")
+        return ("pixel_shuffle_param" if spelled else "pixelshuffle_param") not in fields
     if layer.type == "Normalize":
         own = "normalize_param" if layer.param.HasField("normalize_param") else "norm_param"
         return own not in fields
-    return layer.type == "Gather" and ("gather_param" in fields) != bool(
-        layer.param.gather_param.indices
-    )
+    return layer.type == "Gather" and "gather_param" not in fields
 
 
 def _why_no_python_layer(layer: Layer) -> str:

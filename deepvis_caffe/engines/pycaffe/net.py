@@ -35,11 +35,16 @@ from deepvis_caffe.model.shapes import RULES, infer
 FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
 
 # These leave their last bottom's diff alone; of types that we do not know, any may.
-INCOMPLETE = ("BatchReindex", "Crop", "Filter", "Interp", "Unpooling", "Upsample")
+INCOMPLETE = ("BatchReindex", "Crop", "Filter", "Interp", "MaxUnPool", "Unpooling", "Upsample")
 
 # Some Caffes have these without a backward pass that does anything: those of the package that
 # `make pycaffe` builds, and of MobileNet-YOLO.
-PERHAPS_FORWARD_ONLY = frozenset({"HardSigmoid", "HardSwish", "Upsample"})
+PERHAPS_FORWARD_ONLY = frozenset(
+    {
+        *("BilinearInterpolate", "HardSigmoid", "HardSwish", "MaxUnPool", "Pad", "PixelShuffle"),
+        *("Unsqueeze", "Upsample"),
+    }
+)
 
 # These end the process where their fork's Caffe is asked for their gradient, which they have.
 FORWARD_ONLY = frozenset({"Resample"})

@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepvis_caffe.model.python_layers import proposal_options
-from deepvis_caffe.model.schema_pb2 import LayerParameter, PriorBoxParameter
+from deepvis_caffe.model.schema_pb2 import (
+    DetectionOutputParameter,
+    LayerParameter,
+    PriorBoxParameter,
+    RegionLossParameter,
+)
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, legacy, require, rule
 
 SSD_ROW: Shape = (1, 1, 1, 7)  # image, label, score, xmin, ymin, xmax, ymax
 SAME_RATIO = 1e-6  # two aspect ratios that differ by less are one, as in SSD
 
 
-@rule("PriorBox", bottoms=(2, 2))
+@rule("PriorBox", "PriorBoxClustered", bottoms=(2, 2))
 def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4)."""
+    """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4).
+
+    A PriorBoxClustered names the width and the height of each box (OpenVINO).
+    """
     options, (_, _, height, width) = param.prior_box_param, legacy(bottoms[0])
     legacy(bottoms[1])
-    least, most = list(options.min_size), list(options.max_size)
-    require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
-    require(
-        len(most) in (0, len(least)) and all(a < b for a, b in zip(least, most, strict=False)),
-        f"takes one max_size, above it, for each min_size {least}, or none; got {most}",
-    )
+    boxes = _clustered(options) if param.type == "PriorBoxClustered" else _sized(options)
     variance = list(options.variance)
     require(
         len(variance) in (0, 1, 4) and min(variance, default=1) > 0,
@@ -38,9 +41,30 @@ def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
             given in ([], [both], [one, other]) and all(getattr(options, n) > 0 for n in given),
             f"takes either {both} or both {one} and {other}, positive",
         )
-    ratios = len(aspect_ratios(options))
-    boxes = (ratios * len(least) + len(most)) * (2 if options.denser_prior_boxes else 1)
     return Outcome([(1, 2, height * width * boxes * 4)])
+
+
+def _sized(options: PriorBoxParameter) -> int:
+    """How many boxes a PriorBox has at a position."""
+    least, most = list(options.min_size), list(options.max_size)
+    require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
+    require(
+        len(most) in (0, len(least)) and all(a < b for a, b in zip(least, most, strict=False)),
+        f"takes one max_size, above it, for each min_size {least}, or none; got {most}",
+    )
+    ratios = len(aspect_ratios(options))
+    return (ratios * len(least) + len(most)) * (2 if options.denser_prior_boxes else 1)
+
+
+def _clustered(options: PriorBoxParameter) -> int:
+    """How many a PriorBoxClustered has."""
+    sizes = [*options.width, *options.height]
+    require(
+        len(options.width) == len(options.height) > 0 and min(sizes) > 0,
+        f"takes a width and a height for each box, all positive; got {list(options.width)} and "
+        f"{list(options.height)}",
+    )
+    return len(options.width)
 
 
 def aspect_ratios(options: PriorBoxParameter) -> list[float]:
@@ -57,12 +81,13 @@ def aspect_ratios(options: PriorBoxParameter) -> list[float]:
 def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Locations (N, P * 4) or (N, P * classes * 4), scores (N, P * classes), priors (1, 2, P * 4).
 
-    caffe-yolov2 has a layer of this name with one bottom, a map of cells.
+    caffe-yolov2 has a layer of this name with one bottom, a map of cells; so has caffe_yolo_v2,
+    where `num_classes` is called `classes`.
     """
     options = param.detection_output_param
-    require(options.HasField("num_classes"), "num_classes must be given")
+    classes = found_classes(options, len(bottoms))
     if len(bottoms) == 1:
-        cells(bottoms[0], options.num_box, 5 + options.num_classes, options.biases)
+        cells(bottoms[0], options.num_box, 5 + classes, options.biases)
         require(
             bottoms[0][2:] == (options.side,) * 2,
             f"takes a map of side x side cells, {options.side}, got {bottoms[0][2:]}",
@@ -70,7 +95,7 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
         return Outcome([SSD_ROW])
     require(len(bottoms) >= 3, f"takes locations, scores and priors; got {len(bottoms)} bottoms")
     locations, scores, priors = (legacy(shape) for shape in bottoms[:3])
-    boxes, classes = priors[2] // 4, options.num_classes
+    boxes = priors[2] // 4
     located = 1 if options.share_location else classes
     for name, shape, each in (("locations", locations, located * 4), ("scores", scores, classes)):
         require(
@@ -92,6 +117,14 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     require(nms.nms_threshold >= 0, f"nms_threshold must be 0 or more, got {nms.nms_threshold}")
     require(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, got {nms.eta}")
     return Outcome([SSD_ROW])
+
+
+def found_classes(options: DetectionOutputParameter, bottoms: int) -> int:
+    """How many classes a DetectionOutput of so many bottoms tells apart."""
+    if bottoms == 1 and options.HasField("classes"):
+        return options.classes
+    require(options.HasField("num_classes"), "num_classes must be given")
+    return options.num_classes
 
 
 @rule("YoloDetectionOutput", bottoms=(1, 2))
@@ -130,6 +163,60 @@ def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> 
         cells(shape, options.num_box, each, [0] * 2 * options.num_box)
     require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
     return Outcome([SSD_ROW])
+
+
+@rule("Region", tops=(1, 2), in_place=False)
+def region(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A map of YOLO v2's cells as likelihoods, (N, C, H, W).
+
+    With two tops, as in zhang-xin's Caffe, the boxes (B, H, W, 4) and scores (B, H, W, classes + 1)
+    of one image.
+    """
+    (shape,) = bottoms
+    if len(param.top) == 1:
+        require(
+            not param.HasField("region_loss_param"),
+            "with region_loss_param it has two tops, boxes and their scores",
+        )
+        one = param.region_param
+        boxes = region_boxes(param)
+        cells(shape, boxes, one.coords + 1 + one.classes, [0] * 2 * boxes)
+        return Outcome([shape])
+    options, side = param.region_loss_param, (param.region_loss_param.side,) * 2
+    classes = region_classes(options)
+    require(options.coords == 4, f"takes boxes of 4 coords, not {options.coords}")
+    cells(shape, options.num, 5 + classes, options.biases)
+    require(shape[0] == 1, f"takes one image at a time, got {shape[0]}")
+    require(shape[2:] == side, f"takes a map of side x side cells, {side}, got {shape[2:]}")
+    return Outcome([(options.num, *side, 4), (options.num, *side, classes + 1)])
+
+
+def region_boxes(param: LayerParameter) -> int:
+    """How many boxes a cell of a Region with one top has."""
+    options = param.region_param
+    return options.num if options.HasField("num") else options.boxes_of_each_grid
+
+
+def region_classes(options: RegionLossParameter) -> int:
+    """How many classes a Region with two tops tells apart."""
+    return options.num_class if options.HasField("num_class") else options.num_classes
+
+
+@rule("RegionOutput", bottoms=(2, 2), tops=(2, 2))
+def region_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """MSRCCS: a map of cells and the image's height and width: boxes (1, B * H * W, 4) and scores.
+
+    Of those there are (1, B * H * W, classes + 1).
+    """
+    options, (shape, size) = param.region_output_param, bottoms
+    boxes = len(options.biases) // 2
+    require(not options.tree and not options.map, "trees of classes are in files, and not read")
+    require(options.coords == 4, f"takes boxes of 4 coords, not {options.coords}")
+    cells(shape, boxes, 5 + options.classes, options.biases)
+    require(count(size) >= 2, f"its second bottom must hold height and width, got {size}")
+    require(shape[0] == 1, f"takes one image at a time, got {shape[0]}")
+    found = boxes * count(shape[2:])
+    return Outcome([(1, found, 4), (1, found, options.classes + 1)])
 
 
 def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
@@ -276,6 +363,72 @@ def position_sensitive_pooling(param: LayerParameter, bottoms: Sequence[Shape]) 
     if param.type == "PSROIAlign":
         require(param.psroi_align_param.sample_num > 0, "sample_num must be positive")
     return Outcome([(regions[0], outputs, parts, parts)])
+
+
+@rule("DeformablePSROIPooling", bottoms=(2, 3))
+def deformable_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As position-sensitive pooling; a third bottom, (R, 2 * classes, P, P), moves the parts."""
+    (maps, regions, *moves), pool = bottoms, param.deformable_psroi_pooling_param
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    check_regions(regions)
+    outputs, parts = pool.output_dim, pool.group_size
+    require(
+        outputs > 0 and parts > 0 and pool.spatial_scale > 0 and pool.sample_per_part > 0,
+        "output_dim, group_size and spatial_scale must be given, and all be positive",
+    )
+    require(
+        maps[1] == outputs * parts**2,
+        f"output_dim {outputs} in {parts} x {parts} parts needs {outputs * parts**2} channels, its "
+        f"bottom has {maps[1]}",
+    )
+    require(
+        pool.pooled_size in (0, parts),
+        f"a pooled_size {pool.pooled_size} other than its group_size {parts} has no effect in the "
+        "Caffe that has this layer; give one number",
+    )
+    if not pool.no_trans:
+        size = pool.part_size
+        require(len(moves) == 1, "needs a third bottom, how parts move, or no_trans: true")
+        (move,) = moves
+        classes = move[1] // 2 if len(move) == 4 else 0
+        require(
+            size > 0 and move == (regions[0], 2 * classes, size, size) and classes > 0,
+            f"needs two numbers for each of {size} x {size} parts (part_size) of every region as "
+            f"its third bottom, got {move}",
+        )
+        require(
+            outputs % classes == 0, f"output_dim {outputs} cannot be split into {classes} classes"
+        )
+    return Outcome([(regions[0], outputs, parts, parts)])
+
+
+@rule("MaskPooling", bottoms=(2, 2))
+def mask_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The first bottom's shape; the second has a mask for each of its maps."""
+    maps, masks = bottoms
+    require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
+    require(
+        masks[:1] == maps[:1] and count(masks) == count((maps[0], *maps[2:])),
+        f"needs a mask of {maps[2:]} for each of {maps[0]} maps, got {masks}",
+    )
+    return Outcome([maps])
+
+
+@rule("MaskResize", in_place=False)
+def mask_resize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """`output_height` by `output_width`, or larger by factors (SSTD)."""
+    (shape,), options = bottoms, param.mask_resize_param
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    height, width = options.output_height, options.output_width
+    if options.factor_height > 0:
+        height = int(shape[2] * options.factor_height)
+    if options.factor_width > 0:
+        width = int(shape[3] * options.factor_width)
+    require(
+        height > 0 and width > 0,
+        f"output_height {height} and output_width {width} must be positive",
+    )
+    return Outcome([(*shape[:2], height, width)])
 
 
 def check_regions(shape: Shape) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from deepvis_caffe.model.schema_pb2 import ConcatParameter, LayerParameter, SliceParameter
+from deepvis_caffe.model.schema_pb2 import (
+    ConcatParameter,
+    LayerParameter,
+    PadParameter,
+    SliceParameter,
+)
 from deepvis_caffe.model.shapes.registry import (
     Outcome,
     Shape,
@@ -108,18 +113,55 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([tuple(top)])
 
 
-@rule("Permute")
+@rule("Permute", "Transpose")
 def permute(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The axes in the given order, followed by those that are not named."""
-    return Outcome([tuple(bottoms[0][axis] for axis in permuted_axes(param, len(bottoms[0])))])
+    """The axes in the given order, followed by those that are not named.
+
+    SSD's Permute has an `order`; CTPN's Transpose names every axis as `dim`.
+    """
+    (shape,) = bottoms
+    if param.type == "Transpose":
+        named = len(param.transpose_param.dim)
+        require(
+            named == len(shape),
+            f"needs a dim for each of its bottom's {len(shape)} axes, got {named}; forks disagree "
+            "on a Transpose without any",
+        )
+    return Outcome([tuple(shape[axis] for axis in permuted_axes(param, len(shape)))])
 
 
 def permuted_axes(param: LayerParameter, axes: int) -> tuple[int, ...]:
-    """For each top axis of a Permute layer, the bottom axis that it comes from."""
-    order = list(param.permute_param.order)
-    require(max(order, default=0) < axes, f"order {order} names an axis its bottom does not have")
+    """For each top axis of a Permute or Transpose, the bottom axis that it comes from."""
+    options = param.permute_param.order if param.type == "Permute" else param.transpose_param.dim
+    order = list(options)
+    require(
+        min(order, default=0) >= 0 and max(order, default=0) < axes,
+        f"order {order} names an axis its bottom does not have",
+    )
     require(len(set(order)) == len(order), f"order {order} names an axis twice")
     return (*order, *(axis for axis in range(axes) if axis not in order))
+
+
+@rule("Squeeze", in_place=False)
+def squeeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Without some axes of size 1; where none is named, without all of them (Synopsys)."""
+    (shape,) = bottoms
+    named = {canonical_axis(shape, axis) for axis in param.squeeze_param.axis}
+    require(
+        all(shape[axis] == 1 for axis in named),
+        f"not all of its axes {sorted(named)} are of size 1",
+    )
+    gone = named or range(len(shape))
+    return Outcome([tuple(size for i, size in enumerate(shape) if size > 1 or i not in gone)])
+
+
+@rule("Unsqueeze")
+def unsqueeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """With an axis of size 1 more, before axis `dim`."""
+    (shape,) = bottoms
+    require(param.unsqueeze_param.HasField("dim"), "dim must be given")
+    axis = canonical_axis((*shape, 1), param.unsqueeze_param.dim, "dim")
+    return Outcome([(*shape[:axis], 1, *shape[axis:])])
 
 
 @rule("Reduction")
@@ -166,6 +208,26 @@ def shuffle_channel(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([shape])
 
 
+@rule("PixelShuffle", in_place=False)
+def pixel_shuffle(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """Blocks of factor x factor channels become blocks of positions."""
+    (shape,), factor = bottoms, upscale_factor(param)
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    require(factor > 0, "upscale_factor must be given and positive")
+    images, channels, height, width = shape
+    require(
+        channels % factor**2 == 0,
+        f"its bottom's {channels} channels cannot be split into {factor} x {factor} blocks",
+    )
+    return Outcome([(images, channels // factor**2, height * factor, width * factor)])
+
+
+def upscale_factor(param: LayerParameter) -> int:
+    """The factor of a PixelShuffle, whose parameters forks spell in two ways."""
+    spelled = param.HasField("pixel_shuffle_param")
+    return (param.pixel_shuffle_param if spelled else param.pixelshuffle_param).upscale_factor
+
+
 @rule("Reorg", in_place=False)
 def reorg(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Blocks of stride x stride positions become channels; with `reverse`, the other way round."""
@@ -206,6 +268,52 @@ def flip(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([bottoms[0]])
 
 
+# What each fork calls the ends: brocolli-caffe; DeepLab, and sophgo.
+PADDED_ENDS = {
+    "Pad": ("pad_u", "pad_d", "pad_l", "pad_r"),
+    "Padding": ("pad_beg", "pad_end", "pad_t", "pad_l", "pad_b", "pad_r"),
+}
+
+
+@rule("Pad", "Padding", in_place=False)
+def pad(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """So many positions more at both ends of each axis; fewer, where they are negative."""
+    (shape,) = bottoms
+    added = padded_ends(param, len(shape))
+    top = tuple(size + sum(ends) for size, ends in zip(shape, added, strict=True))
+    require(min(top) > 0, f"leaves nothing of {shape}")
+    if param.type == "Pad" and param.pad_param.pad_type == PadParameter.REFLECT:
+        require(
+            all(max(ends) < size for size, ends in zip(shape, added, strict=True)),
+            f"reflects fewer positions than {shape} has",
+        )
+    return Outcome([top])
+
+
+def padded_ends(param: LayerParameter, axes: int) -> list[tuple[int, int]]:
+    """What a Pad or a Padding adds before and after each axis."""
+    options = param.pad_param if param.type == "Pad" else param.padding_param
+    if param.type == "Pad" and options.paddings:  # Synopsys
+        ends = list(options.paddings)
+        require(len(ends) == 2 * axes, f"needs two paddings for each of {axes} axes, got {ends}")
+        return list(zip(ends[::2], ends[1::2], strict=True))
+    require(axes == 4, f"takes a bottom of 4 axes, got {axes}")
+    ends_of = PADDED_ENDS[param.type]
+    require(any(map(options.HasField, ends_of)), f"needs one of {', '.join(ends_of)}")
+    if param.type == "Pad":
+        rows, columns = (options.pad_u, options.pad_d), (options.pad_l, options.pad_r)
+    elif options.HasField("pad_beg") or options.HasField("pad_end"):  # DeepLab
+        rows = columns = (options.pad_beg, options.pad_end)
+    else:
+        rows, columns = (options.pad_t, options.pad_b), (options.pad_l, options.pad_r)
+        require(options.pad_method == PadParameter.CONSTANT, "that Caffe pads with a constant only")
+    require(
+        min(*rows, *columns) >= 0 or max(*rows, *columns) <= 0,
+        f"cannot add at some ends and cut off at others, got {rows} rows and {columns} columns",
+    )
+    return [(0, 0), (0, 0), rows, columns]
+
+
 @rule("CropCenter", in_place=False)
 def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """As many positions less at both ends of each axis as `crop_size` says."""
@@ -218,18 +326,11 @@ def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([top])
 
 
-@rule("Gather", bottoms=(1, None), tops=(1, None))
+@rule("Gather")
 def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The positions `indices` of one axis, arranged as `shape`.
-
-    Without indices its tops are its bottoms: a layer of that name joins the images of several
-    processes (Y. Xiong), and here there is one.
-    """
-    options, first = param.gather_param, bottoms[0]
-    if not options.indices:
-        require(len(param.top) == len(bottoms), "needs one top for each bottom")
-        return Outcome(bottoms)
-    require(len(bottoms) == len(param.top) == 1, "with indices it takes one bottom and one top")
+    """The positions `indices` of one axis, arranged as `shape`."""
+    options, (first,) = param.gather_param, bottoms
+    require(len(options.indices) > 0, "needs indices")
     axis = canonical_axis(first, options.axis)
     indices, shape = list(options.indices), [size for size in options.shape if size]
     require(len(indices) == count(shape), f"shape {shape} does not hold its {len(indices)} indices")

@@ -24,7 +24,7 @@ FILLERS = (
 
 @rule(
     *("BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "Log", "Mish"),
-    *("Power", "ReLU", "ReLU6", "Sigmoid", "Swish", "TanH", "Threshold"),
+    *("Power", "ReLU", "ReLU6", "SeLu", "SeLuDropout", "Sigmoid", "Swish", "TanH", "Threshold"),
 )
 def neuron(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """The bottom's shape."""
@@ -54,6 +54,14 @@ def softmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def mvn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Caffe gives the top 4 axes, however many the bottom has."""
     return Outcome([legacy(bottoms[0])])
+
+
+@rule("GRN")
+def grn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """The bottom's shape."""
+    require(2 <= len(bottoms[0]) <= 4, f"takes a bottom of 2 to 4 axes, got {len(bottoms[0])}")
+    require(param.grn_param.bias >= 0, f"bias must be 0 or more, got {param.grn_param.bias}")
+    return Outcome([bottoms[0]])
 
 
 @rule("PReLU")
@@ -191,6 +199,30 @@ def inner_product(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     require(outputs > 0, "num_output must be given and positive")
     weight = (inputs, outputs) if options.transpose else (outputs, inputs)
     return Outcome([(*shape[:axis], outputs)], [weight, (outputs,)][: 1 + options.bias_term])
+
+
+@rule("InnerDistance", bottoms=(1, 2))
+def inner_distance(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """As of an inner product without a bias; a second bottom has rows in the weights' place."""
+    (shape, *centers), options = bottoms, param.inner_distance_param
+    axis = canonical_axis(shape, options.axis)
+    inputs, outputs = count(shape[axis:]), options.num_output
+    require(
+        options.distance_type in ("L1", "L2"),
+        f"distance_type must be L1 or L2, got {options.distance_type!r}",
+    )
+    if centers:
+        require(
+            not options.update_center_only, "with update_center_only it reads labels, for training"
+        )
+        outputs = (*centers[0], 0)[0]
+        require(
+            count(centers[0]) == outputs * inputs,
+            f"needs rows of {inputs} values as its second bottom, got {centers[0]}",
+        )
+    require(outputs > 0, "num_output must be given and positive")
+    weight = (inputs, outputs) if options.transpose else (outputs, inputs)
+    return Outcome([(*shape[:axis], outputs)], [] if centers else [weight])
 
 
 @rule("Embed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepvis_caffe.model.schema_pb2 import LayerParameter
-from deepvis_caffe.model.shapes.registry import Outcome, Shape, require, rule
+from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, require, rule
 
 
 @rule("Upsample", bottoms=(1, 2), in_place=False)
@@ -99,6 +99,65 @@ def unpooling_window(param: LayerParameter) -> tuple[tuple[int, int], tuple[int,
     stride = (options.stride_h, options.stride_w) if strided else (options.stride,) * 2
     require(min(kernel + stride) > 0, f"kernel {kernel} and stride {stride} must be positive")
     return kernel, stride
+
+
+@rule("MaxUnPool", bottoms=(2, 2), in_place=False)
+def max_unpool(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A map of `dst_h` by `dst_w`; the second bottom, a pooling's mask, says where values go."""
+    (first, mask), options = bottoms, param.max_unpool_param
+    require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
+    require(mask == first, "the second bottom, a pooling's mask, must have the first's shape")
+    size = (options.dst_h, options.dst_w)
+    require(min(size) > 0, f"dst_h and dst_w must be given and positive, got {size}")
+    return Outcome([first[:2] + size])
+
+
+@rule("BilinearInterpolate", in_place=False)
+def bilinear_interpolate(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """`dst_h` by `dst_w`, of which one may be left out, or larger by a factor."""
+    (shape,), options = bottoms, param.bilinear_interpolate_param
+    require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
+    given = options.HasField("dst_h") or options.HasField("dst_w")
+    require(
+        given != options.HasField("scale_factor"), "needs either dst_h and dst_w or scale_factor"
+    )
+    size = (options.dst_h or shape[2], options.dst_w or shape[3])
+    if not given:
+        size = (int(shape[2] * options.scale_factor), int(shape[3] * options.scale_factor))
+    require(min(size) > 0, f"its top would be {size} pixels")
+    return Outcome([shape[:2] + size])
+
+
+@rule("SpatialTransformer", bottoms=(2, 2), in_place=False)
+def spatial_transformer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """`output_H` by `output_W`, or the bottom's size; the second bottom has an affine map of each.
+
+    Of that it has the numbers that the parameters do not give.
+    """
+    (shape, theta), options = bottoms, param.st_param
+    require(len(shape) == 4, f"takes a first bottom of 4 axes, got {len(shape)}")
+    require(
+        (options.transform_type, options.sampler_type) == ("affine", "bilinear"),
+        "takes transform_type affine and sampler_type bilinear only",
+    )
+    free = 6 - sum(one is not None for one in given_theta(param))
+    require(
+        theta[:1] == shape[:1] and count(theta[1:]) == free,
+        f"needs {free} numbers for each of {shape[0]} images as its second bottom, got {theta}",
+    )
+    size = (
+        options.output_H if options.HasField("output_H") else shape[2],
+        options.output_W if options.HasField("output_W") else shape[3],
+    )
+    require(min(size) > 0, f"its top would be {size} pixels")
+    return Outcome([shape[:2] + size])
+
+
+def given_theta(param: LayerParameter) -> list[float | None]:
+    """The six numbers of a SpatialTransformer's affine map, None where a bottom tells them."""
+    options = param.st_param
+    names = [f"theta_{row}_{column}" for row in (1, 2) for column in (1, 2, 3)]
+    return [getattr(options, name) if options.HasField(name) else None for name in names]
 
 
 @rule("Interp", bottoms=(1, 2), in_place=False)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
+from deepvis_caffe.model.schema_pb2 import (
+    DeformableConvolutionParameter,
+    LayerParameter,
+    PoolingParameter,
+)
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, canonical_axis, require, rule
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window, pooling_window
 
@@ -42,6 +46,66 @@ def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         weight = (outputs, channels // group, *window.kernel)
     top = (*first[:axis], outputs, *out)
     return Outcome([top] * len(bottoms), [weight, (outputs,)] if conv.bias_term else [weight])
+
+
+@rule("DeformableConvolution", "ModulatedDeformableConvolution", bottoms=(2, 3), in_place=False)
+def deformable_convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
+    """A convolution's top and weights; further bottoms move and weigh its taps at every position.
+
+    Those are (N, groups * kernel * 2, H, W), a row's and a column's offset for each tap of each
+    deformable group, and for a modulated one (N, groups * kernel, H, W). Most forks want the size
+    of the bottom there, others that of the top.
+    """
+    options, (shape, *moves) = deformable_options(param), bottoms
+    modulated = param.type == "ModulatedDeformableConvolution"
+    expected = 3 if modulated else 2
+    require(len(bottoms) == expected, f"takes {expected} bottom blobs, got {len(bottoms)}")
+    require(all(len(one) == 4 for one in bottoms), "takes bottoms of 4 axes")
+    require(options.axis in (1, -3), f"its channels are on axis 1, not {options.axis}")
+    window, channels, outputs = convolution_window(options, 2), shape[1], options.num_output
+    require(outputs > 0, "num_output must be given and positive")
+    require(
+        options.group > 0 and channels % options.group == outputs % options.group == 0,
+        f"{channels} channels and num_output {outputs} cannot be split into {options.group} groups",
+    )
+    groups = deformable_groups(param, moves[0])
+    require(
+        groups > 0 and channels % groups == 0,
+        f"its bottom's {channels} channels cannot be split into {groups} deformable groups",
+    )
+    size = _convolved(shape[2:], window)
+    taps = groups * math.prod(window.kernel)
+    for name, move, each in zip(("offsets", "weights"), moves, (2, 1), strict=False):
+        require(
+            move[:2] == (shape[0], taps * each),
+            f"{groups} deformable groups of {window.kernel} taps need {taps * each} channels of "
+            f"{name} for each of {shape[0]} images, got {move}",
+        )
+        of_bottom = move[2:] == shape[2:] and math.prod(size) <= math.prod(move[2:])
+        require(
+            move[2:] == size or of_bottom,
+            f"its {name} must be of the top's {size} positions, got {move[2:]}",
+        )
+    weights: list[Shape] = [(outputs, channels // options.group, *window.kernel), (outputs,)]
+    return Outcome([(shape[0], outputs, *size)], weights[: 1 + options.bias_term])
+
+
+def deformable_options(param: LayerParameter) -> DeformableConvolutionParameter:
+    """The parameters of a deformable convolution, modulated or not."""
+    if param.type == "ModulatedDeformableConvolution":
+        return param.modulated_deformable_convolution_param
+    return param.deformable_convolution_param
+
+
+def deformable_groups(param: LayerParameter, offsets: Sequence[int]) -> int:
+    """How many parts of the channels have offsets of their own; else as many as offsets tell.
+
+    Forks have different defaults.
+    """
+    options = deformable_options(param)
+    if options.HasField("deformable_group"):
+        return options.deformable_group
+    return offsets[1] // (2 * math.prod(convolution_window(options, 2).kernel))
 
 
 def _convolved(size: Shape, window: SlidingWindow) -> Shape:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.torch_layers import built, run
+from helpers.torch_layers import built, refused, run, run_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +172,23 @@ def test_prior_boxes(size, least, grow, ratios, flip, clip, step, offset, image,
     )
     expected = np.stack([boxes.ravel(), np.full(boxes.size, 0.25)])[None]
     np.testing.assert_allclose(top, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_prior_boxes_of_given_sizes():
+    """OpenVINO's: one box for each width and height, whatever their ratio."""
+    params = written(width=[3.5, 8], height=[6, 1.25], step=4, offset=0.25, variance=0.5)
+    function = built("PriorBoxClustered", f"prior_box_param {{ {params} }}", bottoms=2)
+    top = run(function, np.zeros((1, 1, 2, 3)), np.zeros((1, 3, 16, 20)))
+    expected = []
+    for row, column in np.ndindex(2, 3):
+        x, y = (column + 0.25) * 4, (row + 0.25) * 4
+        for w, h in ((3.5, 6), (8, 1.25)):
+            expected += [(x - w / 2) / 20, (y - h / 2) / 16, (x + w / 2) / 20, (y + h / 2) / 16]
+    np.testing.assert_allclose(top, [[expected, [0.5] * len(expected)]], rtol=1e-6)
+    message = refused(
+        "PriorBoxClustered", "prior_box_param { width: 2 }", (1, 1, 2, 2), (1, 3, 8, 8)
+    )
+    assert "takes a width and a height for each box" in message
 
 
 # -- DetectionOutput -----------------------------------------------------------------------------
@@ -358,6 +375,73 @@ def test_caffe_yolov2s_detections(threshold):
     ]
     function = built("DetectionOutput", f"detection_output_param {{ {params} }}")
     agrees(function, [[rows or [[0] + [-1] * 6]]], x)
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.9])
+def test_caffe_yolo_v2s_detections(threshold):
+    """The same, with `classes`; of two that overlap that of more objectness stays."""
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((1, 3 * 7, 4, 4))
+    params = written(classes=2, num_box=3, side=4, confidence_threshold=threshold)
+    params += " " + written(nms_threshold=0.3, biases=BIASES)
+    likely = [one for one in slow_cells(x[0], 3, BIASES, 2) if max(one[1]) >= threshold]
+    boxes = [np.clip(corners(box), 0, 1) for box, _ in likely]
+    objects = [sum(scores) for _, scores in likely]  # the softmax sums up to 1
+    gone: set[int] = set()
+    for i in range(len(likely)):
+        for j in range(i + 1, len(likely)):
+            if i not in gone and j not in gone and iou(boxes[i], boxes[j]) >= 0.3:
+                gone.add(j if objects[i] > objects[j] else i)
+    rows = [
+        [0, np.argmax(scores), max(scores), *box]
+        for i, (box, scores) in enumerate(likely)
+        if i not in gone
+    ]
+    assert threshold > 0.3 or len(gone) > 2
+    function = built("DetectionOutput", f"detection_output_param {{ {params} }}")
+    agrees(function, [[rows or [[0] + [-1] * 6]]], x)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("size", "picture"),
+    [((0, 0), (96, 128)), ((60, 200), (38, 128)), ((300.7, 100), (96, 32))],
+)
+def test_region_output(together, size, picture):
+    """Boxes are in pixels of an image that fills part of the net's input, 96 by 128 pixels."""
+    rng = np.random.default_rng(9)
+    x = rng.standard_normal((1, 3 * 7, 3, 4))
+    params = written(classes=2, biases=BIASES, thresh=0.1, nms=0.3, class_specific_nms=not together)
+    found = slow_cells(x[0], 3, BIASES, 2)
+    found = [found[cell * 3 + n] for n in range(3) for cell in range(12)]
+    height, width = (int(n) for n in size) if any(size) else (96, 128)
+    top, left = (96 - picture[0]) / 2, (128 - picture[1]) / 2
+    boxes = np.array(
+        [
+            [
+                (box[0] * 128 - left) / picture[1] * width,
+                (box[1] * 96 - top) / picture[0] * height,
+                box[2] * 128 / picture[1] * width,
+                box[3] * 96 / picture[0] * height,
+            ]
+            for box, _ in found
+        ]
+    )
+    scores = np.array(
+        [[*(s if s > 0.1 else 0 for s in scores), max(scores)] for _, scores in found]
+    )
+    for column in [2] if together else [0, 1]:
+        order = np.argsort(-scores[:, column], kind="stable")
+        order = [i for i in order if scores[i, column]]
+        kept = slow_iou_nms([corners(boxes[i]) for i in order], 0.3)
+        for place, i in enumerate(order):
+            if place not in kept:
+                scores[i, slice(None) if together else column] = 0
+    function = built("RegionOutput", f"region_output_param {{ {params} }}", bottoms=2, tops=2)
+    tops = run_all(function, x, np.array([size], float))
+    np.testing.assert_allclose(tops[0], boxes[None], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(tops[1], scores[None], rtol=1e-6, atol=1e-6)
+    assert 5 < np.count_nonzero(tops[1][0, :, :2]) < 72
 
 
 @pytest.mark.parametrize("maps", [1, 2])

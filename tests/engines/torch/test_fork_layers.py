@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.torch_layers import assert_computes, built, distinct, refused, run_all
+from helpers.torch_layers import (
+    assert_computes,
+    built,
+    distinct,
+    gradients,
+    refused,
+    run,
+    run_all,
+)
 
 X = distinct(2, 6, 3, 4)
 
@@ -109,15 +117,92 @@ def test_gather(params: str, expected: np.ndarray) -> None:
     assert_computes(built("Gather", f"gather_param {{ {params} }}"), expected, X)
 
 
-def test_gather_of_one_process_is_what_came() -> None:
-    first, second = run_all(built("Gather", bottoms=2, tops=2), X, X[:, 0])
-    np.testing.assert_array_equal(first, X)
-    np.testing.assert_array_equal(second, X[:, 0])
+@pytest.mark.parametrize("spelled", ["pixelshuffle_param", "pixel_shuffle_param"])
+def test_pixel_shuffle(spelled: str) -> None:
+    # Channels a b c d of a position become the block  a b
+    #                                                  c d
+    x = distinct(2, 8, 2, 3)
+    expected = np.zeros((2, 2, 4, 6))
+    for n, c, i, j in np.ndindex(expected.shape):
+        expected[n, c, i, j] = x[n, c * 4 + i % 2 * 2 + j % 2, i // 2, j // 2]
+    assert_computes(built("PixelShuffle", f"{spelled} {{ upscale_factor: 2 }}"), expected, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "ends", "options"),
+    [
+        ("Pad", "pad_u: 1 pad_r: 2", [(1, 0), (0, 2)], {}),
+        ("Pad", "pad_u: 1 pad_d: 2 pad_l: 3 pad_value: 7", [(1, 2), (3, 0)], {7: ()}),
+        ("Pad", "pad_d: 2 pad_l: 3 pad_r: 1 pad_type: REPLICATE", [(0, 2), (3, 1)], {"edge": ()}),
+        ("Pad", "pad_u: 2 pad_l: 3 pad_r: 1 pad_type: REFLECT", [(2, 0), (3, 1)], {"reflect": ()}),
+        ("Padding", "pad_beg: 2 pad_end: 1", [(2, 1), (2, 1)], {}),
+        ("Padding", "pad_t: 1 pad_l: 2 pad_b: 3 pad_value: -2.5", [(1, 3), (2, 0)], {-2.5: ()}),
+    ],
+)
+def test_pad(kind: str, params: str, ends: list[tuple[int, int]], options: dict) -> None:
+    (how,) = options or (0.0,)
+    given = {"mode": how} if isinstance(how, str) else {"constant_values": how}
+    expected = np.pad(X, [(0, 0), (0, 0), *ends], **given)
+    name = "pad_param" if kind == "Pad" else "padding_param"
+    assert_computes(built(kind, f"{name} {{ {params} }}"), expected, X)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "expected"),
+    [
+        ("Pad", "pad_param { pad_u: -1 pad_d: -1 pad_l: -2 pad_r: -1 }", X[:, :, 1:-1, 2:-1]),
+        ("Padding", "padding_param { pad_beg: -1 }", X[:, :, 1:, 1:]),
+    ],
+)
+def test_negative_padding_cuts_off(kind: str, params: str, expected: np.ndarray) -> None:
+    assert_computes(built(kind, params), expected, X)
+
+
+def test_pad_of_every_axis() -> None:
+    """Synopsys's: two numbers for each axis of a blob of any."""
+    x = distinct(2, 3)
+    params = "pad_param { paddings: 0 paddings: 1 paddings: 2 paddings: 0 constant_values: 5 }"
+    expected = np.pad(x, [(0, 1), (2, 0)], constant_values=5)
+    assert_computes(built("Pad", params), expected, x)
+
+
+def test_transpose() -> None:
+    params = "transpose_param { dim: 0 dim: 3 dim: 1 dim: 2 }"
+    assert_computes(built("Transpose", params), X.transpose(0, 3, 1, 2), X)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "shape"),
+    [
+        ("Squeeze", "", (2, 3)),
+        ("Squeeze", "squeeze_param { axis: 1 axis: -1 }", (2, 1, 3)),
+        ("Unsqueeze", "unsqueeze_param { dim: 0 }", (1, 2, 1, 1, 3, 1)),
+        ("Unsqueeze", "unsqueeze_param { dim: 3 }", (2, 1, 1, 1, 3, 1)),
+        ("Unsqueeze", "unsqueeze_param { dim: -1 }", (2, 1, 1, 3, 1, 1)),
+    ],
+)
+def test_axes_of_size_1(kind: str, params: str, shape: tuple[int, ...]) -> None:
+    x = distinct(2, 1, 1, 3, 1)
+    assert_computes(built(kind, params), x.reshape(shape), x)
 
 
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
+        ("PixelShuffle", "", "upscale_factor must be given"),
+        (
+            "PixelShuffle",
+            "pixel_shuffle_param { upscale_factor: 2 }",
+            "6 channels cannot be split into 2 x 2 blocks",
+        ),
+        ("Pad", "", "needs one of pad_u"),
+        ("Pad", "pad_param { pad_u: 1 pad_l: -1 }", "add at some ends and cut off at others"),
+        ("Pad", "pad_param { pad_u: 3 pad_type: REFLECT }", "reflects fewer positions"),
+        ("Pad", "pad_param { paddings: 1 }", "two paddings for each of 4 axes"),
+        ("Padding", "padding_param { pad_end: -3 }", "leaves nothing of (2, 6, 3, 4)"),
+        ("Transpose", "", "needs a dim for each of its bottom's 4 axes, got 0"),
+        ("Squeeze", "squeeze_param { axis: 1 }", "are of size 1"),
+        ("Unsqueeze", "unsqueeze_param { dim: 5 }", "dim 5 is out of range"),
         ("ShuffleChannel", "shuffle_channel_param { group: 4 }", "cannot be split into 4 groups"),
         ("Reverse", "reverse_param { axis: 4 }", "axis 4 is out of range"),
         ("Reorg", "", "stride must be given and positive"),
@@ -208,6 +293,54 @@ def test_group_norm(groups: int) -> None:
     assert_computes(built("GroupNorm", params), expected, X)
 
 
+def test_grn() -> None:
+    expected = X / np.sqrt((X**2).sum(1, keepdims=True) + 0.125)
+    assert_computes(built("GRN", "grn_param { bias: 0.125 }"), expected, X)
+    rows = X[:, :, 0, 0]
+    assert_computes(built("GRN"), rows / np.sqrt((rows**2).sum(1, keepdims=True) + 1e-7), rows)
+    still = built("GRN", "grn_param { bias: 0.125 dummy_backward: true }")
+    np.testing.assert_allclose(run(still, X), expected)
+    np.testing.assert_array_equal(gradients(still, X, X)[0], X)
+
+
+CENTERS = distinct(3, 24, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("params", "rows"),
+    [
+        ("", CENTERS),
+        ("transpose: true", CENTERS),  # says another shape, and is read as before
+        ("normalize: true", CENTERS / np.sqrt((CENTERS**2).sum(1, keepdims=True) + 1e-6)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["L1", "L2"])
+def test_inner_distance(kind: str, params: str, rows: np.ndarray) -> None:
+    x = distinct(2, 4, 2, 3)
+    apart = x.reshape(2, 1, 24) - rows
+    expected = np.abs(apart).sum(2) if kind == "L1" else (apart**2).sum(2)
+    weight = CENTERS.reshape(24, 3) if "transpose" in params else CENTERS
+    options = f'inner_distance_param {{ num_output: 3 distance_type: "{kind}" {params} }}'
+    assert_computes(built("InnerDistance", options, [weight]), expected, x)
+
+
+def test_inner_distance_to_the_rows_of_another_blob() -> None:
+    x, centers = distinct(2, 3, 4), distinct(5, 4, seed=1)
+    expected = ((x[:, :, None] - centers) ** 2).sum(3)
+    layer = built("InnerDistance", "inner_distance_param { axis: 2 }", bottoms=2)
+    assert_computes(layer, expected, x, centers)
+
+
+def test_near_centers_keep_their_distance_in_single_precision() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(900, 1100, (1, 64)).astype(np.float32)
+    center = (x + rng.uniform(-0.1, 0.1, x.shape)).astype(np.float32)
+    params = "inner_distance_param { num_output: 1 }"
+    layer = built("InnerDistance", params, [center], dtype=torch.float32)
+    expected = ((x.astype(float) - center) ** 2).sum(1, keepdims=True)
+    np.testing.assert_allclose(layer(torch.tensor(x)), expected, rtol=1e-5)
+
+
 def test_channel_scale() -> None:
     factors = distinct(2, 1, 3, 4, seed=1)
     assert_computes(built("ChannelScale", bottoms=2), X * factors, X, factors)
@@ -230,6 +363,15 @@ def test_channel_scale_of_one_learned_factor(learned: float, scale: float) -> No
         ("Normalize", "normalize_param { normalize_type: 'L3' }", [X.shape], "must be L1 or L2"),
         ("GroupNorm", "group_norm_param { group_num: 4 }", [X.shape], "split into 4 groups"),
         ("ChannelScale", "", [X.shape, X.shape], "one number for each position"),
+        ("GRN", "grn_param { bias: -1 }", [X.shape], "bias must be 0 or more"),
+        ("InnerDistance", "inner_distance_param { }", [X.shape], "num_output must be given"),
+        (
+            "InnerDistance",
+            "inner_distance_param { num_output: 1 distance_type: 'L3' }",
+            [X.shape],
+            "must be L1 or L2",
+        ),
+        ("InnerDistance", "", [X.shape, (3, 4)], "needs rows of 72 values"),
     ],
 )
 def test_a_normalization_that_makes_no_sense(

@@ -33,6 +33,18 @@ POINTWISE = {
     "ReLU": ("", lambda x: np.maximum(x, 0)),
     "ReLU with slope": ("relu_param { negative_slope: 0.25 }", lambda x: np.where(x > 0, x, x / 4)),
     "ELU": ("elu_param { alpha: 0.5 }", lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
+    "SeLu": (
+        "",
+        lambda x: (
+            float(np.float32(1.05070102))
+            * np.where(x > 0, x, float(np.float32(1.67326319)) * np.expm1(x))
+        ),
+    ),
+    "SeLu by hand": (
+        "selu_param { lambda: 2 alpha: 0.5 }",
+        lambda x: 2 * np.where(x > 0, x, 0.5 * np.expm1(x)),
+    ),
+    "SeLuDropout": ("selu_dropout_param { dropout_ratio: 0.5 }", lambda x: x),
     "Sigmoid": ("", scipy.special.expit),
     "ReLU6": ("", lambda x: np.maximum(x, 0)),
     "ReLU6 cut": (

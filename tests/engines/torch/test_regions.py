@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.engine_nets import conv, layer, load_text, net_text, noise
-from helpers.torch_layers import built, check_gradient, distinct, gradients, run
+from helpers.torch_layers import (
+    assert_computes,
+    built,
+    check_gradient,
+    distinct,
+    gradients,
+    refused,
+    run,
+)
 
 from deepvis_caffe.dataset.image_files import Files
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
@@ -254,6 +262,117 @@ def test_psroi_align():
     expected = slow_psroi(SENSITIVE, REGIONS, 2, 3, 0.125, part_samples)
     np.testing.assert_allclose(run(function, SENSITIVE, REGIONS), expected, rtol=1e-4, atol=1e-6)
     check_gradient(function, SENSITIVE, REGIONS, only=[0])
+
+
+def slow_deformable(maps, regions, moves, scale, outputs, parts, size, samples, std):
+    """The loops of makefile/frcnn's layer; `moves` (R, 2 * classes, size, size) or None."""
+    top = np.zeros((len(regions), outputs, parts, parts))
+    height, width = maps.shape[2:]
+    each = outputs // (moves.shape[1] // 2) if moves is not None else outputs
+    for r, d, i, j in np.ndindex(top.shape):
+        left, above = (c_round(c) * scale - 0.5 for c in regions[r, 1:3])
+        long = max((c_round(regions[r, 3]) + 1) * scale - 0.5 - left, 0.1)
+        tall = max((c_round(regions[r, 4]) + 1) * scale - 0.5 - above, 0.1)
+        x, y = left + j * long / parts, above + i * tall / parts
+        if moves is not None:
+            at = [math.floor(f32(n) / f32(parts) * f32(size)) for n in (i, j)]
+            across, down = moves[r, d // each * 2 : d // each * 2 + 2, at[0], at[1]]
+            x, y = x + across * std * long, y + down * std * tall
+        found = []
+        for row, column in np.ndindex(samples, samples):
+            v = y + row * tall / parts / samples
+            u = x + column * long / parts / samples
+            if -0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5:
+                plane = maps[int(regions[r, 0]), (d * parts + i) * parts + j]
+                found.append(bilinear(plane, clamp(v, 0, height - 1), clamp(u, 0, width - 1)))
+        top[r, d, i, j] = np.mean(found) if found else 0
+    return top
+
+
+# Without those whose parts begin at a bend of the interpolation.
+PLACED = REGIONS[[0, 3, 4, 6, 8]] + np.array([0, 1, 2, 1, 3])
+
+
+@pytest.mark.parametrize(("classes", "size"), [(0, 0), (1, 3), (2, 2)])
+def test_deformable_psroi_pooling(classes, size):
+    """Without offsets, with some for every part, and with fewer for each of two classes."""
+    maps = distinct(2, 4 * 9, 6, 7)
+    moves = 2 * distinct(len(PLACED), 2 * classes, size, size) if classes else None
+    params = "output_dim: 4 group_size: 3 spatial_scale: 0.125 sample_per_part: 2 "
+    params += f"part_size: {size} trans_std: 0.25" if classes else "no_trans: true"
+    bottoms = [maps, PLACED] + ([moves] if classes else [])
+    function = built(
+        "DeformablePSROIPooling",
+        f"deformable_psroi_pooling_param {{ {params} }}",
+        bottoms=len(bottoms),
+    )
+    expected = slow_deformable(maps, PLACED, moves, 0.125, 4, 3, size, 2, 0.25)
+    assert np.count_nonzero(expected) > 40
+    np.testing.assert_allclose(run(function, *bottoms), expected, rtol=1e-6, atol=1e-9)
+    alone = PLACED * np.array([0, 1, 1, 1, 1])  # of one small map, for time
+    few = [maps[:1, :, :3, :3], alone, *bottoms[2:]]
+    check_gradient(function, *few, only=[0, 2] if classes else [0])
+
+
+# -- masks of regions (MNC) ----------------------------------------------------------------------
+
+
+def test_mask_pooling():
+    maps, masks = distinct(2, 3, 2, 4), distinct(2, 1, 2, 4, seed=1)
+    assert_computes(built("MaskPooling", bottoms=2), maps * masks, maps, masks)
+    flat = masks.reshape(2, 8)
+    assert_computes(built("MaskPooling", bottoms=2), maps * masks, maps, flat)
+
+
+@pytest.mark.parametrize(
+    ("params", "size"),
+    [
+        ("output_height: 3 output_width: 2", (3, 2)),
+        ("output_height: 9 output_width: 4", (9, 4)),  # the last two rows are beyond the map
+        ("output_height: 1 output_width: 1 factor_height: 0.5 factor_width: 1.3", (2, 5)),
+    ],
+)
+def test_mask_resize(params, size):
+    x = distinct(2, 2, 4, 4)
+    expected = np.zeros((2, 2, *size))
+    for n, c, i, j in np.ndindex(expected.shape):
+        v, u = (f32(k) * (f32(4) / f32(new)) for k, new in zip((i, j), size, strict=True))
+        if v <= 3.5 and u <= 3.5:
+            expected[n, c, i, j] = bilinear(x[n, c], min(v, 3), min(u, 3))
+    function = built("MaskResize", f"mask_resize_param {{ {params} }}")
+    np.testing.assert_allclose(run(function, x), expected, rtol=1e-5, atol=1e-6)
+    check_gradient(function, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "shapes", "message"),
+    [
+        ("MaskPooling", "", [(2, 3, 4, 4), (2, 1, 4, 3)], "needs a mask of (4, 4)"),
+        ("MaskResize", "", [(2, 3, 4, 4)], "must be positive"),
+        (
+            "DeformablePSROIPooling",
+            "output_dim: 2 group_size: 2 spatial_scale: 1",
+            [(1, 8, 4, 4), (3, 5)],
+            "needs a third bottom",
+        ),
+        (
+            "DeformablePSROIPooling",
+            "output_dim: 2 group_size: 2 spatial_scale: 1 part_size: 2",
+            [(1, 8, 4, 4), (3, 5), (3, 2, 3, 3)],
+            "2 x 2 parts (part_size) of every region",
+        ),
+        (
+            "DeformablePSROIPooling",
+            "output_dim: 2 group_size: 2 spatial_scale: 1 pooled_size: 7 no_trans: true",
+            [(1, 8, 4, 4), (3, 5)],
+            "a pooled_size 7 other than its group_size 2",
+        ),
+    ],
+)
+def test_what_makes_no_sense(kind, params, shapes, message):
+    if kind == "DeformablePSROIPooling":
+        params = f"deformable_psroi_pooling_param {{ {params} }}"
+    assert message in refused(kind, params, *shapes)
 
 
 def test_each_part_has_a_map_of_its_own():

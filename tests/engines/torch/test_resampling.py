@@ -293,3 +293,108 @@ def test_a_resample_that_makes_no_sense() -> None:
     assert "needs height and width" in refused("Resample", "", IMAGE.shape)
     params = "resample_param { height: 2 width: 2 type: AREA }"
     assert "not for AREA" in refused("Resample", params, IMAGE.shape)
+
+
+# -- the layers of a fork for models of PyTorch ----------------------------------------------------
+
+
+def test_max_unpool() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.stack([rng.permutation(20)[:6] for _ in range(6)]).reshape(X.shape)
+    expected = np.zeros((2, 3, 4, 5))
+    for at in np.ndindex(X.shape):
+        expected[at[0], at[1], int(mask[at]) // 5, int(mask[at]) % 5] = X[at]
+    layer = built("MaxUnPool", "max_unpool_param { dst_h: 4 dst_w: 5 }", bottoms=2)
+    assert_computes(layer, expected, X, mask.astype(float), differentiable=[0])
+
+
+@pytest.mark.parametrize(
+    ("params", "size", "corners"),
+    [
+        ("dst_h: 5", (5, 3), True),
+        ("dst_h: 4 dst_w: 2", (4, 2), True),
+        ("scale_factor: 1.7", (3, 5), True),
+        ("dst_h: 4 dst_w: 7 align_corners: false", (4, 7), False),
+        ("scale_factor: 0.7 align_corners: false", (1, 2), False),
+    ],
+)
+def test_bilinear_interpolate(params: str, size: tuple[int, int], corners: bool) -> None:
+    expected = np.zeros((2, 3, *size))
+    for i, j in np.ndindex(size):
+        place = []
+        for position, new, old in zip((i, j), size, X.shape[2:], strict=True):
+            at = position * (old - 1) / (new - 1) if corners else (position + 0.5) * old / new - 0.5
+            place.append(min(max(at, 0), old - 1))
+        (y, x), (top, left) = (
+            place,
+            (min(int(at), n - 2) for at, n in zip(place, (2, 3), strict=True)),
+        )
+        upper = (left + 1 - x) * X[:, :, top, left] + (x - left) * X[:, :, top, left + 1]
+        lower = (left + 1 - x) * X[:, :, top + 1, left] + (x - left) * X[:, :, top + 1, left + 1]
+        expected[:, :, i, j] = (top + 1 - y) * upper + (y - top) * lower
+    layer = built("BilinearInterpolate", f"bilinear_interpolate_param {{ {params} }}")
+    assert_computes(layer, expected, X)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "shapes", "message"),
+    [
+        ("MaxUnPool", "", [(1, 1, 2, 2)] * 2, "dst_h and dst_w must be given"),
+        ("BilinearInterpolate", "", [(1, 1, 2, 2)], "needs either dst_h and dst_w or"),
+    ],
+)
+def test_sizes_must_be_said(kind: str, params: str, shapes, message: str) -> None:
+    assert message in refused(kind, params, *shapes)
+
+
+# -- SpatialTransformer ----------------------------------------------------------------------------
+
+# No place lies at a bend of the interpolation.
+THETA = [[0.93, 0.21, 0.17, -0.31, 1.12, -0.23], [1.73, -0.41, 0.06, 0.32, 0.63, 0.47]]
+
+
+def transformed(x: np.ndarray, theta: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The loops of the CPU code; (row, column, 1) from -1 on, each taken from where theta says."""
+    top = np.zeros((*x.shape[:2], *size))
+    for n, i, j in np.ndindex(len(x), *size):
+        place = theta[n].reshape(2, 3) @ [i / size[0] * 2 - 1, j / size[1] * 2 - 1, 1]
+        v, u = (place + 1) / 2 * x.shape[2:]
+        for row in range(math.floor(v), math.ceil(v) + 1):
+            for column in range(math.floor(u), math.ceil(u) + 1):
+                if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                    near = (1 - abs(v - row)) * (1 - abs(u - column))
+                    top[n, :, i, j] += near * x[n, :, row, column]
+    return top
+
+
+@pytest.mark.parametrize(("params", "size"), [("", (2, 3)), ("output_H: 4 output_W: 2", (4, 2))])
+def test_spatial_transformer(params: str, size: tuple[int, int]) -> None:
+    theta = np.array(THETA)
+    layer = built("SpatialTransformer", f"st_param {{ {params} }}", bottoms=2)
+    assert_computes(layer, transformed(X, theta, size), X, theta)
+
+
+def test_spatial_transformer_of_a_translation() -> None:
+    """Four numbers are given, and the bottom has the others."""
+    params = "theta_1_1: 0.5 theta_1_2: 0.125 theta_2_1: -0.25 theta_2_2: 0.75 to_compute_dU: false"
+    moves = np.array([[0.13, -0.21], [0.32, 0.47]])
+    theta = np.array([[0.5, 0.125, down, -0.25, 0.75, across] for down, across in moves])
+    layer = built("SpatialTransformer", f"st_param {{ {params} }}", bottoms=2)
+    assert_computes(layer, transformed(X, theta, (2, 3)), X, moves)
+
+
+def test_the_identity_leaves_an_image_as_it_is() -> None:
+    theta = np.array([[1.0, 0, 0, 0, 1, 0]] * 2)
+    np.testing.assert_allclose(run(built("SpatialTransformer", bottoms=2), X, theta), X)
+
+
+@pytest.mark.parametrize(
+    ("params", "theta", "message"),
+    [
+        ("", (2, 5), "needs 6 numbers for each of 2 images"),
+        ("st_param { theta_1_1: 1 }", (2, 6), "needs 5 numbers"),
+        ("st_param { sampler_type: 'nearest' }", (2, 6), "sampler_type bilinear only"),
+    ],
+)
+def test_a_transformer_that_makes_no_sense(params: str, theta, message: str) -> None:
+    assert message in refused("SpatialTransformer", params, X.shape, theta)

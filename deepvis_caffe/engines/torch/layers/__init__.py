@@ -2,7 +2,9 @@
 
 from deepvis_caffe.engines.torch.layers import (
     activation,
+    cells,
     convolution,
+    deformable,
     dense,
     detection,
     flow,
@@ -19,7 +21,9 @@ from deepvis_caffe.engines.torch.layers import (
 
 __all__ = [
     "activation",
+    "cells",
     "convolution",
+    "deformable",
     "dense",
     "detection",
     "flow",

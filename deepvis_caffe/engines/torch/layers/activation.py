@@ -230,7 +230,19 @@ class Threshold(Layer):
         return (x > self.param.threshold_param.threshold).to(x.dtype)
 
 
-@register("Dropout")
+@register("SeLu")
+class SeLu(Layer):
+    """``lambda x`` where x is positive, else ``lambda alpha (exp(x) - 1)``.
+
+    Klambauer et al. 2017, "Self-Normalizing Neural Networks".
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.selu_param
+        return getattr(p, "lambda") * F.elu(x, p.alpha)
+
+
+@register("Dropout", "SeLuDropout")
 class Dropout(Layer):
     """Identity outside training: Caffe scales up while it trains."""
 

@@ -106,3 +106,28 @@ class Embed(Layer):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         rows = F.embedding(x.long(), self.weight)
         return rows + self.bias if self.param.embed_param.bias_term else rows
+
+
+@register("InnerDistance")
+class InnerDistance(Layer):
+    """The distance of every row to each of several centers: squared, or the sum of absolutes.
+
+    The centers are its weights, or the rows of a second bottom. Of caffe-windows, which has no bias
+    here either. It reads weights with `transpose` row by row all the same.
+    """
+
+    weight: Tensor
+
+    def forward(self, x: Tensor, *centers: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.inner_distance_param
+        before, inputs = x.shape[: p.axis % x.ndim], math.prod(x.shape[p.axis % x.ndim :])
+        rows = centers[0] if centers else self.weight
+        rows = rows.reshape(-1, inputs)
+        if p.normalize and not centers:
+            rows = rows / torch.sqrt((rows * rows).sum(1, keepdim=True) + 1e-6)
+        order = 1.0 if p.distance_type == "L1" else 2.0
+        # By products the differences of near rows would be lost to rounding.
+        mode = "donot_use_mm_for_euclid_dist"
+        distance = torch.cdist(x.reshape(-1, inputs), rows, order, mode)
+        distance = distance if order == 1 else distance.square()
+        return distance.reshape(*before, len(rows))

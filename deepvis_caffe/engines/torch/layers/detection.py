@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepvis_caffe.engines.boxes import Boxes, jaccard, suppress
-from deepvis_caffe.engines.torch.layer import Layer, register
+from deepvis_caffe.engines.torch.layer import Layer, Tops, register
 from deepvis_caffe.model.schema_pb2 import PriorBoxParameter
 from deepvis_caffe.model.shapes.detection import SAME_RATIO, aspect_ratios
 
@@ -34,7 +34,7 @@ def rows_like(rows: Array, x: Tensor) -> Tensor:
 # -- SSD (Liu et al. 2016, "SSD: Single Shot MultiBox Detector") -------------------------------
 
 
-@register("PriorBox")
+@register("PriorBox", "PriorBoxClustered")
 class PriorBox(Layer):
     """Reference boxes around every position, and their variances: (1, 2, H * W * boxes * 4).
 
@@ -44,6 +44,7 @@ class PriorBox(Layer):
 
     SSD rounds sizes down to integers. Two forks add options: `reduce_boxes` halves the first square
     (MobileNet-SSD), and `denser_prior_boxes` repeats each box half a position below (TextBoxes++).
+    A PriorBoxClustered tells the width and height of each box instead (OpenVINO).
     """
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
@@ -57,7 +58,9 @@ class PriorBox(Layer):
         step: Array = np.array([p.step_w or p.step, p.step_h or p.step], np.float32)
         if not step.all():
             step = size / np.array([width, height], np.float32)
-        halves: Array = self._sizes(p) / 2
+        clustered = self.layer.type == "PriorBoxClustered"
+        sides = np.array([p.width, p.height], np.float32).T if clustered else self._sizes(p)
+        halves: Array = sides / 2
         column, row = np.meshgrid(np.arange(width), np.arange(height))
         position = np.stack([column, row], -1).astype(np.float32)
         centers = ((position + np.float32(p.offset)) * step)[:, :, None]
@@ -123,7 +126,8 @@ class DetectionOutput(Layer):
 
     caffe-yolov2's layer of this name takes a map of cells instead. Its labels count from 0, its
     boxes are written as center, width and height, and of those that overlap the first one is left,
-    cell by cell, whatever the scores.
+    cell by cell, whatever the scores. So is that of caffe_yolo_v2, which has `classes`, but of two
+    that overlap it leaves the one with more objectness.
     """
 
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
@@ -139,7 +143,11 @@ class DetectionOutput(Layer):
             best = scores[image].max(1)
             place = np.flatnonzero(best >= np.float32(p.confidence_threshold))
             corners = _corners(boxes[image, place]).clip(0, 1)
-            kept = suppress(corners, p.nms_threshold, jaccard, at_threshold=False)
+            if p.HasField("classes"):
+                objects = _sigmoid(_in_cells(x[image : image + 1], p.num_box)[..., 4].ravel())
+                kept = _outscoring(corners, objects[place], p.nms_threshold)
+            else:
+                kept = suppress(corners, p.nms_threshold, jaccard, at_threshold=False)
             place = place[kept]
             rows.append(
                 _rows(image, scores[image, place].argmax(1), best[place], boxes[image, place])
@@ -188,6 +196,22 @@ class DetectionOutput(Layer):
             order = order[: p.nms_param.top_k]
         nms = p.nms_param
         return order[suppress(boxes[order], nms.nms_threshold, jaccard, eta=nms.eta)]
+
+
+def _outscoring(boxes: Boxes, scores: Array, threshold: float) -> list[int]:
+    """Indices of the boxes that are left of each pair that overlaps, taken in order.
+
+    Of a pair the later box is left unless it scores less; a box that is gone removes no other.
+    """
+    alive = np.ones(len(boxes), bool)
+    for i in range(len(boxes)):
+        if alive[i]:
+            rest = i + 1 + np.flatnonzero(alive[i + 1 :])
+            rest = rest[jaccard(boxes[i], boxes[rest]) >= np.float32(threshold)]
+            higher = np.flatnonzero(scores[rest] >= scores[i])
+            alive[i] = not len(higher)
+            alive[rest[: higher[0]] if len(higher) else rest] = False
+    return np.flatnonzero(alive).tolist()
 
 
 def _rows(image: int, labels: Array, scores: Array, boxes: Boxes) -> Array:
@@ -265,6 +289,55 @@ def _best(image: int, boxes: Boxes, scores: Array, labels: Array, threshold: flo
     corners = _corners(boxes[order])
     kept = suppress(corners, threshold, jaccard, at_threshold=False)
     return _rows(image, labels[order][kept] + 1, scores[order][kept], corners[kept])
+
+
+@register("RegionOutput")
+class RegionOutput(Layer):
+    """The boxes of YOLO v2 with the scores of those that are left: (1, K, 4), (1, K, classes + 1).
+
+    A box is x and y of its center, width and height, in pixels of an image of the height and the
+    width that the second bottom holds, of which the net saw the largest picture that fits, with
+    borders; where they are 0, of the net's input. A score under `thresh` is 0, and so is one that
+    suppression took: class by class, or for all together by the highest. That is the last score,
+    and is kept as it was where classes are suppressed by themselves. (MSRCCS's Caffe.)
+    """
+
+    def forward(self, x: Tensor, size: Tensor) -> Tops:  # noqa: D102
+        p = self.param.region_output_param
+        boxes, scores = _of_cells(on_host(x), len(p.biases) // 2, p.biases)
+        cells = x.shape[2] * x.shape[3]  # of a cell all boxes; wanted are all cells of a box
+        order = np.arange(boxes.shape[1]).reshape(cells, -1).T.ravel()
+        seen = (x.shape[2] * p.feat_stride, x.shape[3] * p.feat_stride)
+        boxes = self._pixels(boxes[0, order], seen, on_host(size).ravel())
+        scores = scores[0, order]
+        best = scores.max(1, keepdims=True)
+        scores = np.concatenate([np.where(scores > np.float32(p.thresh), scores, 0), best], 1)
+        corners = _corners(boxes)
+        if p.nms > 0 and p.class_specific_nms:
+            for label in range(p.classes):
+                scores[self._suppressed(corners, scores[:, label]), label] = 0
+        elif p.nms > 0:
+            scores[self._suppressed(corners, scores[:, -1])] = 0
+        return rows_like(boxes[None], x), rows_like(scores[None], x)
+
+    @staticmethod
+    def _pixels(boxes: Boxes, seen: tuple[int, int], size: Array) -> Boxes:
+        """Boxes relative to what the net saw, in pixels of the image."""
+        height, width = (int(given) or own for given, own in zip(size, seen, strict=False))
+        if seen[1] * height < seen[0] * width:
+            picture = (seen[1], height * seen[1] // width)
+        else:
+            picture = (width * seen[0] // height, seen[0])
+        part = np.array(picture, boxes.dtype) / np.array(seen[::-1], boxes.dtype)
+        placed = np.concatenate([boxes[:, :2] - (1 - part) / 2, boxes[:, 2:]], 1)
+        return placed / np.tile(part, 2) * np.array([width, height] * 2, boxes.dtype)
+
+    def _suppressed(self, corners: Boxes, scores: Array) -> Array:
+        """Indices of the boxes that overlap one that scores higher."""
+        order = np.argsort(-scores, kind="stable")
+        order = order[scores[order] != 0]
+        kept = suppress(corners[order], self.param.region_output_param.nms, jaccard)
+        return np.delete(order, kept)
 
 
 @register("YoloDetectionOutput")

@@ -10,12 +10,19 @@ import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
-from deepvis_caffe.model.schema_pb2 import EltwiseParameter, ReductionParameter
+from deepvis_caffe.model.schema_pb2 import EltwiseParameter, PadParameter, ReductionParameter
 from deepvis_caffe.model.shapes import RULES
-from deepvis_caffe.model.shapes.layout import joined_axis, permuted_axes, reversed_axes
+from deepvis_caffe.model.shapes.layout import (
+    joined_axis,
+    padded_ends,
+    permuted_axes,
+    reversed_axes,
+    upscale_factor,
+)
 
 
 def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
@@ -27,7 +34,7 @@ def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
 # -- one blob in another shape -------------------------------------------------------------------
 
 
-@register("Flatten", "Reshape")
+@register("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 class Reshape(Layer):
     """Axes made one, or replaced; values stay in (C, H, W) order."""
 
@@ -35,9 +42,9 @@ class Reshape(Layer):
         return x.reshape(top_shapes(self, x)[0])
 
 
-@register("Permute")
+@register("Permute", "Transpose")
 class Permute(Layer):
-    """Axes in the given order, the others after them (SSD)."""
+    """Axes in the given order, the others after them (SSD, CTPN)."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x.permute(permuted_axes(self.param, x.ndim))
@@ -90,6 +97,38 @@ class Reorg(Layer):
         return moved.reshape(top_shapes(self, x)[0])
 
 
+@register("PixelShuffle")
+class PixelShuffle(Layer):
+    """Of each block of channels, at every position, a block of positions.
+
+    Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network".
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.pixel_shuffle(x, upscale_factor(self.param))
+
+
+@register("Pad", "Padding")
+class Pad(Layer):
+    """Positions added around a blob: a value, or the outermost ones repeated or mirrored.
+
+    Where their numbers are negative, so many are cut off.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        ends = [n for both in reversed(padded_ends(self.param, x.ndim)) for n in both]
+        if self.param.type == "Padding":
+            return F.pad(x, ends, value=self.param.padding_param.pad_value)
+        options = self.param.pad_param
+        if options.paddings:
+            return F.pad(x, ends, value=options.constant_values)
+        if options.pad_type == PadParameter.CONSTANT or min(ends) < 0:
+            return F.pad(x, ends, value=options.pad_value)
+        mirrored = options.pad_type == PadParameter.REFLECT
+        return F.pad(x, ends[:4], "reflect" if mirrored else "replicate")
+
+
 @register("ShuffleChannel")
 class ShuffleChannel(Layer):
     """The first channel of each group, then the second of each, and so on.
@@ -132,13 +171,10 @@ class CropCenter(Layer):
 
 @register("Gather")
 class Gather(Layer):
-    """Some positions of one axis; without indices the bottoms themselves."""
+    """Some positions of one axis."""
 
-    def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.gather_param
-        if not p.indices:
-            return one_or_all([x.view_as(x) for x in bottoms])
-        (x,) = bottoms
         some = x.index_select(p.axis % x.ndim, torch.tensor(list(p.indices), device=x.device))
         return some.reshape(top_shapes(self, x)[0])
 

@@ -196,6 +196,19 @@ class ImageNormalize(Layer):
         return (rows / torch.sqrt((rows * rows).sum(1, keepdim=True) + small)).reshape(x.shape)
 
 
+@register("GRN")
+class GRN(Layer):
+    """x over its L2 norm along the channels (OpenVINO).
+
+    With `dummy_backward` the diff goes through unchanged, as it does there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.grn_param
+        unit = x / torch.sqrt((x * x).sum(1, keepdim=True) + p.bias)
+        return unit.detach() + (x - x.detach()) if p.dummy_backward else unit
+
+
 @register("GroupNorm")
 class GroupNorm(Layer):
     """Zero mean and unit variance over each group of channels (Wu and He 2018)."""

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deepvis_caffe.engines.torch.layer import Layer, register
+from deepvis_caffe.engines.torch.layers.layout import top_shapes
 
 Array = NDArray[Any]
 
@@ -238,6 +240,34 @@ class ROIWarping(_LinearPooling):
         return rows, columns
 
 
+@register("MaskPooling")
+class MaskPooling(Layer):
+    """Maps times a mask each (MNC)."""
+
+    def forward(self, x: Tensor, masks: Tensor) -> Tensor:  # noqa: D102
+        return x * masks.reshape(len(x), 1, *x.shape[2:])
+
+
+@register("MaskResize")
+class MaskResize(Layer):
+    """Bilinear interpolation from the first position on, in even steps (MNC, SSTD).
+
+    Where more than half a position past the last one is asked for, that is 0.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        rows, columns = (
+            self._matrix(old, new).to(x)
+            for old, new in zip(x.shape[2:], top_shapes(self, x)[0][2:], strict=True)
+        )
+        return rows @ x @ columns.T
+
+    @staticmethod
+    def _matrix(inputs: int, outputs: int) -> Tensor:
+        step = np.float32(inputs) / np.float32(outputs)
+        return torch.as_tensor(interpolation(np.arange(outputs, dtype=np.float32) * step, inputs))
+
+
 # -- R-FCN (Dai et al. 2016, "R-FCN: Object Detection via Region-based Fully Convolutional ...") --
 
 
@@ -329,3 +359,68 @@ class PSROIAlign(_PositionSensitive):
 def _between(start: Array, end: Array) -> Spans:
     """Regions that are a tenth of a position long at least."""
     return Spans(start, np.maximum(end - start, np.float32(0.1)))
+
+
+@register("DeformablePSROIPooling")
+class DeformablePSROIPooling(Layer):
+    """The mean of interpolated values in each of G x G parts of a region, which offsets move.
+
+    Dai et al. 2017, "Deformable Convolutional Networks"; Caffe's is of makefile/frcnn. Every part
+    has a map of its own. An offset is a part of the region's width, then of its height, times
+    `trans_std`; there are P x P of them for each of several classes of outputs. Samples of a part
+    lie evenly from its start on, and those more than half a position off the map do not count.
+    Diffs get to the maps and to the offsets.
+    """
+
+    def forward(self, x: Tensor, rois: Tensor, *offsets: Tensor) -> Tensor:  # noqa: D102
+        p = self.param.deformable_psroi_pooling_param
+        regions = Regions.of(rois, len(x))
+        at = self._samples(x, regions, None if p.no_trans else offsets[0])
+        top = x.new_zeros((len(rois), p.output_dim, p.group_size, p.group_size))
+        for n, image in enumerate(x):
+            own = torch.as_tensor(np.flatnonzero(regions.image == n), device=x.device)
+            if len(own):
+                top = top.index_copy(0, own, self._pooled(image, at[own]))
+        return top
+
+    def _samples(self, x: Tensor, regions: Regions, offsets: Tensor | None) -> Tensor:
+        """Rows and columns where parts are sampled: (R, classes, G, G, 2, samples)."""
+        p = self.param.deformable_psroi_pooling_param
+        parts = p.group_size
+        x1, y1, x2, y2 = (torch.as_tensor(rounded(c)).to(x) for c in regions.corners)
+        start = torch.stack([y1, x1], 1) * p.spatial_scale - 0.5
+        end = torch.stack([y2 + 1, x2 + 1], 1) * p.spatial_scale - 0.5
+        size = (end - start).clamp(min=0.1)  # (R, 2)
+        number = torch.arange(parts).to(x)
+        begin = torch.stack(torch.meshgrid(number, number, indexing="ij"), -1)  # (G, G, 2)
+        begin = (begin / parts * size[:, None, None] + start[:, None, None])[:, None]
+        if offsets is not None:
+            # The part of P x P that each of G x G lies in; as in Caffe in float32.
+            share = np.arange(parts, dtype=np.float32) / np.float32(parts)
+            place = torch.as_tensor((share * np.float32(p.part_size)).astype(np.int64))
+            moves = offsets.unflatten(1, (-1, 2))[..., place[:, None], place]
+            moves = moves.flip(2).movedim(2, -1)  # columns come first
+            begin = begin + moves * p.trans_std * size[:, None, None, None]
+        step = size / (parts * p.sample_per_part)
+        steps = torch.arange(p.sample_per_part).to(x) * step[..., None]
+        return begin[..., None] + steps[:, None, None, None]
+
+    def _pooled(self, image: Tensor, at: Tensor) -> Tensor:
+        """(R, output_dim, G, G) of one image (C, H, W)."""
+        regions, classes, parts, *_, samples = at.shape
+        maps = image.reshape(classes, -1, parts**2, *image.shape[1:]).transpose(1, 2).flatten(0, 1)
+        limit = at.new_tensor(image.shape[1:])[:, None]
+        inside = (at >= -0.5) & (at <= limit - 0.5)
+        at = at.minimum(limit - 1).clamp(min=0)
+        # grid_sample counts from -1 to 1 between the edges of the map; regions lie side by side.
+        rows, columns = ((2 * at + 1) / limit - 1).unbind(-2)
+        grid = torch.stack(
+            torch.broadcast_tensors(columns[..., None, :], rows[..., None]), -1
+        )  # (R, classes, G, G, samples, samples, 2)
+        grid = grid.permute(1, 2, 3, 0, 4, 5, 6).reshape(len(maps), -1, samples, 2)
+        values = F.grid_sample(maps, grid, align_corners=False).unflatten(2, (regions, samples))
+        down, across = inside.unbind(-2)
+        counted = (down[..., None] & across[..., None, :]).permute(1, 2, 3, 0, 4, 5)
+        counted = counted.reshape(len(maps), 1, regions, samples, samples)
+        total = (values * counted).sum((3, 4)) / counted.sum((3, 4)).clamp(min=1)
+        return total.unflatten(0, (classes, parts, parts)).permute(4, 0, 3, 1, 2).flatten(1, 2)

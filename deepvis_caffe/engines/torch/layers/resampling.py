@@ -11,7 +11,11 @@ from torch import Tensor
 from deepvis_caffe.engines.torch.layer import Layer, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.schema_pb2 import ResampleParameter, UnpoolingParameter
-from deepvis_caffe.model.shapes.resampling import unpooling_window, upsampling_factors
+from deepvis_caffe.model.shapes.resampling import (
+    given_theta,
+    unpooling_window,
+    upsampling_factors,
+)
 
 
 def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -73,6 +77,49 @@ class Unpooling(Layer):
         spread = spread[:, :, : size[0], : size[1]]
         room = size[0] - spread.shape[2], size[1] - spread.shape[3]
         return F.pad(spread, (0, room[1], 0, room[0])).reshape(*x.shape[:2], *size)
+
+
+@register("MaxUnPool")
+class MaxUnPool(Layer):
+    """Each value where the mask of a MAX pooling says, and zeros elsewhere."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # noqa: D102
+        return scattered(self, x, mask, top_shapes(self, x, mask)[0][2:])
+
+
+@register("BilinearInterpolate")
+class BilinearInterpolate(Layer):
+    """Bilinear interpolation, from corner to corner or, without `align_corners`, edge to edge."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        corners = self.param.bilinear_interpolate_param.align_corners
+        size = top_shapes(self, x)[0][2:]
+        return F.interpolate(x, size, mode="bilinear", align_corners=corners)
+
+
+@register("SpatialTransformer")
+class SpatialTransformer(Layer):
+    """Each image through an affine map of its own, in bilinear interpolation, with zeros around it.
+
+    Jaderberg et al. 2015, "Spatial Transformer Networks", as in the code of K. Mo for Caffe. There
+    rows come first, and row i of a map of n has the coordinate 2 i / n - 1. The numbers of a map
+    that the parameters do not give are the second bottom's, in order; they have a diff, and so has
+    x, whatever `to_compute_dU` says.
+    """
+
+    def forward(self, x: Tensor, theta: Tensor) -> Tensor:  # noqa: D102
+        rows, columns = top_shapes(self, x, theta)[0][2:]
+        free = iter(theta.flatten(1).unbind(1))
+        given = given_theta(self.param)
+        numbers = [next(free) if n is None else x.new_full((len(x),), n) for n in given]
+        maps = torch.stack(numbers, 1).reshape(-1, 2, 3)
+        row, column = (torch.arange(n).to(x) * 2 / n - 1 for n in (rows, columns))
+        row, column = row[:, None].expand(rows, columns), column.expand(rows, columns)
+        places = torch.stack([row, column, torch.ones_like(row)], -1)
+        seen = places.reshape(-1, 3) @ maps.transpose(1, 2)  # (N, positions, 2)
+        # grid_sample means the edges of the map by -1 and 1, and counts columns first.
+        grid = (seen + 1 / seen.new_tensor(x.shape[2:])).flip(2).unflatten(1, (rows, columns))
+        return F.grid_sample(x, grid, align_corners=False)
 
 
 def _corners(x: Tensor, stride: tuple[int, int], size: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,66 @@
+"""YOLO v2's cells as likelihoods, with a gradient: ``x (N, boxes * (5 + classes), H, W) -> y``.
+
+Redmon and Farhadi 2017, "YOLO9000: Better, Faster, Stronger". Each cell of a map has several boxes.
+Of each, two channels are its center in the cell, two its width and height (logarithms, in terms of
+a reference box), one says how likely it holds an object, and the others which.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepvis_caffe.engines.torch.layer import Layer, Tops, register
+from deepvis_caffe.model.shapes.detection import region_boxes, region_classes
+
+
+@register("Region")
+class Region(Layer):
+    """What three forks of Caffe have under this name; darknet's layer of it, more or less.
+
+    With `num` (OpenVINO; files of darknet2caffe): in the map's own layout, the center and the
+    objectness through a sigmoid, and the classes through a softmax.
+
+    Else (caffe_yolo_v2): the objectness and, with `softmax`, the classes, but not the center. The
+    values lie in memory cell by cell, and the top has the map's shape for all that.
+
+    With two tops (zhang-xin): the boxes, (boxes, H, W, 4), centers first, relative to the image,
+    and their scores for every class, (boxes, H, W, classes + 1), last the highest. Scores up to the
+    threshold are 0.
+    """
+
+    def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
+        if len(self.layer.tops) == 2:
+            return self._found(x)
+        options = self.param.region_param
+        cells = x.unflatten(1, (region_boxes(self.param), -1))
+        sizes = [2, options.coords - 2, 1, options.classes]
+        center, extent, objects, classes = cells.split(sizes, 2)
+        if options.HasField("num"):
+            parts = [center.sigmoid(), extent, objects.sigmoid(), classes.softmax(2)]
+            return torch.cat(parts, 2).flatten(1, 2)
+        if options.softmax:
+            classes = classes.softmax(2)
+        parts = [center, extent, objects.sigmoid(), classes]
+        return torch.cat(parts, 2).permute(0, 3, 4, 1, 2).reshape(x.shape)
+
+    def _found(self, x: Tensor) -> Tops:
+        options = self.param.region_loss_param
+        height, width = x.shape[2:]
+        cells = x[0].unflatten(0, (options.num, -1))
+        center, extent, objects, classes = cells.split([2, 2, 1, region_classes(options)], 1)
+        columns, rows = torch.arange(width), torch.arange(height)
+        corner = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).to(x)
+        size = x.new_tensor([width, height])[:, None, None]
+        reference = x.new_tensor(list(options.biases)[: 2 * options.num])
+        boxes = [
+            (center.sigmoid() + corner) / size,
+            extent.exp() * reference.reshape(-1, 2, 1, 1) / size,
+        ]
+        if options.softmax:
+            classes = classes.softmax(1)
+        scores = classes * objects.sigmoid()
+        scores = torch.cat([scores, scores.amax(1, keepdim=True)], 1)
+        limit = options.thresh if options.HasField("thresh") else options.threshold
+        scores = torch.where(scores > limit, scores, 0)
+        return torch.cat(boxes, 1).permute(0, 2, 3, 1), scores.permute(0, 2, 3, 1)
