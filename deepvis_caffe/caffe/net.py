@@ -29,6 +29,7 @@ from deepvis_caffe.caffe.data_layers import (
 )
 from deepvis_caffe.caffe.layer import NetLayer
 from deepvis_caffe.caffe.memory import Array, clock
+from deepvis_caffe.caffe.methods_2014 import Methods2014
 from deepvis_caffe.caffe.mode import mode
 from deepvis_caffe.caffe.operations import Operation, operation_for
 from deepvis_caffe.caffe.python_layer import BlobLayer, Layer, make_layer
@@ -66,7 +67,7 @@ class ArgumentError(DeepVisError, ValueError, TypeError):
     """Arguments that do not fit the net."""
 
 
-class Net:
+class Net(Methods2014):
     """A net on the embedded engine, with pycaffe's names and semantics.
 
     ``Net(prototxt, phase, level=0, stages=None, weights=None)`` or ``Net(prototxt, weights,
