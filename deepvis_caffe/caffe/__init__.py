@@ -15,6 +15,7 @@ from deepvis_caffe.caffe.classifier import Classifier
 from deepvis_caffe.caffe.detector import Detector
 from deepvis_caffe.caffe.fillers import random
 from deepvis_caffe.caffe.install import install
+from deepvis_caffe.caffe.methods_2014 import set_phase_test, set_phase_train
 from deepvis_caffe.caffe.mode import mode
 from deepvis_caffe.caffe.net import Net
 from deepvis_caffe.caffe.net_spec import NetSpec, layers, params, to_proto
@@ -89,6 +90,8 @@ __all__ = [
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",
+    "set_phase_test",
+    "set_phase_train",
     "set_random_seed",
     "set_solver_count",
     "set_solver_rank",

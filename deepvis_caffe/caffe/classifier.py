@@ -25,6 +25,8 @@ class Classifier(Net):
         Without them, the size of that input. Only `predict` reads them.
     mean, input_scale, raw_scale, channel_swap
         As the methods of `io.Transformer` take them.
+    gpu, mean_file
+        Of 2014: whether to call `set_mode_gpu` first, and the path of an ``.npy`` file for `mean`.
 
     Attributes
     ----------
@@ -45,7 +47,14 @@ class Classifier(Net):
         input_scale: float | None = None,
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
+        *,
+        gpu: bool = False,
+        mean_file: str | None = None,
     ) -> None:
+        if gpu:
+            self.set_mode_gpu()
+        if mean_file is not None:
+            mean = np.load(mean_file)
         super().__init__(model_file, caffe_pb2.TEST, weights=pretrained_file)
         self.transformer = image_transformer(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self.inputs[0]].data.shape[2:])

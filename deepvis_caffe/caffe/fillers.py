@@ -86,7 +86,7 @@ def drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndar
     """Values of a shape as a filler says; `ModelError` with the layer's name where it cannot."""
     rng, kind = random.generator, filler.type
     if kind == "constant":
-        return np.full(shape, filler.value)
+        return np.full(shape, filler.value, np.float32)
     if kind == "uniform":
         return rng.uniform(filler.min, filler.max, shape)
     if kind == "gaussian":

@@ -29,6 +29,7 @@ from deepvis_caffe.caffe.data_layers import (
 )
 from deepvis_caffe.caffe.layer import NetLayer
 from deepvis_caffe.caffe.memory import Array, clock
+from deepvis_caffe.caffe.methods_2014 import Methods2014
 from deepvis_caffe.caffe.mode import mode
 from deepvis_caffe.caffe.operations import Operation, operation_for
 from deepvis_caffe.caffe.python_layer import BlobLayer, Layer, make_layer
@@ -66,7 +67,7 @@ class ArgumentError(DeepVisError, ValueError, TypeError):
     """Arguments that do not fit the net."""
 
 
-class Net:
+class Net(Methods2014):
     """A net on the embedded engine, with pycaffe's names and semantics.
 
     ``Net(prototxt, phase, level=0, stages=None, weights=None)`` or ``Net(prototxt, weights,
@@ -496,11 +497,14 @@ class Net:
                 layer.blobs[index].diff_memory = diff
 
     def save(self, path: Any) -> None:
-        """Write the parameters to a ``.caffemodel``."""
+        """Write the layers and their parameters to a ``.caffemodel``."""
         layers = {
             layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self._layers
         }
-        write_caffemodel(os.fspath(path), self.name, layers)
+        described = {
+            layer.name: _described(layer, self._phase).SerializeToString() for layer in self._layers
+        }
+        write_caffemodel(os.fspath(path), self.name, layers, described)
 
     def save_hdf5(self, path: Any) -> None:
         """Write the parameters to an HDF5 file, as Caffe lays it out."""
@@ -538,7 +542,7 @@ class Net:
                 blobs = [blob for _, blob in self._owned(layer)]
             self._check(layer, blobs, [one.shape for one in arrays], source)
             for blob, array in zip(blobs, arrays, strict=True):
-                blob.data_memory.set(torch.tensor(array).reshape(blob.shape))
+                blob.data_memory.set(torch.as_tensor(array).reshape(blob.shape))
 
     def _owned(self, layer: NetLayer | BlobLayer) -> list[tuple[int, Blob]]:
         """The parameters of a layer that are not another layer's, with their numbers."""
@@ -768,6 +772,21 @@ def _arguments(
         tuple(map(str, given.get("stages") or ())),
         None if weights is None else os.fspath(weights),
     )
+
+
+def _described(layer: NetLayer | BlobLayer, phase: Phase) -> LayerParameter:
+    """A layer as Caffe writes it beside its blobs; some scripts read the net from there."""
+    found = LayerParameter()
+    found.CopyFrom(layer.param)
+    found.ClearField("blobs")
+    if not found.HasField("phase"):
+        found.phase = phase
+    if any(layer.wire.losses) and not found.loss_weight:
+        found.loss_weight.append(1)
+    tops = [blob for blob in found.top if not blob.startswith("(automatic)")]
+    found.ClearField("top")
+    found.top.extend(tops)
+    return found
 
 
 def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:

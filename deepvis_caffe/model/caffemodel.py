@@ -81,7 +81,10 @@ def read_caffemodel(path: str | Path, may_be_empty: bool = False) -> dict[str, B
 
 
 def write_caffemodel(
-    path: str | Path, name: str, layers: Mapping[str, tuple[str, Sequence[NDArray[np.float32]]]]
+    path: str | Path,
+    name: str,
+    layers: Mapping[str, tuple[str, Sequence[NDArray[np.float32]]]],
+    described: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a ``.caffemodel`` of generation V2, whole or not at all.
 
@@ -93,14 +96,20 @@ def write_caffemodel(
         The net's name.
     layers
         By layer name, in order: type and blobs. Arrays are written as float32.
+    described
+        By layer name: a serialized ``LayerParameter`` without blobs, for layers of which more is to
+        be written than name and type.
     """
-    path = Path(path)
+    path, described = Path(path), described or {}
     with whole_file(path) as partial, partial.open("wb") as file:
         _write_field(file, 1, [name.encode()])
         for layer, (kind, blobs) in layers.items():
             parts: list[bytes | memoryview] = []
-            _add_field(parts, 1, [layer.encode()])
-            _add_field(parts, 2, [kind.encode()])
+            if layer in described:
+                parts.append(described[layer])
+            else:
+                _add_field(parts, 1, [layer.encode()])
+                _add_field(parts, 2, [kind.encode()])
             for blob in blobs:
                 _add_field(parts, 7, _encode_blob(np.asarray(blob)))
             _write_field(file, 100, parts)

@@ -168,6 +168,19 @@ def test_saved_weights_are_read_in_every_form_of_net(check):
     )
 
 
+def test_a_saved_net_says_what_its_layers_are(check):
+    """For scripts that read the net from its weights, as converters do."""
+    check(
+        CLASSIFIER,
+        "net = caffe.Net('net.prototxt', caffe.TRAIN)",
+        "net.save('net.caffemodel')",
+        "saved = caffe.io.caffe_pb2.NetParameter()",
+        "saved.ParseFromString(open('net.caffemodel', 'rb').read()) > 0",
+        "[blob.ClearField('data') for layer in saved.layer for blob in layer.blobs]",
+        "str(saved)",
+    )
+
+
 def test_saved_hdf5_is_read(check):
     check(
         CLASSIFIER,
