@@ -311,6 +311,10 @@ def test_running_out_of_memory_is_said_in_words(
     monkeypatch.setattr(torch, "tensor", full)
     with pytest.raises(EngineError, match=r"not enough memory for the inputs data \(1, 3, 2, 2\)"):
         net.forward(np.zeros((1, 3, 2, 2), np.float32))
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(EngineError, match=r"not enough memory for a copy .* shape \(1, 1, 2, 2\)"):
+        net.forward(np.zeros((1, 3, 2, 2), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,7 @@ class TorchNet(Net):
 
 
 def _host(tensor: Tensor) -> Floats:
-    copy = torch.empty(tensor.shape)
-    copy.copy_(tensor)
+    with explained(f"a copy of values of shape {tuple(tensor.shape)}"):
+        copy = torch.empty(tensor.shape)
+        copy.copy_(tensor)
     return copy.numpy()

@@ -100,12 +100,11 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
             new[position] = shape[start + position]
     top = [*shape[:start], *new, *shape[end:]]
     if -1 in top:
-        rest = -count(top)
-        require(
-            rest > 0 and count(shape) % rest == 0,
-            f"its bottom's {count(shape)} values cannot be divided by {rest}",
-        )
-        top[top.index(-1)] = count(shape) // rest
+        total, rest = count(shape), -count(top)
+        if rest == 0:  # of no rows each has what it has of one
+            total, rest = (count([abs(size) or 1 for size in sizes]) for sizes in (shape, top))
+        require(total % rest == 0, f"its bottom's {total} values cannot be divided by {rest}")
+        top[top.index(-1)] = total // rest
     require(
         count(top) == count(shape),
         f"its bottom has {count(shape)} values, its top {tuple(top)} would have {count(top)}",

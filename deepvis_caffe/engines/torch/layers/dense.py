@@ -38,11 +38,11 @@ class InnerProduct(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I...) -> (..., O)."""
-        return F.linear(self._rows(x), self.matrix, self.bias).reshape(*self._before(x), -1)
+        return self._apart(x, F.linear(self._rows(x), self.matrix, self.bias))
 
     def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         (x,) = bottoms
-        return (self._up(self._rows(x)).reshape(*self._before(x), -1),)
+        return (self._apart(x, self._up(self._rows(x))),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Saves the shape of x only."""
@@ -66,11 +66,12 @@ class InnerProduct(Layer):
             self.layer, [nn.Parameter(blob, requires_grad=False) for blob in weights]
         )
 
-    def _before(self, x: Tensor) -> torch.Size:
-        return x.shape[: self.axis % x.ndim]
-
     def _rows(self, x: Tensor) -> Tensor:
-        return x.reshape(math.prod(self._before(x)), -1)
+        axis = self.axis % x.ndim
+        return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+    def _apart(self, x: Tensor, rows: Tensor) -> Tensor:
+        return rows.reshape(*x.shape[: self.axis % x.ndim], rows.shape[1])
 
 
 class _Product:

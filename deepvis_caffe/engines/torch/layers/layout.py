@@ -281,7 +281,7 @@ class Reduction(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         param = self.param.reduction_param
-        rows = x.reshape(*x.shape[: param.axis % x.ndim], -1)
+        rows = x.flatten(param.axis % x.ndim)
         if param.operation == ReductionParameter.MEAN:
             return rows.mean(-1) * param.coeff
         if param.operation == ReductionParameter.ASUM:
