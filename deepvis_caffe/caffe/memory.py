@@ -97,7 +97,8 @@ class Memory:
     def set(self, tensor: Tensor) -> None:
         """Replace the first values."""
         self._addend = None
-        if tensor.numel() < self.capacity:
+        old = self._tensor if self._host_is_old else None
+        if old is not None and tensor.numel() < old.numel():
             self._current_host()  # it keeps the others
         self._tensor, self._host_is_old = tensor, True
         if self._exposed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from deepvis_caffe.caffe.blob import Blob
@@ -95,6 +96,34 @@ def test_a_smaller_shape_keeps_the_first_values_and_the_rest_for_later() -> None
     assert blob.data.tolist() == [[7, 8], [9, 3], [4, 5]]
     blob.reshape(7)
     assert blob.data.tolist() == [0] * 7
+
+
+def test_values_of_any_number_leave_the_others_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        memory, expected = Memory(6, CPU), np.zeros(6, np.float32)
+        for value in range(1, 9):
+            clock.tick()
+            size = int(random.integers(1, 7))
+            if random.random() < 0.3:
+                memory.view((6,))[size - 1] = expected[size - 1] = -value
+            else:
+                memory.set(torch.full((size,), float(value)))
+                expected[:size] = value
+            if random.random() < 0.5:
+                np.testing.assert_array_equal(memory.get((size,)), expected[:size])
+        np.testing.assert_array_equal(memory.view((6,)), expected)
+
+
+def test_values_of_a_smaller_shape_are_not_copied_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[torch.Tensor] = []
+    monkeypatch.setattr(Memory, "_copy_to", lambda self, host: copies.append(host))
+    memory = Memory(6, CPU)
+    for value in (1.0, 2.0, 3.0):
+        clock.tick()
+        memory.set(torch.full((3,), value))
+    assert not copies
+    assert memory.get((3,)).tolist() == [3, 3, 3]
 
 
 def test_sums_of_diffs_are_the_same_read_once_or_every_time() -> None:
