@@ -29,6 +29,8 @@ class NetLayer:
         As in the prototxt; ``type`` is the V2 string.
     blobs
         The learned blobs.
+    borrowed
+        The numbers of those that are another layer's.
     wire
         Where its diffs go.
     """
@@ -46,6 +48,7 @@ class NetLayer:
     ) -> None:
         self.name, self.type, self.blobs = param.name, param.type, BlobVec()
         self.param, self.bottoms, self.tops = param, bottoms, tops
+        self.borrowed: set[int] = set()
         self._fault = ""
         self._operation: Operation | None = None
         self._fitting: tuple[tuple[int, ...], ...] | None = None  # shapes of the bottoms

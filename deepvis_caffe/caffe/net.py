@@ -11,48 +11,33 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
-from deepvis_caffe.caffe import (  # noqa: F401 (they fill the table of operations)
-    losses,
-    recurrent,
-    training,
-)
 from deepvis_caffe.caffe.blob import Blob, BlobVec
-from deepvis_caffe.caffe.data_layers import (
-    DATA_LAYERS,
-    InputArrayError,
-    MemoryData,
-    check_is_read,
-)
+from deepvis_caffe.caffe.building import build
+from deepvis_caffe.caffe.data_layers import InputArrayError, MemoryData
 from deepvis_caffe.caffe.layer import NetLayer
 from deepvis_caffe.caffe.memory import Array, clock
 from deepvis_caffe.caffe.methods_2014 import Methods2014
 from deepvis_caffe.caffe.mode import mode
-from deepvis_caffe.caffe.operations import Operation, operation_for
-from deepvis_caffe.caffe.python_layer import BlobLayer, Layer, make_layer
-from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
+from deepvis_caffe.caffe.python_layer import BlobLayer, Layer
+from deepvis_caffe.caffe.weight_files import (
+    check_shapes,
+    load_weights,
+    save_weights,
+    save_weights_hdf5,
+)
 from deepvis_caffe.engines.rules import check_mode
 from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
-from deepvis_caffe.errors import (
-    DeepVisError,
-    ModelError,
-    WeightsError,
-    did_you_mean,
-)
-from deepvis_caffe.files import whole_file
-from deepvis_caffe.model import graph
-from deepvis_caffe.model.caffemodel import read_caffemodel, write_caffemodel
-from deepvis_caffe.model.dialects import split_weights, translate
-from deepvis_caffe.model.prototxt import parse_prototxt
-from deepvis_caffe.model.schema_pb2 import TEST, LayerParameter, ParamSpec, Phase
-from deepvis_caffe.model.upgrade import upgrade
+from deepvis_caffe.errors import DeepVisError, did_you_mean
+from deepvis_caffe.model.caffemodel import read_caffemodel
+from deepvis_caffe.model.schema_pb2 import TEST, Phase
 
 log = logging.getLogger(__name__)
 
 LayerCallback = Callable[[int], Any]
+PASSES = ("forward", "backward")
 
 
 class LayerNameError(DeepVisError, ValueError):
@@ -106,96 +91,20 @@ class Net(Methods2014):
         for file in (path, weights):
             if file is not None and not Path(file).exists():
                 raise OpenError(f"could not open file {file}: it does not exist")
-        device = choose_device(mode.device)
-        written = parse_prototxt(path)
         found = None if weights is None else read_caffemodel(weights, may_be_empty=True)
-        faults = dict(written.unreadable)
-        net = translate(upgrade(written.net), faults, found, trains=phase != TEST)
-        try:
-            layers = wired(net, phase, level, stages)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
-        for name, why in faults.items():
-            if any(layer.name == name for layer in layers):
-                raise ModelError(f"{path}: layer {name!r}: {why}")
-        self.name, self._layers = net.name, list[NetLayer | BlobLayer]()
-        self._device, self._phase = device, phase
-        self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
-        self._callbacks: dict[str, list[LayerCallback]] = {
-            when: [] for when in ("before_forward", "after_forward")
-        }
-        self._callbacks.update({when: [] for when in ("before_backward", "after_backward")})
-        try:
-            with explained(f"the net's blobs on {device}"):
-                self._build(layers, phase)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
-        mark_backward([layer.wire for layer in self._layers], net.force_backward)
+        self._device, self._phase = choose_device(mode.device), phase
+        built = build(path, phase, level, stages, found, self._device)
+        self.name, self._layers, self._blob_dict = built.name, built.layers, built.blobs
+        self._inputs, self._outputs = built.inputs, built.outputs
         self._silent = not any(layer.wire.needs_backward for layer in self._layers)
+        self._callbacks: dict[str, list[LayerCallback]] = {
+            f"{when}_{which}": [] for when in ("before", "after") for which in PASSES
+        }
         if found is not None:
-            self._load(found, str(weights))
-        for layer in self._layers:
-            if layer.fault:
-                log.warning("%s: %s", path, layer.fault)
-                break
-
-    def _build(self, layers: Sequence[LayerParameter], phase: Phase) -> None:
-        device, blobs = self._device, self._blob_dict
-        self._inputs: list[int] = []
-        self._borrowed: set[tuple[str, int]] = set()  # layer and number of each shared parameter
-        unread: dict[str, int] = {}
-        owners: dict[str, tuple[NetLayer | BlobLayer, int]] = {}
-        for index, param in enumerate(layers):
-            kind = operation_for(param) or Operation
-            weights = kind.loss_weights(param)
-            while len(param.top) < len(weights):  # a loss need not name its top
-                others = sum(blob.startswith("(automatic)") for blob in [*blobs, *param.top])
-                param.top.append(f"(automatic) {others}" if others else "(automatic)")
-            for blob in param.bottom:
-                unread.pop(blob, None)
-            for blob in param.top:
-                if blob not in blobs:
-                    blobs[blob] = Blob((0,), device)
-                if not blob.startswith("(automatic)"):
-                    unread[blob] = list(blobs).index(blob)
-                if param.type == "Input":
-                    self._inputs.append(list(blobs).index(blob))
-            bottoms, tops = [blobs[b] for b in param.bottom], [blobs[b] for b in param.top]
-            own = param.phase if param.HasField("phase") else phase
-            layer = _made(param, index, own, bottoms, tops, device)
-            for i, spec in enumerate(param.param[: len(layer.blobs)]):
-                if spec.name and spec.name in owners:
-                    self._share(layer, i, spec, owners[spec.name])
-                    self._borrowed.add((layer.name, i))
-                elif spec.name:
-                    owners[spec.name] = layer, i
-            specs = [*param.param, *[ParamSpec()] * len(layer.blobs)][: len(layer.blobs)]
-            layer.wire = Wire(
-                bottoms=list(param.bottom),
-                tops=list(param.top),
-                losses=weights,
-                learns=[spec.lr_mult != 0 for spec in specs],
-                propagate_down=list(param.propagate_down),
-                may_be_forced=[kind.may_be_forced(i) for i in range(len(param.bottom))],
-            )
-            self._layers.append(layer)
-        self._outputs = [unread[name] for name in sorted(unread)]
-
-    @staticmethod
-    def _share(
-        layer: NetLayer | BlobLayer,
-        index: int,
-        spec: ParamSpec,
-        owner: tuple[NetLayer | BlobLayer, int],
-    ) -> None:
-        theirs, mine = owner[0].blobs[owner[1]], layer.blobs[index]
-        permissive = spec.share_mode == ParamSpec.PERMISSIVE
-        if mine.count != theirs.count if permissive else mine.shape != theirs.shape:
-            raise ModelError(
-                f"layers {owner[0].name!r} and {layer.name!r} share parameter {spec.name!r}, but "
-                f"have shapes {theirs.shape} and {mine.shape}"
-            )
-        layer.share(index, theirs)
+            load_weights(self._layers, found, str(weights))
+        faults = [layer.fault for layer in self._layers if layer.fault]
+        if faults:
+            log.warning("%s: %s", path, faults[0])
 
     # -- what the net is ---------------------------------------------------------------------
 
@@ -481,7 +390,7 @@ class Net(Methods2014):
             The file cannot be read, or a layer's blobs do not fit.
         """
         path = os.fspath(weights)
-        self._load(read_caffemodel(path, may_be_empty=True), path)
+        load_weights(self._layers, read_caffemodel(path, may_be_empty=True), path)
 
     def share_with(self, other: Net) -> None:
         """Use another net's parameters wherever it has a layer of the same name."""
@@ -490,7 +399,7 @@ class Net(Methods2014):
             if theirs is None:
                 continue
             shapes = [blob.shape for blob in theirs.blobs]
-            self._check(layer, layer.blobs, shapes, f"net {other.name!r}")
+            check_shapes(layer, layer.blobs, shapes, f"net {other.name!r}")
             for index, blob in enumerate(theirs.blobs):
                 diff = layer.blobs[index].diff_memory
                 layer.share(index, blob)
@@ -498,22 +407,11 @@ class Net(Methods2014):
 
     def save(self, path: Any) -> None:
         """Write the layers and their parameters to a ``.caffemodel``."""
-        layers = {
-            layer.name: (layer.type, [blob.data for blob in layer.blobs]) for layer in self._layers
-        }
-        described = {
-            layer.name: _described(layer, self._phase).SerializeToString() for layer in self._layers
-        }
-        write_caffemodel(os.fspath(path), self.name, layers, described)
+        save_weights(os.fspath(path), self.name, self._layers, self._phase)
 
     def save_hdf5(self, path: Any) -> None:
         """Write the parameters to an HDF5 file, as Caffe lays it out."""
-        with whole_file(Path(path)) as partial, h5py.File(partial, "w") as file:
-            root = file.create_group("data")
-            for layer in self._layers:
-                group = root.create_group(layer.name)
-                for index, blob in self._owned(layer):
-                    group.create_dataset(str(index), data=blob.data)
+        save_weights_hdf5(os.fspath(path), self._layers)
 
     def load_hdf5(self, path: Any) -> None:
         """Read the parameters from an HDF5 file that Caffe or :meth:`save_hdf5` wrote."""
@@ -524,47 +422,6 @@ class Net(Methods2014):
         for layer in self._layers:
             for blob in layer.blobs:
                 blob.diff_memory.set(torch.zeros(blob.shape, device=self._device))
-
-    def _load(self, found: Mapping[str, Sequence[Array]], source: str) -> None:
-        if self.params and not found:
-            raise WeightsError(f"{source} holds no weights, and the net has layers that need them")
-        names = [
-            graph.Layer(i, one.name, one.type, (), (), one.param)
-            for i, one in enumerate(self._layers)
-        ]
-        found = split_weights(names, found)
-        for layer in self._layers:
-            if layer.fault or layer.name not in found:
-                continue
-            arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
-            blobs: list[Blob] = list(layer.blobs)
-            if len(arrays) < len(blobs):  # an HDF5 file has a shared parameter once
-                blobs = [blob for _, blob in self._owned(layer)]
-            self._check(layer, blobs, [one.shape for one in arrays], source)
-            for blob, array in zip(blobs, arrays, strict=True):
-                blob.data_memory.set(torch.as_tensor(array).reshape(blob.shape))
-
-    def _owned(self, layer: NetLayer | BlobLayer) -> list[tuple[int, Blob]]:
-        """The parameters of a layer that are not another layer's, with their numbers."""
-        numbered = enumerate(layer.blobs)
-        return [(i, blob) for i, blob in numbered if (layer.name, i) not in self._borrowed]
-
-    @staticmethod
-    def _check(
-        layer: NetLayer | BlobLayer,
-        blobs: Sequence[Blob],
-        shapes: Sequence[tuple[int, ...]],
-        source: str,
-    ) -> None:
-        mine = [blob.shape for blob in blobs]
-        fits = len(mine) == len(shapes) and all(
-            _without_ones(a) == _without_ones(b) for a, b in zip(mine, shapes, strict=True)
-        )
-        if not fits:
-            raise WeightsError(
-                f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, and "
-                f"{source} has {list(shapes)}"
-            )
 
     # -- data --------------------------------------------------------------------------------
 
@@ -721,26 +578,6 @@ class Net(Methods2014):
             take(blob)[...] = array
 
 
-def _made(
-    param: LayerParameter,
-    index: int,
-    phase: Phase,
-    bottoms: list[Blob],
-    tops: list[Blob],
-    device: torch.device,
-) -> NetLayer | BlobLayer:
-    """A layer on its blobs, of whatever kind it is."""
-    check_is_read(param)
-    on_blobs = param.type == "Python" or param.type in DATA_LAYERS
-    if not on_blobs or any(blob.unknown for blob in bottoms):
-        return NetLayer(param, index, phase, bottoms, tops, device)
-    try:
-        made = DATA_LAYERS.get(param.type, make_layer)(param)
-        return BlobLayer(param, made, phase, bottoms, tops)
-    except ModelError as error:
-        raise ModelError(f"layer {param.name!r} ({param.type}): {error}") from error
-
-
 def _explained(layer: NetLayer | BlobLayer) -> AbstractContextManager[None]:
     """Running out of memory in words; what a script's own layer raises is left as it is."""
     return explained(f"layer {layer.name!r}") if isinstance(layer, NetLayer) else nullcontext()
@@ -774,27 +611,8 @@ def _arguments(
     )
 
 
-def _described(layer: NetLayer | BlobLayer, phase: Phase) -> LayerParameter:
-    """A layer as Caffe writes it beside its blobs; some scripts read the net from there."""
-    found = LayerParameter()
-    found.CopyFrom(layer.param)
-    found.ClearField("blobs")
-    if not found.HasField("phase"):
-        found.phase = phase
-    if any(layer.wire.losses) and not found.loss_weight:
-        found.loss_weight.append(1)
-    tops = [blob for blob in found.top if not blob.startswith("(automatic)")]
-    found.ClearField("top")
-    found.top.extend(tops)
-    return found
-
-
 def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:
     """Arrays of rows, without those that only filled up the last batch."""
     arrays = {name: np.asarray(rows) for name, rows in found.items()}
     surplus = len(next(iter(arrays.values()))) - count
     return {name: rows[:-surplus] for name, rows in arrays.items()} if surplus else arrays
-
-
-def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)

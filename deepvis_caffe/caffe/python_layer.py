@@ -107,6 +107,8 @@ class BlobLayer:
     ----------
     shown
         What a script gets from ``net.layers``.
+    borrowed
+        The numbers of the learned blobs that are another layer's.
     """
 
     fault = ""
@@ -121,6 +123,7 @@ class BlobLayer:
     ) -> None:
         self.name, self.type, self.param = param.name, param.type, param
         self.bottoms, self.tops, self.shown = bottoms, tops, layer
+        self.borrowed: set[int] = set()
         self.wire: Wire
         layer.param_str = layer.param_str_ = param.python_param.param_str
         layer.phase = 0 if phase == TRAIN else 1

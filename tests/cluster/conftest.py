@@ -16,7 +16,12 @@ def address() -> Iterator[str]:
     A task may lose one worker, not two.
     """
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 1,
+                "distributed.comm.timeouts.connect": "300s",  # for machines with other work to do
+            }
+        ),
         LocalCluster(
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,

@@ -52,7 +52,9 @@ def fenced_blocks(page: Path) -> Iterator[Block]:
         if start is None:
             start = number
             continue
-        marker = _MARKER.fullmatch(lines[start - 1]) if start else None
+        above = lines[start - 1] if start else ""
+        marker = _MARKER.fullmatch(above)
+        assert marker or not above.startswith("<!-- test"), f"{page}:{start}: no reason: {above}"
         yield Block(
             page,
             start + 2,
