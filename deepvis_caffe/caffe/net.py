@@ -391,12 +391,14 @@ class Net(Methods2014):
         """
         path = os.fspath(weights)
         load_weights(self._layers, read_caffemodel(path, may_be_empty=True), path)
+        if any(layer.fault for layer in self._layers):  # they have blobs only now
+            self.__dict__.pop("_param_dict", None)
 
     def share_with(self, other: Net) -> None:
         """Use another net's parameters wherever it has a layer of the same name."""
         for layer in self._layers:
             theirs = next((one for one in other._layers if one.name == layer.name), None)
-            if theirs is None:
+            if theirs is None or layer.fault or theirs.fault:
                 continue
             shapes = [blob.shape for blob in theirs.blobs]
             check_shapes(layer, layer.blobs, shapes, f"net {other.name!r}")

@@ -25,6 +25,8 @@ from deepvis_caffe.model.schema_pb2 import LayerParameter, Phase
 def load_weights(layers: NetLayers, found: Mapping[str, Sequence[Array]], source: str) -> None:
     """Set the parameters of layers, by their names.
 
+    A layer that cannot run gets what the file has, so that scripts can read, change and save it.
+
     Parameters
     ----------
     layers
@@ -44,9 +46,11 @@ def load_weights(layers: NetLayers, found: Mapping[str, Sequence[Array]], source
     known = [graph.Layer(i, one.name, one.type, (), (), one.param) for i, one in enumerate(layers)]
     found = split_weights(known, found)
     for layer in layers:
-        if layer.fault or layer.name not in found:
+        if layer.name not in found:
             continue
         arrays = [np.asarray(one, np.float32) for one in found[layer.name]]
+        if layer.fault:
+            layer.blobs[:] = [Blob(array.shape) for array in arrays]
         blobs: list[Blob] = list(layer.blobs)
         if len(arrays) < len(blobs):  # an HDF5 file has a shared parameter once
             blobs = list(_owned(layer).values())
