@@ -88,6 +88,8 @@ def build(
         The prototxt cannot be read, or describes no net that Caffe could build.
     """
     written = parse_prototxt(path)
+    if not (written.net.input_shape or written.net.input_dim):
+        written.net.ClearField("input")  # Caffe drops what has no shape
     faults = dict(written.unreadable)
     net = translate(upgrade(written.net), faults, found, trains=phase != TEST)
     try:

@@ -247,3 +247,19 @@ def test_stages(check, stages, phase):
 @pytest.mark.parametrize("state", ["TRAIN", "TEST", "TEST, stages=['deploy']"])
 def test_one_file_for_training_validation_and_deployment(check, state):
     check(ALL_IN_ONE, f"net = caffe.Net('net.prototxt', caffe.{state})", "net.forward()")
+
+
+def test_inputs_without_a_shape_beside_an_input_layer_are_dropped(check):
+    check(
+        """
+        input: "data"
+        layer { name: "image" type: "Input" top: "data"
+                input_param { shape { dim: 1 dim: 2 dim: 3 dim: 3 } } }
+        layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+                pooling_param { kernel_size: 2 } }
+        """,
+        "net = caffe.Net('net.prototxt', caffe.TEST)",
+        "list(net._layer_names), net.inputs",
+        "net.blobs['data'].data[...] = like(net.blobs['data'], seed=2)",
+        "net.forward()",
+    )
