@@ -37,8 +37,9 @@ from deepvis_caffe.model.schema_pb2 import (
     NetParameter,
 )
 
-# What becomes a layer of its own, so that a fork's own Caffe is not to do it again.
-REWRITTEN = {
+# What a fork's own Caffe is not to do: what becomes a layer of its own here, and files of results
+# and windows of SSD's DetectionOutput, for which Caffe reads files or ends the process.
+NOT_FOR_CAFFE = {
     "convolution_param": (
         *("relu_param", "fuse_type", "relu", "negative_slope"),
         *volumes.REWRITTEN["convolution_param"],
@@ -46,6 +47,9 @@ REWRITTEN = {
     "inner_product_param": ("relu",),
     "batch_norm_param": ("relu", "fused_relu", "scale_bias", "scale_filler", "bias_filler"),
     "dropout_param": ("scale_train",),
+    "detection_output_param": (
+        *("save_output_param", "visualize", "visualize_threshold", "save_file"),
+    ),
 }
 
 Blobs = Sequence[NDArray[np.float32]]
@@ -243,7 +247,7 @@ def _relu_of(layer: LayerParameter) -> LayerParameter | None:
     ) or layer.inner_product_param.relu:
         slope = 0.0
     for member in ("convolution_param", "inner_product_param", "batch_norm_param"):
-        for name in set(REWRITTEN[member]) - {"scale_bias", "scale_filler", "bias_filler"}:
+        for name in set(NOT_FOR_CAFFE[member]) - {"scale_bias", "scale_filler", "bias_filler"}:
             if layer.HasField(member):
                 getattr(layer, member).ClearField(name)
     if slope is None or not layer.top:
