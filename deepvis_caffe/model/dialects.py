@@ -11,6 +11,7 @@ layers can say the same, the net is rewritten here, so that every engine compute
 - a depthwise convolution is one with as many groups as channels (MobileNets); where it does not say
   how many, the weights do;
 - Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding;
+- a Reorg without a stride has 2 (caffe-yolo9000; other forks refuse it);
 - a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
@@ -92,7 +93,7 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _dropout, _ristretto, python_layers.recognize):
+        for step in (_hole, _dropout, _ristretto, _reorg, python_layers.recognize):
             step(copy)
         _depthwise(copy, blobs)
         _normalize(copy, has_weights=bool(blobs or not found))
@@ -199,6 +200,11 @@ RISTRETTO = {
 def _ristretto(layer: LayerParameter) -> None:
     if layer.type in RISTRETTO:
         layer.type = RISTRETTO[layer.type]
+
+
+def _reorg(layer: LayerParameter) -> None:
+    if layer.type == "Reorg" and not layer.reorg_param.HasField("stride"):
+        layer.reorg_param.stride = 2
 
 
 def _normalize(layer: LayerParameter, has_weights: bool) -> None:
