@@ -294,7 +294,8 @@ def _with_shapes(
         elif is_data(layer, weights or {}):
             for blob in layer.top:
                 hint = hints.get(blob, Hint())
-                _check_axes(blob, hint.shape, given)
+                if len(given.get(blob, ())) <= 4:  # a hint knows images; these may be volumes
+                    _check_axes(blob, hint.shape, given)
                 if blob not in given:
                     unknown[blob] = hint
     for blob, shape in known.items():

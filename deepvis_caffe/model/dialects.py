@@ -12,6 +12,7 @@ layers can say the same, the net is rewritten here, so that every engine compute
   how many, the weights do;
 - Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding, and
   a CuDNNDeconvolution is a Deconvolution;
+- a Reorg without a stride has 2 (caffe-yolo9000; other forks refuse it);
 - a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
 - a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
 - a layer of a fork that several stock layers say together becomes these; see `composites`.
@@ -38,8 +39,9 @@ from deepvis_caffe.model.schema_pb2 import (
     NetParameter,
 )
 
-# What becomes a layer of its own, so that a fork's own Caffe is not to do it again.
-REWRITTEN = {
+# What a fork's own Caffe is not to do: what becomes a layer of its own here, and files of results
+# and windows of SSD's DetectionOutput, for which Caffe reads files or ends the process.
+NOT_FOR_CAFFE = {
     "convolution_param": (
         *("relu_param", "fuse_type", "relu", "negative_slope"),
         *volumes.REWRITTEN["convolution_param"],
@@ -47,6 +49,9 @@ REWRITTEN = {
     "inner_product_param": ("relu",),
     "batch_norm_param": ("relu", "fused_relu", "scale_bias", "scale_filler", "bias_filler"),
     "dropout_param": ("scale_train",),
+    "detection_output_param": (
+        *("save_output_param", "visualize", "visualize_threshold", "save_file"),
+    ),
 }
 
 Blobs = Sequence[NDArray[np.float32]]
@@ -94,7 +99,7 @@ def translate(
         translated.layer.extend(before)
         copy = translated.layer.add()
         copy.CopyFrom(last)
-        for step in (_hole, _rename, python_layers.recognize):
+        for step in (_hole, _rename, _reorg, python_layers.recognize):
             step(copy)
         if not trains:
             _dropout(copy)
@@ -206,6 +211,11 @@ def _rename(layer: LayerParameter) -> None:
         layer.type = RENAMED[layer.type]
 
 
+def _reorg(layer: LayerParameter) -> None:
+    if layer.type == "Reorg" and not layer.reorg_param.HasField("stride"):
+        layer.reorg_param.stride = 2
+
+
 def _normalize(layer: LayerParameter, has_weights: bool) -> None:
     """Give a Normalize that is not SSD's the parameters, even if empty, of happynear's."""
     of_ssd = layer.HasField("norm_param") or (has_weights and len(layer.top) == 1)
@@ -252,7 +262,7 @@ def _relu_of(layer: LayerParameter) -> LayerParameter | None:
     ) or layer.inner_product_param.relu:
         slope = 0.0
     for member in ("convolution_param", "inner_product_param", "batch_norm_param"):
-        for name in set(REWRITTEN[member]) - {"scale_bias", "scale_filler", "bias_filler"}:
+        for name in set(NOT_FOR_CAFFE[member]) - {"scale_bias", "scale_filler", "bias_filler"}:
             if layer.HasField(member):
                 getattr(layer, member).ClearField(name)
     if slope is None or not layer.top:

@@ -164,7 +164,7 @@ def fill_blobs(
             elif source and blob not in given:
                 copy = LayerParameter()
                 copy.CopyFrom(source)
-                drop_tops(copy, {top for one in (*layers, *made) for top in one.top})
+                drop_tops(copy, {top for one in (*layers, *made) for top in _new_tops(one)})
                 made.append(copy)
                 findings.notes.append(
                     f"blob {blob!r} is an input; layer {source.name!r}, which fills it, is of "
@@ -177,6 +177,11 @@ def fill_blobs(
             written.update(top for one in made for top in one.top)
         written.update(layer.top)
     return made + layers
+
+
+def _new_tops(layer: LayerParameter) -> Sequence[str]:
+    """The tops that a layer does not overwrite in place."""
+    return [top for top in layer.top if top not in layer.bottom]
 
 
 def _is_for_training(layer: LayerParameter) -> bool:

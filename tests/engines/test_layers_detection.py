@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,17 @@ def ssd(params: str, suppression: str = "nms_threshold: 0.45 top_k: 100") -> str
 def test_detection_output(caffe: Any, code: str, params: str) -> None:
     text = ssd(f"code_type: {code} {params}")
     assert_engines_agree(text, values=lambda noise: np.asarray(noise * 0.7), modes=())
+
+
+def test_caffe_writes_no_files_of_what_it_detects(caffe: Any, tmp_path: Path) -> None:
+    """It would end this process, because the file of labels is not there."""
+    saved = (
+        f'output_directory: "{tmp_path}/saved" output_name_prefix: "result" output_format: "VOC" '
+        f'label_map_file: "{tmp_path}/labelmap.prototxt" name_size_file: "{tmp_path}/sizes.txt"'
+    )
+    text = ssd(f"code_type: CENTER_SIZE visualize: true save_output_param {{ {saved} }}")
+    assert_engines_agree(text, values=lambda noise: np.asarray(noise * 0.7), modes=())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

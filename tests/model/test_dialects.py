@@ -50,6 +50,10 @@ CONV = 'name: "c" type: "Convolution" bottom: "data" top: "c"'
             f"layer {{ {CONV} convolution_param {{ num_output: 6 group: 6 }} }}",
         ),
         (
+            'layer { name: "r" type: "Reorg" }',
+            'layer { name: "r" type: "Reorg" reorg_param { stride: 2 } }',
+        ),
+        (
             'layer { name: "d" type: "Dropout" dropout_param { dropout_ratio: 0.25 '
             "scale_train: false } }",
             'layer { name: "d" type: "Power" power_param { scale: 0.75 } }',

@@ -19,7 +19,7 @@ from deepvis_caffe.model.dialects import translate
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.input_shape import image_input
 from deepvis_caffe.model.prototxt import read_prototxt
-from deepvis_caffe.model.schema_pb2 import NetParameter
+from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter
 from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.resources import resource
 
@@ -146,6 +146,21 @@ def test_a_videos_frames_are_an_axis(data):
     weights = infer(Graph.from_layers("c3d", done.net.layer)).weights
     assert weights["conv1a"][0] == (64, 3, 3, 3, 3)
     assert weights["fc6-1"][0] == (4096, 8192)
+
+
+def test_a_shape_that_is_given_may_have_the_frames_that_the_file_does_not_tell():
+    net = read_prototxt(resource("prototxt", "c3d.prototxt"))
+    blob = net.layer[0].top[0]
+    net.layer[0].Clear()
+    net.layer[0].MergeFrom(
+        text_format.Parse(
+            f'name: "d" type: "VideoSegmentationData" top: "{blob}" '
+            "image_data_param { crop_size: 112 }",
+            LayerParameter(),
+        )
+    )
+    done = deploy(translate(net, {}), {blob: (1, 3, 16, 112, 112)})
+    assert infer(Graph.from_layers("c3d", done.net.layer)).weights["fc6-1"][0] == (4096, 8192)
 
 
 def test_of_a_video_without_a_size_the_shape_is_asked_for_with_its_frames():

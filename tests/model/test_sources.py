@@ -316,3 +316,16 @@ def test_a_dummy_is_the_image_beside_an_input_that_the_convolution_does_not_read
     dummy = f'layer {{ name: "k" type: "DummyData" top: "data" dummy_data_param {{ {SHAPE} }} }}'
     net = done(info + dummy + CONV).net
     assert input_shapes(net) == {"info": (1, 3), "data": (1, 3, 8, 8)}
+
+
+def test_an_input_of_another_phase_may_be_overwritten_in_place():
+    """As a train file does that scales its images itself."""
+    train = 'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN } '
+    train += "transform_param { crop_size: 8 } }"
+    scale = 'layer { name: "s" type: "Power" bottom: "data" top: "data" power_param { scale: 2 } }'
+    net = done(train + scale + CONV).net
+    assert summary(net) == [
+        ("d", "Input", [], ["data"]),
+        ("s", "Power", ["data"], ["data"]),
+        ("c", "Convolution", ["data"], ["c"]),
+    ]

@@ -295,6 +295,21 @@ def test_a_net_that_caffe_cannot_run_is_not_its_failure(
 
 
 @pytest.mark.pycaffe
+def test_what_is_drawn_at_random_is_not_compared(tmp_path: Path, caffe: Any) -> None:
+    drawn = "shape { dim: 1 dim: 4 dim: 6 dim: 6 } data_filler { type: 'gaussian' }"
+    text = net_text(
+        conv("c", "data", 4, 3),
+        layer("d", "DummyData", "", "d", f"dummy_data_param {{ {drawn} }}"),
+        layer("sum", "Eltwise", "c d"),
+        relu("r", "sum"),
+        data=(1, 3, 8, 8),
+    )
+    assert tried(tmp_path, text, keep=True).stage == "ok"
+    found = compared(tmp_path)
+    assert (found["caffe"], found["caffe_values"], found["caffe_reason"]) == ("equal", 1, "")
+
+
+@pytest.mark.pycaffe
 def test_of_indices_those_count_that_differ(tmp_path: Path, caffe: Any) -> None:
     pool = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
     assert tried(tmp_path, net_text(pool, data=(1, 5, 20, 20)), keep=True).stage == "ok"

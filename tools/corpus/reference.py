@@ -62,6 +62,7 @@ def _compared(path: Path, options: Options, folder: Path) -> dict[str, Any]:
     except EngineError as error:  # it lacks every layer that has weights, or cannot build the net
         return {"caffe": "n/a", "caffe_reason": in_words(error, path)}
     net.forward(dict(np.load(folder / INPUTS)))
+    drawn = depend_on_chance(model.graph)
     errors: dict[Value, float] = {}
     lacking: dict[str, str] = {}
     for number, value in enumerate(values):
@@ -69,10 +70,22 @@ def _compared(path: Path, options: Options, folder: Path) -> dict[str, Any]:
         if not net.opaque.runs(layer.name):
             culprit = net.opaque.culprit[layer.name]
             lacking[culprit.name] = culprit.type
-        elif layer.type != "Input":
+        elif layer.type != "Input" and value not in drawn:
             measure = share_unequal if holds_indices(layer, value) else relative_error
             errors[value] = measure(np.load(folder / f"{number}.npy"), read(net, value))
     return verdict(errors, model.graph, [f"{name} ({kind})" for name, kind in lacking.items()])
+
+
+def depend_on_chance(graph: Graph) -> set[Value]:
+    """The values that are drawn at random, or computed from such."""
+    drawn: set[Value] = set()
+    for layer in graph:
+        fillers = layer.param.dummy_data_param.data_filler
+        if any(filler.type != "constant" for filler in fillers) or not drawn.isdisjoint(
+            layer.bottoms
+        ):
+            drawn.update(layer.tops)
+    return drawn
 
 
 def holds_indices(layer: Layer, value: Value) -> bool:

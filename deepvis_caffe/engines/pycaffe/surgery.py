@@ -23,7 +23,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from deepvis_caffe.errors import EngineError
-from deepvis_caffe.model.dialects import REWRITTEN
+from deepvis_caffe.model.dialects import NOT_FOR_CAFFE
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
@@ -82,7 +82,7 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
         if layer.name in originals:
             foreign = originals[layer.name]
             _strip_known(foreign, layer.param.DESCRIPTOR)
-            _strip_rewritten(foreign)
+            _strip_not_for_caffe(foreign)
             param.MergeFrom(foreign)
         if layer.type == "Pooling":
             _set_rounding(param.pooling_param, layer)
@@ -142,9 +142,9 @@ def _strip_known(message: Message, schema: Descriptor | None) -> None:
             message.ClearField(field.name)
 
 
-def _strip_rewritten(layer: Any) -> None:
-    """Remove what our copy of the net says in layers of its own."""
-    for member, names in REWRITTEN.items():
+def _strip_not_for_caffe(layer: Any) -> None:
+    """Remove what layers of the copy say, and what writes files or opens windows."""
+    for member, names in NOT_FOR_CAFFE.items():
         if member in layer.DESCRIPTOR.fields_by_name and layer.HasField(member):
             held = getattr(layer, member)
             for name in names:
