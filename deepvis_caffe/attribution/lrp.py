@@ -18,8 +18,8 @@ from deepvis_caffe.image import Floats
 def lrp_epsilon(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
     """Relevance by the epsilon rule in every layer with weights.
 
-    ``R_j = sum over k of x_j w_jk / (z_k + epsilon * sign(z_k)) * R_k``, where ``z_k`` is the
-    layer's output, its bias included. What the bias and epsilon contributed stays with them.
+    ``R_j = sum over k of x_j w_jk / (z_k + epsilon * sign(z_k)) * R_k``, where z is the layer's
+    output, its bias included. What the bias and epsilon contributed stays with them.
 
     Parameters
     ----------

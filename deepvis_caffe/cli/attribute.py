@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,14 +13,6 @@ from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
-
-CELL = 227  # pixels of a picture in the figure
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from deepvis_caffe.attribution.result import Attribution
-    from deepvis_caffe.image import Picture
 
 
 @with_settings(MODEL)
@@ -87,6 +79,7 @@ def attribute(
     from deepvis_caffe.attribution.attribute import METHODS
     from deepvis_caffe.attribution.attribute import attribute as attribute_to
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.figures.attributions import side_by_side
     from deepvis_caffe.image import sample_image, sample_images, write_image
 
     given = dict(map(_parsed, parameter or ()))
@@ -121,19 +114,9 @@ def attribute(
             if one.everywhere:
                 raise
             typer.echo(f"{one.title} is left out: {error}", err=True)
-    write_image(out, _side_by_side(results, f"{layer} unit {unit}", view))
+    write_image(out, side_by_side(results, f"{layer} unit {unit}", view))
     typer.echo(f"{layer} unit {unit}: activation {results[0].activation:.5g}")
     typer.echo(f"wrote {out}", err=True)
-
-
-def _side_by_side(results: Sequence[Attribution], title: str, view: str | None) -> Picture:
-    from deepvis_caffe.attribution.attribute import METHODS
-    from deepvis_caffe.figures.figure import Cell, grid
-
-    first = results[0]
-    cells = [Cell(first.preprocessor.show(first.image), ("image",))]
-    cells += [Cell(one.picture(view), (METHODS[one.method].title,)) for one in results]
-    return grid(cells, columns=4, cell=CELL, title=title, text=15)
 
 
 def _parsed(text: str) -> tuple[str, Any]:
