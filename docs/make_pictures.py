@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 import deepvis_caffe as dv
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.dataset.correlation import related
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.dataset.tiles import write_tiles
 from deepvis_caffe.fetch import fetch, known_models
+from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
@@ -47,6 +49,7 @@ def main() -> None:
     for path in DEMO.glob("demo_[!i]*.png"):
         shutil.copy(path, IMAGES)
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
+    dv.write_image(IMAGES / "attribution.jpg", attribution_by_method())
     views_of_the_viewer()
 
 
@@ -90,6 +93,15 @@ def backward_by_mode() -> np.ndarray:
         dx = net.backward(LAYER, diff, mode)["data"][0]
         cells.append(captioned(vivid(net.preprocessor.show_symmetric(dx)), mode))
     return montage(cells, columns=4, padding=6, fill=255)
+
+
+def attribution_by_method() -> np.ndarray:
+    """As `deepvis attribute chelsea --layer fire8/concat --unit 375 --all-methods` draws it."""
+    row = known_models()["squeezenet"]
+    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    photo = dv.sample_image("chelsea")
+    results = [dv.attribute(net, photo, LAYER, UNIT, method) for method in METHODS]
+    return side_by_side(results, f"{LAYER} unit {UNIT}")
 
 
 if __name__ == "__main__":

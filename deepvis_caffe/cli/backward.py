@@ -40,7 +40,8 @@ def backward(
         ),
     ] = "all",
     view: Annotated[
-        str, typer.Option(help="Style of the result: raw, gray, norm, blur or positive.")
+        str,
+        typer.Option(help="Style of the result: raw, gray, norm, blur, positive, signed or heat."),
     ] = "raw",
     overlay: Annotated[
         Path | None,
@@ -57,9 +58,9 @@ def backward(
     prints the top classes.
     """
     from deepvis_caffe.attribution.backward import saliency_map
+    from deepvis_caffe.attribution.pictures import heat, show_diff
+    from deepvis_caffe.attribution.pictures import overlay as lay_over
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.figures.saliency import heat, show_diff
-    from deepvis_caffe.figures.saliency import overlay as lay_over
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import class_blob, top_classes
 

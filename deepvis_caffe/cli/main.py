@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from deepvis_caffe import __version__
+from deepvis_caffe.cli.attribute import attribute
 from deepvis_caffe.cli.backward import backward
 from deepvis_caffe.cli.demo import demo
 from deepvis_caffe.cli.doctor import doctor
@@ -112,6 +113,7 @@ COMMANDS = (
     info,
     view,
     backward,
+    attribute,
     optimize,
     top_images,
     stats,

@@ -268,6 +268,10 @@ class Graph:
             return value.blob
         return self._matching(value, self.blob_value)
 
+    def diff_name(self, value: Value) -> str | None:
+        """A name under which a backward pass reads the diff of exactly this value, if any."""
+        return self._matching(value, self.blob_diff)
+
     def start_name(self, value: Value) -> str | None:
         """A name from which a backward pass starts at exactly this value, if there is one."""
         return self._matching(value, self.gradient_start)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
 from deepvis_caffe.figures.montage import vivid
-from deepvis_caffe.figures.saliency import heat, overlay, show_diff
 from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
 from deepvis_caffe.viewer.panes.view import View

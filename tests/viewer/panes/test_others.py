@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from helpers.pane_views import colours, entry, has, scene, view, view_of
 
+from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.figures.montage import vivid
-from deepvis_caffe.figures.saliency import heat, overlay, show_diff
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.text import line_ink, text_width, wrapped
 from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
 from deepvis_caffe.errors import ImageError, UnknownNameError
-from deepvis_caffe.figures.saliency import heat, overlay, show_diff
 from deepvis_caffe.model.preprocess import Preprocessor
 
 BGR = Preprocessor(shape=(3, 1, 2))
@@ -81,3 +82,17 @@ def test_errors() -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def test_signed_is_red_above_and_blue_below_zero() -> None:
+    made = show_diff(
+        _diff((1, 0, 1), (-2, 0, 1), (0, 0, 0)), Preprocessor(shape=(3, 1, 3)), "signed"
+    )
+    # sums 2, -1, 0: full red, half the blue, white
+    np.testing.assert_array_equal(made[0], [[178, 10, 28], [130, 160, 208], [255, 255, 255]])
+
+
+def test_heat_shows_positive_sums_in_the_colors_of_fire() -> None:
+    made = show_diff(_diff((1, 0, 1), (-2, 0, 1)), BGR, "heat")
+    fire = cv2.applyColorMap(np.array([[255, 0]], np.uint8), cv2.COLORMAP_INFERNO)
+    np.testing.assert_array_equal(made, fire[..., ::-1])

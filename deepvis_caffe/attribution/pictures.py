@@ -2,7 +2,9 @@
 
 Four of the styles are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
 over channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which shows
-best where the unit looks. The fifth, `positive`, is the sum of positive gradients.
+best where the unit looks. `positive` is the sum of positive gradients, `signed` the sum over
+channels, red where it is positive and blue where it is negative, and `heat` the positive part of
+that sum in the colors of fire.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from deepvis_caffe.errors import ImageError, UnknownNameError
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 
+RED, BLUE = np.array((178, 10, 28)), np.array((5, 65, 160))
 BLUR = 4.0  # pixels, the Deep Visualization Toolbox's caffevis_grad_norm_blur_radius
 
 
@@ -45,12 +48,30 @@ def positive(diff: Floats, preprocessor: Preprocessor) -> Picture:
     return _gray_picture(_stretched(np.maximum(diff, 0).sum(axis=0)))
 
 
+def signed(diff: Floats, preprocessor: Preprocessor) -> Picture:
+    """The sum over channels: 0 is white, positive values are red and negative ones blue."""
+    total = diff.sum(axis=0)
+    largest = np.abs(total).max()
+    share = (np.abs(total) / largest if largest > 0 else np.zeros_like(total))[..., np.newaxis]
+    ink = np.where(total[..., np.newaxis] > 0, RED, BLUE)
+    return np.rint(255 + share * (ink - 255)).astype(np.uint8)
+
+
+def heat_colors(diff: Floats, preprocessor: Preprocessor) -> Picture:
+    """The positive part of the sum over channels, from black over red to yellow."""
+    total = np.maximum(diff.sum(axis=0), 0)
+    largest = total.max()
+    return _inferno(total / largest if largest > 0 else total)
+
+
 STYLES: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
     "raw": raw,
     "gray": gray,
     "norm": norm,
     "blur": blur,
     "positive": positive,
+    "signed": signed,
+    "heat": heat_colors,
 }
 
 
@@ -95,16 +116,20 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
     strength
         The map's share of the color where it is hottest.
     """
-    import cv2
-
     if picture.shape[:2] != heat.shape:
         raise ImageError(
             f"the heat map of shape {heat.shape} does not fit the picture of shape {picture.shape}"
         )
-    levels = np.rint(heat * 255).astype(np.uint8)
-    colors = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    colors = _inferno(heat)
     share = strength * heat[..., np.newaxis]
     return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+
+
+def _inferno(unit: Floats) -> Picture:
+    import cv2
+
+    levels = np.rint(unit * 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1], np.uint8)
 
 
 def _stretched(values: Floats) -> Floats:

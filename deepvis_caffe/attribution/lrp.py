@@ -1,0 +1,68 @@
+"""Layer-wise relevance propagation: ``(score, x (1, C, H, W)) -> map (C, H, W)``.
+
+Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
+Relevance Propagation", https://doi.org/10.1371/journal.pone.0130140
+
+The relevance of a unit is its score. Each layer shares out the relevance of its tops among its
+bottoms by how much each contributed, down to the image; see `deepvis_caffe.attribution.relevance`
+for the rules. It needs the torch engine, whose layers they are for.
+"""
+
+from __future__ import annotations
+
+from deepvis_caffe.attribution.score import Score, positive_number
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.image import Floats
+
+
+def lrp_epsilon(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
+    """Relevance by the epsilon rule in every layer with weights.
+
+    ``R_j = sum over k of x_j w_jk / (z_k + epsilon * sign(z_k)) * R_k``, where z is the layer's
+    output, its bias included. What the bias and epsilon contributed stays with them.
+
+    Parameters
+    ----------
+    score, x
+        What is attributed, and the image.
+    epsilon
+        Above 0; the larger, the less do outputs near 0 pass on.
+
+    Raises
+    ------
+    EngineError
+        The engine is not torch, or a layer has no rule.
+    """
+    return _relevance(score, x, "epsilon", epsilon)
+
+
+def lrp_z_plus(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
+    """Relevance by the z+ rule in convolutions, and by the epsilon rule elsewhere.
+
+    ``R_j = sum over k of (x_j w_jk)+ / (sum over i of (x_i w_ik)+) * R_k``: only positive
+    contributions count, and no bias, so that a convolution passes on all that it got; only where
+    nothing contributes positively, relevance is lost.
+
+    Parameters
+    ----------
+    score, x, epsilon
+        As for `lrp_epsilon`.
+
+    Raises
+    ------
+    EngineError
+        The engine is not torch, or a layer has no rule.
+    """
+    return _relevance(score, x, "z_plus", epsilon)
+
+
+def _relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
+    epsilon = positive_number("epsilon", epsilon)
+    if score.net.engine != "torch":
+        raise EngineError(
+            f"layer-wise relevance propagation needs the torch engine, and this net runs on "
+            f"{score.net.engine}: load it with engine='torch' (--engine torch)"
+        )
+    from deepvis_caffe.attribution.relevance import relevance
+
+    return relevance(score, x, rule, epsilon)

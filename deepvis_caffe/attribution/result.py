@@ -1,0 +1,138 @@
+"""What `attribute` returns: a map of the image, and how to look at it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.files import whole_file
+from deepvis_caffe.image import Floats, Picture, encode_png, resize_image, write_image
+from deepvis_caffe.model.preprocess import Preprocessor
+
+SATURATED = 99  # percentile of the magnitudes at which a picture's colors are strongest
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What in an image made a unit respond, by one method.
+
+    Attributes
+    ----------
+    map
+        float32: (C, H, W), a number for each value of the input, in the net's channel order; or
+        (H, W), a number for each pixel, by methods that do not tell channels apart.
+    activation
+        The unit's: the largest on its map, or that at the position.
+    score
+        What was attributed, see `deepvis_caffe.attribution.score`.
+    layer, unit, position
+        The arguments of `attribute`.
+    method, parameters
+        The method, and every parameter that it has with its value.
+    style
+        How the map is shown unless said otherwise.
+    image
+        (C, H, W), the net's input.
+    preprocessor
+        Turns image and map into pictures.
+    """
+
+    map: Floats = field(repr=False)
+    activation: float
+    score: float
+    layer: str
+    unit: int
+    position: Literal["all", "center"] | tuple[int, ...]
+    method: str
+    parameters: Mapping[str, Any]
+    style: str
+    image: Floats = field(repr=False)
+    preprocessor: Preprocessor = field(repr=False)
+
+    def picture(self, style: str | None = None) -> Picture:
+        """The map as a picture, (H, W, 3) RGB uint8.
+
+        The largest magnitudes, one in a hundred, have the strongest color all alike.
+
+        Parameters
+        ----------
+        style
+            One of `deepvis_caffe.attribution.pictures.STYLES`; by default the method's own.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such style.
+        """
+        clear = self.map if self.map.ndim == 3 else self.map[np.newaxis]
+        magnitude = float(np.percentile(np.abs(clear), SATURATED))
+        if magnitude > 0:
+            clear = np.clip(clear, -magnitude, magnitude)
+        if len(clear) != self.preprocessor.shape[0]:  # what tells no channels apart is gray
+            clear = np.repeat(clear, self.preprocessor.shape[0], axis=0)
+        return show_diff(clear, self.preprocessor, style or self.style)
+
+    def overlay(self, image: Picture | None = None) -> Picture:
+        """The image with the map over it as heat: where magnitudes, or a pixel's values, are large.
+
+        Parameters
+        ----------
+        image
+            (H, W, 3) RGB uint8, of any size: what to lay it over. By default the net's input.
+
+        Raises
+        ------
+        ImageError
+            It is not such a picture.
+        """
+        below = self.preprocessor.show(self.image) if image is None else np.asarray(image)
+        if below.dtype != np.uint8 or below.ndim != 3 or below.shape[2] != 3:
+            raise ImageError(
+                f"overlay takes a picture, uint8 of shape (H, W, 3); got {below.dtype} of shape "
+                f"{below.shape}"
+            )
+        if self.map.ndim == 2:  # smooth as it is
+            hot = np.maximum(self.map, 0)
+            hot = np.asarray(hot / (hot.max() or 1), np.float32)
+        else:
+            hot = np.asarray(heat(self.map), np.float32)
+        return overlay(below, np.clip(resize_image(hot, *below.shape[:2]), 0, 1))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the map, as a picture (``.png``, ``.jpg``) or with all its numbers (``.npy``).
+
+        Raises
+        ------
+        ImageError
+            The name ends otherwise, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".npy":
+            return write_image(path, self.picture())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as part, part.open("wb") as file:
+                np.save(file, self.map)
+        except OSError as error:
+            raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        return path
+
+    def _repr_png_(self) -> bytes:
+        return encode_png(self.picture())
+
+    def _repr_html_(self) -> str:
+        pictures = "".join(
+            f'<img src="data:image/png;base64,{base64.b64encode(encode_png(one)).decode()}">'
+            for one in (self.picture(), self.overlay())
+        )
+        caption = f"{self.layer} unit {self.unit}, {self.method}: activation {self.activation:.4g}"
+        return f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -1,0 +1,147 @@
+"""What is attributed: ``images (N, C, H, W) -> one number an image``, and its gradient.
+
+The score of a unit is linear in the unit's map, with weights that are chosen once, for the image
+that is asked about, and then stay as they are:
+
+- at one position, the value there;
+- of the whole map (position "all"), the sum of its values, each weighted by the unit's activation
+  there. Its gradient is the backward pass of the Deep Visualization Toolbox, which starts from the
+  unit's own activations;
+- of a unit that has one value only, as a class has, that value.
+
+The values are those at which backward passes start, below in-place ReLUs; see
+`deepvis_caffe.model.graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.optimizer.objectives import Position, check_units, resolve_position
+from deepvis_caffe.optimizer.shapes import unit_shape
+
+if TYPE_CHECKING:
+    Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A unit's score, on any images of one size.
+
+    Attributes
+    ----------
+    net, layer, unit
+        The net, a layer's or blob's name, and a channel of it.
+    weights
+        Of each value of the unit's map; of a layer whose value is one number an image, ().
+    activation
+        Of the image that the weights are from: the largest on the map, or that at the position.
+    has_channels
+        Whether the layer's value has more than one number an image.
+    """
+
+    net: Net
+    layer: str
+    unit: int
+    weights: Floats
+    activation: float
+    has_channels: bool
+
+    @classmethod
+    def of(cls, net: Net, x: Floats, layer: str, unit: int, position: Position) -> Score:
+        """The score of a unit for an image.
+
+        Parameters
+        ----------
+        x
+            (1, C, H, W), the net's input.
+        layer, unit, position
+            As for `deepvis_caffe.attribution.attribute`.
+
+        Raises
+        ------
+        SettingsError
+            The layer has no such unit or position.
+        EngineError, ModelError
+            The layer cannot run, or has no units.
+        UnknownNameError
+            The net has no such layer or blob.
+        """
+        shape = unit_shape(net, layer)
+        (unit,) = check_units([unit], shape, layer)
+        name = net.model.graph.activation_name(layer)
+        values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name][0]
+        index = resolve_position(position, values.shape, layer)
+        own = values[unit] if shape else values
+        weights = own
+        if own.size == 1:
+            weights = np.ones_like(own)
+        elif index is not None:
+            weights = np.zeros_like(own)
+            weights[index] = 1
+        activation = own.max() if index is None else own[index]
+        return cls(net, layer, unit, weights, float(activation), bool(shape))
+
+    def __call__(self, images: Floats) -> Numbers:
+        """The scores (N,) of images (N, C, H, W)."""
+        values = self.net.ops.numpy(self._evaluated(images))
+        return (values * self._diff).reshape(len(images), -1).sum(axis=1, dtype=np.float64)
+
+    def gradients(self, images: Floats, mode: str = "gradient") -> Floats:
+        """The diff of each image for its score, (N, C, H, W), in a backward mode."""
+        values = self._evaluated(images)
+        diff = self.net.ops.asarray(np.broadcast_to(self._diff, tuple(values.shape)))
+        found: Floats = self.net.ops.numpy(self.net.input_gradient(diff, mode))
+        return found
+
+    def diff(self, shape: tuple[int, ...]) -> Floats:
+        """The weights as a diff of the whole layer, whose value has this shape."""
+        diff = np.zeros(shape, np.float32)
+        diff[(slice(None), self.unit) if self.has_channels else ...] = self.weights
+        return diff
+
+    def batches(self, count: int, batch_size: int) -> Iterator[slice]:
+        """Slices of `count` images, each of a batch; one image each where a batch mixes its own.
+
+        Raises
+        ------
+        SettingsError
+            `batch_size` is less than 1.
+        """
+        size = whole_number("batch_size", batch_size)
+        if size > 1 and self.net.why_mixed(self.layer, start=True):
+            size = 1
+        return (slice(first, min(first + size, count)) for first in range(0, count, size))
+
+    def _evaluated(self, images: Floats) -> Any:
+        channels = (self.unit,) if self.has_channels else None
+        return self.net.evaluate(self.net.ops.asarray(images), self.layer, channels)
+
+    @property
+    def _diff(self) -> Floats:
+        """The weights as a diff of the unit alone, (1, 1, ...)."""
+        return self.weights[np.newaxis, np.newaxis] if self.has_channels else self.weights[None]
+
+
+def whole_number(name: str, value: int, least: int = 1) -> int:
+    """A parameter that is a whole number of at least `least`; `SettingsError` otherwise."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise SettingsError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    return int(value)
+
+
+def positive_number(name: str, value: float) -> float:
+    """A parameter that is a finite number above 0; `SettingsError` otherwise."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not 0 < value < np.inf:
+        raise SettingsError(f"{name} must be a number above 0; got {value!r}")
+    return float(value)

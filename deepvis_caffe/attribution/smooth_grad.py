@@ -1,0 +1,48 @@
+"""SmoothGrad: ``(score, x (1, C, H, W)) -> map (C, H, W)``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepvis_caffe.attribution.score import Score, positive_number, whole_number
+from deepvis_caffe.image import Floats
+
+
+def smooth_grad(
+    score: Score,
+    x: Floats,
+    *,
+    samples: int = 50,
+    noise_level: float = 0.15,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> Floats:
+    """The mean gradient of noisy copies of the image.
+
+    ``mean over n of dF / dx at x + N(0, sigma^2)``, sigma being `noise_level` times the range of
+    x's values. The noise does not depend on the batch size.
+
+    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise",
+    https://arxiv.org/abs/1706.03825
+
+    Parameters
+    ----------
+    score, x
+        What is attributed, and the image.
+    samples
+        Copies of the image.
+    noise_level
+        Standard deviation of the noise, as a part of the largest minus the smallest value of x.
+    seed
+        Of the noise.
+    batch_size
+        How many copies run at a time.
+    """
+    count = whole_number("samples", samples)
+    sigma = positive_number("noise_level", noise_level) * float(x.max() - x.min())
+    random = np.random.default_rng(whole_number("seed", seed, least=0))
+    total = np.zeros(x.shape[1:])
+    for part in score.batches(count, batch_size):
+        noise = random.standard_normal((part.stop - part.start, *x.shape[1:]), np.float32)
+        total += score.gradients(x + np.float32(sigma) * noise).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / count, np.float32)

@@ -1,0 +1,130 @@
+"""``deepvis attribute IMAGE``: what in an image made a unit respond, by any method."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.errors import DeepVisError, SettingsError
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL
+
+
+@with_settings(MODEL)
+def attribute(
+    settings: Settings,
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
+            "coffee or rocket.",
+        ),
+    ],
+    layer: Annotated[str, typer.Option(help="Layer (or blob) of the unit.")],
+    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="gradient, gradient_x_input, deconv, guided, integrated_gradients, smooth_grad, "
+            "grad_cam, guided_grad_cam, occlusion, lrp_epsilon or lrp_z_plus."
+        ),
+    ] = "grad_cam",
+    all_methods: Annotated[
+        bool, typer.Option("--all-methods", help="Draw all methods side by side in one figure.")
+    ] = False,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUE",
+            help="A parameter of the method, for example steps=100 or baseline=black; can be "
+            "repeated. Of --all-methods, each takes those that it has.",
+        ),
+    ] = None,
+    position: Annotated[
+        str,
+        typer.Option(
+            help="Where on the unit's map: all (each value weighted by the unit's activation "
+            "there), center, or a position y,x."
+        ),
+    ] = "all",
+    view: Annotated[
+        str | None,
+        typer.Option(
+            help="Style of the result: raw, gray, norm, blur, positive, signed or heat. Default: "
+            "the method's own."
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Also write the image with the result as a heat map over it."),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="File to write: .png, .jpg, or .npy for the numbers."),
+    ] = Path("attribution.png"),
+) -> None:
+    """Show what in an image made a unit respond, by any of eleven methods.
+
+    Gradients, integrated gradients, SmoothGrad, Grad-CAM, occlusion and layer-wise relevance
+    propagation; docs/attribution.md says what each of them tells.
+    """
+    from deepvis_caffe.attribution.attribute import METHODS
+    from deepvis_caffe.attribution.attribute import attribute as attribute_to
+    from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.figures.attributions import side_by_side
+    from deepvis_caffe.image import sample_image, sample_images, write_image
+
+    given = dict(map(_parsed, parameter or ()))
+    if all_methods and overlay:
+        raise SettingsError("--overlay takes one method: leave --all-methods out")
+    net = load_net(settings)
+    is_sample = image in sample_images() and not Path(image).exists()
+    picture = sample_image(image) if is_sample else image
+    at = parse_position(position)
+    if not all_methods:
+        found = attribute_to(net, picture, layer, unit, method.replace("-", "_"), at, **given)
+        if out.suffix.lower() == ".npy" or view is None:
+            found.save(out)
+        else:
+            write_image(out, found.picture(view))
+        if overlay:
+            write_image(overlay, found.overlay())
+        typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+        if not found.map.any():
+            typer.echo("nothing is attributed to the image: the map is zero everywhere", err=True)
+        typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
+        return
+    unknown = [name for name in given if not any(name in m.parameters for m in METHODS.values())]
+    if unknown:
+        raise SettingsError(f"--parameter: no method has one named {unknown[0]!r}")
+    results = []
+    for name, one in METHODS.items():
+        its_own = {key: value for key, value in given.items() if key in one.parameters}
+        try:
+            results.append(attribute_to(net, picture, layer, unit, name, at, **its_own))
+        except DeepVisError as error:
+            if one.everywhere:
+                raise
+            typer.echo(f"{one.title} is left out: {error}", err=True)
+    write_image(out, side_by_side(results, f"{layer} unit {unit}", view))
+    typer.echo(f"{layer} unit {unit}: activation {results[0].activation:.5g}")
+    typer.echo(f"wrote {out}", err=True)
+
+
+def _parsed(text: str) -> tuple[str, Any]:
+    """``steps=100 -> ("steps", 100)``; a value that is no number or tuple is a word."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SettingsError(f"--parameter: got {text!r}, expected NAME=VALUE, as in steps=100")
+    try:
+        return name.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name.strip(), value

@@ -1,0 +1,50 @@
+"""Small nets, and nets that are easier to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.attributed import TEXT
+from helpers.engine_nets import load_text
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.torch.layer import Layer
+from deepvis_caffe.engines.torch.layers import convolution, dense
+from deepvis_caffe.engines.torch.layers.normalization import LRN
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Net:
+    """Convolutions, rectifiers, a maximum pooling and an inner product, on the torch engine."""
+    return load_text("torch", tmp_path, TEXT)
+
+
+@pytest.fixture
+def plain_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's passes round as `net.module` does.
+
+    Where a rectifier's input is 0 but for rounding it goes either way, and gradients differ by more
+    than rounding does. So methods that take many gradients are compared in the same arithmetic.
+    """
+    for module in (convolution, dense):
+        monkeypatch.setattr(module, "has_packed", lambda x: False)
+    monkeypatch.setattr(LRN, "fwd", Layer.fwd)
+    monkeypatch.setattr(LRN, "bwd", Layer.bwd)
+
+
+@pytest.fixture
+def without_biases() -> Callable[[Net], Net]:
+    """A function that makes a net one in which all that reaches a unit comes from the image."""
+
+    def changed(net: Net) -> Net:
+        with torch.no_grad():
+            for module in net.module.layers:
+                for name, blob in module.named_parameters(recurse=False):
+                    if name in ("bias", "mean"):
+                        blob.zero_()
+        return net
+
+    return changed
