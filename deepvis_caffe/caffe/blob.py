@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from deepvis_caffe.caffe.memory import Array, Memory, Shape
-from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.errors import DeepVisError, UnknownNameError
+
+
+class SizeError(DeepVisError, TypeError):
+    """The size of an axis is no integer."""
 
 
 class ShapeError(DeepVisError, ValueError):
@@ -75,7 +80,13 @@ class Blob:
         TypeError
             A size is no integer.
         """
-        sizes = tuple(operator.index(size) for size in np.ravel(shape))
+        listed = [size for sizes in shape for size in np.ravel(sizes).tolist()]
+        if broken := [size for size in listed if isinstance(size, float)]:
+            raise SizeError(
+                f"a blob cannot have shape {tuple(listed)}: {broken[0]} is no integer; in Python 3 "
+                "a / b gives such numbers, and a // b integers"
+            )
+        sizes = tuple(map(operator.index, listed))
         if any(size < 0 for size in sizes):
             raise ShapeError(f"a blob cannot have shape {sizes}: sizes must not be negative")
         self._shape = sizes
@@ -126,6 +137,17 @@ class Blob:
     def share_diff(self, other: Blob) -> None:
         """Hold the same diffs as another blob of as many, in a shape of its own."""
         self.diff_memory = other.diff_memory
+
+
+class ByName(OrderedDict[str, Any]):
+    """What a net has, by name; a name that it does not have is a KeyError that lists those."""
+
+    def __init__(self, items: Iterable[tuple[str, Any]] = (), what: str = "blob") -> None:
+        super().__init__(items)
+        self.what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise UnknownNameError(self.what, name, self)
 
 
 class BlobVec(list[Any]):

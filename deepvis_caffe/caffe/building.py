@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,7 @@ from deepvis_caffe.caffe import (  # noqa: F401 (they fill the table of operatio
     recurrent,
     training,
 )
-from deepvis_caffe.caffe.blob import Blob
+from deepvis_caffe.caffe.blob import Blob, ByName
 from deepvis_caffe.caffe.data_layers import DATA_LAYERS, check_is_read
 from deepvis_caffe.caffe.layer import NetLayer
 from deepvis_caffe.caffe.memory import Array
@@ -23,7 +24,7 @@ from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
 from deepvis_caffe.engines.torch.device import explained
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.dialects import translate
-from deepvis_caffe.model.prototxt import parse_prototxt
+from deepvis_caffe.model.prototxt import parse_prototxt, warn_once
 from deepvis_caffe.model.schema_pb2 import TEST, LayerParameter, NetParameter, ParamSpec, Phase
 from deepvis_caffe.model.upgrade import upgrade
 
@@ -50,7 +51,7 @@ class BuiltNet:
 
     name: str
     layers: list[NetLayer | BlobLayer] = field(default_factory=list)
-    blobs: OrderedDict[str, Blob] = field(default_factory=OrderedDict)
+    blobs: OrderedDict[str, Blob] = field(default_factory=ByName)
     inputs: list[int] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
 
@@ -95,8 +96,16 @@ def build(
     try:
         layers = wired(net, phase, level, stages)
         for layer in layers:
+            unknown = written.foreign.get(layer.name, ())
             if layer.name in faults:
                 raise ModelError(f"layer {layer.name!r}: {faults[layer.name]}")
+            if not layer.type:
+                named = f"; unknown field {unknown[0].path!r}, line {unknown[0].line}"
+                raise ModelError(f"layer {layer.name!r} has no type{named if unknown else ''}")
+            for one in unknown:
+                if not one.harmless:
+                    note = f"layer {layer.name!r}, line {one.line}: no field {one.path!r} is known"
+                    warn_once(Path(path), f"{note}; it has no effect")
         with explained(f"the net's blobs on {device}"):
             return _built(net, layers, phase, device)
     except ModelError as error:

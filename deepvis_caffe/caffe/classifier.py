@@ -87,6 +87,12 @@ class Classifier(Net):
         """
         if not len(inputs):
             raise io.ShapeError("there are no images to classify")
+        if np.ndim(inputs[0]) != 3:
+            raise io.ShapeError(
+                f"predict takes a list of images, (height, width, channels) each, as "
+                f"caffe.io.load_image gives them: predict([image]); the first of these has shape "
+                f"{np.shape(inputs[0])}"
+            )
         if np.shape(self.image_dims) != (2,) or np.any(np.less(self.image_dims, self.crop_dims)):
             raise io.ShapeError(
                 f"image_dims is {self.image_dims}: expected (height, width) of at least "

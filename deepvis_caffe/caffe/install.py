@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from functools import cache
 from types import ModuleType
 
 from deepvis_caffe.errors import EngineError
@@ -41,6 +42,7 @@ def install() -> ModuleType:
     return package
 
 
+@cache
 def modules() -> dict[str, ModuleType]:
     """Ours for each of pycaffe's modules, by the name that scripts know it by."""
     package = importlib.import_module(OURS)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepvis_caffe.caffe.blob import Blob, BlobVec
+from deepvis_caffe.caffe.blob import Blob, BlobVec, ByName
 from deepvis_caffe.caffe.building import build
 from deepvis_caffe.caffe.data_layers import InputArrayError, MemoryData
 from deepvis_caffe.caffe.layer import NetLayer
@@ -96,6 +96,7 @@ class Net(Methods2014):
         built = build(path, phase, level, stages, found, self._device)
         self.name, self._layers, self._blob_dict = built.name, built.layers, built.blobs
         self._inputs, self._outputs = built.inputs, built.outputs
+        self._stays = False  # said that it does
         self._silent = not any(layer.wire.needs_backward for layer in self._layers)
         self._callbacks: dict[str, list[LayerCallback]] = {
             f"{when}_{which}": [] for when in ("before", "after") for which in PASSES
@@ -123,14 +124,18 @@ class Net(Methods2014):
         """The learned blobs of each layer that has some, by its name."""
         return self._cached(
             "_param_dict",
-            lambda: OrderedDict((one.name, one.blobs) for one in self._layers if one.blobs),
+            lambda: ByName(
+                ((one.name, one.blobs) for one in self._layers if one.blobs),
+                "layer with parameters",
+            ),
         )
 
     @property
     def layer_dict(self) -> OrderedDict[str, NetLayer]:
         """Layers by name."""
         return self._cached(
-            "_layers_by_name", lambda: OrderedDict(zip(self._layer_names, self.layers, strict=True))
+            "_layers_by_name",
+            lambda: ByName(zip(self._layer_names, self.layers, strict=True), "layer"),
         )
 
     @property
@@ -236,7 +241,7 @@ class Net(Methods2014):
         if kwargs:
             self._put(kwargs, self.inputs, "Input", "inputs", lambda blob: blob.data)
         self._forward(first, last)
-        return {name: self._blob(name).data for name in dict.fromkeys([*outputs, *(blobs or [])])}
+        return {name: self.blobs[name].data for name in dict.fromkeys([*outputs, *(blobs or [])])}
 
     def backward(
         self,
@@ -275,10 +280,11 @@ class Net(Methods2014):
         if kwargs:
             self._put(kwargs, self.outputs, "Top diff", "outputs", lambda blob: blob.diff)
         self._backward(first, last)
-        return {name: self._blob(name).diff for name in dict.fromkeys([*outputs, *(diffs or [])])}
+        return {name: self.blobs[name].diff for name in dict.fromkeys([*outputs, *(diffs or [])])}
 
     def _forward(self, start: int, end: int) -> float:
         self._check_range(start, end)
+        self._check_mode()
         clock.tick()
         loss = 0.0
         with full_precision(self._device):
@@ -325,7 +331,7 @@ class Net(Methods2014):
         dict
             A copy of each blob for all examples.
         """
-        count = len(next(iter(kwargs.values())))
+        count = _examples(kwargs)
         found: dict[str, list[Array]] = {}
         for batch in self._batch(kwargs):
             for name, data in self.forward(blobs=blobs, **batch).items():
@@ -347,7 +353,7 @@ class Net(Methods2014):
         **kwargs
             Arrays for all inputs, and diffs for all outputs or for none.
         """
-        count = len(next(iter(kwargs.values())))
+        count = _examples(kwargs)
         forward = self._batch({name: kwargs[name] for name in self.inputs if name in kwargs})
         backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
         data: dict[str, list[Array]] = {}
@@ -377,7 +383,8 @@ class Net(Methods2014):
     def reshape(self) -> None:
         """Bring the shapes of all blobs up to date with the inputs'."""
         for layer in self._layers:
-            layer.reshape()
+            if not layer.fault:
+                layer.reshape()
 
     # -- parameters --------------------------------------------------------------------------
 
@@ -510,7 +517,7 @@ class Net(Methods2014):
                 self.blobs[other].diff[...] = 0
         self._backward(number, 0, check_mode(mode))
         names = dict.fromkeys([*self.inputs, *(diffs or [])])
-        return {one: self._blob(one).diff for one in names}
+        return {one: self.blobs[one].diff for one in names}
 
     def before_forward(self, call: LayerCallback) -> None:
         """Call a function with each layer's number before it runs forward."""
@@ -535,6 +542,16 @@ class Net(Methods2014):
 
     # -- shared ------------------------------------------------------------------------------
 
+    def _check_mode(self) -> None:
+        """Warn once where the mode was changed since the net was made: the net does not move."""
+        if mode.device != str(self._device) and not self._stays:
+            self._stays = True
+            log.warning(
+                "net %r stays on %s: set_mode_gpu, set_mode_cpu and set_device act on later nets",
+                self.name,
+                self._device,
+            )
+
     def _check_range(self, lowest: int, highest: int) -> None:
         if lowest < 0 or highest >= len(self._layers):
             raise ArgumentError(
@@ -551,11 +568,6 @@ class Net(Methods2014):
                 what += f"; {layer!r} is a blob, which layer {writer.name!r} writes"
             raise LayerNameError(what + did_you_mean(layer, names))
         return names.index(layer)
-
-    def _blob(self, name: str) -> Blob:
-        if name not in self.blobs:
-            raise KeyError(name)
-        return self.blobs[name]
 
     def _put(
         self,
@@ -611,6 +623,14 @@ def _arguments(
         tuple(map(str, given.get("stages") or ())),
         None if weights is None else os.fspath(weights),
     )
+
+
+def _examples(arrays: Mapping[str, Any]) -> int:
+    """How many examples arrays hold."""
+    count = len(next(iter(arrays.values()))) if arrays else 0
+    if not count:
+        raise ArgumentError("there are no examples: give an array for each input, as data=images")
+    return count
 
 
 def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:

@@ -258,6 +258,15 @@ Special = Callable[
 ]
 
 
+def _relu(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
+    """Neither side of zero is a NaN, whose diff is 0 in Caffe."""
+    (x,), (dy,) = xs, dys
+    slope = op.layer.param.relu_param.negative_slope
+    if slope:
+        return (dy * ((x > 0) + slope * (x <= 0)),)
+    return (torch.where(x > 0, dy, 0.0),)
+
+
 def _sigmoid(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
     (y,), (dy,) = ys, dys
     return (dy * y * (1 - y),)
@@ -412,6 +421,7 @@ _BACKWARD: dict[str, Special] = {
     "Log": _log,
     "MVN": _mvn,
     "Power": _power,
+    "ReLU": _relu,
     "Scale": _scale,
     "Sigmoid": _sigmoid,
     "Silence": _silence,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -86,6 +86,11 @@ def make_layer(param: LayerParameter) -> Layer:
             "caffe.Layer, or of another Caffe's; import deepvis_caffe.caffe and call its install() "
             "before anything else imports caffe"
         )
+    if not callable(getattr(made, "forward", None)):
+        raise ModelError(
+            f"{code.layer!r} of module {code.module!r} ({module.__file__}) has no method "
+            "forward(self, bottom, top)"
+        )
     return made(param)
 
 
@@ -127,9 +132,9 @@ class BlobLayer:
         self.wire: Wire
         layer.param_str = layer.param_str_ = param.python_param.param_str
         layer.phase = 0 if phase == TRAIN else 1
-        with stand_in() if self.type == "Python" else nullcontext():
+        with self._caffe():
             layer.setup(bottoms, tops)
-        layer.reshape(bottoms, tops)
+            layer.reshape(bottoms, tops)
         clock.tick()
         for top, weight in zip(tops, param.loss_weight, strict=False):
             if weight:
@@ -147,21 +152,28 @@ class BlobLayer:
 
     def reshape(self) -> None:
         """Let the layer give its tops their shapes."""
-        self.shown.reshape(self.bottoms, self.tops)
+        with self._caffe():
+            self.shown.reshape(self.bottoms, self.tops)
         clock.tick()
 
     def forward(self) -> None:
         """Let the layer compute its tops."""
-        self.shown.reshape(self.bottoms, self.tops)
-        self.shown.forward(self.bottoms, self.tops)  # type: ignore[attr-defined]
+        with self._caffe():
+            self.shown.reshape(self.bottoms, self.tops)
+            self.shown.forward(self.bottoms, self.tops)  # type: ignore[attr-defined]
         clock.tick()
 
     def backward(self, mode: str) -> None:
         """Let the layer compute the diffs of its bottoms, and add to those of its parameters."""
-        self.shown.backward(  # type: ignore[attr-defined]
-            self.tops, list(self.wire.bottoms_need), self.bottoms
-        )
+        with self._caffe():
+            self.shown.backward(  # type: ignore[attr-defined]
+                self.tops, list(self.wire.bottoms_need), self.bottoms
+            )
         clock.tick()
+
+    def _caffe(self) -> AbstractContextManager[None]:
+        """While a script's own layer runs, ``import caffe`` means this package."""
+        return stand_in() if self.type == "Python" else nullcontext()
 
     def loss(self) -> float:
         """What its tops add to the net's loss."""
@@ -178,7 +190,7 @@ def import_layers(name: str) -> ModuleType:
 
     Where a process has another Caffe as well, the module is imported for each of them.
     """
-    if _is_installed():
+    if _is_installed() or name == "__main__":
         return importlib.import_module(name)
     if name not in _imported:
         theirs = sys.modules.pop(name, None)

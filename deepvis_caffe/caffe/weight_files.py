@@ -73,7 +73,7 @@ def check_shapes(
     if not fits:
         raise WeightsError(
             f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, and "
-            f"{source} has {list(shapes)}"
+            f"{source} has {list(shapes)}; to go on without these, give the layer another name"
         )
 
 

@@ -263,3 +263,20 @@ def test_inputs_without_a_shape_beside_an_input_layer_are_dropped(check):
         "net.blobs['data'].data[...] = like(net.blobs['data'], seed=2)",
         "net.forward()",
     )
+
+
+def test_no_diff_comes_through_a_relu_at_a_nan(check):
+    check(
+        """
+        force_backward: true
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+        layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }
+        layer { name: "leaky" type: "ReLU" bottom: "data" top: "leaky"
+                relu_param { negative_slope: 0.5 } }
+        """,
+        "net = caffe.Net('net.prototxt', caffe.TEST)",
+        "net.blobs['data'].data[...] = [float('nan'), 1, -1, 0]",
+        "net.forward()",
+        "net.blobs['relu'].diff[...] = 3; net.blobs['leaky'].diff[...] = 5",
+        "net.backward()",
+    )
