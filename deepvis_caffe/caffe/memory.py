@@ -14,7 +14,9 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +43,50 @@ class Clock:
 clock = Clock()
 
 
+@dataclass(frozen=True)
+class Product:
+    """An addend that is a sum over images: ``compute(x, dy)``, images first in both.
+
+    Attributes
+    ----------
+    owner
+        Products of one owner are computed as one.
+    compute, x, dy
+        As above.
+    """
+
+    owner: object
+    compute: Callable[[Tensor, Tensor], Tensor]
+    x: Tensor
+    dy: Tensor
+
+    def __call__(self) -> Tensor:
+        """The sum."""
+        return self.compute(self.x, self.dy)
+
+
+Addend = Product | Callable[[], Tensor]
+
+
+def _size(addend: Addend) -> float:
+    """How many values an addend keeps; of what does not say it, more than there is room for."""
+    return addend.x.numel() + addend.dy.numel() if isinstance(addend, Product) else math.inf
+
+
+def _joined(addends: Sequence[Addend]) -> Iterator[Addend]:
+    alike: dict[Any, list[Product]] = {}
+    for addend in addends:
+        if isinstance(addend, Product):
+            key = id(addend.owner), addend.x.shape[1:], addend.dy.shape[1:]
+            alike.setdefault(key, []).append(addend)
+        else:
+            yield addend
+    for first, *rest in alike.values():
+        products = (first, *rest)
+        x, dy = (torch.cat([getattr(one, name) for one in products]) for name in ("x", "dy"))
+        yield replace(first, x=x, dy=dy) if rest else first
+
+
 class Memory:
     """Room for a number of float32 values, zeros at first.
 
@@ -62,7 +108,8 @@ class Memory:
         self._looked = -1  # when that was
         self._tensor: Tensor | None = None  # the engine's
         self._host_is_old = False
-        self._addend: Callable[[], Tensor] | None = None
+        self._addends: list[Addend] = []  # still to be added, in the shape `_sum_shape`
+        self._sum_shape: Shape = ()
 
     # -- the script's side -------------------------------------------------------------------
 
@@ -96,7 +143,7 @@ class Memory:
 
     def set(self, tensor: Tensor) -> None:
         """Replace the first values."""
-        self._addend = None
+        self._addends = []
         old = self._tensor if self._host_is_old else None
         if old is not None and tensor.numel() < old.numel():
             self._current_host()  # it keeps the others
@@ -107,19 +154,28 @@ class Memory:
                 self._current_host()
                 self._looked = clock.now
 
-    def add(self, addend: Callable[[], Tensor], shape: Shape) -> None:
-        """Add what `addend` returns, a tensor of that shape, once somebody reads the values."""
-        self._add()
-        self._addend = lambda: self.get(shape) + addend()
+    def add(self, addend: Addend, shape: Shape) -> None:
+        """Add what `addend` returns, a tensor of that shape, once somebody reads the values.
+
+        Addends wait as long as they take less memory than the values: few scripts read the diffs of
+        parameters, and that of an InnerProduct at one image is a thousand times its two factors.
+        """
+        if self._addends and sum(map(_size, [*self._addends, addend])) > self.capacity:
+            self._add()
+        self._addends.append(addend)
+        self._sum_shape = shape
         if self._held() is not None:
             self._add()
 
     # -- shared ------------------------------------------------------------------------------
 
     def _add(self) -> None:
-        if self._addend is not None:
-            total, self._addend = self._addend, None
-            self.set(total())
+        if self._addends:
+            addends, self._addends = self._addends, []
+            total = self.get(self._sum_shape)
+            for addend in _joined(addends):
+                total = total + addend()
+            self.set(total)
 
     def _script_may_have_written(self) -> bool:
         """Whether to look at the host's values again; asked once, then not until a script ran."""

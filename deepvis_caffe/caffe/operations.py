@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepvis_caffe.caffe.memory import Addend, Product
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, build
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution
 from deepvis_caffe.engines.torch.layers.dense import InnerProduct
@@ -32,8 +33,6 @@ from deepvis_caffe.model.schema_pb2 import (
 )
 from deepvis_caffe.model.shapes import RULES
 from deepvis_caffe.model.shapes.registry import Outcome, Shape
-
-Addend = Callable[[], Tensor]
 
 LEAST = torch.finfo(torch.float32).min
 
@@ -436,31 +435,22 @@ _BACKWARD: dict[str, Special] = {
 
 def _of_convolution(module: ImageConvolution, x: Tensor, dy: Tensor) -> list[Addend | None]:
     window, weight = module.window, module.weight
+    places = (window.stride, window.pad, window.dilation, False, (0, 0), module.group)
 
-    def weights() -> Tensor:
-        dw: Tensor = torch.ops.aten.convolution_backward(
-            dy,
-            x,
-            weight,
-            None,
-            window.stride,
-            window.pad,
-            window.dilation,
-            False,
-            (0, 0),
-            module.group,
-            (False, True, False),
-        )[1]
+    def weights(x: Tensor, dy: Tensor) -> Tensor:
+        wanted = (False, True, False)
+        dw: Tensor = torch.ops.aten.convolution_backward(dy, x, weight, None, *places, wanted)[1]
         return dw
 
-    return [weights, lambda: dy.sum((0, 2, 3))]
+    return [Product(module, weights, x, dy), lambda: dy.sum((0, 2, 3))]
 
 
 def _of_product(module: InnerProduct, x: Tensor, dy: Tensor) -> list[Addend | None]:
     dy = dy.reshape(-1, dy.shape[-1])
     x = x.reshape(len(dy), -1)
+    transposed = module.transpose
     return [
-        lambda: x.T @ dy if module.transpose else dy.T @ x,
+        Product(module, lambda x, dy: x.T @ dy if transposed else dy.T @ x, x, dy),
         lambda: dy.sum(0),
     ]
 

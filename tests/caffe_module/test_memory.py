@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deepvis_caffe.caffe.blob import Blob
-from deepvis_caffe.caffe.memory import Memory, ParameterMemory, clock
+from deepvis_caffe.caffe.memory import Memory, ParameterMemory, Product, clock
 
 CPU = torch.device("cpu")
 IMAGE = (2, 3, 4, 5)
@@ -160,3 +160,20 @@ def test_a_parameter_of_filters_keeps_its_values_in_every_layout() -> None:
     clock.tick()
     memory.refresh()
     np.testing.assert_array_equal(parameter.numpy(), memory.view(IMAGE))
+
+
+@pytest.mark.parametrize("room", [6, 40, 400])
+def test_products_that_wait_are_the_sum_of_their_images(room: int) -> None:
+    """Of several shapes and owners, more than there is room for, and read in between."""
+    rng = np.random.default_rng(0)
+    memory, expected = Memory(room, CPU), np.zeros((2, 3))
+    owners = [object(), object()]
+    for step in range(12):
+        images = step % 3 + 1
+        x, dy = rng.normal(size=(images, 3)), rng.normal(size=(images, 2))
+        expected += dy.T @ x
+        tensors = (torch.tensor(one, dtype=torch.float32) for one in (x, dy))
+        memory.add(Product(owners[step % 2], lambda x, dy: dy.T @ x, *tensors), (2, 3))
+        if step in (4, 5):
+            np.testing.assert_allclose(memory.view((2, 3)), expected, rtol=1e-5)
+    np.testing.assert_allclose(memory.get((2, 3)).numpy(), expected, rtol=1e-5)
