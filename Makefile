@@ -42,8 +42,9 @@ demo-images: $(VENV)/.setup  ## Show what excites its units in real photographs
 test: $(VENV)/.setup-dev  ## Run the tests
 	@$(BIN)/python -m pytest
 
+# One thread each: the workers' threads would get in each other's way, which takes three times as long.
 test-fast: $(VENV)/.setup-dev  ## Run the tests that take under a minute in all
-	@$(BIN)/python -m pytest -q -n auto -m "not (browser or screen or cluster or process or slow)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not (browser or screen or cluster or process or slow)"
 
 lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/ruff check .

@@ -150,6 +150,7 @@ def _documented(node: ast.AST) -> bool:
     return isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_docstrings_cite_names_that_exist(path: Path) -> None:
     wrong = [

@@ -90,6 +90,7 @@ def roi_pooling(high, wide, scale, pad=0.0):
     return built("ROIPooling", f"roi_pooling_param {{ {params} }}", bottoms=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", [0, 0.25])
 @pytest.mark.parametrize(("high", "wide", "scale"), [(2, 3, 0.125), (7, 7, 0.125), (1, 2, 0.0625)])
 def test_roi_pooling(high, wide, scale, pad):
@@ -248,6 +249,7 @@ def part_samples(plane, i, j, corners, scale):
     return sum(bilinear(plane, y, x) for y in places[0] for x in places[1]) / 4
 
 
+@pytest.mark.slow
 def test_psroi_pooling():
     params = "psroi_pooling_param { output_dim: 2 group_size: 3 spatial_scale: 0.125 }"
     function = built("PSROIPooling", params, bottoms=2)
@@ -256,6 +258,7 @@ def test_psroi_pooling():
     check_gradient(function, SENSITIVE, REGIONS, only=[0])
 
 
+@pytest.mark.slow
 def test_psroi_align():
     params = "psroi_align_param { output_dim: 2 group_size: 3 spatial_scale: 0.125 }"
     function = built("PSROIAlign", params, bottoms=2)
