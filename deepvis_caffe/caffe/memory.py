@@ -81,10 +81,13 @@ def _joined(addends: Sequence[Addend]) -> Iterator[Addend]:
             alike.setdefault(key, []).append(addend)
         else:
             yield addend
-    for first, *rest in alike.values():
-        products = (first, *rest)
-        x, dy = (torch.cat([getattr(one, name) for one in products]) for name in ("x", "dy"))
-        yield replace(first, x=x, dy=dy) if rest else first
+    for products in alike.values():
+        joined = products[0]
+        if len(products) > 1:
+            x = torch.cat([one.x for one in products])
+            dy = torch.cat([one.dy for one in products])
+            joined = replace(joined, x=x, dy=dy)
+        yield joined
 
 
 class Memory:
