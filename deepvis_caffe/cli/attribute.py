@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
@@ -18,16 +18,9 @@ from deepvis_caffe.settings.fields import MODEL
 @with_settings(MODEL)
 def attribute(
     settings: Settings,
-    image: Annotated[
-        str,
-        typer.Argument(
-            metavar="IMAGE",
-            help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
-            "coffee or rocket.",
-        ),
-    ],
-    layer: Annotated[str, typer.Option(help="Layer (or blob) of the unit.")],
-    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    image: ImageArgument,
+    layer: UnitLayer,
+    unit: UnitNumber,
     method: Annotated[
         str,
         typer.Option(

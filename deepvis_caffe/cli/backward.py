@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, labels_for, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
 @with_settings(MODEL)
 def backward(
     settings: Settings,
-    image: Annotated[
-        str,
-        typer.Argument(
-            metavar="IMAGE",
-            help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
-            "coffee or rocket.",
-        ),
-    ],
-    layer: Annotated[str, typer.Option(help="Layer (or blob) of the unit.")],
-    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    image: ImageArgument,
+    layer: UnitLayer,
+    unit: UnitNumber,
     mode: Annotated[
         str, typer.Option(help="Backward mode: gradient, deconv or guided.")
     ] = "deconv",

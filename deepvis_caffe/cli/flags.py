@@ -21,6 +21,18 @@ Command = Callable[..., None]
 # What `deepvis_caffe.dataset.scan.learned_layers` gives.
 ALL_LAYERS = "all for every convolution, deconvolution and inner-product layer"
 
+# What commands take that look at one unit in one image.
+ImageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
+        "coffee or rocket.",
+    ),
+]
+UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
+UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+
 
 def flag(name: str) -> str:
     """The flag of a setting."""
