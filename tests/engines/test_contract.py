@@ -427,6 +427,24 @@ def test_old_diffs_do_not_come_back(engine: str, tmp_path: Path) -> None:
     assert not diffs["small"].any()
 
 
+def test_a_diff_gets_through_layers_that_only_hand_it_on(engine: str, tmp_path: Path) -> None:
+    """Some of Caffe's have the diffs of bottom and top in one memory."""
+    reshape = "reshape_param { shape { dim: 0 dim: 2 } }"
+    text = net_text(
+        layer("reshaped", "Reshape", "data", "", reshape),
+        layer("alone", "Concat", "reshaped"),
+        layer("flat", "Flatten", "alone"),
+        layer("twice", "Power", "flat", "", "power_param { scale: 2 }"),
+        data=(1, 1, 1, 2),
+    )
+    net = load_text(engine, tmp_path, text, {})
+    for factor in (1, 3):
+        net.forward(X)
+        diffs = net.backward("twice", np.full((1, 2), factor), blobs=["flat", "alone", "data"])
+        for diff in diffs.values():
+            np.testing.assert_array_equal(diff.ravel(), [2 * factor, 2 * factor])
+
+
 # -- what callers hold ---------------------------------------------------------------------------
 
 

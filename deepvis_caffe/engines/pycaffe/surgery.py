@@ -8,6 +8,9 @@ layer overwrites what it read. So the copy differs from the user's net in this:
 - after each layer without bottoms stands a learnable Bias of one zero, which makes Caffe carry
   gradients down to the inputs; every other parameter has ``lr_mult: 0``, so no weight gradient is
   computed, as ``force_backward`` would;
+- a Flatten is a Reshape: Caffe's Flatten gives the diff of the blob below other memory on the way
+  back, and where a Reshape wrote that blob, which has its diff in one memory with its own bottom's,
+  the diff would get no further;
 - what nothing reads has ``loss_weight: 1``, so that Caffe skips no layer; layers without tops,
   which compute nothing that can be read, are left out.
 """
@@ -86,6 +89,8 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
             param.MergeFrom(foreign)
         if layer.type == "Pooling":
             _set_rounding(param.pooling_param, layer)
+        if layer.type == "Flatten" and layer.bottoms[0] in model.shapes:
+            _flatten_by_reshape(param, len(model.shapes[layer.bottoms[0]]))
         param.bottom[:] = [blobs[value] for value in layer.bottoms]
         param.top[:] = [blobs[value] for value in layer.tops]
         _ask_for_gradients(param, layer, read)
@@ -167,6 +172,13 @@ def _set_rounding(pooling: Any, layer: Layer) -> None:
             f"layer {layer.name!r} (Pooling) rounds its size down, and this Caffe can only round "
             "up; use the Caffe that the net was made with, or engine='torch'"
         )
+
+
+def _flatten_by_reshape(param: Any, axes: int) -> None:
+    first, last = param.flatten_param.axis % axes, param.flatten_param.end_axis % axes
+    param.type = "Reshape"
+    param.reshape_param.axis, param.reshape_param.num_axes = first, last - first + 1
+    param.reshape_param.shape.dim.append(-1)
 
 
 def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
