@@ -4,8 +4,9 @@ Three surfaces:
 
 - For people: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
 - For many images: :meth:`Net.reduce`, numpy in, and of each blob only what is asked of it out.
-- For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, in the engine's own arrays
-  on the engine's own device, nothing copied to the host and nothing computed that is not read.
+- For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, or of several layers
+  :meth:`Net.evaluate_layers` and :meth:`Net.layers_gradient`, in the engine's own arrays on the
+  engine's own device, nothing copied to the host and nothing computed that is not read.
 
 ``tests/engines/test_contract.py`` says what is promised and runs over every engine.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -91,6 +92,8 @@ class Net(abc.ABC):
         model.check_weights()
         self.model = model
         self._preprocessor = preprocessor
+        # What input_gradient or layers_gradient can follow: by which method; its values and shapes.
+        self._evaluated: tuple[str, Mapping[str, tuple[Value, tuple[int, ...]]]] | None = None
 
     # -- what the net is ---------------------------------------------------------------------
 
@@ -420,7 +423,6 @@ class Net(abc.ABC):
 
     # -- for the ascent ----------------------------------------------------------------------
 
-    @abc.abstractmethod
     def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
         """The value at which a backward pass from `name` starts, for images `x`.
 
@@ -439,12 +441,30 @@ class Net(abc.ABC):
         array
             The engine's own, valid until the next call; of `channels` only where they are given.
         """
+        return self._evaluate_starts("evaluate", x, [name], channels)[name]
+
+    def evaluate_layers(self, x: Any, layers: Sequence[str]) -> dict[str, Any]:
+        """The values at which backward passes from several layers start, in one forward pass.
+
+        Parameters
+        ----------
+        x
+            As in :meth:`evaluate`.
+        layers
+            Names, as in :meth:`backward`. An input that holds the image may be among them.
+
+        Returns
+        -------
+        dict
+            By name, the engine's own arrays, valid until the next call. Names of one value have the
+            same array.
+        """
+        return self._evaluate_starts("evaluate_layers", x, layers)
 
     def saves_channels(self, name: str) -> bool:
         """Whether :meth:`evaluate` at `name` computes less where only some channels are wanted."""
         return False
 
-    @abc.abstractmethod
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
         """The diff of the image for `diff` at what :meth:`evaluate` gave last.
 
@@ -455,7 +475,76 @@ class Net(abc.ABC):
         -------
         array
             The engine's own, (N, C, H, W), valid until the next call.
+
+        Raises
+        ------
+        EngineError
+            No :meth:`evaluate` came before, or `diff` has another shape than what that gave.
         """
+        check_mode(mode)
+        ((name, (start, shape)),) = self._last_starts("evaluate", "input_gradient").items()
+        check_diff(name, shape, diff)
+        return self._image_diff({start: diff}, mode)
+
+    def layers_gradient(self, diffs: Mapping[str, Any], mode: str = "gradient") -> Any:
+        """The diff of the image for diffs at several of what :meth:`evaluate_layers` gave last.
+
+        One backward pass: where it arrives at a layer that has a diff of its own, that is added.
+        In mode ``"gradient"`` the result is the sum of what each diff would give alone. In the
+        other modes it is not, because their rules see the sum of the diffs that meet at a ReLU.
+
+        Parameters
+        ----------
+        diffs
+            By name, the engine's own arrays, each of its value's shape. What is left out has diff
+            zero. Diffs of two names of one value add up; that of an input that holds the image adds
+            to the result.
+        mode
+            As in :meth:`backward`.
+
+        Returns
+        -------
+        array
+            As of :meth:`input_gradient`. May be called once after each :meth:`evaluate_layers`.
+
+        Raises
+        ------
+        EngineError
+            No :meth:`evaluate_layers` came before, or a diff has another shape than its value.
+        UnknownNameError
+            A name that :meth:`evaluate_layers` was not asked for.
+        """
+        check_mode(mode)
+        starts = self._last_starts("evaluate_layers", "layers_gradient")
+        sums: dict[Value, Any] = {}
+        for name, diff in diffs.items():
+            if name not in starts:
+                raise UnknownNameError("layer", name, starts, "what was evaluated")
+            start, shape = starts[name]
+            check_diff(name, shape, diff)
+            sums[start] = sums[start] + diff if start in sums else diff
+        return self._image_diff(sums, mode)
+
+    def _evaluate_starts(
+        self, method: str, x: Any, names: Sequence[str], channels: tuple[int, ...] | None = None
+    ) -> dict[str, Any]:
+        starts = {name: self.model.graph.gradient_start(name) for name in names}
+        self.check_runs(starts.values())
+        self._evaluated = None
+        distinct = tuple(dict.fromkeys(starts.values()))
+        found = dict(zip(distinct, self._evaluate(x, distinct, channels), strict=True))
+        shapes = {name: (start, tuple(found[start].shape)) for name, start in starts.items()}
+        self._evaluated = method, shapes
+        return {name: found[start] for name, start in starts.items()}
+
+    def _last_starts(
+        self, method: str, gradient: str
+    ) -> Mapping[str, tuple[Value, tuple[int, ...]]]:
+        """What `method` has evaluated, to be taken once."""
+        evaluated, self._evaluated = self._evaluated, None
+        if evaluated is None or evaluated[0] != method:
+            raise EngineError(f"{gradient} may be called once after each {method}")
+        return evaluated[1]
 
     # -- what an engine fills in -------------------------------------------------------------
 
@@ -476,6 +565,16 @@ class Net(abc.ABC):
     @abc.abstractmethod
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
         """Diffs of `values` for `diff` at `seed`; host copies."""
+
+    @abc.abstractmethod
+    def _evaluate(
+        self, x: Any, starts: tuple[Value, ...], channels: tuple[int, ...] | None
+    ) -> list[Any]:
+        """Values for images, of the wanted channels; the engine's own arrays."""
+
+    @abc.abstractmethod
+    def _image_diff(self, diffs: Mapping[Value, Any], mode: str) -> Any:
+        """The image's diff for diffs of what `_evaluate` gave last; called once after it."""
 
     def _checked_inputs(self, x: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
         if not isinstance(x, Mapping):
@@ -505,6 +604,15 @@ class Net(abc.ABC):
                 )
             checked[name] = np.ascontiguousarray(array)
         return checked
+
+
+def check_diff(name: str, shape: tuple[int, ...], diff: Any) -> None:
+    """Raise `EngineError` where a diff has not the shape of the value that `name` means."""
+    if tuple(diff.shape) != shape:
+        raise EngineError(
+            f"the backward pass from {name!r}, of shape {shape}, takes a diff of that shape, and "
+            f"got one of {tuple(diff.shape)}"
+        )
 
 
 def same_net(make_net: Callable[[], Net], expected: str) -> Net:

@@ -38,40 +38,40 @@ def test_forward_runs_only_what_is_wanted() -> None:
 
 
 def test_backward_from_the_top_runs_all() -> None:
-    plan = WIRING.backward_plan(7, {0})
+    plan = WIRING.backward_plan({7}, {0})
     assert names(plan.nodes) == ["top", "sum", "right", "left", "split", "conv"]
     assert plan.zeros == frozenset()
     assert plan.reached == frozenset(range(8))
 
 
 def test_backward_from_one_branch_zeroes_the_other() -> None:
-    plan = WIRING.backward_plan(4, {0})
+    plan = WIRING.backward_plan({4}, {0})
     assert names(plan.nodes) == ["left", "split", "conv"]
     assert plan.zeros == {3}  # the split adds it in
     assert 5 not in plan.reached
 
 
 def test_backward_stops_at_its_targets() -> None:
-    assert names(WIRING.backward_plan(7, {6}).nodes) == ["top"]
-    assert names(WIRING.backward_plan(7, {2}).nodes) == ["top", "sum", "left"]
-    assert names(WIRING.backward_plan(6, {6}).nodes) == []
+    assert names(WIRING.backward_plan({7}, {6}).nodes) == ["top"]
+    assert names(WIRING.backward_plan({7}, {2}).nodes) == ["top", "sum", "left"]
+    assert names(WIRING.backward_plan({6}, {6}).nodes) == []
 
 
 def test_backward_reaches_nothing_above_its_seed() -> None:
-    plan = WIRING.backward_plan(1, {7, 6})
+    plan = WIRING.backward_plan({1}, {7, 6})
     assert plan.nodes == ()
     assert plan.reached == {1}
 
 
 def test_backward_ends_where_there_is_no_backward_pass() -> None:
-    plan = with_node(5, differentiable=False).backward_plan(7, {0})
+    plan = with_node(5, differentiable=False).backward_plan({7}, {0})
     assert plan.nodes == ()
     assert plan.reached == {7}
 
 
 def test_incomplete_layers_find_zeros() -> None:
     """A layer that leaves a bottom's diff alone must not pass on an old one."""
-    assert with_node(5, complete=False).backward_plan(7, {0}).zeros == {4, 5}
+    assert with_node(5, complete=False).backward_plan({7}, {0}).zeros == {4, 5}
 
 
 def test_segments_are_runs_of_neighbours() -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepvis_caffe.engines.arrays import NumpyOps
-from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.base import Net, check_diff
 from deepvis_caffe.engines.pycaffe.library import (
     check_builds,
     choose_device,
@@ -22,7 +22,7 @@ from deepvis_caffe.engines.pycaffe.library import (
 )
 from deepvis_caffe.engines.pycaffe.surgery import TAP, write_net
 from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
-from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode, rule_for
+from deepvis_caffe.engines.rules import NO_GRADIENT, rule_for
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Graph, Layer, Value
@@ -92,8 +92,7 @@ class PycaffeNet(Net):
         self._inputs: Mapping[str, Floats] | None = None  # of the last forward
         self._set: Mapping[str, Floats] | None = None  # what the input blobs hold
         self._done: set[int] = set()  # layers that have run on it
-        self._evaluated: Value | None = None  # what input_gradient starts from
-        self._channels: tuple[int, ...] | None = None  # of `_evaluated`, the ones evaluated
+        self._channels: tuple[int, ...] | None = None  # the ones evaluated last
         self._checked: set[tuple[Any, ...]] = set()
 
     @property
@@ -193,21 +192,15 @@ class PycaffeNet(Net):
         for value in values:
             take(value, self._blob(value).data)
 
-    def evaluate(self, x: Floats, name: str, channels: tuple[int, ...] | None = None) -> Floats:
-        """The value at which a backward pass from `name` starts; see `Net.evaluate`.
-
-        Returns
-        -------
-        ndarray
-            Caffe's own memory: it changes at the next call.
-        """
-        seed = self.model.graph.gradient_start(name)
-        self.check_runs([seed])
+    def _evaluate(
+        self, x: Floats, starts: tuple[Value, ...], channels: tuple[int, ...] | None
+    ) -> list[Floats]:
+        """Caffe's own memory, or copies of some channels."""
         self._start({self.image_input(): x, **self.other_inputs(x)})
-        self._run([seed])
-        self._evaluated, self._channels = seed, channels
-        data = self._blob(seed).data
-        return data if channels is None else data[:, channels]
+        self._run(list(starts))
+        self._channels = channels
+        found = [self._blob(start).data for start in starts]
+        return found if channels is None else [data[:, channels] for data in found]
 
     def _take_up(self, what: str) -> None:
         """Make the blobs those of the last forward pass again."""
@@ -296,59 +289,55 @@ class PycaffeNet(Net):
     def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
         self._take_up("backward")
         self._run([seed, *values])
-        reached = self._send_down(seed, diff, mode, values)
+        check_diff(seed.blob, tuple(self._blob(seed).shape), diff)
+        reached = self._send_down({seed: diff}, mode, values)
         blobs = [(self._blob(value), self._ids[value] in reached) for value in values]
         return [
             np.array(blob.diff) if hit else np.zeros(tuple(blob.shape), np.float32)
             for blob, hit in blobs
         ]
 
-    def input_gradient(self, diff: Floats, mode: str = "gradient") -> Floats:
-        """The diff of the image for `diff` at the value last evaluated; see `Net.input_gradient`.
-
-        Returns
-        -------
-        ndarray
-            Caffe's own memory: it changes at the next call.
-        """
-        check_mode(mode)
-        if self._evaluated is None:
-            raise EngineError("input_gradient follows one call of evaluate; call evaluate first")
+    def _image_diff(self, diffs: Mapping[Value, Floats], mode: str) -> Floats:
+        """Caffe's own memory: it changes at the next call."""
         enter_device(self._caffe, self._device)
         if self._channels is not None:
-            some, diff = diff, np.zeros(tuple(self._blob(self._evaluated).shape), np.float32)
-            diff[:, self._channels] = some
+            some, diffs = diffs, {start: np.zeros_like(self._blob(start).data) for start in diffs}
+            for start, diff in diffs.items():
+                diff[:, self._channels] = some[start]
         images = [Value(blob) for blob in self.model.image_inputs]
-        reached = self._send_down(self._evaluated, diff, mode, images)
+        reached = self._send_down(diffs, mode, images)
         total = self._blob(images[0]).diff
         if self._ids[images[0]] not in reached:
             total[...] = 0
         for image in images[1:]:
             if self._ids[image] in reached:
                 total += self._blob(image).diff
-        self._evaluated = None
         return total
 
     def _send_down(
-        self, seed: Value, diff: Floats, mode: str, targets: list[Value]
+        self, diffs: Mapping[Value, Floats], mode: str, targets: list[Value]
     ) -> frozenset[int]:
-        """Run backward from `seed` to `targets`, a mode's rules in place of layers' own gradients.
+        """Run backward to `targets`, a mode's rules in place of layers' own gradients.
+
+        Parameters
+        ----------
+        diffs
+            Where the pass starts. Each is added to what comes down from the others.
+        mode, targets
+            The backward mode, and the values whose diff is wanted.
 
         Returns
         -------
         frozenset
             Numbers of the blobs that now have a diff.
         """
-        blob = self._blob(seed)
-        if diff.shape != tuple(blob.shape):
-            raise EngineError(
-                f"a diff for {seed.blob!r} has that blob's shape, {tuple(blob.shape)}; got "
-                f"{diff.shape}"
-            )
-        plan = self._wiring.backward_plan(self._ids[seed], {self._ids[v] for v in targets})
+        own = {self._ids[value]: diff for value, diff in diffs.items()}
+        plan = self._wiring.backward_plan(own, {self._ids[value] for value in targets})
         for number in plan.zeros:
             self._blobs[number].diff[...] = 0
-        blob.diff[...] = diff
+        written = {number for node in plan.nodes for number in node.bottoms}
+        for number in own.keys() - written:
+            self._blobs[number].diff[...] = own[number]
         pending: list[Node] = []
         for node in plan.nodes:
             layer = self.model.graph.by_name.get(node.name)
@@ -364,6 +353,11 @@ class PycaffeNet(Net):
                 self._run_backward_if_there_is_one(node, layer)
             else:
                 pending.append(node)
+            for number in own.keys() & set(node.bottoms):
+                # The layer overwrites this diff, so the blob's own comes after it.
+                self._run_backward(pending)
+                pending = []
+                self._blobs[number].diff[...] += own[number]
         self._run_backward(pending)
         return plan.reached
 

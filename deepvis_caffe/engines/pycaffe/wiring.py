@@ -80,14 +80,14 @@ class Wiring:
                 wanted += [blob for blob in node.bottoms if blob in self.writer]
         return [found[index] for index in sorted(found)]
 
-    def backward_plan(self, seed: int, targets: Collection[int]) -> BackwardPlan:
-        """The layers that carry a diff from `seed` to `targets`, and no others."""
+    def backward_plan(self, starts: Collection[int], targets: Collection[int]) -> BackwardPlan:
+        """The layers that carry diffs from `starts` to `targets`, and no others."""
         leading = set(targets)
         for node in self.nodes:
             if node.differentiable and leading.intersection(node.bottoms):
                 leading.update(node.tops)
         running: list[Node] = []
-        written = {seed}
+        written = set(starts)
         for node in reversed(self.nodes):
             if (
                 node.differentiable
@@ -98,7 +98,7 @@ class Wiring:
                 written.update(node.bottoms)
         zeros = {top for node in running for top in node.tops} - written
         zeros.update(blob for node in running if not node.complete for blob in node.bottoms)
-        return BackwardPlan(tuple(running), frozenset(zeros - {seed}), frozenset(written))
+        return BackwardPlan(tuple(running), frozenset(zeros), frozenset(written))
 
 
 def segments(nodes: Iterable[Node]) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ diffs are computed of blobs alone, not of weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from deepvis_caffe.engines.arrays import ops_for
-from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.rules import check_mode
+from deepvis_caffe.engines.base import Net, check_diff
 from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
@@ -65,7 +64,7 @@ class TorchNet(Net):
         self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
-        self._ascent: tuple[Pass, Value, Channels, Tensor] | None = None  # evaluate's
+        self._ascent: tuple[Pass, Channels, Tensor] | None = None  # evaluate's
 
     @property
     def opaque(self) -> OpaqueLayers:
@@ -93,9 +92,10 @@ class TorchNet(Net):
         if self._last is None:
             raise EngineError("backward needs a forward pass before it: call forward first")
         top, *bottoms = self._computed(self._last, [seed, *values])
-        dy = torch.tensor(diff, device=self._device)
-        with self._explained(seed, top, dy):
-            found = self._last.backward(seed, dy, values, mode, again=True)
+        check_diff(seed.blob, tuple(top.shape), diff)
+        diffs = {seed: torch.tensor(diff, device=self._device)}
+        with self._explained(diffs):
+            found = self._last.backward(diffs, values, mode, again=True)
         return [
             _host(found[value] if value in found else torch.zeros_like(x))
             for value, x in zip(values, bottoms, strict=True)
@@ -128,39 +128,36 @@ class TorchNet(Net):
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
 
-    def evaluate(self, x: Tensor, name: str, channels: tuple[int, ...] | None = None) -> Tensor:
-        """The value at which a backward pass from `name` starts; see `Net.evaluate`."""
+    def _evaluate(self, x: Tensor, starts: tuple[Value, ...], channels: Channels) -> list[Tensor]:
         self._ascent = None  # the last pass's memory is free for this one
-        target = self.model.graph.gradient_start(name)
-        self.check_runs([target])
         image = laid_out(x.detach())
         values = {Value(blob): image for blob in self.model.image_inputs}
         run = Pass({**self._held(image), **values})
-        plan = self._plan((target,), map(Value, self.inputs), channels)
+        plan = self._plan(starts, map(Value, self.inputs), channels)
         with full_precision(self._device):
             run.forward(plan.steps)
-        self._ascent = run, target, plan.select, x
-        top = run.values[target]
-        return top if plan.select is None else top[:, list(plan.select)]
+        self._ascent = run, plan.select, x
+        tops = [run.values[start] for start in starts]
+        return tops if plan.select is None else [top[:, list(plan.select)] for top in tops]
 
     def saves_channels(self, name: str) -> bool:
         """Whether the layer that makes those channels can make some of them alone."""
         inputs = [Value(blob) for blob in self.inputs]
         return narrowed(self.module, self.model.graph.gradient_start(name), inputs, (0,)) != {}
 
-    def input_gradient(self, diff: Tensor, mode: str = "gradient") -> Tensor:
-        """The diff of the image input; see `Net.input_gradient`. It frees the pass."""
-        if self._ascent is None:
-            raise EngineError("input_gradient may be called once after each evaluate")
-        (run, target, select, x), self._ascent = self._ascent, None
-        images, top = [Value(blob) for blob in self.model.image_inputs], run.values[target]
+    def _image_diff(self, diffs: Mapping[Value, Tensor], mode: str) -> Tensor:
+        assert self._ascent is not None
+        (run, select, x), self._ascent = self._ascent, None  # the way back frees it
         if select is not None:
-            some, diff = diff, torch.zeros_like(top)
-            diff[:, list(select)] = some
-        with self._explained(target, top, diff):
-            found = run.backward(target, diff, images, check_mode(mode))
-        diffs = [found[image] for image in images if image in found]
-        return sum(diffs[1:], diffs[0]).contiguous() if diffs else torch.zeros_like(x)
+            some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
+            for start, diff in diffs.items():
+                diff[:, list(select)] = some[start]
+        images = [Value(blob) for blob in self.model.image_inputs]
+        with self._explained(diffs):
+            found = run.backward(diffs, images, mode)
+        parts = [found[image] for image in images if image in found]
+        total = sum(parts[1:], parts[0]).contiguous() if parts else torch.zeros_like(x)
+        return total.clone() if any(total is diff for diff in diffs.values()) else total
 
     # -- shared --------------------------------------------------------------------------------
 
@@ -195,18 +192,14 @@ class TorchNet(Net):
             }
 
     @contextmanager
-    def _explained(self, seed: Value, top: Tensor, dy: Tensor) -> Iterator[None]:
+    def _explained(self, diffs: Mapping[Value, Tensor]) -> Iterator[None]:
         """A backward pass, in full precision, and what fails in it, memory included, in words."""
-        what = f"the backward pass from {seed.blob!r}, of shape {tuple(top.shape)},"
-        if dy.shape != top.shape:
-            raise EngineError(
-                f"{what} takes a diff of that shape, and got one of {tuple(dy.shape)}"
-            )
         try:
             with full_precision(self._device):
                 yield
         except RuntimeError as error:
-            raise EngineError(f"{what} failed: {error}") from error
+            starts = ", ".join(f"{v.blob!r}, of shape {tuple(dy.shape)}" for v, dy in diffs.items())
+            raise EngineError(f"the backward pass from {starts}, failed: {error}") from error
 
 
 def _host(tensor: Tensor) -> Floats:

@@ -72,14 +72,18 @@ class Pass:
                     del now[value]
 
     def backward(
-        self, seed: Value, dy: Tensor, targets: Collection[Value], mode: str, again: bool = False
+        self,
+        starts: Mapping[Value, Tensor],
+        targets: Collection[Value],
+        mode: str,
+        again: bool = False,
     ) -> dict[Value, Tensor]:
-        """Send a diff down from `seed`.
+        """Send diffs down.
 
         Parameters
         ----------
-        seed, dy
-            Where it starts, and its diff there. Above it diffs are zero.
+        starts
+            The diffs with which it starts, by value. What comes down from others is added to them.
         targets
             The values whose diff is wanted.
         mode
@@ -91,7 +95,7 @@ class Pass:
         Returns
         -------
         dict
-            The targets' diffs; without those that the diff does not reach.
+            The targets' diffs; without those that no diff reaches.
         """
         leading = set(targets)  # values that the targets' diffs depend on
         for step, _ in self._record:
@@ -100,7 +104,7 @@ class Pass:
         record = list(self._record)
         if not again:
             self._record.clear()
-        diffs = {seed: dy}
+        diffs = dict(starts)
         with torch.no_grad():
             while record:
                 step, saved = record.pop()

@@ -122,6 +122,11 @@ def test_evaluate_stops_at_its_layer(chain: Net, ran: list[str]) -> None:
     assert ran == ["conv1"]
 
 
+def test_several_layers_take_one_pass_that_stops_at_the_last(chain: Net, ran: list[str]) -> None:
+    chain.evaluate_layers(torch.zeros(1, 3, 2, 2), ["conv2", "relu1", "data", "conv1"])
+    assert ran == ["conv1", "relu1", "conv2"]
+
+
 def test_a_branch_that_nobody_asks_for_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     text = net_text(conv("left", "data", 1), conv("right", "data", 1), data=(1, 1, 1, 1))
     load_text("torch", tmp_path, text).forward(np.ones((1, 1, 1, 1)), ["right"])
