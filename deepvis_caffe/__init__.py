@@ -33,16 +33,21 @@ if TYPE_CHECKING:
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
+    from deepvis_caffe.jobs.runs import Runs as Runs
+    from deepvis_caffe.jobs.runs import load_runs as load_runs
+    from deepvis_caffe.jobs.runs import optimize as optimize
     from deepvis_caffe.jobs.scan import scan_dataset as scan_dataset
     from deepvis_caffe.model.model import load_model as load_model
     from deepvis_caffe.optimizer import AscentParams as AscentParams
     from deepvis_caffe.optimizer import AscentResult as AscentResult
-    from deepvis_caffe.optimizer import optimize as optimize
+    from deepvis_caffe.optimizer import objectives as objectives
     from deepvis_caffe.results.store import ResultStore as ResultStore
     from deepvis_caffe.settings import Settings as Settings
     from deepvis_caffe.settings import load_settings as load_settings
 
 __version__ = "0.1.0"
+
+_MODULES = {"objectives": "optimizer.objectives"}
 
 _HOMES = {
     "attribute": "attribution.attribute",
@@ -70,15 +75,19 @@ _HOMES = {
     "load_model": "model.model",
     "AscentParams": "optimizer",
     "AscentResult": "optimizer",
-    "optimize": "optimizer",
+    "load_runs": "jobs.runs",
+    "optimize": "jobs.runs",
+    "Runs": "jobs.runs",
     "Settings": "settings",
     "load_settings": "settings",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -20,9 +20,9 @@ from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, make_layer
 from deepvis_caffe.jobs.scan import run_scan
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session

@@ -20,10 +20,10 @@ from deepvis_caffe.attribution.result import Attribution
 from deepvis_caffe.attribution.score import Score
 from deepvis_caffe.attribution.smooth_grad import smooth_grad
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, UnknownNameError
+from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.image import Floats
-from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.optimizer.objectives import Position, plain_position
+from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.optimizer.targets import Position, plain_position
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def attribute(
     for name in parameters:
         if name not in chosen.parameters:
             raise UnknownNameError("parameter", name, chosen.parameters, f"method {method!r}")
-    x = _input(net, image)
+    x = as_input(net.preprocessor, image)[np.newaxis]
     if chosen.by_gradient:
         net.check_gradient(layer)
     score = Score.of(net, x, layer, unit, position)
@@ -150,18 +150,3 @@ def attribute(
         image=x[0],
         preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
     )
-
-
-def _input(net: Net, image: NDArray[Any] | str | os.PathLike[str]) -> Floats:
-    """The net's input (1, C, H, W) for an image of any kind that `attribute` takes."""
-    preprocessor = net.preprocessor
-    if isinstance(image, (str, os.PathLike)):
-        return preprocessor(read_channels(image, preprocessor.shape[0]))[np.newaxis]
-    image = np.asarray(image)
-    if image.ndim == 4:
-        if len(image) != 1:
-            raise ImageError(f"attribute takes one image at a time; got shape {image.shape}")
-        return np.asarray(image, np.float32)
-    if image.dtype.kind == "f" and image.shape == preprocessor.shape:
-        return np.asarray(image[np.newaxis], np.float32)
-    return preprocessor(image)[np.newaxis]

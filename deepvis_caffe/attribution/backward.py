@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.model.input_window import InputWindow, window_of
-from deepvis_caffe.optimizer.objectives import Objective, Position, check_units, resolve_position
+from deepvis_caffe.optimizer.readers import TargetBatch
 from deepvis_caffe.optimizer.shapes import unit_shape
+from deepvis_caffe.optimizer.targets import Position, check_units, resolve_position
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -68,7 +69,7 @@ def saliency_map(
     shape = unit_shape(net, layer)
     units = check_units([unit], shape, layer)
     index = resolve_position(position, shape, layer)
-    one = net.ops.numpy(Objective(net.ops, units, shape, index)(net.ops.asarray(values)).diff)
+    one = net.ops.numpy(TargetBatch(net.ops, units, shape, index)(net.ops.asarray(values)).diff)
     diff = one * values if index is None else one
     arrived = net.backward(layer, diff, mode, net.model.image_inputs)
     return np.sum([diff[0] for diff in arrived.values()], axis=0), float(values[one != 0].max())

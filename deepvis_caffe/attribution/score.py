@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.image import Floats
-from deepvis_caffe.optimizer.objectives import Position, check_units, resolve_position
 from deepvis_caffe.optimizer.shapes import unit_shape
+from deepvis_caffe.optimizer.targets import Position, check_units, resolve_position
 
 if TYPE_CHECKING:
     Numbers = NDArray[np.float64]

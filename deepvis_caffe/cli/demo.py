@@ -172,9 +172,9 @@ def make_part(job: Job, part: Part) -> Path:
     from deepvis_caffe.figures.montage import captioned, montage
     from deepvis_caffe.image import write_image
     from deepvis_caffe.jobs.optimize import Ascents, make_layer
-    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.model.labels import short_label
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.results.layout import demo_montage
 
     layer, ascents = TargetLayer.of(job.net, part.layer), Ascents(ascent_params("best"))

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents, Unit
-    from deepvis_caffe.jobs.target import TargetLayer
-    from deepvis_caffe.optimizer.objectives import Target
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
+    from deepvis_caffe.optimizer.targets import Target
 
 # Fields of `AscentParams` that have a flag: its type, its help, and its names if it has several.
 REGULARIZERS: dict[str, tuple[Any, ...]] = {
@@ -155,9 +155,9 @@ def optimize(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents
-    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
 
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file),
@@ -213,7 +213,7 @@ def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequen
     SettingsError
         The layer does not have it; with the layer's name.
     """
-    from deepvis_caffe.optimizer.objectives import read_directions
+    from deepvis_caffe.optimizer.targets import read_directions
 
     if direction:
         return layer.check(read_directions(direction))

@@ -48,10 +48,10 @@ def presets(
     from deepvis_caffe.experiments.presets import reached, write_comparison
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.params import in_words
     from deepvis_caffe.optimizer.presets import find_preset
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.results.layout import presets_figure, record_of
 
     chosen = {

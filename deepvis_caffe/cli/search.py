@@ -112,7 +112,7 @@ def _variants(settings: Settings, layer: str, units: str, seed: int, position: s
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.target import TargetLayer
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
 
     net = load_net(settings)
     target = TargetLayer.of(net, layer, parse_position(position))

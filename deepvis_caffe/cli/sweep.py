@@ -63,8 +63,8 @@ def sweep(
     from deepvis_caffe.experiments.sweep import sweep as sweep_rows
     from deepvis_caffe.experiments.variants import Variants
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.target import TargetLayer
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.results.layout import record_of, sweep_figure
 
     given = {

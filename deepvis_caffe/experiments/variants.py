@@ -21,10 +21,10 @@ from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, recipe, record_fields, write_result
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import label_of, short_label
 from deepvis_caffe.optimizer import AscentParams
-from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.optimizer.target_layer import TargetLayer
+from deepvis_caffe.optimizer.targets import check_units
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import BEST_XPM, run_folder
 from deepvis_caffe.results.records import Record, read_record

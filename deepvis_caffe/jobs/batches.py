@@ -13,11 +13,10 @@ from typing import Any
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.target import TargetLayer
-from deepvis_caffe.optimizer import AscentParams, AscentResult
-from deepvis_caffe.optimizer.batching import cut, resolve_batch_size
-from deepvis_caffe.optimizer.objectives import Target
-from deepvis_caffe.optimizer.run import AscentBatch, Crop, run_batch, unit_window
+from deepvis_caffe.optimizer import AscentParams, AscentResult, run
+from deepvis_caffe.optimizer.run import AscentBatch, run_batch
+from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
+from deepvis_caffe.optimizer.targets import Target
 from deepvis_caffe.progress import ProgressMeter
 
 
@@ -42,13 +41,12 @@ def make_batches(
     images = [len(runs) for runs in missing.values()]
     if not any(images):
         return []
-    window = unit_window(job.net, layer.name, layer.index, crop)
-    most = resolve_batch_size(job.net, layer.name, batch_size, max(images), window)
-    share = -(-sum(images) // job.processes)
+    most = layer.batch_size(job.net, crop, max(images), batch_size)
+    most = min(most, -(-sum(images) // job.processes))
     return [
-        AscentBatch(layer.name, tuple(some), params, layer.position, crop)
+        batch
         for params, runs in missing.items()
-        for some in cut(runs, min(most, share), whole=params.diversity > 0)
+        for batch in run.make_batches(job.net, layer, runs, params, crop, most)
     ]
 
 

@@ -6,7 +6,8 @@ again. So the work can be interrupted at any moment, and the same call goes on w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import Labels, label_of, short_label
 from deepvis_caffe.optimizer import AscentParams, AscentResult
-from deepvis_caffe.optimizer.objectives import Target, UnitName, name_of
-from deepvis_caffe.optimizer.run import Crop
+from deepvis_caffe.optimizer.run import AscentBatch
 from deepvis_caffe.optimizer.start import start_digest
+from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
+from deepvis_caffe.optimizer.targets import Target, UnitName, name_of
 from deepvis_caffe.results.layout import BEST_X, BEST_XPM
 from deepvis_caffe.results.records import Record, read_record
 from deepvis_caffe.results.store import ResultStore
@@ -84,7 +85,7 @@ class Unit:
 def make_layer(
     job: Job, layer: TargetLayer, units: Sequence[Target], ascents: Ascents
 ) -> list[Unit]:
-    """Find and write the pictures of some units of a layer, with their montages.
+    """Find and write the pictures of some units of a layer, or of an objective, with montages.
 
     Parameters
     ----------
@@ -103,18 +104,66 @@ def make_layer(
     ResultsError, SettingsError
         Before any step: something is there that must not be replaced, see `ResultStore.claim`.
     """
-    store, params, seeds = job.store, ascents.params, ascents.seeds
-    targets = {name_of(target): target for target in layer.check(units)}
-    own_recipe = recipe(job, layer, ascents)
-    store.claim(layer.name, list(targets), seeds, own_recipe, job.overwrite)
-    missing = {
-        name: [seed for seed in seeds if not store.has_run(layer.name, name, seed, own_recipe)]
-        for name in targets
-    }
-    if params.diversity:  # a unit's images depend on each other: all are made anew, or none
-        missing = {name: list(seeds) if some else [] for name, some in missing.items()}
-    left = {name: set(some) for name, some in missing.items()}
-    cells: dict[UnitName, dict[int, Picture]] = {name: {} for name in targets}
+    targets = list(dict.fromkeys(layer.check(units)))
+    missing = missing_runs(job, layer, targets, ascents)
+    batches = make_batches(job, layer, {ascents.params: missing}, ascents.batch_size, ascents.crop)
+    with closing(run_batches(job, batches)) as found:
+        write_layer(job, layer, targets, ascents, missing, found)
+    new = Counter(target for target, _ in missing)
+    return [_summary(job, layer, target, ascents.seeds, new[target]) for target in targets]
+
+
+def missing_runs(
+    job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents
+) -> list[tuple[Target, int]]:
+    """The (target, seed) of each run that is not on disk yet, unit by unit.
+
+    Raises
+    ------
+    ResultsError, SettingsError
+        Something is there that must not be replaced, see `ResultStore.claim`.
+    """
+    store, seeds, own_recipe = job.store, ascents.seeds, recipe(job, layer, ascents)
+    names = [name_of(target) for target in targets]
+    store.claim(layer.name, names, seeds, own_recipe, job.overwrite)
+    missing: list[tuple[Target, int]] = []
+    for target, name in zip(targets, names, strict=True):
+        some = [seed for seed in seeds if not store.has_run(layer.name, name, seed, own_recipe)]
+        if some and depends_on_seeds(layer, ascents):
+            some = list(seeds)  # a unit's images depend on each other: all are made anew, or none
+        missing += [(target, seed) for seed in some]
+    return missing
+
+
+def depends_on_seeds(layer: TargetLayer, ascents: Ascents) -> bool:
+    """Whether an image depends on which other seeds there are."""
+    compares = bool(layer.objective and layer.objective.compares_images)
+    return compares or ascents.params.diversity > 0
+
+
+def write_layer(
+    job: Job,
+    layer: TargetLayer,
+    targets: Sequence[Target],
+    ascents: Ascents,
+    missing: Sequence[tuple[Target, int]],
+    found: Iterable[tuple[AscentBatch, Sequence[AscentResult]]],
+) -> None:
+    """Write what was missing as it is found, a unit's montage once all its seeds are there.
+
+    Parameters
+    ----------
+    missing
+        From `missing_runs`.
+    found
+        Batches as they are ready, with their results. Runs that were cancelled are not written.
+    """
+    store, seeds, own_recipe = job.store, ascents.seeds, recipe(job, layer, ascents)
+    of_name = {name_of(target): target for target in targets}
+    left: dict[UnitName, set[int]] = {name: set() for name in of_name}
+    for target, seed in missing:
+        left[name_of(target)].add(seed)
+    cells: dict[UnitName, dict[int, Picture]] = {name: {} for name in of_name}
 
     def finish(name: UnitName) -> None:
         """Write a unit's montage, once all its seeds are there."""
@@ -122,27 +171,23 @@ def make_layer(
             return
         made = cells.pop(name, {})
         if not store.finished(layer.name, name, seeds, own_recipe):
-            record = record_fields(job, layer, targets[name], own_recipe)
+            record = record_fields(job, layer, of_name[name], own_recipe)
             store.write_montage(layer.name, name, seeds, record, made)
 
-    for name in targets:
+    for name in of_name:
         finish(name)
-    runs = [(targets[name], seed) for name, some in missing.items() for seed in some]
-    batches = make_batches(job, layer, {params: runs}, ascents.batch_size, ascents.crop)
-    with closing(run_batches(job, batches)) as found:
-        for batch, results in found:
-            for result in results:
-                name, seed = result.unit, result.seed
-                record = record_fields(job, layer, targets[name], own_recipe)
-                picture = write_result(store, result, record)
-                cells[name][seed] = cell_of(picture, layer.receptive_field, result.window)
-                left[name].discard(seed)
-            for name in batch.names:
-                finish(name)
+    for batch, results in found:
+        for result in results:
+            if result.stop == "cancelled":
+                continue
+            name, seed = result.unit, result.seed
+            record = record_fields(job, layer, of_name[name], own_recipe)
+            picture = write_result(store, result, record)
+            cells[name][seed] = cell_of(picture, layer.receptive_field, result.window)
+            left[name].discard(seed)
+        for name in batch.names:
+            finish(name)
     store.write_whole_layer(layer.name, layer.count, own_recipe)
-    return [
-        _summary(job, layer, target, seeds, len(missing[name])) for name, target in targets.items()
-    ]
 
 
 # -- what is written -----------------------------------------------------------------------------
@@ -167,7 +212,9 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
         decides["output_of"] = start
     if (shown := job.net.preprocessor.picture_channels) is not None:
         decides["picture_channels"] = list(shown)
-    if params.diversity:  # a unit's images depend on each other
+    if layer.objective:
+        decides["objective"] = layer.objective.record()
+    if depends_on_seeds(layer, ascents):
         decides["seeds"] = list(ascents.seeds)
     return decides
 

@@ -15,7 +15,7 @@ edges change only what the unit does not see.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from weakref import WeakKeyDictionary
@@ -108,12 +108,31 @@ def window_of_block(model: Model, value: Value, block: Box) -> InputWindow | Non
     InputWindow or None
         None also if some layer on the way does not slide evenly over the image, or is unknown.
     """
+    found = common_window(model, {value: block})
+    return found[value] if found else None
+
+
+def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, InputWindow] | None:
+    """The smallest window for blocks of several values, or None if they need the whole image.
+
+    Parameters
+    ----------
+    model
+        As for :func:`window_of`.
+    blocks
+        As for :func:`window_of_block`, one for each value.
+
+    Returns
+    -------
+    dict or None
+        Of each value its window; all of them have the same box.
+    """
     fields = model.receptive_fields
-    layers = model.graph.ancestors([value])
+    layers = model.graph.ancestors(blocks)
     on_the_way = [top for layer in layers for top in layer.tops]
-    if value not in fields:
+    if any(value not in fields for value in blocks):
         return None
-    sources = [model.graph.producer[source] for source in model.graph.sources([value])]
+    sources = [model.graph.producer[source] for source in model.graph.sources(blocks)]
     if sum(layer.type == "Input" for layer in sources) > 1:
         return None  # a second input, whose size would have to change as well
     if any(layer.type in STRETCHED for layer in layers):
@@ -122,15 +141,24 @@ def window_of_block(model: Model, value: Value, block: Box) -> InputWindow | Non
     if len(steps) < len(on_the_way) or not all(_even(stride) for stride in steps):
         return None
     grid = (lcm(*(int(rows) for rows, _ in steps)), lcm(*(int(columns) for _, columns in steps)))
-    field = fields[value]
-    box = _aligned(field, grid, block)
-    if box == (0, 0, *field.input_size):
-        return None
-    index = (block[0] - box[0] // int(field.stride[0]), block[1] - box[1] // int(field.stride[1]))
-    extent = _map_size(model, value, layers, (box[2] - box[0], box[3] - box[1]))
-    size = block[2] - block[0], block[3] - block[1]
-    fits = extent and all(i + n <= e for i, n, e in zip(index, size, extent, strict=True))
-    return InputWindow(box, index, extent) if extent and fits else None
+    boxes = [_aligned(fields[value], grid, block) for value, block in blocks.items()]
+    (tops, lefts, bottoms, rights) = zip(*boxes, strict=True)
+    box = min(tops), min(lefts), max(bottoms), max(rights)
+    windows = {}
+    for value, block in blocks.items():
+        field = fields[value]
+        if box == (0, 0, *field.input_size):
+            return None
+        index = (
+            block[0] - box[0] // int(field.stride[0]),
+            block[1] - box[1] // int(field.stride[1]),
+        )
+        extent = _map_size(model, value, (box[2] - box[0], box[3] - box[1]))
+        size = block[2] - block[0], block[3] - block[1]
+        if not extent or any(i + n > e for i, n, e in zip(index, size, extent, strict=True)):
+            return None
+        windows[value] = InputWindow(box, index, extent)
+    return windows
 
 
 def _even(stride: tuple[object, object]) -> bool:
@@ -146,13 +174,11 @@ def _aligned(field: ReceptiveField, grid: tuple[int, int], block: Box) -> Box:
     return top, left, max(last_rows.stop, top + 1), max(last_columns.stop, left + 1)
 
 
-def _map_size(
-    model: Model, value: Value, layers: tuple[Layer, ...], size: tuple[int, int]
-) -> tuple[int, int] | None:
+def _map_size(model: Model, value: Value, size: tuple[int, int]) -> tuple[int, int] | None:
     """The value's height and width for an image of that size; None if the layers do not fit it."""
     known = _sizes.setdefault(model, {})
     if (value, size) not in known:  # the windows of a layer have few sizes
-        known[value, size] = _inferred(model, value, layers, size)
+        known[value, size] = _inferred(model, value, model.graph.ancestors([value]), size)
     return known[value, size]
 
 

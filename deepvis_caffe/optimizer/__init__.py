@@ -8,7 +8,7 @@ Start reading at `deepvis_caffe.optimizer.ascent`, the loop.
 from typing import Any
 
 from deepvis_caffe.optimizer.ascent import ascend
-from deepvis_caffe.optimizer.objectives import Objective, Position
+from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS, preset
 from deepvis_caffe.optimizer.rates import (
@@ -21,6 +21,7 @@ from deepvis_caffe.optimizer.rates import (
 )
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, FirstTop, Snapshot
 from deepvis_caffe.optimizer.run import ascent_params, optimize
+from deepvis_caffe.optimizer.targets import Position
 
 __all__ = [
     "PRESETS",

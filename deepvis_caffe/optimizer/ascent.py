@@ -1,4 +1,4 @@
-"""The ascent: ``(net, layer, objective, x, params) -> tracks``. Start reading here.
+"""The ascent: ``(reader, x, params) -> tracks``. Start reading here.
 
 Regularized gradient ascent as in Yosinski et al. 2015, "Understanding Neural Networks Through Deep
 Visualization", section 3, in the order of steps of its Deep Visualization Toolbox. At step t::
@@ -10,7 +10,9 @@ Visualization", section 3, in the order of steps of its Deep Visualization Toolb
 Each part of it is a module of its own:
 
 =====================================  =================================================
-`deepvis_caffe.optimizer.objectives`   what is maximized: ``values -> activation, diff``
+`deepvis_caffe.optimizer.targets`      what is maximized in a layer: ``units -> targets``
+`...objectives`                        what is maximized in several: ``values -> number, diffs``
+`...readers`                           both: ``x -> activation``, and its gradient
 `...transforms`                        what the net is shown: ``(x, t) -> seen, adjoint``
 `...preconditioning`                   where the step goes: ``gradient -> direction``
 `...rates`                             how far it goes: ``gradient info -> rate``
@@ -30,15 +32,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.image import Floats
-from deepvis_caffe.optimizer.objectives import Differentiable, Objective, ObjectiveReader
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.preconditioning import preconditioner
 from deepvis_caffe.optimizer.rates import GradientInfo
+from deepvis_caffe.optimizer.readers import Reader
 from deepvis_caffe.optimizer.regularizers import regularizer
 from deepvis_caffe.optimizer.result import Track, Tracker
 from deepvis_caffe.optimizer.transforms import random_transforms
 
 if TYPE_CHECKING:
+    from deepvis_caffe.engines.arrays import ArrayOps
     from deepvis_caffe.model.preprocess import Preprocessor
 
 
@@ -46,13 +49,12 @@ CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a 
 
 
 def ascend(
-    net: Differentiable,
-    layer: str,
-    objective: Objective,
+    ops: ArrayOps,
+    preprocessor: Preprocessor,
+    read: Reader,
     x: Floats,
     params: AscentParams,
     after_step: Callable[[int, Any], bool] = lambda t, x: True,
-    preprocessor: Preprocessor | None = None,
     runs: Sequence[tuple[int, int]] = (),
 ) -> list[Track]:
     """Maximize an objective from a batch of first images, each image independently.
@@ -62,11 +64,11 @@ def ascend(
 
     Parameters
     ----------
-    net
-        The net, on its engine, or what computes it in tiles.
-    layer
-        As in ``Net.evaluate``.
-    objective
+    ops
+        Operations of the engine's arrays.
+    preprocessor
+        Of the part of the net's input that `x` holds.
+    read
         What to maximize, for as many images as `x` has.
     x
         (N, C, H, W), the first images, in the net's units.
@@ -76,8 +78,6 @@ def ascend(
         Called at the end of each step with its number and the engine's own array of images, before
         any transform. Where it returns False the ascent is cancelled. No array that belongs to the
         net is in use at that time: the net may run other inputs, of any shape.
-    preprocessor
-        Of the part of the input that `x` holds; the net's own where that is all of it.
     runs
         The (unit, seed) of each image. Random transforms are drawn from the seed, and diversity
         acts among the images of one unit. By default all are of one unit, with seeds 0, 1, 2, ...
@@ -87,7 +87,6 @@ def ascend(
     list of Track
         One per image: its best x, its history, and why it ended.
     """
-    ops, preprocessor = net.ops, preprocessor or net.preprocessor
     xp, small = ops.xp, ops.for_numbers.xp  # `small` is for arrays with a number per image
     # Broadcast to the image's size: torch's clip is 3x slower with per-channel bounds.
     low, high = (
@@ -101,15 +100,14 @@ def ascend(
     regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
     x = ops.asarray(x)
     tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
-    read = ObjectiveReader(net, layer, objective)
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # an image that has ended may overflow
         for t in range(params.iterations):
             before = x = xp.clip(x, low, high)
             seen, adjoint = transform(x, t)
-            activation, on_top, diff, _ = read(seen)
+            activation, on_top = read(seen)
             tracker.add(t, x, activation, on_top)
-            gradient = adjoint(net.input_gradient(diff))
+            gradient = adjoint(read.gradient())
             direction = precondition(gradient)
             largest = small.maximum(
                 ops.numbers(xp.amax(direction, axis=(1, 2, 3))),
@@ -132,7 +130,7 @@ def ascend(
                 rate = small.asarray(params.rate(info), dtype=small.float32)[:, None, None, None]
                 x = x + xp.asarray(rate) * direction
                 x = regularize(x, gradient, t)
-            # `activation`, `diff` and `gradient` may be the net's own memory: not read after this.
+            # `activation` and `gradient` may be the net's own memory: not read after this.
             if not after_step(t, before):
                 return tracker.tracks(cancelled=t < last)
             if ends:

@@ -1,448 +1,787 @@
-"""What an ascent maximizes: ``values of a layer (N, C, ...) -> activation (N,), diff``.
+"""Objectives: ``values of layers -> a number an image, and its gradient in those values``.
 
-For each image of a batch one target, which is what a user asks for:
+An objective is a value. It knows which layers it reads, and `+`, `-` and factors combine it::
+
+    goal = unit("pool10", 130) + 0.5 * unit("fire5/concat", 12) - 0.1 * channel("conv1", 3)
+    optimize(net, goal)
 
 =====================  =====================================================================
-``130``                the activation of one channel
-``(130, 340)``         the sum of several, for example of a group of classes
-``Direction(v, name)`` ``v . channels``, for example the difference between two classes, or
-                       the weights of a concept (Kim et al. 2018, "TCAV")
-``"layer"``            half the squared norm of the whole layer: whatever it responds to
-                       (Mordvintsev et al. 2015, "Inceptionism", known as DeepDream)
+`unit`                 a unit, or the sum of several, at a position or over its map
+`channel`              the mean of a unit's map
+`direction`            ``v . channels``
+`cosine_direction`     the same, times the cosine of the angle to v
+`layer`                half the squared norm of a layer (Mordvintsev et al. 2015, "Inceptionism",
+                       known as DeepDream)
+`log_probability`      the log softmax of a class
+`match`                the values that another image has: inversion (Mahendran and Vedaldi 2015,
+                       "Understanding Deep Image Representations by Inverting Them")
+`caricature`           more of what another image has (Olah et al. 2017, "Feature Visualization")
+`diversity`            unlike the other images of the batch (Olah et al. 2017)
+`function`             any function of torch tensors
+`parse`                ``"pool10:130 + 0.5*fire5/concat:12"``
 =====================  =====================================================================
 
-and where in the channels' maps: at one position, or summed over the map. The diff is the gradient
-of the activation with respect to the layer's values. `ObjectiveReader` evaluates it step after step
-with as few channels as possible.
+All but `function` bring their own gradient, and run on numpy as on torch. That of `function` is
+autograd's over the layers' values; below them the engine's own backward pass goes on, so that it
+works with Caffe's layers too.
+
+A layer's values are those at which backward passes start: below trailing in-place ReLUs; see
+`deepvis_caffe.model.graph`. The name of the input blob is that of the image itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import inspect
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.model.input_window import Box
+from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.optimizer.objective import Evaluate, Objective, Origins, Values, is_number
+from deepvis_caffe.optimizer.shapes import unit_shape
+from deepvis_caffe.optimizer.targets import (
+    LAYER,
+    Direction,
+    Position,
+    Target,
+    check_targets,
+    check_units,
+    plain_position,
+    resolve_position,
+    weights_of,
+)
 
 if TYPE_CHECKING:
-    from deepvis_caffe.model.preprocess import Preprocessor
+    from deepvis_caffe.engines.base import Net
 
-UnitName = int | str
-LAYER: Literal["layer"] = "layer"
+Where = Position | Literal["mean"]
 
-
-@dataclass(frozen=True)
-class Direction:
-    """A direction in the space of a layer's channels.
-
-    Parameters
-    ----------
-    vector
-        One number per channel, not all 0.
-    name
-        What results are called: letters, digits, ``_``, ``.`` and ``-``.
-    """
-
-    vector: tuple[float, ...] = field(repr=False)
-    name: str = "direction"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "vector", tuple(float(one) for one in self.vector))
-        if not self.vector or not np.isfinite(self.vector).all() or not any(self.vector):
-            raise SettingsError(
-                f"direction {self.name!r} must hold one finite number per channel, not all 0"
-            )
-        if not self.name or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in self.name):
-            raise SettingsError(
-                f"a direction's name is made of letters, digits, '_', '.' and '-'; got "
-                f"{self.name!r}"
-            )
-        if self.name == LAYER or self.name[0].isdigit():
-            raise SettingsError(
-                f"a direction's name starts with a letter, and is not {LAYER!r}; got {self.name!r}"
-            )
+TINY = 1e-12
 
 
-LONGEST = 100  # characters in the name of a sum: it is part of a file name
+@dataclass(frozen=True, eq=False, repr=False)
+class _OfLayer(Objective):
+    """An objective that reads one layer."""
 
-Target = int | tuple[int, ...] | Direction | Literal["layer"]
-
-
-def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:
-    """Check `targets` against a layer, and convert them to Python's own types.
-
-    Parameters
-    ----------
-    shape
-        The layer's, without the batch axis.
-
-    Raises
-    ------
-    SettingsError
-        The layer has no such channel, or a direction's length is not its number of channels.
-    """
-    channels = shape[0] if shape else 1
-    checked: list[Target] = []
-    for target in targets:
-        if isinstance(target, Direction):
-            if len(target.vector) != channels:
-                raise SettingsError(
-                    f"direction {target.name!r} has {len(target.vector)} numbers, and layer "
-                    f"{layer!r} has {channels} channels; give one number for each"
-                )
-            checked.append(target)
-        elif isinstance(target, str) and target == LAYER:
-            checked.append(LAYER)
-        elif isinstance(target, Sequence) and not isinstance(target, str) and len(target):
-            members = tuple(dict.fromkeys(_channel(one, channels, layer) for one in target))
-            checked.append(members if len(members) > 1 else members[0])
-        else:
-            checked.append(_channel(target, channels, layer))
-    return checked
-
-
-def read_directions(path: Path) -> list[Direction]:
-    """The directions in a .npy file, (channels,) or (K, channels), named after the file.
-
-    Raises
-    ------
-    SettingsError
-        The file cannot be read, or holds something else.
-    """
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SettingsError(f"cannot read directions from {path}: {error}") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim not in (1, 2) or rows.dtype.kind not in "iuf":
-        raise SettingsError(
-            f"{path} must hold one number per channel, or rows of them, as numpy.save writes them"
-        )
-    if rows.ndim == 1:
-        return [Direction(tuple(rows), path.stem)]
-    return [Direction(tuple(row), f"{path.stem}-{index}") for index, row in enumerate(rows)]
-
-
-def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[int]:
-    """Check single channels against a layer; `SettingsError` where it has no such channel."""
-    channels = shape[0] if shape else 1
-    return [_channel(unit, channels, layer) for unit in units]
-
-
-def name_of(target: Target) -> UnitName:
-    """What results are called: a unit's number, ``130+340`` for a sum, or a name.
-
-    The name of a direction ends in a digest of its numbers, so that another vector is another
-    result. So does that of a sum too long for a file name: ``151+152+...+268-1f0a73bc``.
-    """
-    if isinstance(target, tuple):
-        name = "+".join(map(str, target))
-        if len(name) <= LONGEST:
-            return name
-        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
-        return f"{target[0]}+{target[1]}+...+{target[-1]}-{digest}"
-    if isinstance(target, Direction):
-        numbers = np.array(target.vector, "<f4").tobytes()
-        return f"{target.name}-{hashlib.blake2b(numbers, digest_size=4).hexdigest()}"
-    return target
-
-
-def weights_of(target: Target, channels: int) -> np.ndarray:
-    """The weight of each channel in the activation, (channels,)."""
-    if isinstance(target, Direction):
-        return np.array(target.vector, np.float32)
-    if target == LAYER:
-        return np.ones(channels, np.float32)
-    members = target if isinstance(target, tuple) else (target,)
-    return np.isin(np.arange(channels), members).astype(np.float32)
-
-
-def _channel(unit: Any, channels: int, layer: str) -> int:
-    whole = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool)
-    if not whole or not 0 <= unit < channels:
-        raise SettingsError(
-            f"layer {layer!r} has no unit {unit!r}; it has {channels}, numbered 0 to {channels - 1}"
-        )
-    return int(unit)
-
-
-Position = Literal["center", "all"] | Sequence[int]
-
-
-def resolve_position(
-    position: Position, shape: tuple[int, ...], layer: str
-) -> tuple[int, ...] | None:
-    """The index into a channel's map that `position` means; None means all of it.
-
-    Parameters
-    ----------
-    position
-        ``"center"``, the middle (``size // 2`` on each axis); ``"all"``, the whole channel; or one
-        index per axis, (y, x) for a 2-D map.
-    shape
-        The layer's shape without the batch axis.
-
-    Raises
-    ------
-    SettingsError
-        Another word, a wrong number of indices, or an index outside the map.
-    """
-    extent = tuple(shape[1:])
-    position = plain_position(position)
-    if position == "all":
-        return None
-    if position == "center":
-        return tuple(size // 2 for size in extent)
-    if len(position) != len(extent) or not all(
-        0 <= index < size for index, size in zip(position, extent, strict=True)
-    ):
-        map_of = f"a map of {' x '.join(map(str, extent))}" if extent else "no map, only channels"
-        raise SettingsError(
-            f"position {position} is not in layer {layer!r}, which has {map_of}; give one "
-            f"index from 0 for each of its {len(extent)} axes, or 'center' or 'all'"
-        )
-    return position
-
-
-def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, ...]:
-    """A position in Python's own types; `SettingsError` where it is not one."""
-    if isinstance(position, str):
-        if position in ("center", "all"):
-            return position
-    elif all(_is_index(index) for index in position):
-        return tuple(int(index) for index in position)
-    raise SettingsError(
-        f"position must be 'center', 'all', or whole numbers (y, x); got {position!r}"
-    )
-
-
-def _is_index(number: object) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-
-
-class Reading(NamedTuple):
-    """An objective, evaluated for each image of a batch.
-
-    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
-
-    Attributes
-    ----------
-    activation
-        (N,), the activation; of several units or a whole channel the sum.
-    on_top
-        (N,) bool, whether the highest of the channels that were read, at the same position, is the
-        image's own or one of its group. False for directions and layers.
-    diff
-        (N, *shape), the gradient of ``sign * activation`` with respect to the values.
-    highest
-        (N,) int, which of the channels that were read is the highest; None for layers.
-    """
-
-    activation: Any
-    on_top: Any
-    diff: Any
-    highest: Any
-
-
-class Objective:
-    """What is maximized in each image of a batch.
-
-    Parameters
-    ----------
-    ops
-        Operations of the engine's arrays.
-    targets
-        One for each image; see the top of this module. ``"layer"`` for all images or none.
-    shape
-        The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
-        any number of axes may follow the channels.
-    where
-        The position within a channel's map, one index per axis; None for the whole channel, whose
-        activation is the sum over the map.
-    sign
-        1 to maximize, -1 to minimize.
-    channels
-        The channels that the values will hold; None for all of them.
-
-    Attributes
-    ----------
-    channels
-        As given.
-    count
-        How many channels the layer has.
-    """
-
-    def __init__(
-        self,
-        ops: ArrayOps,
-        targets: Sequence[Target],
-        shape: tuple[int, ...],
-        where: tuple[int, ...] | None,
-        sign: int = 1,
-        channels: tuple[int, ...] | None = None,
-    ) -> None:
-        self._same = (ops, targets, shape, where, sign)
-        self._shape, self._where, self._sign = shape, where, sign
-        self._map_axes = tuple(range(2, 1 + len(shape)))
-        self._ops, small = ops, ops.for_numbers
-        self.channels = channels
-        count, extent = (*shape, 1)[0], shape[1:]
-        self.count = count
-        if LAYER in targets:
-            if any(target != LAYER for target in targets):
-                raise SettingsError("whole layers and single units cannot be in one batch")
-            mask = np.zeros((1, count, *extent), np.float32)
-            mask[(slice(None), slice(None), *self._place(len(extent)))] = sign
-            self._weights, self._diff = None, ops.asarray(mask)
-            return
-        weights = np.stack([weights_of(target, count) for target in targets])
-        named = np.array([not isinstance(target, Direction) for target in targets])
-        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
-        if channels is not None:
-            weights = weights[:, channels]
-        self._rows = small.asarray(np.arange(len(targets)), np.int64)
-        self._weights = small.asarray(weights)
-        self._counts = small.asarray(weights != 0, np.bool_)
-        self._members = small.asarray((weights != 0) & named[:, None], np.bool_)
-        diff = np.zeros((*weights.shape, *extent), np.float32)
-        place = (slice(None), slice(None), *self._place(len(extent)))
-        diff[place] = sign * weights[(..., *(None,) * (diff[place].ndim - 2))]
-        self._diff = ops.asarray(diff if shape else diff[:, 0])
-
-    def __call__(self, values: Any) -> Reading:
-        """Evaluate the objective.
-
-        Parameters
-        ----------
-        values
-            The layer's values, (N, *shape), of the objective's channels.
-        """
-        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
-        if self._weights is None:
-            diff = self._diff * values
-            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
-            activation = squares * (0.5 * self._sign)
-            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
-        values = values.reshape(len(values), 1) if values.ndim == 1 else values
-        if self._where is not None:
-            scores = numbers(values)[(slice(None), slice(None), *self._where)]
-        else:
-            scores = numbers(values.sum(axis=self._map_axes) if self._map_axes else values)
-        # `where`, as a channel of weight 0 may be infinite.
-        counted = xp.where(self._counts, scores * self._weights, 0)
-        highest = scores.argmax(axis=1)
-        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
-
-    def narrowed(self, others: Iterable[int] = ()) -> Objective:
-        """The same objective on fewer channels: those that it maximizes, and some others.
-
-        A whole layer, and values without a channel axis, cannot be narrowed: the objective itself.
-        """
-        if self._weights is None or not self._shape:
-            return self
-        return Objective(*self._same, tuple(sorted(self._needed.union(others))))
-
-    def _place(self, axes: int) -> tuple[slice | int, ...]:
-        return (slice(None),) * axes if self._where is None else self._where
-
-
-LEADERS = 4  # compare with leaders only while at most a quarter of the channels is computed
-
-
-class Differentiable(Protocol):
-    """What an ascent needs of a net; see `Net` for each."""
-
-    ops: ArrayOps
+    name_of_layer: str
 
     @property
-    def preprocessor(self) -> Preprocessor:
-        """How pictures become the input, and back."""
+    def layers(self) -> tuple[str, ...]:
+        return (self.name_of_layer,)
 
-    def saves_channels(self, name: str) -> bool:
-        """Whether some channels of a layer cost less than all of them."""
-
-    def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
-        """A layer's values for images."""
-
-    def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
-        """The diff of the images for one of those values."""
+    def block(self, net: Net, layer: str) -> Box | None:
+        return None
 
 
-class ObjectiveReader:
-    """Evaluates an objective step after step, computing as few channels as it needs.
+@dataclass(frozen=True, eq=False, repr=False)
+class _Placed(_OfLayer):
+    """An objective that reads one layer, at one position or all of them."""
 
-    The objective itself needs only the channels it maximizes. To tell when a unit first becomes the
-    highest of its layer takes every channel. But a unit below one other channel is not the highest,
-    whatever the rest are: so, between two readings of all channels, each unit is compared only with
-    those that led then. All are read again when a unit overtakes its leaders, and never again once
-    every image has been on top. What is reported is exactly what all channels would say.
+    position: Where
 
-    On the convolutions of SqueezeNet an ascent is 1.4 to 1.6 times as fast for it.
+    def block(self, net: Net, layer: str) -> Box | None:
+        index = _index(self.position, unit_shape(net, layer), layer)
+        return (*index, *(one + 1 for one in index)) if index and len(index) == 2 else None  # type: ignore[return-value]
+
+    def _places(self, net: Net, origins: Origins) -> tuple[slice | int, ...]:
+        """The index, after those of images and channels, of what is read of the values."""
+        layer = self.name_of_layer
+        shape = unit_shape(net, layer)
+        index = _index(self.position, shape, layer)
+        if index is None:
+            return (slice(None),) * len(shape[1:])
+        origin = origins.get(layer, (0,) * len(index))
+        return tuple(at - first for at, first in zip(index, origin, strict=True))
+
+    @property
+    def _suffix(self) -> str:
+        if self.position == "center":
+            return ""
+        at = self.position
+        return f"@{at if isinstance(at, str) else ','.join(map(str, at))}"
+
+
+def _index(position: Where, shape: tuple[int, ...], layer: str) -> tuple[int, ...] | None:
+    return resolve_position("all" if position == "mean" else position, shape, layer)
+
+
+def _plain_where(position: Where) -> Where:
+    if isinstance(position, str) and position not in ("center", "all", "mean"):
+        raise SettingsError(
+            f"position must be 'center', 'all', 'mean', or whole numbers (y, x); got {position!r}"
+        )
+    return position if position == "mean" else plain_position(position)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Linear(_Placed):
+    """A weighted sum of a layer's channels: `unit`, `channel` and `direction`."""
+
+    target: Target
+
+    @property
+    def plain(self) -> tuple[str, Target, Position] | None:
+        if self.position == "mean":
+            return None
+        return self.name_of_layer, self.target, self.position
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, shape = self.name_of_layer, unit_shape(net, self.name_of_layer)
+        (target,) = check_targets([self.target], shape, layer)
+        weights = weights_of(target, (*shape, 1)[0])
+        places = self._places(net, origins)
+        if self.position == "mean":
+            weights = weights / max(1, int(np.prod(shape[1:])))
+        channels = np.flatnonzero(weights)
+        ops = net.ops
+        kept: dict[tuple[int, ...], Any] = {}  # the diff depends on the batch's size alone
+
+        def diff_for(size: tuple[int, ...]) -> Any:
+            if size not in kept:
+                diff = np.zeros((size[0], len(weights), *size[2:]), np.float32)
+                for channel in channels:
+                    diff[(slice(None), channel, *places)] = weights[channel]
+                kept.clear()
+                kept[size] = ops.asarray(diff.reshape(size))
+            return kept[size]
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            array = values[layer]
+            rows = array if array.ndim > 1 else array.reshape(len(array), 1)
+            total: Any = 0
+            for channel in channels:
+                read = rows[(slice(None), int(channel), *places)]
+                read = read.reshape(len(rows), -1).sum(axis=1)
+                total = total + float(weights[channel]) * ops.numbers(read)
+            return total, {layer: diff_for(tuple(array.shape))}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        what: Any = self.target
+        if isinstance(what, Direction):
+            what = {"name": what.name, "vector": list(what.vector)}
+        position = self.position if isinstance(self.position, str) else list(self.position)
+        return {"layer": self.name_of_layer, "target": what, "position": position}
+
+    def __str__(self) -> str:
+        match self.target:
+            case Direction(name=name):
+                what = name
+            case tuple(members):
+                what = "+".join(map(str, members))
+            case other:
+                what = str(other)
+        return f"{self.name_of_layer}:{what}{self._suffix}"
+
+
+def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> Objective:
+    """The activation of a unit, or the sum of several.
 
     Parameters
     ----------
-    net, layer
-        As in `Net.evaluate`.
-    objective
-        What is maximized, with all channels.
+    layer
+        A layer's or blob's name.
+    unit
+        A channel, or several.
+    position
+        Where in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map or
+        ``"mean"``. A layer without maps takes each of the words alike.
+    """
+    return _Linear(layer, _plain_where(position), _units(layer, unit))
+
+
+def channel(layer: str, unit: int | Sequence[int]) -> Objective:
+    """The mean of a unit's map, or of the sum of several: ``unit(layer, unit, "mean")``."""
+    return _Linear(layer, "mean", _units(layer, unit))
+
+
+def _units(layer: str, given: int | Sequence[int]) -> Target:
+    members = [given] if isinstance(given, (str, int, np.integer)) else list(given)
+    if not members or not all(_is_unit(one) for one in members):
+        raise SettingsError(
+            f"unit must be a channel's number, or several; got {given!r} for layer {layer!r}"
+        )
+    chosen = tuple(dict.fromkeys(int(one) for one in members))
+    return chosen if len(chosen) > 1 else chosen[0]
+
+
+def _is_unit(one: object) -> bool:
+    return isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+
+
+def direction(
+    layer: str, vector: ArrayLike, position: Where = "center", name: str = "direction"
+) -> Objective:
+    """``vector . channels``: a difference of classes, or the weights of a concept.
+
+    Parameters
+    ----------
+    layer
+        A layer's or blob's name.
+    vector
+        (channels,), not all 0.
+    position
+        As for `unit`.
+    name
+        What results are called.
+    """
+    numbers = np.asarray(vector, np.float64)
+    if numbers.ndim != 1:
+        raise SettingsError(
+            f"a direction in layer {layer!r} is one number per channel; got an array of shape "
+            f"{numbers.shape}"
+        )
+    return _Linear(layer, _plain_where(position), Direction(tuple(numbers), name))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Aligned(_Placed):
+    """``mean over positions of (u . v) * max(floor, cos(u, v)) ** power``, u a fixed vector.
+
+    `cosine_direction` and `caricature`.
     """
 
-    def __init__(self, net: Differentiable, layer: str, objective: Objective) -> None:
-        self._net, self._layer, self._whole = net, layer, objective
-        saves = net.saves_channels(layer)
-        self._compares_leaders = saves and net.ops.on_host
-        self._part: Objective | None = None  # what is read instead of `_whole`
-        self._done = not saves  # no further narrowing
-        self._undecided: Any = None  # images (N,) that `_part` tells to be below a leader
-        self._highest: Any = None  # (N,) channels, when all were last read
-        self._leaders: set[int] = set()
+    wanted: Callable[[Net], Floats] = field(repr=False)  # -> (C,) or (C, *map)
+    power: float
+    what: dict[str, Any]
+    text: str
 
-    def __call__(self, x: Any) -> Reading:
-        """Evaluate images (N, C, H, W); `on_top` is exact for images that never were on top.
+    FLOOR = 0.1  # of the cosine, so that a gradient is left at a right angle and beyond
 
-        `Net.input_gradient` takes the reading's diff.
-        """
-        if self._part is not None:
-            reading = self._read(x, self._part)
-            if self._undecided is None or not bool((reading.on_top & self._undecided).any()):
-                return reading._replace(on_top=reading.on_top & False)
-            self._part = None  # until the next `narrow`: other units will overtake theirs soon
-        reading = self._read(x, self._whole)
-        self._highest = reading.highest
-        return reading
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, ops = self.name_of_layer, net.ops
+        shape, places = unit_shape(net, layer), self._places(net, origins)
+        wanted = self.wanted(net)
+        if wanted.shape not in (shape, shape[:1]):
+            raise SettingsError(
+                f"layer {layer!r} takes a vector of {shape[0] if shape else 1} numbers, one per "
+                f"channel, or values of shape {shape}; got shape {wanted.shape}"
+            )
+        u = wanted.reshape(1, wanted.shape[0] if wanted.shape else 1, -1)
+        long = np.sqrt((u.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+        if not long.any():
+            raise SettingsError(f"{self}: what is to be aligned with is 0 everywhere")
+        # A position where u is 0 has no direction: it adds nothing.
+        unit_ = ops.asarray(np.where(long > 0, u / np.maximum(long, TINY), 0))
+        size = ops.asarray(long)
+        xp, power, floor = ops.xp, self.power, self.FLOOR
 
-    def narrow(self, undecided: Any) -> None:
-        """Read fewer channels from now on, if possible; on a GPU this waits for the device.
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            array = values[layer]
+            rows = array if array.ndim > 1 else array.reshape(len(array), 1)
+            picked = rows[(slice(None), slice(None), *places)]
+            v = picked.reshape(len(rows), rows.shape[1], -1)
+            dot = (v * unit_).sum(axis=1)[:, None]  # (N, 1, P), of the unit vector
+            norm = xp.sqrt((v * v).sum(axis=1))[:, None] + TINY
+            cosine = dot / norm
+            held = xp.clip(cosine, floor, None)
+            factor = held**power
+            scale = size / v.shape[2]
+            numbers = (dot * factor * scale).reshape(len(rows), -1).sum(axis=1)
+            # d(dot * cos^p) = cos^p u + p cos^p (u - cos v / |v|), where the cosine is not held
+            free = (cosine > floor) * power
+            slope = scale * factor * (unit_ + free * (unit_ - cosine * (v / norm)))
+            diff = xp.zeros_like(rows)
+            diff[(slice(None), slice(None), *places)] = slope.reshape(picked.shape)
+            return ops.numbers(numbers), {layer: diff.reshape(array.shape)}
 
-        Parameters
-        ----------
-        undecided
-            (N,) bool, the images that still run and never were on top.
-        """
-        if self._done:
-            return
-        if not bool(undecided.any()):
-            self._done = True
-            self._set_part(self._whole.narrowed(), None)
-        elif self._part is not None:
-            self._undecided = undecided
-        elif self._compares_leaders and self._highest is not None:
-            now = set(self._highest[undecided].tolist())
-            # Earlier leaders stay as long as there is room: channels take turns in leading.
-            for leaders in (self._leaders | now, now):
-                part = self._whole.narrowed(leaders)
-                if part.channels and LEADERS * len(part.channels) <= self._whole.count:
-                    self._set_part(part, undecided)
-                    self._leaders = leaders
-                    break
+        return evaluate
 
-    def _set_part(self, part: Objective, undecided: Any) -> None:
-        self._part = None if part is self._whole else part
-        self._undecided = undecided
+    def record(self) -> dict[str, Any]:
+        position = self.position if isinstance(self.position, str) else list(self.position)
+        return {
+            "layer": self.name_of_layer,
+            **self.what,
+            "power": self.power,
+            "position": position,
+        }
 
-    def _read(self, x: Any, objective: Objective) -> Reading:
-        return objective(self._net.evaluate(x, self._layer, objective.channels))
+    def __str__(self) -> str:
+        return f"{self.text}{self._suffix}"
+
+
+def cosine_direction(
+    layer: str,
+    vector: ArrayLike,
+    position: Where = "mean",
+    power: float = 1.0,
+    name: str = "direction",
+) -> Objective:
+    """A direction that the values are to point in, and not only to have a part of.
+
+    ``(u . v) * max(0.1, cos(u, v)) ** power`` at the position, or its mean over all; u is the
+    vector, v the channels. With a power of 0 it is `direction`.
+
+    Parameters
+    ----------
+    layer, vector, name
+        As for `direction`.
+    position
+        ``"mean"``, ``"center"`` or ``(y, x)``.
+    power
+        At least 0.
+    """
+    numbers = np.asarray(vector, np.float32)
+    wanted = Direction(tuple(np.ravel(numbers)), name)  # checks it
+    if numbers.ndim != 1:
+        raise SettingsError(
+            f"a direction in layer {layer!r} is one number per channel; got an array of shape "
+            f"{numbers.shape}"
+        )
+    what = {"cosine_direction": {"name": name, "vector": list(wanted.vector)}}
+    text = f"cosine({layer}:{name})"
+    return _Aligned(layer, _mean_where(position), _Constant(numbers), _power(power), what, text)
+
+
+def caricature(
+    layer: str, image: NDArray[Any] | str | os.PathLike[str], power: float = 1.0
+) -> Objective:
+    """More of what a layer has of an image: `cosine_direction` to its values, position by position.
+
+    Parameters
+    ----------
+    layer
+        A layer's or blob's name.
+    image
+        A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
+    power
+        At least 0.
+    """
+    given = _Image(image, layer)
+    what = {"caricature": given.digest}
+    return _Aligned(layer, "mean", given, _power(power), what, f"caricature({layer})")
+
+
+def _power(power: float) -> float:
+    if not is_number(power) or not 0 <= power < np.inf:
+        raise SettingsError(f"power must be a number of at least 0; got {power!r}")
+    return float(power)
+
+
+def _mean_where(position: Where) -> Where:
+    if position == "all":
+        raise SettingsError("position must be 'mean', 'center' or (y, x) here; got 'all'")
+    return _plain_where(position)
+
+
+class _Constant:
+    """Numbers that do not depend on the net."""
+
+    def __init__(self, numbers: Floats) -> None:
+        self._numbers = numbers
+
+    def __call__(self, net: Net) -> Floats:
+        return self._numbers
+
+
+class _Image:
+    """The values of a layer for an image."""
+
+    def __init__(self, image: NDArray[Any] | str | os.PathLike[str], layer: str) -> None:
+        self._image: Any = image if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+        self._layer = layer
+
+    @property
+    def digest(self) -> str:
+        """Of the file, or of the array."""
+        if isinstance(self._image, np.ndarray):
+            data = np.ascontiguousarray(self._image)
+            return hashlib.blake2b(
+                f"{data.dtype.str}{data.shape}".encode() + data.tobytes(), digest_size=16
+            ).hexdigest()
+        try:
+            return hashlib.blake2b(Path(self._image).read_bytes(), digest_size=16).hexdigest()
+        except OSError as error:
+            raise SettingsError(f"cannot read the image {self._image}: {error.strerror}") from error
+
+    def __call__(self, net: Net) -> Floats:
+        x = as_input(net.preprocessor, self._image)[np.newaxis]
+        found = net.evaluate_layers(net.ops.asarray(x), [self._layer])[self._layer]
+        values: Floats = net.ops.numpy(found)[0]
+        return values
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _SquaredNorm(_Placed):
+    """Half the squared norm of a layer."""
+
+    @property
+    def plain(self) -> tuple[str, Target, Position] | None:
+        return None if self.position == "mean" else (self.name_of_layer, LAYER, self.position)
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, ops = self.name_of_layer, net.ops
+        shape = unit_shape(net, layer)
+        places = (..., *self._places(net, origins)) if shape else (...,)
+        size = max(1, int(np.prod(shape[1:]))) if self.position == "mean" else 1
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            array = values[layer]
+            diff = ops.xp.zeros_like(array)
+            diff[places] = array[places] / size
+            squares = (diff * array).reshape(len(array), -1).sum(axis=1) / 2
+            return ops.numbers(squares), {layer: diff}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        position = self.position if isinstance(self.position, str) else list(self.position)
+        return {"layer": self.name_of_layer, "target": LAYER, "position": position}
+
+    def __str__(self) -> str:
+        suffix = "" if self.position == "all" else self._suffix or "@center"
+        return f"{self.name_of_layer}:{LAYER}{suffix}"
+
+
+def layer(layer: str, position: Where = "all") -> Objective:
+    """Half the squared norm of a layer: whatever it responds to (DeepDream).
+
+    Parameters
+    ----------
+    layer
+        A layer's or blob's name; the input's own name means the image.
+    position
+        ``"all"`` for the sum over all positions, ``"mean"``, ``"center"`` or ``(y, x)``.
+    """
+    return _SquaredNorm(layer, _plain_where(position))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _LogProbability(_Placed):
+    """The log softmax of a unit over the channels."""
+
+    unit: int
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, ops = self.name_of_layer, net.ops
+        shape = unit_shape(net, layer)
+        (unit_,) = check_units([self.unit], shape, layer)
+        if not shape:
+            raise SettingsError(
+                f"layer {layer!r} has one unit: there is nothing to compare it with"
+            )
+        places, xp = self._places(net, origins), ops.xp
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            array = values[layer]
+            picked = array[(slice(None), slice(None), *places)]
+            scores = picked.reshape(len(array), array.shape[1], -1)
+            scores = scores - xp.amax(scores, axis=1)[:, None]
+            powers = xp.exp(scores)
+            total = powers.sum(axis=1)[:, None]
+            numbers = (scores[:, unit_] - xp.log(total)[:, 0]).mean(axis=1)
+            slope = -powers / total
+            slope[:, unit_] += 1
+            diff = xp.zeros_like(array)
+            diff[(slice(None), slice(None), *places)] = (slope / scores.shape[2]).reshape(
+                picked.shape
+            )
+            return ops.numbers(numbers), {layer: diff}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        position = self.position if isinstance(self.position, str) else list(self.position)
+        return {
+            "layer": self.name_of_layer,
+            "log_probability": self.unit,
+            "position": position,
+        }
+
+    def __str__(self) -> str:
+        return f"log_probability({self.name_of_layer}:{self.unit}{self._suffix})"
+
+
+def log_probability(layer: str, unit: int, position: Where = "center") -> Objective:
+    """The log of a class's probability, ``log softmax`` over the channels of the scores.
+
+    It rises also where the other classes' scores fall, so that an image shows what tells the class
+    from others.
+
+    Parameters
+    ----------
+    layer
+        The scores, below a net's softmax.
+    unit
+        The class.
+    position
+        Of a layer with maps: ``"center"``, ``(y, x)``, or ``"mean"`` of all positions.
+    """
+    if not _is_unit(unit):
+        raise SettingsError(f"unit must be a channel's number; got {unit!r} for layer {layer!r}")
+    return _LogProbability(layer, _mean_where(position), int(unit))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Match(_OfLayer):
+    """``-|v - v0|^2 / |v0|^2``, v0 the values of an image."""
+
+    image: _Image
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, ops = self.name_of_layer, net.ops
+        unit_shape(net, layer)
+        wanted = self.image(net)
+        size = float((wanted.astype(np.float64) ** 2).sum())
+        if not size:
+            raise SettingsError(f"{self}: the layer is 0 everywhere for that image")
+        target = ops.asarray(wanted)[None]
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            away = values[layer] - target
+            numbers = (away * away).reshape(len(away), -1).sum(axis=1) / -size
+            return ops.numbers(numbers), {layer: away * (-2 / size)}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        return {"layer": self.name_of_layer, "match": self.image.digest}
+
+    def __str__(self) -> str:
+        return f"match({self.name_of_layer})"
+
+
+def match(layer: str, image: NDArray[Any] | str | os.PathLike[str]) -> Objective:
+    """The values that a layer has for an image: ``-|v - v0|^2 / |v0|^2``, 0 where they are equal.
+
+    Inversion (Mahendran and Vedaldi 2015): what the layer has kept of the image.
+
+    Parameters
+    ----------
+    layer
+        A layer's or blob's name.
+    image
+        A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
+    """
+    return _Match(layer, _Image(image, layer))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Diversity(_OfLayer):
+    """Minus the mean cosine similarity of Gram matrices with the other images of the batch."""
+
+    @property
+    def compares_images(self) -> bool:
+        return True
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        layer, ops = self.name_of_layer, net.ops
+        shape, xp = unit_shape(net, layer), net.ops.xp
+        if net.why_mixed(layer, start=True):
+            raise SettingsError(
+                f"{self} compares the images of a batch, and this net's outputs depend on the rest "
+                "of the batch, so it cannot be used"
+            )
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            array = values[layer]
+            count = len(array)
+            if count == 1:
+                return ops.numbers(array.reshape(1, -1).sum(axis=1) * 0), {
+                    layer: xp.zeros_like(array)
+                }
+            f = array.reshape(count, shape[0] if shape else 1, -1)
+            gram = f @ f.swapaxes(1, 2)
+            flat = gram.reshape(count, -1)
+            norm = xp.sqrt((flat * flat).sum(axis=1))[:, None] + TINY
+            unit_ = flat / norm
+            others = unit_.sum(axis=0)[None] - unit_
+            alike = (unit_ * others).sum(axis=1) / (count - 1)
+            # Each pair counts twice in the sum over images, hence the factor 2.
+            slope = (-2 / (count - 1)) * (others - (unit_ * others).sum(axis=1)[:, None] * unit_)
+            diff = 2 * ((slope / norm).reshape(gram.shape) @ f)
+            return ops.numbers(-alike), {layer: diff.reshape(array.shape)}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        return {"layer": self.name_of_layer, "diversity": True}
+
+    def __str__(self) -> str:
+        return f"diversity({self.name_of_layer})"
+
+
+def diversity(layer: str) -> Objective:
+    """Minus the mean similarity to the other images of the batch, from -1 to 0.
+
+    The similarity of two images is the cosine between their Gram matrices of the layer: which
+    channels are active together, wherever that is (Olah et al. 2017). Add it, with a factor, to an
+    objective that is run for several seeds; these then stay in one batch.
+    """
+    return _Diversity(layer)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Function(Objective):
+    """Any function of torch tensors."""
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.names))
+
+    def block(self, net: Net, layer: str) -> Box | None:
+        return None
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise EngineError(
+                f"{self} is differentiated by PyTorch: pip install 'deepvis_caffe[torch]'"
+            ) from error
+        ops, on_torch = net.ops, net.ops.xp.__name__ == "torch"
+        for name in self.names:
+            net.check_gradient(name)
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            leaves = {
+                name: (values[name] if on_torch else torch.from_numpy(np.array(values[name])))
+                .detach()
+                .requires_grad_()
+                for name in self.layers
+            }
+            count = len(next(iter(leaves.values())))
+            with torch.enable_grad():
+                numbers = self.function(*(leaves[name] for name in self.names))
+                self._check(numbers, count)
+                found = torch.autograd.grad(numbers.sum(), list(leaves.values()), allow_unused=True)
+            diffs = {
+                name: torch.zeros_like(leaf) if diff is None else diff
+                for (name, leaf), diff in zip(leaves.items(), found, strict=True)
+            }
+            numbers = numbers.detach().float()
+            if not on_torch:
+                return numbers.numpy(), {name: diff.numpy() for name, diff in diffs.items()}
+            return ops.numbers(numbers), diffs
+
+        return evaluate
+
+    def _check(self, numbers: Any, count: int) -> None:
+        import torch
+
+        if not isinstance(numbers, torch.Tensor):
+            raise SettingsError(
+                f"{self} must return a tensor of one number an image; got {type(numbers).__name__}"
+            )
+        if tuple(numbers.shape) != (count,):
+            raise SettingsError(
+                f"{self} must return one number an image, a tensor of shape ({count},); got "
+                f"shape {tuple(numbers.shape)}"
+            )
+        if not numbers.requires_grad:
+            raise SettingsError(
+                f"{self} has no gradient: what it returns does not depend on the layers' values, "
+                "or was detached from them"
+            )
+
+    def record(self) -> dict[str, Any]:
+        return {"layers": list(self.names), "function": function_record(self.function)}
+
+    def __str__(self) -> str:
+        called = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"{'function' if called == '<lambda>' else called}({', '.join(self.names)})"
+
+
+def function(function: Callable[..., Any], *layers: str) -> Objective:
+    r"""Any function of torch tensors.
+
+    Parameters
+    ----------
+    function
+        ``function(values, ...) -> (N,)``: of each of `layers` the values (N, \*shape), a number an
+        image in return. Autograd differentiates it.
+    *layers
+        The layers' or blobs' names that it reads.
+    """
+    if not callable(function):
+        raise SettingsError(f"function must be a function of torch tensors; got {function!r}")
+    if not layers or not all(isinstance(name, str) for name in layers):
+        raise SettingsError(
+            "name the layers that the function reads: function(f, 'conv5', 'fc8'); got "
+            f"{', '.join(map(repr, layers)) or 'none'}"
+        )
+    return _Function(function, layers)
+
+
+def function_record(function: Callable[..., Any]) -> dict[str, Any]:
+    """What is known of a function that decides results: its name, and a digest of its source.
+
+    What it refers to by name, in closures or modules, is not part of it.
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    try:
+        source = inspect.getsource(named)
+    except (OSError, TypeError):  # made at run time
+        code = getattr(function, "__code__", None)
+        source = repr((code.co_code, code.co_consts)) if code else ""
+    return {
+        "name": f"{named.__module__}.{named.__qualname__}",
+        "source": hashlib.blake2b(source.encode(), digest_size=8).hexdigest(),
+    }
+
+
+# -- as text -------------------------------------------------------------------------------------
+
+_FACTOR = re.compile(r"\s*([+-]?)\s*(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*)?", re.I)
+_UNITS = re.compile(r"\d+(?:\+\d+)*")
+_POSITION = re.compile(r"center|all|mean|\d+(?:,\d+)*")
+
+
+def parse(text: str) -> Objective:
+    """An objective written as text: ``"pool10:130 + 0.5*fire5/concat:12"``.
+
+    Terms are separated by `` + `` or `` - ``, with a space on each side. Each is a layer's name, a
+    colon, and a unit, units as ``130+340``, or ``layer``; then, if it is not to be the center, an
+    ``@`` and ``all``, ``mean`` or ``y,x``. A number and ``*`` before it is its factor.
+
+    Raises
+    ------
+    SettingsError
+        It is not written so.
+    """
+    pieces = re.split(r"\s+([+-])\s+", text.strip())
+    total: Objective | None = None
+    for sign, piece in zip(["+", *pieces[1::2]], pieces[::2], strict=True):
+        found = _FACTOR.match(piece)
+        assert found is not None  # it matches the empty text
+        factor = float(found[2] or 1) * (-1 if found[1] == "-" else 1) * (-1 if sign == "-" else 1)
+        term = (
+            factor * _parse_term(piece[found.end() :], text)
+            if factor != 1
+            else _parse_term(piece[found.end() :], text)
+        )
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def _parse_term(term: str, text: str) -> Objective:
+    name, colon, what = term.rpartition(":")
+    what, at, position = what.partition("@")
+    fits = name and colon and (what == LAYER or _UNITS.fullmatch(what))
+    if not fits or (at and not _POSITION.fullmatch(position)):
+        raise SettingsError(
+            f"cannot read {term!r} in the objective {text!r}: each term is written LAYER:UNIT, for "
+            "example 'pool10:130', 'conv1:3@mean', 'conv5:7+12@4,5' or 'conv5:layer', with a "
+            "factor as in '0.5*pool10:130', and a space on each side of + and -"
+        )
+    where: Any = position
+    if at and position[0].isdigit():
+        where = tuple(map(int, position.split(",")))
+    if what == LAYER:
+        return layer(name, where or "all")
+    return unit(name, tuple(map(int, what.split("+"))), where or "center")

@@ -26,8 +26,8 @@ from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
-from deepvis_caffe.optimizer.objectives import Position, UnitName
 from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.targets import Position, UnitName
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -47,11 +47,11 @@ class FirstTop:
     iteration
         The step, from 0.
     image
-        (C, H, W), in the net's units.
+        (C, H, W), in the net's units; None where the run was read from a folder.
     """
 
     iteration: int
-    image: Floats = field(repr=False)
+    image: Floats | None = field(repr=False)
 
 
 class _Traced:
@@ -253,7 +253,7 @@ class AscentResult(_Traced):
     layer, seed, position
         The arguments of `optimize`.
     unit
-        The channel; of another target its name, see `deepvis_caffe.optimizer.objectives.name_of`.
+        The channel; of another target its name, see `deepvis_caffe.optimizer.targets.name_of`.
     image
         The best x, (C, H, W) float32: the net's units and channel order, mean subtracted.
     window
@@ -276,6 +276,8 @@ class AscentResult(_Traced):
         The engine that ran it, and the version of this package.
     preprocessor
         Turns `image` into pictures.
+    objective_text
+        The objective where that is more than a target of one layer; empty for units.
     """
 
     layer: str
@@ -292,11 +294,17 @@ class AscentResult(_Traced):
     engine: str
     version: str
     preprocessor: Preprocessor = field(repr=False)
+    objective_text: str = ""
 
     @property
     def met_top(self) -> FirstTop | None:
         """The name of `first_top` in earlier versions."""
         return self.first_top
+
+    @property
+    def title(self) -> str:
+        """What was maximized, in words."""
+        return self.objective_text or f"{self.layer} unit {self.unit}"
 
     @property
     def best_value(self) -> float:
@@ -328,6 +336,7 @@ class AscentResult(_Traced):
             "engine": self.engine,
             "version": self.version,
             "objective": [float(value) for value in self.activations],  # as in all records so far
+            **({"goal": self.objective_text} if self.objective_text else {}),
         }
 
     def _repr_png_(self) -> bytes:
@@ -340,7 +349,7 @@ class AscentResult(_Traced):
         )
         best = "none" if self.best_iteration is None else f"step {self.best_iteration}"
         caption = (
-            f"{escape(self.layer)} unit {self.unit}, seed {self.seed}: {self.best_value:.4g} "
+            f"{escape(self.title)}, seed {self.seed}: {self.best_value:.4g} "
             f"(best: {best} of {len(self.activations)}, {self.stop})"
         )
         return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"

@@ -8,45 +8,42 @@ results.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import InputWindow, window_of
+from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
-from deepvis_caffe.optimizer.batching import cut, resolve_batch_size
-from deepvis_caffe.optimizer.objectives import (
-    LAYER,
-    Direction,
-    Objective,
-    Position,
-    Target,
-    UnitName,
-    check_targets,
-    name_of,
-    plain_position,
-    resolve_position,
-)
+from deepvis_caffe.optimizer.batching import cut
+from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
+from deepvis_caffe.optimizer.readers import ObjectiveReader, Reader, TargetBatch, TargetReader
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
-from deepvis_caffe.optimizer.shapes import unit_shape
 from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
+from deepvis_caffe.optimizer.targets import (
+    LAYER,
+    Direction,
+    Position,
+    Target,
+    UnitName,
+    name_of,
+    plain_position,
+)
 from deepvis_caffe.optimizer.tiles import tiled_where_needed
 from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
-
-Crop = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,8 @@ class AscentBatch:
         The target and the seed of each.
     layer, params, position, crop
         As for `optimize`.
+    objective
+        What is maximized instead of a layer's units; the target of each run is then its name.
     """
 
     layer: str
@@ -66,6 +65,7 @@ class AscentBatch:
     params: AscentParams
     position: Position = "center"
     crop: Crop = "auto"
+    objective: Objective | None = None
 
     @property
     def steps(self) -> int:
@@ -85,8 +85,8 @@ class AscentBatch:
 
 def optimize(
     net: Net,
-    layer: str,
-    units: int | str | Direction | Iterable[Any],
+    layer: str | Objective | Iterable[Objective],
+    units: int | str | Direction | Iterable[Any] | None = None,
     seeds: int | Iterable[int] = (0,),
     preset: int | str | AscentParams = 3,
     position: Position = "center",
@@ -99,7 +99,7 @@ def optimize(
     watch: Callable[[Snapshot], None] | None = None,
     **changes: Any,
 ) -> AscentResults:
-    """Find images that maximize units, by regularized gradient ascent from random starts.
+    """Find images that maximize units or objectives, by regularized ascent from random starts.
 
     Parameters
     ----------
@@ -109,10 +109,11 @@ def optimize(
         A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
         below them are maximized: they are the same for a unit that is on, and have a gradient for
         one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
-        `deepvis_caffe.model.graph`.
+        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, or several
+        objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
         Channels of that layer; or instead sums of channels, directions or the whole layer, see
-        `deepvis_caffe.optimizer.objectives`.
+        `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
         Each makes another image of every unit.
     preset
@@ -165,17 +166,39 @@ def optimize(
         The layer cannot run, or has no gradient.
     """
     params = ascent_params(preset, rate, iterations, **changes)
-    shape, index = _shape_and_index(net, layer, position)
-    chosen = check_targets(_listed("units", units), shape, layer)
-    runs = list(product(chosen, _checked_seeds(seeds)))
-    if not runs:
-        return AscentResults()
-    window = unit_window(net, layer, index, crop)
-    most = resolve_batch_size(net, layer, batch_size, len(runs), window)
+    checked = check_seeds(seeds)
     batches = [
-        AscentBatch(layer, tuple(some), params, position, crop)
-        for some in cut(runs, most, whole=params.diversity > 0)
+        batch
+        for own, targets in resolve_targets(net, layer, units, position)
+        for batch in make_batches(
+            net, own, list(product(targets, checked)), params, crop, batch_size
+        )
     ]
+    results = AscentResults()
+    for _, found in ascend_batches(net, batches, progress, watch, cancel):
+        results += found
+    return results
+
+
+def ascend_batches(
+    net: Net,
+    batches: Sequence[AscentBatch],
+    progress: ProgressCallback | None = None,
+    watch: Callable[[Snapshot], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Iterator[tuple[AscentBatch, list[AscentResult]]]:
+    """Run batches in this process one after the other, until that is cancelled.
+
+    Parameters
+    ----------
+    progress, watch, cancel
+        As for `optimize`.
+
+    Yields
+    ------
+    tuple of AscentBatch and list of AscentResult
+        The batch that was running when it was cancelled is the last one.
+    """
     meter = ProgressMeter(progress, [batch.steps for batch in batches])
     cancelled = False
 
@@ -184,13 +207,13 @@ def optimize(
         cancelled = bool(cancel and cancel())
         return cancelled
 
-    results = AscentResults()
     for number, batch in enumerate(batches):
-        results += run_batch(net, batch, partial(meter.update, number), watch, stops)
+        results = run_batch(net, batch, partial(meter.update, number), watch, stops)
+        if not cancelled:
+            meter.finish(number)
+        yield batch, results
         if cancelled:
-            break
-        meter.finish(number)
-    return results
+            return
 
 
 def run_batch(
@@ -219,23 +242,29 @@ def run_batch(
     UnknownNameError, SettingsError, EngineError
         As `optimize`.
     """
-    layer, params = batch.layer, batch.params
-    shape, index = _shape_and_index(net, layer, batch.position)
-    targets = check_targets((target for target, _ in batch.runs), shape, layer)
-    units, seeds = [name_of(target) for target in targets], [seed for _, seed in batch.runs]
-    window = unit_window(net, layer, index, batch.crop)
-    if params.diversity and resolve_batch_size(net, layer, 2, 2, window) == 1:
+    params = batch.params
+    if batch.objective:
+        layer, targets = TargetLayer.of_objective(net, batch.objective)
+    else:
+        layer = TargetLayer.of(net, batch.layer, batch.position)
+        targets = layer.check(target for target, _ in batch.runs)
+    units = [name_of(target) for target in targets] * (len(batch.runs) // len(targets))
+    seeds = [seed for _, seed in batch.runs]
+    if params.diversity and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
             "the rest of the batch, so diversity cannot be used: set it to 0"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
-    if window:
-        preprocessor = preprocessor.cut(window.rows, window.columns)
-        start = start[:, :, window.rows, window.columns]
-        shape, index = (shape[0], *window.extent), window.index
-    box = window.box if window else None
+    windows = layer.windows(net, batch.crop)
+    box = None
+    for window in windows.values():  # all of them are the same part of the input
+        box = window.box
+    if box:
+        rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
+        preprocessor = preprocessor.cut(rows, columns)
+        start = start[:, :, rows, columns]
     snapshot = partial(
         Snapshot,
         steps=params.iterations,
@@ -245,21 +274,20 @@ def run_batch(
         preprocessor=preprocessor,
     )
     tracks = ascend(
-        net if window else tiled_where_needed(net, layer, shape, len(start)),
-        layer,
-        Objective(net.ops, targets, shape, index, params.sign),
+        net.ops,
+        preprocessor,
+        _reader(net, layer, targets, windows, params.sign, len(start)),
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
-        preprocessor,
         [(units.index(unit), seed) for unit, seed in zip(units, seeds, strict=True)],
     )
     return [
         AscentResult(
-            layer=layer,
+            layer=layer.name,
             unit=unit,
             seed=seed,
-            position=plain_position(batch.position),
+            position=plain_position(layer.position),
             image=track.image,
             window=box,
             activations=track.activations,
@@ -270,6 +298,7 @@ def run_batch(
             engine=net.engine,
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,
+            objective_text=str(layer.objective or ""),
         )
         for unit, seed, track in zip(units, seeds, tracks, strict=True)
     ]
@@ -309,23 +338,82 @@ def ascent_params(
     return chosen
 
 
-def unit_window(
-    net: Net, layer: str, index: tuple[int, ...] | None, crop: Crop = "auto"
-) -> InputWindow | None:
-    """The part of the input that an ascent is restricted to; None for all of it."""
-    if crop not in get_args(Crop):
-        raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
-    start = net.model.graph.gradient_start(layer)
-    return window_of(net.model, start, index) if crop == "auto" else None
+def make_batches(
+    net: Net,
+    layer: TargetLayer,
+    runs: Sequence[tuple[Target, int]],
+    params: AscentParams,
+    crop: Crop = "auto",
+    batch_size: int | None = None,
+) -> list[AscentBatch]:
+    """Cut runs into batches as large as pays.
+
+    Parameters
+    ----------
+    runs
+        The (target, seed) of each, those of a unit one after the other.
+    params, crop, batch_size
+        As for `optimize`.
+    """
+    if not runs:
+        return []
+    most = layer.batch_size(net, crop, len(runs), batch_size)
+    whole = params.diversity > 0 or bool(layer.objective and layer.objective.compares_images)
+    return [
+        AscentBatch(layer.name, tuple(some), params, layer.position, crop, layer.objective)
+        for some in cut(runs, most, whole)
+    ]
 
 
-def _shape_and_index(
-    net: Net, layer: str, position: Position
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """The layer's shape without the batch axis, and the index that a position means in it."""
-    net.check_gradient(layer)
-    shape = unit_shape(net, layer)
-    return shape, resolve_position(position, shape, layer)
+def resolve_targets(
+    net: Net, layer: str | Objective | Iterable[Objective], units: Any, position: Position
+) -> list[tuple[TargetLayer, list[Target]]]:
+    """What `optimize` is to maximize, in order."""
+    if isinstance(layer, str):
+        if units is None:
+            raise SettingsError(
+                f"name the units of layer {layer!r} that are to be maximized, for example units=0 "
+                "or units=[0, 1]"
+            )
+        own = TargetLayer.of(net, layer, position)
+        return [(own, own.check(_listed("units", units)))]
+    objectives = [layer] if isinstance(layer, Objective) else list(layer)
+    for objective in objectives:
+        if not isinstance(objective, Objective):
+            raise SettingsError(
+                "layer must be a layer's name, an objective or several objectives; got "
+                f"{objective!r}"
+            )
+    if units is not None or position != "center":
+        raise SettingsError(
+            "an objective says itself which units it reads, and where: leave units and position out"
+        )
+    return [TargetLayer.of_objective(net, objective) for objective in objectives]
+
+
+def _reader(
+    net: Net,
+    layer: TargetLayer,
+    targets: Sequence[Target],
+    windows: dict[str, InputWindow],
+    sign: int,
+    images: int,
+) -> Reader:
+    """What evaluates a batch, on the whole input or in windows."""
+    if layer.objective:
+        origins = {}
+        for name, window in windows.items():
+            block = layer.objective.block(net, name)
+            assert block is not None  # else there would be no window
+            origins[name] = tuple(at - i for at, i in zip(block[:2], window.index, strict=True))
+        evaluate = layer.objective.bind(net, origins)
+        return ObjectiveReader(net, layer.objective.layers, evaluate, sign)
+    shape, index = layer.shape, layer.index
+    if window_ := windows.get(layer.name):
+        shape, index = (shape[0], *window_.extent), window_.index
+    batch = TargetBatch(net.ops, targets, shape, index, sign)
+    whole = tiled_where_needed(net, layer.name, shape, images) if not window_ else net
+    return TargetReader(whole, layer.name, batch)
 
 
 @dataclass(frozen=True)
@@ -351,7 +439,8 @@ def _listed(name: str, items: Any) -> list[Any]:
     return [items] if single else list(items)
 
 
-def _checked_seeds(seeds: int | Iterable[int]) -> list[int]:
+def check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """Seeds as `optimize` takes them, as a list; `SettingsError` where one is none."""
     listed = _listed("seeds", seeds)
     for seed in listed:
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:

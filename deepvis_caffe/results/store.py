@@ -17,7 +17,7 @@ from typing import Any
 from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
-from deepvis_caffe.optimizer.objectives import UnitName
+from deepvis_caffe.optimizer.targets import UnitName
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import BEST_X, BEST_XPM, KINDS, OPTIMIZED, record_of
 from deepvis_caffe.results.records import (
@@ -105,6 +105,25 @@ class ResultStore:
             if self.picture(layer, unit, seed, BEST_X).is_file():
                 found.setdefault(unit, []).append(seed)
         return {unit: sorted(found[unit]) for unit in sorted(found)}
+
+    def saved_runs(self, layer: str | None = None) -> list[tuple[str, UnitName, int]]:
+        """The layer, unit and seed of every finished run, of one layer or all; in order.
+
+        Unlike `runs` also those of sums, directions and objectives.
+        """
+        trees = self.folder / OPTIMIZED
+        folders = [self.layer_folder(layer)] if layer else sorted(trees.glob("*"))
+        found: list[tuple[str, UnitName, int]] = []
+        for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+            record = read_record(path) or {}
+            name, unit, seed = record.get("layer"), record.get("unit"), record.get("seed")
+            known = isinstance(name, str) and isinstance(unit, (int, str)) and isinstance(seed, int)
+            if not known or record.get("recipe") is None or (layer and name != layer):
+                continue
+            if path == self.record(name, unit, seed):  # type: ignore[arg-type]
+                found.append((name, unit, seed))  # type: ignore[arg-type]
+        numbers_first = lambda one: (one[0], isinstance(one[1], str), one[1], one[2])  # noqa: E731
+        return sorted(found, key=numbers_first)
 
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
         """What a montage shows of one run: its ``best_X``, read from disk.

@@ -25,10 +25,10 @@ from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, Unit, make_layer
 from deepvis_caffe.jobs.scan import run_scan, scan_recipe
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.rates import Constant
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.index import read_results
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.store import ResultStore

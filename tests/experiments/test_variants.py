@@ -18,8 +18,8 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.experiments.variants import Variants, activation
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, GrayLevels, optimize
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 
 PLAIN = AscentParams(iterations=4, rate=GrayLevels(4))
 SEVERAL = [PLAIN, PLAIN.but(decay=0.2), PLAIN, PLAIN.but(norm_percentile=50, iterations=3)]

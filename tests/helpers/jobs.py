@@ -9,8 +9,8 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, Unit
 from deepvis_caffe.jobs.optimize import make_layer as make_layer_of
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, Position
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.store import ResultStore
 
 

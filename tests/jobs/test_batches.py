@@ -24,9 +24,9 @@ from deepvis_caffe.errors import ClusterError, ModelError
 from deepvis_caffe.jobs import job as job_module
 from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job, net_maker, where_of
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.optimizer import AscentParams, ascent_params
 from deepvis_caffe.optimizer.run import AscentBatch
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.settings import Settings, load_settings
 

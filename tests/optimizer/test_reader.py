@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import deepvis_caffe as dv
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps
 from deepvis_caffe.optimizer.ascent import CHECK_EVERY
-from deepvis_caffe.optimizer.objectives import Objective, ObjectiveReader
+from deepvis_caffe.optimizer.readers import TargetBatch, TargetReader
 
 UNITS = 40
 
@@ -36,13 +36,13 @@ class Script:
 
 def follow(net: Script, targets: list, every: int) -> list[int | None]:
     """When each image's unit is first told to be on top; its activations are checked."""
-    reader = ObjectiveReader(net, "unit", Objective(net.ops, targets, (UNITS,), None))  # type: ignore[arg-type]
+    reader = TargetReader(net, "unit", TargetBatch(net.ops, targets, (UNITS,), None))  # type: ignore[arg-type]
     first: list[int | None] = [None] * len(targets)
     for t, values in enumerate(net.steps):
-        reading = reader(t)
+        activation, on_top = reader(t)
         sums = [values[i, list(np.atleast_1d(one))].sum() for i, one in enumerate(targets)]
-        np.testing.assert_allclose(reading.activation, sums, rtol=1e-6)
-        for i in np.flatnonzero(reading.on_top):
+        np.testing.assert_allclose(activation, sums, rtol=1e-6)
+        for i in np.flatnonzero(on_top):
             first[i] = t if first[i] is None else first[i]
         if t % every == 0:
             reader.narrow(net.ops.for_numbers.asarray([one is None for one in first], np.bool_))
@@ -80,10 +80,10 @@ def test_images_that_have_ended_do_not_matter() -> None:
     steps = np.zeros((6, 2, UNITS), np.float32)
     steps[:, :, 5], steps[3:, 1, 2] = 3, 4
     net = Script(NumpyOps(), steps)
-    reader = ObjectiveReader(net, "unit", Objective(net.ops, [2, 2], (UNITS,), None))  # type: ignore[arg-type]
+    reader = TargetReader(net, "unit", TargetBatch(net.ops, [2, 2], (UNITS,), None))  # type: ignore[arg-type]
     for t in range(6):
-        reading = reader(t)
-        assert not reading.on_top.any()
+        _, on_top = reader(t)
+        assert not on_top.any()
         reader.narrow(np.array([True, t < 2]))
 
 

@@ -24,10 +24,10 @@ from deepvis_caffe.jobs.optimize import (
     record_fields,
     write_result,
 )
-from deepvis_caffe.jobs.target import TargetLayer
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
 from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
 from deepvis_caffe.results.records import Box, Record
 from deepvis_caffe.viewer.disk.library import Library

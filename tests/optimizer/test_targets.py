@@ -9,9 +9,9 @@ import pytest
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimizer.objectives import (
+from deepvis_caffe.optimizer.readers import TargetBatch
+from deepvis_caffe.optimizer.targets import (
     Direction,
-    Objective,
     check_targets,
     name_of,
     read_directions,
@@ -21,7 +21,7 @@ VALUES = np.random.default_rng(0).normal(0, 1, (3, 4, 5, 6)).astype(np.float32)
 SOUTH = Direction((0.5, 0, -2, 1), "south")
 
 
-def read(objective: Objective, ops: ArrayOps, values: np.ndarray = VALUES):
+def read(objective: TargetBatch, ops: ArrayOps, values: np.ndarray = VALUES):
     return [np.asarray(one) for one in objective(ops.asarray(values))]
 
 
@@ -41,7 +41,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_activation_and_diff(ops: ArrayOps, case: str, sign: int) -> None:
     targets, where, expected = CASES[case]
-    activation, _, diff, _ = read(Objective(ops, targets, (4, 5, 6), where, sign), ops)
+    activation, _, diff, _ = read(TargetBatch(ops, targets, (4, 5, 6), where, sign), ops)
     np.testing.assert_allclose(activation, expected(VALUES), rtol=1e-5)
     # the diff is the activation's gradient: exact for linear ones, to second order for a layer
     step = np.random.default_rng(1).normal(0, 1e-3, VALUES.shape)
@@ -58,13 +58,13 @@ def test_on_top(ops: ArrayOps) -> None:
         ([Direction((0, 1, 0, 0))] * 3, [False] * 3),
         (["layer"] * 3, [False] * 3),
     ]:
-        on_top = read(Objective(ops, targets, (4,), None), ops, values)[1]
+        on_top = read(TargetBatch(ops, targets, (4,), None), ops, values)[1]
         assert on_top.tolist() == expected, targets
 
 
 @pytest.mark.parametrize("targets", [[2, 0, 2], [(0, 3), 3, (0, 3)], [SOUTH] * 3])
 def test_narrowed_reads_the_same_from_fewer_channels(ops: ArrayOps, targets: list) -> None:
-    whole = Objective(ops, targets, (4, 5, 6), (1, 1))
+    whole = TargetBatch(ops, targets, (4, 5, 6), (1, 1))
     narrow = whole.narrowed()
     assert narrow.channels == {1: (0, 2), 0: (0, 3)}.get(len(targets) - 2) or narrow.channels
     some = VALUES[:, list(narrow.channels)]
@@ -81,7 +81,7 @@ def test_narrowed_reads_the_same_from_fewer_channels(ops: ArrayOps, targets: lis
 
 def test_narrowed_with_others(ops: ArrayOps) -> None:
     values = np.array([[1, 5, 3, 2], [1, 5, 6, 2], [1, 5, 3, 7]], np.float32)
-    narrow = Objective(ops, [1, 1, (1, 0)], (4,), None).narrowed([2, 1])
+    narrow = TargetBatch(ops, [1, 1, (1, 0)], (4,), None).narrowed([2, 1])
     assert narrow.channels == (0, 1, 2)
     activation, on_top, diff, highest = read(narrow, ops, values[:, :3])
     assert activation.tolist() == [5, 5, 6]
@@ -91,14 +91,14 @@ def test_narrowed_with_others(ops: ArrayOps) -> None:
 
 
 def test_a_layer_is_not_narrowed(ops: ArrayOps) -> None:
-    whole = Objective(ops, ["layer"], (4,), None)
+    whole = TargetBatch(ops, ["layer"], (4,), None)
     assert whole.narrowed() is whole
 
 
 def test_an_infinite_channel_that_does_not_count(ops: ArrayOps) -> None:
     values = np.array([[1, np.inf, 3]], np.float32)
     with np.errstate(invalid="ignore"):  # as in the loop
-        assert read(Objective(ops, [0], (3,), None), ops, values)[0].tolist() == [1]
+        assert read(TargetBatch(ops, [0], (3,), None), ops, values)[0].tolist() == [1]
 
 
 def test_a_large_sums_name_is_a_files() -> None:

@@ -1,0 +1,272 @@
+"""Feature visualization from Python, with files: ``(net, layer or objective) -> Runs``.
+
+`optimize` is `deepvis_caffe.optimizer.optimize`, which computes, and beside it a results folder:
+finished runs are written there, and the same call goes on where it was cut off. `Runs` are results
+that save themselves; `load_runs` reads them back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
+from deepvis_caffe.image import read_image
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import Ascents, missing_runs, write_layer
+from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.presets import params_from_record
+from deepvis_caffe.optimizer.rates import Rate
+from deepvis_caffe.optimizer.result import AscentResult, AscentResults, FirstTop, Snapshot
+from deepvis_caffe.optimizer.run import (
+    AscentBatch,
+    ascend_batches,
+    ascent_params,
+    check_seeds,
+    make_batches,
+    resolve_targets,
+)
+from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
+from deepvis_caffe.optimizer.targets import (
+    Direction,
+    Position,
+    Target,
+    UnitName,
+    name_of,
+    plain_position,
+)
+from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.results.layout import BEST_XPM
+from deepvis_caffe.results.records import read_record
+from deepvis_caffe.results.store import ResultStore
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of `optimize` maximizes, and how."""
+
+    net: Net
+    layers: tuple[tuple[TargetLayer, tuple[Target, ...]], ...]
+    ascents: Ascents
+
+
+class Runs(AscentResults):
+    """Results of `optimize`, in order; a notebook displays them."""
+
+    def __init__(self, results: Iterable[AscentResult] = (), work: Work | None = None) -> None:
+        super().__init__(results)
+        self._work = work
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write the pictures and records into a results folder, with a montage of each unit.
+
+        Runs that were cancelled are left out: ``optimize(..., results=folder)`` makes them.
+
+        Parameters
+        ----------
+        folder
+            A results folder, as the commands, the viewer and the gallery read it.
+        overwrite
+            Whether results that were made with other parameters may be replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        SettingsError
+            Something was made with other parameters, and `overwrite` is not set; or these results
+            are a selection, or were read from a folder.
+        ResultsError, ImageError
+            The folder cannot be written, or a picture in it is another program's.
+        """
+        if self._work is None:
+            raise SettingsError(
+                "only what optimize returned can be saved; these results are a part of it, or were "
+                "read from a folder"
+            )
+        net, ascents = self._work.net, self._work.ascents
+        job = Job(net, Path(folder), overwrite=overwrite)
+        have = {(run.layer, run.unit, run.seed): run for run in self}
+        for layer, targets in self._work.layers:
+            missing = missing_runs(job, layer, targets, ascents)
+            own = [(layer.name, name_of(target), seed) for target, seed in missing]
+            made = [have[key] for key in own if key in have]
+            batch = AscentBatch(layer.name, tuple(missing), ascents.params, layer.position)
+            write_layer(job, layer, targets, ascents, missing, [(batch, made)])
+        return Path(folder)
+
+
+def optimize(
+    net: Net,
+    layer: str | Objective | Iterable[Objective],
+    units: int | str | Direction | Iterable[Any] | None = None,
+    seeds: int | Iterable[int] = (0,),
+    preset: int | str | AscentParams = 3,
+    position: Position = "center",
+    iterations: int | None = None,
+    rate: Rate | float | str = "auto",
+    batch_size: int | None = None,
+    crop: Crop = "auto",
+    progress: ProgressCallback | None = None,
+    cancel: Callable[[], bool] | None = None,
+    watch: Callable[[Snapshot], None] | None = None,
+    results: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    **changes: Any,
+) -> Runs:
+    """Find images that maximize units or objectives, as `deepvis_caffe.optimizer.optimize`.
+
+    >>> runs = optimize(net, "pool10", units=[130, 340], seeds=range(9), results="results")
+    >>> goal = unit("pool10", 130) + 0.5 * unit("fire5/concat", 12)
+    >>> optimize(net, goal, seeds=range(9)).save("results")
+
+    Parameters
+    ----------
+    net, layer, units, seeds, preset, position, iterations, rate, batch_size, crop
+        As for `deepvis_caffe.optimizer.optimize`; so are `progress`, `cancel`, `watch` and
+        `changes`.
+    results
+        A results folder. Each batch is written as soon as it has run; what is there already is not
+        run again, but read. So the same call goes on after an interruption. The images of runs that
+        are read come from their pictures, to half a gray level. None writes no files.
+    overwrite
+        Whether results in that folder that were made with other parameters may be replaced.
+
+    Returns
+    -------
+    Runs
+        A list of `AscentResult`: unit by unit, one per seed.
+
+    Raises
+    ------
+    UnknownNameError, SettingsError, EngineError
+        As `deepvis_caffe.optimizer.optimize`.
+    SettingsError, ResultsError, ImageError
+        As `Runs.save`.
+    """
+    params = ascent_params(preset, rate, iterations, **changes)
+    ascents = Ascents(params, check_seeds(seeds), crop, batch_size)
+    layers = [
+        (own, tuple(dict.fromkeys(targets)))
+        for own, targets in resolve_targets(net, layer, units, position)
+    ]
+    runs = Runs(work=Work(net, tuple(layers), ascents))
+    job = Job(net, Path(results), overwrite=overwrite) if results is not None else None
+    missing = [
+        missing_runs(job, own, targets, ascents)
+        if job
+        else [(target, seed) for target in targets for seed in ascents.seeds]
+        for own, targets in layers
+    ]  # of every layer before the first step: a conflict is found before work is lost
+    batches = [
+        make_batches(net, own, some, params, crop, batch_size)
+        for (own, _), some in zip(layers, missing, strict=True)
+    ]
+    computed = ascend_batches(net, list(chain.from_iterable(batches)), progress, watch, cancel)
+    for (own, targets), some, of_layer in zip(layers, missing, batches, strict=True):
+        found: dict[tuple[UnitName, int], AscentResult] = {}
+        new = _kept(islice(computed, len(of_layer)), found)
+        if job:
+            write_layer(job, own, targets, ascents, some, new)
+        else:
+            deque(new, 0)  # only to run them
+        for target, seed in product(targets, ascents.seeds):
+            name = name_of(target)
+            if (name, seed) in found:
+                runs.append(found[name, seed])
+            elif job and (target, seed) not in some:
+                runs.append(_load(net, job.store, own.name, name, seed))
+    return runs
+
+
+def _kept(
+    batches: Iterable[tuple[AscentBatch, list[AscentResult]]],
+    found: dict[tuple[UnitName, int], AscentResult],
+) -> Iterator[tuple[AscentBatch, list[AscentResult]]]:
+    """The batches as they come; what they hold is put into `found`, too."""
+    for batch, results in batches:
+        found.update({(one.unit, one.seed): one for one in results})
+        yield batch, results
+
+
+def load_runs(net: Net, folder: str | os.PathLike[str], layer: str | None = None) -> AscentResults:
+    """Read the runs in a results folder.
+
+    Parameters
+    ----------
+    net
+        The net that they are of.
+    folder
+        A results folder.
+    layer
+        The layer of the runs that are wanted; None for all layers.
+
+    Returns
+    -------
+    AscentResults
+        By layer, unit and seed. Their images come from the pictures, to half a gray level, and
+        `FirstTop.image` is None.
+
+    Raises
+    ------
+    ResultsError
+        There is no such folder, or a run in it is damaged or of another net.
+    UnknownNameError
+        The net has no such layer.
+    """
+    store = Job(net, Path(folder)).store
+    if layer is not None:
+        net.model.graph.activation(layer)
+    if not store.folder.is_dir():
+        raise ResultsError(f"there is no results folder {store.folder}")
+    return AscentResults(_load(net, store, *one) for one in store.saved_runs(layer))
+
+
+def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -> AscentResult:
+    path = store.record(layer, unit, seed)
+    record = read_record(path) or {}
+    if record.get("recipe", {}).get("net") != net.fingerprint:
+        raise ResultsError(f"{path} is of another net, or was made with another preprocessing")
+    preprocessor = net.preprocessor
+    try:
+        window = tuple(record["window"]) if record["window"] else None
+        if window:
+            top, left, bottom, right = window
+            preprocessor = preprocessor.cut(slice(top, bottom), slice(left, right))
+        first = record["met_top_iteration"]
+        best = record["best_iteration"]
+        return AscentResult(
+            layer=layer,
+            unit=unit,
+            seed=seed,
+            position=plain_position(record["position"]),
+            image=preprocessor(read_image(store.picture(layer, unit, seed, BEST_XPM))),
+            window=window,
+            activations=_floats(record["objective"]),
+            best_iteration=best,
+            first_top=None if first is None else FirstTop(first, None),
+            stop=record["stop"],
+            params=params_from_record(record["params"]),
+            engine=record["engine"],
+            version=record["version"],
+            preprocessor=preprocessor,
+            objective_text=record.get("goal", ""),
+        )
+    except (KeyError, TypeError, ValueError, SettingsError, ImageError) as error:
+        raise ResultsError(f"{path} and its pictures cannot be read: {error}") from error
+
+
+def _floats(values: Sequence[float | None]) -> Any:
+    return np.array([np.nan if one is None else one for one in values], np.float32)

@@ -1,0 +1,46 @@
+"""Images as a net's input, however they are given: ``file, picture or array -> x (C, H, W)``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.model.preprocess import Preprocessor
+
+
+def as_input(preprocessor: Preprocessor, image: NDArray[Any] | str | os.PathLike[str]) -> Floats:
+    """The net's input (C, H, W) for an image.
+
+    Parameters
+    ----------
+    preprocessor
+        The net's.
+    image
+        A file; a picture, as `Preprocessor` takes it; or float32 of shape (C, H, W) or
+        (1, C, H, W), what it makes of one.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read, or is not one for this net.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return preprocessor(read_channels(image, preprocessor.shape[0]))
+    array: NDArray[Any] = np.asarray(image)
+    if array.ndim == 4:
+        channels = preprocessor.shape[0]
+        if array.shape[:2] != (1, channels) or array.dtype.kind != "f":
+            raise ImageError(
+                f"an input of the net is one image at a time, float32 (1, {channels}, H, W); got "
+                f"{array.dtype} {array.shape}"
+            )
+        return np.asarray(array[0], np.float32)
+    if array.dtype.kind == "f" and array.shape == preprocessor.shape:
+        return np.asarray(array, np.float32)
+    return preprocessor(array)

@@ -1,0 +1,305 @@
+"""Readers: how an ascent evaluates what it maximizes: ``x -> activation, on top``, then a gradient.
+
+`TargetReader`
+    One target an image, all in one layer: step after step with as few channels as possible.
+`ObjectiveReader`
+    The same `deepvis_caffe.optimizer.objective.Objective` for every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.optimizer.targets import LAYER, Direction, Target, weights_of
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.model.preprocess import Preprocessor
+    from deepvis_caffe.optimizer.objective import Evaluate
+
+
+class Reader(Protocol):
+    """What an ascent maximizes, evaluated for a batch of images."""
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """The activation of each image (N,), and whether its unit is on top of its layer (N,)."""
+
+    def gradient(self) -> Any:
+        """The gradient of ``sign * activation`` in the images of the last call; once after each.
+
+        The engine's own array, (N, C, H, W), valid until the next call.
+        """
+
+    def narrow(self, undecided: Any) -> None:
+        """Compute less from now on, if possible; on a GPU this waits for the device.
+
+        Parameters
+        ----------
+        undecided
+            (N,) bool, the images that still run and never were on top.
+        """
+
+
+class Reading(NamedTuple):
+    """Targets, evaluated for each image of a batch.
+
+    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
+
+    Attributes
+    ----------
+    activation
+        (N,), the activation; of several units or a whole channel the sum.
+    on_top
+        (N,) bool, whether the highest of the channels that were read, at the same position, is the
+        image's own or one of its group. False for directions and layers.
+    diff
+        (N, *shape), the gradient of ``sign * activation`` with respect to the values.
+    highest
+        (N,) int, which of the channels that were read is the highest; None for layers.
+    """
+
+    activation: Any
+    on_top: Any
+    diff: Any
+    highest: Any
+
+
+class TargetBatch:
+    """What is maximized in each image of a batch: a target of one layer each.
+
+    Parameters
+    ----------
+    ops
+        Operations of the engine's arrays.
+    targets
+        One for each image, from `deepvis_caffe.optimizer.targets`. ``"layer"`` for all images or
+        none.
+    shape
+        The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
+        any number of axes may follow the channels.
+    where
+        The position within a channel's map, one index per axis; None for the whole channel, whose
+        activation is the sum over the map.
+    sign
+        1 to maximize, -1 to minimize.
+    channels
+        The channels that the values will hold; None for all of them.
+
+    Attributes
+    ----------
+    channels
+        As given.
+    count
+        How many channels the layer has.
+    """
+
+    def __init__(
+        self,
+        ops: ArrayOps,
+        targets: Sequence[Target],
+        shape: tuple[int, ...],
+        where: tuple[int, ...] | None,
+        sign: int = 1,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
+        self._same = (ops, targets, shape, where, sign)
+        self._shape, self._where, self._sign = shape, where, sign
+        self._map_axes = tuple(range(2, 1 + len(shape)))
+        self._ops, small = ops, ops.for_numbers
+        self.channels = channels
+        count, extent = (*shape, 1)[0], shape[1:]
+        self.count = count
+        if LAYER in targets:
+            if any(target != LAYER for target in targets):
+                raise SettingsError("whole layers and single units cannot be in one batch")
+            mask = np.zeros((1, count, *extent), np.float32)
+            mask[(slice(None), slice(None), *self._place(len(extent)))] = sign
+            self._weights, self._diff = None, ops.asarray(mask)
+            return
+        weights = np.stack([weights_of(target, count) for target in targets])
+        named = np.array([not isinstance(target, Direction) for target in targets])
+        self._needed = frozenset(int(i) for i in np.flatnonzero(weights.any(axis=0)))
+        if channels is not None:
+            weights = weights[:, channels]
+        self._rows = small.asarray(np.arange(len(targets)), np.int64)
+        self._weights = small.asarray(weights)
+        self._counts = small.asarray(weights != 0, np.bool_)
+        self._members = small.asarray((weights != 0) & named[:, None], np.bool_)
+        diff = np.zeros((*weights.shape, *extent), np.float32)
+        place = (slice(None), slice(None), *self._place(len(extent)))
+        diff[place] = sign * weights[(..., *(None,) * (diff[place].ndim - 2))]
+        self._diff = ops.asarray(diff if shape else diff[:, 0])
+
+    def __call__(self, values: Any) -> Reading:
+        """Evaluate the targets.
+
+        Parameters
+        ----------
+        values
+            The layer's values, (N, *shape), of `channels`.
+        """
+        numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
+        if self._weights is None:
+            diff = self._diff * values
+            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
+            activation = squares * (0.5 * self._sign)
+            return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
+        values = values.reshape(len(values), 1) if values.ndim == 1 else values
+        if self._where is not None:
+            scores = numbers(values)[(slice(None), slice(None), *self._where)]
+        else:
+            scores = numbers(values.sum(axis=self._map_axes) if self._map_axes else values)
+        # `where`, as a channel of weight 0 may be infinite.
+        counted = xp.where(self._counts, scores * self._weights, 0)
+        highest = scores.argmax(axis=1)
+        return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
+
+    def narrowed(self, others: Iterable[int] = ()) -> TargetBatch:
+        """The same targets on fewer channels: those that it maximizes, and some others.
+
+        A whole layer, and values without a channel axis, cannot be narrowed: the batch itself.
+        """
+        if self._weights is None or not self._shape:
+            return self
+        return TargetBatch(*self._same, tuple(sorted(self._needed.union(others))))
+
+    def _place(self, axes: int) -> tuple[slice | int, ...]:
+        return (slice(None),) * axes if self._where is None else self._where
+
+
+LEADERS = 4  # compare with leaders only while at most a quarter of the channels is computed
+
+
+class Differentiable(Protocol):
+    """What an ascent needs of a net; see `Net` for each."""
+
+    ops: ArrayOps
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """How pictures become the input, and back."""
+
+    def saves_channels(self, name: str) -> bool:
+        """Whether some channels of a layer cost less than all of them."""
+
+    def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
+        """A layer's values for images."""
+
+    def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
+        """The diff of the images for one of those values."""
+
+
+class TargetReader:
+    """Evaluates targets step after step, computing as few channels as it needs.
+
+    The targets themselves need only the channels that are maximized. To tell when a unit first
+    becomes the highest of its layer takes every channel. But a unit below one other channel is not
+    the highest, whatever the rest are: so, between two readings of all channels, each unit is
+    compared only with those that led then. All are read again when a unit overtakes its leaders,
+    and never again once every image has been on top. What is reported is exactly what all channels
+    would say.
+
+    On the convolutions of SqueezeNet an ascent is 1.4 to 1.6 times as fast for it.
+
+    Parameters
+    ----------
+    net, layer
+        As in `Net.evaluate`.
+    targets
+        What is maximized, with all channels.
+    """
+
+    def __init__(self, net: Differentiable, layer: str, targets: TargetBatch) -> None:
+        self._net, self._layer, self._whole = net, layer, targets
+        saves = net.saves_channels(layer)
+        self._compares_leaders = saves and net.ops.on_host
+        self._part: TargetBatch | None = None  # what is read instead of `_whole`
+        self._done = not saves  # no further narrowing
+        self._undecided: Any = None  # images (N,) that `_part` tells to be below a leader
+        self._highest: Any = None  # (N,) channels, when all were last read
+        self._leaders: set[int] = set()
+        self._diff: Any = None  # of the last call
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """See `Reader`; whether a unit is on top is exact for images where it never was before."""
+        reading = self._reading(x)
+        self._diff = reading.diff
+        return reading.activation, reading.on_top
+
+    def gradient(self) -> Any:
+        """See `Reader`."""
+        return self._net.input_gradient(self._diff)
+
+    def _reading(self, x: Any) -> Reading:
+        if self._part is not None:
+            reading = self._read(x, self._part)
+            if self._undecided is None or not bool((reading.on_top & self._undecided).any()):
+                return reading._replace(on_top=reading.on_top & False)
+            self._part = None  # until the next `narrow`: other units will overtake theirs soon
+        reading = self._read(x, self._whole)
+        self._highest = reading.highest
+        return reading
+
+    def narrow(self, undecided: Any) -> None:
+        """See `Reader`: fewer channels are computed."""
+        if self._done:
+            return
+        if not bool(undecided.any()):
+            self._done = True
+            self._set_part(self._whole.narrowed(), None)
+        elif self._part is not None:
+            self._undecided = undecided
+        elif self._compares_leaders and self._highest is not None:
+            now = set(self._highest[undecided].tolist())
+            # Earlier leaders stay as long as there is room: channels take turns in leading.
+            for leaders in (self._leaders | now, now):
+                part = self._whole.narrowed(leaders)
+                if part.channels and LEADERS * len(part.channels) <= self._whole.count:
+                    self._set_part(part, undecided)
+                    self._leaders = leaders
+                    break
+
+    def _set_part(self, part: TargetBatch, undecided: Any) -> None:
+        self._part = None if part is self._whole else part
+        self._undecided = undecided
+
+    def _read(self, x: Any, targets: TargetBatch) -> Reading:
+        return targets(self._net.evaluate(x, self._layer, targets.channels))
+
+
+class ObjectiveReader:
+    """Evaluates one objective for every image; no unit is on top of anything.
+
+    Parameters
+    ----------
+    net
+        As in `Net.evaluate_layers`.
+    layers
+        The names that the objective reads.
+    evaluate
+        The objective, bound to the net.
+    sign
+        1 to maximize, -1 to minimize.
+    """
+
+    def __init__(self, net: Net, layers: Sequence[str], evaluate: Evaluate, sign: int = 1) -> None:
+        self._net, self._layers, self._evaluate, self._sign = net, layers, evaluate, sign
+        self._diffs: Mapping[str, Any] = {}
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """See `Reader`."""
+        activation, self._diffs = self._evaluate(self._net.evaluate_layers(x, self._layers))
+        return activation, self._net.ops.for_numbers.xp.zeros_like(activation) > 0
+
+    def gradient(self) -> Any:
+        """See `Reader`."""
+        diffs = {name: self._sign * diff for name, diff in self._diffs.items()}
+        return self._net.layers_gradient(diffs)
+
+    def narrow(self, undecided: Any) -> None:
+        """See `Reader`: what an objective reads is always needed."""

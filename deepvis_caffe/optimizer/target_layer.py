@@ -1,0 +1,142 @@
+"""What is maximized, in a net: ``(net, layer and position, or objective) -> TargetLayer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.model.input_window import Box, InputWindow, common_window, window_of
+from deepvis_caffe.optimizer.batching import resolve_batch_size
+from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.shapes import unit_shape
+from deepvis_caffe.optimizer.targets import (
+    Position,
+    Target,
+    check_targets,
+    plain_position,
+    resolve_position,
+)
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
+
+Crop = Literal["auto", "off"]
+
+
+@dataclass(frozen=True)
+class TargetLayer:
+    """A layer whose units are maximized, or an objective, which may read several.
+
+    Attributes
+    ----------
+    name
+        As for `optimize`; of an objective the first layer that it names, whose folder its results
+        are in.
+    shape
+        Without the batch axis.
+    position
+        As for `optimize`: ``"center"``, ``"all"`` or one index an axis.
+    index
+        What that is in this layer: one index an axis, or None for all positions.
+    receptive_field
+        The part of the image that a unit sees from there, (top, left, bottom, right) in pixels;
+        None where that is unknown.
+    objective
+        What is maximized instead of units; None for units.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    position: Literal["center", "all"] | tuple[int, ...]
+    index: tuple[int, ...] | None
+    receptive_field: Box | None
+    objective: Objective | None = None
+
+    @classmethod
+    def of(cls, net: Net, name: str, position: Position = "center") -> TargetLayer:
+        """Resolve a layer of a net, and a position in it.
+
+        Raises
+        ------
+        EngineError, SettingsError
+            The layer cannot run, has no gradient, no units, or not this position.
+        """
+        net.check_gradient(name)
+        shape = unit_shape(net, name)
+        index = resolve_position(position, shape, name)
+        field = net.model.receptive_fields.get(net.model.graph.gradient_start(name))
+        seen = None
+        if field is not None and index is not None and len(index) == 2:
+            rows, columns = field.window(*index)
+            seen = rows.start, columns.start, rows.stop, columns.stop
+        return cls(name, shape, plain_position(position), index, seen)
+
+    @classmethod
+    def of_objective(cls, net: Net, objective: Objective) -> tuple[TargetLayer, list[Target]]:
+        """Resolve an objective, and what is maximized of it.
+
+        An objective that is only a unit, a direction or a layer is that target of its layer.
+
+        Raises
+        ------
+        UnknownNameError, EngineError, SettingsError, ImageError
+            As `Objective.bind`.
+        """
+        if objective.plain:
+            name, target, position = objective.plain
+            layer = cls.of(net, name, position)
+            return layer, layer.check([target])
+        for name in objective.layers:
+            if name not in net.inputs:
+                net.check_gradient(name)
+        objective.bind(net, {})  # what it asks for is there
+        name = objective.layers[0]
+        own = cls(name, unit_shape(net, name), "all", None, None, objective)
+        return own, own.check([objective.name])
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return self.shape[0] if self.shape else 1
+
+    def check(self, targets: Iterable[Any]) -> list[Target]:
+        """`targets` in Python's own types; `SettingsError` where the layer has no such one.
+
+        An objective is the one target that there is, by its name.
+        """
+        if self.objective:
+            return [self.objective.name]  # type: ignore[list-item]
+        return check_targets(targets, self.shape, self.name)
+
+    def windows(self, net: Net, crop: Crop) -> dict[str, InputWindow]:
+        """By layer the part of the input that is run, the same for all; none for all of it."""
+        if crop not in get_args(Crop):
+            raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
+        if crop == "off":
+            return {}
+        graph = net.model.graph
+        if not self.objective:
+            window = window_of(net.model, graph.gradient_start(self.name), self.index)
+            return {self.name: window} if window else {}
+        blocks = {name: self.objective.block(net, name) for name in self.objective.layers}
+        starts = {name: graph.gradient_start(name) for name in blocks}
+        known = {starts[name]: block for name, block in blocks.items() if block}
+        if len(known) < len(blocks):  # one is read as a whole, or two names mean one value
+            return {}
+        found = common_window(net.model, known)
+        return {name: found[starts[name]] for name in blocks} if found else {}
+
+    def batch_size(self, net: Net, crop: Crop, images: int, wanted: int | None = None) -> int:
+        """How many images to optimize at a time; see `resolve_batch_size`."""
+        windows = list(self.windows(net, crop).values())
+        window = windows[0] if windows else None
+        names = self.objective.layers if self.objective else (self.name,)
+        graph = net.model.graph
+        below = {name: len(graph.ancestors([graph.gradient_start(name)])) for name in names}
+        size = images
+        for name in sorted(names, key=below.__getitem__, reverse=True):  # the costliest first
+            size = resolve_batch_size(net, name, wanted, size, window)
+            wanted = size
+        return size
