@@ -14,7 +14,7 @@ import typer
 from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import ModelError, SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents, Unit
+    from deepvis_caffe.optimizer.objective import Objective
     from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.optimizer.targets import Target
 
@@ -100,7 +101,12 @@ def _regularizer_flags() -> list[inspect.Parameter]:
 def optimize(
     settings: Settings,
     layer: Annotated[
-        str | None, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")
+        str | None,
+        typer.Argument(
+            metavar="LAYER",
+            help="Layer (or blob) of the units; or an objective: "
+            "'pool10:130 + 0.5*fire5/concat:12 - 0.1*conv1:3@mean'.",
+        ),
     ] = None,
     layers: Annotated[
         str | None,
@@ -180,12 +186,33 @@ def optimize(
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
     job = Job.from_settings(settings, net, out, labels, overwrite)
-    at = parse_position(position)
-    chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
-    targets = [targets_of(one, units, direction) for one in chosen]  # checked before any work
-    for number, (one, own) in enumerate(zip(chosen, targets, strict=True), 1):
-        which = f" ({number} of {len(chosen)})" if len(chosen) > 1 else ""
+    if goal := objective_in(net, layer):
+        if units != "all" or direction or position != "center" or layers:
+            raise SettingsError(
+                f"the objective {str(goal)!r} says itself which units it reads, and where: leave "
+                "--layers, --units, --direction and --position out"
+            )
+        work: list[tuple[TargetLayer, Sequence[Target]]] = [TargetLayer.of_objective(net, goal)]
+    else:
+        at = parse_position(position)
+        chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
+        work = [(one, targets_of(one, units, direction)) for one in chosen]  # before any step
+    for number, (one, own) in enumerate(work, 1):
+        which = f" ({number} of {len(work)})" if len(work) > 1 else ""
         optimize_layer(job, one, own, ascents, which)
+
+
+def objective_in(net: Net, text: str | None) -> Objective | None:
+    """The objective that LAYER is; None where it is a layer's name."""
+    from deepvis_caffe.optimizer.objectives import parse
+
+    if text is None or ":" not in text:
+        return None
+    try:
+        net.model.graph.activation(text)
+    except ModelError:
+        return parse(text)
+    return None
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
@@ -233,9 +260,10 @@ def optimize_layer(
 
     net, store, seeds = job.net, job.store, len(ascents.seeds)
     steps = ascents.params.iterations
-    typer.echo(plan(layer.name, len(targets), seeds, steps) + which, err=True)
+    what = str(layer.objective or layer.name)
+    typer.echo(plan(what, len(targets), seeds, steps) + which, err=True)
     begun = time.monotonic()
-    with progress_bar(f"{layer.name} on {place(net, job.where)}", "image steps") as report:
+    with progress_bar(f"{what} on {place(net, job.where)}", "image steps") as report:
         made = make_layer(job.reporting(report), layer, targets, ascents)
     for unit in made:
         typer.echo(describe(unit, seeds))

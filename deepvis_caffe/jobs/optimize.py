@@ -187,7 +187,8 @@ def write_layer(
             left[name].discard(seed)
         for name in batch.names:
             finish(name)
-    store.write_whole_layer(layer.name, layer.count, own_recipe)
+    if any(isinstance(name, int) for name in of_name):
+        store.write_whole_layer(layer.name, layer.count, own_recipe)
 
 
 # -- what is written -----------------------------------------------------------------------------

@@ -37,14 +37,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepvis_caffe.errors import EngineError, SettingsError
-from deepvis_caffe.image import Floats
+from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
 from deepvis_caffe.optimizer.objective import Evaluate, Objective, Origins, Values, is_number
@@ -400,10 +399,7 @@ class _Image:
             return hashlib.blake2b(
                 f"{data.dtype.str}{data.shape}".encode() + data.tobytes(), digest_size=16
             ).hexdigest()
-        try:
-            return hashlib.blake2b(Path(self._image).read_bytes(), digest_size=16).hexdigest()
-        except OSError as error:
-            raise SettingsError(f"cannot read the image {self._image}: {error.strerror}") from error
+        return hashlib.blake2b(image_content(self._image)[1], digest_size=16).hexdigest()
 
     def __call__(self, net: Net) -> Floats:
         x = as_input(net.preprocessor, self._image)[np.newaxis]

@@ -162,7 +162,9 @@ class ResultStore:
         SettingsError
             A result was made with other parameters, and `overwrite` is not set.
         """
-        pictures = [self.whole_layer(layer), *(self.montage(layer, unit) for unit in units)]
+        pictures = [self.montage(layer, unit) for unit in units]
+        if any(isinstance(unit, int) for unit in units):  # no other ones are shown there
+            pictures.insert(0, self.whole_layer(layer))
         for path in pictures:
             check_picture_owner(path, layer)
         runs = [self.record(layer, unit, seed) for unit in units for seed in seeds]
