@@ -152,6 +152,16 @@ def test_a_backward_pass_belongs_to_its_forward_pass(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dx.numpy(), expected)
 
 
+def test_weights_that_are_changed_in_use(tmp_path: Path) -> None:
+    own = load(tmp_path).module.layer("own")
+    x = torch.tensor(noise(1, 2, 4, 4), dtype=torch.float32)
+    for threshold in (0.5, -0.5):
+        with torch.no_grad():
+            own.weight.fill_(threshold)
+        (top,) = own.infer(x)
+        np.testing.assert_allclose(top, 3 * x * (x > threshold), 1e-6)
+
+
 def test_autograd_passes_through(tmp_path: Path) -> None:
     net = load(tmp_path)
     x, diff = noise(2, 2, 6, 6), noise(2, 2, 4, 4, seed=5)

@@ -178,7 +178,8 @@ class TorchNet(Net):
     ) -> Plan:
         key = targets, channels is None
         known, plan = self._plans.get(key, (None, None))
-        if plan is None or known != channels:  # of parts the last one only: they are many
+        # Of parts the last one only: they are many.
+        if plan is None or known != channels or not plan.up_to_date:
             plan = make_plan(self.module, targets, set(have), channels)
             self._plans[key] = channels, plan
         return plan

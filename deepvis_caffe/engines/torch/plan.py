@@ -20,6 +20,7 @@ from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops
 from deepvis_caffe.engines.torch.layers.activation import ReLU
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution, RectifiedConvolution
 from deepvis_caffe.engines.torch.module import NetModule
+from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
 
@@ -91,10 +92,18 @@ class Plan:
         In order.
     select
         Of the target's channels those that are to be taken in the end; None for all there are.
+    copied
+        The weights of which a step has a copy, in part: layer, name and stamp of each.
     """
 
     steps: tuple[PlanStep, ...]
     select: Channels = None
+    copied: tuple[tuple[Layer, str, Stamp], ...] = ()
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether those weights have not changed since."""
+        return all(stamp.fits(getattr(layer, name)) for layer, name, stamp in self.copied)
 
 
 def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[PlanStep]:
@@ -136,7 +145,12 @@ def make_plan(
                 together = RectifiedConvolution(below.run, whole)
                 step = PlanStep(below.layer, together, below.bottoms, layer.tops)
         steps[step.tops] = step
-    return Plan(_with_ends(list(steps.values()), targets), None if some else channels)
+    copied = tuple(
+        (module.layer(layer), name, Stamp(weight))
+        for layer in some
+        for name, weight in module.layer(layer).named_parameters()
+    )
+    return Plan(_with_ends(list(steps.values()), targets), None if some else channels, copied)
 
 
 def narrowed(

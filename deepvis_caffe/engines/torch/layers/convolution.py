@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
+from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.shapes.windows import local_window
@@ -80,8 +81,12 @@ class ImageConvolution(Convolution):
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
         super().__init__(layer, weights)
-        self.correlate = Correlation(self.weight, self.bias, self.window, self.group)
-        self._gradient: tuple[int, InputGradient] | None = None  # and the weights' version
+        self._correlate = Correlation(self.window, self.group)
+        self._gradient: tuple[Stamp, InputGradient] | None = None  # for which weights
+
+    def correlate(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """The top, or that of a ReLU after it."""
+        return self._correlate(x, self.blob("weight"), self.blob("bias"), rectify)
 
     def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         (x,) = bottoms
@@ -94,11 +99,11 @@ class ImageConvolution(Convolution):
 
     def bwd(self, saved: Size, dys: Diffs, mode: str) -> Diffs:
         """``dx``, the correlation of dy with the turned filters."""
-        (dy,), version = dys, self.correlate.weight._version
+        (dy,), weight = dys, self.blob("weight")
         assert dy is not None
-        if self._gradient is None or self._gradient[0] != version:
+        if self._gradient is None or not self._gradient[0].fits(weight):
             # Filters of the way back take memory: made when first needed.
-            self._gradient = version, _input_gradient(self.weight, self.window, self.group)
+            self._gradient = Stamp(weight), _input_gradient(weight, self.window, self.group)
         return (self._gradient[1](dy, saved),)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
@@ -145,7 +150,7 @@ class RectifiedConvolution:
 
 
 class Correlation:
-    """Cross-correlation of images with fixed filters, and an optional ReLU after it.
+    """Cross-correlation of images with filters, and an optional ReLU after it.
 
     PyTorch's public functions lay the filters out for oneDNN anew in each call. The operators
     that its own compiler emits do not, and have the ReLU in the same sweep. They are used for
@@ -153,33 +158,41 @@ class Correlation:
 
     Parameters
     ----------
-    weight, bias
-        (O, C / group, KH, KW) and (O,) or None.
     window, group
         As of a convolution.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, window: SlidingWindow, group: int = 1
-    ) -> None:
-        self.weight, self._bias = weight, bias
+    def __init__(self, window: SlidingWindow, group: int = 1) -> None:
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
-        self._packed: tuple[Any, Tensor] | None = None  # ((shape, version), weight)
+        self._packed: tuple[torch.Size, Stamp, Tensor] | None = None  # for which x and weights
 
-    def __call__(self, x: Tensor, rectify: bool = False) -> Tensor:
-        """(N, C, H, W) -> (N, O, OH, OW)."""
-        weight = self.weight
+    def __call__(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, rectify: bool = False
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, O, OH, OW).
+
+        Parameters
+        ----------
+        x
+            Images.
+        weight, bias
+            (O, C / group, KH, KW) and (O,) or None. The same ones again need not be laid out again.
+        rectify
+            Whether a ReLU follows.
+        """
         if not has_packed(x):
-            y = F.conv2d(x, weight, self._bias, *self._options)
+            y = F.conv2d(x, weight, bias, *self._options)
             return y.clamp_(min=0) if rectify else y
-        packed, made_for = self._packed, (x.shape, weight._version)
-        if packed is None or packed[0] != made_for:  # the best layout depends on the images
+        packed = self._packed
+        # The best layout depends on the images.
+        if packed is None or packed[0] != x.shape or not packed[1].fits(weight):
             pack = torch.ops.mkldnn._reorder_convolution_weight
-            packed = self._packed = made_for, pack(weight, *self._window, x.shape)
+            laid_out = pack(weight, *self._window, x.shape)
+            packed = self._packed = x.shape, Stamp(weight), laid_out
         after = "relu" if rectify else "none"
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed[1], self._bias, *self._window, after, [], None
+            x, packed[2], bias, *self._window, after, [], None
         )
 
 
@@ -252,8 +265,8 @@ def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputG
     margin = tuple(e - 1 - p for e, p in zip(window.extent, window.pad, strict=True))
     if window.stride == (1, 1) and min(margin) >= 0:
         back = SlidingWindow(window.kernel, (1, 1), margin, window.dilation)
-        turned = Correlation(_turned(weight, group), None, back, group)
-        return lambda dy, size: turned(dy)
+        correlate, turned = Correlation(back, group), _turned(weight, group)
+        return lambda dy, size: correlate(dy, turned)
     plain = group == 1 and window.dilation == (1, 1)
     if plain and weight.shape[1] < _FEW_CHANNELS:
         return _gradient_by_phases(weight, window)
@@ -294,11 +307,11 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
     phases = split.permute(1, 3, 5, 0, 2, 4).reshape(-1, outputs, *taps)
     phases = phases.contiguous(memory_format=memory_format(weight.device))
     back = SlidingWindow(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
-    correlate = Correlation(phases, None, back)
+    correlate = Correlation(back)
     top, left = window.pad
 
     def gradient(dy: Tensor, size: Size) -> Tensor:
-        z = correlate(dy)
+        z = correlate(dy, phases)
         n, _, height, width = z.shape
         z = z.reshape(n, channels, rows, columns, height, width).permute(0, 1, 4, 2, 5, 3)
         dx = z.reshape(n, channels, height * rows, width * columns)

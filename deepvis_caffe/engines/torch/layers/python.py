@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
+from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.python_layers import ALLOWED, caller
@@ -25,7 +26,7 @@ class PythonLayer(Layer):
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
         super().__init__(layer, weights)
-        self._weights = tuple(weights)
+        self._stamps: tuple[Stamp, ...] = ()  # of the weights that it has
         self._alone: Any = None  # made at the first shapes
         self._last: object = None  # stands for its last forward pass
         self._lock = Lock()
@@ -72,13 +73,20 @@ class PythonLayer(Layer):
                 self._alone = caller(self.param).LayerAlone(
                     self.param, [tuple(x.shape) for x in bottoms]
                 )
-                for mine, given in zip(self._alone.weights, self._weights, strict=True):
-                    mine[...] = _array(given)
+            self._take_weights()
             tops = self._alone.forward([_array(x) for x in bottoms])
         except ModelError as error:
             raise self.cannot_run(bottoms, error) from error
         self._last = object()
         return tuple(torch.tensor(top, device=bottoms[0].device) for top in tops)
+
+    def _take_weights(self) -> None:
+        """Copy the weights into its blobs, if they are not there yet."""
+        weights = [weight for weight in self._parameters.values() if weight is not None]
+        if not self._stamps or not all(map(Stamp.fits, self._stamps, weights)):
+            for mine, given in zip(self._alone.weights, weights, strict=True):
+                mine[...] = _array(given)
+            self._stamps = tuple(map(Stamp, weights))
 
 
 class _Call(torch.autograd.Function):
