@@ -38,8 +38,9 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_every_public_name_is_what_its_home_defines() -> None:
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.errors import DeepVisError
+    from deepvis_caffe.jobs.runs import optimize
     from deepvis_caffe.model.model import load_model
-    from deepvis_caffe.optimizer import AscentResult, optimize
+    from deepvis_caffe.optimizer import AscentResult, objectives
     from deepvis_caffe.settings import Settings
 
     assert dv.load_net is load_net
@@ -48,6 +49,7 @@ def test_every_public_name_is_what_its_home_defines() -> None:
     assert dv.DeepVisError is DeepVisError
     assert dv.AscentResult is AscentResult
     assert dv.optimize is optimize
+    assert dv.objectives is objectives
     assert {name for name in dv.__all__ if getattr(dv, name) is None} == set()
     assert set(dv.__all__) <= set(dir(dv))
 

@@ -14,7 +14,7 @@ import typer
 from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
-from deepvis_caffe.errors import ModelError, SettingsError
+from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
@@ -210,7 +210,7 @@ def objective_in(net: Net, text: str | None) -> Objective | None:
         return None
     try:
         net.model.graph.activation(text)
-    except ModelError:
+    except DeepVisError:  # there is no such layer
         return parse(text)
     return None
 

@@ -54,7 +54,7 @@ class Objective(abc.ABC):
         callable
             Maps the layers' values (N, \*shape) to a number an image, (N,), and the diffs of their
             sum by layer. Values are the engine's own arrays; so are the diffs. The numbers are an
-            array of ``net.ops.for_numbers``.
+            array of the net's `ArrayOps.for_numbers`.
 
         Raises
         ------

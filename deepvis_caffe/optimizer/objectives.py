@@ -769,6 +769,7 @@ def _parse_term(term: str, text: str) -> Objective:
     name, colon, what = term.rpartition(":")
     what, at, position = what.partition("@")
     fits = name and colon and (what == LAYER or _UNITS.fullmatch(what))
+    fits = fits and not re.search(r":\d+\s*[+-]", name)  # two terms, without their spaces
     if not fits or (at and not _POSITION.fullmatch(position)):
         raise SettingsError(
             f"cannot read {term!r} in the objective {text!r}: each term is written LAYER:UNIT, for "

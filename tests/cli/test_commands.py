@@ -295,6 +295,21 @@ def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
     assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
 
 
+def test_optimize_maximizes_an_objective_of_several_layers(net: Net) -> None:
+    text = "fc:1 + 0.5*conv/1:2@3,3 - conv/1:0@mean"
+    output = deepvis("optimize", text, "--seeds", "2", "--iterations", "4", "--preset", "3").stdout
+    goal = dv.objectives.parse(text)
+    for run in dv.optimize(net, goal, seeds=range(2), iterations=4):
+        path = Path("out/regularized_opt/fc") / f"fc_{goal.name}_{run.seed}_best_Xpm.png"
+        np.testing.assert_array_equal(read_rgb(path), run.picture())
+    assert f"{goal.name}: activation" in output
+    again = deepvis("optimize", text, "--seeds", "2", "--iterations", "4", "--preset", "3")
+    assert "0 new runs, 2 already finished" in again.stderr
+    # a single unit is the unit that --units names
+    deepvis("optimize", "fc:3", "--iterations", "4", "--preset", "3", "--seeds", "1")
+    assert Path("out/regularized_opt/fc/fc_0003_montage.jpg").is_file()
+
+
 def test_optimize_keeps_what_other_parameters_made() -> None:
     deepvis("optimize", "fc", "--units", "1", *SHORT)
     path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
@@ -375,6 +390,10 @@ def test_our_preset_goes_by_its_name() -> None:
         ("fcc", "no layer or blob named 'fcc' in net 'Small'; did you mean 'fc'"),
         ("fc --units 4", "--units: '4' is not within the layer's 4 units"),
         ("fc --units 1 --direction some.npy", "--units and --direction exclude each other"),
+        ("fc:1+b:2", "cannot read 'fc:1+b:2' in the objective"),
+        ("fcc:1", "did you mean 'fc'"),
+        ("fc:9", "has no unit 9"),
+        ("fc:1 --units 2", "leave --layers, --units, --direction and --position out"),
         ("fc --start nosie", "did you mean 'noise'"),
         ("fc --decay 1.5", "decay must be a fraction"),
         ("fc --preset 5", "--preset: preset cannot be '5'"),
