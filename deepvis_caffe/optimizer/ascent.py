@@ -3,23 +3,23 @@
 Regularized gradient ascent as in Yosinski et al. 2015, "Understanding Neural Networks Through Deep
 Visualization", section 3, in the order of steps of its Deep Visualization Toolbox. At step t::
 
-    x    = clip(x, black, white)
+    x    = settle(clip(x, black, white))
     a, g = activation(transform(x, t)), and its gradient with respect to x
-    x    = regularize(x + rate * precondition(g), g, t)
+    x    = regularize(x + rate * direction(x, g), g, t)
 
 Each part of it is a module of its own:
 
 =====================================  =================================================
 `deepvis_caffe.optimizer.objectives`   what is maximized: ``values -> activation, diff``
 `...transforms`                        what the net is shown: ``(x, t) -> seen, adjoint``
-`...preconditioning`                   where the step goes: ``gradient -> direction``
+`...parameterizations`                 where the step goes: ``(x, g) -> direction``
 `...rates`                             how far it goes: ``gradient info -> rate``
 `...regularizers`                      regularization: ``(x, g, t) -> x``
 `...result`                            what is recorded of each image
 =====================================  =================================================
 
-The paper has no transforms and no preconditioning; unless a parameter asks for them, both are the
-identity.
+The paper has no transforms, and changes the pixels themselves; unless a parameter asks for more,
+`transform`, `direction` and `settle` are the identity.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.image import Floats
+from deepvis_caffe.optimizer import regularizers, transforms
+from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.objectives import Differentiable, Objective, ObjectiveReader
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.preconditioning import preconditioner
 from deepvis_caffe.optimizer.rates import GradientInfo
-from deepvis_caffe.optimizer.regularizers import regularizer
 from deepvis_caffe.optimizer.result import Track, Tracker
-from deepvis_caffe.optimizer.transforms import random_transforms
 
 if TYPE_CHECKING:
     from deepvis_caffe.model.preprocess import Preprocessor
@@ -95,22 +94,22 @@ def ascend(
         for end in (preprocessor.low, preprocessor.high)
     )
     units, seeds = zip(*(runs or [(0, seed) for seed in range(len(x))]), strict=True)
-    height, width = x.shape[2:]
-    transform = random_transforms(params, ops, seeds, height, width)
-    precondition = preconditioner(params, ops, preprocessor.channel_swap or (), height, width)
-    regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
-    x = ops.asarray(x)
+    batch = BatchInfo(ops, preprocessor, params.iterations, seeds, units)
+    transform = transforms.composed(params.chosen_transforms, batch)
+    form = params.chosen_parameterization.bind(batch)
+    regularize = regularizers.composed(params.chosen_regularizers, batch)
+    x = form.start(ops.asarray(x))
     tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
     read = ObjectiveReader(net, layer, objective)
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # an image that has ended may overflow
         for t in range(params.iterations):
-            before = x = xp.clip(x, low, high)
+            before = x = form.settle(xp.clip(x, low, high))
             seen, adjoint = transform(x, t)
             activation, on_top, diff, _ = read(seen)
             tracker.add(t, x, activation, on_top)
             gradient = adjoint(net.input_gradient(diff))
-            direction = precondition(gradient)
+            direction = form.direction(x, gradient)
             largest = small.maximum(
                 ops.numbers(xp.amax(direction, axis=(1, 2, 3))),
                 -ops.numbers(xp.amin(direction, axis=(1, 2, 3))),
