@@ -20,7 +20,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -226,7 +226,20 @@ class maco(Parameterization):
             )
         if not (np.isfinite(magnitudes).all() and (magnitudes >= 0).all()):
             raise SettingsError("spectrum of maco must hold finite numbers, none less than 0")
+        _check_real(magnitudes, preprocessor.shape[2])
         return _Maco(info, magnitudes)
+
+
+def _check_real(magnitudes: NDArray[Any], width: int) -> None:
+    """Raise if no image has these magnitudes, because opposite frequencies differ in them."""
+    for column in {0, width // 2} if width % 2 == 0 else {0}:
+        there = magnitudes[:, :, column]
+        opposite = np.roll(there[:, ::-1], 1, axis=1)
+        if not np.allclose(there, opposite, rtol=1e-3, atol=1e-6 * magnitudes.max()):
+            raise SettingsError(
+                f"spectrum of maco is that of no image: rows n and -n of column {column} are "
+                "opposite frequencies, and differ; take magnitudes of numpy.fft.rfft2"
+            )
 
 
 class _Maco(BoundParameterization):
@@ -315,8 +328,8 @@ def _of_photographs(height: int, width: int, swap: tuple[int, ...]) -> NDArray[n
         else:
             channels = np.einsum("ij,hwj->ihw", apart, x[..., list(swap)])
         total += abs(np.fft.rfft2(channels)) ** 2
-    radial = partial(_radial, frequency=frequencies(height, width))
-    magnitudes = np.sqrt(np.stack([radial(power) for power in total / len(sample_images())]))
+    means = total / len(sample_images())
+    magnitudes = np.sqrt(np.stack([_radial(power, height, width) for power in means]))
     magnitudes[:, 0, 0] = 0
     magnitudes.flags.writeable = False
     return magnitudes
@@ -330,25 +343,15 @@ def _middle(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return image[top : top + rows, left : left + columns]
 
 
-def _radial(power: NDArray[np.float64], frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of `power` over all directions, as a function of the frequency's magnitude.
+def _radial(power: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """The mean over all directions of `power` (height, width // 2 + 1), in rings of one cycle.
 
-    A photograph's edges do not meet, which puts power on the axes; over directions it is spread.
+    A photograph's edges do not meet, which puts power on the axes; this spreads it.
     """
-    height = len(power)
-    cycles = frequency * max(height, 2 * (power.shape[1] - 1), 1)
-    ring = np.rint(cycles).astype(int).ravel()
-    ring[0] = -1  # frequency 0 is in none
-    kept = ring >= 1
-    count = np.bincount(ring[kept])
-    mean = np.bincount(ring[kept], power.ravel()[kept]) / np.maximum(count, 1)
-    found = np.flatnonzero(count)
-    return np.interp(cycles, found, mean[found]) if len(found) else power
-
-
-def frequencies(height: int, width: int) -> NDArray[np.float64]:
-    """The magnitude of each frequency, in cycles per pixel, (height, width // 2 + 1)."""
-    return np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    ring = np.rint(f * max(height, width)).astype(int).ravel()
+    mean = np.bincount(ring, power.ravel()) / np.maximum(np.bincount(ring), 1)
+    return mean[ring].reshape(power.shape)
 
 
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {

@@ -23,7 +23,8 @@ rotation, scaling and mirroring about the image's middle, and a translation. So 
 matter.
 
 Any function of a torch tensor is a transform too, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
-either engine. PyTorch's autograd gives the adjoint.
+either engine. PyTorch's autograd gives the adjoint. Functions may change the image's size, as
+padding and cropping do; after the last of several in a row it is resized to its own.
 
 With transforms, activations belong to what was seen and do not tell which x is best. So the latest
 x is the result, and at the last step the net is shown x itself.
@@ -35,6 +36,7 @@ import abc
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -105,22 +107,26 @@ def _through(adjoints: Iterable[Adjoint], gradient: Any) -> Any:
 def _bound(
     transforms: Sequence[Transform | Callable[..., Any]], info: BatchInfo
 ) -> Iterable[Shown]:
-    """Each bound to the batch; affine ones that follow each other as one warp."""
+    """Each bound to the batch; affine ones that follow each other as one warp, functions too."""
     before: dict[type, int] = {}
-    beside: list[Move] = []  # of the affine transforms that follow each other
+    numbered: list[tuple[Any, BatchInfo]] = []
     for one in transforms:
         repeats = before.get(type(one), 0)
         before[type(one)] = repeats + 1
-        own_info = replace(info, repeats=repeats)
-        if isinstance(one, _Affine):
-            beside.append(one.move(own_info))
-            continue
-        if beside:
-            yield _warp(info, affine_maps(beside, info))
-            beside = []
-        yield one.bind(own_info) if isinstance(one, Transform) else _by_autograd(one)
-    if beside:
-        yield _warp(info, affine_maps(beside, info))
+        numbered.append((one, replace(info, repeats=repeats)))
+    for kind, pairs in groupby(numbered, key=lambda pair: _kind(pair[0])):
+        if kind is _Affine:
+            yield _warp(info, affine_maps([one.move(its_info) for one, its_info in pairs], info))
+        elif kind is Transform:
+            yield from (one.bind(its_info) for one, its_info in pairs)
+        else:
+            yield _by_autograd([function for function, _ in pairs])
+
+
+def _kind(transform: Any) -> type:
+    if isinstance(transform, _Affine):
+        return _Affine
+    return Transform if isinstance(transform, Transform) else object
 
 
 def _warp(info: BatchInfo, affines: NDArray[np.float64]) -> Shown:
@@ -342,30 +348,40 @@ class noise(Transform):
         return show
 
 
-def _by_autograd(function: Callable[..., Any]) -> Shown:
-    """A function of torch tensors, and its adjoint by autograd, in the engine's own arrays."""
-    name = name_of_callable(function)
+def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
+    """Functions of torch tensors in a row, and their adjoint by autograd, in the engine's arrays.
+
+    What the last one shows is brought to the image's own size, as a net takes no other.
+    """
+    names = [name_of_callable(function) for function in functions]
     try:
         import torch
     except ImportError as error:
         raise EngineError(
-            f"transform {name} is a function of torch tensors, and PyTorch is not installed; "
+            f"transform {names[0]} is a function of torch tensors, and PyTorch is not installed; "
             "install it with: pip install 'deepvis_caffe[torch]'"
         ) from error
-    takes_step = _takes_step(function)
+    steps = [_takes_step(function) for function in functions]
 
     def show(x: Any, t: int) -> tuple[Any, Adjoint]:
         from_numpy = isinstance(x, np.ndarray)
         with torch.enable_grad():
-            own = (torch.from_numpy(x) if from_numpy else x).detach().clone().requires_grad_()
-            seen = _checked(function(own, t) if takes_step else function(own), own, name)
+            own = seen = (torch.from_numpy(x) if from_numpy else x).clone().requires_grad_()
+            for function, name, takes_step in zip(functions, names, steps, strict=True):
+                before, seen = seen, function(seen, t) if takes_step else function(seen)
+                _check_shown(seen, before, name)
+            if seen.shape != own.shape:
+                seen = torch.nn.functional.interpolate(
+                    seen, own.shape[2:], mode="bilinear", align_corners=False
+                )
+            seen = seen.to(torch.float32)
         shown = seen.detach().contiguous()
 
         def adjoint(gradient: Any) -> Any:
             given = torch.from_numpy(gradient) if from_numpy else gradient
             (back,) = torch.autograd.grad(seen, own, given, allow_unused=True)
             if back is None:
-                raise _without_gradient(name)
+                raise _without_gradient(", ".join(names))
             return back.numpy() if from_numpy else back
 
         return (shown.numpy() if from_numpy else shown), adjoint
@@ -389,28 +405,23 @@ def _takes_step(function: Callable[..., Any]) -> bool:
     return second is not None and (second.default is second.empty or second.name == "t")
 
 
-def _checked(seen: Any, x: Any, name: str) -> Any:
-    """What a function showed, of the size of `x`: a batch of images that depends on them."""
+def _check_shown(seen: Any, x: Any, name: str) -> None:
+    """Raise where a function's result is not a batch of images that depends on `x`."""
     import torch
 
-    shape = tuple(x.shape)
+    count, channels = x.shape[:2]
     if not isinstance(seen, torch.Tensor):
         raise SettingsError(
-            f"transform {name} returned {type(seen).__name__}; expected a torch tensor of "
-            f"{shape[0]} images with {shape[1]} channels"
+            f"transform {name} returned {type(seen).__name__}; expected a torch tensor of shape "
+            f"({count}, {channels}, height, width)"
         )
-    if seen.ndim != 4 or seen.shape[:2] != x.shape[:2]:
+    if seen.ndim != 4 or seen.shape[:2] != x.shape[:2] or not seen.numel():
         raise SettingsError(
-            f"transform {name} returned shape {tuple(seen.shape)} for images of shape {shape}; "
-            f"expected ({shape[0]}, {shape[1]}, height, width)"
+            f"transform {name} returned shape {tuple(seen.shape)} for images of shape "
+            f"{tuple(x.shape)}; expected ({count}, {channels}, height, width)"
         )
     if not seen.requires_grad:
         raise _without_gradient(name)
-    if seen.shape != x.shape:
-        seen = torch.nn.functional.interpolate(
-            seen, x.shape[2:], mode="bilinear", align_corners=False
-        )
-    return seen.to(torch.float32)
 
 
 def _without_gradient(name: str) -> SettingsError:
