@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 class FrozenArray:
@@ -16,7 +16,7 @@ class FrozenArray:
     Parameters
     ----------
     array
-        What numpy can make an array of.
+        What numpy can make an array of, or a tensor.
 
     Attributes
     ----------
@@ -24,8 +24,9 @@ class FrozenArray:
         The copy, read-only.
     """
 
-    def __init__(self, array: ArrayLike) -> None:
-        self.array: NDArray[Any] = np.array(array, order="C")
+    def __init__(self, array: Any) -> None:
+        host = array.detach().cpu() if hasattr(array, "detach") else array
+        self.array: NDArray[Any] = np.array(np.asarray(host), order="C")
         self.array.flags.writeable = False
 
     @cached_property

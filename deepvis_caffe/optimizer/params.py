@@ -417,10 +417,11 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
         if q.contribution_percentile
         else "",
     ]
-    for name in REPLACES:
-        values = getattr(q, name)
-        if values is not None:
-            parts.append(value_records.in_words(values) or f"no {name}")
+    parts += [
+        f"{name} {value_records.in_words(getattr(q, name))}"
+        for name in REPLACES
+        if getattr(q, name)
+    ]
     parts += [  # the others by name
         f"{one.name.replace('_', ' ')} {getattr(q, one.name):g}"
         for one in fields(q)
