@@ -121,7 +121,7 @@ class AscentParams:
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
-        `deepvis_caffe.optimizer.preconditioning`.
+        `deepvis_caffe.optimizer.parameterizations.fourier`.
     decorrelate
         How far color channels move together as they vary together in photographs: 0 independently,
         1 as in photographs, which are nearly gray.
@@ -318,9 +318,9 @@ class AscentParams:
         return bool(self.chosen_transforms)
 
     @property
-    def couples_images(self) -> bool:
+    def compares_images(self) -> bool:
         """Whether an image depends on the others of its unit, so that they share a batch."""
-        return any(getattr(one, "couples_images", False) for one in self.chosen_regularizers)
+        return any(getattr(one, "compares_images", False) for one in self.chosen_regularizers)
 
     @property
     def differs_by_seed(self) -> bool:
@@ -328,7 +328,7 @@ class AscentParams:
         return (
             start_differs_by_seed(self.start)
             or self.has_transforms
-            or self.couples_images
+            or self.compares_images
             or isinstance(self.parameterization, p.maco)
         )
 

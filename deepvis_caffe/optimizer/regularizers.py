@@ -62,11 +62,11 @@ class Regularizer(abc.ABC):
 
     Attributes
     ----------
-    couples_images
+    compares_images
         Whether an image depends on the others of its unit, so that they have to share a batch.
     """
 
-    couples_images: ClassVar[bool] = False
+    compares_images: ClassVar[bool] = False
 
     @abc.abstractmethod
     def bind(self, info: BatchInfo) -> Operator:
@@ -385,7 +385,7 @@ class diversity(Regularizer):
         with their mean similarity, to 0.
     """
 
-    couples_images: ClassVar[bool] = True
+    compares_images: ClassVar[bool] = True
 
     levels: float
 

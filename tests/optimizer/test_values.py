@@ -133,10 +133,10 @@ def test_what_is_no_value(given: dict[str, Any], message: str) -> None:
 
 
 def test_images_that_depend_on_each_other_are_known() -> None:
-    assert AscentParams(diversity=1).couples_images
-    assert AscentParams(regularizers=[r.decay(0.1), r.diversity(1)]).couples_images
-    assert not AscentParams(regularizers=[r.decay(0.1), halved]).couples_images
-    assert not AscentParams(decay=0.1).couples_images
+    assert AscentParams(diversity=1).compares_images
+    assert AscentParams(regularizers=[r.decay(0.1), r.diversity(1)]).compares_images
+    assert not AscentParams(regularizers=[r.decay(0.1), halved]).compares_images
+    assert not AscentParams(decay=0.1).compares_images
 
 
 # -- a user's own regularizers -------------------------------------------------------------------
