@@ -41,13 +41,19 @@ if TYPE_CHECKING:
     from deepvis_caffe.optimizer import AscentParams as AscentParams
     from deepvis_caffe.optimizer import AscentResult as AscentResult
     from deepvis_caffe.optimizer import objectives as objectives
+    from deepvis_caffe.optimizer import parameterizations as parameterizations
+    from deepvis_caffe.optimizer import regularizers as regularizers
+    from deepvis_caffe.optimizer import transforms as transforms
     from deepvis_caffe.results.store import ResultStore as ResultStore
     from deepvis_caffe.settings import Settings as Settings
     from deepvis_caffe.settings import load_settings as load_settings
 
 __version__ = "0.1.0"
 
-_MODULES = {"objectives": "optimizer.objectives"}
+_MODULES = {
+    name: f"optimizer.{name}"
+    for name in ("objectives", "parameterizations", "regularizers", "transforms")
+}
 
 _HOMES = {
     "attribute": "attribution.attribute",

@@ -21,8 +21,10 @@ from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, make_layer
 from deepvis_caffe.jobs.scan import run_scan
 from deepvis_caffe.model.labels import read_labels
-from deepvis_caffe.optimizer import ascent_params
+from deepvis_caffe.optimizer import GrayLevels, ascent_params
+from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
+from deepvis_caffe.optimizer.transforms import jitter, rotation, scale
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -50,7 +52,25 @@ def main() -> None:
         shutil.copy(path, IMAGES)
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
     dv.write_image(IMAGES / "attribution.jpg", attribution_by_method())
+    dv.write_image(IMAGES / "maco.jpg", classes_by_maco())
     views_of_the_viewer()
+
+
+def classes_by_maco() -> np.ndarray:
+    """Three classes of SqueezeNet, with the Fourier magnitudes of photographs."""
+    row = known_models()["squeezenet"]
+    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
+    runs = dv.optimize(
+        net,
+        "pool10",
+        [130, 366, 951],
+        iterations=200,
+        rate=GrayLevels(15),
+        transforms=[jitter(0.07), scale(0.1), rotation(5)],
+        regularizers=[],
+        parameterization=maco(),
+    )
+    return np.hstack([run.picture() for run in runs])
 
 
 def views_of_the_viewer() -> None:

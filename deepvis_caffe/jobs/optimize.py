@@ -138,7 +138,7 @@ def missing_runs(
 def depends_on_seeds(layer: TargetLayer, ascents: Ascents) -> bool:
     """Whether an image depends on which other seeds there are."""
     compares = bool(layer.objective and layer.objective.compares_images)
-    return compares or ascents.params.diversity > 0
+    return compares or ascents.params.compares_images
 
 
 def write_layer(

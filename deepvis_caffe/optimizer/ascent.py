@@ -3,9 +3,9 @@
 Regularized gradient ascent as in Yosinski et al. 2015, "Understanding Neural Networks Through Deep
 Visualization", section 3, in the order of steps of its Deep Visualization Toolbox. At step t::
 
-    x    = clip(x, black, white)
+    x    = settle(clip(x, black, white))
     a, g = activation(transform(x, t)), and its gradient with respect to x
-    x    = regularize(x + rate * precondition(g), g, t)
+    x    = regularize(x + rate * direction(x, g), g, t)
 
 Each part of it is a module of its own:
 
@@ -14,48 +14,40 @@ Each part of it is a module of its own:
 `...objectives`                        what is maximized in several: ``values -> number, diffs``
 `...readers`                           both: ``x -> activation``, and its gradient
 `...transforms`                        what the net is shown: ``(x, t) -> seen, adjoint``
-`...preconditioning`                   where the step goes: ``gradient -> direction``
+`...parameterizations`                 where the step goes: ``(x, g) -> direction``
 `...rates`                             how far it goes: ``gradient info -> rate``
 `...regularizers`                      regularization: ``(x, g, t) -> x``
 `...result`                            what is recorded of each image
 =====================================  =================================================
 
-The paper has no transforms and no preconditioning; unless a parameter asks for them, both are the
-identity.
+The paper has no transforms, and changes the pixels themselves; unless a parameter asks for more,
+`transform`, `direction` and `settle` are the identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from deepvis_caffe.image import Floats
+from deepvis_caffe.optimizer import regularizers, transforms
+from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.preconditioning import preconditioner
 from deepvis_caffe.optimizer.rates import GradientInfo
 from deepvis_caffe.optimizer.readers import Reader
-from deepvis_caffe.optimizer.regularizers import regularizer
 from deepvis_caffe.optimizer.result import Track, Tracker
-from deepvis_caffe.optimizer.transforms import random_transforms
-
-if TYPE_CHECKING:
-    from deepvis_caffe.engines.arrays import ArrayOps
-    from deepvis_caffe.model.preprocess import Preprocessor
-
 
 CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a check waits for it
 
 
 def ascend(
-    ops: ArrayOps,
-    preprocessor: Preprocessor,
+    batch: BatchInfo,
     read: Reader,
     x: Floats,
     params: AscentParams,
     after_step: Callable[[int, Any], bool] = lambda t, x: True,
-    runs: Sequence[tuple[int, int]] = (),
 ) -> list[Track]:
     """Maximize an objective from a batch of first images, each image independently.
 
@@ -64,10 +56,9 @@ def ascend(
 
     Parameters
     ----------
-    ops
-        Operations of the engine's arrays.
-    preprocessor
-        Of the part of the net's input that `x` holds.
+    batch
+        The images' seeds, from which random transforms are drawn, and units: diversity acts among
+        the images of one unit. Its preprocessor is that of the part of the input that `x` holds.
     read
         What to maximize, for as many images as `x` has.
     x
@@ -78,37 +69,33 @@ def ascend(
         Called at the end of each step with its number and the engine's own array of images, before
         any transform. Where it returns False the ascent is cancelled. No array that belongs to the
         net is in use at that time: the net may run other inputs, of any shape.
-    runs
-        The (unit, seed) of each image. Random transforms are drawn from the seed, and diversity
-        acts among the images of one unit. By default all are of one unit, with seeds 0, 1, 2, ...
 
     Returns
     -------
     list of Track
         One per image: its best x, its history, and why it ended.
     """
+    ops, preprocessor = batch.ops, batch.preprocessor
     xp, small = ops.xp, ops.for_numbers.xp  # `small` is for arrays with a number per image
     # Broadcast to the image's size: torch's clip is 3x slower with per-channel bounds.
     low, high = (
         ops.asarray(np.broadcast_to(end, x.shape[1:]))
         for end in (preprocessor.low, preprocessor.high)
     )
-    units, seeds = zip(*(runs or [(0, seed) for seed in range(len(x))]), strict=True)
-    height, width = x.shape[2:]
-    transform = random_transforms(params, ops, seeds, height, width)
-    precondition = preconditioner(params, ops, preprocessor.channel_swap or (), height, width)
-    regularize = regularizer(params, ops, height, width, preprocessor.pixel_scale, units)
-    x = ops.asarray(x)
+    transform = transforms.composed(params.chosen_transforms, batch)
+    form = params.chosen_parameterization.bind(batch)
+    regularize = regularizers.composed(params.chosen_regularizers, batch)
+    x = form.start(ops.asarray(x))
     tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
     last = params.iterations - 1
     with np.errstate(all="ignore"):  # an image that has ended may overflow
         for t in range(params.iterations):
-            before = x = xp.clip(x, low, high)
+            before = x = form.settle(xp.clip(x, low, high))
             seen, adjoint = transform(x, t)
             activation, on_top = read(seen)
             tracker.add(t, x, activation, on_top)
             gradient = adjoint(read.gradient())
-            direction = precondition(gradient)
+            direction = form.direction(x, gradient)
             largest = small.maximum(
                 ops.numbers(xp.amax(direction, axis=(1, 2, 3))),
                 -ops.numbers(xp.amin(direction, axis=(1, 2, 3))),

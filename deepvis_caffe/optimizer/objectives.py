@@ -32,7 +32,6 @@ A layer's values are those at which backward passes start: below trailing in-pla
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -46,6 +45,7 @@ from deepvis_caffe.errors import EngineError, SettingsError
 from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.objective import Evaluate, Objective, Origins, Values, is_number
 from deepvis_caffe.optimizer.shapes import unit_shape
 from deepvis_caffe.optimizer.targets import (
@@ -59,6 +59,7 @@ from deepvis_caffe.optimizer.targets import (
     resolve_position,
     weights_of,
 )
+from deepvis_caffe.optimizer.value_records import record_of
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -388,21 +389,20 @@ class _Image:
     """The values of a layer for an image."""
 
     def __init__(self, image: NDArray[Any] | str | os.PathLike[str], layer: str) -> None:
-        self._image: Any = image if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+        is_file = isinstance(image, (str, os.PathLike))
+        self._image: Any = image if is_file else FrozenArray(image)
         self._layer = layer
 
     @property
     def digest(self) -> str:
         """Of the file, or of the array."""
-        if isinstance(self._image, np.ndarray):
-            data = np.ascontiguousarray(self._image)
-            return hashlib.blake2b(
-                f"{data.dtype.str}{data.shape}".encode() + data.tobytes(), digest_size=16
-            ).hexdigest()
+        if isinstance(self._image, FrozenArray):
+            return self._image.digest
         return hashlib.blake2b(image_content(self._image)[1], digest_size=16).hexdigest()
 
     def __call__(self, net: Net) -> Floats:
-        x = as_input(net.preprocessor, self._image)[np.newaxis]
+        image = self._image.array if isinstance(self._image, FrozenArray) else self._image
+        x = as_input(net.preprocessor, image)[np.newaxis]
         found = net.evaluate_layers(net.ops.asarray(x), [self._layer])[self._layer]
         values: Floats = net.ops.numpy(found)[0]
         return values
@@ -685,7 +685,7 @@ class _Function(Objective):
             )
 
     def record(self) -> dict[str, Any]:
-        return {"layers": list(self.names), "function": function_record(self.function)}
+        return {"layers": list(self.names), "function": record_of(self.function)}
 
     def __str__(self) -> str:
         called = getattr(self.function, "__name__", type(self.function).__name__)
@@ -711,23 +711,6 @@ def function(function: Callable[..., Any], *layers: str) -> Objective:
             f"{', '.join(map(repr, layers)) or 'none'}"
         )
     return _Function(function, layers)
-
-
-def function_record(function: Callable[..., Any]) -> dict[str, Any]:
-    """What is known of a function that decides results: its name, and a digest of its source.
-
-    What it refers to by name, in closures or modules, is not part of it.
-    """
-    named = function if hasattr(function, "__qualname__") else type(function)
-    try:
-        source = inspect.getsource(named)
-    except (OSError, TypeError):  # made at run time
-        code = getattr(function, "__code__", None)
-        source = repr((code.co_code, code.co_consts)) if code else ""
-    return {
-        "name": f"{named.__module__}.{named.__qualname__}",
-        "source": hashlib.blake2b(source.encode(), digest_size=8).hexdigest(),
-    }
 
 
 # -- as text -------------------------------------------------------------------------------------
@@ -766,10 +749,10 @@ def parse(text: str) -> Objective:
 
 
 def _parse_term(term: str, text: str) -> Objective:
-    name, colon, what = term.rpartition(":")
+    name, _, what = term.rpartition(":")
     what, at, position = what.partition("@")
-    fits = name and colon and (what == LAYER or _UNITS.fullmatch(what))
-    fits = fits and not re.search(r":\d+\s*[+-]", name)  # two terms, without their spaces
+    without_spaces = re.search(r":\d+\s*[+-]", name)  # between two terms
+    fits = name and (what == LAYER or _UNITS.fullmatch(what)) and not without_spaces
     if not fits or (at and not _POSITION.fullmatch(position)):
         raise SettingsError(
             f"cannot read {term!r} in the objective {text!r}: each term is written LAYER:UNIT, for "

@@ -1,4 +1,7 @@
-"""The parameters of one ascent: strengths of the regularizers, rate, number of steps.
+"""The parameters of one ascent: regularizers, transforms, parameterization, rate, number of steps.
+
+Each part can be given as numbers, which the command line and presets have, or as values: a list of
+regularizers or of transforms, and a parameterization. The ascent sees values only.
 
 Records on disk keep the names that two parameters had in earlier versions, see `STORED_AS`.
 """
@@ -6,15 +9,18 @@ Records on disk keep the names that two parameters had in earlier versions, see 
 from __future__ import annotations
 
 import math
-import numbers
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import numpy as np
-
 from deepvis_caffe.errors import SettingsError, UnknownNameError
+from deepvis_caffe.optimizer import parameterizations as p
+from deepvis_caffe.optimizer import regularizers as r
+from deepvis_caffe.optimizer import transforms as t
+from deepvis_caffe.optimizer import value_records
+from deepvis_caffe.optimizer.frozen_array import FrozenArray
+from deepvis_caffe.optimizer.ranges import is_whole
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
-from deepvis_caffe.optimizer.start import check_start
+from deepvis_caffe.optimizer.start import check_start, frozen_start, start_differs_by_seed
 
 PERCENTILES = (
     "value_percentile",
@@ -37,7 +43,28 @@ EXTRAS = (
     "jitter",
     "octaves",
     "octave_scale",
+    "transforms",
+    "regularizers",
+    "parameterization",
 )
+# What is given as values, the numbers that it replaces, and what a list of it may hold.
+REPLACES = {
+    "regularizers": (
+        "decay",
+        "blur_width",
+        "blur_every",
+        "blur_end",
+        *PERCENTILES,
+        "total_variation",
+        "diversity",
+    ),
+    "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale"),
+    "parameterization": ("fourier", "decorrelate"),
+}
+LISTED: dict[str, tuple[type, str]] = {
+    "regularizers": (r.Regularizer, "a regularizer such as decay(0.01), or a function (x, g, t)"),
+    "transforms": (t.Transform, "a transform such as jitter(0.1), or a function of a torch tensor"),
+}
 # Names in records and preset files, so that results of every version compare equal.
 STORED_AS = {"jitter": "shift", "sign": "push"}
 OLD_NAMES = {old: new for new, old in STORED_AS.items()}
@@ -68,7 +95,9 @@ class AscentParams:
     iterations
         Number of forward passes. There is one update fewer: the last pass only measures.
     start
-        The first image; see `deepvis_caffe.optimizer.start`.
+        The first image: ``"noise"``, ``"uniform"``, ``"mean"``, the path of a picture, or an array.
+        A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float; (N, C, H, W)
+        holds one for each seed from 0. See `deepvis_caffe.optimizer.start`.
     sign
         1 to maximize the activation, -1 to minimize it (the toolbox's ``push_dir``).
 
@@ -92,18 +121,33 @@ class AscentParams:
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
-        `deepvis_caffe.optimizer.preconditioning`.
+        `deepvis_caffe.optimizer.parameterizations.fourier`.
     decorrelate
         How far color channels move together as they vary together in photographs: 0 independently,
         1 as in photographs, which are nearly gray.
     diversity
         Step away from the other images of the same unit, in gray levels; see
         `deepvis_caffe.optimizer.regularizers.diversity`.
+    regularizers
+        A list of what is done to the image after each step, in its order: values of
+        `deepvis_caffe.optimizer.regularizers` and functions ``(x, g, t) -> x``. It replaces all
+        regularizers above, those of a preset included; to give both is an error. None: what the
+        numbers above say, in the paper's order.
+    transforms
+        A list of what is done to what the net is shown, in its order: values of
+        `deepvis_caffe.optimizer.transforms` and functions of torch tensors. It replaces the
+        transforms above in the same way.
+    parameterization
+        A value of `deepvis_caffe.optimizer.parameterizations`. It replaces `fourier` and
+        `decorrelate` in the same way.
 
     Raises
     ------
     SettingsError
-        A value out of its range, or the old name of a parameter.
+        A value out of its range, the old name of a parameter, something in a list that is neither
+        a value of its kind nor a function, or both a list and a number that it replaces.
+    ImageError
+        An array to start from that is no image.
     """
 
     decay: float = 0.0
@@ -115,7 +159,7 @@ class AscentParams:
     contribution_percentile: float = 0.0
     rate: Rate = field(default_factory=GrayLevels)
     iterations: int = 500
-    start: str = "noise"
+    start: str | FrozenArray = "noise"
     sign: int = 1
     blur_end: float | None = None
     total_variation: float = 0.0
@@ -127,6 +171,9 @@ class AscentParams:
     fourier: float = 0.0
     decorrelate: float = 0.0
     diversity: float = 0.0
+    transforms: tuple[Any, ...] | None = None
+    regularizers: tuple[Any, ...] | None = None
+    parameterization: p.Parameterization | None = None
 
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
         """Name the new spelling where an old one is given."""
@@ -141,7 +188,7 @@ class AscentParams:
         )
         self._expect(
             "blur_every",
-            _whole(self.blur_every) and self.blur_every >= 0,
+            is_whole(self.blur_every) and self.blur_every >= 0,
             "a whole number of steps, 0 for no blur",
         )
         for name in PERCENTILES:
@@ -150,12 +197,14 @@ class AscentParams:
         self._expect("rate", callable(self.rate), "a rate, for example Constant(100)")
         self._expect(
             "iterations",
-            _whole(self.iterations) and self.iterations >= 1,
+            is_whole(self.iterations) and self.iterations >= 1,
             "a whole number of steps, at least 1",
         )
         self._expect("sign", self.sign in (1, -1), "1 (maximize) or -1 (minimize)")
+        object.__setattr__(self, "start", frozen_start(self.start))
         check_start(self.start)
         self._check_extras()
+        self._check_values()
 
     def _check_extras(self) -> None:
         """Check the parameters that are not the paper's."""
@@ -170,29 +219,124 @@ class AscentParams:
         for name, most, of in EXTRA_RANGES:
             fits = 0 <= getattr(self, name) <= most
             self._expect(name, fits, f"{of}, at least 0 (none) and at most {most}")
-        fits = _whole(self.octaves) and 1 <= self.octaves <= 16
+        fits = is_whole(self.octaves) and 1 <= self.octaves <= 16
         self._expect(
             "octaves", fits, "a whole number, at least 1 (the image's size alone), at most 16"
         )
         self._expect("octave_scale", 1 <= self.octave_scale <= 4, "a factor from 1 to 4")
 
+    def _check_values(self) -> None:
+        """Check what is given as values, and make tuples of lists."""
+        for name, (kind, example) in LISTED.items():
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if not isinstance(given, list | tuple):
+                raise SettingsError(f"{name} must be a list; got {given!r}")
+            object.__setattr__(self, name, tuple(given))
+            for place, one in enumerate(given):
+                _check_value(f"{name}[{place}]", one, kind, example)
+        form = self.parameterization
+        if form is not None and not isinstance(form, p.Parameterization):
+            raise SettingsError(
+                "parameterization must be a parameterization such as fourier(1.15) or maco(); got "
+                f"{_given(form)}"
+            )
+        defaults = {one.name: one.default for one in fields(self)}
+        for name, numbers in REPLACES.items():
+            both = [one for one in numbers if getattr(self, one) != defaults[one]]
+            if getattr(self, name) is not None and both:
+                raise SettingsError(
+                    f"{name} replaces {', '.join(both)}: give one or the other; got {name}="
+                    f"{value_records.in_words(getattr(self, name))} and "
+                    + ", ".join(f"{one}={getattr(self, one)!r}" for one in both)
+                )
+
     @property
     def blurs(self) -> bool:
-        """Whether there is any blur."""
+        """Whether there is any blur by `blur_width`."""
         return self.blur_width > 0 and self.blur_every > 0
+
+    @property
+    def chosen_regularizers(self) -> tuple[Any, ...]:
+        """The `regularizers`; if None, those that the numbers say, in the paper's order.
+
+        Those that are not the paper's come first.
+        """
+        if self.regularizers is not None:
+            return self.regularizers
+        q = self
+        chosen: list[r.Regularizer] = []
+        if q.diversity:
+            chosen.append(r.diversity(q.diversity))
+        if q.total_variation:
+            chosen.append(r.total_variation(q.total_variation))
+        if q.decay:
+            chosen.append(r.decay(q.decay))
+        if q.blurs and q.blur_end is not None:
+            chosen.append(r.falling_blur(q.blur_width, q.blur_end, q.blur_every))
+        elif q.blurs:
+            chosen.append(r.blur(q.blur_width, q.blur_every))
+        if q.value_percentile:
+            chosen.append(r.clip_small_values(q.value_percentile))
+        if q.norm_percentile:
+            chosen.append(r.clip_small_norms(q.norm_percentile))
+        if q.benefit_percentile:
+            chosen.append(r.clip_small_benefits(q.benefit_percentile))
+        if q.contribution_percentile:
+            chosen.append(r.clip_small_contributions(q.contribution_percentile))
+        return tuple(chosen)
+
+    @property
+    def chosen_transforms(self) -> tuple[Any, ...]:
+        """The `transforms`; if None, those that the numbers say."""
+        if self.transforms is not None:
+            return self.transforms
+        chosen: list[t.Transform] = []
+        if self.jitter:
+            chosen.append(t.jitter(self.jitter))
+        if self.scale:
+            chosen.append(t.scale(self.scale))
+        if self.rotation:
+            chosen.append(t.rotation(self.rotation))
+        if self.octaves > 1:
+            chosen.append(t.octaves(self.octaves, self.octave_scale))
+        return tuple(chosen)
+
+    @property
+    def chosen_parameterization(self) -> p.Parameterization:
+        """The `parameterization`; if None, the one that the numbers say."""
+        if self.parameterization is not None:
+            return self.parameterization
+        if self.fourier or self.decorrelate:
+            return p.fourier(self.fourier, self.decorrelate)
+        return p.pixels()
 
     @property
     def has_transforms(self) -> bool:
         """Whether the net is shown anything but the image itself."""
-        return any((self.jitter, self.scale, self.rotation)) or self.octaves > 1
+        return bool(self.chosen_transforms)
+
+    @property
+    def compares_images(self) -> bool:
+        """Whether an image depends on the others of its unit, so that they share a batch."""
+        return any(getattr(one, "compares_images", False) for one in self.chosen_regularizers)
 
     @property
     def differs_by_seed(self) -> bool:
         """Whether another seed gives another image."""
-        return self.start in ("noise", "uniform") or self.has_transforms or self.diversity > 0
+        return (
+            start_differs_by_seed(self.start)
+            or self.has_transforms
+            or self.compares_images
+            or isinstance(self.parameterization, p.maco)
+        )
 
     def but(self, **changes: Any) -> AscentParams:
         """These parameters with some changed; names of earlier versions are accepted.
+
+        Values that are given, such as a list of regularizers, replace numbers of these parameters,
+        but none that are given with them.
 
         Raises
         ------
@@ -204,36 +348,46 @@ class AscentParams:
         for name in current:
             if name not in known:
                 raise UnknownNameError("ascent parameter", name, known)
-        return replace(self, **current)
+        defaults = {one.name: one.default for one in fields(self)}
+        replaced = {
+            number: defaults[number]
+            for name, numbers in REPLACES.items()
+            if current.get(name) is not None
+            for number in numbers
+        }
+        return replace(self, **{**replaced, **current})
 
     def record(self) -> dict[str, Any]:
         """The parameters in JSON's types, the rate by its type's name and its own parameters.
 
         Parameters that are not the paper's are left out where they are off.
         """
-        values = asdict(self)
-        own: dict[str, Any] = values["rate"] if is_dataclass(self.rate) else {}
-        rate = {name: _plain(value) for name, value in own.items()}
-        plain = {name: _plain(value) for name, value in values.items()}
         off = {one.name: one.default for one in fields(self) if one.name in EXTRAS}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         plain = {
-            STORED_AS.get(name, name): value
-            for name, value in plain.items()
+            STORED_AS.get(name, name): value_records.record_of(value)
+            for name, value in values.items()
             if off.get(name, self) != value
         }
-        return {**plain, "rate": {"type": type(self.rate).__name__, **rate}}
+        rate = plain["rate"] if "type" in plain["rate"] else {"type": type(self.rate).__name__}
+        return {**plain, "rate": rate}
 
     def _expect(self, name: str, fits: bool, what: str) -> None:
         if not fits:
             raise SettingsError(f"{name} must be {what}; got {getattr(self, name)!r}")
 
 
-def _whole(number: Any) -> bool:
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+def _check_value(where: str, value: Any, kind: type, example: str) -> None:
+    """Check one entry of a list of values."""
+    other_kinds = (r.Regularizer, t.Transform, p.Parameterization, type)
+    if isinstance(value, kind) or (callable(value) and not isinstance(value, other_kinds)):
+        return
+    forgotten = f", the type itself: write {value.__name__}(...)" if isinstance(value, type) else ""
+    raise SettingsError(f"{where} must be {example}; got {_given(value)}{forgotten}")
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _given(value: Any) -> str:
+    return value.__qualname__ if isinstance(value, type) else repr(value)
 
 
 NAMED = (
@@ -251,27 +405,32 @@ NAMED = (
 
 def in_words(params: AscentParams, rate: bool = False) -> str:
     """The regularizers in one line, followed by the rate if asked for."""
-    p = params
+    q = params
     parts = [
-        "minimizes" if p.sign < 0 else "",
-        f"decay {p.decay:g}" if p.decay else "",
-        f"blur {p.blur_width:g} px every {p.blur_every}" if p.blurs else "",
-        f"clips values under {p.value_percentile:g}%" if p.value_percentile else "",
-        f"clips norms under {p.norm_percentile:g}%" if p.norm_percentile else "",
-        f"clips benefits under {p.benefit_percentile:g}%" if p.benefit_percentile else "",
-        f"clips contributions under {p.contribution_percentile:g}%"
-        if p.contribution_percentile
+        "minimizes" if q.sign < 0 else "",
+        f"decay {q.decay:g}" if q.decay else "",
+        f"blur {q.blur_width:g} px every {q.blur_every}" if q.blurs else "",
+        f"clips values under {q.value_percentile:g}%" if q.value_percentile else "",
+        f"clips norms under {q.norm_percentile:g}%" if q.norm_percentile else "",
+        f"clips benefits under {q.benefit_percentile:g}%" if q.benefit_percentile else "",
+        f"clips contributions under {q.contribution_percentile:g}%"
+        if q.contribution_percentile
         else "",
     ]
+    parts += [
+        f"{name} {value_records.in_words(getattr(q, name))}"
+        for name in REPLACES
+        if getattr(q, name)
+    ]
     parts += [  # the others by name
-        f"{one.name.replace('_', ' ')} {getattr(p, one.name):g}"
-        for one in fields(p)
-        if isinstance(getattr(p, one.name), int | float)
+        f"{one.name.replace('_', ' ')} {getattr(q, one.name):g}"
+        for one in fields(q)
+        if isinstance(getattr(q, one.name), int | float)
         and one.name not in NAMED
-        and getattr(p, one.name) != one.default
+        and getattr(q, one.name) != one.default
     ]
     said = ", ".join(part for part in parts if part) or "no regularization"
-    return f"{said}; {rate_in_words(p.rate)}" if rate else said
+    return f"{said}; {rate_in_words(q.rate)}" if rate else said
 
 
 def rate_in_words(rate: Rate) -> str:

@@ -19,12 +19,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
 from deepvis_caffe.files import write_text
+from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.regularizers import REGULARIZERS
+from deepvis_caffe.optimizer.transforms import TRANSFORMS
+from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
 # Ours, after Olah et al. 2017; tuned with a classifier that no objective uses, see
@@ -181,11 +183,25 @@ def params_from_record(record: Mapping[str, Any]) -> AscentParams:
     for name in current:
         if name not in kinds:
             raise UnknownNameError("ascent parameter", name, kinds)
-    values: dict[str, Any] = {
-        name: _rate(value) if name == "rate" else _typed(name, value, kinds[name])
-        for name, value in current.items()
-    }
+    values = {name: _value(name, value, kinds[name]) for name, value in current.items()}
     return AscentParams(**values)
+
+
+def _value(name: str, record: Any, kind: Any) -> Any:
+    """One parameter from its record."""
+    match name:
+        case "rate":
+            return _rate(record)
+        case "transforms" | "regularizers":
+            known = TRANSFORMS if name == "transforms" else REGULARIZERS
+            if not isinstance(record, list):
+                raise SettingsError(f"{name} must be a list; got {record!r}")
+            return tuple(value_from_record(name.removesuffix("s"), one, known) for one in record)
+        case "parameterization":
+            return value_from_record(name, record, PARAMETERIZATIONS)
+        case "start":
+            kind = str
+    return typed_value(name, record, kind)
 
 
 def _rate(record: Any) -> Rate:
@@ -199,7 +215,7 @@ def _rate(record: Any) -> Rate:
     for name in own:
         if name not in kinds:
             raise UnknownNameError(f"parameter of {kind}", name, kinds)
-    typed = {name: _typed(f"{name} of {kind}", own[name], kinds[name]) for name in own}
+    typed = {name: typed_value(f"{name} of {kind}", own[name], kinds[name]) for name in own}
     try:
         rate: Rate = RATES[kind](**typed)
     except TypeError as error:  # a parameter without a default is missing
@@ -211,15 +227,6 @@ def _kinds(of: type) -> dict[str, Any]:
     """The type of each field of a dataclass."""
     hints = get_type_hints(of)
     return {one.name: hints[one.name] for one in fields(of)}
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """`value`, checked strictly: text is not converted to a number, nor true to 1."""
-    try:
-        return TypeAdapter(kind).validate_python(value, strict=True)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].lower()
-        raise SettingsError(f"{name} cannot be {value!r}: {reason}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,8 +1,14 @@
 """Regularizers: ``(x, g, t) -> x``, operators applied to the image after each step.
 
 x is the batch (N, C, H, W) in the net's units with the mean subtracted, so that 0 is the mean
-picture; g is this step's gradient, of the same shape; t is the step, from 0. Every image of the
-batch is treated as if it were alone, except by `diversity`; percentiles are taken per image.
+picture; g is this step's gradient, of the same shape; t is the step, from 0. All are the engine's
+own arrays: torch tensors on the torch engine, numpy arrays on pycaffe. Every image of the batch is
+treated as if it were alone, except by `diversity`; percentiles are taken per image.
+
+Any function of these is a regularizer. Those below are values: ``decay(0.01)`` says what to do, and
+`Regularizer.bind` gives the function for a batch.
+
+>>> dv.optimize(net, "pool10", 130, regularizers=[decay(0.01), blur(0.5, every=4), my_function])
 
 Section 3 of Yosinski et al. 2015, "Understanding Neural Networks Through Deep Visualization":
 
@@ -20,7 +26,7 @@ The Deep Visualization Toolbox adds two, which no preset uses:
 `clip_small_benefits`             pixels of small ``-sum over channels of x * g`` become 0
 ================================  ============================================================
 
-From other work, off by default:
+From other work:
 
 ================================  ============================================================
 `total_variation`                 Rudin, Osher and Fatemi 1992; as a regularizer Mahendran and
@@ -33,112 +39,180 @@ From other work, off by default:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import abc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.optimizer import ranges
+from deepvis_caffe.optimizer.batch_info import BatchInfo
+from deepvis_caffe.optimizer.value_records import name_of_callable
 
 Operator = Callable[[Any, Any, int], Any]
 
 
-def regularizer(
-    params: AscentParams,
-    ops: ArrayOps,
-    height: int,
-    width: int,
-    pixel_scale: float = 1.0,
-    units: Sequence[int] = (),
-) -> Operator:
-    """Compose the operators that `params` asks for, in the paper's order.
+class Regularizer(abc.ABC):
+    """What to do to the image after each step.
 
-    An operator whose parameter is 0 is left out. Those that are not the paper's come first.
+    Attributes
+    ----------
+    compares_images
+        Whether an image depends on the others of its unit, so that they have to share a batch.
+    """
+
+    compares_images: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator for a batch."""
+
+
+def composed(regularizers: Iterable[Regularizer | Operator], info: BatchInfo) -> Operator:
+    """One operator that applies the regularizers in their order.
 
     Parameters
     ----------
-    params, ops
-        Which operators, and the operations of the engine's arrays.
-    height, width
-        Of the images.
-    pixel_scale
-        How far one 8-bit gray level moves the input.
-    units
-        The unit of each image; diversity acts among the images of one unit.
+    regularizers
+        Values of this module, and functions ``(x, g, t) -> x``.
+    info
+        The batch.
     """
-    p = params
-    operators = [
-        diversity(ops, units, height, width, p.diversity, pixel_scale) if p.diversity else None,
-        total_variation(ops, p.total_variation, pixel_scale) if p.total_variation else None,
-        decay(p.decay) if p.decay else None,
-        _blur(p, ops, height, width) if p.blurs else None,
-        clip_small_values(ops, p.value_percentile) if p.value_percentile else None,
-        clip_small_norms(ops, p.norm_percentile) if p.norm_percentile else None,
-        clip_small_benefits(ops, p.benefit_percentile) if p.benefit_percentile else None,
-        clip_small_contributions(ops, p.contribution_percentile)
-        if p.contribution_percentile
-        else None,
+    chosen = [
+        one.bind(info) if isinstance(one, Regularizer) else _checked(one, info)
+        for one in regularizers
     ]
-    chosen = [operator for operator in operators if operator is not None]
     return lambda x, g, t: reduce(lambda now, operator: operator(now, g, t), chosen, x)
 
 
-def _blur(p: AscentParams, ops: ArrayOps, height: int, width: int) -> Operator:
-    if p.blur_end is None:
-        return blur(ops, height, width, p.blur_width, p.blur_every)
-    ends = (p.blur_width, p.blur_end)
-    return falling_blur(ops, height, width, ends, p.blur_every, p.iterations)
+def _checked(function: Operator, info: BatchInfo) -> Operator:
+    """A user's function, whose result has to be images like those that it was given."""
+    name = name_of_callable(function)
+
+    def operator(x: Any, g: Any, t: int) -> Any:
+        result = function(x, g, t)
+        expected = f"expected {type(x).__name__} of shape {tuple(x.shape)}, the images at step {t}"
+        if not isinstance(result, type(x)):
+            got = type(result).__name__
+            raise SettingsError(f"regularizer {name} returned {got}; {expected}")
+        if result.shape != x.shape:
+            raise SettingsError(
+                f"regularizer {name} returned shape {tuple(result.shape)}; {expected}"
+            )
+        result = result if isinstance(result, np.ndarray) else result.detach()
+        return info.ops.xp.asarray(result, dtype=x.dtype)
+
+    return operator
 
 
-def decay(fraction: float) -> Operator:
-    """L2 decay: ``x * (1 - fraction)``."""
-    return lambda x, g, t: x * (1 - fraction)
+# -- the paper's ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class decay(Regularizer):
+    """L2 decay: ``x * (1 - fraction)``.
+
+    Parameters
+    ----------
+    fraction
+        What is removed at each step, in [0, 1).
+    """
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, fraction=ranges.fraction(self.fraction))
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        return lambda x, g, t: x * (1 - self.fraction)
 
 
 BAND = 32  # rows; measured best at 227 pixels for numpy and for torch
 SHARP = 0.1  # pixels; in a narrower blur the neighbors weigh less than 1e-21
 
 
-def blur(ops: ArrayOps, height: int, width: int, sigma: float, every: int) -> Operator:
-    """Gaussian blur of each channel, `sigma` pixels wide, at steps divisible by `every`.
+@dataclass(frozen=True)
+class blur(Regularizer):
+    """Gaussian blur of each channel, at the steps divisible by `every`.
 
     Equal to ``scipy.ndimage.gaussian_filter`` (reflected edges, truncated at 4 sigma). It is done
     by two matrix products, which are fast on every device: ``rows @ x @ columns``.
+
+    Parameters
+    ----------
+    width
+        Standard deviation, in pixels.
+    every
+        1 blurs at each step, 4 at steps 0, 4, 8, ...
     """
-    rows = [(seen, ops.asarray(band)) for seen, band in bands(blur_matrix(height, sigma))]
-    columns = [(seen, ops.asarray(band.T)) for seen, band in bands(blur_matrix(width, sigma))]
 
-    def join(parts: list[Any], axis: int) -> Any:
-        return ops.xp.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+    width: float
+    every: int = 1
 
-    def smooth(x: Any, g: Any, t: int) -> Any:
-        if t % every:
-            return x
-        x = join([band @ x[..., seen, :] for seen, band in rows], axis=2)
-        return join([x[..., seen] @ band for seen, band in columns], axis=3)
+    def __post_init__(self) -> None:
+        ranges.expect(self, width=ranges.at_least(self.width, 0), every=ranges.whole(self.every, 1))
 
-    return smooth
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        ops = info.ops
+        rows, columns = (blur_matrix(size, self.width) for size in (info.height, info.width))
+        by_row = [(seen, ops.asarray(band)) for seen, band in bands(rows)]
+        by_column = [(seen, ops.asarray(band.T)) for seen, band in bands(columns)]
+
+        def join(parts: list[Any], axis: int) -> Any:
+            return ops.xp.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+        def smooth(x: Any, g: Any, t: int) -> Any:
+            if t % self.every:
+                return x
+            x = join([band @ x[..., seen, :] for seen, band in by_row], axis=2)
+            return join([x[..., seen] @ band for seen, band in by_column], axis=3)
+
+        return smooth
 
 
-def falling_blur(
-    ops: ArrayOps, height: int, width: int, ends: tuple[float, float], every: int, steps: int
-) -> Operator:
-    """:func:`blur` whose sigma changes linearly between two widths over the run.
+@dataclass(frozen=True)
+class falling_blur(Regularizer):
+    """`blur` whose width changes linearly over the run.
 
     Oygard 2015, "Visualizing GoogLeNet classes": coarse structure first, then detail.
+
+    Parameters
+    ----------
+    first, last
+        The width at the first and at the last step, in pixels.
+    every
+        As for `blur`.
     """
-    first, last = ends
 
-    def smooth(x: Any, g: Any, t: int) -> Any:
-        sigma = first + (last - first) * t / max(steps - 1, 1)
-        if t % every or sigma < SHARP:
-            return x
-        return blur(ops, height, width, sigma, 1)(x, g, t)
+    first: float
+    last: float
+    every: int = 1
 
-    return smooth
+    def __post_init__(self) -> None:
+        ranges.expect(
+            self,
+            first=ranges.at_least(self.first, 0),
+            last=ranges.at_least(self.last, 0),
+            every=ranges.whole(self.every, 1),
+        )
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+
+        def smooth(x: Any, g: Any, t: int) -> Any:
+            width = self.first + (self.last - self.first) * t / max(info.steps - 1, 1)
+            if t % self.every or width < SHARP:
+                return x
+            return blur(width).bind(info)(x, g, t)
+
+        return smooth
 
 
 def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
@@ -159,55 +233,117 @@ def bands(matrix: NDArray[np.float64]) -> list[tuple[slice, NDArray[np.float64]]
     return [(span, group[:, span]) for span, group in zip(spans, groups, strict=True)]
 
 
-def clip_small_values(ops: ArrayOps, q: float) -> Operator:
-    """Zero the values whose magnitude is under the image's `q`-th percentile of magnitudes."""
+@dataclass(frozen=True)
+class _Clipping(Regularizer):
+    """Zero what is strictly under the image's own percentile of something."""
 
-    def clip(x: Any, g: Any, t: int) -> Any:
-        size = abs(x)
-        threshold = ops.percentile(size.reshape(len(x), -1), q)
-        return x * (size >= threshold[:, None, None, None])
+    percentile: float
 
-    return clip
+    def __post_init__(self) -> None:
+        ranges.expect(self, percentile=ranges.percentile(self.percentile))
 
-
-def clip_small_norms(ops: ArrayOps, q: float) -> Operator:
-    """Zero the pixels whose norm over channels is under the image's `q`-th percentile of norms."""
-    return lambda x, g, t: _keep_pixels(ops, x, ops.xp.sqrt((x * x).sum(axis=1)), q)
+    def _keep_pixels(self, ops: ArrayOps, x: Any, score: Any) -> Any:
+        """Zero the pixels of `x` whose `score` (N, H, W) is under its percentile."""
+        threshold = ops.percentile(score.reshape(len(score), -1), self.percentile)
+        return x * (score >= threshold[:, None, None])[:, None]
 
 
-def clip_small_contributions(ops: ArrayOps, q: float) -> Operator:
+@dataclass(frozen=True)
+class clip_small_values(_Clipping):
+    """Zero the values whose magnitude is under the image's percentile of magnitudes.
+
+    Parameters
+    ----------
+    percentile
+        In [0, 100).
+    """
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+
+        def clip(x: Any, g: Any, t: int) -> Any:
+            size = abs(x)
+            threshold = info.ops.percentile(size.reshape(len(x), -1), self.percentile)
+            return x * (size >= threshold[:, None, None, None])
+
+        return clip
+
+
+@dataclass(frozen=True)
+class clip_small_norms(_Clipping):
+    """Zero the pixels whose norm over channels is under the image's percentile of norms.
+
+    Parameters
+    ----------
+    percentile
+        In [0, 100).
+    """
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        ops = info.ops
+        return lambda x, g, t: self._keep_pixels(ops, x, ops.xp.sqrt((x * x).sum(axis=1)))
+
+
+@dataclass(frozen=True)
+class clip_small_contributions(_Clipping):
     """Zero the pixels that matter least: small ``|sum over channels of x * g|``.
 
     To first order that is how much the activation changes when the pixel is set to 0.
+
+    Parameters
+    ----------
+    percentile
+        In [0, 100).
     """
-    return lambda x, g, t: _keep_pixels(ops, x, abs((x * g).sum(axis=1)), q)
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        return lambda x, g, t: self._keep_pixels(info.ops, x, abs((x * g).sum(axis=1)))
 
 
-def clip_small_benefits(ops: ArrayOps, q: float) -> Operator:
+@dataclass(frozen=True)
+class clip_small_benefits(_Clipping):
     """The signed variant of the Deep Visualization Toolbox: small ``-sum over channels of x * g``.
 
     That is what the activation gains, to first order, when the pixel is set to 0. So this clips
     the pixels that the activation can spare least; the toolbox has it, and no preset uses it.
-    """
-    return lambda x, g, t: _keep_pixels(ops, x, -(x * g).sum(axis=1), q)
-
-
-def _keep_pixels(ops: ArrayOps, x: Any, score: Any, q: float) -> Any:
-    """Zero the pixels of `x` whose `score` (N, H, W) is strictly under its `q`-th percentile."""
-    threshold = ops.percentile(score.reshape(len(score), -1), q)
-    return x * (score >= threshold[:, None, None])[:, None]
-
-
-def total_variation(ops: ArrayOps, levels: float, pixel_scale: float) -> Operator:
-    """Descend the total variation, by up to `levels` gray levels per step.
 
     Parameters
     ----------
-    pixel_scale
-        How far one 8-bit gray level moves the input; differences of up to one count as noise.
+    percentile
+        In [0, 100).
     """
-    size = levels * pixel_scale
-    return lambda x, g, t: x - size * total_variation_gradient(ops, x, pixel_scale)
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        return lambda x, g, t: self._keep_pixels(info.ops, x, -(x * g).sum(axis=1))
+
+
+# -- from other work -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class total_variation(Regularizer):
+    """Descend the total variation.
+
+    Parameters
+    ----------
+    levels
+        Gray levels a step where a single pixel stands out. Differences of up to one gray level
+        count as noise.
+    """
+
+    levels: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, levels=ranges.between(self.levels, 0, 255))
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        soft = info.pixel_scale
+        size = self.levels * soft
+        return lambda x, g, t: x - size * total_variation_gradient(info.ops, x, soft)
 
 
 def total_variation_gradient(ops: ArrayOps, x: Any, soft: float) -> Any:
@@ -230,15 +366,9 @@ COARSE = 1 / 16  # of the image's larger side: the sigma of the low-pass
 TINY = 1e-12
 
 
-def diversity(
-    ops: ArrayOps,
-    units: Sequence[int],
-    height: int,
-    width: int,
-    levels: float,
-    pixel_scale: float,
-) -> Operator:
-    """Move each image away from the others of its unit, by at most `levels` gray levels (RMS).
+@dataclass(frozen=True)
+class diversity(Regularizer):
+    """Move each image away from the others of its unit.
 
     So that one unit's images show the different things that it responds to, Olah et al. 2017 add
     to the objective the negative similarity of the images of a batch. Theirs is the similarity of
@@ -250,29 +380,35 @@ def diversity(
 
     Parameters
     ----------
-    units
-        The unit of each image of the batch.
-    height, width
-        Of the images.
     levels
-        Length of the step between identical images; it falls with their mean similarity, to 0.
-    pixel_scale
-        How far one 8-bit gray level moves the input.
+        Length of the step between identical images, in gray levels (root mean square); it falls
+        with their mean similarity, to 0.
     """
-    same = np.equal.outer(np.asarray(units), units) & ~np.eye(len(units), dtype=bool)
-    others = ops.asarray(same / np.maximum(same.sum(axis=1, keepdims=True), 1))
-    sigma = COARSE * max(height, width)
-    rows = _low_pass(ops, height, sigma)
-    columns = _low_pass(ops, width, sigma)
-    xp = ops.xp
 
-    def move_apart(x: Any, g: Any, t: int) -> Any:
-        similarity, gradient = similarity_and_gradient(ops, x, others, rows, columns)
-        length = xp.sqrt((gradient * gradient).mean(axis=(1, 2, 3)))
-        size = levels * pixel_scale * xp.clip(similarity, 0, 1) / (length + TINY)
-        return x - size[:, None, None, None] * gradient
+    compares_images: ClassVar[bool] = True
 
-    return move_apart
+    levels: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, levels=ranges.between(self.levels, 0, 255))
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        ops, units = info.ops, info.units
+        same = np.equal.outer(np.asarray(units), units) & ~np.eye(len(units), dtype=bool)
+        others = ops.asarray(same / np.maximum(same.sum(axis=1, keepdims=True), 1))
+        sigma = COARSE * max(info.height, info.width)
+        rows = ops.asarray(blur_matrix(info.height, sigma))
+        columns = ops.asarray(blur_matrix(info.width, sigma))
+        xp, longest = ops.xp, self.levels * info.pixel_scale
+
+        def move_apart(x: Any, g: Any, t: int) -> Any:
+            similarity, gradient = similarity_and_gradient(ops, x, others, rows, columns)
+            length = xp.sqrt((gradient * gradient).mean(axis=(1, 2, 3)))
+            size = longest * xp.clip(similarity, 0, 1) / (length + TINY)
+            return x - size[:, None, None, None] * gradient
+
+        return move_apart
 
 
 def similarity_and_gradient(
@@ -306,5 +442,17 @@ def similarity_and_gradient(
     return similarity, rows.T @ gradient.reshape(shape) @ columns
 
 
-def _low_pass(ops: ArrayOps, size: int, sigma: float) -> Any:
-    return ops.asarray(blur_matrix(size, sigma))
+REGULARIZERS: dict[str, type[Regularizer]] = {
+    one.__name__: one
+    for one in (
+        decay,
+        blur,
+        falling_blur,
+        clip_small_values,
+        clip_small_norms,
+        clip_small_contributions,
+        clip_small_benefits,
+        total_variation,
+        diversity,
+    )
+}

@@ -20,6 +20,7 @@ import deepvis_caffe
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
+from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
@@ -250,7 +251,7 @@ def run_batch(
         targets = layer.check(target for target, _ in batch.runs)
     units = [name_of(target) for target in targets] * (len(batch.runs) // len(targets))
     seeds = [seed for _, seed in batch.runs]
-    if params.diversity and layer.batch_size(net, batch.crop, 2, 2) == 1:
+    if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
             "the rest of the batch, so diversity cannot be used: set it to 0"
@@ -274,13 +275,11 @@ def run_batch(
         preprocessor=preprocessor,
     )
     tracks = ascend(
-        net.ops,
-        preprocessor,
+        BatchInfo(net.ops, preprocessor, params.iterations, seeds, list(map(units.index, units))),
         _reader(net, layer, targets, windows, params.sign, len(start)),
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
-        [(units.index(unit), seed) for unit, seed in zip(units, seeds, strict=True)],
     )
     return [
         AscentResult(
@@ -358,7 +357,7 @@ def make_batches(
     if not runs:
         return []
     most = layer.batch_size(net, crop, len(runs), batch_size)
-    whole = params.diversity > 0 or bool(layer.objective and layer.objective.compares_images)
+    whole = params.compares_images or bool(layer.objective and layer.objective.compares_images)
     return [
         AscentBatch(layer.name, tuple(some), params, layer.position, crop, layer.objective)
         for some in cut(runs, most, whole)

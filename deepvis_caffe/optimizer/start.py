@@ -1,6 +1,6 @@
 """First images: ``(seed, preprocessor) -> x (C, H, W)``, float32, in the net's units.
 
-The start of an ascent is one of `STARTS` by name, or the path of a picture.
+The start of an ascent is one of `STARTS` by name, the path of a picture, or an array.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.optimizer.frozen_array import FrozenArray
 
 NOISE = 10  # standard deviation, in gray levels of 255: the Deep Visualization Toolbox's
 
@@ -45,34 +48,89 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
 }
 
 
-def check_start(name: str) -> None:
-    """Raise a `DeepVisError` if `name` is neither in `STARTS` nor the path of a file."""
-    if not isinstance(name, str | os.PathLike):
+def frozen_start(start: Any) -> Any:
+    """An array that is given as a start as a `FrozenArray`; anything else as it is."""
+    is_array = hasattr(start, "__array__") or hasattr(start, "__array_interface__")
+    return FrozenArray(start) if is_array else start
+
+
+def check_start(start: Any) -> None:
+    """Raise a `DeepVisError` if `start` is not in `STARTS`, the path of a file, or an array."""
+    if isinstance(start, FrozenArray):
+        if start.array.dtype.kind not in "uf" or start.array.ndim not in (2, 3, 4):
+            raise ImageError(
+                f"start cannot be an array of {start.array.dtype} and shape {start.array.shape}; "
+                "give a picture (H, W, 3), uint8 or float, or the net's input (C, H, W), float, "
+                "or one for each seed"
+            )
+        return
+    if not isinstance(start, str | os.PathLike):
         raise SettingsError(
-            f"start must be one of {', '.join(STARTS)} or a picture's path; got "
-            f"{type(name).__name__}: write the picture into a file, and give its path"
+            f"start must be one of {', '.join(STARTS)}, a picture's path or an array; got "
+            f"{type(start).__name__}"
         )
-    if name not in STARTS and not Path(name).is_file():
-        looks_like_a_file = bool(Path(name).suffix) or "/" in name
+    if start not in STARTS and not Path(start).is_file():
+        looks_like_a_file = bool(Path(start).suffix) or "/" in str(start)
         if looks_like_a_file:
             raise ImageError(
-                f"there is no picture {name} to start from; give a picture's path, or one of "
+                f"there is no picture {start} to start from; give a picture's path, or one of "
                 f"{', '.join(STARTS)}"
             )
-        raise UnknownNameError("start", name, STARTS)
+        raise UnknownNameError("start", str(start), STARTS)
 
 
-def start_digest(name: str) -> str | None:
-    """A digest of the picture at the path `name`; None for a start in `STARTS`."""
-    if name in STARTS:
+def start_differs_by_seed(start: Any) -> bool:
+    """Whether another seed starts from another image."""
+    if isinstance(start, FrozenArray):
+        return start.array.ndim == 4
+    return start in ("noise", "uniform")
+
+
+def start_digest(start: Any) -> str | None:
+    """A digest of the picture or array to start from; None for a start in `STARTS`."""
+    if isinstance(start, FrozenArray):
+        return start.digest
+    if start in STARTS:
         return None
-    return hashlib.blake2b(Path(name).read_bytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(Path(start).read_bytes(), digest_size=16).hexdigest()
 
 
-def first_images(name: str, seeds: list[int], preprocessor: Preprocessor) -> Floats:
-    """The first image of each seed, (N, C, H, W); a picture is the same for all seeds."""
-    check_start(name)
-    if name not in STARTS:
-        image = read_channels(Path(name), preprocessor.shape[0])
+def first_images(start: Any, seeds: list[int], preprocessor: Preprocessor) -> Floats:
+    """The first image of each seed, (N, C, H, W).
+
+    A picture is the same for all seeds, and so is an array, unless it holds several: from these,
+    seed s starts from the s-th, counted from 0. Floats whose last axes are the input's shape are
+    taken as they are, in the net's units; any other array holds pictures, which the preprocessor
+    takes.
+    """
+    check_start(start)
+    if isinstance(start, FrozenArray):
+        return _from_array(start.array, seeds, preprocessor)
+    if start not in STARTS:
+        image = read_channels(Path(start), preprocessor.shape[0])
         return np.stack([preprocessor(image)] * len(seeds))
-    return np.stack([STARTS[name](seed, preprocessor) for seed in seeds])
+    return np.stack([STARTS[start](seed, preprocessor) for seed in seeds])
+
+
+def _from_array(array: NDArray[Any], seeds: list[int], preprocessor: Preprocessor) -> Floats:
+    if array.ndim == 4:
+        if max(seeds) >= len(array):
+            raise ImageError(
+                f"start holds {len(array)} images, one for each of the seeds 0 to "
+                f"{len(array) - 1}; got seed {max(seeds)}"
+            )
+        images = [array[seed] for seed in seeds]
+    else:
+        images = [array] * len(seeds)
+    shape = preprocessor.shape
+    if array.dtype.kind == "f" and array.shape[-3:] == shape:
+        x = np.stack([np.asarray(image, np.float32) for image in images])
+        if not np.isfinite(x).all():
+            raise ImageError("start holds values that are not finite numbers")
+        return x
+    if array.ndim == 4 and array.dtype.kind == "f" and array.shape[1] == shape[0]:
+        raise ImageError(
+            f"start has shape {array.shape}; as inputs of the net, expected (N, "
+            f"{', '.join(map(str, shape))})"
+        )
+    return np.stack([preprocessor(image) for image in images])

@@ -1,10 +1,30 @@
-"""Random transforms: ``(x, t) -> seen, adjoint``, what the net is shown of each image at step t.
+"""Transforms: ``(x, t) -> seen, adjoint``, what the net is shown of each image at step t.
 
 Mordvintsev et al. 2015 ("Inceptionism") jitter the image before each step; Olah et al. 2017
 ("Feature Visualization") scale and rotate it too. Structure that excites a unit only pixel by pixel
-does not survive this; structure that a person would recognize does. Each transform is an affine
-map, sampled bilinearly, drawn anew at each step. The adjoint maps the gradient with respect to what
-was seen exactly to the gradient with respect to x.
+does not survive this; structure that a person would recognize does. The adjoint maps the gradient
+with respect to what was seen to the gradient with respect to x.
+
+>>> dv.optimize(net, "pool10", 130, transforms=[jitter(0.07), scale(0.1), noise(4), my_function])
+
+They apply in the order of the list. Those below are values, drawn anew at each step, for each image
+from its seed alone:
+
+================================  ============================================================
+`jitter`                          translates
+`scale`, `octaves`                scale, at random and in stages
+`rotation`, `flip`                rotate and mirror
+`random_resized_crop`             shows a part at full size
+`noise`                           adds gaussian noise
+================================  ============================================================
+
+All but `noise` are affine maps, sampled bilinearly, and those that follow each other make one: a
+rotation, scaling and mirroring about the image's middle, and a translation. So their order does not
+matter.
+
+Any function of a torch tensor is a transform too, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
+either engine. PyTorch's autograd gives the adjoint. Functions may change the image's size, as
+padding and cropping do; after the last of several in a row it is resized to its own.
 
 With transforms, activations belong to what was seen and do not tell which x is best. So the latest
 x is the result, and at the last step the net is shown x itself.
@@ -12,80 +32,406 @@ x is the result, and at the last step the net is shown x itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import abc
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.optimizer import ranges
+from deepvis_caffe.optimizer.batch_info import BatchInfo
+from deepvis_caffe.optimizer.value_records import name_of_callable
 
 Adjoint = Callable[[Any], Any]
-Transform = Callable[[Any, int], tuple[Any, Adjoint]]
+Shown = Callable[[Any, int], tuple[Any, Adjoint]]
 
-STREAM = 1  # of random numbers from a seed; the first image draws from another one
+# Streams of random numbers from a seed; the first image draws from another one.
+STREAM, FLIP_STREAM, CROP_STREAM, NOISE_STREAM = 1, 2, 3, 4
 
 
-def random_transforms(
-    params: AscentParams, ops: ArrayOps, seeds: Sequence[int], height: int, width: int
-) -> Transform:
-    """The transforms that `params` asks for; the identity where it asks for none.
+class Transform(abc.ABC):
+    """What the net is shown instead of the image."""
 
-    Each image has a random generator made from its seed alone: its transforms do not depend on the
-    other images of the batch.
+    @abc.abstractmethod
+    def bind(self, info: BatchInfo) -> Shown:
+        """What a batch shows.
+
+        Returns
+        -------
+        callable
+            Maps x (N, C, H, W) and the step to what the net is shown, of the same shape, and the
+            adjoint.
+        """
+
+
+def composed(transforms: Sequence[Transform | Callable[..., Any]], info: BatchInfo) -> Shown:
+    """The transforms one after the other, and the image itself at the last step.
 
     Parameters
     ----------
-    params
-        `jitter`, `scale`, `rotation` and `octaves` are read.
-    ops
-        Operations of the engine's arrays.
-    seeds
-        One per image.
-    height, width
-        Of the images.
-
-    Returns
-    -------
-    callable
-        Maps x (N, C, H, W) and the step to what the net is shown, of the same shape, and the
-        adjoint.
+    transforms
+        Values of this module, and functions of torch tensors.
+    info
+        The batch.
     """
-    if not params.has_transforms:
-        return lambda x, t: (x, _identity)
-    affines = affine_maps(params, seeds, height, width)
-    last = params.iterations - 1
-    return lambda x, t: ops.warp(x, affines[t]) if t < last else (x, _identity)
+    shown = list(_bound(transforms, info))
+    last = info.steps - 1
+
+    def show(x: Any, t: int) -> tuple[Any, Adjoint]:
+        if not shown or t >= last:
+            return x, _identity
+        adjoints = []
+        for one in shown:
+            x, adjoint = one(x, t)
+            adjoints.append(adjoint)
+        return x, lambda gradient: _through(reversed(adjoints), gradient)
+
+    return show
 
 
 def _identity(gradient: Any) -> Any:
     return gradient
 
 
-def affine_maps(
-    params: AscentParams, seeds: Sequence[int], height: int, width: int
-) -> NDArray[np.float64]:
-    """The affine map of each step and image, (steps, N, 2, 3), for :meth:`ArrayOps.warp`.
+def _through(adjoints: Iterable[Adjoint], gradient: Any) -> Any:
+    for adjoint in adjoints:
+        gradient = adjoint(gradient)
+    return gradient
 
-    It rotates about the image's middle by an angle uniform in +-`rotation`, scales by
-    ``1 + scale`` to the power of a number uniform in [-1, 1], and translates by up to `jitter` of
-    each side.
+
+def _bound(
+    transforms: Sequence[Transform | Callable[..., Any]], info: BatchInfo
+) -> Iterable[Shown]:
+    """Each bound to the batch; affine ones that follow each other as one warp, functions too."""
+    before: dict[type, int] = {}
+    numbered: list[tuple[Any, BatchInfo]] = []
+    for one in transforms:
+        repeats = before.get(type(one), 0)
+        before[type(one)] = repeats + 1
+        numbered.append((one, replace(info, repeats=repeats)))
+    for kind, pairs in groupby(numbered, key=lambda pair: _kind(pair[0])):
+        if kind is _Affine:
+            yield _warp(info, affine_maps([one.move(its_info) for one, its_info in pairs], info))
+        elif kind is Transform:
+            yield from (one.bind(its_info) for one, its_info in pairs)
+        else:
+            yield _by_autograd([function for function, _ in pairs])
+
+
+def _kind(transform: Any) -> type:
+    if isinstance(transform, _Affine):
+        return _Affine
+    return Transform if isinstance(transform, Transform) else object
+
+
+def _warp(info: BatchInfo, affines: NDArray[np.float64]) -> Shown:
+    return lambda x, t: info.ops.warp(x, affines[t])
+
+
+# -- affine maps ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """How an affine transform moves each image at each step.
+
+    Attributes
+    ----------
+    angle
+        (steps, N), a rotation about the middle, in radians.
+    zoom
+        (steps, N), how much larger the image is shown.
+    mirror
+        (steps, N), -1 where left and right change sides.
+    shift
+        (steps, N, 2), rows and columns by which the image is moved up and left.
     """
-    steps, size = params.iterations, np.array([height, width])
-    draws = np.stack(
-        [np.random.default_rng([STREAM, seed]).uniform(-1, 1, (steps, 4)) for seed in seeds], axis=1
+
+    angle: Any = 0.0
+    zoom: Any = 1.0
+    mirror: Any = 1.0
+    shift: Any = 0.0
+
+
+def affine_maps(moves: Iterable[Move], info: BatchInfo) -> NDArray[np.float64]:
+    """The affine map of each step and image, (steps, N, 2, 3), for `ArrayOps.warp`."""
+    angle, zoom, mirror = (np.full((info.steps, len(info.seeds)), start) for start in (0.0, 1, 1))
+    shift = np.zeros((*angle.shape, 2))
+    for move in moves:
+        angle = angle + move.angle
+        zoom = zoom * move.zoom
+        mirror = mirror * move.mirror
+        shift = shift + move.shift
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle) * mirror], [np.sin(angle), np.cos(angle) * mirror]]
     )
-    angle = np.radians(params.rotation) * draws[..., 0]
-    zoom = (1 + params.scale) ** draws[..., 1] * octave_scales(params)[:, None]
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turn = np.moveaxis(turn, (0, 1), (-2, -1)) / zoom[..., None, None]
-    middle = (size - 1) / 2
-    origin = middle + params.jitter * size * draws[..., 2:] - turn @ middle
+    middle = (np.array([info.height, info.width]) - 1) / 2
+    origin = middle + shift - turn @ middle
     return np.concatenate([turn, origin[..., None]], axis=-1)
 
 
-def octave_scales(params: AscentParams) -> NDArray[np.float64]:
-    """The scale of each step due to its octave, (steps,): small at first, 1 in the last octave."""
-    octave = np.arange(params.iterations) * params.octaves // params.iterations
-    return np.asarray(params.octave_scale ** (octave - (params.octaves - 1.0)), np.float64)
+class _Affine(Transform):
+    """A transform that joins those beside it in one warp."""
+
+    @abc.abstractmethod
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images of a batch."""
+
+    def bind(self, info: BatchInfo) -> Shown:
+        """The warp of this one alone."""
+        return _warp(info, affine_maps([self.move(info)], info))
+
+
+def _draws(info: BatchInfo) -> NDArray[np.float64]:
+    """What the rotation, the scale, and the shift of rows and columns are drawn from."""
+    return info.uniform(STREAM, 4)
+
+
+@dataclass(frozen=True)
+class jitter(_Affine):
+    """Translate by up to a fraction of each side, uniformly.
+
+    Parameters
+    ----------
+    fraction
+        At least 0 and less than 1.
+    """
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, fraction=ranges.fraction(self.fraction))
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        size = np.array([info.height, info.width])
+        return Move(shift=self.fraction * size * _draws(info)[..., 2:])
+
+
+@dataclass(frozen=True)
+class scale(_Affine):
+    """Scale by a factor between ``1 / (1 + by)`` and ``1 + by``, uniform in its logarithm.
+
+    Parameters
+    ----------
+    by
+        From 0 to 3.
+    """
+
+    by: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, by=ranges.between(self.by, 0, 3))
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        return Move(zoom=(1 + self.by) ** _draws(info)[..., 1])
+
+
+@dataclass(frozen=True)
+class rotation(_Affine):
+    """Rotate about the middle by up to so many degrees, uniformly.
+
+    Parameters
+    ----------
+    degrees
+        From 0 to 180.
+    """
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, degrees=ranges.between(self.degrees, 0, 180))
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        return Move(angle=np.radians(self.degrees) * _draws(info)[..., 0])
+
+
+@dataclass(frozen=True)
+class octaves(_Affine):
+    """Divide the run into equal parts, in which the net is shown the image ever larger.
+
+    Parameters
+    ----------
+    count
+        Of parts, from 1 to 16. The last one shows the image at its own size.
+    factor
+        From 1 to 4: by which each earlier part is smaller.
+    """
+
+    count: int
+    factor: float = 1.4
+
+    def __post_init__(self) -> None:
+        ranges.expect(
+            self, count=ranges.whole(self.count, 1, 16), factor=ranges.between(self.factor, 1, 4)
+        )
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        octave = np.arange(info.steps) * self.count // info.steps
+        return Move(zoom=(self.factor ** (octave - (self.count - 1.0)))[:, None])
+
+
+@dataclass(frozen=True)
+class flip(_Affine):
+    """Mirror the image, left to right, half of the time."""
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        return Move(mirror=np.where(info.uniform(FLIP_STREAM, 1)[..., 0] < 0, -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class random_resized_crop(_Affine):
+    """Show a part of the image, anywhere within it, at full size.
+
+    Parameters
+    ----------
+    smallest, largest
+        Its sides, as a fraction of the image's; uniform between these two, which are more than 0
+        and at most 1.
+    """
+
+    smallest: float
+    largest: float = 1.0
+
+    def __post_init__(self) -> None:
+        fits = 0 < self.smallest <= self.largest <= 1
+        what = f"more than 0 and at most largest, which is {self.largest!r} and at most 1"
+        ranges.expect(self, smallest=(fits, what))
+
+    def move(self, info: BatchInfo) -> Move:
+        """How it moves the images."""
+        draws = info.uniform(CROP_STREAM, 3)
+        side = self.smallest + (self.largest - self.smallest) * (draws[..., 0] + 1) / 2
+        room = (1 - side[..., None]) / 2 * np.array([info.height, info.width])
+        return Move(zoom=1 / side, shift=room * draws[..., 1:])
+
+
+# -- others --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class noise(Transform):
+    """Add gaussian noise to each value.
+
+    Parameters
+    ----------
+    gray_levels
+        Its standard deviation, in gray levels of 255.
+    """
+
+    gray_levels: float
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, gray_levels=ranges.between(self.gray_levels, 0, 255))
+
+    def bind(self, info: BatchInfo) -> Shown:
+        """What a batch shows."""
+        generators = [
+            np.random.default_rng([NOISE_STREAM, seed, info.repeats]) for seed in info.seeds
+        ]
+        size = np.float32(self.gray_levels * info.pixel_scale)
+
+        def show(x: Any, t: int) -> tuple[Any, Adjoint]:
+            drawn = [one.standard_normal(x.shape[1:], np.float32) for one in generators]
+            return x + info.ops.asarray(size * np.stack(drawn)), _identity
+
+        return show
+
+
+def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
+    """Functions of torch tensors in a row, and their adjoint by autograd, in the engine's arrays.
+
+    What the last one shows is brought to the image's own size, as a net takes no other.
+    """
+    names = [name_of_callable(function) for function in functions]
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineError(
+            f"transform {names[0]} is a function of torch tensors, and PyTorch is not installed; "
+            "install it with: pip install 'deepvis_caffe[torch]'"
+        ) from error
+    steps = [_takes_step(function) for function in functions]
+
+    def show(x: Any, t: int) -> tuple[Any, Adjoint]:
+        from_numpy = isinstance(x, np.ndarray)
+        with torch.enable_grad():
+            own = seen = (torch.from_numpy(x) if from_numpy else x).clone().requires_grad_()
+            for function, name, takes_step in zip(functions, names, steps, strict=True):
+                before, seen = seen, function(seen, t) if takes_step else function(seen)
+                _check_shown(seen, before, name)
+            if seen.shape != own.shape:
+                seen = torch.nn.functional.interpolate(
+                    seen, own.shape[2:], mode="bilinear", align_corners=False
+                )
+            seen = seen.to(torch.float32)
+        shown = seen.detach().contiguous()
+
+        def adjoint(gradient: Any) -> Any:
+            given = torch.from_numpy(gradient) if from_numpy else gradient
+            (back,) = torch.autograd.grad(seen, own, given, allow_unused=True)
+            if back is None:
+                raise _without_gradient(", ".join(names))
+            return back.numpy() if from_numpy else back
+
+        return (shown.numpy() if from_numpy else shown), adjoint
+
+    return show
+
+
+def _takes_step(function: Callable[..., Any]) -> bool:
+    """Whether a function wants the step beside the image: a second argument it cannot do without.
+
+    Or one that is named ``t``.
+    """
+    try:
+        named = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        return False
+    by_place = [
+        one for one in named if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    second = by_place[1] if len(by_place) > 1 else None
+    return second is not None and (second.default is second.empty or second.name == "t")
+
+
+def _check_shown(seen: Any, x: Any, name: str) -> None:
+    """Raise where a function's result is not a batch of images that depends on `x`."""
+    import torch
+
+    count, channels = x.shape[:2]
+    if not isinstance(seen, torch.Tensor):
+        raise SettingsError(
+            f"transform {name} returned {type(seen).__name__}; expected a torch tensor of shape "
+            f"({count}, {channels}, height, width)"
+        )
+    if seen.ndim != 4 or seen.shape[:2] != x.shape[:2] or not seen.numel():
+        raise SettingsError(
+            f"transform {name} returned shape {tuple(seen.shape)} for images of shape "
+            f"{tuple(x.shape)}; expected ({count}, {channels}, height, width)"
+        )
+    if not seen.requires_grad:
+        raise _without_gradient(name)
+
+
+def _without_gradient(name: str) -> SettingsError:
+    return SettingsError(
+        f"transform {name} returned a tensor without a gradient with respect to the image: it was "
+        "detached, or made without the image; expected torch operations on the image alone"
+    )
+
+
+TRANSFORMS: dict[str, type[Transform]] = {
+    one.__name__: one
+    for one in (jitter, scale, rotation, octaves, flip, random_resized_crop, noise)
+}

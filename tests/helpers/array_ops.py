@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from deepvis_caffe.engines.arrays import NumpyOps, TorchOps
+from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
+from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.optimizer.batch_info import BatchInfo
 
 
 class DeviceOps(TorchOps):
@@ -24,3 +28,10 @@ OPS = {"numpy": NumpyOps(), "torch": TorchOps(), "device": DeviceOps()}
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
     """Normal numbers of a seed of their own, float64."""
     return np.random.RandomState(seed).normal(0, scale, shape)
+
+
+def batch_info(
+    ops: ArrayOps, height: int, width: int, channels: int = 3, swap: Any = None, **more: Any
+) -> BatchInfo:
+    """A batch of images of that size, whose gray level is 1."""
+    return BatchInfo(ops, Preprocessor((channels, height, width), channel_swap=swap), **more)

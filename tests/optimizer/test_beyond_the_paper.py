@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS, normal
+from helpers.array_ops import OPS, batch_info, normal
 from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,12 +23,8 @@ from deepvis_caffe.optimizer import (
     optimize,
     preset,
 )
-from deepvis_caffe.optimizer.preconditioning import (
-    color_mix,
-    padded,
-    preconditioner,
-    spectrum,
-)
+from deepvis_caffe.optimizer.batch_info import BatchInfo
+from deepvis_caffe.optimizer.parameterizations import color_mix, fourier, padded, spectrum
 from deepvis_caffe.optimizer.regularizers import (
     COARSE,
     blur_matrix,
@@ -69,7 +65,7 @@ def test_the_slope_of_total_variation(ops: ArrayOps, size: tuple[int, int]) -> N
 
 def test_total_variation_goes_down_and_keeps_the_mean(ops: ArrayOps) -> None:
     x = normal(1, 1, 9, 9, scale=20)
-    got = ops.numpy(total_variation(ops, 0.5, 1.0)(ops.asarray(x), None, 0))
+    got = ops.numpy(total_variation(0.5).bind(batch_info(ops, 9, 9))(ops.asarray(x), None, 0))
     assert slow_variation(got[0, 0], 1.0) < slow_variation(x[0, 0], 1.0)
     assert got.mean() == pytest.approx(x.mean(), abs=1e-4)
 
@@ -79,7 +75,7 @@ def test_total_variation_goes_down_and_keeps_the_mean(ops: ArrayOps) -> None:
 
 def test_the_blurs_width_falls_evenly(ops: ArrayOps) -> None:
     x = normal(1, 1, 12, 10, scale=30)
-    blur = falling_blur(ops, 12, 10, (3.0, 0.0), 2, 7)
+    blur = falling_blur(3.0, 0.0, every=2).bind(batch_info(ops, 12, 10, steps=7))
     for t, sigma in enumerate([3.0, None, 2.0, None, 1.0, None, None]):
         expected = x[0, 0] if sigma is None else gaussian_filter(x[0, 0], sigma)
         got = ops.numpy(blur(ops.asarray(x), None, t))[0, 0]
@@ -116,10 +112,10 @@ def test_similarity_and_its_gradient(ops: ArrayOps) -> None:
 
 def test_diversity_holds_among_the_images_of_one_unit(ops: ArrayOps) -> None:
     x = normal(5, 3, 16, 12, scale=5) + normal(1, 3, 16, 12, scale=40, seed=1)
-    spread = diversity(ops, [7, 4, 7, 4, 9], 16, 12, 2.0, 1.0)
+    spread = diversity(2.0).bind(batch_info(ops, 16, 12, units=[7, 4, 7, 4, 9]))
     got = ops.numpy(spread(ops.asarray(x), None, 0))
     for pair in ([0, 2], [1, 3]):
-        alone = diversity(ops, [1, 1], 16, 12, 2.0, 1.0)
+        alone = diversity(2.0).bind(batch_info(ops, 16, 12, units=[1, 1]))
         np.testing.assert_allclose(
             got[pair], ops.numpy(alone(ops.asarray(x[pair]), None, 0)), atol=1e-4
         )
@@ -134,8 +130,12 @@ def test_an_image_that_is_not_finite_pulls_at_no_other(ops: ArrayOps) -> None:
     x = normal(3, 1, 16, 12, scale=5) + 20
     x[1] = np.inf
     with np.errstate(invalid="ignore"):  # as the ascent has it
-        got = ops.numpy(diversity(ops, [1, 1, 1], 16, 12, 2.0, 1.0)(ops.asarray(x), None, 0))
-    alone = diversity(ops, [1, 1], 16, 12, 1.0, 1.0)  # half the company, half the pull
+        got = ops.numpy(
+            diversity(2.0).bind(batch_info(ops, 16, 12, units=[1, 1, 1]))(ops.asarray(x), None, 0)
+        )
+    alone = diversity(1.0).bind(
+        batch_info(ops, 16, 12, units=[1, 1])
+    )  # half the company, half the pull
     expected = ops.numpy(alone(ops.asarray(x[[0, 2]]), None, 0))
     np.testing.assert_allclose(got[[0, 2]], expected, atol=1e-4)
 
@@ -143,10 +143,15 @@ def test_an_image_that_is_not_finite_pulls_at_no_other(ops: ArrayOps) -> None:
 # -- views ---------------------------------------------------------------------------------------
 
 
+def maps_of(params: AscentParams, info: BatchInfo) -> np.ndarray:
+    """The affine map of each step and image."""
+    return affine_maps([one.move(info) for one in params.chosen_transforms], info)
+
+
 def test_a_view_is_a_turn_a_zoom_and_a_shift_about_the_middle() -> None:
     params = AscentParams(jitter=0.25, scale=0.5, rotation=30, iterations=4)
     draws = np.random.default_rng([STREAM, 11]).uniform(-1, 1, (4, 4))
-    maps = affine_maps(params, [11], 9, 5)[:, 0]
+    maps = maps_of(params, batch_info(OPS["numpy"], 9, 5, seeds=[11], steps=4))[:, 0]
     for (turn, zoom, down, right), affine in zip(draws, maps, strict=True):
         angle, zoom = np.radians(30 * turn), 1.5**zoom
         for corner in ([0, 0], [0, 4], [8, 0], [8, 4]):
@@ -161,7 +166,7 @@ def test_a_view_is_a_turn_a_zoom_and_a_shift_about_the_middle() -> None:
 def test_octaves_come_nearer() -> None:
     # 3 octaves of 2 steps: at a quarter of the size, at half, at the whole
     params = AscentParams(octaves=3, octave_scale=2, iterations=6)
-    steps = affine_maps(params, [0], 11, 11)[:, 0, 0, 0]
+    steps = maps_of(params, batch_info(OPS["numpy"], 11, 11, steps=6))[:, 0, 0, 0]
     assert steps.tolist() == [4, 4, 2, 2, 1, 1]
 
 
@@ -174,7 +179,7 @@ def test_the_net_is_shown_the_view_and_its_gradient_comes_back(ops: ArrayOps) ->
             jitter=0.2, scale=0.3, rotation=40, start="uniform", rate=Constant(1), iterations=2
         ),
     )
-    affine = affine_maps(params, [3], 6, 5)[0, 0]
+    affine = maps_of(params, batch_info(ops, 6, 5, channels=1, seeds=[3], steps=2))[0, 0]
 
     def view(image: np.ndarray) -> np.ndarray:
         return affine_transform(image, affine[:, :2], affine[:, 2], order=1, mode="grid-constant")
@@ -191,17 +196,25 @@ def test_the_net_is_shown_the_view_and_its_gradient_comes_back(ops: ArrayOps) ->
 # -- the preconditioner --------------------------------------------------------------------------
 
 
-def matrix_of(ops: ArrayOps, params: AscentParams, swap: tuple[int, ...]) -> np.ndarray:
+def steered(
+    form: fourier, ops: ArrayOps, swap: tuple[int, ...], gradient: np.ndarray
+) -> np.ndarray:
+    """The direction in which a parameterization goes at a gradient."""
+    info = batch_info(ops, *gradient.shape[2:], channels=len(swap), swap=swap)
+    given = ops.asarray(gradient)
+    return ops.numpy(form.bind(info).direction(given, given))
+
+
+def matrix_of(ops: ArrayOps, form: fourier, swap: tuple[int, ...]) -> np.ndarray:
     """The preconditioner as a matrix, column by column."""
     shape = (len(swap), 5, 7)
     basis = np.eye(int(np.prod(shape))).reshape(-1, *shape)
-    direction = preconditioner(params, ops, swap, 5, 7)
-    return ops.numpy(direction(ops.asarray(basis))).reshape(len(basis), -1).T
+    return steered(form, ops, swap, basis).reshape(len(basis), -1).T
 
 
 @pytest.mark.parametrize("swap", [(0,), (2, 1, 0), (0, 1, 2, 3)])
 def test_the_preconditioner_is_symmetric_and_positive(ops: ArrayOps, swap: tuple[int, ...]) -> None:
-    matrix = matrix_of(ops, AscentParams(fourier=1.5, decorrelate=1.0), swap)
+    matrix = matrix_of(ops, fourier(1.5, decorrelate=1.0), swap)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-5)
     assert np.linalg.eigvalsh(matrix.astype(float)).min() > 1e-3
 
@@ -210,12 +223,11 @@ def test_frequencies_move_by_a_power_of_theirs(ops: ArrayOps) -> None:
     size = 48  # fast as it is, so nothing is padded
     assert padded(size, size) == (size, size)
     turns = np.arange(size) / size * 2 * np.pi
-    steer = preconditioner(AscentParams(fourier=2), ops, (0,), size, size)
     waves = {
         n: np.cos(n * turns)[None, None, None] * np.ones((1, 1, size, 1)) for n in (1, 3, 6, 24)
     }
     gains = {
-        n: float((ops.numpy(steer(ops.asarray(wave))) * wave).sum() / (wave * wave).sum())
+        n: float((steered(fourier(2), ops, (0,), wave) * wave).sum() / (wave * wave).sum())
         for n, wave in waves.items()
     }
     assert gains[6] / gains[24] == pytest.approx(16, rel=1e-3)
@@ -232,16 +244,16 @@ def test_colors_move_as_in_photographs_in_the_nets_own_order(ops: ArrayOps) -> N
     np.testing.assert_allclose(color_mix((2, 1, 0), 1), expected[::-1, ::-1], rtol=1e-3)
     half = color_mix((2, 1, 0), 0.5)
     np.testing.assert_allclose(half, (expected[::-1, ::-1] + np.eye(3)) / 2, rtol=1e-3)
-    red = ops.asarray(np.array([0, 0, 1.0]).reshape(1, 3, 1, 1))  # of a BGR net
-    got = ops.numpy(preconditioner(AscentParams(decorrelate=1.0), ops, (2, 1, 0), 1, 1)(red))
+    red = np.array([0, 0, 1.0]).reshape(1, 3, 1, 1)  # of a BGR net
+    got = steered(fourier(0, decorrelate=1.0), ops, (2, 1, 0), red)
     np.testing.assert_allclose(got.ravel(), expected[0, ::-1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_other_channels_than_three_have_no_colors(ops: ArrayOps, channels: int) -> None:
     g = normal(2, channels, 4, 4).astype(np.float32)
-    steer = preconditioner(AscentParams(decorrelate=1.0), ops, range(channels), 4, 4)
-    np.testing.assert_array_equal(ops.numpy(steer(ops.asarray(g))), g)
+    form = fourier(0, decorrelate=1.0)
+    np.testing.assert_array_equal(steered(form, ops, tuple(range(channels)), g), g)
 
 
 def test_a_step_in_gray_levels_counts_what_the_unit_sees_not_where_the_step_spreads(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS
+from helpers.array_ops import OPS, batch_info
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -35,34 +35,35 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", list(OPS))
 def test_blur_is_scipys(name: str, height: int, width: int, sigma: float, seed: int) -> None:
     ops, x = OPS[name], images(2, 3, height, width, seed=seed)
-    got = apply(ops, operators.blur(ops, height, width, sigma, 1), x, x)
+    got = apply(ops, operators.blur(sigma).bind(batch_info(ops, height, width)), x, x)
     expected = np.stack([[gaussian_filter(channel, sigma) for channel in image] for image in x])
     np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
 def test_blur_comes_every_so_many_steps(ops: ArrayOps) -> None:
     x = images(1, 1, 9, 9)
-    blur = operators.blur(ops, 9, 9, 1.0, 4)
+    blur = operators.blur(1.0, every=4).bind(batch_info(ops, 9, 9))
     blurred = [t for t in range(10) if not np.array_equal(apply(ops, blur, x, x, t), x)]
     assert blurred == [0, 4, 8]
 
 
 def test_decay_takes_a_fraction(ops: ArrayOps) -> None:
     x = np.array([[[[10, -20]]]], np.float32)
-    np.testing.assert_allclose(apply(ops, operators.decay(0.3), x, x), [[[[7, -14]]]], rtol=1e-6)
+    got = apply(ops, operators.decay(0.3).bind(batch_info(ops, 1, 2)), x, x)
+    np.testing.assert_allclose(got, [[[[7, -14]]]], rtol=1e-6)
 
 
 def test_small_values_are_those_strictly_under_the_percentile(ops: ArrayOps) -> None:
     # magnitudes 1 2 3 4 5: their median 3 stays. The second image has its own median.
     x = np.array([[[[1, -2, 3, -4, 5]]], [[[50, 10, -20, 30, 40]]]], np.float32)
-    got = apply(ops, operators.clip_small_values(ops, 50), x, x)
+    got = apply(ops, operators.clip_small_values(50).bind(batch_info(ops, *x.shape[2:])), x, x)
     assert got.tolist() == [[[[0, 0, 3, -4, 5]]], [[[50, 0, 0, 30, 40]]]]
 
 
 def test_small_norms_clip_whole_pixels(ops: ArrayOps) -> None:
     # two channels, three pixels: norms 5, 13 and 10; the median 10 stays
     x = np.array([[[[3, 5, -6]], [[4, -12, 8]]]], np.float32)
-    got = apply(ops, operators.clip_small_norms(ops, 50), x, x)
+    got = apply(ops, operators.clip_small_norms(50).bind(batch_info(ops, *x.shape[2:])), x, x)
     assert got.tolist() == [[[[0, 5, -6]], [[0, -12, 8]]]]
 
 
@@ -70,9 +71,13 @@ def test_small_contributions_clip_by_magnitude_and_benefits_by_sign(ops: ArrayOp
     # x * g summed over channels: 3, -4, 1, -2;  as benefits of zeroing: -3, 4, -1, 2
     x = np.array([[[[1, 2, 3, 4]], [[1, 2, 1, 2]]]], np.float32)
     g = np.array([[[[1, -1, 0, 0]], [[2, -1, 1, -1]]]], np.float32)
-    contributions = apply(ops, operators.clip_small_contributions(ops, 50), x, g)
+    contributions = apply(
+        ops, operators.clip_small_contributions(50).bind(batch_info(ops, *x.shape[2:])), x, g
+    )
     assert contributions.tolist() == [[[[1, 2, 0, 0]], [[1, 2, 0, 0]]]]
-    benefits = apply(ops, operators.clip_small_benefits(ops, 50), x, g)
+    benefits = apply(
+        ops, operators.clip_small_benefits(50).bind(batch_info(ops, *x.shape[2:])), x, g
+    )
     assert benefits.tolist() == [[[[0, 2, 0, 4]], [[0, 2, 0, 2]]]]
 
 
@@ -80,7 +85,12 @@ def test_small_contributions_clip_by_magnitude_and_benefits_by_sign(ops: ArrayOp
 def test_percentiles_are_each_images_own(ops: ArrayOps, percentile: float) -> None:
     x, g = images(3, 3, 17, 23), images(3, 3, 17, 23, seed=1)
     x *= np.array([1, 100, 0.01], np.float32)[:, None, None, None]
-    got = apply(ops, operators.clip_small_contributions(ops, percentile), x, g)
+    got = apply(
+        ops,
+        operators.clip_small_contributions(percentile).bind(batch_info(ops, *x.shape[2:])),
+        x,
+        g,
+    )
     for image, gradient, result in zip(x.astype(float), g.astype(float), got, strict=True):
         worth = np.abs((image * gradient).sum(0))
         image[:, worth < np.percentile(worth, percentile)] = 0
@@ -100,7 +110,7 @@ def test_operators_come_in_the_papers_order(ops: ArrayOps) -> None:
         benefit_percentile=10,
         contribution_percentile=25,
     )
-    got = apply(ops, operators.regularizer(params, ops, 11, 8), x, g)
+    got = apply(ops, operators.composed(params.chosen_regularizers, batch_info(ops, 11, 8)), x, g)
     for image, gradient, result in zip(x.astype(float), g.astype(float), got, strict=True):
         image = np.stack([gaussian_filter(channel, 0.7) for channel in image * 0.9])
         image[np.abs(image) < np.percentile(np.abs(image), 20)] = 0
@@ -116,5 +126,8 @@ def test_operators_come_in_the_papers_order(ops: ArrayOps) -> None:
 def test_no_operator_changes_nothing(ops: ArrayOps) -> None:
     x = images(1, 3, 5, 5)
     np.testing.assert_array_equal(
-        apply(ops, operators.regularizer(AscentParams(), ops, 5, 5), x, x), x
+        apply(
+            ops, operators.composed(AscentParams().chosen_regularizers, batch_info(ops, 5, 5)), x, x
+        ),
+        x,
     )

@@ -109,11 +109,6 @@ def test_a_blur_that_would_do_nothing(preset: int, changes: dict, named: str) ->
     assert not ascent_params(3, blur_width=0).blurs
 
 
-def test_a_picture_to_start_from_is_given_by_its_path(small: Net) -> None:
-    with pytest.raises(SettingsError, match="or a picture's path; got ndarray: write the picture"):
-        optimize(small, "fc", 1, iterations=2, start=np.zeros((8, 8, 3), np.uint8))
-
-
 def test_results_come_by_unit_then_seed(net: FakeNet) -> None:
     runs = optimize(net, "unit", [2, 0], seeds=range(3), iterations=2, batch_size=4)
     assert [(r.unit, r.seed) for r in runs] == [(2, 0), (2, 1), (2, 2), (0, 0), (0, 1), (0, 2)]

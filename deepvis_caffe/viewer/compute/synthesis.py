@@ -184,7 +184,7 @@ class Synthesis:
         missing = [seed for seed in plan.todo if seed not in files.runs]
         if not files.runs or not self._has(plan, files.runs):
             plan.todo, plan.keeps = [], False
-        elif missing and not self._params.params.diversity:  # else they are made together
+        elif missing and not self._params.params.compares_images:  # else they are made together
             plan.todo = missing
         elif not missing:
             plan.todo = []
@@ -197,7 +197,7 @@ class Synthesis:
         below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
-        whole = self._params.params.diversity > 0
+        whole = self._params.params.compares_images
         lower = self._plan(*below, self._seeds if whole else [seed, *plan.todo])
         lower.note = f"silent behind a ReLU; below it: {lower.layer}, unit {lower.unit}"
         files = self._look(lower, [lower.layer])
@@ -214,7 +214,7 @@ class Synthesis:
 
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
         # Diversity couples a unit's images: they are optimized together or not at all.
-        seeds = list(plan.todo) if self._params.params.diversity else plan.todo[:1]
+        seeds = list(plan.todo) if self._params.params.compares_images else plan.todo[:1]
         results = optimize(
             self._net,
             plan.layer,

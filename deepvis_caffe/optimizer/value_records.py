@@ -1,0 +1,167 @@
+"""Records of values: ``value -> JSON`` and back, ``value -> words``.
+
+A value is a frozen dataclass: ``decay(0.01)`` is recorded as ``{"type": "decay", "fraction":
+0.01}`` and read back. Of a function and of an array only a digest is recorded. It tells whether
+results were made in the same way, and cannot be read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
+from typing import Any, get_type_hints
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from deepvis_caffe.errors import SettingsError, UnknownNameError
+from deepvis_caffe.optimizer.frozen_array import FrozenArray
+
+
+def record_of(value: Any) -> Any:
+    """A value, a list of them, a function, an array, a number or a text in JSON's types."""
+    if isinstance(value, tuple | list):
+        return [record_of(one) for one in value]
+    if isinstance(value, FrozenArray):
+        return {"array": value.digest}
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {one.name: record_of(getattr(value, one.name)) for one in fields(value)}
+        return {"type": type(value).__name__, **own}
+    if isinstance(value, np.generic):
+        return value.item()
+    return _of_callable(value) if callable(value) else value
+
+
+def name_of_callable(value: Any) -> str:
+    """What a function, or an object that can be called, is named in errors and records."""
+    if isinstance(value, partial):
+        return f"partial of {name_of_callable(value.func)}"
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _of_callable(value: Any) -> dict[str, str]:
+    record = {"callable": name_of_callable(value)}
+    source = _source(value)
+    if source is not None:
+        record["source"] = hashlib.blake2b(source, digest_size=16).hexdigest()
+    return record
+
+
+def _source(value: Any) -> bytes | None:
+    """What decides what a function does: its source, and what it holds; None if there is none."""
+    if isinstance(value, partial):
+        held: Any = (value.args, sorted(value.keywords.items()))
+        own = _source(value.func)
+        return None if own is None else own + _held(held)
+    function = inspect.unwrap(getattr(value, "__func__", value))
+    is_function = inspect.isfunction(function)
+    try:
+        text = inspect.getsource(function if is_function else type(function))
+    except (OSError, TypeError):
+        return None
+    if not is_function:
+        module = hasattr(function, "state_dict")
+        return text.encode() + _held(function if module else getattr(function, "__dict__", ()))
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    bound = getattr(value, "__self__", None)
+    held = (function.__defaults__, function.__kwdefaults__, cells, bound)
+    if function.__name__ == "<lambda>":  # its line may hold several
+        code = function.__code__
+        held = (*held, code.co_code.hex(), code.co_consts, code.co_names)
+    return text.encode() + _held(held)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not set yet
+        return None
+
+
+def _held(values: Any) -> bytes:
+    """Numbers, texts and arrays by value; of other objects the repr, mostly another each time."""
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu().numpy()
+    if isinstance(values, np.ndarray):
+        return FrozenArray(values).digest.encode()
+    if hasattr(values, "state_dict"):  # a torch module, whose repr does not say its weights
+        return repr(values).encode() + _held(values.state_dict())
+    if isinstance(values, Mapping):
+        return b"{" + b",".join(_held(item) for item in values.items()) + b"}"
+    if isinstance(values, tuple | list):
+        return b"(" + b",".join(_held(one) for one in values) + b")"
+    return repr(values).encode()
+
+
+def value_from_record(what: str, record: Any, known: Mapping[str, Callable[..., Any]]) -> Any:
+    """The inverse of `record_of` for a value of one of the types in `known`.
+
+    Parameters
+    ----------
+    what
+        What it is, for errors: ``"transform"``.
+
+    Raises
+    ------
+    SettingsError, UnknownNameError
+        It is a function or an array, or not a value of a known type.
+    """
+    if isinstance(record, Mapping) and "callable" in record:
+        raise SettingsError(
+            f"{what} {record['callable']} is a function, of which a record holds only the name; "
+            "give it in Python"
+        )
+    if not isinstance(record, Mapping) or "type" not in record:
+        example = next(iter(known))
+        raise SettingsError(
+            f'a {what} must be an object such as {{"type": "{example}", ...}}; got {record!r}'
+        )
+    kind = record["type"]
+    if kind not in known:
+        raise UnknownNameError(what, str(kind), known)
+    hints = get_type_hints(known[kind])
+    own = {one.name: one for one in fields(known[kind])}  # type: ignore[arg-type]
+    for name in record:
+        if name != "type" and name not in own:
+            raise UnknownNameError(f"parameter of {kind}", name, own)
+    missing = [name for name, one in own.items() if one.default is MISSING and name not in record]
+    if missing:
+        raise SettingsError(f"{what} {kind} lacks {', '.join(missing)}; got {dict(record)}")
+    given = {
+        name: typed_value(f"{name} of {kind}", record[name], hints[name])
+        for name in own
+        if name in record
+    }
+    return known[kind](**given)
+
+
+def typed_value(name: str, value: Any, kind: Any) -> Any:
+    """`value`, checked strictly: text is not converted to a number, nor true to 1."""
+    if isinstance(value, Mapping) and "array" in value:
+        raise SettingsError(f"{name} is an array, of which a record holds only a digest")
+    try:
+        return TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(
+            value, strict=True
+        )
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].lower()
+        raise SettingsError(f"{name} cannot be {value!r}: {reason}") from None
+
+
+def in_words(value: Any) -> str:
+    """A value or a list of them as it is written in Python; of a function its name."""
+    if isinstance(value, tuple):
+        return ", ".join(map(in_words, value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return getattr(value, "__name__", None) or type(value).__name__
+    own = [one for one in fields(value) if getattr(value, one.name) != one.default]
+    said = ", ".join(f"{one.name}={_shown(getattr(value, one.name))}" for one in own)
+    return f"{type(value).__name__}({said})"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
