@@ -72,7 +72,13 @@ class Pass:
                     del now[value]
 
     def backward(
-        self, seed: Value, dy: Tensor, targets: Collection[Value], mode: str, again: bool = False
+        self,
+        seed: Value,
+        dy: Tensor,
+        targets: Collection[Value],
+        mode: str,
+        again: bool = False,
+        partial: bool = False,
     ) -> dict[Value, Tensor]:
         """Send a diff down from `seed`.
 
@@ -87,6 +93,8 @@ class Pass:
         again
             Whether another backward pass may follow; if not, what was recorded is freed on the
             way.
+        partial
+            Whether the pass ends at each of the targets.
 
         Returns
         -------
@@ -101,10 +109,11 @@ class Pass:
         if not again:
             self._record.clear()
         diffs = {seed: dy}
+        held = frozenset(targets) if partial else frozenset()
         with torch.no_grad():
             while record:
                 step, saved = record.pop()
-                dys = [diffs.get(value) for value in step.tops]
+                dys = [None if value in held else diffs.get(value) for value in step.tops]
                 if leading.isdisjoint(step.bottoms) or all(one is None for one in dys):
                     continue
                 for value, dx in zip(step.bottoms, step.run.bwd(saved, dys, mode), strict=True):
