@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.attribution.grad_cam import grad_cam, guided_grad_cam
@@ -17,12 +16,11 @@ from deepvis_caffe.attribution.integrated_gradients import integrated_gradients
 from deepvis_caffe.attribution.lrp import lrp_epsilon, lrp_z_plus
 from deepvis_caffe.attribution.occlusion import occlusion
 from deepvis_caffe.attribution.result import Attribution
-from deepvis_caffe.attribution.score import Score
+from deepvis_caffe.attribution.score import Score, input_of
 from deepvis_caffe.attribution.smooth_grad import smooth_grad
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, UnknownNameError
+from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.image import Floats
-from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.optimizer.objectives import Position, plain_position
 
 
@@ -133,7 +131,7 @@ def attribute(
     for name in parameters:
         if name not in chosen.parameters:
             raise UnknownNameError("parameter", name, chosen.parameters, f"method {method!r}")
-    x = _input(net, image)
+    x = input_of(net, image)
     if chosen.by_gradient:
         net.check_gradient(layer)
     score = Score.of(net, x, layer, unit, position)
@@ -150,18 +148,3 @@ def attribute(
         image=x[0],
         preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
     )
-
-
-def _input(net: Net, image: NDArray[Any] | str | os.PathLike[str]) -> Floats:
-    """The net's input (1, C, H, W) for an image of any kind that `attribute` takes."""
-    preprocessor = net.preprocessor
-    if isinstance(image, (str, os.PathLike)):
-        return preprocessor(read_channels(image, preprocessor.shape[0]))[np.newaxis]
-    image = np.asarray(image)
-    if image.ndim == 4:
-        if len(image) != 1:
-            raise ImageError(f"attribute takes one image at a time; got shape {image.shape}")
-        return np.asarray(image, np.float32)
-    if image.dtype.kind == "f" and image.shape == preprocessor.shape:
-        return np.asarray(image[np.newaxis], np.float32)
-    return preprocessor(image)[np.newaxis]

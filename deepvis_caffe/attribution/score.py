@@ -15,6 +15,7 @@ The values are those at which backward passes start, below in-place ReLUs; see
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.image import Floats
+from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.optimizer.objectives import Position, check_units, resolve_position
 from deepvis_caffe.optimizer.shapes import unit_shape
 
@@ -129,6 +131,27 @@ class Score:
     def _diff(self) -> Floats:
         """The weights as a diff of the unit alone, (1, 1, ...)."""
         return self.weights[np.newaxis, np.newaxis] if self.has_channels else self.weights[None]
+
+
+def input_of(net: Net, image: NDArray[Any] | str | os.PathLike[str]) -> Floats:
+    """The net's input (1, C, H, W) for an image of any kind that `attribute` takes.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read, or is not one for this net.
+    """
+    preprocessor = net.preprocessor
+    if isinstance(image, (str, os.PathLike)):
+        return preprocessor(read_channels(image, preprocessor.shape[0]))[np.newaxis]
+    image = np.asarray(image)
+    if image.ndim == 4:
+        if len(image) != 1:
+            raise ImageError(f"attribute takes one image at a time; got shape {image.shape}")
+        return np.asarray(image, np.float32)
+    if image.dtype.kind == "f" and image.shape == preprocessor.shape:
+        return np.asarray(image[np.newaxis], np.float32)
+    return preprocessor(image)[np.newaxis]
 
 
 def whole_number(name: str, value: int, least: int = 1) -> int:
