@@ -14,7 +14,7 @@ https://doi.org/10.23915/distill.00024.001, summed over its positions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any, overload
 
@@ -86,6 +86,19 @@ class WeightDrivers(Sequence[WeightDriver]):
 
     def __iter__(self) -> Iterator[WeightDriver]:
         return iter(self.drivers)
+
+    @property
+    def has_means(self) -> bool:
+        """Whether mean activations count."""
+        return any(one.mean is not None for one in self.drivers)
+
+    def record(self) -> dict[str, Any]:
+        """All of it, in JSON's types."""
+        return {
+            "layer": self.layer,
+            "unit": self.unit,
+            "drivers": [asdict(one) for one in self.drivers],
+        }
 
     @property
     def raising(self) -> tuple[WeightDriver, ...]:
