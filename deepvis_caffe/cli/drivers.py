@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from numpy.typing import NDArray
 
 from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
+
+if TYPE_CHECKING:
+    from deepvis_caffe.attribution.weight_drivers import Means
+    from deepvis_caffe.engines.base import Net
 
 
 @with_settings(MODEL)
@@ -57,33 +60,18 @@ def drivers(
     The contribution of a unit is the sum over its map of gradient times activation;
     docs/attribution.md says when that is exact.
     """
-    from deepvis_caffe.attribution.drivers import drivers as drivers_of
-    from deepvis_caffe.attribution.weight_drivers import drivers_by_weights
     from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.figures.drivers import drivers_figure
-    from deepvis_caffe.image import sample_image, sample_images, write_image
 
     if image is None and (out or below or position != "all"):
         raise SettingsError("--out, --below and --position take an image: name one")
     net = load_net(settings)
     if image is None:
-        means = _means(settings)
-        known = drivers_by_weights(net, layer, unit, means, count)
-        if as_json:
-            typer.echo(json.dumps(known.record(), indent=1))
-            return
-        typer.echo(f"{layer} unit {unit}, by weights" + " and mean activations" * known.has_means)
-        head = ("layer", "unit", "adds", "weight", "positive", "negative", "mean")
-        rows = [
-            (
-                *(one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.weight:+.4g}"),
-                *(f"{one.positive:.4g}", f"{one.negative:.4g}"),
-                "" if one.mean is None else f"{one.mean:.4g}",
-            )
-            for one in known
-        ]
-        _print_table(head if known.has_means else head[:-1], rows)
+        _by_weights(net, layer, unit, _means(settings), count, as_json)
         return
+    from deepvis_caffe.attribution.drivers import drivers as drivers_of
+    from deepvis_caffe.figures.drivers import drivers_figure
+    from deepvis_caffe.image import sample_image, sample_images, write_image
+
     is_sample = image in sample_images() and not Path(image).exists()
     names = [one.strip() for one in below.split(",")] if below else None
     picture = sample_image(image) if is_sample else image
@@ -107,13 +95,33 @@ def drivers(
         typer.echo(f"wrote {out}", err=True)
 
 
-def _means(settings: Settings) -> dict[str, NDArray[Any]]:
+def _by_weights(net: Net, layer: str, unit: int, means: Means, count: int, as_json: bool) -> None:
+    from deepvis_caffe.attribution.weight_drivers import drivers_by_weights
+
+    found = drivers_by_weights(net, layer, unit, means, count)
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=1))
+        return
+    typer.echo(f"{layer} unit {unit}, by weights" + " and mean activations" * found.has_means)
+    head = ("layer", "unit", "adds", "weight", "positive", "negative", "mean")
+    rows = [
+        (
+            *(one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.weight:+.4g}"),
+            *(f"{one.positive:.4g}", f"{one.negative:.4g}"),
+            *([] if one.mean is None else [f"{one.mean:.4g}"]),
+        )
+        for one in found
+    ]
+    _print_table(head if found.has_means else head[:-1], rows)
+
+
+def _means(settings: Settings) -> Means:
     """The mean activations in the scan of the results folder; none where there is no scan."""
     from deepvis_caffe.dataset.scan_file import read_scan
     from deepvis_caffe.results.layout import scan_path
 
     path = scan_path(settings.results)
-    return dict(read_scan(path)[0].means) if path.is_file() else {}
+    return read_scan(path)[0].means if path.is_file() else {}
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
