@@ -250,7 +250,9 @@ def contributions_of(score: Score, sources: Iterable[Source]) -> Contributions:
     reads = [_named(graph.value_name(one), one) for one in (start, *(s.value for s in sources))]
     sends = [_named(graph.diff_name(one.value), one.value) for one in sources]
     values = net.read(dict.fromkeys(reads))
-    diff = score.diff(values[reads[0]].shape)
+    shape = values[reads[0]].shape
+    rows = (1, *shape) if score.has_channels and len(shape) < 2 else shape
+    diff = score.diff(rows).reshape(shape)
     diffs = net.backward(score.layer, diff, "gradient", dict.fromkeys(sends), partial=True)
     activations = [_channels(values[name]) for name in reads[1:]]
     maps = [one * _channels(diffs[name]) for one, name in zip(activations, sends, strict=True)]
