@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepvis_caffe.attribution.attribute import attribute as attribute
+    from deepvis_caffe.attribution.driver_results import Drivers as Drivers
+    from deepvis_caffe.attribution.drivers import drivers as drivers
     from deepvis_caffe.attribution.result import Attribution as Attribution
+    from deepvis_caffe.attribution.weight_drivers import drivers_by_weights as drivers_by_weights
     from deepvis_caffe.dataset.open_source import open_source as open_source
     from deepvis_caffe.dataset.scan import Scan as Scan
     from deepvis_caffe.dataset.scan import ScanParams as ScanParams
@@ -58,6 +61,9 @@ _MODULES = {
 _HOMES = {
     "attribute": "attribution.attribute",
     "Attribution": "attribution.result",
+    "drivers": "attribution.drivers",
+    "Drivers": "attribution.driver_results",
+    "drivers_by_weights": "attribution.weight_drivers",
     "open_source": "dataset.open_source",
     "scan_dataset": "jobs.scan",
     "Scan": "dataset.scan",

@@ -347,6 +347,7 @@ class Net(abc.ABC):
         diff: Floats,
         mode: str = "gradient",
         blobs: Iterable[str] | None = None,
+        partial: bool = False,
     ) -> dict[str, Floats]:
         """Send a diff down the net, from the forward pass before this call.
 
@@ -364,6 +365,9 @@ class Net(abc.ABC):
             Blobs or layers whose diff to read, the image input by default. A blob that in-place
             layers overwrite has the diff of its first version, as Caffe leaves it; a blob that the
             pass does not reach has zeros.
+        partial
+            Whether each of `blobs` is held while another one changes: the pass ends at every one of
+            them, and goes through none to those below.
 
         Raises
         ------
@@ -378,7 +382,7 @@ class Net(abc.ABC):
         names = [self.image_input()] if blobs is None else list(blobs)
         values = [graph.blob_diff(blob) for blob in names]
         self.check_runs([start, *values])
-        arrays = self._backward(start, np.asarray(diff, np.float32), mode, values)
+        arrays = self._backward(start, np.asarray(diff, np.float32), mode, values, partial)
         return dict(zip(names, arrays, strict=True))
 
     # -- for many images ---------------------------------------------------------------------
@@ -563,7 +567,9 @@ class Net(abc.ABC):
         """Run the layers that `values` need, and call `take` once with each; leave no trace."""
 
     @abc.abstractmethod
-    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
+    ) -> list[Floats]:
         """Diffs of `values` for `diff` at `seed`; host copies."""
 
     @abc.abstractmethod

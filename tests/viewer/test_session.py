@@ -116,6 +116,59 @@ def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
     assert not session.running
 
 
+def test_enter_goes_down_to_what_raises_a_unit_most_and_backspace_back_up(start: Start) -> None:
+    session = start()
+    settle(session)
+    session.press("end")  # prob
+    session.press("enter")
+    assert session.state.shows_drivers
+    assert session.state.layer == 2
+    refs = [(2, 0)]
+    for _ in range(2):
+        settle(session)
+        result = session.view.result
+        assert result is not None
+        assert result.drivers is not None
+        refs.append(result.drivers.raising[0][1])
+        session.press("enter")
+        assert (session.state.layer, session.state.unit) == refs[-1]
+    assert [layer for layer, _ in refs] == [2, 1, 0]
+    assert session.state.trail == tuple(refs[:-1])
+    settle(session)
+    session.press("enter")  # below is the image
+    assert (session.state.layer, session.state.unit) == refs[-1]
+    for ref in refs[-2::-1]:
+        session.press("backspace")
+        assert (session.state.layer, session.state.unit) == ref
+        settle(session)
+    assert session.state.trail == ()
+
+
+def test_a_click_on_a_driver_goes_down_to_it_and_its_picture_is_read(
+    start: Start, tmp_path: Path
+) -> None:
+    session = start()
+    settle(session)
+    for key in ("o", "4"):  # fc
+        session.press(key)
+    settle(session)
+    result = session.view.result
+    assert result is not None
+    assert result.drivers is not None
+    (layer, unit) = result.drivers.raising[0][1]
+    folder = tmp_path / "out" / "max_im" / "conv_1"
+    write_image(folder / f"conv_1_{unit:04d}.jpg", np.full((30, 30, 3), 200, np.uint8))
+    eventually(lambda: (session.draw(), (layer, unit) in session.view.driver_pictures)[1])
+    width, height = 900, 700
+    hits = {
+        (hit.index, hit.value): (y, x)
+        for y, x in itertools.product(range(0, height, 9), range(0, width, 9))
+        if (hit := session.hit(y, x)) is not None and hit.kind == "driver"
+    }
+    session.mouse("click", *hits[unit, "conv/1"])
+    assert (session.state.layer, session.state.unit, session.state.trail) == (0, unit, ((1, 0),))
+
+
 def test_pictures_are_drawn_only_when_something_changed(start: Start) -> None:
     session = start()
     settle(session)
