@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.attribution.pictures import signed_overlay
 from deepvis_caffe.image import Floats, Picture, encode_png
+from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
 
 
@@ -81,6 +82,8 @@ class Drivers(Sequence[Driver]):
         (C, H, W), the net's input.
     preprocessor
         Turns that into a picture.
+    label
+        The unit's name, where it has one.
     """
 
     drivers: tuple[Driver, ...]
@@ -92,6 +95,7 @@ class Drivers(Sequence[Driver]):
     contributions: Mapping[str, NDArray[np.float64]] = field(repr=False)
     image: Floats = field(repr=False)
     preprocessor: Preprocessor = field(repr=False)
+    label: str | None = None
 
     @overload
     def __getitem__(self, index: int) -> Driver: ...
@@ -156,8 +160,8 @@ class Drivers(Sequence[Driver]):
             for one, picture in zip(self.drivers, self.pictures(), strict=True)
         )
         head = "".join(f"<th>{name}</th>" for name in ("", "layer", "unit", "adds", "share"))
+        title = unit_title(self.layer, self.unit, self.label)
         caption = (
-            f"{self.layer} unit {self.unit}: score {self.score:.4g}, of which {self.rest:.4g} is "
-            "not from units below"
+            f"{title}: score {self.score:.4g}, of which {self.rest:.4g} is not from units below"
         )
         return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{rows}</table>"

@@ -43,7 +43,7 @@ def drivers(
     net: Net,
     image: NDArray[Any] | str | os.PathLike[str],
     layer: str,
-    unit: int,
+    unit: int | str,
     position: Position = "all",
     below: str | Sequence[str] | None = None,
     count: int | None = 10,
@@ -93,6 +93,7 @@ def drivers(
         contributions=found.by_layer(),
         image=x[0],
         preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
+        label=net.label(layer, score.unit),
     )
 
 

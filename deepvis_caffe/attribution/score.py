@@ -56,7 +56,7 @@ class Score:
     has_channels: bool
 
     @classmethod
-    def of(cls, net: Net, x: Floats, layer: str, unit: int, position: Position) -> Score:
+    def of(cls, net: Net, x: Floats, layer: str, unit: int | str, position: Position) -> Score:
         """The score of a unit for an image.
 
         Parameters
@@ -75,6 +75,7 @@ class Score:
         UnknownNameError
             The net has no such layer or blob.
         """
+        unit = net.unit(layer, unit) if isinstance(unit, str) else unit
         check_units([unit], unit_shape(net, layer), layer)
         name = net.model.graph.activation_name(layer)
         values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name]

@@ -114,7 +114,7 @@ class WeightDrivers(Sequence[WeightDriver]):
 def drivers_by_weights(
     net: Net | Model,
     layer: str,
-    unit: int,
+    unit: int | str,
     means: Means | None = None,
     count: int | None = 10,
 ) -> WeightDrivers:
@@ -125,7 +125,7 @@ def drivers_by_weights(
     net
         From `load_net`, or its model.
     layer, unit
-        A layer's or blob's name, and a channel of it.
+        A layer's or blob's name, and a channel of it or, with a net, that one's label.
     means
         Of each layer below the mean activation of its units over a dataset, as `Scan.means` has
         them. Without those of every layer below, weights alone count.
@@ -144,6 +144,8 @@ def drivers_by_weights(
     model = net if isinstance(net, Model) else net.model
     if count is not None:
         count = whole_number("count", count)
+    if isinstance(unit, str) and isinstance(net, Net):
+        unit = net.unit(layer, unit)
     connected = _Connected.of(model, layer, unit)
     known = connected.means(model, means or {})
     found = [
@@ -175,7 +177,7 @@ class _Connected:
     sources: tuple[Source, ...]
 
     @classmethod
-    def of(cls, model: Model, layer: str, unit: int) -> _Connected:
+    def of(cls, model: Model, layer: str, unit: int | str) -> _Connected:
         start = model.graph.gradient_start(layer)
         shape = model.shapes.get(start, ())
         if len(shape) < 2:

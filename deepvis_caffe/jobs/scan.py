@@ -121,8 +121,7 @@ def run_scan(
     if done is not None:
         return done
     # Wherever it runs, the shards are the same, and so is the rounding of sums over them.
-    usual = min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
-    size = kept.claim(recipe, shard_size or usual, job.overwrite)
+    size = kept.claim(recipe, shard_size or usual_shard_size(source), job.overwrite)
     shards = [
         Shard(number, start, min(start + size, len(source)))
         for number, start in enumerate(range(0, len(source), size))
@@ -142,6 +141,11 @@ def run_scan(
         raise ImageError(f"none of the {len(source):,} images can be used; {name}: {why}")
     kept.finish(whole, recipe)
     return whole
+
+
+def usual_shard_size(source: Source) -> int:
+    """Images in a shard, where nobody says how many."""
+    return min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:

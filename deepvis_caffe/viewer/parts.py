@@ -8,7 +8,6 @@ from pathlib import Path
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
-from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
@@ -44,8 +43,6 @@ class Parts:
         Where frames come from, at least one.
     results
         The results folder.
-    labels
-        Names of classes.
     synthesis
         How images of units are optimized, if they are.
     compute
@@ -70,12 +67,11 @@ class Parts:
         net: Net,
         sources: Sequence[Source],
         results: Path,
-        labels: Labels = (),
         synthesis: SynthesisParams | None = None,
         compute: Callable[[Frame, Request], Result] | None = None,
         box_score: float = Scene.box_score,
     ) -> None:
-        self.scene = scene_of(net, labels, box_score)
+        self.scene = scene_of(net, box_score)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
@@ -157,7 +153,7 @@ class Parts:
         self._changed()
 
 
-def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) -> Scene:
+def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
     """What there is to look at in a net.
 
     Raises
@@ -171,7 +167,7 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     entries = catalogue(net, shapes)
     return Scene(
         entries=entries,
-        labels=labels,
+        labels=net.labels,
         model=net.model.graph.name,
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],

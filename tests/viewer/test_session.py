@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.small_model import LABELS, write_model
+from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
@@ -70,10 +70,10 @@ def start(engine: str, tmp_path: Path, photos: Path, lasting: None) -> Iterator[
     ) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
         if compute is not None:
-            compute.now = Compute(net, scene_of(net, LABELS))
+            compute.now = Compute(net, scene_of(net))
         named = not isinstance(source, Source)
         sources = parse_sources(source or str(photos)) if named else [source]
-        parts = Parts(net, sources, tmp_path / "out", LABELS, synthesis, compute)
+        parts = Parts(net, sources, tmp_path / "out", synthesis, compute)
         session = Session(parts, 900, 700)
         session.start()
         sessions.append(session)
@@ -355,7 +355,7 @@ def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: 
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     start: Start, tmp_path: Path
 ) -> None:
-    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2)
     session = start(synthesis=params)
     session.press("o")  # fc
     session.press("down")
@@ -376,7 +376,7 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1)
     session = start(synthesis=params)
     session.press("x")
     session.press("o")
@@ -518,7 +518,7 @@ class Timed(Session):
 def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
     for fresh in itertools.product((True, False), repeat=5):
-        parts = Parts(net, [Noise()], tmp_path / "out", LABELS)
+        parts = Parts(net, [Noise()], tmp_path / "out")
         compute = Compute(net, parts.scene)
         session = Timed(parts, compute, itertools.chain(fresh, itertools.repeat(True)))
         written = run_headless(session, 3, tmp_path / "shots")
