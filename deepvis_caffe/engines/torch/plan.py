@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops
 from deepvis_caffe.engines.torch.layers.activation import ReLU
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution, RectifiedConvolution
 from deepvis_caffe.engines.torch.module import NetModule
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
 
