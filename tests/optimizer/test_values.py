@@ -207,8 +207,14 @@ def test_types_and_graphs_of_torch_do_not_pile_up(ops: ArrayOps) -> None:
     def learned(x: Any, g: Any, t: int) -> Any:
         return x * weight.double() if isinstance(x, torch.Tensor) else x.astype(float)
 
+    def after(x: Any, g: Any, t: int) -> Any:
+        attached.append(isinstance(x, torch.Tensor) and x.requires_grad)
+        return x
+
+    attached: list[bool] = []
     net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE, ops)
-    given = optimize(net, "unit", 0, iterations=5, regularizers=[learned])[0]
+    given = optimize(net, "unit", 0, iterations=5, regularizers=[learned, after])[0]
+    assert attached == [False] * 4
     plain = optimize(net, "unit", 0, iterations=5, regularizers=[])[0]
     np.testing.assert_array_equal(given.image, plain.image)
     assert given.image.dtype == np.float32
