@@ -24,7 +24,7 @@ from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import GrayLevels, ascent_params
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
-from deepvis_caffe.optimizer.transforms import jitter, rotation, scale
+from deepvis_caffe.optimizer.transforms import jitter, noise, random_resized_crop, rotation
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -64,9 +64,9 @@ def classes_by_maco() -> np.ndarray:
         net,
         "pool10",
         [130, 366, 951],
-        iterations=200,
-        rate=GrayLevels(15),
-        transforms=[jitter(0.07), scale(0.1), rotation(5)],
+        iterations=250,
+        rate=GrayLevels(20),
+        transforms=[random_resized_crop(0.6), jitter(0.05), rotation(5), noise(8)],
         regularizers=[],
         parameterization=maco(),
     )
