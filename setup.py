@@ -77,5 +77,5 @@ setup(
         "typer>=0.12",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli.main:main"]},
+    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli:main"]},
 )

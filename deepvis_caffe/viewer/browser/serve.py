@@ -117,7 +117,9 @@ def serve(
             say(line)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has shut down, and raises it again
+        except KeyboardInterrupt as interrupt:  # uvicorn has shut down, and raises it again
+            if type(interrupt) is not KeyboardInterrupt:  # another signal that a caller handles so
+                raise
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
             raise hub.error
