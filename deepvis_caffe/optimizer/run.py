@@ -255,7 +255,7 @@ def run_batch(
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0"
+            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
