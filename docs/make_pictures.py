@@ -13,14 +13,12 @@ from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.dataset.correlation import related
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.dataset.tiles import write_tiles
-from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, make_layer
 from deepvis_caffe.jobs.scan import run_scan
-from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import GrayLevels, ascent_params
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
@@ -58,8 +56,7 @@ def main() -> None:
 
 def classes_by_maco() -> np.ndarray:
     """Three classes of SqueezeNet, with the Fourier magnitudes of photographs."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
+    net = dv.zoo("squeezenet", "torch")
     runs = dv.optimize(
         net,
         "pool10",
@@ -75,9 +72,7 @@ def classes_by_maco() -> np.ndarray:
 
 def views_of_the_viewer() -> None:
     """Units with their optimized images and their correlation, beside a photograph."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
-    labels = read_labels(row.labels)
+    net = dv.zoo("squeezenet", "torch")
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         for layer, (units, seeds) in OPTIMIZED.items():
@@ -91,7 +86,7 @@ def views_of_the_viewer() -> None:
         one_seed = Ascents(ascent_params("best"), range(1))
         make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
         for picture, source, size, keys in VIEWS:
-            session = Session(Parts(net, parse_sources(source), results, labels), *size)
+            session = Session(Parts(net, parse_sources(source), results), *size)
             session.start()
             for key in parse_keys(keys):
                 session.press(key)
@@ -102,8 +97,7 @@ def views_of_the_viewer() -> None:
 
 def backward_by_mode() -> np.ndarray:
     """A photograph, and what reaches it from one unit's activations in each mode."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    net = dv.zoo("squeezenet")
     x = net.preprocessor(dv.sample_image("chelsea"))[None]
     activations = net.forward(x, [LAYER])[LAYER]
     diff = np.zeros_like(activations)
@@ -117,8 +111,7 @@ def backward_by_mode() -> np.ndarray:
 
 def attribution_by_method() -> np.ndarray:
     """As `deepvis attribute chelsea --layer fire8/concat --unit 375 --all-methods` draws it."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    net = dv.zoo("squeezenet")
     photo = dv.sample_image("chelsea")
     results = [dv.attribute(net, photo, LAYER, UNIT, method) for method in METHODS]
     return side_by_side(results, f"{LAYER} unit {UNIT}")

@@ -20,6 +20,7 @@ from deepvis_caffe.cli.attribute import attribute
 from deepvis_caffe.cli.backward import backward
 from deepvis_caffe.cli.demo import demo
 from deepvis_caffe.cli.doctor import doctor
+from deepvis_caffe.cli.drivers import drivers
 from deepvis_caffe.cli.fetch import fetch
 from deepvis_caffe.cli.filters import filters
 from deepvis_caffe.cli.gallery import gallery
@@ -119,6 +120,7 @@ COMMANDS = (
     view,
     backward,
     attribute,
+    drivers,
     optimize,
     top_images,
     stats,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
 from deepvis_caffe.errors import SettingsError
@@ -176,7 +176,6 @@ def optimize(
     if direction and units != "all":
         raise SettingsError("--units and --direction exclude each other; give one of them")
     net = load_net(settings)
-    labels = labels_for(settings, net)
     seeds = settings.seeds
     if seeds > 1 and not params.differs_by_seed:
         typer.echo(
@@ -185,7 +184,7 @@ def optimize(
         )
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
-    job = Job.from_settings(settings, net, out, labels, overwrite)
+    job = Job.from_settings(settings, net, out, overwrite)
     if layer is not None and (goal := objective_in(net, layer)):
         if units != "all" or direction or position != "center" or layers:
             raise SettingsError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
@@ -127,7 +127,6 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )
     net = load_net(settings)
-    labels = labels_for(settings, net)
-    how = SynthesisParams(params, settings.seeds, labels) if synthesis else None
-    parts = Parts(net, sources, settings.results, labels, how, box_score=settings.box_score)
+    how = SynthesisParams(params, settings.seeds) if synthesis else None
+    parts = Parts(net, sources, settings.results, how, box_score=settings.box_score)
     return Session(parts, *settings.window)

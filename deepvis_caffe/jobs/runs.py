@@ -263,6 +263,7 @@ def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -
             version=record["version"],
             preprocessor=preprocessor,
             objective_text=record.get("goal", ""),
+            label=record.get("label"),
         )
     except (KeyError, TypeError, ValueError, SettingsError, ImageError) as error:
         raise ResultsError(f"{path} and its pictures cannot be read: {error}") from error

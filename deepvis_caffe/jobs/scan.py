@@ -135,8 +135,7 @@ def _scanned(
     """Scan what is missing, and merge it."""
     recipe = scan_recipe(job, source, params)
     # Wherever it runs, the shards are the same, and so is the rounding of sums over them.
-    usual = min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
-    size = kept.claim(recipe, shard_size or usual, job.overwrite)
+    size = kept.claim(recipe, shard_size or usual_shard_size(source), job.overwrite)
     shards = [
         Shard(number, start, min(start + size, len(source)))
         for number, start in enumerate(range(0, len(source), size))
@@ -156,6 +155,11 @@ def _scanned(
         raise ImageError(f"none of the {len(source):,} images can be used; {name}: {why}")
     kept.finish(whole, recipe)
     return whole
+
+
+def usual_shard_size(source: Source) -> int:
+    """Images in a shard, where nobody says how many."""
+    return min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def make_top_pictures(
     SettingsError
         A picture was made with other parameters.
     """
-    found, labels = scanned.scan.layers[layer], job.labels_of(layer)
+    found, labels = scanned.scan.layers[layer], job.net.labels_of(layer)
     writer = _Writer(job, scanned, layer)
     trees = [TOP_IMAGES, *map(mode_tree, modes)]
     missing = [unit for unit in units if not writer.has(trees, unit)]
@@ -174,10 +174,10 @@ class _Writer:
         record = {
             "layer": self._layer,
             "unit": unit,
-            "label": label_of(self._job.labels_of(self._layer), unit, self._found.units),
+            "label": label_of(self._job.net.labels_of(self._layer), unit, self._found.units),
             "model": self._job.model_names,
             "columns": square_side(places),
-            "images": [_fields(example, self._job.labels) for example in examples],
+            "images": [_fields(example, self._job.net.labels) for example in examples],
             "recipe": self._recipe,
         }
         for tree, pictures in _trees(examples):

@@ -114,8 +114,8 @@ def optimize(
         `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
         as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
-        Channels of that layer; or instead sums of channels, directions or the whole layer, see
-        `deepvis_caffe.optimizer.targets`. None for objectives.
+        Channels of that layer, or their labels; or instead sums of channels, directions or the
+        whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
         Each makes another image of every unit.
     preset
@@ -299,6 +299,7 @@ def run_batch(
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
+            label=None if layer.objective else net.label(layer.name, unit),
         )
         for unit, seed, track in zip(units, seeds, tracks, strict=True)
     ]
@@ -378,7 +379,7 @@ def resolve_targets(
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
-        return [(own, own.check(_listed("units", units)))]
+        return [(own, own.check(_numbered(net, layer, units)))]
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
     for objective in objectives:
         if not isinstance(objective, Objective):
@@ -391,6 +392,18 @@ def resolve_targets(
             "an objective says itself which units it reads, and where: leave units and position out"
         )
     return [TargetLayer.of_objective(net, objective) for objective in objectives]
+
+
+def _numbered(net: Net, layer: str, units: Any) -> list[Any]:
+    """Targets as a list, with numbers in place of labels."""
+
+    def numbered(target: Any) -> Any:
+        if isinstance(target, str) and target != LAYER:
+            return net.unit(layer, target)
+        return tuple(map(numbered, target)) if isinstance(target, (list, tuple)) else target
+
+    listed = [units] if isinstance(units, str) else _listed("units", units)
+    return [numbered(one) for one in listed]
 
 
 def _reader(

@@ -262,10 +262,12 @@ def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(fold
     assert "gradient of exactly" not in deepvis("optimize", "conv/1", *SHORT).stderr
 
 
-def test_optimize_says_that_the_labels_fit_no_layer(folder: Path) -> None:
+def test_optimize_says_that_the_labels_fit_no_layer(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "labels.txt").write_text("one\ntwo\n")
     result = deepvis("optimize", "fc", "--units", "1", *SHORT)
-    assert result.stderr.count("labels.txt has names (2)") == 1
+    assert caplog.text.count("labels.txt has names (2)") == 1
     assert result.stdout.startswith("    1: activation")
 
 

@@ -42,7 +42,7 @@ def make(
     net: Net, source: Source, scan: Scan, out: Path, layer: str = "conv/1", **more: object
 ) -> list[TopUnit]:
     own = {name: more.pop(name) for name in ("where", "make_net", "overwrite") if name in more}
-    job = Job(net, out, labels=small_model.LABELS, **own)
+    job = Job(net, out, **own)
     scanned = ScannedImages(source, scan, more.pop("recipe", RECIPE))
     return make_top_pictures(job, scanned, layer, **{"units": [0, 3], "modes": MODES, **more})
 
