@@ -305,17 +305,23 @@ def _load_from(settings: Settings) -> Net:
     )
 
 
-def load_layers(settings: Settings) -> Model:
-    """The model that the settings name, without its weights: for what can be known of it alone."""
+def load_layers(settings: Settings, with_weights: bool = False) -> Model:
+    """The model that the settings name, on no engine: for what can be known of it alone.
+
+    Parameters
+    ----------
+    with_weights
+        Whether its weights are read.
+    """
     return load_model(
         _prototxt(settings),
-        None,
+        settings.weights if with_weights else None,
         settings.input_shape,
         stages=settings.stages,
         python_layers=() if settings.engine == "pycaffe" else settings.python_layers,
         image_input=settings.image_input,
         inputs=settings.inputs,
-        need_weights=False,
+        need_weights=with_weights,
     )
 
 
