@@ -125,8 +125,7 @@ def attribution_by_method() -> np.ndarray:
 
 def what_drives_a_unit() -> np.ndarray:
     """As `deepvis drivers chelsea --layer fire8/concat --unit 375` draws it."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    net = dv.zoo("squeezenet")
     return drivers_figure(dv.drivers(net, dv.sample_image("chelsea"), LAYER, UNIT))
 
 
