@@ -44,8 +44,10 @@ class Driver:
 
     @property
     def image_map(self) -> Floats:
-        """`map` as (H, W), to be shown: further axes lie side by side."""
-        return self.map.reshape(*self.map.shape[-2:-1], -1) if self.map.ndim > 1 else flat(self.map)
+        """`map` as (H, W), to be shown: the slices of further axes side by side."""
+        if self.map.ndim < 2:
+            return self.map.reshape(1, -1)
+        return np.concatenate([*self.map.reshape(-1, *self.map.shape[-2:])], axis=1)
 
     def record(self) -> dict[str, Any]:
         """What it says without its maps, in JSON's types."""
@@ -55,11 +57,6 @@ class Driver:
             "contribution": self.contribution,
             "share": self.share,
         }
-
-
-def flat(values: Floats) -> Floats:
-    """A number or a row of numbers as a map of one row."""
-    return values.reshape(1, -1)
 
 
 @dataclass(frozen=True, eq=False)

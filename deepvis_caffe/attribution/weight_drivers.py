@@ -185,9 +185,9 @@ class _Connected:
         (unit,) = check_units([unit], shape[1:], layer)
         maker = made_by(model, layer, unit)
         if maker is None or not model.weights.get(maker[0].name):
-            what = "no weights" if maker is not None else "not one layer's unit alone"
+            what = "has no weights" if maker is not None else "is not one layer's unit alone"
             raise ModelError(
-                f"unit {unit} of layer {layer!r} is {what}; take a convolution or inner product"
+                f"unit {unit} of layer {layer!r} {what}; take a convolution or inner product"
             )
         made, own = maker
         bottom = _unflattened(model, made)

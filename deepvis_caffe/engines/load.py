@@ -332,17 +332,23 @@ def _fitting(net: Net, labels: Labels, where: str | Path) -> Labels:
     return labels
 
 
-def load_layers(settings: Settings) -> Model:
-    """The model that the settings name, without its weights: for what can be known of it alone."""
+def load_layers(settings: Settings, with_weights: bool = False) -> Model:
+    """The model that the settings name, on no engine: for what can be known of it alone.
+
+    Parameters
+    ----------
+    with_weights
+        Whether its weights are read.
+    """
     return load_model(
         _prototxt(settings),
-        None,
+        settings.weights if with_weights else None,
         settings.input_shape,
         stages=settings.stages,
         python_layers=() if settings.engine == "pycaffe" else settings.python_layers,
         image_input=settings.image_input,
         inputs=settings.inputs,
-        need_weights=False,
+        need_weights=with_weights,
     )
 
 

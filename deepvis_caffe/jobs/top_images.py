@@ -25,11 +25,12 @@ from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import Example, unit_examples
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import GRAY, montage, shrunk, square_side, vivid
+from deepvis_caffe.files import remove_abandoned
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.progress import ProgressMeter
-from deepvis_caffe.results.layout import TOP_IMAGES, mode_tree
+from deepvis_caffe.results.layout import TOP_IMAGES, TREES, layer_folder, mode_tree
 from deepvis_caffe.results.records import Record
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.top_store import TopImageStore
@@ -150,6 +151,8 @@ class _Writer:
     def __init__(self, job: Job, scanned: ScannedImages, layer: str) -> None:
         self.store = TopImageStore(job.results, job.folders)
         self._job, self._layer = job, layer
+        for tree in TREES:
+            remove_abandoned(layer_folder(job.results, tree, layer, job.folders))
         self._found = scanned.scan.layers[layer]
         shown = job.net.preprocessor.picture_channels
         self._recipe = {

@@ -79,6 +79,8 @@ def unit_sources(
 ) -> tuple[Source, ...]:
     """The nearest layers below a value that make units, in the order of the net.
 
+    A layer whose units come by several ways is listed for each of them.
+
     Parameters
     ----------
     value
@@ -90,13 +92,14 @@ def unit_sources(
     shape = model.shapes.get(value, ())
     every = np.arange(shape[1 if len(shape) > 1 else 0]) if shape else None
     found: list[Source] = []
-    seen: set[tuple[Value, Value]] = set()
+    seen: set[tuple[Value, Value, bytes | None]] = set()
     todo: list[tuple[Value, Value, Channels | None]] = [(value, value, every)]
     while todo:
         here, top, channels = todo.pop()
-        if (here, top) in seen:
+        way = here, top, None if channels is None else channels.tobytes()
+        if way in seen:
             continue
-        seen.add((here, top))
+        seen.add(way)
         layer = model.graph.producer[here]
         if wanted(layer):
             found.append(Source(layer, top, channels))

@@ -23,6 +23,7 @@ from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
 from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
@@ -110,8 +111,8 @@ def optimize(
         A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
         below them are maximized: they are the same for a unit that is on, and have a gradient for
         one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
-        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, or several
-        objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
+        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
+        as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
         Channels of that layer, or their labels; or instead sums of channels, directions or the
         whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
@@ -254,7 +255,7 @@ def run_batch(
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0"
+            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
@@ -369,6 +370,8 @@ def resolve_targets(
     net: Net, layer: str | Objective | Iterable[Objective], units: Any, position: Position
 ) -> list[tuple[TargetLayer, list[Target]]]:
     """What `optimize` is to maximize, in order."""
+    if isinstance(layer, str) and units is None:
+        layer = objective_in(net, layer) or layer
     if isinstance(layer, str):
         if units is None:
             raise SettingsError(

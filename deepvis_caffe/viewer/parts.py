@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
-from deepvis_caffe.viewer.disk.driver_pictures import DriverPictures
+from deepvis_caffe.viewer.disk.driver_pictures import DriverLibrary
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
@@ -83,7 +83,7 @@ class Parts:
         self.library = Library(results, lambda: self._changed(), folders=folders)
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
-        self.driver_pictures = DriverPictures(self.library, self.scene)
+        self.driver_pictures = DriverLibrary(self.library, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         compute = compute or Compute(net, self.scene)
         self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)

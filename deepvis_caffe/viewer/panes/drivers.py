@@ -172,7 +172,7 @@ def _cards(view: View, group: Rect, size: int, raises: bool) -> list[Card]:
     room = max(1, group.bottom - top)
     most = max(len(found.raising), len(found.lowering), 1)
     high = max(LEAST, min(MOST, group.width // 3, (room + GAP) // most - GAP))
-    pictured = bool(view.driver_pictures) and group.width >= NARROW
+    pictured = view.driver_pictures.pictured and group.width >= NARROW
     cards = []
     for place, (driver, ref) in enumerate(some):
         whole = Rect(top + place * (high + GAP), group.left, high, group.width)
@@ -189,7 +189,7 @@ def _cards(view: View, group: Rect, size: int, raises: bool) -> list[Card]:
 def _draw_card(view: View, canvas: Picture, card: Card, size: int) -> None:
     _draw_map(view, canvas, card, size)
     if card.picture is not None:
-        picture = view.driver_pictures.get(card.ref) if card.ref is not None else None
+        picture = view.driver_pictures.by_unit.get(card.ref) if card.ref is not None else None
         fill(canvas, card.picture, EMPTY)
         if picture is not None:
             small = thumb(picture, card.picture.height, card.picture.width)

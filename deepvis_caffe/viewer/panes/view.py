@@ -11,8 +11,14 @@ from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers
-from deepvis_caffe.viewer.state.state import Scene, State, UnitRef
-from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures
+from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.units import (
+    NO_DRIVER_PICTURES,
+    NO_RELATION,
+    DriverPictures,
+    Relation,
+    UnitPictures,
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class View:
     relation
         How the layer's units are correlated, where the grid shows that.
     driver_pictures
-        One picture for each unit that drives the selected one; units without are left out.
+        Of the units that drive the selected one.
     status, hover
         What the status line shows beside the state; where the mouse is.
     """
@@ -118,7 +124,7 @@ class View:
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     failure: str = ""
     relation: Relation = NO_RELATION
-    driver_pictures: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    driver_pictures: DriverPictures = NO_DRIVER_PICTURES
     status: Status = field(default_factory=Status)
     hover: Hover | None = None
 

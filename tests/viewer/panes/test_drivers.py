@@ -18,12 +18,14 @@ from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.request import UnitDrivers
 from deepvis_caffe.viewer.state.state import State
+from deepvis_caffe.viewer.state.units import DriverPictures
 
 SIZE = (520, 720)  # (height, width) of the pane
 LETTERS = wide_letters(SIZE[1])
 ROOM = inside(*SIZE, LETTERS)
 SCENE = scene(entry("low", 9, 2, 2), entry("high", 5, 2, 2), labels=("a", "b", "c", "tree", "e"))
 GREEN = np.full((10, 10, 3), (10, 200, 10), np.uint8)
+PICTURES = DriverPictures({(0, 2): GREEN}, True)
 
 
 def driver(unit: int, share: float, *map_: float, layer: str = "low") -> Driver:
@@ -106,7 +108,7 @@ def test_a_click_goes_down_to_what_lies_there() -> None:
 def test_pictures_stand_beside_the_maps_where_there_are_some() -> None:
     without = PANE.draw(shown(), *SIZE)
     assert all(card.picture is None for card in cards(shown()))
-    view = replace(shown(), driver_pictures={(0, 2): GREEN})
+    view = replace(shown(), driver_pictures=PICTURES)
     made = PANE.draw(view, *SIZE)
     assert not has(without, (10, 200, 10))
     first, second, *_ = cards(view)
@@ -164,7 +166,7 @@ def test_the_pane_is_drawn_again_for_what_it_shows_and_nothing_else() -> None:
     view = shown()
     draw(view, *SIZE)
     assert draw.is_current(replace(view, state=replace(view.state, labels=False)), *SIZE)
-    assert not draw.is_current(replace(view, driver_pictures={(0, 2): GREEN}), *SIZE)
+    assert not draw.is_current(replace(view, driver_pictures=PICTURES), *SIZE)
     assert view.result is not None
     other = replace(view, result=replace(view.result, drivers=UnitDrivers()))
     assert not draw.is_current(other, *SIZE)
@@ -172,7 +174,7 @@ def test_the_pane_is_drawn_again_for_what_it_shows_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 90), (120, 300), (300, 120), (1200, 2000)])
 def test_any_room_will_do_and_cards_lie_apart_inside(size: tuple[int, int]) -> None:
-    view = replace(shown(trail=((1, 0),)), driver_pictures={(0, 2): GREEN})
+    view = replace(shown(trail=((1, 0),)), driver_pictures=PICTURES)
     assert PANE.draw(view, *size).shape == (*size, 3)
     letters = wide_letters(size[1])
     _, rest = drivers._split(inside(*size, letters), letters)
