@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.databases import Hdf5, Lmdb, is_hdf5, read_hdf5_list
 from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read_folder, read_list
 from deepvis_caffe.dataset.image_lists import list_lines
-from deepvis_caffe.dataset.pictures import Pictures
+from deepvis_caffe.dataset.pictures import Name, Picture, Pictures
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import is_image
 from deepvis_caffe.model.sniff import HDF5, LMDB, TEXTS, sniff
 
-Images = str | os.PathLike[str] | Source | Sequence[NDArray[Any] | str | os.PathLike[str]]
+Images = Name | Source | Sequence[Picture | Name] | Mapping[str, Picture | Name]
 
 
 def as_source(images: Images, channels: int = 3) -> Source:
@@ -27,7 +24,8 @@ def as_source(images: Images, channels: int = 3) -> Source:
     Parameters
     ----------
     images
-        A path, as for `open_source`; a source; or a list of pictures and image files.
+        A path, as for `open_source`; a source; or a list of pictures and image files, or a mapping
+        from names to such.
     channels
         Of the net's input.
 

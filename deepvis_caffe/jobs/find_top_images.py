@@ -263,7 +263,8 @@ def top_images(
         From `load_net`.
     images
         A folder of images, an LMDB, an HDF5 file, a video, a list of images in a text file; a list
-        of pictures (H, W, 3) or files; or a source, from `open_source`.
+        of pictures (H, W, 3) or files, or a mapping from names to such; or a source, from
+        `open_source`.
     layers
         Names of layers or blobs; by default all convolution, deconvolution and inner-product
         layers.
