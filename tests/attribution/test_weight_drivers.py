@@ -157,5 +157,5 @@ def test_errors(whole: Net, tmp_path: Path) -> None:
     for name in ("sum", "soft"):
         with pytest.raises(ModelError, match=f"unit 1 of layer '{name}' is not one layer's unit"):
             dv.drivers_by_weights(net, name, 1)
-    with pytest.raises(ModelError, match="unit 0 of layer .data. has no weights"):
+    with pytest.raises(ModelError, match="unit 0 of layer 'data' has no weights"):
         dv.drivers_by_weights(net, "data", 0)
