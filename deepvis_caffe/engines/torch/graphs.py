@@ -42,14 +42,14 @@ class Evaluation(NamedTuple):
     ----------
     run
         The pass.
-    index
+    selected
         Of the start's channels those that were wanted, where the pass computed more; else None.
     x
         The images.
     """
 
     run: Pass
-    index: Tensor | None
+    selected: Tensor | None
     x: Tensor
 
 
