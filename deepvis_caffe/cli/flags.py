@@ -14,6 +14,7 @@ from deepvis_caffe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
+    from deepvis_caffe.image import Picture
     from deepvis_caffe.model.labels import Labels
 
 
@@ -32,6 +33,14 @@ ImageArgument = Annotated[
 ]
 UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
 UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+
+
+def photo_or_path(image: str) -> Picture | str:
+    """The sample photograph that an `ImageArgument` names; else the path that it is."""
+    from deepvis_caffe.image import sample_image, sample_images
+
+    is_sample = image in sample_images() and not Path(image).exists()
+    return sample_image(image) if is_sample else image
 
 
 def flag(name: str) -> str:
