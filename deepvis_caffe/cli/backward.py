@@ -78,4 +78,3 @@ def backward(
         for score, name in top_classes(values[scored], labels):
             typer.echo(f"{score:9.4f}  {name}")
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
-

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
-from deepvis_caffe.viewer.compute.worker import Worker
+from deepvis_caffe.viewer.compute.worker import Pause, Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
@@ -20,7 +21,7 @@ from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue, one_image_shapes, opaque_blobs
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
-from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.state import OTHER_METHODS, Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,11 @@ class Parts:
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
-        compute = compute or Compute(net, self.scene)
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
+        self._finish: Callable[[Pause], Result | None] = lambda between: None
+        if compute is None:
+            own = Compute(net, self.scene)
+            compute, self._finish = own, own.finish
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle)
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
@@ -142,6 +146,15 @@ class Parts:
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
+    def _idle(self, between: Pause) -> bool:
+        """The worker's idle work: what is shown comes before what may be looked at later."""
+        finished = self._finish(between)
+        if finished is not None:
+            self.results.put(finished)
+            self._changed()
+            return True
+        return self._synthesis is not None and self._synthesis(between)
+
     def _show(self, frame: Frame) -> None:
         self.frames.put(frame)
         self.worker.show(frame)
@@ -160,6 +173,7 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     """
     shapes = one_image_shapes(net)
     entries = catalogue(net, shapes)
+    left_out = {name: why for name in OTHER_METHODS if (why := METHODS[name].why_not(net))}
     return Scene(
         entries=entries,
         labels=labels,
@@ -168,4 +182,8 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
         opaque=opaque_blobs(net, entries, shapes),
+        methods=tuple(name for name in OTHER_METHODS if name not in left_out),
+        left_out="; ".join(
+            f"{METHODS[name].title} is left out: {why}" for name, why in left_out.items()
+        ),
     )

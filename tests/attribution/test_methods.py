@@ -46,7 +46,7 @@ def test_on_a_map_they_are_the_saliency_maps(small: Net, mode: str, position: ob
 
 
 def test_the_old_name_says_the_new_one() -> None:
-    with pytest.raises(ImportError, match="saliency_map is now deepvis_caffe.attribute"):
+    with pytest.raises(ImportError, match=r"saliency_map is now deepvis_caffe\.attribute"):
         from deepvis_caffe.attribution.backward import saliency_map  # noqa: F401
 
 

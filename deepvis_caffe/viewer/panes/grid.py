@@ -30,11 +30,24 @@ from deepvis_caffe.viewer.panes.draw import (
     write,
     write_middle,
 )
-from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, color_maps, diff_picture
+from deepvis_caffe.viewer.panes.maps import (
+    attribution_picture,
+    boost_alone,
+    boost_of,
+    color_maps,
+)
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
-from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
+from deepvis_caffe.viewer.panes.words import (
+    extent,
+    method_name,
+    number,
+    pending,
+    pending_back,
+    short_label,
+    unit_name,
+)
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State, grid_shape
@@ -129,16 +142,18 @@ def zoomed_title(view: View) -> tuple[str, str, str]:
     """The pane's title while something is enlarged."""
     state = view.state
     if state.zoom == "back":
-        return f"backward, {state.back}", f"from {unit_name(view.scene, state.back_source)}", ""
+        name = method_name(state.back)
+        title = f"backward, {name}" if state.sends_diffs else name
+        return title, f"from {unit_name(view.scene, state.back_source)}", ""
     return unit_name(view.scene, (state.layer, state.unit)), "", "zoomed"
 
 
 def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
     """Fill a rectangle with what is enlarged."""
     if view.state.zoom == "back":
-        picture = diff_picture(view)
+        picture = attribution_picture(view)
         if picture is None:
-            write_note(canvas, room, pending(view, view.state.back), size)
+            write_note(canvas, room, pending_back(view), size)
         else:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
@@ -182,8 +197,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     maps = None if view.state.optimized else view.shown_maps
     cells = cells_of(entry, view.state, room)
     if maps is None and not view.state.optimized:
-        what = f"{view.state.back} to {entry.name}" if view.shows_diffs else entry.name
-        write_note(canvas, room, pending(view, what), size)
+        diffs = view.shows_diffs
+        note = pending_back(view, f" to {entry.name}") if diffs else pending(view, entry.name)
+        write_note(canvas, room, note, size)
         return canvas
     if maps is None:
         _draw_optimized(canvas, view, cells)

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.viewer.state.state import (
     BACKS,
@@ -175,7 +176,19 @@ def set_back(state: State, back: Back) -> State:
 
 
 def _next_back(state: State, scene: Scene) -> State:
-    return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
+    following = BACKS.index(state.back) + 1 if state.back in BACKS else 0
+    return set_back(state, BACKS[following % len(BACKS)])
+
+
+def _next_method(state: State, scene: Scene) -> State:
+    """Set the next of the other methods, shown in its own style."""
+    if not scene.methods:
+        return state
+    now = state.back in scene.methods
+    following = scene.methods.index(state.back) + 1 if now else 0
+    method = scene.methods[following % len(scene.methods)]
+    # It leaves no diffs in the layers.
+    return replace(state, back=method, diff_style=METHODS[method].style, show_back=False)
 
 
 def _next_style(state: State, scene: Scene) -> State:
@@ -192,7 +205,7 @@ def _show_back(state: State, scene: Scene) -> State:
         return replace(state, correlation=False)
     if state.optimized:
         return replace(state, optimized=False)
-    back = "gradient" if not state.show_back and state.back == "off" else state.back
+    back = state.back if state.show_back or state.sends_diffs else "gradient"
     return replace(state, show_back=not state.show_back, back=back)
 
 
@@ -256,6 +269,13 @@ ACTIONS = (
     Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
+    Action(
+        "method",
+        ("7", "N"),
+        BACKWARD,
+        "next method: Grad-CAM, occlusion, LRP, ...",
+        _next_method,
+    ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
     Action(
         "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
@@ -47,9 +48,11 @@ class Request:
     boxes
         Whether the boxes that a detector finds are wanted.
     back
-        Mode of the backward pass.
+        Mode of the backward pass, or another method of attribution.
     source
         The unit that it starts from, with all its activations; None where there is no pass.
+    still
+        Whether a frame of a live source stays for long enough for a method of many passes.
     diffs
         Whether the diff of `layer` is wanted, too, beside that of the input.
     resize
@@ -61,6 +64,7 @@ class Request:
     boxes: bool = True
     back: Back = "off"
     source: UnitRef | None = None
+    still: bool = False
     diffs: bool = False
     resize: Literal["crop", "stretch"] = "crop"
 
@@ -68,13 +72,15 @@ class Request:
 def request_of(state: State, scene: Scene) -> Request:
     """What has to be computed for a state."""
     back = state.back != "off"
+    many = back and METHODS[state.back].many_passes
     return Request(
         layer=state.layer,
         scores=state.labels,
         boxes=state.boxes,
         back=state.back,
         source=state.back_source if back else None,
-        diffs=back and state.show_back,
+        still=many and state.frozen,
+        diffs=state.sends_diffs and state.show_back,
         resize=state.resize,
     )
 
@@ -94,7 +100,12 @@ class Result:
     diffs
         Likewise, diffs of the layer; None if not requested.
     back
-        (C, H, W), diff of the input in the net's channel order; None without a backward pass.
+        The attribution map: (C, H, W) in the net's channel order, or (H, W); None where there is
+        none.
+    why_no_back
+        Why not, where one was requested; empty where it is still to come.
+    later
+        Whether it is still to come: by a method of many passes, in another result.
     scores
         (classes,); None if they were not requested, or the net has none.
     boxes
@@ -112,6 +123,8 @@ class Result:
     maps: Floats = field(repr=False)
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
+    why_no_back: str = ""
+    later: bool = False
     scores: Floats | None = field(default=None, repr=False)
     boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0
