@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import UnknownNameError as UnknownNameError
     from deepvis_caffe.errors import ViewerError as ViewerError
     from deepvis_caffe.errors import WeightsError as WeightsError
+    from deepvis_caffe.figures.weights import LayerWeights as LayerWeights
+    from deepvis_caffe.figures.weights import layer_weights as layer_weights
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
@@ -63,6 +65,8 @@ _HOMES = {
     "UnknownNameError": "errors",
     "ViewerError": "errors",
     "WeightsError": "errors",
+    "LayerWeights": "figures.weights",
+    "layer_weights": "figures.weights",
     "ResultStore": "results.store",
     "read_image": "image",
     "sample_image": "image",

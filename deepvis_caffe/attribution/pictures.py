@@ -55,9 +55,16 @@ def signed(diff: Floats, preprocessor: Preprocessor) -> Picture:
     """The sum over channels: 0 is white, positive values are red and negative ones blue."""
     total = diff.sum(axis=0)
     largest = np.abs(total).max()
-    share = (np.abs(total) / largest if largest > 0 else np.zeros_like(total))[..., np.newaxis]
-    ink = np.where(total[..., np.newaxis] > 0, RED, BLUE)
-    return np.rint(255 + share * (ink - 255)).astype(np.uint8)
+    return signed_colors(total / largest if largest > 0 else np.zeros_like(total))
+
+
+def signed_colors(shares: Floats) -> Picture:
+    """Numbers in -1..1, (H, W), as colors: 0 is white, 1 is `RED` and -1 is `BLUE`.
+
+    ``255 + |share| * (ink - 255)``.
+    """
+    ink = np.where(shares[..., np.newaxis] > 0, RED, BLUE)
+    return np.rint(255 + np.abs(shares)[..., np.newaxis] * (ink - 255)).astype(np.uint8)
 
 
 def heat_colors(diff: Floats, preprocessor: Preprocessor) -> Picture:

@@ -32,6 +32,7 @@ from deepvis_caffe.cli.stats import stats
 from deepvis_caffe.cli.sweep import sweep
 from deepvis_caffe.cli.top_images import top_images
 from deepvis_caffe.cli.view import view
+from deepvis_caffe.cli.weights import weights
 from deepvis_caffe.errors import DeepVisError
 
 INTERRUPTED = 130
@@ -123,6 +124,7 @@ COMMANDS = (
     presets,
     sweep,
     search,
+    weights,
     filters,
     fetch,
     demo,

@@ -15,7 +15,7 @@ function picturesOf(layer, place, runs, kind) {
     id,
     title,
     address: pictureAddress(layer, place, id),
-    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`),
+    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`, { kind: id }),
     run: null,
   });
   if (hasMontage(layer, place) && shown.length === 0) shown.push(single("montage", "Montage"));
