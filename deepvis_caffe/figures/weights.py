@@ -108,7 +108,7 @@ class LayerWeights:
         if units is None:
             chosen = list(range(self.count_shown))
         else:
-            chosen = [self._unit(unit) for unit in np.atleast_1d(units)]
+            chosen = [self._unit(unit) for unit in np.atleast_1d(units).tolist()]
         patches = self.patches(chosen, scale, style)
         each = patches.shape[1]
         columns = each if each > 1 and not one else square_side(len(chosen) * each)
