@@ -23,10 +23,12 @@ from deepvis_caffe.viewer.compute.attributions import (
     attributed,
     frame_score,
 )
+from deepvis_caffe.viewer.compute.weights import unit_weights
 from deepvis_caffe.viewer.compute.worker import Pause
-from deepvis_caffe.viewer.state.catalogue import as_maps
+from deepvis_caffe.viewer.state.catalogue import Entry, as_maps
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
+from deepvis_caffe.viewer.state.units import UnitWeights
 
 # What an attribution is of: a frame's number, how it was resized, source and method.
 Key = tuple[int, str, UnitRef | None, str]
@@ -64,6 +66,7 @@ class Compute:
         self._diffs: dict[str, Floats] = {}
         self._attributed: tuple[Key, Attributed] | None = None  # the last attribution
         self._last: Result | None = None
+        self._weights: tuple[Entry, UnitWeights] | None = None  # of the last layer that was asked
 
     def __call__(self, frame: Frame, request: Request) -> Result:
         """Compute what a request asks for, from one frame.
@@ -107,6 +110,7 @@ class Compute:
             back=found.map,
             why_no_back=found.why_not,
             later=asked is not None and found.map is None and not found.why_not,
+            weights=self._weights_of(entry) if request.weights else None,
             scores=self._values[self._scores].reshape(-1)
             if request.scores and self._scores
             else None,
@@ -157,6 +161,11 @@ class Compute:
         except GivenUp:
             return False
         return True
+
+    def _weights_of(self, entry: Entry) -> UnitWeights:
+        if self._weights is None or self._weights[0] is not entry:
+            self._weights = entry, unit_weights(self._net, entry)
+        return self._weights[1]
 
     def _boxes(self, finder: Detector) -> tuple[tuple[Box, str], ...]:
         found = finder.boxes(self._values, self._scene.box_score)

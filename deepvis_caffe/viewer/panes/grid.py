@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepvis_caffe.image import Floats, Picture
-from deepvis_caffe.viewer.panes import correlation
+from deepvis_caffe.viewer.panes import correlation, weights
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     EMPTY,
@@ -166,6 +166,9 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
         else:
             paste(canvas, made, room)
         return
+    if view.state.weights:
+        weights.draw_unit(view, canvas, room, size)
+        return
     maps = view.shown_maps
     entry = view.scene.entries[view.state.layer]
     if maps is None:
@@ -194,15 +197,19 @@ def draw(view: View, height: int, width: int) -> Picture:
         correlation.draw(view, canvas, room, size)
         return canvas
     entry = view.scene.entries[view.state.layer]
-    maps = None if view.state.optimized else view.shown_maps
+    if view.state.weights and not (view.weights and view.weights.pictures):
+        write_note(canvas, room, weights.pending(view), size)
+        return canvas
+    pictured = view.state.optimized or view.state.weights
+    maps = None if pictured else view.shown_maps
     cells = cells_of(entry, view.state, room)
-    if maps is None and not view.state.optimized:
+    if maps is None and not pictured:
         diffs = view.shows_diffs
         note = pending_back(view, f" to {entry.name}") if diffs else pending(view, entry.name)
         write_note(canvas, room, note, size)
         return canvas
     if maps is None:
-        _draw_optimized(canvas, view, cells)
+        _draw_pictures(canvas, view, cells)
     else:
         _draw_maps(canvas, view, maps, cells)
         if entry.is_vector:
@@ -236,6 +243,8 @@ def _title(view: View) -> tuple[str, str, str]:
         return correlation.title(view)
     if state.optimized:
         return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
+    if state.weights:
+        return weights.title(view)
     lost = view.not_finite
     if view.shows_diffs:
         more = f"diffs, {more}"
@@ -279,11 +288,14 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
         put(canvas, flat[: len(flat) - gap, : flat.shape[1] - gap], place.top, place.left)
 
 
-def _draw_optimized(canvas: Picture, view: View, cells: Cells) -> None:
+def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
+    """Draw each unit's optimized image, or its weights."""
+    found = view.weights if view.state.weights else None
+    pictures = dict(enumerate(found.pictures)) if found is not None else view.optimized
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
-        picture = view.optimized.get(unit)
+        picture = pictures.get(unit)
         if picture is None:
             fill(canvas, place, EMPTY)
         else:

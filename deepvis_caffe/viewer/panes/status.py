@@ -73,6 +73,8 @@ def mode(view: View) -> Piece:
         return "correlation", ACCENT
     if state.optimized:
         return "optimized", ACCENT
+    if state.weights:
+        return "weights", ACCENT
     if state.back != "off":
         return ("back" if state.show_back else f"fwd + {method_name(state.back)}"), RAISED
     return "fwd", RAISED
@@ -96,7 +98,7 @@ def left_pieces(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    lost = 0 if state.optimized or state.correlation else view.not_finite
+    lost = 0 if state.optimized or state.weights or state.correlation else view.not_finite
     if lost:
         pieces.append((f"{lost} values are not finite", TROUBLE))
     if status.message:

@@ -12,7 +12,7 @@ from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.state.request import Frame, Result
 from deepvis_caffe.viewer.state.state import Scene, State
-from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures
+from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures, UnitWeights
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,14 @@ class View:
         if self.shows_diffs:
             return result.diffs if self._is_of_this_pass(result) else None
         return result.maps
+
+    @property
+    def weights(self) -> UnitWeights | None:
+        """The weights of the selected layer's units, where they are shown and known by now."""
+        result, state = self.result, self.state
+        if result is None or not state.weights or result.request.layer != state.layer:
+            return None
+        return result.weights
 
     @property
     def not_finite(self) -> int:

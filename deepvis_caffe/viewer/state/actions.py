@@ -203,8 +203,8 @@ def _freeze_source(state: State, scene: Scene) -> State:
 def _show_back(state: State, scene: Scene) -> State:
     if state.correlation:  # back to whatever the grid showed before
         return replace(state, correlation=False)
-    if state.optimized:
-        return replace(state, optimized=False)
+    if state.optimized or state.weights:
+        return replace(state, optimized=False, weights=False)
     back = state.back if state.show_back or state.sends_diffs else "gradient"
     return replace(state, show_back=not state.show_back, back=back)
 
@@ -222,7 +222,13 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
 
 
 def _show_optimized(state: State, scene: Scene) -> State:
-    return replace(state, optimized=state.correlation or not state.optimized, correlation=False)
+    shown = state.correlation or not state.optimized
+    return replace(state, optimized=shown, weights=False, correlation=False)
+
+
+def _show_weights(state: State, scene: Scene) -> State:
+    shown = state.correlation or not state.weights
+    return replace(state, weights=shown, optimized=False, correlation=False)
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
@@ -283,6 +289,7 @@ ACTIONS = (
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
+    Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
     Action(

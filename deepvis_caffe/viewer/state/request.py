@@ -11,6 +11,7 @@ from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
+from deepvis_caffe.viewer.state.units import UnitWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ class Request:
         Whether a frame of a live source stays for long enough for a method of many passes.
     diffs
         Whether the diff of `layer` is wanted, too, beside that of the input.
+    weights
+        Whether the weights of the units of `layer` are wanted.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -66,6 +69,7 @@ class Request:
     source: UnitRef | None = None
     still: bool = False
     diffs: bool = False
+    weights: bool = False
     resize: Literal["crop", "stretch"] = "crop"
 
 
@@ -81,6 +85,7 @@ def request_of(state: State, scene: Scene) -> Request:
         source=state.back_source if back else None,
         still=many and state.frozen,
         diffs=state.sends_diffs and state.show_back,
+        weights=state.weights,
         resize=state.resize,
     )
 
@@ -106,6 +111,8 @@ class Result:
         Why not, where one was requested; empty where it is still to come.
     later
         Whether it is still to come: by a method of many passes, in another result.
+    weights
+        The weights of the layer's units; None if not requested.
     scores
         (classes,); None if they were not requested, or the net has none.
     boxes
@@ -125,6 +132,7 @@ class Result:
     back: Floats | None = field(default=None, repr=False)
     why_no_back: str = ""
     later: bool = False
+    weights: UnitWeights | None = field(default=None, repr=False)
     scores: Floats | None = field(default=None, repr=False)
     boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0

@@ -52,6 +52,8 @@ class State:
         Whether the grid shows diffs instead of activations.
     optimized
         Whether the grid shows each unit's optimized image instead.
+    weights
+        Whether the grid shows each unit's weights instead.
     correlation
         Whether it shows the correlation of the layer's units, whatever else it is set to.
     by_number
@@ -93,6 +95,7 @@ class State:
     source: UnitRef | None = None
     show_back: bool = False
     optimized: bool = False
+    weights: bool = False
     correlation: bool = False
     by_number: bool = False
     order: tuple[int, ...] = ()

@@ -14,7 +14,7 @@ from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.text import line_ink, text_width, wrapped
-from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
+from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit, weights
 from deepvis_caffe.viewer.panes import grid as zoomed
 from deepvis_caffe.viewer.panes import help as help_pane
 from deepvis_caffe.viewer.panes import input as input_pane
@@ -246,6 +246,9 @@ SILENT = {  # a pane, in a state in which it has nothing without a result: what 
     "grid of diffs": (grid.PANE, State(back="deconv", show_back=True), "deconv to conv"),
     "unit alone": (grid.PANE, State(zoom="unit"), "conv"),
     "pass alone": (grid.PANE, State(back="guided", zoom="back"), "guided"),
+    "grid of weights": (grid.PANE, State(weights=True), "weights"),
+    "weights alone": (grid.PANE, State(weights=True, zoom="unit"), "weights"),
+    "weights in detail": (detail.PANE, State(weights=True), "weights"),
     "detail": (detail.PANE, State(), "conv"),
     "back": (back.PANE, State(back="gradient"), "gradient"),
     "classes": (classes.PANE, State(), "scores"),
@@ -257,7 +260,7 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
     pane: Pane, state: State, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    for module in (grid, zoomed, detail, back, classes):
+    for module in (grid, zoomed, detail, back, classes, weights):
         monkeypatch.setattr(
             module, "write_note", lambda canvas, room, line, *more: said.append(line)
         )
@@ -456,10 +459,12 @@ def test_the_status_says_what_there_is_to_say() -> None:
             State(),
             State(back="deconv"),
             State(back="deconv", show_back=True),
+            State(back="grad_cam"),
+            State(weights=True),
             State(optimized=True),
         )
     ]
-    assert modes == ["fwd", "fwd + deconv", "back", "optimized"]
+    assert modes == ["fwd", "fwd + deconv", "back", "fwd + Grad-CAM", "weights", "optimized"]
     hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
     assert hit is not None
     assert (hit.kind, hit.value) == ("command", "help")

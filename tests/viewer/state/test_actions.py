@@ -261,6 +261,17 @@ def test_a_shows_diffs_and_turns_the_pass_on() -> None:
     }
 
 
+def test_the_grid_shows_one_thing_at_a_time() -> None:
+    assert changes(State(), "6") == {"weights": True}
+    assert changes(State(), "6", "6") == {}
+    assert changes(State(), "W", "s") == {"optimized": True}
+    assert changes(State(optimized=True), "6") == {"optimized": False, "weights": True}
+    assert changes(State(weights=True), "a") == {"weights": False}
+    covered = State(weights=True, correlation=True)
+    assert changes(covered, "6") == {"correlation": False}
+    assert changes(covered, "s") == {"correlation": False, "weights": False, "optimized": True}
+
+
 def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
     state = State(back="guided", show_back=True, zoom="back")
     assert changes(state, "n") == {"back": "off", "show_back": False, "zoom": "off"}
