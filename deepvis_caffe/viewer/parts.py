@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deepvis_caffe.attribution.attribute import METHODS
@@ -173,7 +173,7 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     """
     shapes = one_image_shapes(net)
     entries = catalogue(net, shapes)
-    left_out = {name: why for name in OTHER_METHODS if (why := METHODS[name].why_not(net))}
+    why_not = {name: why for name in OTHER_METHODS if (why := METHODS[name].why_not(net))}
     return Scene(
         entries=entries,
         labels=labels,
@@ -182,8 +182,14 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
         opaque=opaque_blobs(net, entries, shapes),
-        methods=tuple(name for name in OTHER_METHODS if name not in left_out),
-        left_out="; ".join(
-            f"{METHODS[name].title} is left out: {why}" for name, why in left_out.items()
-        ),
+        methods=tuple(name for name in OTHER_METHODS if name not in why_not),
+        left_out=_left_out(why_not),
     )
+
+
+def _left_out(why_not: Mapping[str, str]) -> str:
+    """Which methods are left out, and why: ``"LRP-epsilon, LRP-z+ left out: ..."``."""
+    groups: dict[str, list[str]] = {}
+    for name, why in why_not.items():
+        groups.setdefault(why, []).append(METHODS[name].title)
+    return "; ".join(f"{', '.join(titles)} left out: {why}" for why, titles in groups.items())

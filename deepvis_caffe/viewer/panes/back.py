@@ -78,7 +78,8 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
             continue
         if chip.name == MORE:
             others = ", ".join(METHODS[name].title for name in view.scene.methods)
-            return Hit("command", value="method", tip=f"next of: {others}")
+            tip = "   ".join(filter(None, (f"next of: {others}", view.scene.left_out)))
+            return Hit("command", value="method", tip=tip)
         return Hit("back" if kind == "back" else "style", value=chip.name, tip=TIPS[chip.name])
     return None
 
