@@ -316,6 +316,10 @@ def test_a_unit_s_weights_are_a_picture_of_squares(driver: Any, tmp_path: Path) 
     images = "[...document.querySelectorAll('#unit img')]"
     smoothed = page.run(f"{images}.map(i => getComputedStyle(i).imageRendering)")
     assert smoothed == ["auto", "pixelated"]
+    add_pictures(tmp_path, "weights/conv2/conv2_0000.png")
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv2/0")
+    page.until(True, LOADED)
+    assert "no record" not in page.run("document.querySelector('#unit').textContent")
     assert page.complaints() == []
 
 

@@ -45,7 +45,7 @@ async function showUnit(route) {
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
-        : unitRecord(runs, made)),
+        : pictures.every((one) => one.id === "weights") ? "" : unitRecord(runs, made)),
     ...(statistics ? [unitRelatives(route, statistics)].filter(Boolean) : []));
   hideNeedless(root);
 }

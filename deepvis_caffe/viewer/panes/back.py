@@ -36,6 +36,7 @@ TIPS = {
     "heat": "a heat map over the input",
 }
 MORE = "more"  # the chip of all other methods
+LABELS = {"positive": "pos", "signed": "±"}  # of chips, where they are not the values
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -57,11 +58,11 @@ def draw(view: View, height: int, width: int) -> Picture:
         SOURCE if on and frozen else TEXT,
     )
     chips, room = _chips(view, height, width)
-    for kind, chip in chips:
+    for kind, value, chip in chips:
         mode = state.back if state.back in BACKS else MORE
         now = state.diff_style if kind == "style" else mode
         if chip.rect.bottom <= height:
-            draw_chip(canvas, chip, size - 1, chip.name == now, LINE if now == "off" else ACCENT)
+            draw_chip(canvas, chip, size - 1, value == now, LINE if now == "off" else ACCENT)
     if on and room is not None:
         picture = attribution_picture(view)
         if picture is None:
@@ -73,14 +74,14 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """The mode, method or style under a pixel."""
-    for kind, chip in _chips(view, height, width)[0]:
+    for kind, value, chip in _chips(view, height, width)[0]:
         if not chip.rect.has(y, x):
             continue
-        if chip.name == MORE:
+        if value == MORE:
             others = ", ".join(METHODS[name].title for name in view.scene.methods)
             tip = "   ".join(filter(None, (f"next of: {others}", view.scene.left_out)))
             return Hit("command", value="method", tip=tip)
-        return Hit("back" if kind == "back" else "style", value=chip.name, tip=TIPS[chip.name])
+        return Hit("back" if kind == "back" else "style", value=value, tip=TIPS[value])
     return None
 
 
@@ -94,15 +95,17 @@ def chips_height(width: int) -> int:
     return flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)[-1].rect.bottom + 8
 
 
-def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, Chip]], Rect | None]:
+def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, str, Chip]], Rect | None]:
+    """The chips, each with its kind and value, and the room below them."""
     size = letters(width)
     room = inside(height, width, size)
     modes = flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)
-    chips = [("back", chip) for chip in modes]
+    chips = [("back", chip.name, chip) for chip in modes]
     if view.state.back != "off":
         below = modes[-1].rect.bottom + 6
-        styles = flow(DIFF_STYLES, size - 1, below, room.left, room.width)
-        chips += [("style", chip) for chip in styles]
-    top = chips[-1][1].rect.bottom + 8
+        labels = [LABELS.get(name, name) for name in DIFF_STYLES]
+        styles = flow(labels, size - 1, below, room.left, room.width)
+        chips += [("style", *one) for one in zip(DIFF_STYLES, styles, strict=True)]
+    top = chips[-1][2].rect.bottom + 8
     rest = height - top - 8
     return chips, Rect(top, room.left, rest, room.width) if rest > 0 else None
