@@ -34,14 +34,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.errors import DeepVisError, EngineError, SettingsError
 from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
@@ -55,6 +55,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     check_targets,
     check_units,
+    numbered,
     plain_position,
     resolve_position,
     weights_of,
@@ -104,6 +105,11 @@ class _Placed(_OfLayer):
         return tuple(at - first for at, first in zip(index, origin, strict=True))
 
     @property
+    def _where(self) -> str | list[int]:
+        """The position in JSON's types."""
+        return self.position if isinstance(self.position, str) else list(self.position)
+
+    @property
     def _suffix(self) -> str:
         if self.position == "center":
             return ""
@@ -127,7 +133,7 @@ def _plain_where(position: Where) -> Where:
 class _Linear(_Placed):
     """A weighted sum of a layer's channels: `unit`, `channel` and `direction`."""
 
-    target: Target
+    target: Any  # a `Target`, with labels in place of some numbers
 
     @property
     def plain(self) -> tuple[str, Target, Position] | None:
@@ -137,13 +143,14 @@ class _Linear(_Placed):
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, shape = self.name_of_layer, unit_shape(net, self.name_of_layer)
-        (target,) = check_targets([self.target], shape, layer)
+        (target,) = check_targets([numbered(net, layer, self.target)], shape, layer)
         weights = weights_of(target, (*shape, 1)[0])
         places = self._places(net, origins)
         if self.position == "mean":
             weights = weights / max(1, int(np.prod(shape[1:])))
-        channels = np.flatnonzero(weights)
+        channels = [int(channel) for channel in np.flatnonzero(weights)]
         ops = net.ops
+        factors = ops.for_numbers.asarray(weights[channels])
         kept: dict[tuple[int, ...], Any] = {}  # the diff depends on the batch's size alone
 
         def diff_for(size: tuple[int, ...]) -> Any:
@@ -158,12 +165,8 @@ class _Linear(_Placed):
         def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
             array = values[layer]
             rows = array if array.ndim > 1 else array.reshape(len(array), 1)
-            total: Any = 0
-            for channel in channels:
-                read = rows[(slice(None), int(channel), *places)]
-                read = read.reshape(len(rows), -1).sum(axis=1)
-                total = total + float(weights[channel]) * ops.numbers(read)
-            return total, {layer: diff_for(tuple(array.shape))}
+            read = rows[(slice(None), channels, *places)].reshape(len(rows), len(channels), -1)
+            return ops.numbers(read.sum(axis=2)) @ factors, {layer: diff_for(tuple(array.shape))}
 
         return evaluate
 
@@ -171,8 +174,7 @@ class _Linear(_Placed):
         what: Any = self.target
         if isinstance(what, Direction):
             what = {"name": what.name, "vector": list(what.vector)}
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {"layer": self.name_of_layer, "target": what, "position": position}
+        return {"layer": self.name_of_layer, "target": what, "position": self._where}
 
     def __str__(self) -> str:
         match self.target:
@@ -185,7 +187,9 @@ class _Linear(_Placed):
         return f"{self.name_of_layer}:{what}{self._suffix}"
 
 
-def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> Objective:
+def unit(
+    layer: str, unit: int | str | Sequence[int | str], position: Where = "center"
+) -> Objective:
     """The activation of a unit, or the sum of several.
 
     Parameters
@@ -193,7 +197,7 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     layer
         A layer's or blob's name.
     unit
-        A channel, or several.
+        A channel or its label, or several.
     position
         Where in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map or
         ``"mean"``. A layer without maps takes each of the words alike.
@@ -201,23 +205,30 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     return _Linear(layer, _plain_where(position), _units(layer, unit))
 
 
-def channel(layer: str, unit: int | Sequence[int]) -> Objective:
+def channel(layer: str, unit: int | str | Sequence[int | str]) -> Objective:
     """The mean of a unit's map, or of the sum of several: ``unit(layer, unit, "mean")``."""
     return _Linear(layer, "mean", _units(layer, unit))
 
 
-def _units(layer: str, given: int | Sequence[int]) -> Target:
-    members = [given] if isinstance(given, (str, int, np.integer)) else list(given)
+def _units(layer: str, given: int | str | Sequence[int | str]) -> Any:
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    members = list(given) if several else [given]  # type: ignore[arg-type]
     if not members or not all(_is_unit(one) for one in members):
         raise SettingsError(
-            f"unit must be a channel's number, or several; got {given!r} for layer {layer!r}"
+            f"unit must be a channel's number or label, or several; got {given!r} for layer "
+            f"{layer!r}"
         )
-    chosen = tuple(dict.fromkeys(int(one) for one in members))
+    chosen = tuple(dict.fromkeys(map(_plain_unit, members)))
     return chosen if len(chosen) > 1 else chosen[0]
 
 
 def _is_unit(one: object) -> bool:
-    return isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    number = isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    return number or (isinstance(one, str) and one != LAYER)
+
+
+def _plain_unit(one: Any) -> int | str:
+    return one if isinstance(one, str) else int(one)
 
 
 def direction(
@@ -299,13 +310,8 @@ class _Aligned(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {
-            "layer": self.name_of_layer,
-            **self.what,
-            "power": self.power,
-            "position": position,
-        }
+        power = {"power": self.power, "position": self._where}
+        return {"layer": self.name_of_layer, **self.what, **power}
 
     def __str__(self) -> str:
         return f"{self.text}{self._suffix}"
@@ -432,8 +438,7 @@ class _SquaredNorm(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {"layer": self.name_of_layer, "target": LAYER, "position": position}
+        return {"layer": self.name_of_layer, "target": LAYER, "position": self._where}
 
     def __str__(self) -> str:
         suffix = "" if self.position == "all" else self._suffix or "@center"
@@ -457,12 +462,12 @@ def layer(layer: str, position: Where = "all") -> Objective:
 class _LogProbability(_Placed):
     """The log softmax of a unit over the channels."""
 
-    unit: int
+    unit: int | str
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, ops = self.name_of_layer, net.ops
         shape = unit_shape(net, layer)
-        (unit_,) = check_units([self.unit], shape, layer)
+        (unit_,) = check_units([numbered(net, layer, self.unit)], shape, layer)
         if not shape:
             raise SettingsError(
                 f"layer {layer!r} has one unit: there is nothing to compare it with"
@@ -488,18 +493,14 @@ class _LogProbability(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {
-            "layer": self.name_of_layer,
-            "log_probability": self.unit,
-            "position": position,
-        }
+        what = {"log_probability": self.unit, "position": self._where}
+        return {"layer": self.name_of_layer, **what}
 
     def __str__(self) -> str:
         return f"log_probability({self.name_of_layer}:{self.unit}{self._suffix})"
 
 
-def log_probability(layer: str, unit: int, position: Where = "center") -> Objective:
+def log_probability(layer: str, unit: int | str, position: Where = "center") -> Objective:
     """The log of a class's probability, ``log softmax`` over the channels of the scores.
 
     It rises also where the other classes' scores fall, so that an image shows what tells the class
@@ -510,13 +511,15 @@ def log_probability(layer: str, unit: int, position: Where = "center") -> Object
     layer
         The scores, below a net's softmax.
     unit
-        The class.
+        The class, or its label.
     position
         Of a layer with maps: ``"center"``, ``(y, x)``, or ``"mean"`` of all positions.
     """
     if not _is_unit(unit):
-        raise SettingsError(f"unit must be a channel's number; got {unit!r} for layer {layer!r}")
-    return _LogProbability(layer, _mean_where(position), int(unit))
+        raise SettingsError(
+            f"unit must be a channel's number or label; got {unit!r} for layer {layer!r}"
+        )
+    return _LogProbability(layer, _mean_where(position), _plain_unit(unit))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -746,6 +749,21 @@ def parse(text: str) -> Objective:
         total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def objective_in(net: Net, text: str) -> Objective | None:
+    """The objective that a text is; None where it is a layer's name.
+
+    Raises
+    ------
+    SettingsError
+        It has a colon, is no layer's name, and is not written as `parse` expects.
+    """
+    try:
+        net.model.graph.activation(text)
+    except DeepVisError:  # there is no such layer
+        return parse(text) if ":" in text else None
+    return None
 
 
 def _parse_term(term: str, text: str) -> Objective:

@@ -23,6 +23,7 @@ from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
 from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
@@ -38,6 +39,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     UnitName,
     name_of,
+    numbered,
     plain_position,
 )
 from deepvis_caffe.optimizer.tiles import tiled_where_needed
@@ -110,11 +112,11 @@ def optimize(
         A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
         below them are maximized: they are the same for a unit that is on, and have a gradient for
         one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
-        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, or several
-        objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
+        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
+        as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
-        Channels of that layer; or instead sums of channels, directions or the whole layer, see
-        `deepvis_caffe.optimizer.targets`. None for objectives.
+        Channels of that layer, or their labels; or instead sums of channels, directions or the
+        whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
         Each makes another image of every unit.
     preset
@@ -254,7 +256,7 @@ def run_batch(
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0"
+            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
@@ -298,6 +300,7 @@ def run_batch(
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
+            label=None if layer.objective else net.label(layer.name, unit),
         )
         for unit, seed, track in zip(units, seeds, tracks, strict=True)
     ]
@@ -368,6 +371,8 @@ def resolve_targets(
     net: Net, layer: str | Objective | Iterable[Objective], units: Any, position: Position
 ) -> list[tuple[TargetLayer, list[Target]]]:
     """What `optimize` is to maximize, in order."""
+    if isinstance(layer, str) and units is None:
+        layer = objective_in(net, layer) or layer
     if isinstance(layer, str):
         if units is None:
             raise SettingsError(
@@ -375,7 +380,13 @@ def resolve_targets(
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
-        return [(own, own.check(_listed("units", units)))]
+        listed = [units] if isinstance(units, str) else _listed("units", units)
+        return [(own, own.check(numbered(net, layer, one) for one in listed))]
+    if callable(layer):
+        raise SettingsError(
+            "a function does not say which layers it reads: give "
+            "objectives.function(f, 'conv5') with their names"
+        )
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
     for objective in objectives:
         if not isinstance(objective, Objective):

@@ -296,7 +296,10 @@ def test_names_differ_where_what_is_maximized_differs() -> None:
     [
         (lambda: o.unit("nowhere", 1) + o.unit("b", 1), (UnknownNameError, ModelError), "nowhere"),
         (lambda: o.unit("a", 1) + o.unit("b", 5), SettingsError, "has no unit 5"),
-        (lambda: o.unit("b", "2"), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", 2.5), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", "layer"), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", "2"), SettingsError, "have no names"),
+        (lambda: o.unit("b", "2") + o.unit("a", 1), SettingsError, "have no names"),
         (lambda: o.unit("b", 2, "middle"), SettingsError, "'mean'"),
         (lambda: o.unit("b", 1, (20, 0)) + o.unit("a", 1), SettingsError, r"\(20, 0\)"),
         (lambda: o.unit("b", 1) * float("nan"), SettingsError, "finite"),
@@ -318,6 +321,14 @@ def test_what_cannot_be_maximized_is_said(
 ) -> None:
     with pytest.raises(error, match=words):
         dv.optimize(net, goal(), iterations=1)  # type: ignore[arg-type]
+
+
+def test_text_is_an_objective_where_it_names_no_layer(net: Net) -> None:
+    (run,) = dv.optimize(net, "fc:1 + 0.5*a:2@mean", iterations=4)
+    (same,) = dv.optimize(net, o.unit("fc", 1) + 0.5 * o.channel("a", 2), iterations=4)
+    np.testing.assert_array_equal(run.image, same.image)
+    (raw,) = dv.optimize(net, "a:raw", [2], iterations=4)
+    assert raw.layer == "a:raw"
 
 
 def test_units_and_objectives_exclude_each_other(net: Net) -> None:
