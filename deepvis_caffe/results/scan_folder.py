@@ -11,14 +11,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
-from deepvis_caffe.errors import ResultsError, SettingsError
-from deepvis_caffe.files import write_text
+from deepvis_caffe.errors import ResultsError, SettingsError, boundary
+from deepvis_caffe.files import exists, read_json, write_text
+from deepvis_caffe.limits import RECORD
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
 from deepvis_caffe.results.records import differences
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    recipe: dict[str, Any]
+    shard_size: int = Field(ge=1, lt=2**31)
 
 
 class ScanFolder:
@@ -39,9 +49,11 @@ class ScanFolder:
         if not path.is_file():
             return None
         scan, old = read_scan(path)
-        wanted = set(recipe["layers"])
+        wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
+        if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+            raise ResultsError(f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names")
         same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
-        same_values = wanted & set(old.get(OWN_OUTPUT, ())) == set(recipe.get(OWN_OUTPUT, ()))
+        same_values = wanted & set(own) == set(recipe.get(OWN_OUTPUT, ()))
         return scan if same and same_values else None
 
     def claim(self, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
@@ -67,15 +79,7 @@ class ScanFolder:
             The folder is damaged, or cannot be written.
         """
         path = self.folder / SCAN_RECIPE
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-            old, size = there["recipe"], int(there["shard_size"])
-        except FileNotFoundError:
-            old, size = None, shard_size
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ResultsError(
-                f"{path} is damaged: {error}; delete the folder to begin anew"
-            ) from error
+        old, size = self._claimed(path) if exists(path) else (None, shard_size)
         if old == recipe:
             return size
         if old is not None and not overwrite:
@@ -92,6 +96,12 @@ class ScanFolder:
         except OSError as error:
             raise ResultsError(f"cannot write {path}: {error.strerror}") from error
         return shard_size
+
+    def _claimed(self, path: Path) -> tuple[Recipe, int]:
+        """The recipe that the folder belongs to, and the images in a shard."""
+        with boundary(ResultsError, f"{path} is damaged; delete the folder to begin anew"):
+            there = _Claim.model_validate(read_json(path, RECORD))
+        return there.recipe, there.shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
         """Whether a shard is there, made by this recipe."""
