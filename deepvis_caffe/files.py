@@ -54,6 +54,7 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+CHUNK = 2**20  # bytes
 _KINDS = (
     (stat.S_ISDIR, os.strerror(errno.EISDIR)),
     (stat.S_ISFIFO, "it is a pipe, not a file"),
@@ -102,10 +103,13 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
-    if max(size, len(data)) > most:
+        parts = [file.read(size + 1)] if size <= most else []  # reading allocates what is asked for
+        while parts and parts[-1] and size <= most:  # it is longer than it said
+            parts.append(file.read(CHUNK))
+            size = max(size, sum(map(len, parts)))
+    if size > most:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read")
-    return data
+    return b"".join(parts)
 
 
 def read_head(path: str | os.PathLike[str], size: int) -> bytes:

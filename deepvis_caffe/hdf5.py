@@ -50,7 +50,9 @@ def check_dataset(dataset: Any, path: Path) -> None:
         It does not; or its values are in other files.
     """
     where = f"dataset {dataset.name!r}"
-    if dataset.shape is None or dataset.dtype.kind not in "buif":
+    if dataset.shape is None:
+        raise ValueError(f"{where} is empty")
+    if dataset.dtype.kind not in "buif":
         raise ValueError(f"{where} holds {dataset.dtype} values, and no numbers")
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"the values of {where} are in other files, which are not read")

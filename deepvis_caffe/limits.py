@@ -27,3 +27,4 @@ MEGAPIXELS = 100.0  # of an image, by default; the setting `max_megapixels`
 LARGEST_MEGAPIXELS = 1073.0  # what OpenCV decodes at most, 2^30 pixels
 BYTES_PER_PIXEL = 8  # RGBA of 16 bits: an image of more channels may have fewer pixels
 SETTING_VALUES = 2**16  # numbers or names in one setting
+LONGEST_SETTING = 2**20  # characters of one setting

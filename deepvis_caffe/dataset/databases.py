@@ -18,7 +18,7 @@ from deepvis_caffe.dataset.image_files import decode
 from deepvis_caffe.dataset.image_lists import find_start
 from deepvis_caffe.dataset.lmdb_file import lmdb_file, read_entries, read_value
 from deepvis_caffe.dataset.source import Source
-from deepvis_caffe.errors import ImageError, boundary
+from deepvis_caffe.errors import ImageError, boundary, shortened
 from deepvis_caffe.files import open_file
 from deepvis_caffe.hdf5 import check_dataset, datasets, open_hdf5
 from deepvis_caffe.image_size import check_pixels
@@ -27,6 +27,7 @@ from deepvis_caffe.model.schema_pb2 import Datum
 
 log = logging.getLogger(__name__)
 
+MOST_LISTED = 20  # datasets of a file, in a message
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 
 
@@ -253,7 +254,10 @@ class _Datasets(NamedTuple):
 def _datasets(path: Path, file: Any, wanted: str | None, megapixels: float) -> _Datasets:
     """Find the images and their classes in an HDF5 file."""
     found = {name: item for name, item in datasets(file).items() if isinstance(name, str)}
-    listed = ", ".join(f"{name} {item.shape}" for name, item in found.items()) or "no datasets"
+    several = list(found.items())
+    listed = ", ".join(f"{shortened(name)} {item.shape}" for name, item in several[:MOST_LISTED])
+    listed += f" and {len(several) - MOST_LISTED} more" if len(several) > MOST_LISTED else ""
+    listed = listed or "no datasets"
     name = wanted or ("data" if "data" in found else None)
     if name is None:
         name = min((one for one, item in found.items() if item.ndim == 4), default=None)

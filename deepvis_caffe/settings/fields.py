@@ -26,7 +26,12 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
-from deepvis_caffe.limits import LARGEST_MEGAPIXELS, MEGAPIXELS, SETTING_VALUES
+from deepvis_caffe.limits import (
+    LARGEST_MEGAPIXELS,
+    LONGEST_SETTING,
+    MEGAPIXELS,
+    SETTING_VALUES,
+)
 from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
@@ -42,10 +47,7 @@ PRESET_NAME = r"[A-Za-z][\w.-]*"
 def _parse_numbers(value: Any) -> Any:
     """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
     if hasattr(value, "ravel"):  # an array
-        _check_count(value.size)
         return tuple(value.ravel().tolist())
-    if isinstance(value, Sized):
-        _check_count(len(value))
     if isinstance(value, range):
         return tuple(value)
     if isinstance(value, tuple | list) and [type(one) for one in value] == [str]:
@@ -58,9 +60,21 @@ def _parse_numbers(value: Any) -> Any:
         return value
 
 
-def _check_count(count: int) -> None:
-    if count > SETTING_VALUES:
+def _check_length(value: Any, levels: int = 3) -> None:
+    """Refuse what holds very many values, each of which may take a hundred bytes and a message."""
+    if hasattr(value, "__next__"):
+        raise ValueError("it should be a list or a tuple, and not an iterator")
+    if isinstance(value, str | bytes):
+        if len(value) > LONGEST_SETTING:
+            raise ValueError(f"it should be at most {LONGEST_SETTING:,} characters long")
+        return
+    count = getattr(value, "size", 0) if hasattr(value, "ravel") else 0
+    count = len(value) if isinstance(value, Sized) and not count else count
+    if isinstance(count, int) and count > SETTING_VALUES:
         raise ValueError(f"it should be at most {SETTING_VALUES:,} values, and has {count:,}")
+    if levels and isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_length(one, levels - 1)
 
 
 def _parse_size(value: Any) -> Any:
@@ -434,7 +448,8 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _none(cls, value: Any, info: ValidationInfo) -> Any:
-        """Let a flag say `none`."""
+        """Let a flag say `none`; refuse what is too long to look at."""
+        _check_length(value)
         if isinstance(value, tuple) and len(value) == 1 and info.field_name not in SEVERAL:
             raise ValueError(ONE_COMMA)
         return None if isinstance(value, str) and value.lower() in ("", "none") else value
