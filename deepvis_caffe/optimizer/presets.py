@@ -19,8 +19,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
-from deepvis_caffe.files import write_text
+from deepvis_caffe.errors import (
+    DeepVisError,
+    SettingsError,
+    UnknownNameError,
+    boundary,
+    shortened,
+)
+from deepvis_caffe.files import read_json, write_text
+from deepvis_caffe.limits import PRESETS as PRESETS_FILE
 from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
 from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
@@ -219,7 +226,7 @@ def _rate(record: Any) -> Rate:
         example = '{"type": "GrayLevels", "levels": 4}'
         raise SettingsError(f"rate must be an object such as {example}; got {record!r}")
     kind, own = record["type"], {name: record[name] for name in record if name != "type"}
-    if kind not in RATES:
+    if not isinstance(kind, str) or kind not in RATES:
         raise UnknownNameError("rate", str(kind), RATES)
     kinds = _kinds(RATES[kind])
     for name in own:
@@ -242,7 +249,7 @@ def _kinds(of: type) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The file's content by name, unchecked."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, PRESETS_FILE)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -260,7 +267,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(record: Any, path: Path, name: str) -> AscentParams:
-    try:
-        return params_from_record(record)
-    except DeepVisError as error:
-        raise SettingsError(f"{path}: preset {name!r}: {error}") from error
+    where = f"{path}: preset {shortened(name)!r}"
+    with boundary(SettingsError, where):
+        try:
+            return params_from_record(record)
+        except DeepVisError as error:
+            raise SettingsError(f"{where}: {shortened(str(error), 1000)}") from error
