@@ -19,7 +19,14 @@ from deepvis_caffe.optimizer import transforms as t
 from deepvis_caffe.optimizer import value_records
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.ranges import is_whole
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.start import check_start, frozen_start, start_differs_by_seed
 
 PERCENTILES = (
@@ -36,6 +43,7 @@ EXTRA_RANGES = (
     ("fourier", 4, "a power of the frequency"),
     ("decorrelate", 1, "a fraction"),
     ("diversity", 255, "a number of gray levels"),
+    ("naturalness", 1000, "a strength"),
 )
 EXTRAS = (
     *(name for name, _, _ in EXTRA_RANGES),
@@ -43,6 +51,8 @@ EXTRAS = (
     "jitter",
     "octaves",
     "octave_scale",
+    "coarse",
+    "coarse_part",
     "transforms",
     "regularizers",
     "parameterization",
@@ -58,7 +68,7 @@ REPLACES = {
         "total_variation",
         "diversity",
     ),
-    "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale"),
+    "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale", "coarse"),
     "parameterization": ("fourier", "decorrelate"),
 }
 LISTED: dict[str, tuple[type, str]] = {
@@ -119,6 +129,9 @@ class AscentParams:
     octaves, octave_scale
         Divide the run into this many equal parts. The last part shows the net the image at its own
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
+    coarse, coarse_part
+        Show the net the image smaller at first: by this fraction of its size, in (0, 1], in this
+        part of the steps; see `deepvis_caffe.optimizer.transforms.coarse_to_fine`.
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
         `deepvis_caffe.optimizer.parameterizations.fourier`.
@@ -128,6 +141,10 @@ class AscentParams:
     diversity
         Step away from the other images of the same unit, in gray levels; see
         `deepvis_caffe.optimizer.regularizers.diversity`.
+    naturalness
+        Lead to images whose channels vary as those of photographs do, in every layer below; in
+        standard deviations of the activation over photographs. See
+        `deepvis_caffe.optimizer.channel_moments`.
     regularizers
         A list of what is done to the image after each step, in its order: values of
         `deepvis_caffe.optimizer.regularizers` and functions ``(x, g, t) -> x``. It replaces all
@@ -168,9 +185,12 @@ class AscentParams:
     rotation: float = 0.0
     octaves: int = 1
     octave_scale: float = 1.4
+    coarse: float = 1.0
+    coarse_part: float = 0.7
     fourier: float = 0.0
     decorrelate: float = 0.0
     diversity: float = 0.0
+    naturalness: float = 0.0
     transforms: tuple[Any, ...] | None = None
     regularizers: tuple[Any, ...] | None = None
     parameterization: p.Parameterization | None = None
@@ -224,6 +244,8 @@ class AscentParams:
             "octaves", fits, "a whole number, at least 1 (the image's size alone), at most 16"
         )
         self._expect("octave_scale", 1 <= self.octave_scale <= 4, "a factor from 1 to 4")
+        self._expect("coarse", 0 < self.coarse <= 1, "a fraction, more than 0 and at most 1 (off)")
+        self._expect("coarse_part", 0 <= self.coarse_part <= 1, "a fraction from 0 to 1")
 
     def _check_values(self) -> None:
         """Check what is given as values, and make tuples of lists."""
@@ -301,6 +323,8 @@ class AscentParams:
             chosen.append(t.rotation(self.rotation))
         if self.octaves > 1:
             chosen.append(t.octaves(self.octaves, self.octave_scale))
+        if self.coarse < 1:
+            chosen.append(t.coarse_to_fine(self.coarse, self.coarse_part))
         return tuple(chosen)
 
     @property
@@ -436,6 +460,8 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
 def rate_in_words(rate: Rate) -> str:
     """A learning rate in a few words."""
     match rate:
+        case FallingLevels(levels):
+            return f"{levels:g} gray levels a step, falling"
         case GrayLevels(levels):
             return f"{levels:g} gray levels a step"
         case Constant(lr):

@@ -23,7 +23,14 @@ from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
 from deepvis_caffe.files import write_text
 from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.regularizers import REGULARIZERS
 from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
@@ -95,7 +102,7 @@ def preset(which: int | str) -> AscentParams:
     return PRESETS[which]
 
 
-RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
+RATES = {rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)}
 RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 
