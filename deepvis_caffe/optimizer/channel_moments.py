@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.image import Floats, sample_image, sample_images
 from deepvis_caffe.model.graph import Layer
-from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.sliding_window import convolution_window
 
@@ -135,7 +134,6 @@ def photograph_values(
     layers: Sequence[str],
     others: Sequence[str] = (),
     size: tuple[int, int] | None = None,
-    box: Box | None = None,
 ) -> PhotographValues:
     """The moments of layers over crops of photographs, and the values of others.
 
@@ -149,27 +147,19 @@ def photograph_values(
         Names of any layers.
     size
         Height and width at which the crops are shown; by default the input's own.
-    box
-        The part of each that is run, (top, left, bottom, right); by default all of it.
     """
     size = size or (net.preprocessor.shape[1], net.preprocessor.shape[2])
-    key = net.fingerprint, tuple(layers), tuple(others), size, box
+    key = net.fingerprint, tuple(layers), tuple(others), size
     known = _known.setdefault(net, {})
     if key not in known:
-        known[key] = _photograph_values(net, layers, others, size, box)
+        known[key] = _photograph_values(net, layers, others, size)
     return known[key]
 
 
 def _photograph_values(
-    net: Net,
-    layers: Sequence[str],
-    others: Sequence[str],
-    size: tuple[int, int],
-    box: Box | None,
+    net: Net, layers: Sequence[str], others: Sequence[str], size: tuple[int, int]
 ) -> PhotographValues:
     x = photograph_crops(net.preprocessor.for_shape(*size))
-    if box:
-        x = x[:, :, box[0] : box[2], box[1] : box[3]]
     means: dict[str, list[Floats]] = {name: [] for name in layers}
     deviations: dict[str, list[Floats]] = {name: [] for name in layers}
     values: dict[str, list[Floats]] = {name: [] for name in others}

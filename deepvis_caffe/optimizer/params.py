@@ -105,8 +105,8 @@ class AscentParams:
     iterations
         Number of forward passes. There is one update fewer: the last pass only measures.
     start
-        The first image: ``"noise"``, ``"uniform"``, ``"mean"``, the path of a picture, or an array.
-        A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float; (N, C, H, W)
+        The first image: ``"noise"``, ``"pink"``, ``"uniform"``, ``"mean"``, the path of a picture,
+        or an array. A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float; (N, C, H, W)
         holds one for each seed from 0. See `deepvis_caffe.optimizer.start`.
     sign
         1 to maximize the activation, -1 to minimize it (the toolbox's ``push_dir``).
@@ -142,8 +142,9 @@ class AscentParams:
         Step away from the other images of the same unit, in gray levels; see
         `deepvis_caffe.optimizer.regularizers.diversity`.
     naturalness
-        Lead to images whose channels vary as those of photographs do, in every layer below; in
-        standard deviations of the activation over photographs. See
+        Lead to images whose channels vary as those of photographs do, in the layers below; in
+        standard deviations of the activation over photographs. It acts where the whole image
+        counts, as for a class, and not on a unit that sees a part of it. See
         `deepvis_caffe.optimizer.channel_moments`.
     regularizers
         A list of what is done to the image after each step, in its order: values of

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.optimizer.channel_moments import (
     Departure,
     departure,
@@ -365,8 +364,6 @@ class NaturalReader:
         the activation: one for each image, or for all.
     strength
         At least 0.
-    box
-        The part of the input that the images are; None for all of it.
     """
 
     def __init__(
@@ -376,10 +373,9 @@ class NaturalReader:
         evaluate: Callable[[Mapping[str, Any]], Evaluated],
         spread: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float64]],
         strength: float,
-        box: Box | None = None,
     ) -> None:
         self._net, self._layers, self._evaluate = net, tuple(layers), evaluate
-        self._spread, self._strength, self._box = spread, strength, box
+        self._spread, self._strength = spread, strength
         self._natural = moment_layers(net, layers)
         self._names = tuple(dict.fromkeys((*self._layers, *self._natural)))
         self._pulls: dict[tuple[int, int], tuple[Any, Departure]] = {}  # by the images' size
@@ -406,10 +402,7 @@ class NaturalReader:
     def _pull(self, size: tuple[int, int]) -> tuple[Any, Departure]:
         """What the departure's gradient is multiplied by, (N,) or (1,), and the departure."""
         if size not in self._pulls:
-            shown = None if self._box else size
-            found = photograph_values(
-                self._net, self._natural, self._layers, shown, self._box
-            )
+            found = photograph_values(self._net, self._natural, self._layers, size)
             factor = self._strength * self._spread(found.values)
             pull = self._net.ops.asarray(factor), departure(self._net.ops, found.moments)
             self._pulls[size] = pull
@@ -417,7 +410,7 @@ class NaturalReader:
 
 
 def natural_targets(
-    net: Net, layer: str, targets: TargetBatch, strength: float, box: Box | None = None
+    net: Net, layer: str, targets: TargetBatch, strength: float
 ) -> NaturalReader:
     """A `NaturalReader` of targets in one layer."""
 
@@ -426,7 +419,7 @@ def natural_targets(
         return reading.activation, reading.on_top, {layer: reading.diff}
 
     return NaturalReader(
-        net, (layer,), evaluate, lambda values: targets.spread(values[layer]), strength, box
+        net, (layer,), evaluate, lambda values: targets.spread(values[layer]), strength
     )
 
 
@@ -436,7 +429,6 @@ def natural_objective(
     bound: Evaluate,
     sign: int,
     strength: float,
-    box: Box | None = None,
 ) -> NaturalReader:
     """A `NaturalReader` of an objective that is bound to the net."""
     ops = net.ops
@@ -450,4 +442,4 @@ def natural_objective(
         numbers, _ = bound({name: ops.asarray(of) for name, of in values.items()})
         return np.full(1, float(ops.for_numbers.numpy(numbers).std()))
 
-    return NaturalReader(net, layers, evaluate, spread, strength, box)
+    return NaturalReader(net, layers, evaluate, spread, strength)

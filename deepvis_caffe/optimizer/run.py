@@ -415,7 +415,8 @@ def _reader(
 ) -> Reader:
     """What evaluates a batch, on the whole input or in windows."""
     sign, strength = params.sign, params.naturalness
-    box = next(iter(windows.values())).box if windows else None
+    if layer.windows(net, "auto"):  # most of the image is nothing to what is maximized
+        strength = 0
     if layer.objective:
         origins = {}
         for name, window in windows.items():
@@ -425,7 +426,7 @@ def _reader(
         evaluate = layer.objective.bind(net, origins)
         names = layer.objective.layers
         if strength and moment_layers(net, names):
-            return natural_objective(net, names, evaluate, sign, strength, box)
+            return natural_objective(net, names, evaluate, sign, strength)
         return ObjectiveReader(net, layer.objective.layers, evaluate, sign)
     shape, index = layer.shape, layer.index
     if window_ := windows.get(layer.name):
@@ -433,7 +434,7 @@ def _reader(
     batch = TargetBatch(net.ops, targets, shape, index, sign)
     whole = tiled_where_needed(net, layer.name, shape, images) if not window_ else net
     if strength and whole is net and moment_layers(net, [layer.name]):
-        return natural_targets(net, layer.name, batch, strength, box)
+        return natural_targets(net, layer.name, batch, strength)
     return TargetReader(whole, layer.name, batch)
 
 

@@ -148,7 +148,8 @@ def test_nets_of_other_things_than_photographs_compare_none(engine: str, folder:
     gray = load_text(engine, folder, net_text(conv("a", "data", 4, 3), conv("b", "a", 3, 3), data=(1, 1, 9, 9)))
     assert moment_layers(gray, ["b"]) == ()
     plain, natural = (
-        dv.optimize(gray, "b", 1, iterations=4, naturalness=strength)[0] for strength in (0, 5)
+        dv.optimize(gray, "b", 1, iterations=4, position="all", naturalness=strength)[0]
+        for strength in (0, 5)
     )
     np.testing.assert_array_equal(plain.image, natural.image)
 
@@ -167,13 +168,8 @@ def test_many_convolutions_are_sampled_evenly(folder: Path) -> None:
 # -- in an ascent --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("goal", "crop"),
-    [("fc", "off"), ("b", "auto"), ("b", "off"), ("objective", "off"), ("layer", "off")],
-)
-def test_the_ascents_gradient_is_that_of_activation_and_departure(
-    net: Net, goal: str, crop: str
-) -> None:
+@pytest.mark.parametrize("goal", ["fc", "map", "objective", "layer"])
+def test_the_ascents_gradient_is_that_of_activation_and_departure(net: Net, goal: str) -> None:
     """One step of rate 1 is the gradient: against finite differences of the definition."""
     strength, layer_ = 3.0, "fc" if goal in ("fc", "objective") else "b"
     if goal == "objective":
@@ -187,33 +183,29 @@ def test_the_ascents_gradient_is_that_of_activation_and_departure(
         start=20 * noise(1, 3, SIZE, SIZE)[0],
         transforms=[t.noise(0)],  # changes nothing, but that the last image is kept, not the best
     )
-    more = {"position": "all"} if goal == "layer" else {}
-    (run,) = dv.optimize(net, *arguments, preset=params, crop=crop, **more)  # type: ignore[arg-type]
-    assert bool(run.window) == (crop == "auto")
-    top, left, bottom, right = run.window or (0, 0, SIZE, SIZE)
-    part = (..., slice(top, bottom), slice(left, right))
-    x = (20 * noise(1, 3, SIZE, SIZE)[0])[part]
-    natural = photograph_crops(net.preprocessor)[part]
+    more = {"position": "all"} if goal in ("map", "layer") else {}
+    (run,) = dv.optimize(net, *arguments, preset=params, **more)  # type: ignore[arg-type]
+    x = 20 * noise(1, 3, SIZE, SIZE)[0]
     below = moment_layers(net, [layer_])
 
     def values(images: np.ndarray) -> dict[str, np.ndarray]:
         found = net.evaluate_layers(net.ops.asarray(images), [*below, layer_])
         return {name: net.ops.numpy(of).astype(float) for name, of in found.items()}
 
-    of_photographs = values(natural)
-    fc = of_photographs[layer_]
-    index = tuple(size // 2 for size in fc.shape[2:])
+    of_photographs = values(photograph_crops(net.preprocessor))
+    own = of_photographs[layer_]
 
     def activation(held: np.ndarray) -> np.ndarray:
         if goal == "layer":
             return np.asarray((held**2).sum(axis=(1, 2, 3)) / 2)
         weights = {3: 1.0, 1: 0.5} if goal == "objective" else {3: 1.0}
-        return np.asarray(sum(w * held[(slice(None), unit, *index)] for unit, w in weights.items()))
+        summed = held.reshape(*held.shape[:2], -1).sum(axis=2)
+        return np.asarray(sum(weight * summed[:, unit] for unit, weight in weights.items()))
 
     if goal in ("objective", "layer"):
-        spread = activation(fc).std()
+        spread = activation(own).std()
     else:
-        spread = np.sqrt(fc.var(axis=(0, *range(2, fc.ndim))).mean())
+        spread = np.sqrt(own.reshape(*own.shape[:2], -1).sum(axis=2).var(axis=0).mean())
     least = {name: 0.01 * of_photographs[name].std(axis=(2, 3)).mean() for name in below}
 
     def definition(image: np.ndarray) -> float:
@@ -230,6 +222,15 @@ def test_the_ascents_gradient_is_that_of_activation_and_departure(
     step = 0.3 / length * gradient
     slope = (definition(x + step) - definition(x - step)) / 0.6
     assert slope == pytest.approx(length, rel=0.05)
+
+
+@pytest.mark.parametrize("crop", ["auto", "off"])
+def test_a_unit_that_sees_a_part_of_the_image_is_left_alone(net: Net, crop: str) -> None:
+    plain, natural = (
+        dv.optimize(net, "b", 1, iterations=4, naturalness=strength, crop=crop)[0]  # type: ignore[arg-type]
+        for strength in (0, 5)
+    )
+    np.testing.assert_array_equal(plain.image, natural.image)
 
 
 def test_it_leads_to_natural_moments(net: Net) -> None:
