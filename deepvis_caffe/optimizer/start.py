@@ -38,7 +38,7 @@ def pink(seed: int, preprocessor: Preprocessor) -> Floats:
     white = np.random.RandomState(seed).normal(0, 1, shape)
     f = np.hypot(np.fft.fftfreq(shape[1])[:, None], np.fft.rfftfreq(shape[2])[None])
     f[0, 0] = np.inf  # no channel is brighter on average
-    x = np.fft.irfft2(np.fft.rfft2(white) / f, shape[1:])
+    x = np.fft.irfft2(np.fft.rfft2(white) * (1 / f), shape[1:])
     size = NOISE * preprocessor.pixel_scale / max(float(x.std()), np.finfo(np.float32).tiny)
     return np.asarray(size * x, np.float32)
 
