@@ -39,7 +39,7 @@ def pink(seed: int, preprocessor: Preprocessor) -> Floats:
     f = np.hypot(np.fft.fftfreq(shape[1])[:, None], np.fft.rfftfreq(shape[2])[None])
     f[0, 0] = np.inf  # no channel is brighter on average
     x = np.fft.irfft2(np.fft.rfft2(white) * (1 / f), shape[1:])
-    size = NOISE * preprocessor.pixel_scale / max(float(x.std()), np.finfo(np.float32).tiny)
+    size = NOISE * preprocessor.pixel_scale / (float(x.std()) or 1)  # one pixel has no deviation
     return np.asarray(size * x, np.float32)
 
 
