@@ -66,6 +66,7 @@ setup(
         "deepvis_caffe.weights": ["*.caffemodel", "*.txt", "*.json"],
     },
     install_requires=[
+        "filelock>=3.12",
         "h5py>=3",
         "jinja2>=3",
         "numpy>=1.24",
@@ -80,5 +81,5 @@ setup(
         "typer>=0.12",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli.main:main"]},
+    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli:main"]},
 )

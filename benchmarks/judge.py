@@ -28,7 +28,6 @@ from rich.table import Table
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.optimizer import AscentParams, GrayLevels
 
@@ -174,8 +173,7 @@ def pictures_of(
 
 
 def squeezenet() -> Net:
-    row = known_models()["squeezenet"]
-    return dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean, engine="torch")
+    return dv.zoo("squeezenet", "torch")
 
 
 def main() -> None:

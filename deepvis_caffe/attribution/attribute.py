@@ -76,7 +76,7 @@ def attribute(
     net: Net,
     image: NDArray[Any] | str | os.PathLike[str],
     layer: str,
-    unit: int,
+    unit: int | str,
     method: str = "gradient",
     position: Position = "all",
     **parameters: Any,
@@ -91,7 +91,7 @@ def attribute(
         A file; a picture, as the net's preprocessor takes it; or float32 of shape (C, H, W) or
         (1, C, H, W), what the preprocessor makes of one.
     layer, unit
-        A layer's or blob's name, and a channel of it.
+        A layer's or blob's name, and a channel of it or that one's label, see `Net.unit`.
     method
         One of `METHODS`:
 
@@ -149,4 +149,5 @@ def attribute(
         style=chosen.style,
         image=x[0],
         preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
+        label=net.label(layer, score.unit),
     )

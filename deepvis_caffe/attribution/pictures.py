@@ -18,6 +18,7 @@ from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 
 RED, BLUE = np.array((178, 10, 28)), np.array((5, 65, 160))
+PALE = 0.55  # how dark black is below a signed map
 BLUR = 4.0  # pixels, the Deep Visualization Toolbox's caffevis_grad_norm_blur_radius
 
 
@@ -123,6 +124,31 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
     colors = _inferno(heat)
     share = strength * heat[..., np.newaxis]
     return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+
+
+def signed_overlay(picture: Picture, map_: Floats, most: float) -> Picture:
+    """A map over a picture, which becomes pale: red where it is positive, blue where negative.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3), RGB.
+    map_
+        (h, w), of any size; its values stay squares.
+    most
+        The magnitude of the strongest color.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    share = np.clip(map_ / most, -1, 1) if most > 0 else np.zeros_like(map_)
+    share = cv2.resize(
+        np.asarray(share, np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )[..., np.newaxis]
+    pale = 255 - (255 - picture.mean(axis=2, keepdims=True)) * PALE
+    ink = np.where(share > 0, RED, BLUE)
+    strength = np.sqrt(np.abs(share))  # a few are far larger than all others
+    return np.rint(pale + strength * (ink - pale)).astype(np.uint8)
 
 
 def _inferno(unit: Floats) -> Picture:

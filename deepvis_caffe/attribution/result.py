@@ -16,6 +16,7 @@ from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
 from deepvis_caffe.image import Floats, Picture, encode_png, resize_image, write_image
+from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
 
 SATURATED = 99  # percentile of the magnitudes at which a picture's colors are strongest
@@ -44,6 +45,8 @@ class Attribution:
         (C, H, W), the net's input.
     preprocessor
         Turns image and map into pictures.
+    label
+        The unit's name, where it has one.
     """
 
     map: Floats = field(repr=False)
@@ -57,6 +60,7 @@ class Attribution:
     style: str
     image: Floats = field(repr=False)
     preprocessor: Preprocessor = field(repr=False)
+    label: str | None = None
 
     def picture(self, style: str | None = None) -> Picture:
         """The map as a picture, (H, W, 3) RGB uint8.
@@ -134,5 +138,6 @@ class Attribution:
             f'<img src="data:image/png;base64,{base64.b64encode(encode_png(one)).decode()}">'
             for one in (self.picture(), self.overlay())
         )
-        caption = f"{self.layer} unit {self.unit}, {self.method}: activation {self.activation:.4g}"
+        title = unit_title(self.layer, self.unit, self.label)
+        caption = f"{title}, {self.method}: activation {self.activation:.4g}"
         return f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>"

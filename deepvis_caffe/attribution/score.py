@@ -56,7 +56,7 @@ class Score:
     has_channels: bool
 
     @classmethod
-    def of(cls, net: Net, x: Floats, layer: str, unit: int, position: Position) -> Score:
+    def of(cls, net: Net, x: Floats, layer: str, unit: int | str, position: Position) -> Score:
         """The score of a unit for an image.
 
         Parameters
@@ -75,12 +75,34 @@ class Score:
         UnknownNameError
             The net has no such layer or blob.
         """
-        shape = unit_shape(net, layer)
-        (unit,) = check_units([unit], shape, layer)
+        unit = net.unit(layer, unit) if isinstance(unit, str) else unit
+        check_units([unit], unit_shape(net, layer), layer)
         name = net.model.graph.activation_name(layer)
-        values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name][0]
-        index = resolve_position(position, values.shape, layer)
-        own = values[unit] if shape else values
+        values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name]
+        return cls.of_values(net, values, layer, unit, position)
+
+    @classmethod
+    def of_values(
+        cls, net: Net, values: Floats, layer: str, unit: int, position: Position = "all"
+    ) -> Score:
+        """The score of a unit for an image whose activations are known.
+
+        Parameters
+        ----------
+        values
+            (1, *shape), the layer's activations.
+        layer, unit, position
+            As for `of`.
+
+        Raises
+        ------
+        SettingsError
+            The layer has no such unit or position.
+        """
+        shape = values.shape[1:]
+        (unit,) = check_units([unit], shape, layer)
+        index = resolve_position(position, shape, layer)
+        own = values[0, unit] if shape else values[0]
         weights = own
         if own.size == 1:
             weights = np.ones_like(own)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, labels_for, with_settings
+from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -58,7 +58,6 @@ def backward(
     from deepvis_caffe.model.labels import class_blob, top_classes
 
     net = load_net(settings)
-    labels = labels_for(settings, net)
     x = net.preprocessor(_read(image, net.preprocessor.shape[0]))[None]
     blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.outputs])
@@ -71,9 +70,9 @@ def backward(
     if not diff.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
     outputs = {name: values[name].shape for name in net.outputs}
-    if scored := class_blob(outputs, labels):
+    if scored := class_blob(outputs, net.labels):
         typer.echo(f"{scored}:")
-        for score, name in top_classes(values[scored], labels):
+        for score, name in top_classes(values[scored], net.labels):
             typer.echo(f"{score:9.4f}  {name}")
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
 

@@ -6,16 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from deepvis_caffe.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.model.labels import Labels
-
 
 Command = Callable[..., None]
 # What `deepvis_caffe.dataset.scan.learned_layers` gives.
@@ -124,25 +119,3 @@ def _option(
         default=None,
         annotation=Annotated[type_ | None, option],
     )
-
-
-def labels_for(settings: Settings, net: Net) -> Labels:
-    """Read the labels of the settings, and warn if no output has that many units.
-
-    Empty if the settings name no file.
-    """
-    from deepvis_caffe.engines.detections import detector
-    from deepvis_caffe.model.labels import fit_labels, read_labels
-
-    if settings.labels is None:
-        return ()
-    labels = read_labels(settings.labels)
-    fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
-    boxes = detector(net)
-    if fitting is None and not (boxes and boxes.fits(labels)):
-        typer.echo(
-            f"no output has as many units as {settings.labels} has names ({len(labels)}): they "
-            "are left out",
-            err=True,
-        )
-    return labels if fitting is None else fitting

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
-from deepvis_caffe.errors import DeepVisError, SettingsError
+from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents, Unit
-    from deepvis_caffe.optimizer.objective import Objective
     from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.optimizer.targets import Target
 
@@ -168,6 +167,7 @@ def optimize(
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.optimize import Ascents
     from deepvis_caffe.optimizer import ascent_params
+    from deepvis_caffe.optimizer.objectives import objective_in
     from deepvis_caffe.optimizer.presets import find_preset
     from deepvis_caffe.optimizer.target_layer import TargetLayer
 
@@ -182,7 +182,6 @@ def optimize(
     if direction and units != "all":
         raise SettingsError("--units and --direction exclude each other; give one of them")
     net = load_net(settings)
-    labels = labels_for(settings, net)
     seeds = settings.seeds
     if seeds > 1 and not params.differs_by_seed:
         typer.echo(
@@ -191,8 +190,8 @@ def optimize(
         )
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
-    job = Job.from_settings(settings, net, out, labels, overwrite)
-    if goal := objective_in(net, layer):
+    job = Job.from_settings(settings, net, out, overwrite)
+    if layer is not None and (goal := objective_in(net, layer)):
         if units != "all" or direction or position != "center" or layers:
             raise SettingsError(
                 f"the objective {str(goal)!r} says itself which units it reads, and where: leave "
@@ -206,19 +205,6 @@ def optimize(
     for number, (one, own) in enumerate(work, 1):
         which = f" ({number} of {len(work)})" if len(work) > 1 else ""
         optimize_layer(job, one, own, ascents, which)
-
-
-def objective_in(net: Net, text: str | None) -> Objective | None:
-    """The objective that LAYER is; None where it is a layer's name."""
-    from deepvis_caffe.optimizer.objectives import parse
-
-    if text is None or ":" not in text:
-        return None
-    try:
-        net.model.graph.activation(text)
-    except DeepVisError:  # there is no such layer
-        return parse(text)
-    return None
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:

@@ -1,20 +1,50 @@
-"""``open_source(path) -> Source``: images from a path of any kind."""
+"""``open_source(path) -> Source``: images from a path of any kind, or in memory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.databases import Hdf5, Lmdb, is_hdf5, read_hdf5_list
 from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read_folder, read_list
 from deepvis_caffe.dataset.image_lists import list_lines
+from deepvis_caffe.dataset.pictures import Pictures
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import is_image
 from deepvis_caffe.model.sniff import HDF5, LMDB, TEXTS, sniff
 
+Images = str | os.PathLike[str] | Source | Sequence[NDArray[Any] | str | os.PathLike[str]]
+
+
+def as_source(images: Images, channels: int = 3) -> Source:
+    """A source, however images are given.
+
+    Parameters
+    ----------
+    images
+        A path, as for `open_source`; a source; or a list of pictures and image files.
+    channels
+        Of the net's input.
+
+    Raises
+    ------
+    ImageError
+        They are none of these, or there are none.
+    """
+    if isinstance(images, Source):
+        return images
+    if isinstance(images, (str, os.PathLike)):
+        return open_source(images, channels=channels)
+    return Pictures(images, channels)
+
 
 def open_source(
-    path: Path,
+    path: str | os.PathLike[str],
     class_folders: bool = False,
     root: Path | None = None,
     channels: int = 3,
@@ -41,6 +71,7 @@ def open_source(
     ImageError
         There is nothing at the path, or it holds no images.
     """
+    path = Path(path)
     if path.is_dir():
         if (path / "data.mdb").is_file():
             return Lmdb(path, channels)

@@ -223,7 +223,7 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
 def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Record) -> Record:
     """What a record says of a unit, besides the ascent itself."""
     return {
-        "label": _label(job.labels_of(layer.name), target, layer.count),
+        "label": _label(job.net.labels_of(layer.name), target, layer.count),
         "model": job.model_names,
         "sees": layer.receptive_field,
         "recipe": own_recipe,
@@ -262,7 +262,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, seeds: Sequence[int],
     values = [record["best_value"] for record in records if record["best_value"] is not None]
     return Unit(
         unit=name,
-        label=_label(job.labels_of(layer.name), target, layer.count),
+        label=_label(job.net.labels_of(layer.name), target, layer.count),
         montage=store.montage(layer.name, name),
         value=push * max(push * value for value in values) if values else None,
         met_top=sum(record["met_top_iteration"] is not None for record in records),

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepvis_caffe.errors import EngineError, SettingsError
+from deepvis_caffe.errors import DeepVisError, EngineError, SettingsError
 from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
@@ -107,6 +107,11 @@ class _Placed(_OfLayer):
         return tuple(at - first for at, first in zip(index, origin, strict=True))
 
     @property
+    def _where(self) -> str | list[int]:
+        """The position in JSON's types."""
+        return self.position if isinstance(self.position, str) else list(self.position)
+
+    @property
     def _suffix(self) -> str:
         if self.position == "center":
             return ""
@@ -145,8 +150,9 @@ class _Linear(_Placed):
         places = self._places(net, origins)
         if self.position == "mean":
             weights = weights / max(1, int(np.prod(shape[1:])))
-        channels = np.flatnonzero(weights)
+        channels = [int(channel) for channel in np.flatnonzero(weights)]
         ops = net.ops
+        factors = ops.for_numbers.asarray(weights[channels])
         kept: dict[tuple[int, ...], Any] = {}  # the diff depends on the batch's size alone
 
         def diff_for(size: tuple[int, ...]) -> Any:
@@ -161,12 +167,8 @@ class _Linear(_Placed):
         def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
             array = values[layer]
             rows = array if array.ndim > 1 else array.reshape(len(array), 1)
-            total: Any = 0
-            for channel in channels:
-                read = rows[(slice(None), int(channel), *places)]
-                read = read.reshape(len(rows), -1).sum(axis=1)
-                total = total + float(weights[channel]) * ops.numbers(read)
-            return total, {layer: diff_for(tuple(array.shape))}
+            read = rows[(slice(None), channels, *places)].reshape(len(rows), len(channels), -1)
+            return ops.numbers(read.sum(axis=2)) @ factors, {layer: diff_for(tuple(array.shape))}
 
         return evaluate
 
@@ -174,8 +176,7 @@ class _Linear(_Placed):
         what: Any = self.target
         if isinstance(what, Direction):
             what = {"name": what.name, "vector": list(what.vector)}
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {"layer": self.name_of_layer, "target": what, "position": position}
+        return {"layer": self.name_of_layer, "target": what, "position": self._where}
 
     def __str__(self) -> str:
         match self.target:
@@ -302,13 +303,8 @@ class _Aligned(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {
-            "layer": self.name_of_layer,
-            **self.what,
-            "power": self.power,
-            "position": position,
-        }
+        power = {"power": self.power, "position": self._where}
+        return {"layer": self.name_of_layer, **self.what, **power}
 
     def __str__(self) -> str:
         return f"{self.text}{self._suffix}"
@@ -435,8 +431,7 @@ class _SquaredNorm(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {"layer": self.name_of_layer, "target": LAYER, "position": position}
+        return {"layer": self.name_of_layer, "target": LAYER, "position": self._where}
 
     def __str__(self) -> str:
         suffix = "" if self.position == "all" else self._suffix or "@center"
@@ -491,12 +486,8 @@ class _LogProbability(_Placed):
         return evaluate
 
     def record(self) -> dict[str, Any]:
-        position = self.position if isinstance(self.position, str) else list(self.position)
-        return {
-            "layer": self.name_of_layer,
-            "log_probability": self.unit,
-            "position": position,
-        }
+        what = {"log_probability": self.unit, "position": self._where}
+        return {"layer": self.name_of_layer, **what}
 
     def __str__(self) -> str:
         return f"log_probability({self.name_of_layer}:{self.unit}{self._suffix})"
@@ -806,6 +797,21 @@ def parse(text: str) -> Objective:
         total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def objective_in(net: Net, text: str) -> Objective | None:
+    """The objective that a text is; None where it is a layer's name.
+
+    Raises
+    ------
+    SettingsError
+        It has a colon, is no layer's name, and is not written as `parse` expects.
+    """
+    try:
+        net.model.graph.activation(text)
+    except DeepVisError:  # there is no such layer
+        return parse(text) if ":" in text else None
+    return None
 
 
 def _parse_term(term: str, text: str) -> Objective:

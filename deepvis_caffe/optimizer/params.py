@@ -9,6 +9,7 @@ Records on disk keep the names that two parameters had in earlier versions, see 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -192,8 +193,8 @@ class AscentParams:
     decorrelate: float = 0.0
     diversity: float = 0.0
     naturalness: float = 0.0
-    transforms: tuple[Any, ...] | None = None
-    regularizers: tuple[Any, ...] | None = None
+    transforms: Sequence[Any] | None = None
+    regularizers: Sequence[Any] | None = None
     parameterization: p.Parameterization | None = None
 
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
@@ -287,7 +288,7 @@ class AscentParams:
         Those that are not the paper's come first.
         """
         if self.regularizers is not None:
-            return self.regularizers
+            return tuple(self.regularizers)
         q = self
         chosen: list[r.Regularizer] = []
         if q.diversity:
@@ -314,7 +315,7 @@ class AscentParams:
     def chosen_transforms(self) -> tuple[Any, ...]:
         """The `transforms`; if None, those that the numbers say."""
         if self.transforms is not None:
-            return self.transforms
+            return tuple(self.transforms)
         chosen: list[t.Transform] = []
         if self.jitter:
             chosen.append(t.jitter(self.jitter))

@@ -175,8 +175,17 @@ def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = F
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
 
 
-def params_from_record(record: Mapping[str, Any]) -> AscentParams:
+def params_from_record(record: Mapping[str, Any], partly: bool = False) -> AscentParams:
     """The inverse of `AscentParams.record`.
+
+    Parameters
+    ----------
+    record
+        In JSON's types.
+    partly
+        Whether functions and arrays, of which a record holds only digests, are read as values that
+        compare and do not run; see `deepvis_caffe.optimizer.value_records`. By default they are an
+        error.
 
     Raises
     ------
@@ -190,11 +199,11 @@ def params_from_record(record: Mapping[str, Any]) -> AscentParams:
     for name in current:
         if name not in kinds:
             raise UnknownNameError("ascent parameter", name, kinds)
-    values = {name: _value(name, value, kinds[name]) for name, value in current.items()}
+    values = {name: _value(name, value, kinds[name], partly) for name, value in current.items()}
     return AscentParams(**values)
 
 
-def _value(name: str, record: Any, kind: Any) -> Any:
+def _value(name: str, record: Any, kind: Any, partly: bool) -> Any:
     """One parameter from its record."""
     match name:
         case "rate":
@@ -203,12 +212,13 @@ def _value(name: str, record: Any, kind: Any) -> Any:
             known = TRANSFORMS if name == "transforms" else REGULARIZERS
             if not isinstance(record, list):
                 raise SettingsError(f"{name} must be a list; got {record!r}")
-            return tuple(value_from_record(name.removesuffix("s"), one, known) for one in record)
+            what = name.removesuffix("s")
+            return tuple(value_from_record(what, one, known, partly) for one in record)
         case "parameterization":
-            return value_from_record(name, record, PARAMETERIZATIONS)
+            return value_from_record(name, record, PARAMETERIZATIONS, partly)
         case "start":
             kind = str
-    return typed_value(name, record, kind)
+    return typed_value(name, record, kind, partly)
 
 
 def _rate(record: Any) -> Rate:

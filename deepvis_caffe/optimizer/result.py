@@ -25,6 +25,7 @@ import numpy as np
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.input_window import Box
+from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.targets import Position, UnitName
@@ -278,6 +279,8 @@ class AscentResult(_Traced):
         Turns `image` into pictures.
     objective_text
         The objective where that is more than a target of one layer; empty for units.
+    label
+        The unit's name, where it has one.
     """
 
     layer: str
@@ -295,6 +298,7 @@ class AscentResult(_Traced):
     version: str
     preprocessor: Preprocessor = field(repr=False)
     objective_text: str = ""
+    label: str | None = None
 
     @property
     def met_top(self) -> FirstTop | None:
@@ -304,7 +308,7 @@ class AscentResult(_Traced):
     @property
     def title(self) -> str:
         """What was maximized, in words."""
-        return self.objective_text or f"{self.layer} unit {self.unit}"
+        return self.objective_text or unit_title(self.layer, self.unit, self.label)
 
     @property
     def best_value(self) -> float:

@@ -24,6 +24,7 @@ from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
 from deepvis_caffe.optimizer.channel_moments import moment_layers
 from deepvis_caffe.optimizer.objective import Objective
+from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
@@ -118,11 +119,11 @@ def optimize(
         A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
         below them are maximized: they are the same for a unit that is on, and have a gradient for
         one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
-        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, or several
-        objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
+        `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
+        as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
-        Channels of that layer; or instead sums of channels, directions or the whole layer, see
-        `deepvis_caffe.optimizer.targets`. None for objectives.
+        Channels of that layer, or their labels; or instead sums of channels, directions or the
+        whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
         Each makes another image of every unit.
     preset
@@ -262,7 +263,7 @@ def run_batch(
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0"
+            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
@@ -313,6 +314,7 @@ def run_batch(
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
+            label=None if layer.objective else net.label(layer.name, unit),
         )
         for unit, seed, track in zip(units, seeds, tracks, strict=True)
     ]
@@ -383,6 +385,8 @@ def resolve_targets(
     net: Net, layer: str | Objective | Iterable[Objective], units: Any, position: Position
 ) -> list[tuple[TargetLayer, list[Target]]]:
     """What `optimize` is to maximize, in order."""
+    if isinstance(layer, str) and units is None:
+        layer = objective_in(net, layer) or layer
     if isinstance(layer, str):
         if units is None:
             raise SettingsError(
@@ -390,7 +394,7 @@ def resolve_targets(
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
-        return [(own, own.check(_listed("units", units)))]
+        return [(own, own.check(_numbered(net, layer, units)))]
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
     for objective in objectives:
         if not isinstance(objective, Objective):
@@ -403,6 +407,18 @@ def resolve_targets(
             "an objective says itself which units it reads, and where: leave units and position out"
         )
     return [TargetLayer.of_objective(net, objective) for objective in objectives]
+
+
+def _numbered(net: Net, layer: str, units: Any) -> list[Any]:
+    """Targets as a list, with numbers in place of labels."""
+
+    def numbered(target: Any) -> Any:
+        if isinstance(target, str) and target != LAYER:
+            return net.unit(layer, target)
+        return tuple(map(numbered, target)) if isinstance(target, (list, tuple)) else target
+
+    listed = [units] if isinstance(units, str) else _listed("units", units)
+    return [numbered(one) for one in listed]
 
 
 def _reader(

@@ -430,7 +430,8 @@ def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
     def show(x: Any, t: int) -> tuple[Any, Adjoint]:
         from_numpy = isinstance(x, np.ndarray)
         with torch.enable_grad():
-            own = seen = (torch.from_numpy(x) if from_numpy else x).clone().requires_grad_()
+            own = (torch.from_numpy(x) if from_numpy else x).detach().requires_grad_()
+            seen = own.clone()  # which functions may write into
             for function, name, takes_step in zip(functions, names, steps, strict=True):
                 before, seen = seen, function(seen, t) if takes_step else function(seen)
                 _check_shown(seen, before, name)

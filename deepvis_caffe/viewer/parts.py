@@ -8,18 +8,24 @@ from pathlib import Path
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
-from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
+from deepvis_caffe.viewer.disk.driver_pictures import DriverLibrary
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue, one_image_shapes, opaque_blobs
-from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
+from deepvis_caffe.viewer.state.request import (
+    Frame,
+    Request,
+    Result,
+    UnitDrivers,
+    request_of,
+)
 from deepvis_caffe.viewer.state.state import Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
@@ -37,8 +43,6 @@ class Parts:
         Where frames come from, at least one.
     results
         The results folder.
-    labels
-        Names of classes.
     synthesis
         How images of units are optimized, if they are.
     compute
@@ -63,12 +67,11 @@ class Parts:
         net: Net,
         sources: Sequence[Source],
         results: Path,
-        labels: Labels = (),
         synthesis: SynthesisParams | None = None,
         compute: Callable[[Frame, Request], Result] | None = None,
         box_score: float = Scene.box_score,
     ) -> None:
-        self.scene = scene_of(net, labels, box_score)
+        self.scene = scene_of(net, box_score)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
@@ -80,6 +83,7 @@ class Parts:
         self.library = Library(results, lambda: self._changed(), folders=folders)
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
+        self.driver_pictures = DriverLibrary(self.library, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         compute = compute or Compute(net, self.scene)
         self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
@@ -113,8 +117,8 @@ class Parts:
         """Whether this viewer can optimize images of units."""
         return self._synthesis is not None
 
-    def request(self, state: State) -> None:
-        """Ask the threads for everything that a state shows.
+    def request(self, state: State, drivers: UnitDrivers | None = None) -> None:
+        """Ask the threads for everything that a state shows, with the drivers that are shown.
 
         This is the only place that asks; everything else reads what is known by now. It is called
         for every frame, and costs next to nothing where nothing is missing.
@@ -123,6 +127,7 @@ class Parts:
         self.worker.request(request_of(state, self.scene))
         if state.correlation:
             self.correlations.request(entry)
+        self.driver_pictures.request(drivers)
         units = [state.unit] if state.unit_images else []
         units += [unit for unit, _ in self.relations.partners(state)]
         self.library.request(entry, units, state.optimized)
@@ -148,7 +153,7 @@ class Parts:
         self._changed()
 
 
-def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) -> Scene:
+def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
     """What there is to look at in a net.
 
     Raises
@@ -162,7 +167,7 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     entries = catalogue(net, shapes)
     return Scene(
         entries=entries,
-        labels=labels,
+        labels=net.labels,
         model=net.model.graph.name,
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],

@@ -320,6 +320,14 @@ def test_what_cannot_be_maximized_is_said(
         dv.optimize(net, goal(), iterations=1)  # type: ignore[arg-type]
 
 
+def test_text_is_an_objective_where_it_names_no_layer(net: Net) -> None:
+    (run,) = dv.optimize(net, "fc:1 + 0.5*a:2@mean", iterations=4)
+    (same,) = dv.optimize(net, o.unit("fc", 1) + 0.5 * o.channel("a", 2), iterations=4)
+    np.testing.assert_array_equal(run.image, same.image)
+    (raw,) = dv.optimize(net, "a:raw", [2], iterations=4)
+    assert raw.layer == "a:raw"
+
+
 def test_units_and_objectives_exclude_each_other(net: Net) -> None:
     with pytest.raises(SettingsError, match="leave units and position out"):
         dv.optimize(net, o.unit("b", 1), units=[2])

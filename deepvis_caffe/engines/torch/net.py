@@ -88,14 +88,16 @@ class TorchNet(Net):
             raise EngineError("read needs a forward pass before it: call forward first")
         return [_host(tensor) for tensor in self._computed(self._last, values)]
 
-    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
+    ) -> list[Floats]:
         if self._last is None:
             raise EngineError("backward needs a forward pass before it: call forward first")
         top, *bottoms = self._computed(self._last, [seed, *values])
         check_diff(seed.blob, tuple(top.shape), diff)
         diffs = {seed: torch.tensor(diff, device=self._device)}
         with self._explained(diffs):
-            found = self._last.backward(diffs, values, mode, again=True)
+            found = self._last.backward(diffs, values, mode, again=True, partial=partial)
         return [
             _host(found[value] if value in found else torch.zeros_like(x))
             for value, x in zip(values, bottoms, strict=True)

@@ -37,7 +37,7 @@ async function showUnit(route) {
   const head = unitHead(route);
   if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
   root.dataset.unit = `${layer}/${place}`;
-  const { runs, made, statistics } = await loadRuns(layer, place);
+  const { runs, made, statistics, drivers } = await loadRuns(layer, place);
   if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
   const kind = optimizedKind(runs);
   const pictures = picturesOf(layer, place, runs, kind);
@@ -46,7 +46,7 @@ async function showUnit(route) {
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
         : unitRecord(runs, made)),
-    ...(statistics ? [unitRelatives(route, statistics)].filter(Boolean) : []));
+    ...[drivers && unitDrivers(route, drivers), statistics && unitRelatives(route, statistics)].filter(Boolean));
   hideNeedless(root);
 }
 

@@ -13,6 +13,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.detections import Box, Detector, detector
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
+from deepvis_caffe.viewer.compute.drivers import LiveDrivers
 from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
@@ -42,6 +43,7 @@ class Compute:
         outputs = {name: shapes[name] for name in net.outputs if name in shapes}
         self._scores = class_blob(outputs, scene.labels)
         self._detector, self._scene = detector(net), scene
+        self._drivers = LiveDrivers(net, scene)
         self._numbers = count(1)
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
         self._values: dict[str, Floats] = {}
@@ -80,6 +82,9 @@ class Compute:
             maps=as_maps(self._values[entry.name]),
             diffs=diffs,
             back=back,
+            drivers=self._drivers(request.drivers, self._values[entry.name])
+            if request.drivers
+            else None,
             scores=self._values[self._scores].reshape(-1)
             if request.scores and self._scores
             else None,
@@ -100,7 +105,8 @@ class Compute:
             self._x = self._preprocessors[request.resize](frame.picture)
             x = self._x[None]
             inputs = {self._net.image_input(): x, **self._net.other_inputs(x)}
-            if frame.live and request.back == "off":  # the next frame comes before more is asked
+            passes_back = request.back != "off" or request.drivers is not None
+            if frame.live and not passes_back:  # the next frame comes before more is asked
                 self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
                 return
             self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))

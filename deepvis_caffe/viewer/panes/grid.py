@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepvis_caffe.image import Floats, Picture
-from deepvis_caffe.viewer.panes import correlation
+from deepvis_caffe.viewer.panes import correlation, drivers
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     EMPTY,
@@ -178,6 +178,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     if view.state.correlation:
         correlation.draw(view, canvas, room, size)
         return canvas
+    if view.state.drivers:
+        drivers.draw(view, canvas, room, size)
+        return canvas
     entry = view.scene.entries[view.state.layer]
     maps = None if view.state.optimized else view.shown_maps
     cells = cells_of(entry, view.state, room)
@@ -204,6 +207,8 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     room = inside(height, width, size)
     if state.correlation:
         return correlation.hit(view, room, size, y, x)
+    if state.drivers:
+        return drivers.hit(view, room, size, y, x)
     unit = cells_of(entry, state, room).unit_at(y, x)
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
@@ -218,6 +223,8 @@ def _title(view: View) -> tuple[str, str, str]:
         return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
+    if state.drivers:
+        return drivers.title(view)
     if state.optimized:
         return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
     lost = view.not_finite

@@ -71,6 +71,8 @@ def mode(view: View) -> Piece:
     state = view.state
     if state.correlation:
         return "correlation", ACCENT
+    if state.drivers:
+        return "drivers", ACCENT
     if state.optimized:
         return "optimized", ACCENT
     if state.back != "off":
@@ -96,7 +98,7 @@ def left_pieces(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    lost = 0 if state.optimized or state.correlation else view.not_finite
+    lost = 0 if state.optimized or state.correlation or state.drivers else view.not_finite
     if lost:
         pieces.append((f"{lost} values are not finite", TROUBLE))
     if status.message:

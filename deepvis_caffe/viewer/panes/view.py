@@ -10,9 +10,15 @@ import numpy as np
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.cache import ByIdentity
-from deepvis_caffe.viewer.state.request import Frame, Result
+from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers
 from deepvis_caffe.viewer.state.state import Scene, State
-from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures
+from deepvis_caffe.viewer.state.units import (
+    NO_DRIVER_PICTURES,
+    NO_RELATION,
+    DriverPictures,
+    Relation,
+    UnitPictures,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class View:
         one, or it is being computed.
     relation
         How the layer's units are correlated, where the grid shows that.
+    driver_pictures
+        Of the units that drive the selected one.
     status, hover
         What the status line shows beside the state; where the mouse is.
     """
@@ -116,6 +124,7 @@ class View:
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     failure: str = ""
     relation: Relation = NO_RELATION
+    driver_pictures: DriverPictures = NO_DRIVER_PICTURES
     status: Status = field(default_factory=Status)
     hover: Hover | None = None
 
@@ -157,10 +166,22 @@ class View:
         result = self.result
         return result.back if result is not None and self._is_of_this_pass(result) else None
 
+    @property
+    def drivers(self) -> UnitDrivers | None:
+        """What drives the selected unit, if that is shown and known by now."""
+        return drivers_of(self.result, self.state)
+
     def _is_of_this_pass(self, result: Result) -> bool:
         request, state = result.request, self.state
         wanted = (state.back, state.back_source)
         return state.back != "off" and (request.back, request.source) == wanted
+
+
+def drivers_of(result: Result | None, state: State) -> UnitDrivers | None:
+    """What a result knows of what drives the selected unit; None where that is not shown."""
+    if result is None or not state.shows_drivers:
+        return None
+    return result.drivers if result.request.drivers == (state.layer, state.unit) else None
 
 
 _counts: ByIdentity[int] = ByIdentity(2)  # of a layer's maps, which several panes ask for

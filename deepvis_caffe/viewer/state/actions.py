@@ -26,6 +26,7 @@ from deepvis_caffe.viewer.state.state import (
     Back,
     Scene,
     State,
+    UnitRef,
     grid_shape,
 )
 
@@ -54,6 +55,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
 Change = Callable[[State, Scene], State]
 HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
 
+LONGEST_TRAIL = 32  # units
 FAST = 5  # cells or layers of a fast move, DVT's caffevis_fast_move_dist
 
 # What `b` steps through: backward modes, each with the style that most people want to see.
@@ -102,6 +104,22 @@ def select_layer(state: State, scene: Scene, layer: int) -> State:
 def select_unit(state: State, scene: Scene, unit: int) -> State:
     """Select a unit of the layer, or the nearest one."""
     return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
+
+
+def follow(state: State, scene: Scene, ref: UnitRef) -> State:
+    """Go down to a unit that drives the selected one; `climb` goes back up."""
+    trail = (*state.trail, (state.layer, state.unit))[-LONGEST_TRAIL:]
+    chosen = select_unit(select_layer(state, scene, ref[0]), scene, ref[1])
+    return replace(chosen, trail=trail, cursor="units")
+
+
+def climb(state: State, scene: Scene, steps: int = 1) -> State:
+    """Go back up to the unit that was left `steps` units ago."""
+    if not 0 < steps <= len(state.trail):
+        return state
+    layer, unit = state.trail[-steps]
+    chosen = select_unit(select_layer(state, scene, layer), scene, unit)
+    return replace(chosen, trail=state.trail[:-steps], cursor="units")
 
 
 def walk(state: State, scene: Scene, steps: int) -> State:
@@ -188,8 +206,8 @@ def _freeze_source(state: State, scene: Scene) -> State:
 
 
 def _show_back(state: State, scene: Scene) -> State:
-    if state.correlation:  # back to whatever the grid showed before
-        return replace(state, correlation=False)
+    if state.correlation or state.drivers:  # back to whatever the grid showed before
+        return replace(state, correlation=False, drivers=False)
     if state.optimized:
         return replace(state, optimized=False)
     back = "gradient" if not state.show_back and state.back == "off" else state.back
@@ -209,13 +227,22 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
 
 
 def _show_optimized(state: State, scene: Scene) -> State:
-    return replace(state, optimized=state.correlation or not state.optimized, correlation=False)
+    covered = state.correlation or state.drivers
+    return replace(
+        state, optimized=covered or not state.optimized, correlation=False, drivers=False
+    )
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
     if state.shows_correlation:
         return replace(state, correlation=False)
-    return replace(state, correlation=True, zoom="off")
+    return replace(state, correlation=True, drivers=False, zoom="off")
+
+
+def _show_drivers(state: State, scene: Scene) -> State:
+    if state.shows_drivers:
+        return replace(state, drivers=False)
+    return replace(state, drivers=True, correlation=False, zoom="off")
 
 
 def _next_order(state: State, scene: Scene) -> State:
@@ -265,6 +292,9 @@ ACTIONS = (
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
+    Action("drivers", ("4",), GRID, "what drives the unit: units of layers below", _show_drivers),
+    Action("follow", ("enter",), GRID, "go down to what raises it most"),
+    Action("climb", ("backspace",), GRID, "back up to the unit before", climb),
     Action(
         "gamma", ("t",), GRID, "brighten dark values (gamma)", partial(_cycle, "gamma", len(GAMMAS))
     ),

@@ -147,6 +147,12 @@ def opaque_blobs(
     return tuple(found)
 
 
+def entry_of(entries: tuple[Entry, ...], layer: str) -> int | None:
+    """The index of the entry with the units that a layer of that name makes; None without one."""
+    found = (at for at, one in enumerate(entries) if layer in (one.layer, one.name))
+    return next(found, None)
+
+
 def last_values(net: Net) -> tuple[Value, ...]:
     """The last value of every blob that layers that run write, in order of first writing."""
     last = {top.blob: top for layer in net.opaque.running for top in layer.tops}

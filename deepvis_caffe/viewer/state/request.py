@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
@@ -52,6 +53,8 @@ class Request:
         The unit that it starts from, with all its activations; None where there is no pass.
     diffs
         Whether the diff of `layer` is wanted, too, beside that of the input.
+    drivers
+        The unit whose drivers are wanted, a unit of `layer`; None where they are not shown.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -62,6 +65,7 @@ class Request:
     back: Back = "off"
     source: UnitRef | None = None
     diffs: bool = False
+    drivers: UnitRef | None = None
     resize: Literal["crop", "stretch"] = "crop"
 
 
@@ -75,8 +79,37 @@ def request_of(state: State, scene: Scene) -> Request:
         back=state.back,
         source=state.back_source if back else None,
         diffs=back and state.show_back,
+        drivers=(state.layer, state.unit) if state.shows_drivers else None,
         resize=state.resize,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitDrivers:
+    """What drives a unit: see `deepvis_caffe.attribution.drivers`.
+
+    Attributes
+    ----------
+    raising, lowering
+        The units that raise it most and lower it most, strongest first, each with its place in the
+        catalogue; None for what is not there, as the image's own channels.
+    raised, lowered
+        The sums over all units that do, also those that are not listed, as shares of the score.
+    why_not
+        Why nothing is known of it.
+    """
+
+    raising: tuple[tuple[Driver, UnitRef | None], ...] = ()
+    lowering: tuple[tuple[Driver, UnitRef | None], ...] = ()
+    raised: float = 0.0
+    lowered: float = 0.0
+    why_not: str = ""
+
+    @property
+    def refs(self) -> tuple[UnitRef, ...]:
+        """Those that are in the catalogue."""
+        every = (*self.raising, *self.lowering)
+        return tuple(ref for _, ref in every if ref is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +128,8 @@ class Result:
         Likewise, diffs of the layer; None if not requested.
     back
         (C, H, W), diff of the input in the net's channel order; None without a backward pass.
+    drivers
+        What drives the requested unit; None if not requested.
     scores
         (classes,); None if they were not requested, or the net has none.
     boxes
@@ -112,6 +147,7 @@ class Result:
     maps: Floats = field(repr=False)
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
+    drivers: UnitDrivers | None = field(default=None, repr=False)
     scores: Floats | None = field(default=None, repr=False)
     boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0

@@ -50,8 +50,12 @@ class State:
         Whether the grid shows each unit's optimized image instead.
     correlation
         Whether it shows the correlation of the layer's units, whatever else it is set to.
+    drivers
+        Whether it shows what drives the selected unit, whatever else it is set to.
+    trail
+        The units that were left for one that drives them, the last one last.
     by_number
-        Whether the units there are in order of their numbers, not of their similarity.
+        Whether the units of the correlation are in order of their numbers, not of their similarity.
     order
         The order by similarity of the selected layer, which the arrow keys follow; empty is by
         number.
@@ -90,6 +94,8 @@ class State:
     show_back: bool = False
     optimized: bool = False
     correlation: bool = False
+    drivers: bool = False
+    trail: tuple[UnitRef, ...] = ()
     by_number: bool = False
     order: tuple[int, ...] = ()
     zoom: Zoom = "off"
@@ -113,6 +119,11 @@ class State:
     def shows_correlation(self) -> bool:
         """Whether the grid's pane shows the correlation now, and nothing enlarged."""
         return self.correlation and self.zoom == "off"
+
+    @property
+    def shows_drivers(self) -> bool:
+        """Whether the grid's pane shows what drives the unit now, and nothing enlarged."""
+        return self.drivers and self.zoom == "off"
 
     @property
     def shows_heat(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.records import TopImage
+from deepvis_caffe.viewer.state.state import UnitRef
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,25 @@ class UnitPictures:
     found: tuple[TopImage, ...] = ()
     columns: int = 3
     statistics: UnitStatistics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DriverPictures:
+    """Pictures of the units that drive the selected one.
+
+    Attributes
+    ----------
+    by_unit
+        One for each unit that has some.
+    pictured
+        Whether to leave room for them.
+    """
+
+    by_unit: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    pictured: bool = False
+
+
+NO_DRIVER_PICTURES = DriverPictures()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,17 @@ from dataclasses import asdict, replace
 import pytest
 from helpers.scenes import entry, scene
 
-from deepvis_caffe.viewer.state.actions import ACTIONS, BY_KEY, BY_NAME, Action, by_key, help_table
+from deepvis_caffe.viewer.state.actions import (
+    ACTIONS,
+    BY_KEY,
+    BY_NAME,
+    LONGEST_TRAIL,
+    Action,
+    by_key,
+    climb,
+    follow,
+    help_table,
+)
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State, grid_shape
 
 SCENE = scene()  # conv1: 12 units, pool1: 5, fc: 4
@@ -60,6 +70,7 @@ COMMANDS = {
     "previous_source",
     "screenshot",
     "record",
+    "follow",
     "quit",
 }
 
@@ -341,3 +352,44 @@ def test_arrows_move_the_mark_from_row_to_row_of_the_matrix() -> None:
     assert press(replace(state, order=(0, 1)), "down").unit == 1, "another layer's"
     grid = replace(state, zoom="unit")
     assert press(grid, "down").unit == 4, "a row of the grid"
+
+
+# -- what drives a unit ----------------------------------------------------------------------------
+
+
+def test_the_drivers_lie_over_what_the_grid_shows() -> None:
+    optimized = replace(WIDE, optimized=True)
+    on = press(optimized, "4")
+    assert on == replace(optimized, drivers=True)
+    assert on.shows_drivers
+    assert press(on, "4") == press(on, "a") == optimized
+    assert press(on, "s") == optimized
+    assert press(WIDE, "4", "s") == optimized
+    assert press(on, "1") == replace(optimized, correlation=True)
+    assert press(on, "1", "4") == on
+    zoomed = press(on, "z")
+    assert not zoomed.shows_drivers
+    assert press(zoomed, "4") == on
+
+
+def test_the_way_down_is_the_way_back_up() -> None:
+    start = replace(WIDE, layer=2, unit=3)
+    once = follow(start, SCENE, (1, 4))
+    assert once == replace(start, layer=1, unit=4, trail=((2, 3),), cursor="units")
+    twice = follow(once, SCENE, (0, 11))
+    assert (twice.layer, twice.unit, twice.trail) == (0, 11, ((2, 3), (1, 4)))
+    assert press(twice, "backspace") == once
+    assert press(twice, "backspace", "backspace") == replace(start, cursor="units")
+    assert press(twice, *["backspace"] * 3) == replace(start, cursor="units")
+    assert climb(twice, SCENE, 2) == replace(start, cursor="units")
+    assert climb(twice, SCENE, 3) == twice
+    assert press(press(twice, "u"), "backspace") == once, "wherever one looked meanwhile"
+    assert press(twice, "esc").trail == ()
+
+
+def test_a_long_way_forgets_how_it_began() -> None:
+    state = WIDE
+    for unit in range(100):
+        state = follow(state, SCENE, (0, unit % 12))
+    assert len(state.trail) == LONGEST_TRAIL
+    assert state.trail[-1] == (0, 98 % 12)
