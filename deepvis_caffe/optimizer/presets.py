@@ -102,7 +102,9 @@ def preset(which: int | str) -> AscentParams:
     return PRESETS[which]
 
 
-RATES = {rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)}
+RATES = {
+    rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)
+}
 RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 

@@ -409,9 +409,7 @@ class NaturalReader:
         return self._pulls[size]
 
 
-def natural_targets(
-    net: Net, layer: str, targets: TargetBatch, strength: float
-) -> NaturalReader:
+def natural_targets(net: Net, layer: str, targets: TargetBatch, strength: float) -> NaturalReader:
     """A `NaturalReader` of targets in one layer."""
 
     def evaluate(values: Mapping[str, Any]) -> Evaluated:

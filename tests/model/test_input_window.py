@@ -159,7 +159,9 @@ def test_a_second_input_has_a_size_of_its_own(tmp_path: Path) -> None:
 def test_what_is_pooled_over_the_whole_map_keeps_its_shape(tmp_path: Path) -> None:
     text = net_text(
         conv("a", "data", 4, 3),
-        layer("pooled", "Pooling", "a", "pooled", "pooling_param { pool: AVE global_pooling: true }"),
+        layer(
+            "pooled", "Pooling", "a", "pooled", "pooling_param { pool: AVE global_pooling: true }"
+        ),
         layer("fc", "InnerProduct", "a", "fc", "inner_product_param { num_output: 2 }"),
         layer("same", "InnerProduct", "pooled", "same", "inner_product_param { num_output: 2 }"),
         data=(1, 3, 12, 12),

@@ -145,7 +145,9 @@ def test_the_wide_convolutions_below_are_compared(net: Net) -> None:
 
 
 def test_nets_of_other_things_than_photographs_compare_none(engine: str, folder: Path) -> None:
-    gray = load_text(engine, folder, net_text(conv("a", "data", 4, 3), conv("b", "a", 3, 3), data=(1, 1, 9, 9)))
+    gray = load_text(
+        engine, folder, net_text(conv("a", "data", 4, 3), conv("b", "a", 3, 3), data=(1, 1, 9, 9))
+    )
     assert moment_layers(gray, ["b"]) == ()
     plain, natural = (
         dv.optimize(gray, "b", 1, iterations=4, position="all", naturalness=strength)[0]
