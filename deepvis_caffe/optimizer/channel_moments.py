@@ -119,7 +119,7 @@ class PhotographValues:
     moments
         By layer.
     values
-        Of other layers that were asked for, (crops, \\*shape).
+        Of other layers that were asked for, the crops on the first axis.
     """
 
     moments: dict[str, Moments]

@@ -19,9 +19,9 @@ from its seed alone:
 `coarse_to_fine`                  shows the image smaller at first; the last of a list
 ================================  ============================================================
 
-All but the last two are affine maps, sampled bilinearly, and those that follow each other make one: a
-rotation, scaling and mirroring about the image's middle, and a translation. So their order does not
-matter.
+All but the last two are affine maps, sampled bilinearly, and those that follow each other make one:
+a rotation, scaling and mirroring about the image's middle, and a translation. So their order does
+not matter.
 
 Any function of a torch tensor is a transform too, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
 either engine. PyTorch's autograd gives the adjoint. Functions may change the image's size, as

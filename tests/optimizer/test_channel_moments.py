@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -158,7 +159,7 @@ def test_nets_of_other_things_than_photographs_compare_none(engine: str, folder:
 
 def test_many_convolutions_are_sampled_evenly(folder: Path) -> None:
     names = [f"c{number}" for number in range(40)]
-    layers = [conv(name, below, 2, 3, "pad: 1") for below, name in zip(["data", *names], names)]
+    layers = [conv(name, below, 2, 3, "pad: 1") for below, name in pairwise(["data", *names])]
     deep = load_text("torch", folder, net_text(*layers, data=(1, 3, 8, 8)))
     chosen = moment_layers(deep, ["c39"])
     assert len(chosen) == 16
