@@ -37,6 +37,7 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
         float,
         "Set pixels below this percentile of absolute contribution to 0.",
     ),
+    "decay_end": (float, "Final decay; it goes linearly from --decay to this."),
     "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
     "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
     "jitter": (

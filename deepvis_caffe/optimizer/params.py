@@ -48,6 +48,7 @@ EXTRA_RANGES = (
 )
 EXTRAS = (
     *(name for name, _, _ in EXTRA_RANGES),
+    "decay_end",
     "blur_end",
     "jitter",
     "octaves",
@@ -64,6 +65,7 @@ REPLACES = {
         "decay",
         "blur_width",
         "blur_every",
+        "decay_end",
         "blur_end",
         *PERCENTILES,
         "total_variation",
@@ -114,6 +116,8 @@ class AscentParams:
 
     The remaining parameters are not the paper's, and off by default:
 
+    decay_end
+        The decay changes linearly from `decay` to this over the run; None keeps it constant.
     blur_end
         The blur's width changes linearly from `blur_width` to this over the run, in pixels; None
         keeps it constant. Oygard 2015, "Visualizing GoogLeNet classes".
@@ -180,6 +184,7 @@ class AscentParams:
     iterations: int = 500
     start: str | FrozenArray = "noise"
     sign: int = 1
+    decay_end: float | None = None
     blur_end: float | None = None
     total_variation: float = 0.0
     jitter: float = 0.0
@@ -230,6 +235,11 @@ class AscentParams:
 
     def _check_extras(self) -> None:
         """Check the parameters that are not the paper's."""
+        self._expect(
+            "decay_end",
+            self.decay_end is None or 0 <= self.decay_end < 1,
+            "a fraction, at least 0 and less than 1, or None to keep the decay",
+        )
         self._expect(
             "blur_end",
             self.blur_end is None or 0 <= self.blur_end < math.inf,
@@ -295,7 +305,9 @@ class AscentParams:
             chosen.append(r.diversity(q.diversity))
         if q.total_variation:
             chosen.append(r.total_variation(q.total_variation))
-        if q.decay:
+        if q.decay_end is not None and q.decay_end != q.decay:
+            chosen.append(r.falling_decay(q.decay, q.decay_end))
+        elif q.decay:
             chosen.append(r.decay(q.decay))
         if q.blurs and q.blur_end is not None:
             chosen.append(r.falling_blur(q.blur_width, q.blur_end, q.blur_every))
