@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import ViewerError as ViewerError
     from deepvis_caffe.errors import WeightsError as WeightsError
     from deepvis_caffe.fetch.zoo import zoo as zoo
+    from deepvis_caffe.figures.sheet import side_by_side as side_by_side
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
@@ -85,6 +86,7 @@ _HOMES = {
     "WeightsError": "errors",
     "ResultStore": "results.store",
     "zoo": "fetch.zoo",
+    "side_by_side": "figures.sheet",
     "read_image": "image",
     "sample_image": "image",
     "write_image": "image",

@@ -62,6 +62,11 @@ class Attribution:
     preprocessor: Preprocessor = field(repr=False)
     label: str | None = None
 
+    @property
+    def title(self) -> str:
+        """What was attributed and how, in words."""
+        return f"{unit_title(self.layer, self.unit, self.label)}, {self.method}"
+
     def picture(self, style: str | None = None) -> Picture:
         """The map as a picture, (H, W, 3) RGB uint8.
 
@@ -138,6 +143,5 @@ class Attribution:
             f'<img src="data:image/png;base64,{base64.b64encode(encode_png(one)).decode()}">'
             for one in (self.picture(), self.overlay())
         )
-        title = unit_title(self.layer, self.unit, self.label)
-        caption = f"{title}, {self.method}: activation {self.activation:.4g}"
+        caption = f"{self.title}: activation {self.activation:.4g}"
         return f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -36,7 +36,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,6 +58,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     check_targets,
     check_units,
+    numbered,
     plain_position,
     resolve_position,
     weights_of,
@@ -135,7 +136,7 @@ def _plain_where(position: Where) -> Where:
 class _Linear(_Placed):
     """A weighted sum of a layer's channels: `unit`, `channel` and `direction`."""
 
-    target: Target
+    target: Any  # a `Target`, with labels in place of some numbers
 
     @property
     def plain(self) -> tuple[str, Target, Position] | None:
@@ -145,7 +146,7 @@ class _Linear(_Placed):
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, shape = self.name_of_layer, unit_shape(net, self.name_of_layer)
-        (target,) = check_targets([self.target], shape, layer)
+        (target,) = check_targets([numbered(net, layer, self.target)], shape, layer)
         weights = weights_of(target, (*shape, 1)[0])
         places = self._places(net, origins)
         if self.position == "mean":
@@ -189,7 +190,9 @@ class _Linear(_Placed):
         return f"{self.name_of_layer}:{what}{self._suffix}"
 
 
-def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> Objective:
+def unit(
+    layer: str, unit: int | str | Sequence[int | str], position: Where = "center"
+) -> Objective:
     """The activation of a unit, or the sum of several.
 
     Parameters
@@ -197,7 +200,7 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     layer
         A layer's or blob's name.
     unit
-        A channel, or several.
+        A channel or its label, or several.
     position
         Where in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map or
         ``"mean"``. A layer without maps takes each of the words alike.
@@ -205,23 +208,30 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     return _Linear(layer, _plain_where(position), _units(layer, unit))
 
 
-def channel(layer: str, unit: int | Sequence[int]) -> Objective:
+def channel(layer: str, unit: int | str | Sequence[int | str]) -> Objective:
     """The mean of a unit's map, or of the sum of several: ``unit(layer, unit, "mean")``."""
     return _Linear(layer, "mean", _units(layer, unit))
 
 
-def _units(layer: str, given: int | Sequence[int]) -> Target:
-    members = [given] if isinstance(given, (str, int, np.integer)) else list(given)
+def _units(layer: str, given: int | str | Sequence[int | str]) -> Any:
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    members = list(given) if several else [given]  # type: ignore[arg-type]
     if not members or not all(_is_unit(one) for one in members):
         raise SettingsError(
-            f"unit must be a channel's number, or several; got {given!r} for layer {layer!r}"
+            f"unit must be a channel's number or label, or several; got {given!r} for layer "
+            f"{layer!r}"
         )
-    chosen = tuple(dict.fromkeys(int(one) for one in members))
+    chosen = tuple(dict.fromkeys(map(_plain_unit, members)))
     return chosen if len(chosen) > 1 else chosen[0]
 
 
 def _is_unit(one: object) -> bool:
-    return isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    number = isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    return number or (isinstance(one, str) and one != LAYER)
+
+
+def _plain_unit(one: Any) -> int | str:
+    return one if isinstance(one, str) else int(one)
 
 
 def direction(
@@ -455,12 +465,12 @@ def layer(layer: str, position: Where = "all") -> Objective:
 class _LogProbability(_Placed):
     """The log softmax of a unit over the channels."""
 
-    unit: int
+    unit: int | str
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, ops = self.name_of_layer, net.ops
         shape = unit_shape(net, layer)
-        (unit_,) = check_units([self.unit], shape, layer)
+        (unit_,) = check_units([numbered(net, layer, self.unit)], shape, layer)
         if not shape:
             raise SettingsError(
                 f"layer {layer!r} has one unit: there is nothing to compare it with"
@@ -493,7 +503,7 @@ class _LogProbability(_Placed):
         return f"log_probability({self.name_of_layer}:{self.unit}{self._suffix})"
 
 
-def log_probability(layer: str, unit: int, position: Where = "center") -> Objective:
+def log_probability(layer: str, unit: int | str, position: Where = "center") -> Objective:
     """The log of a class's probability, ``log softmax`` over the channels of the scores.
 
     It rises also where the other classes' scores fall, so that an image shows what tells the class
@@ -504,13 +514,15 @@ def log_probability(layer: str, unit: int, position: Where = "center") -> Object
     layer
         The scores, below a net's softmax.
     unit
-        The class.
+        The class, or its label.
     position
         Of a layer with maps: ``"center"``, ``(y, x)``, or ``"mean"`` of all positions.
     """
     if not _is_unit(unit):
-        raise SettingsError(f"unit must be a channel's number; got {unit!r} for layer {layer!r}")
-    return _LogProbability(layer, _mean_where(position), int(unit))
+        raise SettingsError(
+            f"unit must be a channel's number or label; got {unit!r} for layer {layer!r}"
+        )
+    return _LogProbability(layer, _mean_where(position), _plain_unit(unit))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

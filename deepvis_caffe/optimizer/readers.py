@@ -45,12 +45,12 @@ class Reader(Protocol):
         """
 
     def narrow(self, undecided: Any) -> None:
-        """Compute less from now on, if possible; on a GPU this waits for the device.
+        """Compute less from now on, if possible.
 
         Parameters
         ----------
         undecided
-            (N,) bool, the images that still run and never were on top.
+            A host array (N,) bool: the images that still run and never were on top.
         """
 
 
@@ -284,7 +284,7 @@ class TargetReader:
         """See `Reader`: fewer channels are computed."""
         if self._done:
             return
-        if not bool(undecided.any()):
+        if not undecided.any():
             self._done = True
             self._set_part(self._whole.narrowed(), None)
         elif self._part is not None:

@@ -152,13 +152,16 @@ class Tracker:
         self._end(largest == 0, _ZERO)
         self._end(~self._xp.isfinite(largest), _NOT_FINITE)
 
-    def all_ended(self) -> bool:
-        """Whether every image has ended; this waits for the device."""
-        return not bool((self._stop == _RUNNING).any())
+    def check(self) -> tuple[bool, Any]:
+        """Whether all images have ended, and which (N,) run and never were on top.
 
-    def never_on_top(self) -> Any:
-        """Which images (N,) still run and never were on top."""
-        return (self._stop == _RUNNING) & (self._top_step < 0)
+        Both are on the host, in a single copy; this waits for the device.
+        """
+        running = self._stop == _RUNNING
+        both = self._ops.for_numbers.numpy(
+            self._xp.stack([running, running & (self._top_step < 0)])
+        )
+        return not both[0].any(), both[1]
 
     def tracks(self, cancelled: bool = False) -> list[Track]:
         """One track per image, copied to the host."""

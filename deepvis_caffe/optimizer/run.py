@@ -47,6 +47,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     UnitName,
     name_of,
+    numbered,
     plain_position,
 )
 from deepvis_caffe.optimizer.tiles import tiled_where_needed
@@ -394,7 +395,13 @@ def resolve_targets(
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
-        return [(own, own.check(_numbered(net, layer, units)))]
+        listed = [units] if isinstance(units, str) else _listed("units", units)
+        return [(own, own.check(numbered(net, layer, one) for one in listed))]
+    if callable(layer):
+        raise SettingsError(
+            "a function does not say which layers it reads: give "
+            "objectives.function(f, 'conv5') with their names"
+        )
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
     for objective in objectives:
         if not isinstance(objective, Objective):
@@ -407,18 +414,6 @@ def resolve_targets(
             "an objective says itself which units it reads, and where: leave units and position out"
         )
     return [TargetLayer.of_objective(net, objective) for objective in objectives]
-
-
-def _numbered(net: Net, layer: str, units: Any) -> list[Any]:
-    """Targets as a list, with numbers in place of labels."""
-
-    def numbered(target: Any) -> Any:
-        if isinstance(target, str) and target != LAYER:
-            return net.unit(layer, target)
-        return tuple(map(numbered, target)) if isinstance(target, (list, tuple)) else target
-
-    listed = [units] if isinstance(units, str) else _listed("units", units)
-    return [numbered(one) for one in listed]
 
 
 def _reader(

@@ -21,6 +21,7 @@ from deepvis_caffe.optimizer.targets import (
     Position,
     Target,
     check_targets,
+    numbered,
     plain_position,
     resolve_position,
 )
@@ -93,7 +94,7 @@ class TargetLayer:
         if objective.plain:
             name, target, position = objective.plain
             layer = cls.of(net, name, position)
-            return layer, layer.check([target])
+            return layer, layer.check([numbered(net, name, target)])
         for name in objective.layers:
             if name not in net.inputs:
                 net.check_gradient(name)

@@ -137,7 +137,7 @@ def _kind(transform: Any) -> type:
 
 
 def _warp(info: BatchInfo, affines: NDArray[np.float64]) -> Shown:
-    return lambda x, t: info.ops.warp(x, affines[t])
+    return info.ops.warps(affines, info.height, info.width)
 
 
 # -- affine maps ---------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Move:
 
 
 def affine_maps(moves: Iterable[Move], info: BatchInfo) -> NDArray[np.float64]:
-    """The affine map of each step and image, (steps, N, 2, 3), for `ArrayOps.warp`."""
+    """The affine map of each step and image, (steps, N, 2, 3), for `ArrayOps.warps`."""
     angle, zoom, mirror = (np.full((info.steps, len(info.seeds)), start) for start in (0.0, 1, 1))
     shift = np.zeros((*angle.shape, 2))
     for move in moves:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.engine_nets import (
+    DEVICE,
     arrays,
     conv,
     layer,
@@ -80,7 +81,7 @@ def row(*values: float) -> np.ndarray:
 
 def test_net_says_what_it_is(smooth: Net, engine: str) -> None:
     assert smooth.engine == engine
-    assert smooth.device == "cpu"
+    assert smooth.device == {"cuda": "cuda:0"}.get(DEVICE, DEVICE)
     assert dict(smooth.inputs) == {"data": (1, 2, 9, 13)}
     described = {info.name: (info.type, info.shape, info.weights) for info in smooth.layers}
     assert described["conv1"] == ("Convolution", (1, 4, 9, 13), 4 * 2 * 9 + 4)

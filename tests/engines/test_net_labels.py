@@ -66,6 +66,11 @@ def test_labels_that_fit_no_output_are_nobodys(
     assert net.label("conv/1", 0) is None
 
 
+def test_a_function_alone_is_no_objective(net: Net) -> None:
+    with pytest.raises(dv.SettingsError, match=r"which layers it reads: give objectives\.function"):
+        dv.optimize(net, lambda fc: fc[:, 0])
+
+
 @pytest.mark.parametrize(
     ("label", "unit"),
     [("ant", 0), ("Bee", 1), ("honey bee", 1), (" HONEY BEE ", 1), ("bee, honey bee", 1)],
@@ -99,6 +104,17 @@ def test_every_call_takes_a_name(net: Net) -> None:
     assert [run.label for run in named] == [LABELS[1], None]
     np.testing.assert_array_equal(named[0].image, numbered[0].image)
     assert "fc unit 1 (bee)" in named[0]._repr_html_()
+    o = dv.objectives
+    for goal, same in (
+        (o.unit("fc", "cat"), o.unit("fc", 2)),
+        (o.unit("fc", ["cat", "ant"]), o.unit("fc", [2, 0])),
+        (o.channel("fc", "dog") - o.unit("conv/1", 1), o.channel("fc", 3) - o.unit("conv/1", 1)),
+        (o.log_probability("fc", "bee"), o.log_probability("fc", 1)),
+    ):
+        one, other = (dv.optimize(net, each, **how)[0] for each in (goal, same))
+        np.testing.assert_array_equal(one.image, other.image)
+        if goal.plain:
+            assert one.unit == other.unit
     found = dv.attribute(net, picture, "fc", "cat")
     np.testing.assert_array_equal(found.map, dv.attribute(net, picture, "fc", 2).map)
     assert (found.unit, found.label) == (2, "cat")
