@@ -108,9 +108,9 @@ class AscentParams:
     iterations
         Number of forward passes. There is one update fewer: the last pass only measures.
     start
-        The first image: ``"noise"``, ``"pink"``, ``"uniform"``, ``"mean"``, the path of a picture,
-        or an array. A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float;
-        (N, C, H, W) holds one for each seed from 0. See `deepvis_caffe.optimizer.start`.
+        The first image: ``"noise"``, ``"uniform"``, ``"mean"``, the path of a picture, or an array.
+        A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float; (N, C, H, W)
+        holds one for each seed from 0. See `deepvis_caffe.optimizer.start`.
     sign
         1 to maximize the activation, -1 to minimize it (the toolbox's ``push_dir``).
 

@@ -30,20 +30,6 @@ def noise(seed: int, preprocessor: Preprocessor) -> Floats:
     return np.asarray(x * preprocessor.pixel_scale, np.float32)
 
 
-def pink(seed: int, preprocessor: Preprocessor) -> Floats:
-    """The mean picture plus noise of 10 gray levels whose amplitude falls as 1 / frequency.
-
-    As the amplitudes of photographs do. No step has to remove fine noise that it starts with.
-    """
-    shape = preprocessor.shape
-    white = np.random.RandomState(seed).normal(0, 1, shape)
-    f = np.hypot(np.fft.fftfreq(shape[1])[:, None], np.fft.rfftfreq(shape[2])[None])
-    f[0, 0] = np.inf  # no channel is brighter on average
-    x = np.fft.irfft2(np.fft.rfft2(white) * (1 / f), shape[1:])
-    size = NOISE * preprocessor.pixel_scale / (float(x.std()) or 1)  # one pixel has no deviation
-    return np.asarray(size * x, np.float32)
-
-
 def uniform(seed: int, preprocessor: Preprocessor) -> Floats:
     """Each value uniform between black and white."""
     low, high = preprocessor.low, preprocessor.high
@@ -58,7 +44,6 @@ def mean(seed: int, preprocessor: Preprocessor) -> Floats:
 
 STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
     "noise": noise,
-    "pink": pink,
     "uniform": uniform,
     "mean": mean,
 }
@@ -101,7 +86,7 @@ def start_differs_by_seed(start: Any) -> bool:
     """Whether another seed starts from another image."""
     if isinstance(start, FrozenArray):
         return start.array.ndim == 4
-    return start in ("noise", "pink", "uniform")
+    return start in ("noise", "uniform")
 
 
 def start_digest(start: Any) -> str | None:

@@ -12,7 +12,6 @@ from helpers.fake_nets import FakeNet, bumps
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import ImageError, SettingsError, UnknownNameError
-from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer import AscentParams, optimize
 from deepvis_caffe.optimizer.start import first_images, start_digest
 
@@ -108,17 +107,3 @@ def test_the_words_for_a_start_still_do() -> None:
     preprocessor = FakeNet(bumps(normal(2, *SHAPE)), 2, SHAPE).preprocessor
     noise = first_images("noise", [3], preprocessor)[0]
     np.testing.assert_allclose(noise, np.random.RandomState(3).normal(0, 10, SHAPE), rtol=1e-6)
-
-
-def test_pink_noise_falls_as_the_frequency(net: FakeNet) -> None:
-    """The radial periodogram's slope in logarithms, and the size that the white noise has."""
-    preprocessor = Preprocessor((3, 128, 96), raw_scale=1.0)
-    x = first_images("pink", list(range(6)), preprocessor).astype(float) * 255
-    np.testing.assert_allclose(x.std(axis=(1, 2, 3)), 10, rtol=1e-4)
-    np.testing.assert_allclose(x.mean(axis=(2, 3)), 0, atol=1e-3)
-    power = (abs(np.fft.rfft2(x)) ** 2).mean(axis=(0, 1)).ravel()
-    f = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(96)[None]).ravel()
-    slope, _ = np.polyfit(np.log(f[1:]), np.log(power[1:]), 1)
-    assert slope == pytest.approx(-2, abs=0.1)
-    assert abs(x[0] - x[1]).max() > 10
-    assert not first_images("pink", [0], Preprocessor((3, 1, 1))).any()
