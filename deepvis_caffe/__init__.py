@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import WeightsError as WeightsError
     from deepvis_caffe.fetch.zoo import zoo as zoo
     from deepvis_caffe.figures.sheet import side_by_side as side_by_side
+    from deepvis_caffe.figures.weights import LayerWeights as LayerWeights
+    from deepvis_caffe.figures.weights import layer_weights as layer_weights
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
     from deepvis_caffe.image import write_image as write_image
@@ -84,6 +86,8 @@ _HOMES = {
     "UnknownNameError": "errors",
     "ViewerError": "errors",
     "WeightsError": "errors",
+    "LayerWeights": "figures.weights",
+    "layer_weights": "figures.weights",
     "ResultStore": "results.store",
     "zoo": "fetch.zoo",
     "side_by_side": "figures.sheet",

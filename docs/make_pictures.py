@@ -15,6 +15,7 @@ from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.dataset.tiles import write_tiles
 from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.drivers import drivers_figure
+from deepvis_caffe.figures.figure import Cell, grid
 from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
@@ -54,6 +55,7 @@ def main() -> None:
     dv.write_image(IMAGES / "attribution.jpg", attribution_by_method())
     dv.write_image(IMAGES / "maco.jpg", classes_by_maco())
     dv.write_image(IMAGES / "drivers.jpg", what_drives_a_unit())
+    dv.write_image(IMAGES / "weights.png", weights_of_units())
     views_of_the_viewer()
 
 
@@ -113,6 +115,18 @@ def backward_by_mode() -> np.ndarray:
         dx = net.backward(LAYER, diff, mode)["data"][0]
         cells.append(captioned(vivid(net.preprocessor.show_symmetric(dx)), mode))
     return montage(cells, columns=4, padding=6, fill=255)
+
+
+def weights_of_units() -> np.ndarray:
+    """First-layer filters in color, and the kernels of one unit of a later layer."""
+    net = dv.zoo("squeezenet")
+    layer, unit = CORRELATED
+    filters, kernels = dv.layer_weights(net, "conv1"), dv.layer_weights(net, layer)
+    cells = [
+        Cell(filters.picture(), ("conv1: 64 filters",)),
+        Cell(kernels.picture(unit), (f"{layer} unit {unit}: 64 channels",)),
+    ]
+    return grid(cells, columns=2, cell=412, text=15)
 
 
 def attribution_by_method() -> np.ndarray:

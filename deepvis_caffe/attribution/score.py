@@ -15,8 +15,8 @@ The values are those at which backward passes start, below in-place ReLUs; see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,9 @@ class Score:
         Of the image that the weights are from: the largest on the map, or that at the position.
     has_channels
         Whether the layer's value has more than one number an image.
+    between
+        Called between two batches of passes, while the net is free for other work. What it raises
+        ends the attribution.
     """
 
     net: Net
@@ -54,6 +57,7 @@ class Score:
     weights: Floats
     activation: float
     has_channels: bool
+    between: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @classmethod
     def of(cls, net: Net, x: Floats, layer: str, unit: int | str, position: Position) -> Score:
@@ -141,7 +145,10 @@ class Score:
         size = whole_number("batch_size", batch_size)
         if size > 1 and self.net.why_mixed(self.layer, start=True):
             size = 1
-        return (slice(first, min(first + size, count)) for first in range(0, count, size))
+        for first in range(0, count, size):
+            if first:
+                self.between()
+            yield slice(first, min(first + size, count))
 
     def _evaluated(self, images: Floats) -> Any:
         channels = (self.unit,) if self.has_channels else None

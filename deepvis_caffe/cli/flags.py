@@ -6,11 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepvis_caffe.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deepvis_caffe.image import Picture
 
 Command = Callable[..., None]
 # What `deepvis_caffe.dataset.scan.learned_layers` gives.
@@ -27,6 +30,14 @@ ImageArgument = Annotated[
 ]
 UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
 UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+
+
+def photo_or_path(image: str) -> Picture | str:
+    """The sample photograph that an `ImageArgument` names; else the path that it is."""
+    from deepvis_caffe.image import sample_image, sample_images
+
+    is_sample = image in sample_images() and not Path(image).exists()
+    return sample_image(image) if is_sample else image
 
 
 def flag(name: str) -> str:

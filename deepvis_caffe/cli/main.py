@@ -36,6 +36,7 @@ from deepvis_caffe.cli.stats import stats
 from deepvis_caffe.cli.sweep import sweep
 from deepvis_caffe.cli.top_images import top_images
 from deepvis_caffe.cli.view import view
+from deepvis_caffe.cli.weights import weights
 from deepvis_caffe.errors import DeepVisError
 
 
@@ -130,6 +131,7 @@ COMMANDS = (
     presets,
     sweep,
     search,
+    weights,
     filters,
     fetch,
     demo,

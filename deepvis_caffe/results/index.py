@@ -77,7 +77,7 @@ class UnitResults:
     runs
         By seed.
     pictures
-        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"`` and so on are there.
+        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
     statistics
         Of its activations, where a scan of a dataset has them; see `with_statistics`.
     drivers
@@ -264,11 +264,15 @@ def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
                     pictures[kind] = ending
             case layout.RunRecordFile(unit, seed):
                 _take_run_record(layer, path, int(unit), seed)
-            case layout.Montage(unit, "json") | layout.TopMontage(unit, "json"):
+            case (
+                layout.Montage(unit, "json")
+                | layout.TopMontage(unit, "json")
+                | layout.WeightPicture(unit, "json")
+            ):
                 layer.add_names(read_unit_record(path), int(unit))
             case layout.Montage(unit):
                 layer.unit(int(unit)).pictures.add(MONTAGE)
-            case layout.TopMontage(unit):
+            case layout.TopMontage(unit) | layout.WeightPicture(unit):
                 layer.unit(unit).pictures.add(tree)
     except ResultsError as error:
         # The picture stays; only what the record says of it is left out.

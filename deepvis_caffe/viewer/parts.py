@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
-from deepvis_caffe.viewer.compute.worker import Worker
+from deepvis_caffe.viewer.compute.worker import Pause, Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
 from deepvis_caffe.viewer.disk.driver_pictures import DriverLibrary
 from deepvis_caffe.viewer.disk.library import Library
@@ -26,7 +27,7 @@ from deepvis_caffe.viewer.state.request import (
     UnitDrivers,
     request_of,
 )
-from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.state import OTHER_METHODS, Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,11 @@ class Parts:
         self.relations = Relations(self.library, self.correlations, self.scene)
         self.driver_pictures = DriverLibrary(self.library, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
-        compute = compute or Compute(net, self.scene)
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
+        self._finish: Callable[[Pause], Result | None] = lambda between: None
+        if compute is None:
+            own = Compute(net, self.scene)
+            compute, self._finish = own, own.finish
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle)
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
@@ -147,6 +151,15 @@ class Parts:
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
+    def _idle(self, between: Pause) -> bool:
+        """The worker's idle work: what is shown comes before what may be looked at later."""
+        finished = self._finish(between)
+        if finished is not None:
+            self.results.put(finished)
+            self._changed()
+            return True
+        return self._synthesis is not None and self._synthesis(between)
+
     def _show(self, frame: Frame) -> None:
         self.frames.put(frame)
         self.worker.show(frame)
@@ -165,6 +178,7 @@ def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
     """
     shapes = one_image_shapes(net)
     entries = catalogue(net, shapes)
+    why_not = {name: why for name in OTHER_METHODS if (why := METHODS[name].why_not(net))}
     return Scene(
         entries=entries,
         labels=net.labels,
@@ -173,4 +187,14 @@ def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
         opaque=opaque_blobs(net, entries, shapes),
+        methods=tuple(name for name in OTHER_METHODS if name not in why_not),
+        left_out=_left_out(why_not),
     )
+
+
+def _left_out(why_not: Mapping[str, str]) -> str:
+    """Which methods are left out, and why: ``"LRP-epsilon, LRP-z+ left out: ..."``."""
+    groups: dict[str, list[str]] = {}
+    for name, why in why_not.items():
+        groups.setdefault(why, []).append(METHODS[name].title)
+    return "; ".join(f"{', '.join(titles)} left out: {why}" for why, titles in groups.items())

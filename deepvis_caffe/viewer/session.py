@@ -206,7 +206,8 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the result that is shown is for the current request."""
-        return not self._stale() and (self.live or not self._parts.worker.busy)
+        whole = not self._stale() and not self._awaits_more
+        return whole and (self.live or not self._parts.worker.busy)
 
     @property
     def reading(self) -> bool:
@@ -259,6 +260,9 @@ class Session:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
             self._show_whether_synthesis(state.synthesis)
+        other_method = state.back != self.state.back and state.back in self.scene.methods
+        if other_method and self.scene.left_out:
+            self.show_message(self.scene.left_out)
         self.state = state
         self._parts.request(state)
 
@@ -306,6 +310,11 @@ class Session:
         wanted = request_of(self.state, self.scene)
         return self._result is None or self._result.request != wanted
 
+    @property
+    def _awaits_more(self) -> bool:
+        """Whether an attribution is still to come for what is shown."""
+        return self._result is not None and self._result.later
+
     def _status(self) -> Status:
         player, trouble = self._parts.player.status(), self._parts.worker.trouble
         until, text, bad = self._message
@@ -323,7 +332,7 @@ class Session:
             message=text,
             trouble=bad,
             recording=self._recorder.recording,
-            busy=self._stale() and self._parts.worker.busy,
+            busy=self._awaits_more or (self._stale() and self._parts.worker.busy),
             visitors=self._visitors,
         )
 

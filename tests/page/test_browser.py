@@ -304,6 +304,27 @@ def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: P
     assert page.complaints() == []
 
 
+def test_a_unit_s_weights_are_a_picture_of_squares(driver: Any, tmp_path: Path) -> None:
+    names = ("max_im/conv1/conv1_0003.jpg", "weights/conv1/conv1_0003.png")
+    add_pictures(tmp_path, *names)
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv1")
+    sources = "[...document.querySelectorAll('#{} img')].map(i => i.getAttribute('src'))"
+    page.press("x")
+    page.until([names[0]], sources.format("grid"))
+    page.press("x")
+    page.until([names[1]], sources.format("grid"))
+    page.press("ARROW_DOWN", "ENTER")
+    page.until(list(names), sources.format("unit"))
+    images = "[...document.querySelectorAll('#unit img')]"
+    smoothed = page.run(f"{images}.map(i => getComputedStyle(i).imageRendering)")
+    assert smoothed == ["auto", "pixelated"]
+    add_pictures(tmp_path, "weights/conv2/conv2_0000.png")
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv2/0")
+    page.until(True, LOADED)
+    assert "no record" not in page.run("document.querySelector('#unit').textContent")
+    assert page.complaints() == []
+
+
 def test_what_a_data_set_says_of_a_unit(driver: Any, tmp_path: Path) -> None:
     add_pictures(tmp_path, *(f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in (3, 5)))
     bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, math.inf))

@@ -317,6 +317,29 @@ def test_x_says_where_no_images_can_be_made(start: Start) -> None:
     assert status.trouble
 
 
+def test_a_method_of_many_passes_comes_after_the_frame(
+    start: Start, engine: str, tmp_path: Path
+) -> None:
+    session = start()
+    for key in ("end", "u", "7", "7"):  # to fc; gradient x input, integrated gradients
+        session.press(key)
+    settle(session)
+    view = session.view
+    assert view.result is not None
+    assert not view.result.later
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
+    photo = view.result.frame.picture
+    expected = dv.attribute(net, photo, "fc", 0, "integrated_gradients").map
+    np.testing.assert_allclose(view.attribution, expected, atol=1e-5 * np.abs(expected).max())
+    left_out = "LRP-epsilon, LRP-z+ left out: layer-wise relevance propagation needs the torch en"
+    assert (left_out in view.status.message) == (engine == "pycaffe")
+    methods = {view.state.back}
+    for _ in range(8):
+        session.press("7")
+        methods.add(session.state.back)
+    assert ("lrp_z_plus" in methods) == (engine == "torch")
+
+
 def test_under_the_help_the_wheel_turns_nothing(start: Start) -> None:
     session = start()
     session.press("h")

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.layer import Layer
 from deepvis_caffe.engines.torch.passes import Pass
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model.graph import Value
 

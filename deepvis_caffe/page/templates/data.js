@@ -28,6 +28,10 @@ const KINDS = {
     title: "Guided",
     about: "What in those images excites the unit, by guided backpropagation.",
   },
+  weights: {
+    title: "Weights",
+    about: "What the unit multiplies its input with: in color where that is the image; else a patch for each channel, red above zero and blue below.",
+  },
 };
 
 // Make an element. Text goes in as text: names and labels are never read as HTML.

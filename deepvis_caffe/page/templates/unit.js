@@ -15,7 +15,7 @@ function picturesOf(layer, place, runs, kind) {
     id,
     title,
     address: pictureAddress(layer, place, id),
-    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`),
+    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`, { kind: id }),
     run: null,
   });
   if (hasMontage(layer, place) && shown.length === 0) shown.push(single("montage", "Montage"));
@@ -45,7 +45,7 @@ async function showUnit(route) {
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
-        : unitRecord(runs, made)),
+        : pictures.every((one) => one.id === "weights") ? "" : unitRecord(runs, made)),
     ...[drivers && unitDrivers(route, drivers), statistics && unitRelatives(route, statistics)].filter(Boolean));
   hideNeedless(root);
 }

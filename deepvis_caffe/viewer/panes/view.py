@@ -18,6 +18,7 @@ from deepvis_caffe.viewer.state.units import (
     DriverPictures,
     Relation,
     UnitPictures,
+    UnitWeights,
 )
 
 
@@ -138,7 +139,7 @@ class View:
     @property
     def shows_diffs(self) -> bool:
         """Whether the grid is set to diffs, and there is a backward pass that gives some."""
-        return self.state.show_back and self.state.back != "off"
+        return self.state.show_back and self.state.sends_diffs
 
     @property
     def shown_maps(self) -> Floats | None:
@@ -153,6 +154,14 @@ class View:
         return result.maps
 
     @property
+    def weights(self) -> UnitWeights | None:
+        """The weights of the selected layer's units, where they are shown and known by now."""
+        result, state = self.result, self.state
+        if result is None or not state.weights or result.request.layer != state.layer:
+            return None
+        return result.weights
+
+    @property
     def not_finite(self) -> int:
         """How many values of `shown_maps` are infinite or NaN."""
         maps = self.shown_maps
@@ -161,8 +170,8 @@ class View:
         return _counts.get(maps, None, lambda: int(maps.size - np.count_nonzero(np.isfinite(maps))))
 
     @property
-    def input_diff(self) -> Floats | None:
-        """(C, H, W), the input's diff, if it is of the backward pass that is set now."""
+    def attribution(self) -> Floats | None:
+        """(C, H, W) or (H, W), the attribution map, if it is of the method that is set now."""
         result = self.result
         return result.back if result is not None and self._is_of_this_pass(result) else None
 
@@ -170,6 +179,13 @@ class View:
     def drivers(self) -> UnitDrivers | None:
         """What drives the selected unit, if that is shown and known by now."""
         return drivers_of(self.result, self.state)
+
+    @property
+    def why_no_back(self) -> str:
+        """Why the method that is set now gives no attribution; empty where it does, or will."""
+        result = self.result
+        known = result is not None and self._is_of_this_pass(result)
+        return result.why_no_back if result is not None and known else ""
 
     def _is_of_this_pass(self, result: Result) -> bool:
         request, state = result.request, self.state

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.viewer.state.state import (
     BACKS,
@@ -193,7 +194,19 @@ def set_back(state: State, back: Back) -> State:
 
 
 def _next_back(state: State, scene: Scene) -> State:
-    return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
+    following = BACKS.index(state.back) + 1 if state.back in BACKS else 0
+    return set_back(state, BACKS[following % len(BACKS)])
+
+
+def _next_method(state: State, scene: Scene) -> State:
+    """Set the next of the other methods, shown in its own style."""
+    if not scene.methods:
+        return state
+    now = state.back in scene.methods
+    following = scene.methods.index(state.back) + 1 if now else 0
+    method = scene.methods[following % len(scene.methods)]
+    # It leaves no diffs in the layers.
+    return replace(state, back=method, diff_style=METHODS[method].style, show_back=False)
 
 
 def _next_style(state: State, scene: Scene) -> State:
@@ -208,9 +221,9 @@ def _freeze_source(state: State, scene: Scene) -> State:
 def _show_back(state: State, scene: Scene) -> State:
     if state.correlation or state.drivers:  # back to whatever the grid showed before
         return replace(state, correlation=False, drivers=False)
-    if state.optimized:
-        return replace(state, optimized=False)
-    back = "gradient" if not state.show_back and state.back == "off" else state.back
+    if state.optimized or state.weights:
+        return replace(state, optimized=False, weights=False)
+    back = state.back if state.show_back or state.sends_diffs else "gradient"
     return replace(state, show_back=not state.show_back, back=back)
 
 
@@ -227,10 +240,13 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
 
 
 def _show_optimized(state: State, scene: Scene) -> State:
-    covered = state.correlation or state.drivers
-    return replace(
-        state, optimized=covered or not state.optimized, correlation=False, drivers=False
-    )
+    shown = state.correlation or state.drivers or not state.optimized
+    return replace(state, optimized=shown, weights=False, correlation=False, drivers=False)
+
+
+def _show_weights(state: State, scene: Scene) -> State:
+    shown = state.correlation or state.drivers or not state.weights
+    return replace(state, weights=shown, optimized=False, correlation=False, drivers=False)
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
@@ -283,6 +299,13 @@ ACTIONS = (
     Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
+    Action(
+        "method",
+        ("7", "N"),
+        BACKWARD,
+        "next method: Grad-CAM, occlusion, LRP, ...",
+        _next_method,
+    ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
     Action(
         "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source
@@ -290,6 +313,7 @@ ACTIONS = (
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
+    Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
     Action("drivers", ("4",), GRID, "what drives the unit: units of layers below", _show_drivers),

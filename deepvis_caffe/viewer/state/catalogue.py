@@ -184,14 +184,6 @@ def as_maps(values: Floats) -> Floats:
     return values.reshape(units, height, width)
 
 
-def as_values(maps: Floats, shape: Shape) -> Floats:
-    """The inverse of :func:`as_maps`."""
-    if len(shape) > 4:
-        sliced = maps.reshape(shape[1], shape[-2], -1, shape[-1]).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(sliced).reshape(shape)
-    return maps.reshape(shape)
-
-
 def unit_label(labels: Labels, entry: Entry, unit: int) -> str | None:
     """The label of a unit, if the labels are for its layer; else None."""
     return label_of(labels, unit, entry.units) if entry.classes else None

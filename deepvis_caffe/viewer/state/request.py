@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
+from deepvis_caffe.viewer.state.units import UnitWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +50,17 @@ class Request:
     boxes
         Whether the boxes that a detector finds are wanted.
     back
-        Mode of the backward pass.
+        Mode of the backward pass, or another method of attribution.
     source
         The unit that it starts from, with all its activations; None where there is no pass.
+    still
+        Whether a frame of a live source stays for long enough for a method of many passes.
     diffs
         Whether the diff of `layer` is wanted, too, beside that of the input.
     drivers
         The unit whose drivers are wanted, a unit of `layer`; None where they are not shown.
+    weights
+        Whether the weights of the units of `layer` are wanted.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -64,21 +70,26 @@ class Request:
     boxes: bool = True
     back: Back = "off"
     source: UnitRef | None = None
+    still: bool = False
     diffs: bool = False
     drivers: UnitRef | None = None
+    weights: bool = False
     resize: Literal["crop", "stretch"] = "crop"
 
 
 def request_of(state: State, scene: Scene) -> Request:
     """What has to be computed for a state."""
     back = state.back != "off"
+    many = back and METHODS[state.back].many_passes
     return Request(
         layer=state.layer,
         scores=state.labels,
         boxes=state.boxes,
         back=state.back,
         source=state.back_source if back else None,
-        diffs=back and state.show_back,
+        still=many and state.frozen,
+        diffs=state.sends_diffs and state.show_back,
+        weights=state.weights,
         drivers=(state.layer, state.unit) if state.shows_drivers else None,
         resize=state.resize,
     )
@@ -127,9 +138,16 @@ class Result:
     diffs
         Likewise, diffs of the layer; None if not requested.
     back
-        (C, H, W), diff of the input in the net's channel order; None without a backward pass.
+        The attribution map: (C, H, W) in the net's channel order, or (H, W); None where there is
+        none.
+    why_no_back
+        Why not, where one was requested; empty where it is still to come.
+    later
+        Whether it is still to come: by a method of many passes, in another result.
     drivers
         What drives the requested unit; None if not requested.
+    weights
+        The weights of the layer's units; None if not requested.
     scores
         (classes,); None if they were not requested, or the net has none.
     boxes
@@ -148,6 +166,9 @@ class Result:
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
     drivers: UnitDrivers | None = field(default=None, repr=False)
+    why_no_back: str = ""
+    later: bool = False
+    weights: UnitWeights | None = field(default=None, repr=False)
     scores: Floats | None = field(default=None, repr=False)
     boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0

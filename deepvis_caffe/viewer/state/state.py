@@ -10,15 +10,18 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
 Cursor = Literal["layers", "units"]
-Back = Literal["off", "gradient", "deconv", "guided"]
+Back = str  # one of `BACKS` or of `OTHER_METHODS`
 Zoom = Literal["off", "unit", "back"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
-DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "heat")
+# The methods of attribution beside the backward modes, which are methods, too.
+OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
+DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
 ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
 # channel replaces that of the layer.
@@ -41,13 +44,16 @@ class State:
     cursor
         What the arrow keys move in: the list of layers, or the grid of units.
     back, diff_style
-        Mode of the backward pass, and the style in which its result at the input is shown.
+        Mode of the backward pass, or another method of attribution; and the style in which its
+        result at the input is shown.
     source
         The unit that the backward pass starts from, where it is frozen; None follows the selection.
     show_back
         Whether the grid shows diffs instead of activations.
     optimized
         Whether the grid shows each unit's optimized image instead.
+    weights
+        Whether the grid shows each unit's weights instead.
     correlation
         Whether it shows the correlation of the layer's units, whatever else it is set to.
     drivers
@@ -93,6 +99,7 @@ class State:
     source: UnitRef | None = None
     show_back: bool = False
     optimized: bool = False
+    weights: bool = False
     correlation: bool = False
     drivers: bool = False
     trail: tuple[UnitRef, ...] = ()
@@ -126,6 +133,11 @@ class State:
         return self.drivers and self.zoom == "off"
 
     @property
+    def sends_diffs(self) -> bool:
+        """Whether a backward pass is set, which leaves diffs in every layer below its source."""
+        return self.back in BACKS[1:]
+
+    @property
     def shows_heat(self) -> bool:
         """Whether the style of the diff is the one that lies over the input, as a heat map."""
         return self.diff_style == "heat"
@@ -156,6 +168,10 @@ class Scene:
         A box that a detector finds is shown if it scores higher.
     opaque
         The blobs that cannot be looked at; they are shown in gray among the layers.
+    methods
+        Those of `OTHER_METHODS` that the engine can run.
+    left_out
+        Which it cannot, and why; empty where it can run all.
     """
 
     entries: tuple[Entry, ...]
@@ -165,6 +181,8 @@ class Scene:
     input_size: tuple[int, int] = (1, 1)
     box_score: float = 0.3
     opaque: tuple[Opaque, ...] = ()
+    methods: tuple[str, ...] = OTHER_METHODS
+    left_out: str = ""
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:

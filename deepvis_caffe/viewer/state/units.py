@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.figures.weights import LayerWeights
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.viewer.state.state import UnitRef
@@ -64,6 +65,25 @@ class DriverPictures:
 
 
 NO_DRIVER_PICTURES = DriverPictures()
+
+
+@dataclass(frozen=True, eq=False)
+class UnitWeights:
+    """The weights of a layer's units.
+
+    Attributes
+    ----------
+    layer
+        All of them; None where the layer has none.
+    pictures
+        By unit, its picture in a size for the grid, (H, W, 3) RGB uint8.
+    why_not
+        Why the layer has none.
+    """
+
+    layer: LayerWeights | None = None
+    pictures: tuple[Picture, ...] = ()
+    why_not: str = ""
 
 
 @dataclass(frozen=True, eq=False)

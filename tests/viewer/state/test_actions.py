@@ -216,11 +216,44 @@ def test_n_goes_through_modes_and_m_through_views() -> None:
     for _ in range(4):
         state = press(state, "n")
         backs.append(state.back)
-    for _ in range(6):
+    for _ in range(7):
         state = press(state, "m")
         views.append(state.diff_style)
     assert backs == ["gradient", "deconv", "guided", "off"]
-    assert views == ["gray", "norm", "blur", "positive", "heat", "raw"]
+    assert views == ["gray", "norm", "blur", "positive", "signed", "heat", "raw"]
+
+
+def test_7_goes_through_the_other_methods_each_in_its_style() -> None:
+    seen, state = [], State(back="guided", show_back=True)
+    for _ in range(9):
+        state = press(state, "7")
+        seen.append((state.back, state.diff_style))
+    assert seen == [
+        ("gradient_x_input", "signed"),
+        ("integrated_gradients", "signed"),
+        ("smooth_grad", "norm"),
+        ("grad_cam", "heat"),
+        ("guided_grad_cam", "raw"),
+        ("occlusion", "signed"),
+        ("lrp_epsilon", "signed"),
+        ("lrp_z_plus", "signed"),
+        ("gradient_x_input", "signed"),
+    ]
+    assert not state.show_back, "such a method leaves no diffs in the layers"
+    assert press(state, "n").back == press(state, "b").back == "off"
+    assert changes(state, "a") == {"back": "gradient", "show_back": True}
+
+
+def test_7_leaves_out_what_the_engine_cannot_run() -> None:
+    change = BY_KEY["7"].change
+    assert change is not None
+    some = replace(SCENE, methods=("smooth_grad", "grad_cam"))
+    backs, state = [], State()
+    for _ in range(3):
+        state = change(state, some)
+        backs.append(state.back)
+    assert backs == ["smooth_grad", "grad_cam", "smooth_grad"]
+    assert change(state, replace(SCENE, methods=())) == state
 
 
 def test_d_holds_the_source_while_one_walks_and_lets_it_go() -> None:
@@ -237,6 +270,17 @@ def test_a_shows_diffs_and_turns_the_pass_on() -> None:
     assert changes(State(optimized=True, show_back=True, back="deconv"), "a") == {
         "optimized": False
     }
+
+
+def test_the_grid_shows_one_thing_at_a_time() -> None:
+    assert changes(State(), "6") == {"weights": True}
+    assert changes(State(), "6", "6") == {}
+    assert changes(State(), "W", "s") == {"optimized": True}
+    assert changes(State(optimized=True), "6") == {"optimized": False, "weights": True}
+    assert changes(State(weights=True), "a") == {"weights": False}
+    covered = State(weights=True, correlation=True)
+    assert changes(covered, "6") == {"correlation": False}
+    assert changes(covered, "s") == {"correlation": False, "weights": False, "optimized": True}
 
 
 def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
