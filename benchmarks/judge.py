@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import binomtest
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
@@ -134,14 +135,6 @@ def ranks(judge: Judge, pictures: Sequence[Picture], units: Sequence[int]) -> np
     return np.array([(p > p[unit]).sum() for p, unit in zip(chances, units, strict=True)])
 
 
-def wilson(hits: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of a share, of Wilson 1927: ``hits`` are True where it was right."""
-    z, count, share = 1.96, len(hits), float(hits.mean())
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return middle - half, middle + half
-
-
 def make_pictures(
     net: Net, units: Sequence[int], arguments: dict[str, Any], folder: Path, layer: str = LAYER
 ) -> Iterator[None]:
@@ -216,7 +209,7 @@ def main() -> None:
 
 
 def _share(hits: np.ndarray) -> str:
-    low, high = wilson(hits)
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
