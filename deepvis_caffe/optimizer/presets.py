@@ -41,9 +41,9 @@ from deepvis_caffe.settings.fields import PRESET_NAME
 BEST = AscentParams(
     decay=0.025,
     decay_end=0.0,
-    jitter=0.07,
-    scale=0.1,
-    rotation=5,
+    jitter=0.1,
+    scale=0.35,
+    rotation=10,
     coarse=0.56,
     fourier=1.15,
     decorrelate=0.85,
