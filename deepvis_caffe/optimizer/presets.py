@@ -30,25 +30,33 @@ from deepvis_caffe.files import read_json, write_text
 from deepvis_caffe.limits import PRESETS as PRESETS_FILE
 from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.regularizers import REGULARIZERS
 from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017; tuned with a classifier that no objective uses, see
+# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses, see
 # benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
-    jitter=0.07,
-    scale=0.1,
-    rotation=5,
-    octaves=2,
-    octave_scale=1.5,
+    decay_end=0.0,
+    jitter=0.1,
+    scale=0.35,
+    rotation=10,
+    coarse=0.56,
     fourier=1.15,
     decorrelate=0.85,
-    iterations=140,
-    rate=GrayLevels(6),
+    naturalness=4,
+    iterations=200,
+    rate=FallingLevels(9),
 )
 
 PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
@@ -102,7 +110,9 @@ def preset(which: int | str) -> AscentParams:
     return PRESETS[which]
 
 
-RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
+RATES = {
+    rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)
+}
 RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 
