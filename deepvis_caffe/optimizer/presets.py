@@ -43,8 +43,8 @@ from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses, see
-# benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
+# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses:
+# see benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
     decay_end=0.0,
