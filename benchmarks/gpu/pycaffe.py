@@ -58,7 +58,7 @@ def main() -> None:
             write("pycaffe", "timing failed", said=(done.stdout + done.stderr)[-1500:])
         tests = ["-k", "pycaffe", "tests/engines/test_contract.py"]
         if REHEARSAL:
-            tests = ["-k", "pycaffe and two_images", "tests/engines/test_contract.py"]
+            tests = ["-k", "pycaffe and says_what_it_is", "tests/engines/test_contract.py"]
         run("contract, pycaffe in GPU mode", tests, {"DEEPVIS_TEST_DEVICE": DEVICE}, "pycaffe")
 
 

@@ -16,7 +16,11 @@ from benchmarks.gpu.common import DEVICE, REHEARSAL, seconds_left, write
 
 # (title, arguments of pytest, environment)
 RUNS = (
-    ("CUDA tests", ["-m", "cuda", "tests/engines/torch/test_cuda.py"], {}),
+    (
+        "CUDA tests",
+        ["-m", "cuda", "tests/engines/torch/test_cuda.py"],
+        {"DEEPVIS_TEST_DEVICE": DEVICE},
+    ),
     (
         "contract, torch engine on the GPU",
         ["-k", "torch", "tests/engines/test_contract.py", "tests/engines/test_several_layers.py"],

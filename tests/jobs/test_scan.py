@@ -178,7 +178,7 @@ def test_a_folder_with_a_damaged_recipe_is_left_alone_but_for_overwrite(
 ) -> None:
     for text in ("", "no", "[]", '{"recipe": {}}'):
         (tmp_path / "recipe.json").write_text(text)
-        with pytest.raises(ResultsError, match=r"recipe\.json is damaged: .*; give --overwrite"):
+        with pytest.raises(ResultsError, match=r"recipe\.json is damaged; give --overwrite"):
             run(net, images, tmp_path)
         assert (tmp_path / "recipe.json").read_text() == text
         assert not list(tmp_path.glob("*.npz"))
