@@ -17,7 +17,7 @@ import nbformat
 
 from deepvis_caffe.image import encode_jpeg, read_image
 
-QUALITY = 80
+QUALITY = 75
 
 
 def run(path: Path) -> None:

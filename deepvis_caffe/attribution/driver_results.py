@@ -44,8 +44,8 @@ class Driver:
 
     @property
     def title(self) -> str:
-        """Which unit it is, and its share."""
-        return f"{unit_title(self.layer, self.unit, None)}: {self.share:+.0%}"
+        """Its share, and which unit it is."""
+        return f"{self.share:+.0%} {unit_title(self.layer, self.unit, None)}"
 
     @property
     def image_map(self) -> Floats:

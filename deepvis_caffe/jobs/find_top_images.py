@@ -220,9 +220,10 @@ class TopImages:
         """
         job = Job(self.net, Path(folder), progress=progress, overwrite=overwrite)
         kept = ScanFolder(scan_folder(job.results))
-        if kept.finished(self._scanned.recipe) is None:
-            kept.claim(self._scanned.recipe, usual_shard_size(self.source), overwrite)
-            kept.finish(self.scan, self._scanned.recipe)
+        with kept.locked():
+            if kept.finished(self._scanned.recipe) is None:
+                kept.claim(self._scanned.recipe, usual_shard_size(self.source), overwrite)
+                kept.finish(self.scan, self._scanned.recipe)
         for layer, units in self.units.items():
             make_top_pictures(job, self._scanned, layer, units, self.modes)
         return job.results
