@@ -31,7 +31,7 @@ EAGER = 3  # passes before a capture: libraries choose their algorithms in the f
 KEPT = 2  # graphs: each holds all the values of a pass
 
 Diffs = Mapping[Value, Tensor]
-# Runs something once, and gives what replays it, and its result, whose memory the replays fill.
+# Gives what replays something, and its result, whose memory the replays fill.
 Capture = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 
@@ -99,6 +99,8 @@ class CapturedPasses:
         """The diff of the images that came last."""
         key = mode, tuple(diffs)
         if key not in self._ways_back:
+            # Run first: filters of the way back are made now, not in a capture that may fail.
+            eager = self._finish(self._evaluation, diffs, mode, True)
             own = {value: diff.clone() for value, diff in diffs.items()}
             try:
                 replay, found = self._capture(
@@ -106,8 +108,9 @@ class CapturedPasses:
                 )
             except (RuntimeError, EngineError) as error:
                 log.info("the backward pass runs without a CUDA graph: %s", error)
-                return self._finish(self._evaluation, diffs, mode, True)
-            self._ways_back[key] = own, replay, found
+            else:
+                self._ways_back[key] = own, replay, found
+            return eager
         own, replay, found = self._ways_back[key]
         for value, diff in diffs.items():
             own[value].copy_(diff)
@@ -141,7 +144,9 @@ class Graphs:
         if count != EAGER + 1 and known is None:
             return None
         while len(self._kept) >= KEPT:
-            del self._kept[next(iter(self._kept))]
+            oldest = next(iter(self._kept))
+            del self._kept[oldest], self._seen[oldest]
+        begin(x)  # what it keeps for one number of images is there: nothing is sent while capturing
         try:
             self._kept[key] = CapturedPasses(begin, finish, x, layers, self._capture)
         except (RuntimeError, EngineError) as error:
@@ -151,7 +156,7 @@ class Graphs:
 
 
 def cuda_capture(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-    """Capture what `run` launches as a CUDA graph, and launch it for the first time."""
+    """Capture what `run` would launch as a CUDA graph. Only its replays compute anything."""
     graph = torch.cuda.CUDAGraph()
     # Other threads may use the device meanwhile: those that load the next images, for example.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
