@@ -53,6 +53,7 @@ class Evaluation(NamedTuple):
     x: Tensor
 
 
+WayBack = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
 Begin = Callable[[Tensor], tuple[Evaluation, list[Tensor]]]
 Finish = Callable[[Evaluation, Diffs, str, bool], Tensor]
 
@@ -82,7 +83,8 @@ class CapturedPasses:
             for name, weight in layer.named_parameters()
         ]
         self._replay, (self._evaluation, self._tops) = capture(lambda: begin(self._x))
-        self._ways_back: dict[Hashable, tuple[dict[Value, Tensor], Callable[[], None], Tensor]] = {}
+        # None where one cannot be captured
+        self._ways_back: dict[Hashable, WayBack | None] = {}
 
     @property
     def up_to_date(self) -> bool:
@@ -101,21 +103,25 @@ class CapturedPasses:
         if key not in self._ways_back:
             # Run first: filters of the way back are made now, not in a capture that may fail.
             eager = self._finish(self._evaluation, diffs, mode, True)
-            own = {value: diff.clone() for value, diff in diffs.items()}
-            try:
-                replay, found = self._capture(
-                    lambda: self._finish(self._evaluation, own, mode, True)
-                )
-            except (RuntimeError, EngineError) as error:
-                log.info("the backward pass runs without a CUDA graph: %s", error)
-            else:
-                self._ways_back[key] = own, replay, found
+            self._ways_back[key] = self._captured_way_back(diffs, mode)
             return eager
-        own, replay, found = self._ways_back[key]
+        captured = self._ways_back[key]
+        if captured is None:
+            return self._finish(self._evaluation, diffs, mode, True)
+        own, replay, found = captured
         for value, diff in diffs.items():
             own[value].copy_(diff)
         replay()
         return found
+
+    def _captured_way_back(self, diffs: Diffs, mode: str) -> WayBack | None:
+        own = {value: diff.clone() for value, diff in diffs.items()}
+        try:
+            replay, found = self._capture(lambda: self._finish(self._evaluation, own, mode, True))
+        except (RuntimeError, EngineError) as error:
+            log.info("a backward pass runs without a CUDA graph: %s", error)
+            return None
+        return own, replay, found
 
 
 class Graphs:
