@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-images test test-fast lint pycaffe bench proto clean
+.PHONY: help setup demo demo-images test test-fast fuzz lint pycaffe bench proto clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ test: $(VENV)/.setup-dev  ## Run the tests
 # One thread each: the workers' threads would get in each other's way, which takes three times as long.
 test-fast: $(VENV)/.setup-dev  ## Run the tests that take under a minute in all
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not (browser or screen or cluster or process or slow)"
+
+FUZZ_EXAMPLES ?= 20000
+FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/.setup-dev  ## Read many damaged files of every kind, others each time
+	@DEEPVIS_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) DEEPVIS_FUZZ_SEED=$(FUZZ_SEED) \
+	  $(BIN)/python -m pytest -s --timeout 7200 tests/fuzz
 
 lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/ruff check .

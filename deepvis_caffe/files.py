@@ -1,17 +1,20 @@
-"""Files written completely or not at all, and text files in whichever encoding they are saved."""
+"""Files written completely or not at all, read within limits, and decoded from any encoding."""
 
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from deepvis_caffe.errors import ResultsError
 
@@ -124,6 +127,94 @@ def write_text(path: Path, text: str) -> Path:
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
+
+
+CHUNK = 2**20  # bytes
+_KINDS = (
+    (stat.S_ISDIR, os.strerror(errno.EISDIR)),
+    (stat.S_ISFIFO, "it is a pipe, not a file"),
+    (stat.S_ISSOCK, "it is a socket, not a file"),
+    (stat.S_ISCHR, "it is a device, not a file"),
+    (stat.S_ISBLK, "it is a device, not a file"),
+)
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; a pipe would be waited for, and a device may have no end.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is no regular file.
+    """
+    try:
+        _check_regular(Path(path).stat())
+        # Without waiting, in case it has become a pipe since.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # the path holds a NUL
+        raise OSError(errno.EINVAL, f"no path: {error}") from error
+    try:
+        _check_regular(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(status: os.stat_result) -> None:
+    for is_kind, what in _KINDS:
+        if is_kind(status.st_mode):
+            raise OSError(errno.EINVAL, what)
+
+
+def read_file(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file, if there are at most so many.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is no regular file, or is longer.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        parts = [file.read(size + 1)] if size <= most else []  # reading allocates what is asked for
+        while parts and parts[-1] and size <= most:  # it is longer than it said
+            parts.append(file.read(CHUNK))
+            size = max(size, sum(map(len, parts)))
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read")
+    return b"".join(parts)
+
+
+def read_head(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first bytes of a regular file; `OSError` as in `open_file`."""
+    with open_file(path) as file:
+        return file.read(size)
+
+
+def read_json(path: str | os.PathLike[str], most: int) -> Any:
+    """The content of a JSON file of at most so many bytes.
+
+    Raises
+    ------
+    OSError
+        As `read_file`.
+    ValueError
+        It is no JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(read_file(path, most).decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something at a path; nothing can be at one that is too long or has a NUL."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def decode_text(data: bytes) -> str:

@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, UnknownNameError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.files import open_file, read_file, read_head, whole_file
+from deepvis_caffe.image_size import HEIF, TIFF_STARTS, brand, check_size, pillow_formats
+from deepvis_caffe.limits import BYTES_PER_PIXEL, IMAGE_FILE, MEGAPIXELS
+from deepvis_caffe.npy import Npz, read_npy
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -35,8 +38,6 @@ _IMAGE_STARTS = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0"),
     *(b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"\x93NUMPY"),
 )
-_PILLOW_FORMATS = "PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM"
-_HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 _SAMPLES = {
     "astronaut": "astronaut.png",
@@ -59,7 +60,11 @@ _MORE = {  # gray, or of textures
 }
 
 
-def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] = 1) -> Picture:
+def read_image(
+    source: str | os.PathLike[str] | bytes,
+    shrink: Literal[1, 2, 4] = 1,
+    megapixels: float = MEGAPIXELS,
+) -> Picture:
     """Read a picture in any format that OpenCV or Pillow decodes.
 
     Parameters
@@ -69,6 +74,8 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     shrink
         2 or 4 to read it at a half or a quarter of its height and width, averaged. That saves most
         of the work for a JPEG, whose decoder then skips the finer detail.
+    megapixels
+        The largest picture that is read, in millions of pixels, as its header claims them.
 
     Returns
     -------
@@ -80,13 +87,14 @@ def read_image(source: str | os.PathLike[str] | bytes, shrink: Literal[1, 2, 4] 
     Raises
     ------
     ImageError
-        There is no such file, it cannot be read, or its content is not a picture.
+        There is no such file, it cannot be read, its content is not a picture, or it is larger.
     """
     import cv2
 
     where, content = image_content(source)
     if is_array(content):
         raise ImageError(f"cannot read {where}: it holds numpy arrays, and is no picture")
+    check_image_size(content, where, megapixels)
     try:
         # IMREAD_COLOR converts gray, alpha and 16-bit pictures, and applies the EXIF orientation.
         direct = getattr(cv2, "IMREAD_COLOR_RGB", None) if shrink == 1 else None  # OpenCV 4.11
@@ -117,7 +125,7 @@ def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     else:
         where = f"the image {source}"
         try:
-            content = Path(source).read_bytes()
+            content = read_file(source, IMAGE_FILE)
         except FileNotFoundError:
             raise ImageError(f"no image at {source}: there is no such file") from None
         except OSError as error:
@@ -125,6 +133,35 @@ def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     if not content:
         raise ImageError(f"cannot read {where}: it is empty")
     return where, content
+
+
+def check_image_size(content: bytes, where: str, megapixels: float) -> None:
+    """`ImageError` where the header of an image claims more than so many millions of pixels.
+
+    Parameters
+    ----------
+    where
+        What it is, for messages.
+    """
+    try:
+        check_size(content, megapixels)
+    except ImageError as error:
+        hint = _what_it_is(content) if str(error).startswith("not an image: it starts") else error
+        raise ImageError(f"cannot read {where}: {hint}") from None
+
+
+def _what_it_is(content: bytes) -> str:
+    """Why a picture cannot be decoded."""
+    if brand(content) in HEIF:
+        return "it is HEIC, which needs a package: pip install pillow-heif; or save it as JPEG"
+    if brand(content) in (b"avif", b"avis"):
+        return "it is AVIF, which needs Pillow 11.3 or later; or save it as PNG or JPEG"
+    if content.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
+    return (
+        f"it starts with {content[:8]!r}, which is damaged or in a format that neither "
+        "OpenCV nor Pillow knows; PNG and JPEG always work"
+    )
 
 
 def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
@@ -144,32 +181,14 @@ def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
     """
     from PIL import Image, ImageOps
 
-    brand = content[8:12] if content[4:8] == b"ftyp" else b""
-    if brand in _HEIF and importlib.util.find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-    Image.init()
-    known = [name for name in _PILLOW_FORMATS if name in Image.OPEN]  # others run other programs
     try:
-        with Image.open(io.BytesIO(content), formats=known) as image:
+        with Image.open(io.BytesIO(content), formats=pillow_formats(content)) as image:
             upright = ImageOps.exif_transpose(image)
             if rgb or upright.mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
                 upright = upright.convert("RGB")
             return np.asarray(upright)
     except Exception as error:  # whatever a decoder raises at a damaged file
-        if brand in _HEIF:
-            hint = "it is HEIC, which needs a package: pip install pillow-heif; or save it as JPEG"
-        elif brand in (b"avif", b"avis"):
-            hint = "it is AVIF, which needs Pillow 11.3 or later; or save it as PNG or JPEG"
-        elif content.startswith(b"version https://git-lfs"):
-            hint = "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
-        else:
-            hint = (
-                f"it starts with {content[:8]!r}, which is damaged or in a format that neither "
-                "OpenCV nor Pillow knows; PNG and JPEG always work"
-            )
-        raise ImageError(f"cannot read {where}: {hint}") from error
+        raise ImageError(f"cannot read {where}: {_what_it_is(content)}") from error
 
 
 def is_image(path: Path) -> bool:
@@ -177,20 +196,19 @@ def is_image(path: Path) -> bool:
     if path.suffix:
         return path.suffix.lower() in IMAGE_SUFFIXES
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        head = read_head(path, 16)
     except OSError:
         return False
     return (
         head.startswith(_IMAGE_STARTS)
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[4:8] == b"ftyp" and head[8:12] in (*_HEIF, b"avif", b"avis"))
+        or (head[4:8] == b"ftyp" and head[8:12] in (*HEIF, b"avif", b"avis"))
     )
 
 
 def is_tiff(content: bytes) -> bool:
     """Whether these bytes are a TIFF."""
-    return content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+    return content.startswith(TIFF_STARTS)
 
 
 def is_array(content: bytes) -> bool:
@@ -198,8 +216,15 @@ def is_array(content: bytes) -> bool:
     return content.startswith((b"\x93NUMPY", b"PK\x03\x04"))
 
 
-def read_array(content: bytes, where: str) -> NDArray[Any]:
+def read_array(content: bytes, where: str, megapixels: float = MEGAPIXELS) -> NDArray[Any]:
     """The array in the bytes of an ``.npy``; of an ``.npz``, the first one of two axes or more.
+
+    Parameters
+    ----------
+    where
+        What it is, for messages.
+    megapixels
+        It may have as many bytes as a picture of so many millions of pixels.
 
     Returns
     -------
@@ -210,17 +235,23 @@ def read_array(content: bytes, where: str) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        It cannot be read, or holds no numbers.
+        It cannot be read, holds no numbers, or is larger.
     """
+    most = int(megapixels * 1e6 * BYTES_PER_PIXEL)
+    arrays: dict[str, Any] = {}
     try:
-        found: Any = np.load(io.BytesIO(content), allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            arrays = {"": found}
+        if content.startswith(b"PK"):
+            with Npz(content, most) as file:
+                arrays = dict(file)
         else:
-            with found:
-                arrays = {name: found[name] for name in found.files}
-    except Exception as error:  # whatever zipfile and numpy raise at a damaged file
+            arrays = {"": read_npy(content)}
+    except ValueError as error:
         raise ImageError(f"cannot read {where}: {error}") from error
+    if (held := sum(one.nbytes for one in arrays.values())) > most:
+        raise ImageError(
+            f"cannot read {where}: too large: {held:,} bytes, and at most {most:,} are read "
+            "(setting max_megapixels)"
+        )
     array = next((one for one in arrays.values() if one.ndim > 1), None)
     if array is None or array.dtype.kind not in "buif":
         held = ", ".join(f"{name} {one.shape} {one.dtype}".strip() for name, one in arrays.items())
@@ -237,7 +268,7 @@ def read_array(content: bytes, where: str) -> NDArray[Any]:
 def is_whole(path: Path) -> bool:
     """Whether a PNG or JPEG file exists and has a proper end."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(-min(16, path.stat().st_size), os.SEEK_END)
             return file.read().endswith((b"IEND\xaeB`\x82", b"\xff\xd9"))
     except OSError:

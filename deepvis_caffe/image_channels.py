@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import (
     Picture,
+    check_image_size,
     decode_other,
     image_content,
     is_array,
@@ -24,12 +26,16 @@ from deepvis_caffe.image import (
     read_array,
     read_image,
 )
+from deepvis_caffe.limits import MEGAPIXELS
 
 RGB = (1, 3)  # numbers of channels that every picture can be turned into
 
 
 def read_channels(
-    source: str | os.PathLike[str] | bytes, channels: int, shrink: Literal[1, 2, 4] = 1
+    source: str | os.PathLike[str] | bytes,
+    channels: int,
+    shrink: Literal[1, 2, 4] = 1,
+    megapixels: float = MEGAPIXELS,
 ) -> NDArray[Any]:
     """Read an image for an input of so many channels, as `Preprocessor` takes it.
 
@@ -41,6 +47,8 @@ def read_channels(
         Of the net's input. For 1 and 3, pictures are read as RGB, and alpha is dropped.
     shrink
         As for `read_image`; only for pictures that are read as RGB.
+    megapixels
+        The largest image that is read, in millions of pixels of `limits.BYTES_PER_PIXEL` bytes.
 
     Returns
     -------
@@ -53,13 +61,15 @@ def read_channels(
     Raises
     ------
     ImageError
-        There is no such file, it cannot be read, or it is an array of another shape.
+        There is no such file, it cannot be read, it is larger, or an array of another shape.
     """
     where, content = image_content(source)
     if is_array(content):
-        return channels_last(read_array(content, where), channels, where)
+        return channels_last(read_array(content, where, megapixels), channels, where)
     if channels in RGB:
-        return read_image(source if isinstance(source, bytes) else Path(source), shrink)
+        given = source if isinstance(source, bytes) else Path(source)
+        return read_image(given, shrink, megapixels)
+    check_image_size(content, where, megapixels)
     pages = _tiff(content) if is_tiff(content) else None
     array = decode_unchanged(content, channels, where) if pages is None else pages
     return channels_last(array, channels, where)
@@ -141,7 +151,8 @@ def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
 
     found = None
     if channels != 2:  # of gray and alpha OpenCV makes four
-        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        with suppress(cv2.error):  # at some damaged files
+            found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         return decode_other(content, where, rgb=False)
     if found.ndim == 3 and found.shape[2] in (3, 4):
@@ -156,14 +167,17 @@ def _tiff(content: bytes) -> NDArray[Any] | None:
 
     try:
         return np.asarray(tifffile.imread(io.BytesIO(content)))
-    except (ValueError, KeyError, IndexError, tifffile.TiffFileError):  # a compression it lacks
+    except Exception:  # a compression that it lacks, or whatever it raises at a damaged file
         return _opencv_pages(content)
 
 
 def _opencv_pages(content: bytes) -> NDArray[Any] | None:
     import cv2
 
-    found, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        found, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
     if not found or len(pages) < 2 or len({page.shape for page in pages}) > 1:
         return None
     return np.stack([page[..., ::-1] if page.ndim == 3 else page for page in pages])

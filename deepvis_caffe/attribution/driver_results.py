@@ -43,6 +43,11 @@ class Driver:
     activation: Floats = field(repr=False)
 
     @property
+    def title(self) -> str:
+        """Its share, and which unit it is."""
+        return f"{self.share:+.0%} {unit_title(self.layer, self.unit, None)}"
+
+    @property
     def image_map(self) -> Floats:
         """`map` as (H, W), to be shown: the slices of further axes side by side."""
         if self.map.ndim < 2:
@@ -127,14 +132,20 @@ class Drivers(Sequence[Driver]):
         """What of the score is not the sum of contributions: biases, mostly."""
         return self.score - self.total
 
-    def pictures(self) -> list[Picture]:
+    def pictures(self, drivers: Sequence[Driver] | None = None) -> list[Picture]:
         """A picture for each driver, (H, W, 3) RGB uint8: its map over the net's input.
 
         What raises the unit is red and what lowers it is blue, all in one scale.
+
+        Parameters
+        ----------
+        drivers
+            Which of them, as `raising` and `lowering` are; all by default.
         """
+        shown = self.drivers if drivers is None else drivers
         below = self.preprocessor.show(self.image)
         most = max((float(np.abs(one.map).max()) for one in self.drivers), default=0.0)
-        return [signed_overlay(below, one.image_map, most) for one in self.drivers]
+        return [signed_overlay(below, one.image_map, most) for one in shown]
 
     def record(self) -> dict[str, Any]:
         """What it says without its maps, in JSON's types."""

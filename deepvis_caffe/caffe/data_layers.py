@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from deepvis_caffe.caffe.blob import Blob
 from deepvis_caffe.caffe.fillers import drawn, random
 from deepvis_caffe.caffe.memory import Array
 from deepvis_caffe.caffe.python_layer import Layer
-from deepvis_caffe.errors import DeepVisError, EngineError, ModelError
+from deepvis_caffe.errors import DeepVisError, EngineError, ModelError, boundary
+from deepvis_caffe.files import decode_text, read_file
+from deepvis_caffe.hdf5 import check_dataset, open_hdf5
+from deepvis_caffe.limits import IMAGE_LIST
 from deepvis_caffe.model.schema_pb2 import FillerParameter, LayerParameter
 from deepvis_caffe.model.shapes import RULES
 from deepvis_caffe.model.training import is_data
@@ -154,10 +156,8 @@ class HDF5Data(DataLayer):
         said = self.param.hdf5_data_param
         if self.param.HasField("transform_param"):
             raise ModelError("does not transform data; take the transform_param out")
-        try:
-            self._files = Path(said.source).read_text().split()
-        except OSError as error:
-            raise ModelError(f"cannot read its list of files, {said.source!r}: {error}") from error
+        with boundary(ModelError, f"cannot read its list of files, {said.source!r}"):
+            self._files = decode_text(read_file(said.source, IMAGE_LIST)).split()
         if not self._files:
             raise ModelError(f"its list of files, {said.source!r}, is empty")
         if not said.batch_size:
@@ -191,17 +191,17 @@ class HDF5Data(DataLayer):
 
     def _read(self) -> None:
         path = self._files[self._order[self._file]]
-        try:
-            with h5py.File(path) as file:
-                missing = [name for name in self._names if name not in file]
-                if missing:
-                    raise ModelError(
-                        f"{path} has no dataset named {missing[0]!r}, as its top is; it has "
-                        + ", ".join(file)
-                    )
-                self._rows = [np.asarray(file[name], np.float32) for name in self._names]
-        except OSError as error:
-            raise ModelError(f"cannot read {path!r}, of its list of files: {error}") from error
+        where = f"cannot read {path!r}, of its list of files"
+        with boundary(ModelError, where), open_hdf5(Path(path)) as file:
+            missing = [name for name in self._names if name not in file]
+            if missing:
+                raise ModelError(
+                    f"{path} has no dataset named {missing[0]!r}, as its top is; it has "
+                    + ", ".join(map(str, file))
+                )
+            for name in self._names:
+                check_dataset(file[name], Path(path))
+            self._rows = [np.asarray(file[name], np.float32) for name in self._names]
         sizes = {len(rows) if rows.ndim else 0 for rows in self._rows}
         if len(sizes) > 1 or 0 in sizes:
             shapes = ", ".join(str(rows.shape) for rows in self._rows)

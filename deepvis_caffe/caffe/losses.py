@@ -19,7 +19,9 @@ from torch import Tensor
 
 from deepvis_caffe.caffe.operations import Operation, operation
 from deepvis_caffe.engines.torch.layer import Diffs, Tops
-from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.errors import EngineError, ModelError, boundary
+from deepvis_caffe.files import read_file
+from deepvis_caffe.limits import ARRAY_FILE
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.caffemodel import read_blob
 from deepvis_caffe.model.schema_pb2 import HingeLossParameter, LayerParameter, LossParameter
@@ -362,12 +364,10 @@ class InfogainLoss(Loss):
 
     def _file(self) -> Tensor:
         path = Path(self.layer.param.infogain_loss_param.source)
-        try:
-            return torch.tensor(read_blob(memoryview(path.read_bytes()), "the matrix"))
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"layer {self.layer.name!r} (InfogainLoss): cannot read its matrix, {path}: {error}"
-            ) from error
+        where = f"layer {self.layer.name!r} (InfogainLoss): cannot read its matrix, {path}"
+        with boundary(ModelError, where):
+            data = read_file(path, ARRAY_FILE)
+            return torch.tensor(read_blob(memoryview(data), "the matrix"))
 
 
 def _hinge_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:

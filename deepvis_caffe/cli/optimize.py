@@ -37,6 +37,7 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
         float,
         "Set pixels below this percentile of absolute contribution to 0.",
     ),
+    "decay_end": (float, "Final decay; it goes linearly from --decay to this."),
     "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
     "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
     "jitter": (
@@ -49,6 +50,8 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "rotation": (float, "Random rotation by up to this many degrees."),
     "octaves": (int, "Number of stages, in which the net sees the image ever larger."),
     "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
+    "coarse": (float, "Show the net the image at this fraction of its size first."),
+    "coarse_part": (float, "Part of the steps that show it so."),
     "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
     "decorrelate": (
         float,
@@ -57,6 +60,10 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "diversity": (
         float,
         "Size of the step that makes the images of one unit differ, in gray levels.",
+    ),
+    "naturalness": (
+        float,
+        "Strength with which every layer's channels are led to vary as for photographs.",
     ),
 }
 PANEL = "Regularizers and transforms (override the preset)"

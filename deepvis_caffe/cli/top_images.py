@@ -126,7 +126,12 @@ def read_source(
             "video, or set `images` in settings_local.py"
         )
     found = open_source(
-        settings.images, class_folders, settings.image_root, channels, settings.hdf5_dataset
+        settings.images,
+        class_folders,
+        settings.image_root,
+        channels,
+        settings.hdf5_dataset,
+        settings.max_megapixels,
     )
     if isinstance(found, Files) and found.left_out:
         count = sum(found.left_out.values())

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepvis_caffe import limits
 from deepvis_caffe.dataset.image_files import decode
 from deepvis_caffe.dataset.image_lists import find_start
+from deepvis_caffe.dataset.lmdb_file import lmdb_file, read_entries, read_value
 from deepvis_caffe.dataset.source import Source
-from deepvis_caffe.errors import ImageError, SettingsError
+from deepvis_caffe.errors import ImageError, boundary, shortened
+from deepvis_caffe.files import open_file
+from deepvis_caffe.hdf5 import check_dataset, datasets, open_hdf5
+from deepvis_caffe.image_size import check_pixels
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.schema_pb2 import Datum
 
 log = logging.getLogger(__name__)
 
+MOST_LISTED = 20  # datasets of a file, in a message
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 
 
@@ -31,30 +40,31 @@ class Lmdb(Source):
         The folder that holds ``data.mdb``, or the file of a database without a folder.
     channels
         Of the net's input, which tells what is read of an encoded image.
+    megapixels
+        The largest image that is read.
 
     Raises
     ------
     ImageError
-        It cannot be opened, or is empty.
-    SettingsError
-        The package lmdb is not installed.
+        It cannot be read, is damaged, or is empty.
     """
 
     kind = "lmdb"
 
-    def __init__(self, path: Path, channels: int = 3) -> None:
-        self.path, self.channels = path.absolute(), channels
-        self._environment: Any = None
-        with self._open().begin() as transaction, transaction.cursor() as cursor:
-            keys = list(cursor.iternext(keys=True, values=False))
-        if not keys:
+    def __init__(self, path: Path, channels: int = 3, megapixels: float = MEGAPIXELS) -> None:
+        self.path, self.channels, self.megapixels = path.absolute(), channels, megapixels
+        self._file: BinaryIO | None = None
+        self._lock = threading.Lock()
+        entries = read_entries(lmdb_file(self.path))
+        if not entries:
             raise ImageError(f"the LMDB {path} is empty")
-        named = sorted((key.decode("utf-8", "backslashreplace"), bytes(key)) for key in keys)
-        self.names, self._keys = [name for name, _ in named], [key for _, key in named]
+        named = sorted((one.key.decode("utf-8", "backslashreplace"), one) for one in entries)
+        self.names = [name for name, _ in named]
+        self._places = [(entry.offset, entry.size) for _, entry in named]
 
     def read(self, index: int) -> NDArray[Any]:
         """RGB, (H, W, C): uint8, or float in [0, 1] if the record holds floats."""
-        return picture_from_datum(self._datum(index), self.channels)
+        return picture_from_datum(self._datum(index), self.channels, self.megapixels)
 
     def label(self, index: int) -> int | None:
         """The label of the record."""
@@ -69,70 +79,62 @@ class Lmdb(Source):
 
     def signature(self) -> str:
         """A digest of the keys, with the size of the file."""
-        file = self.path / "data.mdb" if self.path.is_dir() else self.path
-        return f"{super().signature()}-{file.stat().st_size}"
+        return f"{super().signature()}-{lmdb_file(self.path).stat().st_size}"
 
     def _known_label(self, index: int) -> int | None:
         return None
 
     def _datum(self, index: int) -> Any:
-        with self._open().begin(buffers=True) as transaction:
-            record = transaction.get(self._keys[index])
-            if record is None:
-                raise ImageError("the record is missing")
-            try:
-                return Datum.FromString(bytes(record))
-            except Exception as error:  # protobuf's own class depends on its build
-                raise ImageError(f"the record is not a Datum: {error}") from error
-
-    def _open(self) -> Any:
-        if self._environment is None:
-            try:
-                import lmdb
-            except ImportError as error:
-                raise SettingsError(
-                    f"reading an LMDB needs a package: pip install 'deepvis_caffe[lmdb]' ({error})"
-                ) from error
-            try:
-                # Without a lock file, so that it may be on a read-only disk.
-                self._environment = lmdb.open(
-                    str(self.path),
-                    subdir=self.path.is_dir(),
-                    readonly=True,
-                    lock=False,
-                    readahead=False,
-                    max_readers=1024,
-                )
-            except lmdb.Error as error:
-                raise ImageError(f"cannot open the LMDB {self.path}: {error}") from error
-        return self._environment
+        offset, size = self._places[index]
+        if size > limits.IMAGE_FILE:
+            raise ImageError(
+                f"too large: the record has {size:,} bytes, and at most {limits.IMAGE_FILE:,} are "
+                "read"
+            )
+        with boundary(ImageError, "the record cannot be read"), self._lock:
+            if self._file is None:
+                self._file = open_file(lmdb_file(self.path))
+            record = read_value(self._file, offset, size)
+        with boundary(ImageError, "the record is not a Datum"):
+            return Datum.FromString(record)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environment": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {
+            "_file": None
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
 
-def picture_from_datum(datum: Any, channels: int = 3) -> NDArray[Any]:
+def picture_from_datum(
+    datum: Any, channels: int = 3, megapixels: float = MEGAPIXELS
+) -> NDArray[Any]:
     """The picture in a Datum, RGB, (H, W, C); Caffe stores it as BGR, (C, H, W).
 
     Parameters
     ----------
     channels
         Of the net's input, which tells what is read of an encoded image; see `read_channels`.
+    megapixels
+        The largest image that is read.
 
     Raises
     ------
     ImageError
-        It is damaged, or holds numbers that are not pixels.
+        It is damaged, larger, or holds numbers that are not pixels.
     """
     if datum.encoded:
-        return decode(datum.data, channels=channels)
+        return decode(datum.data, channels=channels, megapixels=megapixels)
     shape = (datum.channels, datum.height, datum.width)
     floats = len(datum.float_data) > 0
     values: NDArray[Any] = (
         np.array(datum.float_data, np.float32) if floats else np.frombuffer(datum.data, np.uint8)
     )
-    if values.size != np.prod(shape) or not values.size:
+    if values.size != math.prod(shape) or min(shape) < 1:
         raise ImageError(f"the Datum says {shape} and holds {values.size:,} values")
+    check_pixels(*shape[1:], values.nbytes, megapixels)
     if floats:
         if not (values.min() >= 0 and values.max() <= 255):
             raise ImageError("the Datum's floats are not pixels: they are not within 0 to 255")
@@ -154,6 +156,8 @@ class Hdf5(Source):
     dataset
         The name of the images in each file. By default ``data``, or else, by name, the first one of
         four axes, which a warning says.
+    megapixels
+        An image may have as many values as a picture of so many millions of pixels has bytes.
 
     Raises
     ------
@@ -164,14 +168,17 @@ class Hdf5(Source):
     kind = "hdf5"
     prepared = True
 
-    def __init__(self, paths: Sequence[Path], dataset: str | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], dataset: str | None = None, megapixels: float = MEGAPIXELS
+    ) -> None:
         self._files: dict[Path, Any] = {}
         self._names: dict[Path, _Datasets] = {}
         rows: list[tuple[str, Path, int]] = []
         for path in paths:
             own = path.absolute()
-            self._names[own] = _datasets(path, self._open(own), dataset)
-            count = len(self._open(own)[self._names[own].images])
+            with boundary(ImageError, f"cannot read {path}"):
+                self._names[own] = _datasets(path, self._open(own), dataset, megapixels)
+                count = len(self._open(own)[self._names[own].images])
             rows += [(f"{path.name}/{row:08d}", own, row) for row in range(count)]
         others = {names.images for names in self._names.values()} - {"data", dataset}
         if others:
@@ -200,16 +207,17 @@ class Hdf5(Source):
     def read(self, index: int) -> NDArray[Any]:
         """The net's input, (C, H, W), float32."""
         path, row = self._rows[index]
-        try:
+        with boundary(ImageError, "the row cannot be read"):
             return np.asarray(self._images(path)[row], np.float32)
-        except OSError as error:
-            raise ImageError(f"the row cannot be read: {error}") from error
 
     def label(self, index: int) -> int | None:
         """The label of the row, if each row of its file has a single whole number."""
         path, row = self._rows[index]
         name = self._names[path].labels
-        return None if name is None else int(np.asarray(self._open(path)[name][row]).reshape(-1)[0])
+        if name is None:
+            return None
+        with boundary(ImageError, "the label of the row cannot be read"):
+            return int(np.asarray(self._open(path)[name][row]).reshape(-1)[0])
 
     def signature(self) -> str:
         """A digest of the names, with the names of the datasets where those are others."""
@@ -228,12 +236,8 @@ class Hdf5(Source):
 
     def _open(self, path: Path) -> Any:
         if path not in self._files:
-            import h5py
-
-            try:
-                self._files[path] = h5py.File(path, "r")
-            except OSError as error:
-                raise ImageError(f"cannot read {path}: {error}") from error
+            with boundary(ImageError, f"cannot read {path}"):
+                self._files[path] = open_hdf5(path)
         return self._files[path]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -247,41 +251,53 @@ class _Datasets(NamedTuple):
     labels: str | None
 
 
-def _datasets(path: Path, file: Any, wanted: str | None) -> _Datasets:
+def _datasets(path: Path, file: Any, wanted: str | None, megapixels: float) -> _Datasets:
     """Find the images and their classes in an HDF5 file."""
-    import h5py
-
-    found: dict[str, Any] = {}
-    file.visititems(
-        lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
-    )
-    listed = ", ".join(f"{name} {item.shape}" for name, item in found.items()) or "no datasets"
+    found = {name: item for name, item in datasets(file).items() if isinstance(name, str)}
+    several = list(found.items())
+    listed = ", ".join(f"{shortened(name)} {item.shape}" for name, item in several[:MOST_LISTED])
+    listed += f" and {len(several) - MOST_LISTED} more" if len(several) > MOST_LISTED else ""
+    listed = listed or "no datasets"
     name = wanted or ("data" if "data" in found else None)
     if name is None:
         name = min((one for one, item in found.items() if item.ndim == 4), default=None)
-    if name not in found or found[name].ndim != 4:
+    if name not in found or found[name].ndim != 4 or found[name].dtype.kind not in "buif":
         what = f"dataset `{name or 'data'}` of shape (N, C, H, W)"
         raise ImageError(f"{path} needs a {what}; it has {listed}")
+    check_dataset(found[name], path)
+    most = int(megapixels * 1e6 * limits.BYTES_PER_PIXEL)
+    if 4 * math.prod(found[name].shape[1:]) > most:
+        raise ImageError(
+            f"{path}: its images {name} {found[name].shape} are too large: at most {most:,} bytes "
+            "each are read (setting max_megapixels)"
+        )
     count = len(found[name])
     for label in LABEL_NAMES:
         label = f"{name.rpartition('/')[0]}/{label}".lstrip("/")
         values = found.get(label)
-        if values is None or values.size != count or len(values) != count:
+        if values is None or not values.ndim or values.size != count or len(values) != count:
             continue
-        numbers = np.asarray(values)
-        if numbers.dtype.kind in "buif" and np.array_equal(numbers, np.rint(numbers)):
+        is_numeric = values.dtype.kind in "buif"
+        if is_numeric:
+            check_dataset(values, path)
+            numbers = np.asarray(values)
+        if is_numeric and np.isfinite(numbers).all() and np.array_equal(numbers, np.rint(numbers)):
             return _Datasets(name, label)
         log.warning("%s: the values of %r are not whole numbers, so no classes", path, label)
     return _Datasets(name, None)
 
 
 def read_hdf5_list(
-    path: Path, names: Sequence[str], root: Path | None = None, dataset: str | None = None
+    path: Path,
+    names: Sequence[str],
+    root: Path | None = None,
+    dataset: str | None = None,
+    megapixels: float = MEGAPIXELS,
 ) -> Hdf5:
-    """The HDF5 files that a list names; `root` as in `parse_list`, `dataset` as in `Hdf5`."""
+    """The HDF5 files that a list names; `root` as in `parse_list`, the rest as in `Hdf5`."""
     names = [name.replace("\\", "/") for name in names]
     place = find_start(path, names, root)
-    return Hdf5([place(name) for name in names], dataset)
+    return Hdf5([place(name) for name in names], dataset, megapixels)
 
 
 def is_hdf5(name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,17 +19,23 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.image_lists import parse_list
 from deepvis_caffe.dataset.source import Source
-from deepvis_caffe.errors import ImageError
-from deepvis_caffe.image import IMAGE_SUFFIXES, is_image
+from deepvis_caffe.errors import ImageError, boundary
+from deepvis_caffe.files import open_file, read_file
+from deepvis_caffe.image import IMAGE_SUFFIXES, is_array, is_image
 from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.image_size import START_OF_SCAN, check_size, declared_size, jpeg_segments
+from deepvis_caffe.limits import IMAGE_FILE, MEGAPIXELS
 
 NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # that Windows makes by itself
-START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
-START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
+END_OF_IMAGE = b"\xff\xd9"
 
 
-def decode(content: bytes, side: int | None = None, channels: int = 3) -> NDArray[Any]:
+def decode(
+    content: bytes,
+    side: int | None = None,
+    channels: int = 3,
+    megapixels: float = MEGAPIXELS,
+) -> NDArray[Any]:
     """Decode the bytes of an image file for a net of so many channels, see `read_channels`.
 
     Parameters
@@ -37,17 +43,22 @@ def decode(content: bytes, side: int | None = None, channels: int = 3) -> NDArra
     side
         Decode a JPEG at a half or a quarter of its size if both sides stay at least this long.
         Callers ask for more than they need in the end, so that the result hardly changes.
+    megapixels
+        The largest image that is read. A JPEG of which only a quarter would be decoded counts as a
+        whole: its pictures are made of all of it.
 
     Raises
     ------
     ImageError
-        It is not an image, or truncated.
+        It is not an image, is truncated, or is larger.
     """
     if content.startswith(b"\xff\xd8") and not _ends(content):
         raise ImageError(f"truncated JPEG: {len(content):,} bytes")
     if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
         raise ImageError(f"truncated PNG: {len(content):,} bytes")
-    return read_channels(content, channels, _shrink(content, side) if side else 1)
+    if not is_array(content):
+        check_size(content, megapixels)
+    return read_channels(content, channels, _shrink(content, side) if side else 1, megapixels)
 
 
 def _ends(jpeg: bytes) -> bool:
@@ -55,39 +66,17 @@ def _ends(jpeg: bytes) -> bool:
 
     One before that may be a thumbnail's, and cameras write more data after the image.
     """
-    for marker, at in _segments(jpeg):
+    for marker, at in jpeg_segments(jpeg):
         if marker == START_OF_SCAN:
             return jpeg.find(END_OF_IMAGE, at) >= 0
-        if marker is None:
-            return True  # not well-formed: leave it to the decoder
     return False
 
 
 def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
     """The factor by which a JPEG may be decoded smaller."""
-    if content.startswith(b"\xff\xd8"):
-        for marker, at in _segments(content):
-            if marker in START_OF_FRAME:
-                height = int.from_bytes(content[at + 5 : at + 7], "big")
-                width = int.from_bytes(content[at + 7 : at + 9], "big")
-                shorter = min(height, width)
-                return 4 if shorter >= 4 * side else 2 if shorter >= 2 * side else 1
-    return 1
-
-
-def _segments(jpeg: bytes) -> Iterator[tuple[int | None, int]]:
-    """The marker and offset of each segment; the marker is None where one is missing."""
-    at = 2
-    while at + 4 <= len(jpeg):
-        if jpeg[at] != 0xFF:
-            yield None, at
-            return
-        marker = jpeg[at + 1]
-        if marker == 0xFF or marker in NO_LENGTH:
-            at += 1 if marker == 0xFF else 2
-            continue
-        yield marker, at
-        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    size = declared_size(content) if content.startswith(b"\xff\xd8") else None
+    shorter = min(size.height, size.width) if size else 0
+    return 4 if shorter >= 4 * side else 2 if shorter >= 2 * side else 1
 
 
 class Files(Source):
@@ -103,6 +92,8 @@ class Files(Source):
         Where images are that are not at their names.
     channels
         Of the net's input.
+    megapixels
+        The largest image that is read.
 
     Attributes
     ----------
@@ -118,8 +109,9 @@ class Files(Source):
         labels: Mapping[str, int | None],
         paths: Mapping[str, Path] = MappingProxyType({}),
         channels: int = 3,
+        megapixels: float = MEGAPIXELS,
     ) -> None:
-        self.root, self.channels = root.absolute(), channels
+        self.root, self.channels, self.megapixels = root.absolute(), channels, megapixels
         self.left_out: Mapping[str, int] = {}
         self.names = sorted(labels)
         self._paths = {name: path.absolute() for name, path in paths.items()}
@@ -127,11 +119,11 @@ class Files(Source):
 
     def read(self, index: int) -> NDArray[Any]:
         """RGB, (H, W, 3), uint8; or the channels of the net, see `read_channels`."""
-        return decode(self.content(index), channels=self.channels)
+        return decode(self.content(index), None, self.channels, self.megapixels)
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
         """The same; a JPEG may be smaller, see `decode`."""
-        return decode(self.content(index), side, self.channels)
+        return decode(self.content(index), side, self.channels, self.megapixels)
 
     def label(self, index: int) -> int | None:
         """As listed."""
@@ -140,7 +132,7 @@ class Files(Source):
     def content(self, index: int) -> bytes:
         """The file's bytes."""
         try:
-            return self._path(index).read_bytes()
+            return read_file(self._path(index), IMAGE_FILE)
         except OSError as error:
             raise ImageError(f"{error.strerror or error}: {self._path(index)}") from error
 
@@ -148,7 +140,7 @@ class Files(Source):
         """The size of the file; 0 if it is missing."""
         try:
             return self._path(index).stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a ValueError where its name holds a NUL
             return 0
 
     def file(self, index: int) -> Path:
@@ -160,8 +152,12 @@ class Files(Source):
         return self._paths.get(name) or self.root / name
 
 
-def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) -> Files:
+def read_folder(
+    folder: Path, class_folders: bool = False, channels: int = 3, megapixels: float = MEGAPIXELS
+) -> Files:
     """Every image below a folder, following links: by its ending, without one by its content.
+
+    In the name of a path that is not UTF-8, a byte that is none is written as Python writes it.
 
     Parameters
     ----------
@@ -169,6 +165,8 @@ def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) ->
         Whether its subfolders are classes, numbered from 0 in the order of their names.
     channels
         Of the net's input.
+    megapixels
+        The largest image that is read.
 
     Raises
     ------
@@ -176,6 +174,7 @@ def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) ->
         It holds no images.
     """
     found: list[str] = []
+    paths: dict[str, Path] = {}
     others: Counter[str] = Counter()
     seen: set[str] = set()
     for where, folders, files in os.walk(folder, followlinks=True):
@@ -188,9 +187,12 @@ def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) ->
         prefix = "" if inside == "." else f"{inside}/"
         for name in files:
             if is_image(Path(where, name)):
-                found.append(prefix + name)
+                shown = _as_text(prefix + name)
+                found.append(shown)
+                if shown != prefix + name:
+                    paths[shown] = Path(where, name)
             elif not name.startswith(".") and name not in NOT_COUNTED:
-                others[Path(name).suffix.lower()] += 1
+                others[_as_text(Path(name).suffix.lower())] += 1
     if not found:
         said = f"; there are {in_words(others)}" if others else ""
         raise ImageError(
@@ -200,9 +202,14 @@ def read_folder(folder: Path, class_folders: bool = False, channels: int = 3) ->
     classes = sorted({name.partition("/")[0] for name in found if "/" in name})
     numbers = {name: number for number, name in enumerate(classes)} if class_folders else {}
     labels = {name: numbers.get(name.partition("/")[0]) for name in found}
-    source = Files(folder, labels, channels=channels)
+    source = Files(folder, labels, paths, channels, megapixels)
     source.left_out = dict(others.most_common())
     return source
+
+
+def _as_text(name: str) -> str:
+    """A file's name as text that can be written down; its bytes need not be UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def in_words(endings: Mapping[str, int]) -> str:
@@ -210,7 +217,9 @@ def in_words(endings: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in endings.items())
 
 
-def read_list(path: Path, root: Path | None = None, channels: int = 3) -> Files:
+def read_list(
+    path: Path, root: Path | None = None, channels: int = 3, megapixels: float = MEGAPIXELS
+) -> Files:
     """The images that a text file lists, see `deepvis_caffe.dataset.image_lists.parse_list`.
 
     Missing files are reported when they are read.
@@ -221,6 +230,8 @@ def read_list(path: Path, root: Path | None = None, channels: int = 3) -> Files:
         Where relative paths start; by default the list's folder.
     channels
         Of the net's input.
+    megapixels
+        The largest image that is read.
 
     Raises
     ------
@@ -231,7 +242,8 @@ def read_list(path: Path, root: Path | None = None, channels: int = 3) -> Files:
     found = parse_list(path, root)
     start = root or path.parent
     paths = {one.name: one.path for one in found if one.path != start.absolute() / one.name}
-    return Files(start, {one.name: one.label for one in found}, paths, channels)
+    labels = {one.name: one.label for one in found}
+    return Files(start, labels, paths, channels, megapixels)
 
 
 VIDEO_SUFFIXES = frozenset(
@@ -259,6 +271,8 @@ class Video(Source):
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._reset()
+        with boundary(ImageError, f"cannot open the video {path}"):
+            open_file(path).close()  # OpenCV would wait for a pipe
         with self._lock:
             self._reopen()
             while self._capture.grab():

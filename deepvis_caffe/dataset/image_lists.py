@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from deepvis_caffe.errors import ImageError
-from deepvis_caffe.files import decode_text, is_text, text_lines
+from deepvis_caffe import limits
+from deepvis_caffe.errors import ImageError, boundary, shortened
+from deepvis_caffe.files import decode_text, exists, is_text, read_file, text_lines
 from deepvis_caffe.image import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -24,14 +25,16 @@ SAMPLE = 20  # paths that are looked for, to find where they start
 DEEPEST = 12  # folders that paths may begin with and that are not there
 
 _BETWEEN = r"[\s,;]+"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# No part of a pattern can begin where the one before it could have gone on: then the time that a
+# line takes grows with its length, and not with its square.
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _ENDING = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
 _LINES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"([\"'])(?P<path>.+?)\1(?:{_BETWEEN}(?P<rest>.*))?",  # in quotes
         rf"(?P<path>.+?(?:{_ENDING}))(?:{_BETWEEN}(?P<rest>.*))?",  # up to an image's ending
-        r"(?P<path>[^\t,;]+?)\s*[\t,;](?P<rest>.*)",  # a table
+        r"(?P<path>[^\t,;]*[^\s,;])\s*[\t,;](?P<rest>.*)",  # a table
         rf"(?P<path>\S+)(?P<rest>(?:\s+{_NUMBER})+)",
         r"(?P<path>.*\S)\s+(?P<rest>[+-]?\d+)",  # as Caffe: the last space parts them
     )
@@ -103,10 +106,8 @@ def list_lines(source: Path) -> list[tuple[int, str]]:
     ImageError
         It cannot be read, or is no text.
     """
-    try:
-        text = decode_text(source.read_bytes())
-    except OSError as error:
-        raise ImageError(f"cannot read the list {source}: {error.strerror}") from error
+    with boundary(ImageError, f"cannot read the list {source}"):
+        text = decode_text(read_file(source, limits.IMAGE_LIST))
     if not is_text(text):
         raise ImageError(f"{source} is not a list of images, an HDF5 file (.h5) or a video")
     lines = enumerate(map(str.strip, text_lines(text)), 1)
@@ -155,11 +156,13 @@ def _no_class(line: _Line) -> str:
     where = f"in line {line.number}"
     for value in line.values:
         if not re.fullmatch(_NUMBER, value):
-            return f"what follows the path {where} is no number, {value!r}"
+            return f"what follows the path {where} is no number, {shortened(value)!r}"
     if len(line.values) > 1:
         return f"{len(line.values)} values follow the path {where}"
     if line.values and not float(line.values[0]).is_integer():
-        return f"what follows the path {where} is no whole number, {line.values[0]}"
+        return f"what follows the path {where} is no whole number, {shortened(line.values[0])}"
+    if line.values and abs(float(line.values[0])) > limits.LARGEST_SIZE:
+        return f"what follows the path {where} is too large, {shortened(line.values[0])}"
     return ""
 
 
@@ -177,12 +180,12 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
     sample = names[:: max(1, len(names) // SAMPLE)][:SAMPLE]
     folders = [root] if root else list(dict.fromkeys([source.parent.absolute(), Path.cwd()]))
     for folder in folders:
-        if any((folder / name).exists() for name in sample):
+        if any(exists(folder / name) for name in sample):
             return lambda name: folder / name
     for folder in folders:
         for leading in range(DEEPEST):
             below = [_below(name, leading) for name in sample]
-            if None in below or not all((folder / str(path)).exists() for path in below):
+            if None in below or not all(exists(folder / str(path)) for path in below):
                 continue
             every = [_below(name, leading) for name in names]
             if None in every or len(set(every)) < len(every):  # two images would be one
@@ -197,8 +200,8 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
             return lambda name: folder / str(_below(name, leading))
     raise ImageError(
         f"of the {len(names):,} files in the list {source}, not one is there: tried "
-        f"{folders[0] / names[0]}; name the folder where its paths start: --image-root FOLDER, or "
-        "`image_root` in the settings"
+        f"{folders[0] / shortened(names[0], 300)}; name the folder where its paths "
+        "start: --image-root FOLDER, or `image_root` in the settings"
     )
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from deepvis_caffe.dataset.databases import Hdf5, Lmdb, is_hdf5, read_hdf5_list
 from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read_folder, read_list
 from deepvis_caffe.dataset.image_lists import list_lines
-from deepvis_caffe.dataset.pictures import Pictures
+from deepvis_caffe.dataset.pictures import Name, Picture, Pictures
 from deepvis_caffe.dataset.source import Source
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ImageError, boundary, shortened
+from deepvis_caffe.files import read_head
 from deepvis_caffe.image import is_image
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.sniff import HDF5, LMDB, TEXTS, sniff
 
-Images = str | os.PathLike[str] | Source | Sequence[NDArray[Any] | str | os.PathLike[str]]
+Images = Name | Source | Sequence[Picture | Name] | Mapping[str, Picture | Name]
 
 
 def as_source(images: Images, channels: int = 3) -> Source:
@@ -27,7 +26,8 @@ def as_source(images: Images, channels: int = 3) -> Source:
     Parameters
     ----------
     images
-        A path, as for `open_source`; a source; or a list of pictures and image files.
+        A path, as for `open_source`; a source; or a list of pictures and image files, or a mapping
+        from names to such.
     channels
         Of the net's input.
 
@@ -49,6 +49,7 @@ def open_source(
     root: Path | None = None,
     channels: int = 3,
     dataset: str | None = None,
+    megapixels: float = MEGAPIXELS,
 ) -> Source:
     """Open the images at a path.
 
@@ -65,6 +66,8 @@ def open_source(
         Of the net's input, which tells what is read of an image file; see `read_channels`.
     dataset
         The name of the images in an HDF5 file; see `deepvis_caffe.dataset.databases.Hdf5`.
+    megapixels
+        The largest image that is read, in millions of pixels; larger ones are skipped in a scan.
 
     Raises
     ------
@@ -72,15 +75,27 @@ def open_source(
         There is nothing at the path, or it holds no images.
     """
     path = Path(path)
+    with boundary(ImageError, f"cannot read images at {shortened(str(path))}"):
+        return _open(path, class_folders, root, channels, dataset, megapixels)
+
+
+def _open(
+    path: Path,
+    class_folders: bool,
+    root: Path | None,
+    channels: int,
+    dataset: str | None,
+    megapixels: float,
+) -> Source:
     if path.is_dir():
         if (path / "data.mdb").is_file():
-            return Lmdb(path, channels)
+            return Lmdb(path, channels, megapixels)
         if (path / "CURRENT").is_file() and any(path.glob("MANIFEST-*")):
             raise ImageError(
                 f"{path} is a LevelDB, which cannot be read here; make an LMDB of it, or of the "
                 "images again (Caffe's convert_imageset --backend lmdb), or give the images' folder"
             )
-        return read_folder(path, class_folders, channels)
+        return read_folder(path, class_folders, channels, megapixels)
     if not path.exists():
         raise ImageError(
             f"no images at {path}: there is no such file or folder; expected a folder of images, "
@@ -88,26 +103,23 @@ def open_source(
         )
     found = _sniff(path)
     if path.name == "data.mdb" or found == LMDB:
-        return Lmdb(path.parent if path.name == "data.mdb" else path, channels)
+        return Lmdb(path.parent if path.name == "data.mdb" else path, channels, megapixels)
     if is_hdf5(path.name) or found == HDF5:
-        return Hdf5([path], dataset)
+        return Hdf5([path], dataset, megapixels)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Video(path)
     if is_image(path):
-        return Files(path.parent, {path.name: None}, channels=channels)
+        return Files(path.parent, {path.name: None}, channels=channels, megapixels=megapixels)
     if found is not None and found not in TEXTS:
         raise ImageError(
             f"{path} is not a list of images, an LMDB, an HDF5 file (.h5) or a video: it is {found}"
         )
     lines = list_lines(path)
     if lines and is_hdf5(lines[0][1]):
-        return read_hdf5_list(path, [line for _, line in lines], root, dataset)
-    return read_list(path, root, channels)
+        return read_hdf5_list(path, [line for _, line in lines], root, dataset, megapixels)
+    return read_list(path, root, channels, megapixels)
 
 
 def _sniff(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return sniff(file.read(4096))
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    with boundary(ImageError, f"cannot read {path}"):
+        return sniff(read_head(path, 4096))

@@ -1,10 +1,10 @@
-"""Pictures in memory and image files as a source: ``[picture, "a.jpg", ...] -> Source``."""
+"""Pictures in memory and image files as a source: ``[picture, "a.jpg"]`` or ``{name: picture}``."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,18 @@ from deepvis_caffe.dataset.image_files import decode
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError
 
+Picture = NDArray[Any]
+Name = str | os.PathLike[str]
+
 
 class Pictures(Source):
-    """A list of pictures, named by their places: ``"0000"``, or ``"0001 photo.jpg"`` for a file.
+    """Pictures by name; those of a list by place: ``"0000"``, or ``"0001 a.jpg"`` for a file.
 
     Parameters
     ----------
     pictures
         Each (H, W, 3) RGB or (H, W), as `Preprocessor` takes it; or the path of an image file.
+        A list of these, or a mapping from names.
     channels
         Of the net's input.
 
@@ -35,17 +39,23 @@ class Pictures(Source):
     kind = "pictures"
 
     def __init__(
-        self, pictures: Iterable[NDArray[Any] | str | os.PathLike[str]], channels: int = 3
+        self,
+        pictures: Mapping[str, Picture | Name] | Iterable[Picture | Name],
+        channels: int = 3,
     ) -> None:
         self.channels = channels
-        self._pictures = [_checked(place, one) for place, one in enumerate(pictures)]
+        if isinstance(pictures, Mapping):
+            self.names = sorted(pictures)
+            self._pictures = [_checked(repr(name), pictures[name]) for name in self.names]
+        else:
+            self._pictures = [_checked(f"{place}", one) for place, one in enumerate(pictures)]
+            digits = max(4, len(str(len(self._pictures) - 1)))
+            self.names = [
+                f"{place:0{digits}}" + (f" {one.name}" if isinstance(one, Path) else "")
+                for place, one in enumerate(self._pictures)
+            ]
         if not self._pictures:
             raise ImageError("the list of images is empty")
-        digits = max(4, len(str(len(self._pictures) - 1)))
-        self.names = [
-            f"{place:0{digits}}" + (f" {one.name}" if isinstance(one, Path) else "")
-            for place, one in enumerate(self._pictures)
-        ]
 
     def read(self, index: int) -> NDArray[Any]:
         """The picture itself, or the file's."""
@@ -88,7 +98,7 @@ class Pictures(Source):
         return digest.hexdigest()
 
 
-def _checked(place: int, picture: NDArray[Any] | str | os.PathLike[str]) -> NDArray[Any] | Path:
+def _checked(place: str, picture: Picture | Name) -> Picture | Path:
     if isinstance(picture, (str, os.PathLike)):
         path = Path(picture).absolute()
         if not path.is_file():

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from deepvis_caffe.dataset.layer_scan import BINS, Classes, LayerScan, Top
+from deepvis_caffe.dataset.layer_scan import BINS, NONE, Classes, LayerScan, Top
 from deepvis_caffe.dataset.moments import Moments
 from deepvis_caffe.dataset.scan import Scan
-from deepvis_caffe.errors import ResultsError
-from deepvis_caffe.files import whole_file
+from deepvis_caffe.errors import ResultsError, boundary
+from deepvis_caffe.files import exists, whole_file
+from deepvis_caffe.limits import LARGEST_SIZE, SCAN
+from deepvis_caffe.npy import Npz
 
 VERSION = 1
 FORMAT = "deepvis_caffe scan"
-
-DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error)
 
 Recipe = Mapping[str, Any]
 
@@ -72,18 +72,18 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
         There is none, it is damaged, or another version wrote it.
     """
     with _opened(path) as (file, header):
+        names = len(header["names"])
         layers = {
-            entry["name"]: _layer(file, f"{number}/", entry)
+            entry["name"]: _layer(file, f"{number}/", entry, names)
             for number, entry in enumerate(header["layers"])
         }
         scan = Scan(
             layers,
             tuple(header["names"]),
-            file["labels"],
-            int(header["images"]),
+            _array(file, "labels", "i", names),
+            header["images"],
             tuple((name, why) for name, why in header["skipped"]),
         )
-        _check(scan)
         return scan, header["recipe"]
 
 
@@ -112,28 +112,43 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
     with _opened(path) as (file, header):
         for number, entry in enumerate(header["layers"]):
             if entry["name"] in names and entry["shape"][0] == units:
-                moments = _moments(file, f"{number}/", entry)
-                _check_moments(entry["name"], moments, units)
-                return moments, int(header["images"])
-        return None, int(header["images"])
+                return _moments(file, f"{number}/", entry), header["images"]
+        return None, header["images"]
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A scan's file and its header; whatever is wrong with it is an `ResultsError`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            if header["format"] != FORMAT or header["version"] != VERSION:
-                raise ResultsError(
-                    f"{path} is of version {header['version']}, and version {VERSION} is what can "
-                    "be read here; make it again"
-                )
-            yield file, header
-    except FileNotFoundError:
-        raise ResultsError(f"there is no {path}: `deepvis top-images` makes it") from None
-    except DAMAGE as error:
-        raise ResultsError(f"{path} cannot be read as a scan: {error}") from error
+    if not exists(path):
+        raise ResultsError(f"there is no {path}: `deepvis top-images` makes it")
+    with boundary(ResultsError, f"{path} cannot be read as a scan"), Npz(path, SCAN) as file:
+        header = json.loads(file["header"].tobytes())
+        if header["format"] != FORMAT or header["version"] != VERSION:
+            raise ResultsError(
+                f"{path} is of version {header['version']}, and version {VERSION} is what can "
+                "be read here; make it again"
+            )
+        yield file, _Header.model_validate(header).model_dump()
+
+
+class _LayerHeader(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_SIZE)]], Field(min_length=1)]
+    count: Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class _Header(BaseModel):
+    """The types of what a header says; strict, but for the recipe, which its readers compare."""
+
+    model_config = ConfigDict(strict=True)
+
+    recipe: dict[str, Any]
+    images: Annotated[int, Field(ge=0, lt=2**53)]
+    names: list[str]
+    skipped: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    layers: list[_LayerHeader]
 
 
 def _arrays(layer: LayerScan) -> dict[str, np.ndarray]:
@@ -156,57 +171,63 @@ def _arrays(layer: LayerScan) -> dict[str, np.ndarray]:
     }
 
 
-def _layer(file: Any, prefix: str, entry: Mapping[str, Any]) -> LayerScan:
-    known = (name for name in file.files if name.startswith(prefix))
-    a = {name.removeprefix(prefix): file[name] for name in known if name != f"{prefix}products"}
-    top = Top(a["value"], a["image"].astype(np.int64), a["position"].astype(np.int64))
+def _layer(file: Npz, prefix: str, entry: Mapping[str, Any], names: int) -> LayerScan:
+    shape = tuple(entry["shape"])
+    units = shape[0]
+
+    def take(name: str, kind: str, *sizes: int | None) -> Any:
+        return _array(file, f"{prefix}{name}", kind, *sizes)
+
+    value = take("value", "f", units, None)
+    top = Top(
+        value,
+        take("image", "i", *value.shape).astype(np.int64),
+        take("position", "i", *value.shape).astype(np.int64),
+    )
+    if not top.image.size or not NONE <= top.image.min() <= top.image.max() < names:
+        raise ValueError(f"the top images of layer {entry['name']!r} are not among its names")
+    if not 0 <= top.position.min() <= top.position.max() < math.prod(shape[1:]):
+        raise ValueError(f"the positions of layer {entry['name']!r} are not within its map")
+    label = take("label", "i", None)
     return LayerScan(
-        shape=tuple(entry["shape"]),
+        shape=shape,
         top=top,
         moments=_moments(file, prefix, entry),
-        zeros=a["zeros"],
-        low=a["low"],
-        high=a["high"],
-        active=a["active"],
-        histogram=a["histogram"],
-        classes=Classes(a["label"], a["label_count"], a["label_total"]),
+        zeros=take("zeros", "i", units),
+        low=take("low", "f", units),
+        high=take("high", "f", units),
+        active=take("active", "i", units),
+        histogram=take("histogram", "i", units, BINS),
+        classes=Classes(
+            label, take("label_count", "i", len(label)), take("label_total", "f", len(label), units)
+        ),
     )
 
 
-def _moments(file: Any, prefix: str, entry: Mapping[str, Any]) -> Moments:
+def _moments(file: Npz, prefix: str, entry: Mapping[str, Any]) -> Moments:
+    units = entry["shape"][0]
     products = f"{prefix}products"
     return Moments(
         int(entry["count"]),
-        file[f"{prefix}mean"],
-        file[f"{prefix}squares"],
-        file[products] if products in file.files else None,
+        _array(file, f"{prefix}mean", "f", units),
+        _array(file, f"{prefix}squares", "f", units),
+        _array(file, products, "f", units, units) if products in file else None,
     )
 
 
-def _check_moments(name: str, moments: Moments, units: int) -> None:
-    shapes = [moments.mean.shape, moments.squares.shape]
-    products = moments.products
-    if shapes != [(units,)] * 2 or (products is not None and products.shape != (units, units)):
-        raise ValueError(f"the arrays of layer {name!r} do not fit each other")
-
-
-def _check(scan: Scan) -> None:
-    """Whether the arrays belong together, as far as reading them later relies on it."""
-    names = len(scan.names)
-    for name, layer in scan.layers.items():
-        units, top = layer.units, layer.top
-        fits = (
-            top.value.shape == top.image.shape == top.position.shape
-            and top.value.ndim == 2
-            and len(top.value) == units
-            and layer.histogram.shape == (units, BINS)
-            and layer.classes.total.shape == (len(layer.classes.label), units)
-            and all(len(one) == units for one in (layer.zeros, layer.active))
-            and (not top.image.size or -1 <= top.image.min() <= top.image.max() < names)
+def _array(file: Npz, name: str, kind: str, *sizes: int | None) -> Any:
+    """An array of the file, of this kind of numbers and these sizes; any size for a None."""
+    if name not in file:
+        raise ValueError(f"it has no array {name!r}")
+    array = file[name]
+    fits = len(sizes) == array.ndim and all(
+        size in (None, own) for size, own in zip(sizes, array.shape, strict=True)
+    )
+    if array.dtype.kind != kind or not fits:
+        raise ValueError(
+            f"its array {name!r} is {array.dtype} {array.shape}, which does not fit the others"
         )
-        if not fits:
-            raise ValueError(f"the arrays of layer {name!r} do not fit each other")
-        _check_moments(name, layer.moments, units)
+    return array
 
 
 def _bytes(value: Any) -> np.ndarray:

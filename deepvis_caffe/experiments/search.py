@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import SettingsError, boundary
 from deepvis_caffe.experiments.variants import Variants
 from deepvis_caffe.image import Picture
 from deepvis_caffe.optimizer.params import AscentParams
@@ -238,10 +238,12 @@ def _trials_there(variants: Variants, seed: int, steps: int, overwrite: bool) ->
     path = search_sheet(
         variants.folder, variants.layer, variants.units, seed, ".json", variants.job.folders
     )
-    trials = (read_record(path) or {}).get("trials", [])
-    others = {one["params"].get("iterations") for one in trials} - {steps}
+    with boundary(SettingsError, f"the search at {path} is damaged; move it away"):
+        trials = (read_record(path) or {}).get("trials", [])
+        others = {one["params"].get("iterations") for one in trials} - {steps}
+        following = max((int(one["trial"]) + 1 for one in trials), default=0)
     if not others:
-        return max((one["trial"] + 1 for one in trials), default=0)
+        return following
     if not overwrite:
         raise SettingsError(
             f"{path} is of a search with {others.pop()} steps, and this one has {steps}; choose "
@@ -289,10 +291,13 @@ def kept_params(path: Path, number: int, command: str) -> AscentParams:
     record = read_record(path)
     if record is None:
         raise SettingsError(f"no search at {path}; make one first: {command}")
-    rows: Mapping[int, Record] = {row["trial"]: row for row in record["trials"]}
+    where = f"the search at {path} is damaged"
+    with boundary(SettingsError, where):
+        rows: Mapping[int, Record] = {int(row["trial"]): row for row in record["trials"]}
     if number not in rows:
         raise SettingsError(
             f"the search at {path} has no trial {number}; it has {len(rows)}, numbered "
             f"{min(rows, default=0)} to {max(rows, default=0)}"
         )
-    return params_from_record(rows[number]["params"])
+    with boundary(SettingsError, where):
+        return params_from_record(rows[number]["params"])

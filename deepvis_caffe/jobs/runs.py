@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, product
 from pathlib import Path
@@ -18,7 +19,13 @@ from typing import Any
 import numpy as np
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
+from deepvis_caffe.errors import (
+    ImageError,
+    ResultsError,
+    SettingsError,
+    UnknownNameError,
+    boundary,
+)
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, missing_runs, write_layer
@@ -237,10 +244,11 @@ def load_runs(net: Net, folder: str | os.PathLike[str], layer: str | None = None
 def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -> AscentResult:
     path = store.record(layer, unit, seed)
     record = read_record(path) or {}
-    if record.get("recipe", {}).get("net") != net.fingerprint:
+    recipe = record.get("recipe")
+    if not isinstance(recipe, dict) or recipe.get("net") != net.fingerprint:
         raise ResultsError(f"{path} is of another net, or was made with another preprocessing")
     preprocessor = net.preprocessor
-    try:
+    with _damage_is_said(path):
         window = tuple(record["window"]) if record["window"] else None
         if window:
             top, left, bottom, right = window
@@ -265,8 +273,16 @@ def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -
             objective_text=record.get("goal", ""),
             label=record.get("label"),
         )
-    except (KeyError, TypeError, ValueError, SettingsError, ImageError) as error:
-        raise ResultsError(f"{path} and its pictures cannot be read: {error}") from error
+
+
+@contextmanager
+def _damage_is_said(path: Path) -> Iterator[None]:
+    what = f"{path} and its pictures cannot be read"
+    with boundary(ResultsError, what):
+        try:
+            yield
+        except (SettingsError, UnknownNameError, ImageError) as error:
+            raise ResultsError(f"{what}: {error}") from error
 
 
 def _floats(values: Sequence[float | None]) -> Any:

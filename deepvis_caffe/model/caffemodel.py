@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import mmap
-import struct
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,8 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import WeightsError
-from deepvis_caffe.files import decode_names, whole_file
+from deepvis_caffe.errors import WeightsError, boundary, shortened
+from deepvis_caffe.files import decode_names, open_file, whole_file
+from deepvis_caffe.hdf5 import check_dataset, datasets, open_hdf5
+from deepvis_caffe.limits import BLOB_AXES, LARGEST_SIZE
 from deepvis_caffe.model.sniff import sniff
 
 Blobs = tuple[NDArray[np.float32], ...]
@@ -62,22 +64,16 @@ def read_caffemodel(path: str | Path, may_be_empty: bool = False) -> dict[str, B
         The file is missing, is truncated, or is not a weights file.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-            if head.startswith(b"\x89HDF"):
-                return _read_hdf5(path, may_be_empty)
-            found = sniff(head)
-            if found:
-                raise WeightsError(f"{path} is no caffemodel: it is {found}")
-            return _read_binary(
-                path,
-                memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)),
-                may_be_empty,
-            )
-    except OSError as error:
-        reason = error.strerror or error
-        raise WeightsError(f"cannot read the caffemodel {path}: {reason}") from error
+    with boundary(WeightsError, f"cannot read the caffemodel {path}"), open_file(path) as file:
+        head = file.read(4096)
+        if head.startswith(b"\x89HDF"):
+            return _read_hdf5(path, may_be_empty)
+        found = sniff(head)
+        if found:
+            raise WeightsError(f"{path} is no caffemodel: it is {found}")
+        return _read_binary(
+            path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), may_be_empty
+        )
 
 
 def write_caffemodel(
@@ -154,7 +150,7 @@ def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[bytes,
             blobs.append(value)
         elif generation == "V1" and number == _V0_LAYER:
             return _read_layer(path, value, "V0")
-    (shown,) = decode_names([name])
+    shown = shortened(decode_names([name])[0])
     return name, tuple(
         read_blob(buffer, f"{path}: layer {shown!r}, blob {i}") for i, buffer in enumerate(blobs)
     )
@@ -171,13 +167,13 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
     Raises
     ------
     WeightsError
-        Its shape needs more or fewer values.
+        Its shape needs more or fewer values, or is none that Caffe has.
     ValueError
         The bytes are no such message.
     """
     legacy = {_NUM: 0, _CHANNELS: 0, _HEIGHT: 0, _WIDTH: 0}
     is_legacy, shape = False, None
-    data: list[NDArray[Any]] = []
+    data = _Numbers(where)
     raw, raw_type = memoryview(b""), 0
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
@@ -191,35 +187,40 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
             raw = value
         elif number in (_DATA, _DOUBLE_DATA):
             # Packed, or one number a field as the first Caffes wrote.
-            data.append(_numbers(value, "<f4" if number == _DATA else "<f8", where))
+            data.add(value, "<f4" if number == _DATA else "<f8")
         elif number == _SHAPE:
             shape = _read_shape(value)
     if raw:
         if raw_type >= len(_RAW_TYPES):
             raise WeightsError(f"{where}: its numbers are of type {raw_type}, which is not known")
-        data.append(_numbers(raw, _RAW_TYPES[raw_type], where))
+        data.add(raw, _RAW_TYPES[raw_type])
     if is_legacy:
         shape = tuple(legacy.values())
-    return _shaped(data, shape, where)
+    return _shaped(data.values(), shape, where)
 
 
 def _read_c3d_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
     """A blob of C3D's version 1.0, which has an axis more and other field numbers."""
-    sizes, data = dict.fromkeys(_C3D_SIZES, 0), []
+    sizes, data = dict.fromkeys(_C3D_SIZES, 0), _Numbers(where)
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
             sizes[number] = _signed(value)
         elif number == _C3D_DATA:
-            data.append(_numbers(value, "<f4", where))
-    return _shaped(data, tuple(sizes[number] for number in _C3D_SIZES), where)
+            data.add(value, "<f4")
+    return _shaped(data.values(), tuple(sizes[number] for number in _C3D_SIZES), where)
 
 
 def _shaped(
-    data: Sequence[NDArray[Any]], shape: tuple[int, ...] | None, where: str
+    values: NDArray[np.float32], shape: tuple[int, ...] | None, where: str
 ) -> NDArray[np.float32]:
-    values = np.concatenate(data, dtype=np.float32) if data else np.empty(0, np.float32)
     if shape is None:
         shape = () if values.size == 1 else (values.size,)  # Caffe writes none for a scalar
+    if len(shape) > BLOB_AXES:
+        raise WeightsError(f"{where}: its shape has {len(shape)} axes, and at most {BLOB_AXES} do")
+    if shape and not 0 <= min(shape) <= max(shape) <= LARGEST_SIZE:
+        raise WeightsError(
+            f"{where}: its shape {shape} has an axis that is not between 0 and {LARGEST_SIZE:,}"
+        )
     if math.prod(shape) != values.size:
         raise WeightsError(
             f"{where}: its shape {shape} needs {math.prod(shape)} values, it has {values.size}"
@@ -227,10 +228,31 @@ def _shaped(
     return values.reshape(shape)
 
 
-def _numbers(data: memoryview, kind: str, where: str) -> NDArray[Any]:
-    if len(data) % np.dtype(kind).itemsize:
-        raise _WireError(f"{where} has half a number", 0)
-    return np.frombuffer(data, kind)
+class _Numbers:
+    """The numbers of a blob: where they lie in the file, or joined where each is a field."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._parts: list[tuple[str, memoryview | bytearray]] = []
+
+    def add(self, data: memoryview, kind: str) -> None:
+        if len(data) % np.dtype(kind).itemsize:
+            raise _WireError(f"{self._where} has half a number", 0)
+        if len(data) > 8:
+            self._parts.append((kind, data))
+            return
+        last = self._parts[-1] if self._parts else None
+        if last is None or last[0] != kind or not isinstance(last[1], bytearray):
+            last = kind, bytearray()
+            self._parts.append(last)
+        last[1].extend(data)  # type: ignore[union-attr]
+
+    def values(self) -> NDArray[np.float32]:
+        if not self._parts:
+            return np.empty(0, np.float32)
+        parts = [np.frombuffer(data, kind) for kind, data in self._parts]
+        with np.errstate(over="ignore"):  # a double that is too large is infinite, and said so
+            return np.concatenate(parts, dtype=np.float32, casting="same_kind")
 
 
 def _read_shape(buffer: memoryview) -> tuple[int, ...]:
@@ -247,20 +269,17 @@ def _read_shape(buffer: memoryview) -> tuple[int, ...]:
 
 
 def _read_hdf5(path: Path, may_be_empty: bool) -> dict[str, Blobs]:
-    import h5py  # only where such a file is read
-
     layers: dict[bytes, dict[int, NDArray[np.float32]]] = {}
-
-    def visit(name: str | bytes, item: object) -> None:
-        name = name.encode() if isinstance(name, str) else name  # bytes where it is no UTF-8
-        layer, _, index = name.rpartition(b"/")  # layer names hold slashes themselves
-        if isinstance(item, h5py.Dataset) and index.isdigit():
-            layers.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
-
-    with h5py.File(path, "r") as file:
-        if not isinstance(file.get("data"), h5py.Group):
+    with open_hdf5(path) as file:
+        data = file.get("data")
+        if not hasattr(data, "visititems"):  # it is a dataset, or not there
             raise WeightsError(f"{path} is no caffemodel: it is {_hdf5_noun(file)}")
-        file["data"].visititems(visit)
+        for name, dataset in datasets(data).items():
+            name = name.encode() if isinstance(name, str) else name
+            layer, _, index = name.rpartition(b"/")  # layer names hold slashes themselves
+            if re.fullmatch(rb"[0-9]{1,9}", index):
+                check_dataset(dataset, path)
+                layers.setdefault(layer, {})[int(index)] = np.asarray(dataset, np.float32)
     if not layers and not may_be_empty:
         raise WeightsError(f"{path} holds no weights: no datasets `data/<layer>/<number>`")
     arrays = [tuple(blobs[i] for i in sorted(blobs)) for blobs in layers.values()]
@@ -271,8 +290,9 @@ def _hdf5_noun(file: Any) -> str:
     """What an HDF5 file is that has no group ``data``, by the names in it."""
     names = list(file)
     if "learned_net" in names:
-        net = file["learned_net"][()]
-        shown = net.decode(errors="replace") if isinstance(net, bytes) else net
+        net = file["learned_net"]
+        net = net[()] if getattr(net, "shape", None) == () else b""
+        shown = shortened(net.decode(errors="replace") if isinstance(net, bytes) else str(net))
         return (
             "a solver's state (.solverstate.h5), which holds no weights; give the caffemodel of "
             f"the same iteration: {shown}"
@@ -285,7 +305,7 @@ def _hdf5_noun(file: Any) -> str:
 
 def _listed(names: Sequence[str | bytes], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
+    return ", ".join(shortened(str(name)) for name in names[:most]) + more
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -402,4 +422,5 @@ def _header(number: int, size: int) -> bytes:
 
 def _signed(value: int) -> int:
     """A varint's value as the int32 or int64 that was written."""
-    return int(struct.unpack("<q", struct.pack("<Q", value))[0])
+    value &= 2**64 - 1  # a varint may have 70 bits
+    return value - 2**64 if value >= 2**63 else value

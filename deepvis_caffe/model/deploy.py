@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -385,18 +385,17 @@ def _rename_layers(layers: Iterable[LayerParameter], findings: Findings) -> dict
     dict
         By new name, the old one of layers that may have weights.
     """
-    names: set[str] = set()
+    names = _Names()
     renamed: dict[str, str] = {}
     for layer in layers:
         name = layer.name
-        layer.name = _free_name(name, names)
+        layer.name = names.free(name)
         if layer.name != name:
             findings.notes.append(
                 f"two layers are named {name!r}; the later one is now {layer.name!r}"
             )
             if is_learned(layer):
                 renamed[layer.name] = name
-        names.add(layer.name)
     return renamed
 
 
@@ -407,7 +406,7 @@ def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
     layer has read it: it makes copies of a blob that has several readers.
     """
     now: dict[str, str] = {}  # by name in the file, the name of the last writing
-    names = {blob for layer in layers for blob in layer.top}
+    names = _Names(blob for layer in layers for blob in layer.top)
     readers: Counter[str] = Counter()
     for layer in layers:
         layer.bottom[:] = [now.get(blob, blob) for blob in layer.bottom]
@@ -418,8 +417,7 @@ def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
             if blob not in now or (in_place and readers[written] == 1):
                 now[blob] = written
             else:
-                now[blob] = _free_name(blob, names)
-                names.add(now[blob])
+                now[blob] = names.free(blob)
                 findings.notes.append(
                     f"layer {layer.name!r} writes blob {blob!r} again, which Caffe refuses; what "
                     f"it writes is now {now[blob]!r}, for the layers behind it, too"
@@ -428,7 +426,18 @@ def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
             readers[now[blob]] = 0
 
 
-def _free_name(name: str, taken: Collection[str]) -> str:
-    """The name, or with a number behind it if it is taken."""
-    copies = (f"{name}#{i}" for i in count(2))
-    return next(one for one in chain([name], copies) if one not in taken)
+class _Names:
+    """Names that are taken, and free ones beside them."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}  # so that the thousandth of a name is found at once
+
+    def free(self, name: str) -> str:
+        """The name, or with a number behind it if it is taken; it is taken from now on."""
+        found = name
+        while found in self._taken:
+            number = self._next[name] = self._next.get(name, 1) + 1
+            found = f"{name}#{number}"
+        self._taken.add(found)
+        return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.input_shape import times
+from deepvis_caffe.npy import read_npy_file
 
 Array = NDArray[np.float32]
 Given = Mapping[str, float | str | Path | Array]
@@ -162,8 +163,8 @@ def _by_default(name: str, one: tuple[int, ...], size: tuple[int, ...]) -> Held:
 
 def _read(name: str, path: str | Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float32)
-    except (OSError, ValueError, EOFError) as error:
+        return np.asarray(read_npy_file(Path(path)), np.float32)
+    except (OSError, ValueError, TypeError) as error:  # a TypeError where it holds no numbers
         raise ModelError(
             f"input {name!r}: cannot read {path}, the .npy file to hold it at: {error}. It takes a "
             "number, 'image', or the path of such a file"

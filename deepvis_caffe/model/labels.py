@@ -6,13 +6,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
-from deepvis_caffe.files import decode_text, is_text, text_lines
+from deepvis_caffe.files import decode_text, is_text, read_file, text_lines
+from deepvis_caffe.limits import LABELS
 from deepvis_caffe.model.graph import Layer, Value
 
 Labels = tuple[str, ...]
@@ -44,7 +44,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         The file is missing, empty, or not text.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path, LABELS)
     except OSError as error:
         raise SettingsError(
             f"cannot read the labels {path}: {error.strerror}; set `labels` to a text file with "

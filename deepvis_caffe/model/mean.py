@@ -7,7 +7,6 @@ often larger than the input, because training crops at random: then its center i
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import ImageError, WeightsError
+from deepvis_caffe.errors import ImageError, WeightsError, boundary
+from deepvis_caffe.files import read_file
+from deepvis_caffe.limits import ARRAY_FILE
 from deepvis_caffe.model.caffemodel import read_blob
 from deepvis_caffe.model.sniff import sniff
-
-NPY_MAGIC = b"\x93NUMPY"
+from deepvis_caffe.npy import MAGIC, read_npy
 
 Mean = NDArray[np.float32]
 MeanSpec = float | Sequence[float] | NDArray[Any] | str | os.PathLike[str] | None
@@ -114,23 +114,24 @@ def crop_mean(mean: Mean, height: int, width: int) -> Mean:
 def _read_file(path: Path) -> NDArray[Any]:
     """Read a mean file of either kind, told apart by its first bytes and not by its name."""
     try:
-        data = path.read_bytes()
-        if data.startswith(NPY_MAGIC):
-            return np.load(io.BytesIO(data), allow_pickle=False)
-        mean = read_blob(memoryview(data), "the mean")
-        if not mean.size:
-            raise ValueError("it holds no values")
-    except (ValueError, EOFError, WeightsError) as error:
-        found = sniff(data[:4096])
-        if found and not data.startswith(NPY_MAGIC) and "mean" not in found:
-            raise ImageError(
-                f"the mean file {path} is neither a .npy nor a .binaryproto file: it is {found}"
-            ) from error
-        raise ImageError(
-            f"the mean file {path} is damaged, or neither a .npy nor a .binaryproto file: {error}"
-        ) from error
+        data = read_file(path, ARRAY_FILE)
     except FileNotFoundError:
         raise ImageError(f"no mean file at {path}: there is no such file") from None
     except OSError as error:
-        raise ImageError(f"cannot read the mean file {path}: {error}") from error
-    return mean
+        raise ImageError(f"cannot read the mean file {path}: {error.strerror}") from error
+    if (found := sniff(data[:4096])) and not data.startswith(MAGIC) and "mean" not in found:
+        raise ImageError(
+            f"the mean file {path} is neither a .npy nor a .binaryproto file: it is {found}"
+        )
+    with boundary(
+        ImageError, f"the mean file {path} is damaged, or neither a .npy nor a .binaryproto file"
+    ):
+        if data.startswith(MAGIC):
+            return read_npy(data)
+        try:
+            mean = read_blob(memoryview(data), "the mean")
+        except WeightsError as error:
+            raise ValueError(str(error)) from error
+        if not mean.size:
+            raise ValueError("it holds no values")
+        return mean

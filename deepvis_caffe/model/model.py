@@ -35,6 +35,7 @@ Shape = tuple[int, ...]
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 
 FLOAT = 4  # bytes
+MOST_NOTES = 100  # of what was read otherwise than Caffe does, a warning each
 
 
 @dataclass(frozen=True, eq=False)  # a model is equal only to itself
@@ -253,8 +254,11 @@ def load_model(
         image_input=image,
         held=held,
     )
-    for note in (*written.notes, *deployed.notes, *aligned, *large, *_ignored(model, written)):
+    notes = [*written.notes, *deployed.notes, *aligned, *large, *_ignored(model, written)]
+    for note in notes[:MOST_NOTES]:
         warn_once(path, note)
+    if len(notes) > MOST_NOTES:
+        warn_once(path, f"and {len(notes) - MOST_NOTES:,} more notes of this kind")
     if need_weights:
         model.check_weights()
     return model

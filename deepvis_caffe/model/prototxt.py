@@ -18,14 +18,18 @@ from typing import Any
 from google.protobuf import text_encoding, text_format
 from google.protobuf.message import Message
 
-from deepvis_caffe.errors import ModelError, did_you_mean
-from deepvis_caffe.files import decode_text
+from deepvis_caffe.errors import ModelError, boundary, did_you_mean, shortened
+from deepvis_caffe.files import decode_text, read_file
+from deepvis_caffe.limits import PROTOTXT
 from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from deepvis_caffe.model.sniff import sniff
 from deepvis_caffe.model.syntax import Block, Field, Scalar, SyntaxFault, parse
 from deepvis_caffe.model.upgrade import Generation, modern_type, upgrade, upgrade_v1_layer
 
 log = logging.getLogger(__name__)
+
+LONGEST_SHOWN = 200  # characters of a line with a mistake
+LONGEST_FAULT = 1000  # characters of what is wrong with it
 
 # What only steers training or says who computes a layer: it changes no value that can be seen.
 HARMLESS = re.compile(
@@ -126,10 +130,11 @@ def parse_prototxt(source: str | Path) -> Prototxt:
     """
     path = Path(source)
     root, text, found = _tree(path)
-    try:
-        read = _read(root)
-    except SyntaxFault as error:
-        raise ModelError(_explain(path, text, error, found)) from error
+    with boundary(ModelError, f"cannot read the prototxt {path}"):
+        try:
+            read = _read(root)
+        except SyntaxFault as error:
+            raise ModelError(_explain(path, text, error, found)) from error
     if not (read.net.layer or read.net.layers):
         raise ModelError(f"{path} describes no layers: it is {found}")
     return read
@@ -143,10 +148,8 @@ def _tree(path: Path) -> tuple[Block, str, str]:
     ModelError
         The file cannot be read, or is not in protobuf's text format.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the prototxt {path}: {error.strerror}") from error
+    with boundary(ModelError, f"cannot read the prototxt {path}"):
+        data = read_file(path, PROTOTXT)
     text = decode_text(data)
     found = sniff(text[:4096].encode())
     if found is None or "\0" in text:
@@ -189,8 +192,9 @@ def fill_message(message: Message, block: Block) -> None:
 def _explain(path: Path, text: str, error: SyntaxFault, found: str) -> str:
     if found not in ("a prototxt (text)", "a text file"):
         return f"{path}, line {error.line}: cannot read this prototxt: it is {found}"
-    shown = text.splitlines()[error.line - 1].strip()
-    return f"{path}, line {error.line}: cannot read this prototxt: {error}\n    {shown}"
+    what = shortened(str(error), LONGEST_FAULT)
+    shown = shortened(text.split("\n")[error.line - 1].strip(), LONGEST_SHOWN)
+    return f"{path}, line {error.line}: cannot read this prototxt: {what}\n    {shown}"
 
 
 # -- a tree to messages ----------------------------------------------------------------------------
@@ -346,7 +350,10 @@ class _Fields:
             self._fault(line, path, str(error))
             return
         if descriptor.is_repeated:
-            getattr(message, descriptor.name).append(value)
+            try:
+                getattr(message, descriptor.name).append(value)
+            except ValueError as error:  # out of the type's range
+                self._fault(line, path, str(error))
             return
         differs = message.HasField(descriptor.name) and getattr(message, descriptor.name) != value
         if differs and not HARMLESS.search(path):
@@ -358,7 +365,7 @@ class _Fields:
 
     def _fault(self, line: int, path: str, what: str) -> None:
         if not HARMLESS.search(path):
-            self.faults.append((line, f"{path}: {what}"))
+            self.faults.append((line, shortened(f"{path}: {what}", LONGEST_FAULT)))
 
 
 def _value(descriptor: Any, written: Scalar) -> Any:
@@ -389,7 +396,7 @@ def _value(descriptor: Any, written: Scalar) -> Any:
         if kind in (descriptor.TYPE_FLOAT, descriptor.TYPE_DOUBLE):
             return text_format.ParseFloat(text)
         return _integer(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         what = {descriptor.TYPE_BOOL: "true or false"}.get(
             kind,
             "a number"

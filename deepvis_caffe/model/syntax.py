@@ -101,7 +101,7 @@ class _Token(NamedTuple):
 _TOKEN = re.compile(
     r"""(?P<skip>[^\S\n]+|\#[^\n]*)|(?P<newline>\n)
     |(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-    |(?P<placeholder>\$\{[^}\n]*\}|\$\([^)\n]*\)|\{\{[^}\n]*\}\}|%\(\w+\)[a-z])
+    |(?P<placeholder>\$\{[^{}\n]*\}|\$\([^()\n]*\)|\{\{[^{}\n]*\}\}|%\(\w+\)[a-z])
     |(?P<open>[{<])|(?P<close>[}>])|(?P<colon>:)|(?P<end>[,;])|(?P<list>\[)|(?P<unlist>\])
     |(?P<word>[^\s{}<>\[\]:,;"'\#]+)|(?P<stray>.)""",
     re.VERBOSE,

@@ -114,6 +114,7 @@ def ascend(
                     activation=activation,
                     pixel_scale=preprocessor.pixel_scale,
                     ops=ops,
+                    progress=t / params.iterations,
                 )
                 rate = small.asarray(params.rate(info), dtype=small.float32)[:, None, None, None]
                 x = x + xp.asarray(rate) * direction

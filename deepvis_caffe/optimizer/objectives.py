@@ -16,6 +16,8 @@ An objective is a value. It knows which layers it reads, and `+`, `-` and factor
 `match`                the values that another image has: inversion (Mahendran and Vedaldi 2015,
                        "Understanding Deep Image Representations by Inverting Them")
 `caricature`           more of what another image has (Olah et al. 2017, "Feature Visualization")
+`channel_moments`      channels that vary as for photographs (after Yin et al. 2020,
+                       "Dreaming to Distill")
 `diversity`            unlike the other images of the batch (Olah et al. 2017)
 `function`             any function of torch tensors
 `parse`                ``"pool10:130 + 0.5*fire5/concat:12"``
@@ -45,6 +47,7 @@ from deepvis_caffe.errors import DeepVisError, EngineError, SettingsError
 from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.optimizer.channel_moments import departure, photograph_values
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.objective import Evaluate, Objective, Origins, Values, is_number
 from deepvis_caffe.optimizer.shapes import unit_shape
@@ -564,6 +567,63 @@ def match(layer: str, image: NDArray[Any] | str | os.PathLike[str]) -> Objective
         A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
     """
     return _Match(layer, _Image(image, layer))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _ChannelMoments(Objective):
+    """Minus the departure from the channel moments of photographs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.names
+
+    def block(self, net: Net, layer: str) -> Box | None:
+        return None
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        for name in self.names:
+            shape = unit_shape(net, name)
+            if len(shape) < 2:
+                raise SettingsError(
+                    f"layer {name!r} has no maps whose moments could be compared: its shape is "
+                    f"{shape}, expected (channels, height, width)"
+                )
+        departs = departure(net.ops, photograph_values(net, self.names).moments)
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            numbers, diffs = departs(values)
+            return -numbers, {name: -diff for name, diff in diffs.items()}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        return {"channel_moments": list(self.names)}
+
+    def __str__(self) -> str:
+        return f"channel_moments({', '.join(self.names)})"
+
+
+def channel_moments(*layers: str) -> Objective:
+    """Channels whose mean and deviation over their maps are those of photographs.
+
+    Minus the mean, over layers and channels, of the two's squared distances from those of
+    photographs, in standard deviations; see `deepvis_caffe.optimizer.channel_moments`. Added to an
+    objective with a factor, it keeps the image natural. The parameter ``naturalness`` of an ascent
+    adds it with layers and a factor that fit the objective.
+
+    Parameters
+    ----------
+    *layers
+        Names of layers with maps.
+    """
+    if not layers or not all(isinstance(name, str) for name in layers):
+        raise SettingsError(
+            "name the layers whose moments are compared: channel_moments('conv1', 'conv3'); got "
+            f"{', '.join(map(repr, layers)) or 'none'}"
+        )
+    return _ChannelMoments(tuple(dict.fromkeys(layers)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -19,29 +19,44 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from deepvis_caffe.errors import DeepVisError, SettingsError, UnknownNameError
-from deepvis_caffe.files import write_text
+from deepvis_caffe.errors import (
+    DeepVisError,
+    SettingsError,
+    UnknownNameError,
+    boundary,
+    shortened,
+)
+from deepvis_caffe.files import read_json, write_text
+from deepvis_caffe.limits import PRESETS as PRESETS_FILE
 from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.regularizers import REGULARIZERS
 from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017; tuned with a classifier that no objective uses, see
-# benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
+# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses:
+# see benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
-    jitter=0.07,
-    scale=0.1,
-    rotation=5,
-    octaves=2,
-    octave_scale=1.5,
+    decay_end=0.0,
+    jitter=0.1,
+    scale=0.35,
+    rotation=10,
+    coarse=0.56,
     fourier=1.15,
     decorrelate=0.85,
-    iterations=140,
-    rate=GrayLevels(6),
+    naturalness=4,
+    iterations=200,
+    rate=FallingLevels(9),
 )
 
 PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
@@ -95,7 +110,9 @@ def preset(which: int | str) -> AscentParams:
     return PRESETS[which]
 
 
-RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
+RATES = {
+    rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)
+}
 RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 
@@ -219,7 +236,7 @@ def _rate(record: Any) -> Rate:
         example = '{"type": "GrayLevels", "levels": 4}'
         raise SettingsError(f"rate must be an object such as {example}; got {record!r}")
     kind, own = record["type"], {name: record[name] for name in record if name != "type"}
-    if kind not in RATES:
+    if not isinstance(kind, str) or kind not in RATES:
         raise UnknownNameError("rate", str(kind), RATES)
     kinds = _kinds(RATES[kind])
     for name in own:
@@ -242,7 +259,7 @@ def _kinds(of: type) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The file's content by name, unchecked."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, PRESETS_FILE)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -260,7 +277,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(record: Any, path: Path, name: str) -> AscentParams:
-    try:
-        return params_from_record(record)
-    except DeepVisError as error:
-        raise SettingsError(f"{path}: preset {name!r}: {error}") from error
+    where = f"{path}: preset {shortened(name)!r}"
+    with boundary(SettingsError, where):
+        try:
+            return params_from_record(record)
+        except DeepVisError as error:
+            raise SettingsError(f"{where}: {shortened(str(error), 1000)}") from error

@@ -22,13 +22,21 @@ from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
+from deepvis_caffe.optimizer.channel_moments import moment_layers
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.readers import ObjectiveReader, Reader, TargetBatch, TargetReader
+from deepvis_caffe.optimizer.readers import (
+    ObjectiveReader,
+    Reader,
+    TargetBatch,
+    TargetReader,
+    natural_objective,
+    natural_targets,
+)
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
 from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
@@ -277,8 +285,15 @@ def run_batch(
         preprocessor=preprocessor,
     )
     tracks = ascend(
-        BatchInfo(net.ops, preprocessor, params.iterations, seeds, list(map(units.index, units))),
-        _reader(net, layer, targets, windows, params.sign, len(start)),
+        BatchInfo(
+            net.ops,
+            preprocessor,
+            params.iterations,
+            seeds,
+            list(map(units.index, units)),
+            takes_size=(lambda size: False) if windows else partial(layer.takes_size, net),
+        ),
+        _reader(net, layer, targets, windows, params, len(start)),
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
@@ -406,10 +421,13 @@ def _reader(
     layer: TargetLayer,
     targets: Sequence[Target],
     windows: dict[str, InputWindow],
-    sign: int,
+    params: AscentParams,
     images: int,
 ) -> Reader:
     """What evaluates a batch, on the whole input or in windows."""
+    sign, strength = params.sign, params.naturalness
+    if layer.windows(net, "auto"):  # most of the image is nothing to what is maximized
+        strength = 0
     if layer.objective:
         origins = {}
         for name, window in windows.items():
@@ -417,12 +435,17 @@ def _reader(
             assert block is not None  # else there would be no window
             origins[name] = tuple(at - i for at, i in zip(block[:2], window.index, strict=True))
         evaluate = layer.objective.bind(net, origins)
+        names = layer.objective.layers
+        if strength and moment_layers(net, names):
+            return natural_objective(net, names, evaluate, sign, strength)
         return ObjectiveReader(net, layer.objective.layers, evaluate, sign)
     shape, index = layer.shape, layer.index
     if window_ := windows.get(layer.name):
         shape, index = (shape[0], *window_.extent), window_.index
     batch = TargetBatch(net.ops, targets, shape, index, sign)
     whole = tiled_where_needed(net, layer.name, shape, images) if not window_ else net
+    if strength and whole is net and moment_layers(net, [layer.name]):
+        return natural_targets(net, layer.name, batch, strength)
     return TargetReader(whole, layer.name, batch)
 
 

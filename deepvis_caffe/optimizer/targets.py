@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.npy import read_npy_file
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -120,10 +121,10 @@ def read_directions(path: Path) -> list[Direction]:
         The file cannot be read, or holds something else.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = read_npy_file(path)
+    except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read directions from {path}: {error}") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim not in (1, 2) or rows.dtype.kind not in "iuf":
+    if rows.ndim not in (1, 2) or rows.dtype.kind not in "iuf":
         raise SettingsError(
             f"{path} must hold one number per channel, or rows of them, as numpy.save writes them"
         )

@@ -158,7 +158,7 @@ def value_from_record(
             f'a {what} must be an object such as {{"type": "{example}", ...}}; got {record!r}'
         )
     kind = record["type"]
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise UnknownNameError(what, str(kind), known)
     hints = get_type_hints(known[kind])
     own = {one.name: one for one in fields(known[kind])}  # type: ignore[arg-type]

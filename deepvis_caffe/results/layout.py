@@ -56,7 +56,9 @@ def mode_tree(mode: str) -> str:
 TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"), WEIGHTS)
 
 
-LONGEST_NAME = 200  # characters of a layer's folder; a file's name is at most 255 bytes long
+# Characters of a layer's folder. A file's name is at most 255 bytes long, and has the folder's name
+# in it, a unit's, which has 100 characters at most, and what tells a partial file from a whole one.
+LONGEST_NAME = 100
 
 Folders = Mapping[str, str]  # by layer, those that are not named by `plain_name`
 NO_FOLDERS: Folders = MappingProxyType({})
@@ -75,7 +77,7 @@ def folder_name(layer: str, folders: Folders = NO_FOLDERS) -> str:
 
 def plain_name(layer: str) -> str:
     """A layer's name with ``_`` for all but ASCII letters, digits and ``_.-``, as one folder."""
-    name = re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII)
+    name = re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII) or "_"  # a folder has a name
     return name if len(name) <= LONGEST_NAME else _with_digest(name, layer)
 
 

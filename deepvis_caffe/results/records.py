@@ -20,8 +20,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepvis_caffe.errors import ResultsError
-from deepvis_caffe.files import write_text
+from deepvis_caffe.errors import ResultsError, boundary, shortened
+from deepvis_caffe.files import exists, read_file, read_json, write_text
+from deepvis_caffe.limits import RECORD
 from deepvis_caffe.optimizer.presets import PRESETS
 from deepvis_caffe.results.layout import record_of
 
@@ -48,7 +49,7 @@ def write_record(path: Path, record: Record) -> Path:
 def read_record(path: Path) -> Record | None:
     """A record, or None where there is none that can be read."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path, RECORD)
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
@@ -91,7 +92,7 @@ def check_picture_owner(picture: Path, layer: str) -> None:
     ResultsError
         It was made by another program, or belongs to another layer.
     """
-    if picture.exists() and not record_of(picture).exists():
+    if exists(picture) and not exists(record_of(picture)):
         raise ResultsError(
             f"{picture} is there without a record of ours, so it was made by another program; "
             "choose another results folder (--results), or move it away"
@@ -255,16 +256,13 @@ def plain_value(value: Any) -> str:
 
 
 def _read(path: Path, kind: type[Any]) -> Any:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ResultsError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ResultsError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
-    except RecursionError as error:
-        raise ResultsError(f"{path}: it is nested too deeply") from error
+    with boundary(ResultsError, str(path)):
+        try:
+            return kind.model_validate_json(read_file(path, RECORD))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = shortened(".".join(map(str, first["loc"])))
+            raise ResultsError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
 
 
 # -- the record of a montage of top images -------------------------------------------------------

@@ -13,16 +13,26 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
-from deepvis_caffe.errors import ResultsError, SettingsError
-from deepvis_caffe.files import lock, remove_abandoned, write_text
+from deepvis_caffe.errors import ResultsError, SettingsError, boundary
+from deepvis_caffe.files import exists, lock, read_json, remove_abandoned, write_text
+from deepvis_caffe.limits import RECORD
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
 from deepvis_caffe.results.records import differences
 
 log = logging.getLogger(__name__)
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    recipe: dict[str, Any]
+    shard_size: int = Field(ge=1, lt=2**31)
 
 
 class ScanFolder:
@@ -47,12 +57,16 @@ class ScanFolder:
             return None
         try:
             scan, old = read_scan(path)
+            wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
+            if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+                raise ResultsError(
+                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names"
+                )
         except ResultsError as error:
             log.warning("%s; it is made anew", error)
             return None
-        wanted = set(recipe["layers"])
         same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
-        same_values = wanted & set(old.get(OWN_OUTPUT, ())) == set(recipe.get(OWN_OUTPUT, ()))
+        same_values = wanted & set(own) == set(recipe.get(OWN_OUTPUT, ()))
         return scan if same and same_values else None
 
     def locked(self) -> AbstractContextManager[None]:
@@ -92,15 +106,10 @@ class ScanFolder:
         """
         path = self.folder / SCAN_RECIPE
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-            old, size = there["recipe"], int(there["shard_size"])
-        except FileNotFoundError:
-            old, size = None, shard_size
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            old, size = self._claimed(path) if exists(path) else (None, shard_size)
+        except ResultsError:
             if not overwrite:
-                raise ResultsError(
-                    f"{path} is damaged: {error}; give --overwrite to begin anew"
-                ) from error
+                raise
             old, size = None, shard_size
         remove_abandoned(self.folder)
         if old == recipe:
@@ -119,6 +128,12 @@ class ScanFolder:
         except OSError as error:
             raise ResultsError(f"cannot write {path}: {error.strerror}") from error
         return shard_size
+
+    def _claimed(self, path: Path) -> tuple[Recipe, int]:
+        """The recipe that the folder belongs to, and the images in a shard."""
+        with boundary(ResultsError, f"{path} is damaged; give --overwrite to begin anew"):
+            there = _Claim.model_validate(read_json(path, RECORD))
+        return there.recipe, there.shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
         """Whether a shard is there, made by this recipe."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepvis_caffe.errors import ResultsError, SettingsError
+from deepvis_caffe.errors import ResultsError, SettingsError, boundary
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
 from deepvis_caffe.files import remove_abandoned
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
@@ -133,8 +133,10 @@ class ResultStore:
         small; see `deepvis_caffe.figures.montage.cell_of`.
         """
         picture = read_image(self.picture(layer, unit, seed, BEST_X))
-        record = read_record(self.record(layer, unit, seed)) or {}
-        return cell_of(picture, record.get("sees"), record.get("window"))
+        path = self.record(layer, unit, seed)
+        record = read_record(path) or {}
+        with boundary(ResultsError, f"{path} is damaged"):
+            return cell_of(picture, record.get("sees"), record.get("window"))
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -276,7 +278,10 @@ class ResultStore:
         largest = max(16, LARGEST_LAYER // square_side(count))
         for unit, record in self._montage_records(layer):
             if record.get("recipe") == as_json(recipe) and record.get("layer") == layer:
-                cells[unit] = shrunk(self.cell(layer, unit, record["seeds"][0]), largest)
+                where = f"the record of layer {layer!r}, unit {unit} is damaged"
+                with boundary(ResultsError, where):
+                    first = int(record["seeds"][0])
+                cells[unit] = shrunk(self.cell(layer, unit, first), largest)
         if not cells:
             return None
         # Windows at the border are smaller, and all cells of a sprite have one size.
@@ -308,11 +313,15 @@ def _write_with_record(path: Path, picture: Picture, record: Record) -> Path:
 
 
 def _recipe(path: Path) -> Any:
-    return (read_record(path) or {}).get("recipe")
+    recipe = (read_record(path) or {}).get("recipe")
+    return recipe if isinstance(recipe, dict) else None  # what is no recipe of ours is unfinished
 
 
 def _differences(old: Record, new: Record) -> str:
-    before, now = ({**recipe, **recipe.get("params", {})} for recipe in (old, new))
+    before, now = (
+        {**recipe, **(params if isinstance(params := recipe.get("params"), dict) else {})}
+        for recipe in (old, new)
+    )
     for flat in (before, now):
         flat.pop("params", None)
     words = {"net": "another net or preprocessing"}

@@ -64,7 +64,7 @@ def translate(
     return values, [name for name in names if name not in used]
 
 
-def _device(gpu: bool, index: int | None) -> str:
+def _device(gpu: bool, index: Any) -> str:
     if not gpu:
         return "cpu"
     # True was DVT's default, so without a number it asks for a GPU only where there is one.

@@ -8,6 +8,8 @@ flag gives it.
 from __future__ import annotations
 
 import re
+import reprlib
+from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +26,12 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
+from deepvis_caffe.limits import (
+    LARGEST_MEGAPIXELS,
+    LONGEST_SETTING,
+    MEGAPIXELS,
+    SETTING_VALUES,
+)
 from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
@@ -40,6 +48,8 @@ def _parse_numbers(value: Any) -> Any:
     """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
     if hasattr(value, "ravel"):  # an array
         return tuple(value.ravel().tolist())
+    if isinstance(value, range):
+        return tuple(value)
     if isinstance(value, tuple | list) and [type(one) for one in value] == [str]:
         raise ValueError(ONE_COMMA)
     if not isinstance(value, str):
@@ -48,6 +58,23 @@ def _parse_numbers(value: Any) -> Any:
         return tuple(float(part) for part in re.split(r"[\s,;]+", value.strip(" ()[],")))
     except ValueError:
         return value
+
+
+def _check_length(value: Any, levels: int = 3) -> None:
+    """Refuse what holds very many values, each of which may take a hundred bytes and a message."""
+    if hasattr(value, "__next__"):
+        raise ValueError("it should be a list or a tuple, and not an iterator")
+    if isinstance(value, str | bytes):
+        if len(value) > LONGEST_SETTING:
+            raise ValueError(f"it should be at most {LONGEST_SETTING:,} characters long")
+        return
+    count = getattr(value, "size", 0) if hasattr(value, "ravel") else 0
+    count = len(value) if isinstance(value, Sized) and not count else count
+    if isinstance(count, int) and count > SETTING_VALUES:
+        raise ValueError(f"it should be at most {SETTING_VALUES:,} values, and has {count:,}")
+    if levels and isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_length(one, levels - 1)
 
 
 def _parse_size(value: Any) -> Any:
@@ -137,7 +164,10 @@ def _parse_path(value: Any) -> Any:
         return value
     if wrong := control_characters(value):
         raise ValueError(wrong)
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"it begins with the home folder of nobody known here: {error}") from None
 
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
@@ -161,6 +191,14 @@ def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
 def _lower(reason: str) -> str:
     """A sentence of pydantic's within one of ours; a path in one of ours stays as it is."""
     return reason if "\\" in reason else reason.lower()
+
+
+def _shown(value: Any) -> str:
+    """A value of any type for a message; one that is long is cut, and not all of it written."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 200
+    short.maxtuple = short.maxlist = 12
+    return short.repr(value)
 
 
 class BadSettingError(SettingsError):
@@ -343,6 +381,14 @@ class Settings(BaseModel):
         None,
         "Name of the images in HDF5 files. If not set, `data`, or else the first one of four axes.",
     )
+    max_megapixels: float = _setting(
+        DATASET,
+        MEGAPIXELS,
+        "Largest image that is read, in millions of pixels (height times width). A scan leaves "
+        "larger ones out and counts them; a single one is an error.",
+        gt=0,
+        le=LARGEST_MEGAPIXELS,
+    )
     top: Count = _setting(DATASET, 9, "Number of top images to keep per unit.", ge=1, le=100)
     batch_size: Count | None = _setting(
         RUNNING, None, "Images per batch. If not set, a suitable size is chosen.", ge=1
@@ -395,14 +441,15 @@ class Settings(BaseModel):
             )
             raise BadSettingError(
                 name,
-                f"{name} cannot be {values[name]!r}: {', or '.join(map(_lower, reasons))} "
+                f"{name} cannot be {_shown(values[name])}: {', or '.join(map(_lower, reasons))} "
                 f"({(fields[name].description or '').rstrip('.')})",
             ) from None
 
     @field_validator("*", mode="before")
     @classmethod
     def _none(cls, value: Any, info: ValidationInfo) -> Any:
-        """Let a flag say `none`."""
+        """Let a flag say `none`; refuse what is too long to look at."""
+        _check_length(value)
         if isinstance(value, tuple) and len(value) == 1 and info.field_name not in SEVERAL:
             raise ValueError(ONE_COMMA)
         return None if isinstance(value, str) and value.lower() in ("", "none") else value

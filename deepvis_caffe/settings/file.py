@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.files import GUESSES, encoding_of, is_text
+from deepvis_caffe.errors import SettingsError, boundary, shortened
+from deepvis_caffe.files import GUESSES, encoding_of, exists, is_text, read_file
+from deepvis_caffe.limits import SETTINGS
 from deepvis_caffe.settings.dvt import PREFIX, is_dvt, translate
 from deepvis_caffe.settings.fields import BadSettingError, Settings
 from deepvis_caffe.settings.mistakes import ONE_EQUALS, name_hint, other_words, syntax_hint
@@ -63,12 +64,13 @@ def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | Non
         A file is named and does not exist.
     """
     named = path or os.environ.get(VARIABLE)
-    found = Path(named or FILE_NAME).expanduser().absolute()
-    if found.is_file():
-        return found
+    source = "--settings" if path else f"${VARIABLE}"
+    with boundary(SettingsError, f"cannot read the settings named by {source}"):
+        found = Path(named or FILE_NAME).expanduser().absolute()
+        if found.is_file():
+            return found
     if named is None:
         return None
-    source = "--settings" if path else f"${VARIABLE}"
     raise SettingsError(f"no settings file at {found} (named by {source})")
 
 
@@ -93,7 +95,12 @@ def load_settings(
         message names the file and line, or the flag.
     """
     found = find_settings_file(path)
-    settings = Settings() if found is None else _read(found)
+    if found is None:
+        settings = Settings()
+    else:
+        # It runs the user's own code, whose values may be of any type.
+        with boundary(SettingsError, str(found)):
+            settings = _read(found)
     if not overrides:
         return settings
     try:
@@ -172,21 +179,19 @@ def _read(path: Path) -> Settings:
 def _beside(path: Path, source: str) -> str:
     """One of the viewer's sources; a file or folder is looked for beside the settings file."""
     beside = path.parent / source.strip()
-    return str(beside) if beside.exists() else source.strip()
+    return str(beside) if exists(beside) else source.strip()
 
 
 def _without_backslashes(path: Path) -> Path:
     """A path that was written on Windows, where only its other form is there."""
     other = Path(str(path).replace("\\", "/"))
-    return other if other.exists() and not path.exists() else path
+    return other if exists(other) and not exists(path) else path
 
 
 def _source(path: Path) -> str:
     """The text of the file, in the encoding that it names or else seems to have."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"cannot read the settings {path}: {error.strerror}") from error
+    with boundary(SettingsError, f"cannot read the settings {path}"):
+        data = read_file(path, SETTINGS)
     named = re.match(rb"(?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", data)  # PEP 263
     if named:
         with suppress(LookupError, UnicodeDecodeError):
@@ -217,13 +222,13 @@ def _run(path: Path, source: str) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         number = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
-        line = lines[number - 1] if number else ""
+        line = lines[number - 1] if number and number <= len(lines) else ""
         hint = (
             name_hint(error.name or "", line, Settings.model_fields)
             if isinstance(error, NameError)
             else ""
         )
-        what = f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {shortened(str(error), 1000)}"
         raise SettingsError(_with_hint(path, number, what, hint)) from error
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and node.value is None:

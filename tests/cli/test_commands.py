@@ -338,9 +338,13 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
         "rotation": 5.0,
         "octaves": 2,
         "octave_scale": 1.5,
+        "coarse": 0.5,
+        "coarse_part": 0.25,
         "fourier": 1.0,
         "decorrelate": 0.5,
         "diversity": 1.5,
+        "decay_end": 0.125,
+        "naturalness": 2.5,
     }
     flags = [
         text

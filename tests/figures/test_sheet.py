@@ -21,7 +21,7 @@ class Result:
     """As a result: a picture and a title."""
 
     def __init__(self, number: int) -> None:
-        self.number, self.title = number, f"number {number}"
+        self.number, self.title = number, f"number{number}"
 
     def picture(self) -> np.ndarray:
         return picture(self.number)
@@ -33,12 +33,18 @@ def cells(numbers: list[int], text: str = "") -> list[Cell]:
 
 def test_lists_and_results_and_pictures_come_in_order_with_their_titles() -> None:
     shown = dv.side_by_side(Result(0), [Result(1), (Result(2),)], columns=2, cell=40)
-    expected = figure([Row(cells([0, 1], "number ")), Row(cells([2], "number "))], 40)
+    expected = figure([Row(cells([0, 1], "number")), Row(cells([2], "number"))], 40, text=13)
     np.testing.assert_array_equal(shown.picture(), expected)
     shown = dv.side_by_side((picture(k) for k in range(3)), cell=40, title="all")
-    np.testing.assert_array_equal(shown.picture(), figure([Row(cells([0, 1, 2]))], 40, "all"))
+    np.testing.assert_array_equal(shown.picture(), figure([Row(cells([0, 1, 2]))], 40, "all", 13))
     shown = dv.side_by_side(Result(3), picture(4), titles=["a3", "a4"], cell=40)
-    np.testing.assert_array_equal(shown.picture(), figure([Row(cells([3, 4], "a"))], 40))
+    np.testing.assert_array_equal(shown.picture(), figure([Row(cells([3, 4], "a"))], 40, text=13))
+
+
+def test_a_long_title_goes_on_below() -> None:
+    shown = dv.side_by_side(picture(0), titles=["two words"], cell=40)
+    expected = figure([Row([Cell(picture(0), ("two", "words"))])], 40, text=13)
+    np.testing.assert_array_equal(shown.picture(), expected)
 
 
 def test_a_sheet_shows_and_saves_itself(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_they_are_those_of_a_forward_pass_of_every_image(
 ) -> None:
     x = np.stack([net.preprocessor(one) for one in pictures])
     values = net.forward(x, ["conv/1", "fc"])
-    for images in (photos, str(photos), dv.open_source(photos), pictures, list(photos.iterdir())):
+    named = {f"{number} of them": one for number, one in enumerate(pictures)}
+    files = sorted(photos.iterdir())
+    for images in (photos, str(photos), dv.open_source(photos), pictures, files, named):
         found = dv.top_images(net, images, ["conv/1", "fc"], count=COUNT)
         for layer, every in values.items():
             maps = every.reshape(len(x), every.shape[1], -1)

@@ -178,7 +178,7 @@ def test_a_folder_with_a_damaged_recipe_is_left_alone_but_for_overwrite(
 ) -> None:
     for text in ("", "no", "[]", '{"recipe": {}}'):
         (tmp_path / "recipe.json").write_text(text)
-        with pytest.raises(ResultsError, match=r"recipe\.json is damaged: .*; give --overwrite"):
+        with pytest.raises(ResultsError, match=r"recipe\.json is damaged; give --overwrite"):
             run(net, images, tmp_path)
         assert (tmp_path / "recipe.json").read_text() == text
         assert not list(tmp_path.glob("*.npz"))
@@ -229,5 +229,5 @@ def test_a_shard_of_another_scan_is_not_merged(net: Net, images: Path, tmp_path:
 def test_nothing_that_can_be_read_is_an_error(net: Net, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "x.png").write_bytes(b"no")
-    with pytest.raises(ImageError, match=r"none of the 1 images can be used; x.png: cannot read"):
+    with pytest.raises(ImageError, match=r"none of the 1 images can be used; x.png: not an image"):
         run(net, tmp_path / "images", tmp_path / "out")

@@ -336,3 +336,37 @@ def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_parameter_out_of_range_is_named(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         make()
+
+
+# -- coarse to fine ------------------------------------------------------------------------------
+
+
+def test_coarse_to_fine_shows_the_image_smaller_first(ops: ArrayOps) -> None:
+    x, y = normal(3, *SHAPE), normal(3, 3, 5, 4, seed=1)
+    batch = info(ops, steps=10, takes_size=lambda size: size == (5, 4))
+    show = t.composed([t.coarse_to_fine(0.55, part=0.3)], batch)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(x), (5, 4), mode="bilinear", antialias=True
+    )
+    for step in range(9):
+        seen, adjoint = show(ops.asarray(x), step)
+        if step >= 3:
+            np.testing.assert_array_equal(ops.numpy(seen), x.astype(np.float32))
+            continue
+        np.testing.assert_allclose(ops.numpy(seen), expected, atol=1e-5)
+        back = ops.numpy(adjoint(ops.asarray(y)))
+        assert (x * back).sum() == pytest.approx((expected.numpy() * y).sum(), rel=1e-5)
+
+
+def test_coarse_to_fine_shows_the_image_where_no_other_size_fits(ops: ArrayOps) -> None:
+    x = ops.asarray(normal(3, *SHAPE))
+    for batch in (info(ops), info(ops, takes_size=lambda size: False)):
+        assert t.composed([t.coarse_to_fine(0.55)], batch)(x, 0)[0] is x
+    with pytest.raises(SettingsError, match="coarse_to_fine must be the last"):
+        t.composed([t.coarse_to_fine(0.55), t.flip()], info(ops))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "small"])
+def test_coarse_to_fine_takes_a_fraction(size: Any) -> None:
+    with pytest.raises(SettingsError, match="size of coarse_to_fine must be a fraction"):
+        t.coarse_to_fine(size)

@@ -1,0 +1,67 @@
+"""HDF5 files that may hold anything: opened, listed, and each dataset checked before it is read.
+
+h5py allocates what a dataset's shape claims, and fills what is not in the file with zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from deepvis_caffe.files import open_file
+from deepvis_caffe.limits import COMPRESSION
+
+
+def open_hdf5(path: Path) -> Any:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is no HDF5 file.
+    """
+    import h5py  # only where such a file is read
+
+    open_file(path).close()  # it is there, and is a file
+    return h5py.File(path, "r")
+
+
+def datasets(group: Any) -> dict[str | bytes, Any]:
+    """The datasets below a group by name; a name that is no UTF-8 is bytes."""
+    import h5py
+
+    found: dict[str | bytes, Any] = {}
+
+    def visit(name: str | bytes, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item
+
+    group.visititems(visit)
+    return found
+
+
+def check_dataset(dataset: Any, path: Path) -> None:
+    """Check that a dataset holds numbers, and not more of them than its file can.
+
+    Raises
+    ------
+    ValueError
+        It does not; or its values are in other files.
+    """
+    where = f"dataset {dataset.name!r}"
+    if dataset.shape is None:
+        raise ValueError(f"{where} is empty")
+    if dataset.dtype.kind not in "buif":
+        raise ValueError(f"{where} holds {dataset.dtype} values, and no numbers")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"the values of {where} are in other files, which are not read")
+    claimed = max(math.prod(dataset.shape), math.prod(dataset.chunks or (0,)))  # a chunk is whole
+    claimed *= dataset.dtype.itemsize
+    stored, length = dataset.id.get_storage_size(), path.stat().st_size
+    possible = min(stored, length) * (COMPRESSION if dataset.chunks else 1)
+    if claimed > possible:
+        raise ValueError(
+            f"{where} claims {dataset.shape} values of {dataset.dtype}, {claimed:,} bytes, and "
+            f"{min(stored, length):,} are in the file"
+        )

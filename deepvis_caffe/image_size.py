@@ -1,0 +1,194 @@
+"""The size that an image file claims, read from its header: ``bytes -> (height, width)``.
+
+A decoder allocates what the header claims, and a hundred bytes can claim gigabytes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.limits import BYTES_PER_PIXEL, MEGAPIXELS
+
+START_OF_SCAN = 0xDA
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
+HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_PILLOW_FORMATS = "PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+MOST_PAGES = 4096  # of a TIFF; each is an entry in a chain that may go round in circles
+_WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
+_INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes, by the type of a TIFF's entry
+
+
+class Size(NamedTuple):
+    """What a header claims: pixels, and the bytes of all that is decoded."""
+
+    height: int
+    width: int
+    nbytes: int
+
+
+def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
+    """Refuse an image that is larger than so many millions of pixels, before it is decoded.
+
+    Raises
+    ------
+    ImageError
+        Its header claims more, or no size at all.
+    """
+    size = declared_size(content)
+    if size is None:
+        raise ImageError(
+            f"not an image: it starts with {content[:8]!r}, which is damaged or in a format that "
+            "neither OpenCV nor Pillow knows; PNG and JPEG always work"
+        )
+    check_pixels(size.height, size.width, size.nbytes, megapixels)
+
+
+def check_pixels(height: int, width: int, nbytes: int, megapixels: float) -> None:
+    """`ImageError` where an image of this size is larger than so many millions of pixels."""
+    if min(height, width) < 1:
+        raise ImageError(f"not an image: it says that it has {height} x {width} pixels")
+    if height * width > megapixels * 1e6:
+        raise ImageError(
+            f"too large: {height:,} x {width:,} pixels, and at most {megapixels:g} million are "
+            "read (setting max_megapixels)"
+        )
+    if nbytes > megapixels * 1e6 * BYTES_PER_PIXEL:
+        raise ImageError(
+            f"too large: {nbytes:,} bytes once decoded, and at most {BYTES_PER_PIXEL} for each of "
+            f"{megapixels:g} million pixels are read (setting max_megapixels)"
+        )
+
+
+def declared_size(content: bytes) -> Size | None:
+    """The size in the header of an image file; None where there is none that is known."""
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg(content)
+    if content.startswith(b"\x89PNG"):
+        return _png(content)
+    if content.startswith(TIFF_STARTS):
+        return _tiff(content)
+    for pattern in _TEXT_HEADERS:
+        if found := pattern.match(content[:4096]):
+            height, width = int(found["height"]), int(found["width"])
+            return Size(height, width, height * width * BYTES_PER_PIXEL)
+    return _by_pillow(content)
+
+
+def jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
+    """The marker and offset of each segment; as in libjpeg, what is between them is passed over."""
+    at = 2
+    while at >= 0 and at + 4 <= len(jpeg):
+        if jpeg[at] != 0xFF:
+            at = jpeg.find(b"\xff", at)
+            continue
+        marker = jpeg[at + 1]
+        if marker in (0x00, 0xFF) or marker in NO_LENGTH:
+            at += 1 if marker == 0xFF else 2
+            continue
+        yield marker, at
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+
+
+def pillow_formats(content: bytes) -> list[str]:
+    """The formats that Pillow may read these bytes in; others run other programs."""
+    from PIL import Image
+
+    if brand(content) in HEIF and importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return [name for name in _PILLOW_FORMATS if name in Image.OPEN]
+
+
+def brand(content: bytes) -> bytes:
+    """Which of the formats that share HEIF's container it is; empty for all others."""
+    return content[8:12] if content[4:8] == b"ftyp" else b""
+
+
+# -- formats -------------------------------------------------------------------------------------
+
+_NUMBER = rb"[0-9]{1,9}"
+_TEXT_HEADERS = tuple(  # of formats that OpenCV reads, and Pillow does not
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"#\?(?:RADIANCE|RGBE)\n.*?\n-Y (?P<height>%b) \+X (?P<width>%b)\n" % ((_NUMBER,) * 2),
+        rb"P7\n.*?WIDTH (?P<width>%b)\n.*?HEIGHT (?P<height>%b)\n" % ((_NUMBER,) * 2),
+    )
+)
+
+
+def _jpeg(content: bytes) -> Size | None:
+    for marker, at in jpeg_segments(content):
+        if marker in START_OF_FRAME and at + 10 <= len(content):
+            height, width = (
+                int.from_bytes(content[place : place + 2], "big") for place in (at + 5, at + 7)
+            )
+            return Size(height, width, height * width * 3)
+        if marker == START_OF_SCAN:
+            break
+    return None
+
+
+def _png(content: bytes) -> Size | None:
+    if content[12:16] != b"IHDR" or len(content) < 26:
+        return None
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(content[25], 4)
+    return Size(height, width, height * width * channels * (2 if content[24] == 16 else 1))
+
+
+def _by_pillow(content: bytes) -> Size | None:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is large: so it is said here
+            with Image.open(io.BytesIO(content), formats=pillow_formats(content)) as image:
+                width, height = image.size
+    except Image.DecompressionBombError:
+        return Size(2**31, 2**31, 2**62)
+    except Exception:  # whatever a decoder raises at a damaged file
+        return None
+    return Size(height, width, height * width * 4)
+
+
+def _tiff(content: bytes) -> Size | None:
+    """The largest page of a TIFF, and the bytes of all of them."""
+    order, big = ("little" if content[:1] == b"I" else "big"), content[2:4] in (b"+\0", b"\0+")
+    number = lambda at, size: int.from_bytes(content[at : at + size], order)  # type: ignore[arg-type]  # noqa: E731
+    counter, entry, offset = (8, 20, 8) if big else (2, 12, 4)
+    at, seen = number(8, 8) if big else number(4, 4), set[int]()
+    largest, nbytes = (0, 0), 0
+    while at and at not in seen:
+        seen.add(at)
+        count = number(at, counter)
+        end = at + counter + count * entry
+        if end > len(content) or len(seen) > MOST_PAGES:
+            break  # its other pages are not there
+        tags = {_SAMPLES: 1, _BITS: 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0}
+        for place in range(at + counter, end, entry):
+            size = _INTEGERS.get(number(place + 2, 2))
+            if size is None:
+                continue
+            values = number(place + 4, offset)
+            inline = values * size <= offset
+            value_at = place + 4 + offset
+            tags[number(place, 2)] = number(value_at if inline else number(value_at, offset), size)
+        height, width = tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0)
+        # A decoder allocates whole tiles, too.
+        tile = tags[_TILE_WIDTH] * tags[_TILE_HEIGHT]
+        largest = max(largest, (height, width), key=lambda one: one[0] * one[1])
+        depth = max(1, -(-tags[_BITS] // 8)) * max(tags[_SAMPLES], 1)
+        nbytes += max(height * width, tile) * depth
+        at = number(end, offset)
+    return Size(*largest, nbytes) if nbytes else None
