@@ -41,7 +41,15 @@ if [ ! -e "$prefix/lib/libboost_python$digits.so" ]; then
   apt-get $apt --quiet update
   apt-get $apt --quiet source --download-only "boost$boost"
   tar xJf "boost$boost"_*.orig.tar.xz --wildcards '*/libs/python/src/*'
-  cd */libs/python/src
+  tar xJf "boost$boost"_*.debian.tar.xz
+  cd */libs/python/../..
+  # The distribution's changes for later Pythons; those of other files have nothing to change here.
+  for change in $(cat ../debian/patches/series); do
+    if grep -q 'b/libs/python/src' "../debian/patches/$change"; then
+      patch --batch --forward --silent -p1 < "../debian/patches/$change" > /dev/null || true
+    fi
+  done
+  cd libs/python/src
   include=$("$venv" -c 'import sysconfig; print(sysconfig.get_path("include"))')
   g++ -shared -fPIC -O2 -w -DBOOST_PYTHON_SOURCE -DBOOST_PYTHON_DYN_LINK -DBOOST_ALL_NO_LIB \
     -DBOOST_BIND_GLOBAL_PLACEHOLDERS "-I$include" ./*.cpp converter/*.cpp object/*.cpp \

@@ -14,6 +14,12 @@ from pathlib import Path
 
 from benchmarks.gpu.common import DEVICE, REHEARSAL, seconds_left, write
 
+
+def _files(*names: str) -> list[str]:
+    return [f"tests/engines/test_{name}.py" for name in names]
+
+
+# Files whose nets come from `load_text` and whose arrays are numpy's or the engine's own.
 # (title, arguments of pytest, environment)
 RUNS = (
     (
@@ -23,15 +29,15 @@ RUNS = (
     ),
     (
         "contract, torch engine on the GPU",
-        ["-k", "torch", "tests/engines/test_contract.py", "tests/engines/test_several_layers.py"],
+        ["-k", "torch", *_files("contract", "several_layers", "modes", "layer_names", "held")],
         {"DEEPVIS_TEST_DEVICE": DEVICE},
     ),
     (
-        "layers on the GPU",
+        "layers and attribution, torch engine on the GPU",
         [
-            *("-m", "not slow and not pycaffe", "-k", "not pycaffe"),
-            *("tests/engines/torch/test_layers.py", "tests/engines/torch/test_windows.py"),
-            *("tests/engines/torch/test_ascent.py",),
+            *("-m", "not pycaffe", "-k", "not pycaffe"),
+            *_files("layers_recurrent", "detections", "rows", "opaque"),
+            "tests/attribution/test_methods.py",
         ],
         {"DEEPVIS_TEST_DEVICE": DEVICE},
     ),

@@ -31,7 +31,7 @@ EAGER = 3  # passes before a capture: libraries choose their algorithms in the f
 KEPT = 2  # graphs: each holds all the values of a pass
 
 Diffs = Mapping[Value, Tensor]
-# Runs something once, and gives what replays it, and its result, whose memory the replays fill.
+# Gives what replays something, and its result, whose memory the replays fill.
 Capture = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 
@@ -53,6 +53,7 @@ class Evaluation(NamedTuple):
     x: Tensor
 
 
+WayBack = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
 Begin = Callable[[Tensor], tuple[Evaluation, list[Tensor]]]
 Finish = Callable[[Evaluation, Diffs, str, bool], Tensor]
 
@@ -82,7 +83,8 @@ class CapturedPasses:
             for name, weight in layer.named_parameters()
         ]
         self._replay, (self._evaluation, self._tops) = capture(lambda: begin(self._x))
-        self._ways_back: dict[Hashable, tuple[dict[Value, Tensor], Callable[[], None], Tensor]] = {}
+        # None where one cannot be captured
+        self._ways_back: dict[Hashable, WayBack | None] = {}
 
     @property
     def up_to_date(self) -> bool:
@@ -99,20 +101,27 @@ class CapturedPasses:
         """The diff of the images that came last."""
         key = mode, tuple(diffs)
         if key not in self._ways_back:
-            own = {value: diff.clone() for value, diff in diffs.items()}
-            try:
-                replay, found = self._capture(
-                    lambda: self._finish(self._evaluation, own, mode, True)
-                )
-            except (RuntimeError, EngineError) as error:
-                log.info("the backward pass runs without a CUDA graph: %s", error)
-                return self._finish(self._evaluation, diffs, mode, True)
-            self._ways_back[key] = own, replay, found
-        own, replay, found = self._ways_back[key]
+            # Run first: filters of the way back are made now, not in a capture that may fail.
+            eager = self._finish(self._evaluation, diffs, mode, True)
+            self._ways_back[key] = self._captured_way_back(diffs, mode)
+            return eager
+        captured = self._ways_back[key]
+        if captured is None:
+            return self._finish(self._evaluation, diffs, mode, True)
+        own, replay, found = captured
         for value, diff in diffs.items():
             own[value].copy_(diff)
         replay()
         return found
+
+    def _captured_way_back(self, diffs: Diffs, mode: str) -> WayBack | None:
+        own = {value: diff.clone() for value, diff in diffs.items()}
+        try:
+            replay, found = self._capture(lambda: self._finish(self._evaluation, own, mode, True))
+        except (RuntimeError, EngineError) as error:
+            log.info("a backward pass runs without a CUDA graph: %s", error)
+            return None
+        return own, replay, found
 
 
 class Graphs:
@@ -141,7 +150,9 @@ class Graphs:
         if count != EAGER + 1 and known is None:
             return None
         while len(self._kept) >= KEPT:
-            del self._kept[next(iter(self._kept))]
+            oldest = next(iter(self._kept))
+            del self._kept[oldest], self._seen[oldest]
+        begin(x)  # what it keeps for one number of images is there: nothing is sent while capturing
         try:
             self._kept[key] = CapturedPasses(begin, finish, x, layers, self._capture)
         except (RuntimeError, EngineError) as error:
@@ -151,7 +162,7 @@ class Graphs:
 
 
 def cuda_capture(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-    """Capture what `run` launches as a CUDA graph, and launch it for the first time."""
+    """Capture what `run` would launch as a CUDA graph. Only its replays compute anything."""
     graph = torch.cuda.CUDAGraph()
     # Other threads may use the device meanwhile: those that load the next images, for example.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
