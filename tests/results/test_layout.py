@@ -27,7 +27,7 @@ from deepvis_caffe.results.layout import (
 
 UNITS = st.integers(0, 10**9 - 1) | st.just(10**9 - 1)
 SEEDS = st.integers(0, 2**32 - 1) | st.just(2**32 - 1)  # small numbers come more often by far
-OPTIMIZED_NAMES = (
+layout.OPTIMIZED_NAMES = (
     st.builds(RunPicture, UNITS, SEEDS, st.sampled_from(KINDS), st.sampled_from(["png", "jpg"]))
     | st.builds(RunRecordFile, UNITS, SEEDS)
     | st.builds(Montage, UNITS, st.sampled_from(["jpg", "json"]))
@@ -36,7 +36,7 @@ OPTIMIZED_NAMES = (
 TOP_NAMES = st.builds(TopMontage, UNITS, st.sampled_from(["jpg", "json"])) | st.builds(
     TopCrop, UNITS, st.integers(0, 9999)
 )
-NAMES = st.tuples(st.just(TREES[0]), OPTIMIZED_NAMES) | st.tuples(
+NAMES = st.tuples(st.just(TREES[0]), layout.OPTIMIZED_NAMES) | st.tuples(
     st.sampled_from(TREES[1:]), TOP_NAMES
 )
 # Layers' names that look like parts of ours, too.
@@ -163,3 +163,18 @@ def test_what_is_read_is_written_the_same(text: str) -> None:
 )
 def test_other_names_are_not_taken_for_a_units(tree: str, file: str) -> None:
     assert parse_file(tree, "fc", file) is None
+
+
+def test_no_layer_has_the_folder_above_its_own() -> None:
+    for name in ("", ".", "..", "/", "../.."):
+        folder = layout.layer_folder(Path("r"), layout.OPTIMIZED, name)
+        assert folder.parent == Path("r") / layout.OPTIMIZED
+    assert layout.folders_apart({"": 1, "_": 2}) == {"": layout.name_apart("")}
+
+
+def test_the_longest_names_fit_into_a_folder() -> None:
+    unit = "+".join(map(str, range(100, 125)))  # as long as the name of a sum may be
+    name = layout.RunPicture(unit + "9" * (100 - len(unit)), 2**31, "best_Xpm")
+    path = layout.path_of(Path(), layout.OPTIMIZED, "layer" * 900, name)
+    partial = f".{path.name}.{'0' * 8}.part"
+    assert len(partial.encode()) <= 255  # of a file's name on Linux, Windows and macOS
