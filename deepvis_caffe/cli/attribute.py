@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deepvis_caffe.cli.backward import named_image
 from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import DeepVisError, SettingsError
@@ -73,14 +74,13 @@ def attribute(
     from deepvis_caffe.attribution.attribute import attribute as attribute_to
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.attributions import side_by_side
-    from deepvis_caffe.image import sample_image, sample_images, write_image
+    from deepvis_caffe.image import write_image
 
     given = dict(map(_parsed, parameter or ()))
     if all_methods and overlay:
         raise SettingsError("--overlay takes one method: leave --all-methods out")
     net = load_net(settings)
-    is_sample = image in sample_images() and not Path(image).exists()
-    picture = sample_image(image) if is_sample else image
+    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     at = parse_position(position)
     if not all_methods:
         found = attribute_to(net, picture, layer, unit, method.replace("-", "_"), at, **given)

@@ -59,7 +59,8 @@ def backward(
 
     net = load_net(settings)
     labels = labels_for(settings, net)
-    x = net.preprocessor(_read(image, net.preprocessor.shape[0]))[None]
+    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
+    x = net.preprocessor(picture)[None]
     blob = net.model.graph.activation_name(layer)
     blobs = dict.fromkeys([blob, *net.outputs])
     values = net.forward({net.image_input(): x, **net.other_inputs(x)}, blobs=blobs)
@@ -78,9 +79,12 @@ def backward(
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
 
 
-def _read(image: str, channels: int) -> NDArray[Any]:
+def named_image(image: str, channels: int, megapixels: float) -> NDArray[Any]:
+    """The image of a file, for a net of so many channels, or a photograph by its name."""
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.image_channels import read_channels
 
     is_sample = image in sample_images() and not Path(image).exists()
-    return sample_image(image) if is_sample else read_channels(image, channels)
+    if is_sample:
+        return sample_image(image)
+    return read_channels(image, channels, megapixels=megapixels)
