@@ -9,7 +9,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.6"],
     "dask": ["distributed>=2024.1"],
     "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
-    "lmdb": ["lmdb>=1.4"],
+    "lmdb": [],  # an LMDB is read without the package now; commands of old still name it
     # Classifiers made by others, to judge our pictures; only benchmarks/judge.py uses them.
     "bench": [
         "efficientnet-lite-pytorch==0.1.0",

@@ -11,8 +11,12 @@ from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import (
     decode_names,
     decode_text,
+    exists,
     is_text,
     lock,
+    read_file,
+    read_head,
+    read_json,
     remove_abandoned,
     whole_file,
 )
@@ -163,3 +167,45 @@ def test_names_of_one_file_have_one_encoding() -> None:
 @pytest.mark.parametrize("data", [b"\0", b"\x0a\x07AlexNet\xa2\x06\x08", b"\x89PNG\r\n\x1a\n\0\0"])
 def test_what_is_no_text(data: bytes) -> None:
     assert not is_text(decode_text(data))
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a pipe, not a file"):  # nobody writes into it
+        read_file(tmp_path / "pipe", 10)
+    with pytest.raises(OSError, match="it is a device, not a file"):
+        read_file("/dev/zero", 10)
+    with pytest.raises(OSError, match="Is a directory"):
+        read_file(tmp_path, 10)
+    with pytest.raises(OSError, match="no path: embedded null"):
+        read_file("a\0b", 10)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "none", 10)
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    assert read_file(path, 10) == b"0123456789"
+    assert read_head(path, 3) == b"012"
+    with pytest.raises(OSError, match="it has 10 bytes, and at most 9 are read"):
+        read_file(path, 9)
+    with path.open("wb") as file:
+        file.truncate(2**40)  # holes, which take no space
+    with pytest.raises(OSError, match="it has 1,099,511,627,776 bytes"):
+        read_file(path, 10)
+
+
+def test_nothing_is_at_a_path_that_cannot_be(tmp_path):
+    assert exists(tmp_path)
+    assert not any(map(exists, (tmp_path / "none", tmp_path / ("x" * 5000), "a\0b")))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[" * 100_000, "nested too deeply"), ("1" * 5000, "digits"), ("{", "Expecting")],
+)
+def test_json_that_cannot_be_read_is_a_value_error(content, said, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read_json(tmp_path / "a.json", 10**6)

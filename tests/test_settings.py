@@ -448,3 +448,33 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
     assert Settings(resize_to=written).resize_to == size  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="at most 2 items"):
         Settings(resize_to="1,2,3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('results = "~nobody_of_that_name/x"', "the home folder of nobody known here"),
+        ("mean = range(10**9)", "at most 65,536 values, and has 1,000,000,000"),
+        ("stages = [range(10**9)]", "at most 65,536 values, and has 1,000,000,000"),
+        ('labels = "x" * 10**7', "at most 1,048,576 characters long"),
+        ("stages = iter(int, 1)", "and not an iterator"),
+        (
+            "seeds = type('T', (), {'__repr__': lambda self: 1 / 0})()",
+            "seeds cannot be <T instance",
+        ),
+        ("caffevis_data_mean = type('T', (), {'ravel': 1})()", "settings_local.py"),
+    ],
+)
+def test_values_of_any_type_and_length_are_an_error_in_words(
+    line: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings_local.py"
+    path.write_text(line)
+    with pytest.raises(SettingsError, match=re.escape(said)) as caught:
+        load_settings(path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_path_that_cannot_be_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read the settings named by --settings"):
+        load_settings(tmp_path / ("x" * 5000))

@@ -12,7 +12,7 @@ from deepvis_caffe.cli.flags import (
     ImageArgument,
     UnitLayer,
     UnitNumber,
-    photo_or_path,
+    named_image,
     with_settings,
 )
 from deepvis_caffe.cli.values import parse_position
@@ -85,7 +85,7 @@ def attribute(
     if all_methods and overlay:
         raise SettingsError("--overlay takes one method: leave --all-methods out")
     net = load_net(settings)
-    picture = photo_or_path(image)
+    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     at = parse_position(position)
     if not all_methods:
         found = attribute_to(net, picture, layer, unit, method.replace("-", "_"), at, **given)

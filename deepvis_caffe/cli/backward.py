@@ -11,7 +11,7 @@ from deepvis_caffe.cli.flags import (
     ImageArgument,
     UnitLayer,
     UnitNumber,
-    photo_or_path,
+    named_image,
     with_settings,
 )
 from deepvis_caffe.cli.values import parse_position
@@ -61,7 +61,8 @@ def backward(
 
     net = load_net(settings)
     at = parse_position(position)
-    found = attribute(net, photo_or_path(image), layer, unit, check_mode(mode), at)
+    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
+    found = attribute(net, picture, layer, unit, check_mode(mode), at)
     write_image(out, found.picture(view))
     if overlay:
         write_image(overlay, found.overlay())

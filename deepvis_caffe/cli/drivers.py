@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, with_settings
+from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, named_image, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
@@ -70,11 +70,10 @@ def drivers(
         return
     from deepvis_caffe.attribution.drivers import drivers as drivers_of
     from deepvis_caffe.figures.drivers import drivers_figure
-    from deepvis_caffe.image import sample_image, sample_images, write_image
+    from deepvis_caffe.image import write_image
 
-    is_sample = image in sample_images() and not Path(image).exists()
     names = [one.strip() for one in below.split(",")] if below else None
-    picture = sample_image(image) if is_sample else image
+    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     found = drivers_of(net, picture, layer, unit, parse_position(position), names, count)
     if as_json:
         typer.echo(json.dumps(found.record(), indent=1))

@@ -11,6 +11,7 @@ import typer
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
@@ -72,7 +73,7 @@ def filters(
     compared_kinds(spectra)  # fails before any work if there is nothing to compare
     with progress_bar(f"{name} on {net.engine}, {net.device}", "images") as report:
         number = len(paths) if paths else None
-        photographs = read_all(paths, net.preprocessor.shape[0])
+        photographs = read_all(paths, net.preprocessor.shape[0], settings.max_megapixels)
         means = mean_activations(net, name, photographs, lambda done: report(done, number))
     for line in table(spectra, means):
         typer.echo(line)
@@ -131,7 +132,9 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_all(paths: list[Path] | None, channels: int) -> Iterator[NDArray[Any]]:
+def read_all(
+    paths: list[Path] | None, channels: int, megapixels: float = MEGAPIXELS
+) -> Iterator[NDArray[Any]]:
     """Read the images for a net; without paths the photographs of scikit-image."""
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.image_channels import read_channels
@@ -139,4 +142,4 @@ def read_all(paths: list[Path] | None, channels: int) -> Iterator[NDArray[Any]]:
     if paths is None:
         yield from map(sample_image, sample_images())
         return
-    yield from (read_channels(path, channels) for path in paths)
+    yield from (read_channels(path, channels, megapixels=megapixels) for path in paths)

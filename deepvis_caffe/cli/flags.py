@@ -32,12 +32,14 @@ UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
 UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
 
 
-def photo_or_path(image: str) -> Picture | str:
-    """The sample photograph that an `ImageArgument` names; else the path that it is."""
+def named_image(image: str, channels: int, megapixels: float) -> Picture:
+    """The image of a file, for a net of so many channels, or a photograph by its name."""
     from deepvis_caffe.image import sample_image, sample_images
+    from deepvis_caffe.image_channels import read_channels
 
-    is_sample = image in sample_images() and not Path(image).exists()
-    return sample_image(image) if is_sample else image
+    if image in sample_images() and not Path(image).exists():
+        return sample_image(image)
+    return read_channels(image, channels, megapixels=megapixels)
 
 
 def flag(name: str) -> str:

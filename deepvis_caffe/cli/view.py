@@ -122,7 +122,7 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     from deepvis_caffe.viewer.session import Session
     from deepvis_caffe.viewer.sources.open_source import parse_sources
 
-    sources = parse_sources(source or settings.source)
+    sources = parse_sources(source or settings.source, settings.max_megapixels)
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )

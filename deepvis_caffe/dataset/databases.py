@@ -171,6 +171,7 @@ class Hdf5(Source):
     def __init__(
         self, paths: Sequence[Path], dataset: str | None = None, megapixels: float = MEGAPIXELS
     ) -> None:
+        self.megapixels = megapixels
         self._files: dict[Path, Any] = {}
         self._names: dict[Path, _Datasets] = {}
         rows: list[tuple[str, Path, int]] = []

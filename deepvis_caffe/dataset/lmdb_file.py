@@ -5,7 +5,7 @@ ends the process with a bus error, and a damaged one with an assertion. So the f
 with each number checked against the file's length. Pages are copies, not mapped memory.
 
 An LMDB is a B+ tree of pages. The first two hold a meta record each, of which the one with the
-higher number counts; see ``struct MDB_meta``, ``MDB_page`` and ``MDB_node`` in LMDB's ``mdb.c``.
+higher number counts; see ``struct MDB_meta``, ``MDB_page`` and ``MDB_node`` in its source.
 """
 
 from __future__ import annotations

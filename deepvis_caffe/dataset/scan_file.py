@@ -80,7 +80,7 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
         scan = Scan(
             layers,
             tuple(header["names"]),
-            _array(file, "labels", "i", names),
+            _array(file, None, "labels", "i", names),
             header["images"],
             tuple((name, why) for name, why in header["skipped"]),
         )
@@ -176,7 +176,7 @@ def _layer(file: Npz, prefix: str, entry: Mapping[str, Any], names: int) -> Laye
     units = shape[0]
 
     def take(name: str, kind: str, *sizes: int | None) -> Any:
-        return _array(file, f"{prefix}{name}", kind, *sizes)
+        return _array(file, entry["name"], f"{prefix}{name}", kind, *sizes)
 
     value = take("value", "f", units, None)
     top = Top(
@@ -209,13 +209,13 @@ def _moments(file: Npz, prefix: str, entry: Mapping[str, Any]) -> Moments:
     products = f"{prefix}products"
     return Moments(
         int(entry["count"]),
-        _array(file, f"{prefix}mean", "f", units),
-        _array(file, f"{prefix}squares", "f", units),
-        _array(file, products, "f", units, units) if products in file else None,
+        _array(file, entry["name"], f"{prefix}mean", "f", units),
+        _array(file, entry["name"], f"{prefix}squares", "f", units),
+        _array(file, entry["name"], products, "f", units, units) if products in file else None,
     )
 
 
-def _array(file: Npz, name: str, kind: str, *sizes: int | None) -> Any:
+def _array(file: Npz, layer: str | None, name: str, kind: str, *sizes: int | None) -> Any:
     """An array of the file, of this kind of numbers and these sizes; any size for a None."""
     if name not in file:
         raise ValueError(f"it has no array {name!r}")
@@ -224,9 +224,8 @@ def _array(file: Npz, name: str, kind: str, *sizes: int | None) -> Any:
         size in (None, own) for size, own in zip(sizes, array.shape, strict=True)
     )
     if array.dtype.kind != kind or not fits:
-        raise ValueError(
-            f"its array {name!r} is {array.dtype} {array.shape}, which does not fit the others"
-        )
+        whose = "its arrays" if layer is None else f"the arrays of layer {layer!r}"
+        raise ValueError(f"{whose} do not fit each other: {name!r} is {array.dtype} {array.shape}")
     return array
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.progress import ProgressCallback
 
 
@@ -29,6 +30,8 @@ class Source(abc.ABC):
         The name of every image, sorted, without duplicates.
     prepared
         Whether :meth:`read` returns the net's input, (C, H, W), instead of pictures.
+    megapixels
+        The largest image that is read, in millions of pixels.
     in_one_stream
         Whether images can only be read one after another, as the frames of a video: several
         readers would each read all of it.
@@ -37,6 +40,7 @@ class Source(abc.ABC):
     kind: ClassVar[str]
     prepared: bool = False
     in_one_stream: bool = False
+    megapixels: float = MEGAPIXELS
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -79,8 +83,13 @@ class Source(abc.ABC):
         return None
 
     def signature(self) -> str:
-        """A digest of the names, sizes and labels, which identifies the set of images."""
+        """A digest of the names, sizes and labels, which identifies the set of images.
+
+        It is another one where larger or smaller images are left out than by default.
+        """
         digest = hashlib.blake2b(self.kind.encode(), digest_size=16)
+        if self.megapixels != MEGAPIXELS:
+            digest.update(f"{self.megapixels}\n".encode())
         for index, name in enumerate(self.names):
             digest.update(f"{name}\0{self.size(index)}\0{self._known_label(index)}\n".encode())
         return digest.hexdigest()
@@ -106,6 +115,7 @@ class Selection(Source):
     def __init__(self, source: Source, indices: Iterable[int]) -> None:
         self._source, self._indices = source, tuple(indices)
         self.prepared, self.in_one_stream = source.prepared, source.in_one_stream
+        self.megapixels = source.megapixels
         self.names = [source.names[index] for index in self._indices]
 
     def read(self, index: int) -> NDArray[Any]:

@@ -215,7 +215,7 @@ def _fields(example: Example, labels: Labels) -> Record:
     named = own is not None and 0 <= own < len(labels)
     return {
         "name": example.name,
-        "file": None if example.file is None else os.fspath(example.file),
+        "file": _as_text(example.file),
         "value": example.value,
         "place": example.place,
         "box": example.box,
@@ -263,3 +263,9 @@ def _examples(state: _State, unit: int, report: Callable[[Any], None]) -> list[E
         usable_cores(),
         state.images,
     )
+
+
+def _as_text(path: Path | None) -> str | None:
+    """A path for a record; None where it is not UTF-8, which JSON's readers do not take."""
+    text = None if path is None else os.fspath(path)
+    return None if text is None or text.encode(errors="ignore").decode() != text else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -386,3 +387,92 @@ def test_other_errors_end_the_work() -> None:
 
     with pytest.raises(ZeroDivisionError), ThreadPoolExecutor(2) as pool:
         list(ordered_map(work, range(4), pool, 2))
+
+
+# -- what cannot be read, or should not be -------------------------------------------------------
+
+
+def bomb(height: int = 20_000, width: int = 20_000) -> bytes:
+    """A small JPEG that says it has 400 million pixels."""
+    content = jpeg()
+    at = content.index(b"\xff\xc0")
+    sizes = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return content[: at + 5] + sizes + content[at + 9 :]
+
+
+def test_images_over_the_limit_are_left_out_of_a_scan_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "b.jpg").write_bytes(bomb())
+    (tmp_path / "c.png").write_bytes(cv2.imencode(".png", picture(0, 40, 50))[1].tobytes())
+    preprocessor = Preprocessor((3, 8, 8))
+    (batch,) = load_batches(open_source(tmp_path), preprocessor, range(3), 8, 1)
+    assert batch.indices == [0, 2]
+    said = "too large: 20,000 x 20,000 pixels, and at most 100 million are read"
+    assert batch.skipped == [(1, f"{said} (setting max_megapixels)")]
+    smaller = open_source(tmp_path, megapixels=0.003)
+    (batch,) = load_batches(smaller, preprocessor, range(3), 8, 1)
+    assert batch.indices == [2]  # 2,000 pixels, and a JPEG of 4,096
+
+
+def test_a_record_of_an_lmdb_over_the_limit_is_left_out(tmp_path: Path) -> None:
+    encoded = Datum(encoded=True, data=bomb()).SerializeToString()
+    negative = Datum(channels=-1, height=-1, width=12, data=bytes(12)).SerializeToString()
+    path = write_lmdb(tmp_path / "db", {b"0": encoded, b"1": negative, b"2": b"\xff"})
+    source = open_source(path)
+    for index, said in enumerate(("too large", r"says \(-1, -1, 12\)", "not a Datum")):
+        with pytest.raises(ImageError, match=said):
+            source.read(index)
+
+
+def test_pipes_and_devices_among_the_images_are_left_out(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", picture(1))
+    os.mkfifo(tmp_path / "b.png")
+    os.mkfifo(tmp_path / "without_an_ending")
+    source = open_source(tmp_path)
+    assert list(source.names) == ["a.png", "b.png"]
+    with pytest.raises(ImageError, match="it is a pipe, not a file"):
+        source.read(1)
+    (tmp_path / "list.txt").write_text("a.png 1\n/dev/zero 2\n")
+    source = open_source(tmp_path / "list.txt")
+    with pytest.raises(ImageError, match="it is a device, not a file"):
+        source.read(source.names.index("/dev/zero"))
+    os.mkfifo(tmp_path / "video.mp4")
+    with pytest.raises(ImageError, match="it is a pipe, not a file"):
+        open_source(tmp_path / "video.mp4")
+
+
+def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", picture(1))
+    folder = os.fsencode(tmp_path)
+    os.rename(folder + b"/a.png", folder + b"/caf\xe9.png")  # noqa: PTH104
+    source = open_source(tmp_path)
+    assert list(source.names) == [r"caf\xe9.png"]
+    np.testing.assert_array_equal(source.read(0), picture(1))
+    source.signature().encode()
+
+
+def test_a_path_that_is_too_long_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"cannot read images at .*: File name too long"):
+        open_source(tmp_path / ("x" * 5000))
+    write_image(tmp_path / "a.png", picture(1))
+    (tmp_path / "list.txt").write_text(f"a.png 1\n{'x' * 5000}.png 2\n")
+    source = open_source(tmp_path / "list.txt")
+    with pytest.raises(ImageError, match="File name too long"):
+        source.read(1)
+
+
+def test_hdf5_images_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (10**6, 3, 100, 100), np.float32)  # takes no space
+    with pytest.raises(ImageError, match="120,000,000,000 bytes, and 0 are in the file"):
+        open_source(tmp_path / "a.h5")
+
+
+def test_a_class_of_a_list_is_a_number_that_caffe_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(tmp_path / "a.png", picture(1))
+    for number in ("1" * 5000, "99999999999"):
+        (tmp_path / "list.txt").write_text(f"a.png {number}\n")
+        assert open_source(tmp_path / "list.txt").label(0) is None
+    assert "what follows the path in line 1 is too large, 99999999999" in caplog.text

@@ -306,7 +306,7 @@ def _presets(folder: Path) -> list[bytes]:
     return [
         json.dumps({str(name): params.record() for name, params in PRESETS.items()}).encode(),
         b'{"a": {"rate": {"type": "GrayLevels", "levels": 5.0}, "iterations": 300}}',
-        b'{"a": {"transforms": [{"type": "Jitter", "pixels": 4}], "regularizers": []}}',
+        b'{"a": {"transforms": [{"type": "jitter", "fraction": 0.1}], "regularizers": []}}',
     ]
 
 

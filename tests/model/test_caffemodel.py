@@ -310,3 +310,66 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
         write_caffemodel(path, "net", {**random_layers(3), "bad": ("Bad", [np.array(["x"])])})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def varint(value):
+    """As the library of protobuf writes it: negative numbers take ten bytes."""
+    message = NetParameter(input_dim=[value]).SerializeToString()
+    return message[1:]  # behind the tag
+
+
+def blob_of(path, *, legacy=(), dims=(), data=b""):
+    shape = b"".join(varint(dim) for dim in dims)
+    blob = b"".join(bytes([8 * (i + 1)]) + varint(size) for i, size in enumerate(legacy))
+    blob += (
+        (b"\x3a" + varint(len(shape) + 2) + b"\x0a" + varint(len(shape)) + shape) if dims else b""
+    )
+    blob += b"\x2a" + varint(len(data)) + data
+    layer = b"\x0a\x01c" + b"\x3a" + varint(len(blob)) + blob
+    path.write_bytes(b"\x0a\x01n\xa2\x06" + varint(len(layer)) + layer)
+    return path
+
+
+def test_shapes_that_caffe_does_not_have_are_refused(path):
+    three = np.arange(3, dtype="<f4").tobytes()
+    assert read_caffemodel(blob_of(path, dims=(1, 3), data=three))["c"][0].shape == (1, 3)
+    with pytest.raises(
+        WeightsError, match="layer 'c', blob 0: its shape has 70 axes, and at most 32"
+    ):
+        read_caffemodel(blob_of(path, dims=(1,) * 69 + (3,), data=three))
+    with pytest.raises(
+        WeightsError, match=r"shape \(-1, -1, 1, 3\) has an axis that is not between"
+    ):
+        read_caffemodel(blob_of(path, legacy=(-1, -1, 1, 3), data=three))
+    with pytest.raises(WeightsError, match=r"shape \(0, 2147483647, 2147483647\)|axis that is not"):
+        read_caffemodel(blob_of(path, legacy=(0, 2**31 - 1, 2**31 - 1, -5)))
+
+
+def test_numbers_of_a_field_each_take_no_object_each(path):
+    """As the first Caffes wrote them."""
+    values = np.arange(1000, dtype="<f4")
+    numbers = b"".join(b"\x2d" + value.tobytes() for value in values)
+    layer = b"\x0a\x01c\x3a" + varint(len(numbers)) + numbers
+    path.write_bytes(b"\x0a\x01n\xa2\x06" + varint(len(layer)) + layer)
+    np.testing.assert_array_equal(read_caffemodel(path)["c"][0], values)
+
+
+def test_hdf5_weights_that_are_not_in_the_file_are_refused(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data/conv/0", (30_000, 30_000), np.float32)  # takes no space
+    with pytest.raises(
+        WeightsError, match=r"claims \(30000, 30000\) values of float32, 3,600,000,0"
+    ):
+        read_caffemodel(path)
+    with h5py.File(path, "w") as file:
+        file["data/conv/0"] = np.arange(3, dtype=np.float64)
+        file["data/conv/²"] = np.zeros(3)  # a digit to Python, and no number
+    np.testing.assert_array_equal(read_caffemodel(path)["conv"][0], np.arange(3, dtype=np.float32))
+    with h5py.File(path, "w") as file:
+        file["data/conv/0"] = ["a", "b"]
+    with pytest.raises(WeightsError, match="'/data/conv/0' holds object values, and no numbers"):
+        read_caffemodel(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data/conv/0", (4,), np.uint8, external=[("/dev/zero", 0, 4)])
+    with pytest.raises(WeightsError, match="are in other files, which are not read"):
+        read_caffemodel(path)

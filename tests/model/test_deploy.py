@@ -438,3 +438,12 @@ def test_a_layer_without_a_type_is_at_fault():
 def test_a_shape_with_another_number_of_axes():
     with pytest.raises(ModelError, match=r"'data' has 2 axes.*\(9,\).* has 1; .* the batch"):
         deploy(parsed(INPUT + FC), {"data": (9,)})
+
+
+def test_the_thousandth_layer_of_a_name_has_a_name_of_its_own() -> None:
+    text = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 } } }'
+    text += 'layer { name: "a" type: "ReLU" bottom: "x" top: "x" }' * 1000
+    text += 'layer { name: "a#7" type: "ReLU" bottom: "x" top: "x" }'
+    net = deploy_whole(text_format.Parse(text, NetParameter())).net
+    names = ["in", "a", *(f"a#{number}" for number in range(2, 1001)), "a#7#2"]
+    assert [layer.name for layer in net.layer] == names

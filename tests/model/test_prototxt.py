@@ -329,3 +329,21 @@ def test_the_rounding_of_later_caffe(write, written, ceil):
         write(f"{head} kernel_size: 2 stride: 2 ceil_mode: {str(ceil).lower()} }} }}")
     )
     assert theirs == ours
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("input_dim: 1e400 layer {}", "expected a whole number, got 1e400"),
+        ("input_dim: 99999999999 layer {}", "out of range"),
+        ("layer {\x0c name: }", "field 'name' has no value"),  # Python parts lines there, too
+        ("layer " + "{ a " * 5000, "nested more than 100 deep"),
+        ("${" * 50_000, "nested more than 100 deep"),  # the time would grow with its square
+    ],
+)
+def test_what_is_no_prototxt_is_said_in_few_words(text, said, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=said) as caught:
+        read_prototxt(path)
+    assert len(str(caught.value)) < 2000

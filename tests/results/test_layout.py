@@ -169,3 +169,18 @@ def test_what_is_read_is_written_the_same(text: str) -> None:
 )
 def test_other_names_are_not_taken_for_a_units(tree: str, file: str) -> None:
     assert parse_file(tree, "fc", file) is None
+
+
+def test_no_layer_has_the_folder_above_its_own() -> None:
+    for name in ("", ".", "..", "/", "../.."):
+        folder = layout.layer_folder(Path("r"), layout.OPTIMIZED, name)
+        assert folder.parent == Path("r") / layout.OPTIMIZED
+    assert layout.folders_apart({"": 1, "_": 2}) == {"": layout.name_apart("")}
+
+
+def test_the_longest_names_fit_into_a_folder() -> None:
+    unit = "+".join(map(str, range(100, 125)))  # as long as the name of a sum may be
+    name = layout.RunPicture(unit + "9" * (100 - len(unit)), 2**31, "best_Xpm")
+    path = layout.path_of(Path(), layout.OPTIMIZED, "layer" * 900, name)
+    partial = f".{path.name}.{'0' * 8}.part"
+    assert len(partial.encode()) <= 255  # of a file's name on Linux, Windows and macOS

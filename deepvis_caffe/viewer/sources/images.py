@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.image import IMAGE_SUFFIXES, is_image, sample_image, sample_images
 from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
@@ -65,12 +66,12 @@ class Images(Source):
         self._way = 1 if count >= 0 else -1
 
 
-def image_files(paths: Sequence[Path], name: str) -> Images:
+def image_files(paths: Sequence[Path], name: str, megapixels: float = MEGAPIXELS) -> Images:
     """A source of these files."""
-    return Images([(path.name, _reader(path)) for path in paths], name)
+    return Images([(path.name, _reader(path, megapixels)) for path in paths], name)
 
 
-def image_folder(folder: Path) -> Images:
+def image_folder(folder: Path, megapixels: float = MEGAPIXELS) -> Images:
     """A source of all images below a folder, sorted by name, with numbers by value.
 
     Raises
@@ -82,7 +83,7 @@ def image_folder(folder: Path) -> Images:
     if not found:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ImageError(f"{folder} holds no images (files that end in {endings})")
-    return image_files(sorted(found, key=_natural), folder.name)
+    return image_files(sorted(found, key=_natural), folder.name, megapixels)
 
 
 def samples() -> Images:
@@ -95,8 +96,8 @@ def one_sample(name: str) -> Images:
     return Images([(name, _sample(name))], name)
 
 
-def _reader(path: Path) -> Load:
-    return lambda channels: read_channels(path, channels)
+def _reader(path: Path, megapixels: float) -> Load:
+    return lambda channels: read_channels(path, channels, megapixels=megapixels)
 
 
 def _sample(name: str) -> Load:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deepvis_caffe.errors import ImageError
+from deepvis_caffe.errors import ImageError, boundary, shortened
+from deepvis_caffe.files import exists
 from deepvis_caffe.image import is_image, sample_images
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.viewer.sources.capture import Camera, Video
 from deepvis_caffe.viewer.sources.images import (
     image_files,
@@ -19,7 +21,7 @@ from deepvis_caffe.viewer.sources.source import Source
 SAMPLES = "samples"
 
 
-def parse_sources(text: str | None) -> list[Source]:
+def parse_sources(text: str | None, megapixels: float = MEGAPIXELS) -> list[Source]:
     """Parse sources separated by commas.
 
     Parameters
@@ -29,6 +31,8 @@ def parse_sources(text: str | None) -> list[Source]:
         or of a folder of images, the name of a shipped photograph, or ``"samples"`` for all of
         those. None is camera 0. Where all of them are cameras, the shipped photographs come last,
         so that there is something to see without one.
+    megapixels
+        The largest image of a file that is shown.
 
     Raises
     ------
@@ -36,24 +40,28 @@ def parse_sources(text: str | None) -> list[Source]:
         One is none of these, or a folder holds no images.
     """
     whole = (text or "0").strip()
-    parts = [whole] if Path(whole).exists() else [part.strip() for part in whole.split(",")]
-    sources = [open_source(part) for part in parts if part]
+    parts = [whole] if exists(whole) else [part.strip() for part in whole.split(",")]
+    sources = [open_source(part, megapixels) for part in parts if part]
     if all(isinstance(source, Camera) for source in sources):
         sources.append(samples())
     return sources
 
 
-def open_source(text: str) -> Source:
+def open_source(text: str, megapixels: float = MEGAPIXELS) -> Source:
     """One source; see :func:`parse_sources`."""
-    path = Path(text).expanduser()
+    with boundary(ImageError, f"there is no source {shortened(text)!r}"):
+        return _open(text, Path(text).expanduser(), megapixels)
+
+
+def _open(text: str, path: Path, megapixels: float) -> Source:
     if re.fullmatch(r"\d+", text) and not path.exists():
         return Camera(int(text))
     if re.match(r"[a-z][a-z0-9+.-]+://", text) or text.startswith("/dev/"):
         return Camera(text)
     if path.is_dir():
-        return image_folder(path)
+        return image_folder(path, megapixels)
     if path.is_file():
-        return image_files([path], path.name) if is_image(path) else Video(path)
+        return image_files([path], path.name, megapixels) if is_image(path) else Video(path)
     if text == SAMPLES:
         return samples()
     if text in sample_images():

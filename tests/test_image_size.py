@@ -1,0 +1,111 @@
+"""The size in an image's header: equal to the decoded one, and refused before it is decoded."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.image import read_image
+from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.image_size import check_size, declared_size
+
+HEIGHT, WIDTH = 7, 12
+PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def by_opencv(ending: str) -> bytes:
+    floats = ending == ".hdr"
+    return cv2.imencode(ending, PIXELS.astype(np.float32) if floats else PIXELS)[1].tobytes()
+
+
+def by_pillow(kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".ppm", ".pam", ".webp", ".hdr"])
+def test_the_size_is_that_of_what_opencv_wrote(ending: str) -> None:
+    assert declared_size(by_opencv(ending))[:2] == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("GIF", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"big_tiff": True}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"exif": b"Exif\0\0" + bytes(300)}),
+        ("PNG", {}),
+        ("JPEG2000", {}),
+    ],
+)
+def test_the_size_is_that_of_what_pillow_wrote(kind: str, options: dict[str, Any]) -> None:
+    size = declared_size(by_pillow(kind, **options))
+    assert size[:2] == (HEIGHT, WIDTH)
+    assert size.nbytes >= PIXELS.nbytes
+
+
+def test_a_jpegs_garbage_between_segments_is_passed_over_as_in_libjpeg() -> None:
+    content = by_opencv(".jpg")
+    assert declared_size(content[:2] + b"garbage\xff\0" + content[2:])[:2] == (HEIGHT, WIDTH)
+
+
+def png_of(height: int, width: int) -> bytes:
+    """A PNG that claims a size; its pixels are not there."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = b"IEND"
+    chunks = (struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one))
+              for one in (header, b"IDAT" + zlib.compress(b""), end))  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def jpeg_of(height: int, width: int) -> bytes:
+    """A small JPEG that claims another size."""
+    content = by_pillow("JPEG")
+    at = content.index(b"\xff\xc0")
+    return content[: at + 5] + struct.pack(">HH", height, width) + content[at + 9 :]
+
+
+@pytest.mark.parametrize("content", [png_of(20_000, 5_001), jpeg_of(20_000, 5_001)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_file_that_claims_more_than_a_hundred_million_pixels_is_refused(
+    content: bytes, channels: int
+) -> None:
+    said = r"too large: 20,000 x 5,001 pixels, and at most 100 million are read \(setting max_mega"
+    with pytest.raises(ImageError, match=said):
+        read_channels(content, channels)
+    with pytest.raises(ImageError, match=said):
+        read_image(content, shrink=4)  # a quarter of it would be small enough
+
+
+def test_the_limit_is_a_parameter() -> None:
+    content = by_opencv(".png")
+    np.testing.assert_array_equal(read_image(content, megapixels=84e-6)[..., ::-1], PIXELS)
+    with pytest.raises(ImageError, match=r"7 x 12 pixels, and at most 8\.3e-05 million"):
+        read_image(content, megapixels=83e-6)
+
+
+def test_the_pages_of_a_tiff_count_together() -> None:
+    file = io.BytesIO()
+    page = Image.fromarray(PIXELS)
+    page.save(file, "TIFF", save_all=True, append_images=[page] * 3)
+    assert declared_size(file.getvalue()).nbytes == 4 * PIXELS.nbytes
+    with pytest.raises(ImageError, match=r"too large: 1,008 bytes once decoded"):
+        check_size(file.getvalue(), 100e-6)
+
+
+def test_a_chain_of_pages_that_goes_round_ends() -> None:
+    entry = struct.pack("<HHII", 256, 4, 1, 5) + struct.pack("<HHII", 257, 4, 1, 6)
+    content = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 2) + entry
+    assert declared_size(content + struct.pack("<I", 8))[:2] == (6, 5)
