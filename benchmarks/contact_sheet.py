@@ -2,7 +2,7 @@
 
     python -m benchmarks.contact_sheet
 
-Six of the judge's held-out classes, as they come, and the demo's convolution units; each row of
+Six of the judge's test classes, as they come, and the demo's convolution units; each row of
 preset 3 (with the automatic rate) has preset best's below it. Pictures that are there, the judge's
 too, are not made again.
 """
@@ -28,10 +28,10 @@ UNITS = (("fire7/expand3x3", (0, 26, 38)), ("fire4/expand3x3", (8, 12, 60)))
 def main() -> None:
     """Make the sheet."""
     net, names = squeezenet(), read_labels(resource("weights", "imagenet_labels.txt"))
-    classes = class_sets()["held-out"][:COLUMNS]
+    classes = class_sets()["test"][:COLUMNS]
     cells: list[Picture] = []
     for who, title in (("auto", "preset 3"), ("best", "best")):
-        made, _ = pictures_of(net, classes, CONTESTANTS[who][1], FOLDER / "held-out" / who)
+        made, _ = pictures_of(net, classes, CONTESTANTS[who][1], FOLDER / "test" / who)
         cells += [
             cell(picture, f"{title}: {names[unit].split(',')[0]}")
             for picture, unit in zip(made, classes, strict=True)

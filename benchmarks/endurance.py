@@ -44,7 +44,7 @@ def main() -> None:
         folder = Path(name)
         synthesis = SynthesisParams(ascent_params("best"), seeds=1)
         sources = parse_sources(f"{write_video(folder)},samples")
-        session = Session(Parts(net, sources, folder / "results", (), synthesis))
+        session = Session(Parts(net, sources, folder / "results", synthesis))
         session.start()
         try:
             drive(session, options.minutes)

@@ -104,9 +104,9 @@ def main() -> None:
     console.print(table)
 
 
-def run(name: str, who: str, seconds: float) -> Figures:
+def run(name: str, who: str, seconds: float, device: str = "cpu") -> Figures:
     """Run one contestant for some seconds."""
-    net, _, _ = load(name, "torch" if who == OURS else "pycaffe")
+    net, _, _ = load(name, "torch" if who == OURS else "pycaffe", device)
     with tempfile.TemporaryDirectory() as folder:
         parts = Parts(net, [Stream()], Path(folder))
         session = Session(parts)

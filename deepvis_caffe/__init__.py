@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepvis_caffe.attribution.attribute import attribute as attribute
+    from deepvis_caffe.attribution.driver_results import Drivers as Drivers
+    from deepvis_caffe.attribution.drivers import drivers as drivers
     from deepvis_caffe.attribution.result import Attribution as Attribution
+    from deepvis_caffe.attribution.weight_drivers import drivers_by_weights as drivers_by_weights
     from deepvis_caffe.dataset.open_source import open_source as open_source
     from deepvis_caffe.dataset.scan import Scan as Scan
     from deepvis_caffe.dataset.scan import ScanParams as ScanParams
@@ -30,9 +33,16 @@ if TYPE_CHECKING:
     from deepvis_caffe.errors import UnknownNameError as UnknownNameError
     from deepvis_caffe.errors import ViewerError as ViewerError
     from deepvis_caffe.errors import WeightsError as WeightsError
+    from deepvis_caffe.fetch.zoo import zoo as zoo
+    from deepvis_caffe.figures.sheet import side_by_side as side_by_side
+    from deepvis_caffe.figures.weights import LayerWeights as LayerWeights
+    from deepvis_caffe.figures.weights import layer_weights as layer_weights
     from deepvis_caffe.image import read_image as read_image
     from deepvis_caffe.image import sample_image as sample_image
+    from deepvis_caffe.image import sample_images as sample_images
     from deepvis_caffe.image import write_image as write_image
+    from deepvis_caffe.jobs.find_top_images import TopImages as TopImages
+    from deepvis_caffe.jobs.find_top_images import top_images as top_images
     from deepvis_caffe.jobs.runs import Runs as Runs
     from deepvis_caffe.jobs.runs import load_runs as load_runs
     from deepvis_caffe.jobs.runs import optimize as optimize
@@ -58,6 +68,9 @@ _MODULES = {
 _HOMES = {
     "attribute": "attribution.attribute",
     "Attribution": "attribution.result",
+    "drivers": "attribution.drivers",
+    "Drivers": "attribution.driver_results",
+    "drivers_by_weights": "attribution.weight_drivers",
     "open_source": "dataset.open_source",
     "scan_dataset": "jobs.scan",
     "Scan": "dataset.scan",
@@ -74,13 +87,20 @@ _HOMES = {
     "UnknownNameError": "errors",
     "ViewerError": "errors",
     "WeightsError": "errors",
+    "LayerWeights": "figures.weights",
+    "layer_weights": "figures.weights",
     "ResultStore": "results.store",
+    "zoo": "fetch.zoo",
+    "side_by_side": "figures.sheet",
     "read_image": "image",
     "sample_image": "image",
+    "sample_images": "image",
     "write_image": "image",
     "load_model": "model.model",
     "AscentParams": "optimizer",
     "AscentResult": "optimizer",
+    "top_images": "jobs.find_top_images",
+    "TopImages": "jobs.find_top_images",
     "load_runs": "jobs.runs",
     "optimize": "jobs.runs",
     "Runs": "jobs.runs",

@@ -8,16 +8,25 @@ import json
 import os
 import re
 import secrets
+import socket
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from deepvis_caffe.errors import ResultsError
+
+_PART = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A new file beside `path`, which takes its place if the block ends without an error.
+
+    What it holds is on the disk before it has its name. So a power cut leaves the old file or the
+    new one, and no empty one under that name.
 
     Yields
     ------
@@ -35,9 +44,75 @@ def whole_file(path: Path) -> Iterator[Path]:
     part.open("xb").close()
     try:
         yield part
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+ABANDONED = 600  # seconds since the last write to a part, which takes moments to write
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Delete what `whole_file` has left in a folder where a process was killed; how many.
+
+    Only what nothing has been written to for ten minutes: another process, perhaps on another
+    machine, may be writing now.
+    """
+    if not folder.is_dir():
+        return 0
+    count, now = 0, time.time()
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):  # another process may delete it, too
+            if _PART.fullmatch(path.name) and now - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+                count += 1
+    return count
+
+
+@contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, or say who holds it; it ends with the process, however that ends.
+
+    Parameters
+    ----------
+    path
+        The lock file, which stays. Its folder is made.
+    what
+        What is locked, for the error: "the scan in results/dataset".
+
+    Raises
+    ------
+    ResultsError
+        Another process holds it.
+    OSError
+        The file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = path.with_name(f"{path.name}.json")
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        who = ""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            said = json.loads(holder.read_text(encoding="utf-8"))
+            who = f": process {said['pid']} on {said['host']}, since {said['since']}"
+        raise ResultsError(
+            f"another process is working on {what}{who}; wait for it, end it, or choose another "
+            "folder"
+        ) from error
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        own = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_text(holder, json.dumps(own) + "\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        held.release()
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -13,18 +13,18 @@ from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.dataset.correlation import related
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.dataset.tiles import write_tiles
-from deepvis_caffe.fetch import fetch, known_models
 from deepvis_caffe.figures.attributions import side_by_side
+from deepvis_caffe.figures.drivers import drivers_figure
+from deepvis_caffe.figures.figure import Cell, grid
 from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, make_layer
 from deepvis_caffe.jobs.scan import run_scan
-from deepvis_caffe.model.labels import read_labels
 from deepvis_caffe.optimizer import GrayLevels, ascent_params
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
-from deepvis_caffe.optimizer.transforms import jitter, rotation, scale
+from deepvis_caffe.optimizer.transforms import jitter, noise, random_resized_crop, rotation
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -42,6 +42,7 @@ VIEWS = (
     ("viewer", "chelsea", (1440, 900), "o*30,down,right*119,n*3,t,T"),
     ("viewer_patterns", "coffee", (1280, 800), "o*8,down,right*18,s"),
     ("correlation", "chelsea", (1440, 900), "o*30,down,right*119,1"),
+    ("viewer_drivers", "chelsea", (1440, 900), "o*30,down,right*119,4"),
 )
 
 
@@ -53,20 +54,21 @@ def main() -> None:
     dv.write_image(IMAGES / "backward.png", backward_by_mode())
     dv.write_image(IMAGES / "attribution.jpg", attribution_by_method())
     dv.write_image(IMAGES / "maco.jpg", classes_by_maco())
+    dv.write_image(IMAGES / "drivers.jpg", what_drives_a_unit())
+    dv.write_image(IMAGES / "weights.png", weights_of_units())
     views_of_the_viewer()
 
 
 def classes_by_maco() -> np.ndarray:
     """Three classes of SqueezeNet, with the Fourier magnitudes of photographs."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
+    net = dv.zoo("squeezenet", "torch")
     runs = dv.optimize(
         net,
         "pool10",
         [130, 366, 951],
-        iterations=200,
-        rate=GrayLevels(15),
-        transforms=[jitter(0.07), scale(0.1), rotation(5)],
+        iterations=250,
+        rate=GrayLevels(20),
+        transforms=[random_resized_crop(0.6), jitter(0.05), rotation(5), noise(8)],
         regularizers=[],
         parameterization=maco(),
     )
@@ -75,9 +77,7 @@ def classes_by_maco() -> np.ndarray:
 
 def views_of_the_viewer() -> None:
     """Units with their optimized images and their correlation, beside a photograph."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), engine="torch", mean=row.mean)
-    labels = read_labels(row.labels)
+    net = dv.zoo("squeezenet", "torch")
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         for layer, (units, seeds) in OPTIMIZED.items():
@@ -90,8 +90,11 @@ def views_of_the_viewer() -> None:
         partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
         one_seed = Ascents(ascent_params("best"), range(1))
         make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
+        found = dv.drivers(net, dv.sample_image("chelsea"), layer, unit, count=None)
+        drivers = [one.unit for one in (*found.raising[:6], *found.lowering[:6])]
+        make_layer(Job(net, results), TargetLayer.of(net, found[0].layer), drivers, one_seed)
         for picture, source, size, keys in VIEWS:
-            session = Session(Parts(net, parse_sources(source), results, labels), *size)
+            session = Session(Parts(net, parse_sources(source), results), *size)
             session.start()
             for key in parse_keys(keys):
                 session.press(key)
@@ -102,8 +105,7 @@ def views_of_the_viewer() -> None:
 
 def backward_by_mode() -> np.ndarray:
     """A photograph, and what reaches it from one unit's activations in each mode."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    net = dv.zoo("squeezenet")
     x = net.preprocessor(dv.sample_image("chelsea"))[None]
     activations = net.forward(x, [LAYER])[LAYER]
     diff = np.zeros_like(activations)
@@ -115,13 +117,30 @@ def backward_by_mode() -> np.ndarray:
     return montage(cells, columns=4, padding=6, fill=255)
 
 
+def weights_of_units() -> np.ndarray:
+    """First-layer filters in color, and the kernels of one unit of a later layer."""
+    net = dv.zoo("squeezenet")
+    layer, unit = CORRELATED
+    filters, kernels = dv.layer_weights(net, "conv1"), dv.layer_weights(net, layer)
+    cells = [
+        Cell(filters.picture(), ("conv1: 64 filters",)),
+        Cell(kernels.picture(unit), (f"{layer} unit {unit}: 64 channels",)),
+    ]
+    return grid(cells, columns=2, cell=412, text=15)
+
+
 def attribution_by_method() -> np.ndarray:
     """As `deepvis attribute chelsea --layer fire8/concat --unit 375 --all-methods` draws it."""
-    row = known_models()["squeezenet"]
-    net = dv.load_net(row.prototxt, fetch("squeezenet"), mean=row.mean)
+    net = dv.zoo("squeezenet")
     photo = dv.sample_image("chelsea")
     results = [dv.attribute(net, photo, LAYER, UNIT, method) for method in METHODS]
     return side_by_side(results, f"{LAYER} unit {UNIT}")
+
+
+def what_drives_a_unit() -> np.ndarray:
+    """As `deepvis drivers chelsea --layer fire8/concat --unit 375` draws it."""
+    net = dv.zoo("squeezenet")
+    return drivers_figure(dv.drivers(net, dv.sample_image("chelsea"), LAYER, UNIT))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.process
 
+LARGEST = 900_000  # bytes, with what it shows
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -22,7 +23,7 @@ def test_a_notebook_runs_and_shows_pictures(
     path: Path, tmp_path: Path, squeezenet_weights: Path
 ) -> None:
     notebook: Any = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "saved without outputs"
+    assert path.stat().st_size < LARGEST, "`python -m tools.notebooks` makes it small"
     nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
@@ -32,9 +33,9 @@ def test_a_notebook_runs_and_shows_pictures(
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert len(shown) >= 4
+    assert len(shown) >= 2
     assert all(picture.std() > 5 for picture in shown), "gray"
 
 
 def test_there_are_notebooks() -> None:
-    assert len(list(EXAMPLES.glob("*.ipynb"))) == 2
+    assert len(list(EXAMPLES.glob("*.ipynb"))) == 3

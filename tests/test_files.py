@@ -1,17 +1,23 @@
 """A file appears whole or not at all, as readable as any other file of the user."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import (
     decode_names,
     decode_text,
     exists,
     is_text,
+    lock,
     read_file,
     read_head,
     read_json,
+    remove_abandoned,
     whole_file,
 )
 
@@ -56,6 +62,61 @@ def test_the_umask_of_the_process_is_not_touched(tmp_path, monkeypatch):
     """Not even for a moment: another thread might make a file meanwhile, which all could write."""
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
     with whole_file(tmp_path / "result.json"):
+        pass
+
+
+def test_what_is_named_is_on_the_disk_before(tmp_path, monkeypatch):
+    """Or a power cut could leave an empty file under the name."""
+    happened = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor):
+        happened.append(("sync", os.fstat(descriptor).st_size))
+        real_sync(descriptor)
+
+    def replace(self, target):
+        happened.append(("replace", target.name))
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    with whole_file(tmp_path / "result.json") as part:
+        part.write_text("whole")
+    assert happened == [("sync", 5), ("replace", "result.json")]
+
+
+def test_only_what_was_abandoned_is_removed(tmp_path):
+    """A part that is being written, and files that only look like parts, are left alone."""
+    with whole_file(tmp_path / "one.png") as part:
+        left = part.with_name(part.name.replace("one", "killed"))
+    left.write_bytes(b"half")
+    names = ("one.png", ".notes.part", "x.0123abcd.part", ".new.0123abcd.part")
+    kept = [tmp_path / name for name in names]
+    for path in kept:
+        path.write_text("")
+    for path in (left, *kept[1:3]):
+        os.utime(path, (0, 0))
+    assert remove_abandoned(tmp_path) == 1
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert remove_abandoned(tmp_path / "nowhere") == 0
+
+
+@pytest.mark.process
+def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path):
+    path = tmp_path / "scan.lock"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom deepvis_caffe.files import lock\n"
+        "with lock(Path(sys.argv[1]), 'the scan'):\n print('held', flush=True)\n input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], **pipes) as child:
+        assert child.stdout.readline() == "held\n"
+        expected = rf"working on the scan: process {child.pid} on .*, since 20\d\d-"
+        with pytest.raises(ResultsError, match=expected), lock(path, "the scan"):
+            pass
+        child.kill()
+        child.wait()
+    with lock(path, "the scan"):
         pass
 
 

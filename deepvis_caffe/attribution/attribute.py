@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.attribution.grad_cam import grad_cam, guided_grad_cam
 from deepvis_caffe.attribution.gradients import deconv, gradient, gradient_x_input, guided
 from deepvis_caffe.attribution.integrated_gradients import integrated_gradients
-from deepvis_caffe.attribution.lrp import lrp_epsilon, lrp_z_plus
+from deepvis_caffe.attribution.lrp import lrp_epsilon, lrp_z_plus, why_no_relevance
 from deepvis_caffe.attribution.occlusion import occlusion
 from deepvis_caffe.attribution.result import Attribution
 from deepvis_caffe.attribution.score import Score
@@ -42,6 +42,10 @@ class Method:
         Whether it goes backward through the net.
     everywhere
         Whether it takes units of any layer that a gradient comes from, on either engine.
+    many_passes
+        Whether it takes tens of passes through the net, a batch at a time.
+    why_not
+        ``net -> text``: why a net's engine cannot run it; empty where it can.
     """
 
     run: Callable[..., Floats]
@@ -49,6 +53,8 @@ class Method:
     style: str
     by_gradient: bool = True
     everywhere: bool = True
+    many_passes: bool = False
+    why_not: Callable[[Net], str] = lambda net: ""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -62,13 +68,19 @@ METHODS: dict[str, Method] = {
     "gradient_x_input": Method(gradient_x_input, "gradient x input", "signed"),
     "deconv": Method(deconv, "deconv", "raw"),
     "guided": Method(guided, "guided backpropagation", "raw"),
-    "integrated_gradients": Method(integrated_gradients, "integrated gradients", "signed"),
-    "smooth_grad": Method(smooth_grad, "SmoothGrad", "norm"),
+    "integrated_gradients": Method(
+        integrated_gradients, "integrated gradients", "signed", many_passes=True
+    ),
+    "smooth_grad": Method(smooth_grad, "SmoothGrad", "norm", many_passes=True),
     "grad_cam": Method(grad_cam, "Grad-CAM", "heat", everywhere=False),
     "guided_grad_cam": Method(guided_grad_cam, "guided Grad-CAM", "raw", everywhere=False),
-    "occlusion": Method(occlusion, "occlusion", "signed", by_gradient=False),
-    "lrp_epsilon": Method(lrp_epsilon, "LRP-epsilon", "signed", everywhere=False),
-    "lrp_z_plus": Method(lrp_z_plus, "LRP-z+", "signed", everywhere=False),
+    "occlusion": Method(occlusion, "occlusion", "signed", by_gradient=False, many_passes=True),
+    "lrp_epsilon": Method(
+        lrp_epsilon, "LRP-epsilon", "signed", everywhere=False, why_not=why_no_relevance
+    ),
+    "lrp_z_plus": Method(
+        lrp_z_plus, "LRP-z+", "signed", everywhere=False, why_not=why_no_relevance
+    ),
 }
 
 
@@ -76,7 +88,7 @@ def attribute(
     net: Net,
     image: NDArray[Any] | str | os.PathLike[str],
     layer: str,
-    unit: int,
+    unit: int | str,
     method: str = "gradient",
     position: Position = "all",
     **parameters: Any,
@@ -91,7 +103,7 @@ def attribute(
         A file; a picture, as the net's preprocessor takes it; or float32 of shape (C, H, W) or
         (1, C, H, W), what the preprocessor makes of one.
     layer, unit
-        A layer's or blob's name, and a channel of it.
+        A layer's or blob's name, and a channel of it or that one's label, see `Net.unit`.
     method
         One of `METHODS`:
 
@@ -149,4 +161,5 @@ def attribute(
         style=chosen.style,
         image=x[0],
         preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
+        label=net.label(layer, score.unit),
     )

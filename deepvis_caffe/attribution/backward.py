@@ -1,14 +1,8 @@
-"""Saliency maps: ``(net, image, unit, mode) -> map (C, H, W)``, by one backward pass to the image.
+"""Saliency maps of many images: ``(net, unit, images, positions, modes) -> maps by mode``.
 
-Attribution by a backward pass asks what in an image makes a unit respond. It starts from a diff at
-the unit and ends at the net's input; the modes differ in the rule at ReLUs, see
-`deepvis_caffe.engines.rules`:
-
-============  ===================================  ================================================
-``gradient``  ``dx = dy * (x > 0)``                Simonyan et al. 2013, https://arxiv.org/abs/1312.6034
-``deconv``    ``dx = max(dy, 0)``                  Zeiler & Fergus 2014, https://arxiv.org/abs/1311.2901
-``guided``    ``dx = max(dy, 0) * (x > 0)``        Springenberg et al. 2015, https://arxiv.org/abs/1412.6806
-============  ===================================  ================================================
+For top images: one backward pass for a batch of images, each from one position, and where that pays
+only through the part of the image that the unit sees there. For one image, and for other methods
+than a backward pass, see `deepvis_caffe.attribution.attribute`.
 """
 
 from __future__ import annotations
@@ -19,60 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepvis_caffe.model.input_window import InputWindow, window_of
-from deepvis_caffe.optimizer.readers import TargetBatch
-from deepvis_caffe.optimizer.shapes import unit_shape
-from deepvis_caffe.optimizer.targets import Position, check_units, resolve_position
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.image import Floats
-
-
-def saliency_map(
-    net: Net,
-    values: Floats,
-    layer: str,
-    unit: int,
-    mode: str = "gradient",
-    position: Position = "all",
-) -> tuple[Floats, float]:
-    """The saliency map of one unit, after a forward pass of one image.
-
-    Parameters
-    ----------
-    net
-        The backward pass goes through its last forward pass.
-    values
-        (1, *shape), what that pass left in the layer's blob.
-    layer, unit
-        A layer's or blob's name, and a channel of it.
-    mode
-        ``"gradient"``, ``"deconv"`` or ``"guided"``.
-    position
-        ``"all"`` starts from the unit's activations, at all positions of its map at once, as the
-        Deep Visualization Toolbox does; ``"center"`` or (y, x) starts from 1 at one position.
-
-    Returns
-    -------
-    map
-        (C, H, W), the diff of the image input.
-    activation
-        The largest on the unit's map, or that at the one position.
-
-    Raises
-    ------
-    SettingsError
-        The layer has no such unit or position.
-    EngineError
-        The layer has no units: its first axis is not the batch axis.
-    """
-    shape = unit_shape(net, layer)
-    units = check_units([unit], shape, layer)
-    index = resolve_position(position, shape, layer)
-    one = net.ops.numpy(TargetBatch(net.ops, units, shape, index)(net.ops.asarray(values)).diff)
-    diff = one * values if index is None else one
-    arrived = net.backward(layer, diff, mode, net.model.image_inputs)
-    return np.sum([diff[0] for diff in arrived.values()], axis=0), float(values[one != 0].max())
 
 
 def saliency_maps_at(
@@ -133,6 +77,15 @@ def saliency_maps_at(
                 for one, number, part in zip(arrived, group, parts, strict=True):
                     maps[mode][number][part] = one
     return activations, maps
+
+
+def __getattr__(name: str) -> Any:
+    if name == "saliency_map":
+        raise ImportError(
+            "saliency_map is now deepvis_caffe.attribute(net, image, layer, unit, mode); of "
+            "activations that are known, deepvis_caffe.attribution.score.Score.of_values"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _part(window: InputWindow | None) -> tuple[slice, ...]:

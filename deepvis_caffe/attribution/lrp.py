@@ -11,6 +11,7 @@ for the rules. It needs the torch engine, whose layers they are for.
 from __future__ import annotations
 
 from deepvis_caffe.attribution.score import Score, positive_number
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 
@@ -56,13 +57,20 @@ def lrp_z_plus(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
     return _relevance(score, x, "z_plus", epsilon)
 
 
+def why_no_relevance(net: Net) -> str:
+    """Why a net's engine cannot propagate relevance; empty where it can."""
+    if net.engine == "torch":
+        return ""
+    return (
+        f"layer-wise relevance propagation needs the torch engine, and this net runs on "
+        f"{net.engine}: load it with engine='torch' (--engine torch)"
+    )
+
+
 def _relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
     epsilon = positive_number("epsilon", epsilon)
-    if score.net.engine != "torch":
-        raise EngineError(
-            f"layer-wise relevance propagation needs the torch engine, and this net runs on "
-            f"{score.net.engine}: load it with engine='torch' (--engine torch)"
-        )
+    if why := why_no_relevance(score.net):
+        raise EngineError(why)
     from deepvis_caffe.attribution.relevance import relevance
 
     return relevance(score, x, rule, epsilon)

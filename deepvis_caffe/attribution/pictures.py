@@ -1,4 +1,6 @@
-"""Saliency maps: the diff of an input as a picture, ``diff (C, H, W) -> picture (H, W, 3)``.
+"""Attribution maps as pictures: ``map (C, H, W) or (H, W) -> picture (H, W, 3)``.
+
+`map_picture` shows a map, and `map_overlay` lays it over its image. How a map looks is its style.
 
 Four of the styles are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
 over channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which shows
@@ -14,10 +16,12 @@ from collections.abc import Callable
 import numpy as np
 
 from deepvis_caffe.errors import ImageError, UnknownNameError
-from deepvis_caffe.image import Floats, Picture
+from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.model.preprocess import Preprocessor
 
 RED, BLUE = np.array((178, 10, 28)), np.array((5, 65, 160))
+PALE = 0.55  # how dark black is below a signed map
+SATURATED = 99  # percentile of the magnitudes at which a picture's colors are strongest
 BLUR = 4.0  # pixels, the Deep Visualization Toolbox's caffevis_grad_norm_blur_radius
 
 
@@ -52,9 +56,16 @@ def signed(diff: Floats, preprocessor: Preprocessor) -> Picture:
     """The sum over channels: 0 is white, positive values are red and negative ones blue."""
     total = diff.sum(axis=0)
     largest = np.abs(total).max()
-    share = (np.abs(total) / largest if largest > 0 else np.zeros_like(total))[..., np.newaxis]
-    ink = np.where(total[..., np.newaxis] > 0, RED, BLUE)
-    return np.rint(255 + share * (ink - 255)).astype(np.uint8)
+    return signed_colors(total / largest if largest > 0 else np.zeros_like(total))
+
+
+def signed_colors(shares: Floats) -> Picture:
+    """Numbers in -1..1, (H, W), as colors: 0 is white, 1 is `RED` and -1 is `BLUE`.
+
+    ``255 + |share| * (ink - 255)``.
+    """
+    ink = np.where(shares[..., np.newaxis] > 0, RED, BLUE)
+    return np.rint(255 + np.abs(shares)[..., np.newaxis] * (ink - 255)).astype(np.uint8)
 
 
 def heat_colors(diff: Floats, preprocessor: Preprocessor) -> Picture:
@@ -73,6 +84,63 @@ STYLES: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
     "signed": signed,
     "heat": heat_colors,
 }
+
+
+def map_picture(map_: Floats, preprocessor: Preprocessor, style: str = "raw") -> Picture:
+    """The picture of an attribution map, (H, W, 3) RGB uint8.
+
+    The largest magnitudes, one in a hundred, have the strongest color all alike: a few extreme
+    pixels would take most of the range.
+
+    Parameters
+    ----------
+    map_
+        (C, H, W) in the net's channel order; or (H, W), of a method that tells no channels apart.
+    preprocessor
+        The net's.
+    style
+        One of `STYLES`.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such style.
+    """
+    clear = map_ if map_.ndim == 3 else map_[np.newaxis]
+    magnitude = float(np.percentile(np.abs(clear), SATURATED))
+    if magnitude > 0:
+        clear = np.clip(clear, -magnitude, magnitude)
+    if len(clear) != preprocessor.shape[0]:  # what tells no channels apart is gray
+        clear = np.repeat(clear, preprocessor.shape[0], axis=0)
+    return show_diff(clear, preprocessor, style)
+
+
+def map_overlay(map_: Floats, picture: Picture) -> Picture:
+    """A picture with a map over it as heat: where magnitudes, or a pixel's values, are large.
+
+    Parameters
+    ----------
+    map_
+        As for `map_picture`.
+    picture
+        (H, W, 3) RGB uint8, of any size.
+
+    Raises
+    ------
+    ImageError
+        It is not such a picture.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ImageError(
+            f"overlay takes a picture, uint8 of shape (H, W, 3); got {picture.dtype} of shape "
+            f"{picture.shape}"
+        )
+    if map_.ndim == 2:  # smooth as it is
+        hot = np.maximum(map_, 0)
+        hot = np.asarray(hot / (hot.max() or 1), np.float32)
+    else:
+        hot = np.asarray(heat(map_), np.float32)
+    return overlay(picture, np.clip(resize_image(hot, *picture.shape[:2]), 0, 1))
 
 
 def show_diff(diff: Floats, preprocessor: Preprocessor, style: str = "raw") -> Picture:
@@ -123,6 +191,31 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
     colors = _inferno(heat)
     share = strength * heat[..., np.newaxis]
     return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+
+
+def signed_overlay(picture: Picture, map_: Floats, most: float) -> Picture:
+    """A map over a picture, which becomes pale: red where it is positive, blue where negative.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3), RGB.
+    map_
+        (h, w), of any size; its values stay squares.
+    most
+        The magnitude of the strongest color.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    share = np.clip(map_ / most, -1, 1) if most > 0 else np.zeros_like(map_)
+    share = cv2.resize(
+        np.asarray(share, np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )[..., np.newaxis]
+    pale = 255 - (255 - picture.mean(axis=2, keepdims=True)) * PALE
+    ink = np.where(share > 0, RED, BLUE)
+    strength = np.sqrt(np.abs(share))  # a few are far larger than all others
+    return np.rint(pale + strength * (ink - pale)).astype(np.uint8)
 
 
 def _inferno(unit: Floats) -> Picture:

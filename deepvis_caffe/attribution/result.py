@@ -12,13 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
+from deepvis_caffe.attribution.pictures import map_overlay, map_picture
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
-from deepvis_caffe.image import Floats, Picture, encode_png, resize_image, write_image
+from deepvis_caffe.image import Floats, Picture, encode_png, write_image
+from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
-
-SATURATED = 99  # percentile of the magnitudes at which a picture's colors are strongest
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +43,8 @@ class Attribution:
         (C, H, W), the net's input.
     preprocessor
         Turns image and map into pictures.
+    label
+        The unit's name, where it has one.
     """
 
     map: Floats = field(repr=False)
@@ -57,6 +58,12 @@ class Attribution:
     style: str
     image: Floats = field(repr=False)
     preprocessor: Preprocessor = field(repr=False)
+    label: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What was attributed and how, in words."""
+        return f"{unit_title(self.layer, self.unit, self.label)}, {self.method}"
 
     def picture(self, style: str | None = None) -> Picture:
         """The map as a picture, (H, W, 3) RGB uint8.
@@ -73,13 +80,7 @@ class Attribution:
         UnknownNameError
             There is no such style.
         """
-        clear = self.map if self.map.ndim == 3 else self.map[np.newaxis]
-        magnitude = float(np.percentile(np.abs(clear), SATURATED))
-        if magnitude > 0:
-            clear = np.clip(clear, -magnitude, magnitude)
-        if len(clear) != self.preprocessor.shape[0]:  # what tells no channels apart is gray
-            clear = np.repeat(clear, self.preprocessor.shape[0], axis=0)
-        return show_diff(clear, self.preprocessor, style or self.style)
+        return map_picture(self.map, self.preprocessor, style or self.style)
 
     def overlay(self, image: Picture | None = None) -> Picture:
         """The image with the map over it as heat: where magnitudes, or a pixel's values, are large.
@@ -95,17 +96,7 @@ class Attribution:
             It is not such a picture.
         """
         below = self.preprocessor.show(self.image) if image is None else np.asarray(image)
-        if below.dtype != np.uint8 or below.ndim != 3 or below.shape[2] != 3:
-            raise ImageError(
-                f"overlay takes a picture, uint8 of shape (H, W, 3); got {below.dtype} of shape "
-                f"{below.shape}"
-            )
-        if self.map.ndim == 2:  # smooth as it is
-            hot = np.maximum(self.map, 0)
-            hot = np.asarray(hot / (hot.max() or 1), np.float32)
-        else:
-            hot = np.asarray(heat(self.map), np.float32)
-        return overlay(below, np.clip(resize_image(hot, *below.shape[:2]), 0, 1))
+        return map_overlay(self.map, below)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the map, as a picture (``.png``, ``.jpg``) or with all its numbers (``.npy``).
@@ -134,5 +125,5 @@ class Attribution:
             f'<img src="data:image/png;base64,{base64.b64encode(encode_png(one)).decode()}">'
             for one in (self.picture(), self.overlay())
         )
-        caption = f"{self.layer} unit {self.unit}, {self.method}: activation {self.activation:.4g}"
+        caption = f"{self.title}: activation {self.activation:.4g}"
         return f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -15,8 +15,8 @@ The values are those at which backward passes start, below in-place ReLUs; see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,9 @@ class Score:
         Of the image that the weights are from: the largest on the map, or that at the position.
     has_channels
         Whether the layer's value has more than one number an image.
+    between
+        Called between two batches of passes, while the net is free for other work. What it raises
+        ends the attribution.
     """
 
     net: Net
@@ -54,9 +57,10 @@ class Score:
     weights: Floats
     activation: float
     has_channels: bool
+    between: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @classmethod
-    def of(cls, net: Net, x: Floats, layer: str, unit: int, position: Position) -> Score:
+    def of(cls, net: Net, x: Floats, layer: str, unit: int | str, position: Position) -> Score:
         """The score of a unit for an image.
 
         Parameters
@@ -75,12 +79,34 @@ class Score:
         UnknownNameError
             The net has no such layer or blob.
         """
-        shape = unit_shape(net, layer)
-        (unit,) = check_units([unit], shape, layer)
+        unit = net.unit(layer, unit) if isinstance(unit, str) else unit
+        check_units([unit], unit_shape(net, layer), layer)
         name = net.model.graph.activation_name(layer)
-        values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name][0]
-        index = resolve_position(position, values.shape, layer)
-        own = values[unit] if shape else values
+        values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [name])[name]
+        return cls.of_values(net, values, layer, unit, position)
+
+    @classmethod
+    def of_values(
+        cls, net: Net, values: Floats, layer: str, unit: int, position: Position = "all"
+    ) -> Score:
+        """The score of a unit for an image whose activations are known.
+
+        Parameters
+        ----------
+        values
+            (1, *shape), the layer's activations.
+        layer, unit, position
+            As for `of`.
+
+        Raises
+        ------
+        SettingsError
+            The layer has no such unit or position.
+        """
+        shape = values.shape[1:]
+        (unit,) = check_units([unit], shape, layer)
+        index = resolve_position(position, shape, layer)
+        own = values[0, unit] if shape else values[0]
         weights = own
         if own.size == 1:
             weights = np.ones_like(own)
@@ -119,7 +145,10 @@ class Score:
         size = whole_number("batch_size", batch_size)
         if size > 1 and self.net.why_mixed(self.layer, start=True):
             size = 1
-        return (slice(first, min(first + size, count)) for first in range(0, count, size))
+        for first in range(0, count, size):
+            if first:
+                self.between()
+            yield slice(first, min(first + size, count))
 
     def _evaluated(self, images: Floats) -> Any:
         channels = (self.unit,) if self.has_channels else None

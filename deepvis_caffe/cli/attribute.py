@@ -8,8 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.backward import named_image
-from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, with_settings
+from deepvis_caffe.cli.flags import (
+    ImageArgument,
+    UnitLayer,
+    UnitNumber,
+    read_image_argument,
+    with_settings,
+)
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
@@ -80,7 +85,7 @@ def attribute(
     if all_methods and overlay:
         raise SettingsError("--overlay takes one method: leave --all-methods out")
     net = load_net(settings)
-    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
+    picture = read_image_argument(image, net.preprocessor.shape[0], settings.max_megapixels)
     at = parse_position(position)
     if not all_methods:
         found = attribute_to(net, picture, layer, unit, method.replace("-", "_"), at, **given)

@@ -1,19 +1,22 @@
-"""``deepvis backward IMAGE``: a saliency map of one unit for one image."""
+"""``deepvis backward IMAGE``: attribution by one backward pass, and the image's classes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import ImageArgument, UnitLayer, UnitNumber, labels_for, with_settings
+from deepvis_caffe.cli.flags import (
+    ImageArgument,
+    UnitLayer,
+    UnitNumber,
+    read_image_argument,
+    with_settings,
+)
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @with_settings(MODEL)
@@ -50,41 +53,27 @@ def backward(
     deconv (Zeiler and Fergus 2014) or guided backpropagation (Springenberg et al. 2015). Also
     prints the top classes.
     """
-    from deepvis_caffe.attribution.backward import saliency_map
-    from deepvis_caffe.attribution.pictures import heat, show_diff
-    from deepvis_caffe.attribution.pictures import overlay as lay_over
+    from deepvis_caffe.attribution.attribute import attribute
     from deepvis_caffe.engines.load import load_net
+    from deepvis_caffe.engines.rules import check_mode
     from deepvis_caffe.image import write_image
     from deepvis_caffe.model.labels import class_blob, top_classes
 
     net = load_net(settings)
-    labels = labels_for(settings, net)
-    picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
-    x = net.preprocessor(picture)[None]
-    blob = net.model.graph.activation_name(layer)
-    blobs = dict.fromkeys([blob, *net.outputs])
-    values = net.forward({net.image_input(): x, **net.other_inputs(x)}, blobs=blobs)
-    diff, strongest = saliency_map(net, values[blob], layer, unit, mode, parse_position(position))
-    write_image(out, show_diff(diff, net.preprocessor, view))
+    at = parse_position(position)
+    picture = read_image_argument(image, net.preprocessor.shape[0], settings.max_megapixels)
+    found = attribute(net, picture, layer, unit, check_mode(mode), at)
+    write_image(out, found.picture(view))
     if overlay:
-        write_image(overlay, lay_over(net.preprocessor.show(x[0]), heat(diff)))
-    typer.echo(f"{layer} unit {unit}: activation {strongest:.5g}")
-    if not diff.any():
+        write_image(overlay, found.overlay())
+    typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+    if not found.map.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
-    outputs = {name: values[name].shape for name in net.outputs}
-    if scored := class_blob(outputs, labels):
+    x = found.image[None]
+    values = net.forward({net.image_input(): x, **net.other_inputs(x)}, net.outputs)
+    outputs = {name: value.shape for name, value in values.items()}
+    if scored := class_blob(outputs, net.labels):
         typer.echo(f"{scored}:")
-        for score, name in top_classes(values[scored], labels):
+        for score, name in top_classes(values[scored], net.labels):
             typer.echo(f"{score:9.4f}  {name}")
     typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
-
-
-def named_image(image: str, channels: int, megapixels: float) -> NDArray[Any]:
-    """The image of a file, for a net of so many channels, or a photograph by its name."""
-    from deepvis_caffe.image import sample_image, sample_images
-    from deepvis_caffe.image_channels import read_channels
-
-    is_sample = image in sample_images() and not Path(image).exists()
-    if is_sample:
-        return sample_image(image)
-    return read_channels(image, channels, megapixels=megapixels)

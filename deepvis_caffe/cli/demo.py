@@ -96,7 +96,7 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
     from deepvis_caffe.results.top_store import TopImageStore
 
     store, count = TopImageStore(job.results, job.folders), scanned.scan.layers[part.layer].units
-    labels = job.labels_of(part.layer)
+    labels = job.net.labels_of(part.layer)
     rows = []
     for tree, title in ((TOP_IMAGES, "crops"), (DECONV, "deconv")):
         cells = []
@@ -144,17 +144,15 @@ def demo(
     ] = False,
 ) -> None:
     """Download SqueezeNet and visualize some of its units, in minutes."""
-    from deepvis_caffe.engines.load import load_net
-    from deepvis_caffe.fetch import fetch, known_models
+    from deepvis_caffe.fetch import known_models
+    from deepvis_caffe.fetch.zoo import zoo
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.model.labels import read_labels
     from deepvis_caffe.results.layout import OPTIMIZED
 
     row = known_models()[MODEL]
     with progress_bar(f"fetching {MODEL}", "bytes") as report:
-        weights = fetch(MODEL, progress=report)
-    net = load_net(row.prototxt, weights, engine=engine, mean=row.mean)  # type: ignore[arg-type]
-    job = Job(net, results, labels=read_labels(row.labels) if row.labels else ())
+        net = zoo(MODEL, engine, progress=report)  # type: ignore[arg-type]
+    job = Job(net, results)
     typer.echo(f"{row.title}, on {net.engine} ({net.device})")
     if real_images:
         demo_images(job)

@@ -148,7 +148,7 @@ def check_model(settings: Settings) -> Iterator[Check]:
     if settings.weights is None:
         yield Check("warn", "weights", "none are set")
     try:
-        net = load_net(settings)
+        net = load_net(settings.model_copy(update={"labels": None}))  # they are checked last
     except DeepVisError as error:
         yield Check("fail", _culprit(error), str(error))
         return

@@ -56,7 +56,6 @@ def filters(
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.first_layer import (
         compared_kinds,
-        filter_picture,
         filter_spectra,
         filters_of,
         first_convolution,
@@ -64,6 +63,7 @@ def filters(
         plot,
         write_table,
     )
+    from deepvis_caffe.figures.weights import layer_weights
 
     paths = image_files(images) if images else None
     net = load_net(settings)
@@ -83,7 +83,8 @@ def filters(
     write_table(out, spectra, means)
     written = [str(out)]
     if show_plot:
-        pictures = [filter_picture(weights[unit], net.preprocessor) for unit in range(len(weights))]
+        drawn = layer_weights(net, name)
+        pictures = [drawn.picture(unit, zoom=1) for unit in range(len(weights))]
         written.append(str(plot(out.with_suffix(".png"), name, spectra, means, pictures, count)))
     typer.echo(f"wrote {' and '.join(written)}", err=True)
 

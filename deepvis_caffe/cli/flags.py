@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepvis_caffe.files import exists
 from deepvis_caffe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from deepvis_caffe.engines.base import Net
-    from deepvis_caffe.model.labels import Labels
-
+    from numpy.typing import NDArray
 
 Command = Callable[..., None]
 # What `deepvis_caffe.dataset.scan.learned_layers` gives.
@@ -32,6 +31,24 @@ ImageArgument = Annotated[
 ]
 UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
 UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+
+
+def read_image_argument(image: str, channels: int, megapixels: float) -> NDArray[Any]:
+    """The image that an `ImageArgument` names: a file, or a sample photograph.
+
+    Parameters
+    ----------
+    channels
+        Of the net's input.
+    megapixels
+        The largest image that is read.
+    """
+    from deepvis_caffe.image import sample_image, sample_images
+    from deepvis_caffe.image_channels import read_channels
+
+    if image in sample_images() and not exists(image):
+        return sample_image(image)
+    return read_channels(image, channels, megapixels=megapixels)
 
 
 def flag(name: str) -> str:
@@ -124,25 +141,3 @@ def _option(
         default=None,
         annotation=Annotated[type_ | None, option],
     )
-
-
-def labels_for(settings: Settings, net: Net) -> Labels:
-    """Read the labels of the settings, and warn if no output has that many units.
-
-    Empty if the settings name no file.
-    """
-    from deepvis_caffe.engines.detections import detector
-    from deepvis_caffe.model.labels import fit_labels, read_labels
-
-    if settings.labels is None:
-        return ()
-    labels = read_labels(settings.labels)
-    fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
-    boxes = detector(net)
-    if fitting is None and not (boxes and boxes.fits(labels)):
-        typer.echo(
-            f"no output has as many units as {settings.labels} has names ({len(labels)}): they "
-            "are left out",
-            err=True,
-        )
-    return labels if fitting is None else fitting

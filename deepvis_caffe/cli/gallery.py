@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL
+
+if TYPE_CHECKING:
+    from deepvis_caffe.results.index import Results
 
 MOST_SKIPPED = 5  # lines
+USED = ("prototxt", "weights")
+UNUSED = tuple(
+    name
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.json_schema_extra, dict)
+    and field.json_schema_extra["group"] == MODEL
+    and name not in USED
+)
 
 
+@with_settings(MODEL, load=False, leave_out=UNUSED)
 def gallery(
+    read_settings: Callable[[], Settings],
+    settings_file: Path | None,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder.")],
     out: Annotated[
         Path | None,
@@ -24,7 +43,8 @@ def gallery(
     """Write a web page for browsing a results folder.
 
     The page opens from disk: no server, no network. It shows the results of `deepvis optimize` and
-    `deepvis top-images`, and those of the Deep Visualization Toolbox. It links to the images where
+    `deepvis top-images`, and those of the Deep Visualization Toolbox. Where the settings name the
+    net, it also shows which units of the layers below drive a unit. It links to the images where
     they are; run the command again when there are new ones.
     """
     from deepvis_caffe.page.page import write_page
@@ -32,7 +52,7 @@ def gallery(
 
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
-    results = with_statistics(results)
+    results = _with_drivers(with_statistics(results), read_settings)
     path = write_page(results, out)
     for line in results.skipped[:MOST_SKIPPED]:
         typer.echo(f"left out: {line}", err=True)
@@ -42,3 +62,18 @@ def gallery(
     units = sum(len(layer.units) for layer in results.layers)
     typer.echo(f"{units:,} units of {len(results.layers):,} layers; open the page:", err=True)
     typer.echo(path)
+
+
+def _with_drivers(results: Results, read_settings: Callable[[], Settings]) -> Results:
+    """The results with what drives the units, if the settings name the net and it can be read."""
+    from deepvis_caffe.engines.load import load_layers
+    from deepvis_caffe.results.index import with_drivers
+
+    try:
+        settings = read_settings()
+        if settings.prototxt is None or settings.weights is None:
+            return results
+        return with_drivers(results, load_layers(settings, with_weights=True))
+    except DeepVisError as error:  # a page without it is a page
+        typer.echo(f"left out: what drives the units: {error}", err=True)
+        return results

@@ -1,7 +1,8 @@
 """The `deepvis` command: its subcommands, and how errors look.
 
-What goes wrong on purpose is one plain message and exit code 2, an interrupt one word and exit
-code 130. Subcommands import what they need when they run, so that help comes at once.
+What goes wrong on purpose is one plain message and exit code 2. An interrupt is one line and exit
+code 130, a signal that ends the process one line and 128 plus its number. Subcommands import what
+they need when they run, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from deepvis_caffe import __version__
+from deepvis_caffe.cli import INTERRUPTED, main
 from deepvis_caffe.cli.attribute import attribute
 from deepvis_caffe.cli.backward import backward
 from deepvis_caffe.cli.demo import demo
 from deepvis_caffe.cli.doctor import doctor
+from deepvis_caffe.cli.drivers import drivers
 from deepvis_caffe.cli.fetch import fetch
 from deepvis_caffe.cli.filters import filters
 from deepvis_caffe.cli.gallery import gallery
@@ -28,13 +31,13 @@ from deepvis_caffe.cli.presets import presets
 from deepvis_caffe.cli.run_caffe import run_caffe
 from deepvis_caffe.cli.search import search
 from deepvis_caffe.cli.sensitivity import sensitivity
+from deepvis_caffe.cli.signals import Terminated, orderly_termination
 from deepvis_caffe.cli.stats import stats
 from deepvis_caffe.cli.sweep import sweep
 from deepvis_caffe.cli.top_images import top_images
 from deepvis_caffe.cli.view import view
+from deepvis_caffe.cli.weights import weights
 from deepvis_caffe.errors import DeepVisError
-
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -47,13 +50,17 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; say what went wrong, without a traceback."""
         try:
-            return super().invoke(ctx)
+            with orderly_termination():
+                return super().invoke(ctx)
         except DeepVisError as error:
             if ctx.params.get("debug"):
                 raise
             said = "\n  ".join([str(error), *getattr(error, "__notes__", ())])
             typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
+        except Terminated as ended:
+            typer.secho("\ndeepvis: terminated; what is finished is kept", err=True)
+            raise typer.Exit(128 + ended.number) from None
         except KeyboardInterrupt:
             typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -114,6 +121,7 @@ COMMANDS = (
     view,
     backward,
     attribute,
+    drivers,
     optimize,
     top_images,
     stats,
@@ -123,6 +131,7 @@ COMMANDS = (
     presets,
     sweep,
     search,
+    weights,
     filters,
     fetch,
     demo,
@@ -135,8 +144,8 @@ for command in COMMANDS:
     app.command(name, cls=Command, context_settings=context)(command)
 
 
-def main() -> None:
-    """The entry point of the `deepvis` command."""
+def run() -> None:
+    """Run the command that `sys.argv` says, and exit."""
     app(sys.argv[1:], prog_name="deepvis")
 
 

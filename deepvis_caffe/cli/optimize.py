@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
 from deepvis_caffe.errors import SettingsError
@@ -37,6 +37,7 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
         float,
         "Set pixels below this percentile of absolute contribution to 0.",
     ),
+    "decay_end": (float, "Final decay; it goes linearly from --decay to this."),
     "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
     "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
     "jitter": (
@@ -49,6 +50,8 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "rotation": (float, "Random rotation by up to this many degrees."),
     "octaves": (int, "Number of stages, in which the net sees the image ever larger."),
     "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
+    "coarse": (float, "Show the net the image at this fraction of its size first."),
+    "coarse_part": (float, "Part of the steps that show it so."),
     "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
     "decorrelate": (
         float,
@@ -57,6 +60,10 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "diversity": (
         float,
         "Size of the step that makes the images of one unit differ, in gray levels.",
+    ),
+    "naturalness": (
+        float,
+        "Strength with which every layer's channels are led to vary as for photographs.",
     ),
 }
 PANEL = "Regularizers and transforms (override the preset)"
@@ -176,7 +183,6 @@ def optimize(
     if direction and units != "all":
         raise SettingsError("--units and --direction exclude each other; give one of them")
     net = load_net(settings)
-    labels = labels_for(settings, net)
     seeds = settings.seeds
     if seeds > 1 and not params.differs_by_seed:
         typer.echo(
@@ -185,7 +191,7 @@ def optimize(
         )
         seeds = 1
     ascents = Ascents(params, range(seeds), parse_crop(crop), settings.batch_size)
-    job = Job.from_settings(settings, net, out, labels, overwrite)
+    job = Job.from_settings(settings, net, out, overwrite)
     if layer is not None and (goal := objective_in(net, layer)):
         if units != "all" or direction or position != "center" or layers:
             raise SettingsError(

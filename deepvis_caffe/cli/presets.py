@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import SettingsError
@@ -61,7 +61,7 @@ def presets(
         for name in parse_presets(which)
     }
     net = load_net(settings)
-    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
+    job = Job.from_settings(settings, net)
     target = TargetLayer.of(net, layer, parse_position(position))
     variants = Variants(job, target, [unit], range(seeds), settings.batch_size)
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:

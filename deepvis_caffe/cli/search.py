@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_position, parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
@@ -117,5 +117,5 @@ def _variants(settings: Settings, layer: str, units: str, seed: int, position: s
     net = load_net(settings)
     target = TargetLayer.of(net, layer, parse_position(position))
     chosen = parse_unit_numbers(units, target.count)
-    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
+    job = Job.from_settings(settings, net)
     return Variants(job, target, chosen, [seed], settings.batch_size)

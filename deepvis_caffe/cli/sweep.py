@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import parse_numbers, parse_position
 from deepvis_caffe.settings import Settings
@@ -82,7 +82,7 @@ def sweep(
     base = ascent_params(3, settings.rate, settings.iterations)
     rows = sweep_rows(base, columns, values)
     net = load_net(settings)
-    job = Job.from_settings(settings, net, labels=labels_for(settings, net))
+    job = Job.from_settings(settings, net)
     target = TargetLayer.of(net, layer, parse_position(position))
     variants = Variants(job, target, [unit], [seed])
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:

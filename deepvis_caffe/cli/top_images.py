@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import ALL_LAYERS, labels_for, with_settings
+from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.values import parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
@@ -86,7 +86,7 @@ def top_images(
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
     shown = _pictured(pictures, params.layers)
     source = read_source(settings, net.preprocessor.shape[0], every, unique, class_folders)
-    job = Job.from_settings(settings, net, out, labels_for(settings, net), overwrite)
+    job = Job.from_settings(settings, net, out, overwrite)
     begun = time.monotonic()
     with progress_bar(
         f"{len(params.layers)} layers, {net.engine}, {net.device}", "images"

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import labels_for, with_settings
+from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, VIEWER
 
 if TYPE_CHECKING:
     from deepvis_caffe.viewer.session import Session
-
-
-SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-
-
-@contextmanager
-def orderly_termination() -> Iterator[None]:
-    """Make SIGTERM, and SIGHUP of a closed terminal, unwind the block as Ctrl-C does.
-
-    The process then exits with 128 plus the signal's number, as shells report it. A signal that is
-    ignored, as under nohup, or that has another handler is left alone. Only for the main thread.
-    """
-    before = {}
-    for number, handler in ((signal.SIGTERM, _unwind), (SIGHUP, _terminate)):
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-def _unwind(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGTERM)  # a server may have a handler for it
 
 
 @with_settings(MODEL, VIEWER, OPTIMIZER)
@@ -124,7 +92,7 @@ def view(
         check_display()  # before the net loads, which takes its time
     session = open_session(settings, first, synthesis)
     # OpenCV uses one thread: the net has the cores, and what is drawn is small.
-    with opencv_threads(1), orderly_termination(), closing(session):
+    with opencv_threads(1), closing(session):
         session.start()
         for key in keys:
             session.press(key)
@@ -159,7 +127,6 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )
     net = load_net(settings)
-    labels = labels_for(settings, net)
-    how = SynthesisParams(params, settings.seeds, labels) if synthesis else None
-    parts = Parts(net, sources, settings.results, labels, how, box_score=settings.box_score)
+    how = SynthesisParams(params, settings.seeds) if synthesis else None
+    parts = Parts(net, sources, settings.results, how, box_score=settings.box_score)
     return Session(parts, *settings.window)

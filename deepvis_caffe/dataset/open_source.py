@@ -1,12 +1,15 @@
-"""``open_source(path) -> Source``: images from a path of any kind."""
+"""``open_source(path) -> Source``: images from a path of any kind, or in memory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepvis_caffe.dataset.databases import Hdf5, Lmdb, is_hdf5, read_hdf5_list
 from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES, Files, Video, read_folder, read_list
 from deepvis_caffe.dataset.image_lists import list_lines
+from deepvis_caffe.dataset.pictures import Name, Picture, Pictures
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.errors import ImageError, boundary, shortened
 from deepvis_caffe.files import read_head
@@ -14,9 +17,34 @@ from deepvis_caffe.image import is_image
 from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.sniff import HDF5, LMDB, TEXTS, sniff
 
+Images = Name | Source | Sequence[Picture | Name] | Mapping[str, Picture | Name]
+
+
+def as_source(images: Images, channels: int = 3) -> Source:
+    """A source, however images are given.
+
+    Parameters
+    ----------
+    images
+        A path, as for `open_source`; a source; or a list of pictures and image files, or a mapping
+        from names to such.
+    channels
+        Of the net's input.
+
+    Raises
+    ------
+    ImageError
+        They are none of these, or there are none.
+    """
+    if isinstance(images, Source):
+        return images
+    if isinstance(images, (str, os.PathLike)):
+        return open_source(images, channels=channels)
+    return Pictures(images, channels)
+
 
 def open_source(
-    path: Path,
+    path: str | os.PathLike[str],
     class_folders: bool = False,
     root: Path | None = None,
     channels: int = 3,
@@ -46,6 +74,7 @@ def open_source(
     ImageError
         There is nothing at the path, or it holds no images.
     """
+    path = Path(path)
     with boundary(ImageError, f"cannot read images at {shortened(str(path))}"):
         return _open(path, class_folders, root, channels, dataset, megapixels)
 

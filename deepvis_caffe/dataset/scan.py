@@ -339,6 +339,11 @@ class Scan:
             labels=self.labels[used],
         )
 
+    @property
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """By layer each unit's mean activation, (C,), over every position of every image."""
+        return {name: layer.moments.mean for name, layer in self.layers.items()}
+
     def label(self, image: int) -> int | None:
         """The class of an image, by its index in `names`."""
         label = int(self.labels[image])

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from deepvis_caffe.engines.warps import Affines, Back, warp_numpy, warp_torch
+from deepvis_caffe.engines.warps import Affines, Back, Warps, numpy_warps, torch_warps
 from deepvis_caffe.errors import UnknownNameError
 
 
@@ -101,24 +101,30 @@ class ArrayOps(abc.ABC):
         """
 
     @abc.abstractmethod
-    def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
-        """Each image through an affine map of its own, bilinearly, 0 where it looks outside.
+    def warps(self, affines: Affines, height: int, width: int) -> Warps:
+        """At each step, each image through an affine map of its own.
+
+        Bilinear, 0 where it looks outside. The maps are brought to the device once for all steps.
 
         Parameters
         ----------
-        x
-            The engine's own array, float32 (N, C, H, W).
-        affine
-            A host array (N, 2, 3): pixel p = (row, column) of the result shows the image at
+        affines
+            A host array (steps, N, 2, 3): pixel p = (row, column) of the result shows the image at
             ``affine[:, :2] @ p + affine[:, 2]``.
+        height, width
+            Of the images.
 
         Returns
         -------
-        seen
-            The engine's own, of the shape of `x`.
-        back
-            The exact adjoint: maps a gradient with respect to `seen` to that with respect to `x`.
+        callable
+            Maps the engine's own array x, float32 (N, C, H, W), and the step to what is seen, of
+            the shape of x, and the exact adjoint: it maps a gradient with respect to that to the
+            one with respect to x.
         """
+
+    def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
+        """A single step of :meth:`warps`, of maps (N, 2, 3)."""
+        return self.warps(affine[None], *x.shape[2:])(x, 0)
 
 
 class NumpyOps(ArrayOps):
@@ -141,9 +147,9 @@ class NumpyOps(ArrayOps):
         found = [np.percentile(row, one) for row, one in zip(rows, qs, strict=True)]
         return np.array(found, rows.dtype)
 
-    def warp(self, x: NDArray[Any], affine: Affines) -> tuple[NDArray[Any], Back]:
+    def warps(self, affines: Affines, height: int, width: int) -> Warps:
         """By a sparse matrix an image."""
-        return warp_numpy(x, affine)
+        return numpy_warps(affines)
 
 
 class TorchOps(ArrayOps):
@@ -158,6 +164,7 @@ class TorchOps(ArrayOps):
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self.on_host = device == "cpu"
+        self._page_locks = device.startswith("cuda")
 
     @cached_property
     def for_numbers(self) -> ArrayOps:
@@ -184,12 +191,20 @@ class TorchOps(ArrayOps):
         return int(cuda.mem_get_info(self.device)[0] + kept)
 
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
-        """A contiguous tensor on the device, of the torch type that `dtype` names."""
-        return self.xp.from_numpy(np.array(array, dtype, order="C")).to(self.device)
+        """A contiguous tensor on the device, of the torch type that `dtype` names.
+
+        To a GPU it goes through page-locked memory: only from there the host need not wait until
+        the GPU has done all that it was given before.
+        """
+        host = self.xp.from_numpy(np.array(array, dtype, order="C"))
+        return host.pin_memory().to(self.device, non_blocking=True) if self._page_locks else host
 
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy on the host; this waits for the device."""
-        return np.array(array.detach().cpu().numpy())
+        if self._page_locks:  # several times as fast to read into
+            there = self.xp.empty(array.shape, dtype=array.dtype, pin_memory=True)
+            array = there.copy_(array.detach())
+        return np.array(array.detach().numpy())  # page-locked memory is not for keeping
 
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:
@@ -210,15 +225,21 @@ class TorchOps(ArrayOps):
         if self.on_host:  # numpy's partition of the same memory is six times faster than a sort
             return self.xp.from_numpy(NumpyOps().percentile(rows.numpy(), q))
         last = rows.shape[1] - 1
-        at = np.broadcast_to(np.asarray(q, np.float64), len(rows)) / 100 * last
-        below = np.floor(at)
-        ranks = self.asarray(np.stack([below, np.minimum(below + 1, last)], axis=1), np.int64)
+        if np.ndim(q) == 0 and not self.xp.are_deterministic_algorithms_enabled():
+            at = float(q) / 100 * last
+            below = int(at)
+            # Selecting takes a few passes over the rows, sorting many; and nothing is uploaded.
+            low, high = (rows.kthvalue(k + 1, dim=1).values for k in (below, min(below + 1, last)))
+            return low + (high - low) * (at - below)
+        ats = np.broadcast_to(np.asarray(q, np.float64), len(rows)) / 100 * last
+        lower = np.floor(ats)
+        ranks = self.asarray(np.stack([lower, np.minimum(lower + 1, last)], axis=1), np.int64)
         low, high = rows.sort(dim=1).values.gather(1, ranks).unbind(1)
-        return low + (high - low) * self.asarray(at - below)
+        return low + (high - low) * self.asarray(ats - lower)
 
-    def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
+    def warps(self, affines: Affines, height: int, width: int) -> Warps:
         """By torch's own bilinear sampling."""
-        return warp_torch(x, affine)
+        return torch_warps(self, affines, height, width)
 
 
 _OPS: dict[str, Callable[[str], ArrayOps]] = {

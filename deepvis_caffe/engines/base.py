@@ -25,12 +25,18 @@ import numpy as np
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
 from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode
-from deepvis_caffe.errors import EngineError, ImageError, ModelError, UnknownNameError
+from deepvis_caffe.errors import (
+    EngineError,
+    ImageError,
+    ModelError,
+    SettingsError,
+    UnknownNameError,
+)
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.batch import shape_for, why_mixed
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.held import Held
-from deepvis_caffe.model.labels import class_values
+from deepvis_caffe.model.labels import Labels, class_values, label_of, unit_of
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -81,12 +87,15 @@ class Net(abc.ABC):
         Whether several threads may be in :meth:`reduce` at a time, each on a core of its own.
     reason
         Why this engine was chosen, in words.
+    labels
+        The names of the classes, in the net's order; empty where none are known.
     """
 
     engine: ClassVar[str]
     ops: ArrayOps
     reentrant: bool = False
     reason: str = "made directly"
+    labels: Labels = ()
 
     def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
         model.check_weights()
@@ -155,6 +164,53 @@ class Net(abc.ABC):
     def class_values(self) -> frozenset[Value]:
         """The values whose units can be the net's classes, so that labels are theirs."""
         return class_values(self.opaque.running)
+
+    def labels_of(self, layer: str) -> Labels:
+        """The names of a layer's units: `labels` where the units can be the classes, else none.
+
+        Raises
+        ------
+        UnknownNameError
+            The net has no such layer or blob.
+        """
+        value = self.model.graph.activation(layer)
+        if value not in self.class_values:
+            return ()
+        shape = self.shapes.get(value)
+        fits = shape is None or len(self.labels) == (*shape, 1)[1]
+        return self.labels if fits else ()
+
+    def label(self, layer: str, unit: int | str) -> str | None:
+        """The name of a unit; None where it has none.
+
+        >>> net.label("pool10", 281)
+        'tabby, tabby cat'
+        """
+        labels = self.labels_of(layer)
+        known = isinstance(unit, (int, np.integer)) and 0 <= unit < len(labels)
+        return label_of(labels, int(unit), len(labels)) if known else None
+
+    def unit(self, layer: str, label: str) -> int:
+        """The unit with a name: a whole label, or one of the synonyms in it.
+
+        >>> net.unit("pool10", "tabby")
+        281
+
+        Raises
+        ------
+        UnknownNameError
+            The net has no such layer, or no unit of it has this name.
+        SettingsError
+            Several units have it; or the layer's units have no names.
+        """
+        labels = self.labels_of(layer)
+        if not labels:
+            why = "they are not the net's classes" if self.labels else "load_net got no labels"
+            raise SettingsError(
+                f"the units of layer {layer!r} have no names, so none is {label!r}: {why}; give "
+                "the unit's number"
+            )
+        return unit_of(labels, label, layer)
 
     def check_runs(self, values: Iterable[Value]) -> None:
         """Raise `EngineError` where a value needs a layer that cannot run."""
@@ -347,6 +403,7 @@ class Net(abc.ABC):
         diff: Floats,
         mode: str = "gradient",
         blobs: Iterable[str] | None = None,
+        partial: bool = False,
     ) -> dict[str, Floats]:
         """Send a diff down the net, from the forward pass before this call.
 
@@ -364,6 +421,9 @@ class Net(abc.ABC):
             Blobs or layers whose diff to read, the image input by default. A blob that in-place
             layers overwrite has the diff of its first version, as Caffe leaves it; a blob that the
             pass does not reach has zeros.
+        partial
+            Whether each of `blobs` is held while another one changes: the pass ends at every one of
+            them, and goes through none to those below.
 
         Raises
         ------
@@ -378,7 +438,7 @@ class Net(abc.ABC):
         names = [self.image_input()] if blobs is None else list(blobs)
         values = [graph.blob_diff(blob) for blob in names]
         self.check_runs([start, *values])
-        arrays = self._backward(start, np.asarray(diff, np.float32), mode, values)
+        arrays = self._backward(start, np.asarray(diff, np.float32), mode, values, partial)
         return dict(zip(names, arrays, strict=True))
 
     # -- for many images ---------------------------------------------------------------------
@@ -563,7 +623,9 @@ class Net(abc.ABC):
         """Run the layers that `values` need, and call `take` once with each; leave no trace."""
 
     @abc.abstractmethod
-    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
+    ) -> list[Floats]:
         """Diffs of `values` for `diff` at `seed`; host copies."""
 
     @abc.abstractmethod

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from deepvis_caffe.engines.base import EngineChoice, Net
+from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.held import Given as GivenInputs
+from deepvis_caffe.model.labels import Labels, as_labels, fit_labels
 from deepvis_caffe.model.mean import MeanSpec, find_mean_file
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
@@ -47,6 +49,7 @@ def load_net(
     image_input: str | None = None,
     inputs: GivenInputs | None = None,
     device: str = "auto",
+    labels: str | Path | Sequence[str] | None = None,
 ) -> Net:
     """Load a Caffe model onto an engine.
 
@@ -83,9 +86,13 @@ def load_net(
         array, by blob; by default 0. See `deepvis_caffe.model.held.held_inputs`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+    labels
+        The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
 
     Raises
     ------
+    SettingsError
+        The labels cannot be read.
     ModelError, WeightsError, ImageError
         The net, its weights or its mean cannot be read or do not belong together.
     EngineError
@@ -93,6 +100,7 @@ def load_net(
     """
     if isinstance(prototxt, Settings):
         return _load_from(prototxt)
+    names = as_labels(labels)
     model = load_model(
         prototxt,
         weights,
@@ -129,6 +137,7 @@ def load_net(
 
         net = TorchNet(model, preprocessor, choice.device)
     net.reason = choice.reason
+    net.labels = _fitting(net, names, labels if isinstance(labels, (str, Path)) else "labels")
     for line in opaque_lines(net.opaque):
         log.warning("%s", line)
     for held in net.held:
@@ -302,20 +311,44 @@ def _load_from(settings: Settings) -> Net:
         image_input=settings.image_input,
         inputs=settings.inputs,
         device=settings.device,
+        labels=settings.labels,
     )
 
 
-def load_layers(settings: Settings) -> Model:
-    """The model that the settings name, without its weights: for what can be known of it alone."""
+def _fitting(net: Net, labels: Labels, where: str | Path) -> Labels:
+    """The labels, without empty ones where so they are as many as the net's classes."""
+    if not labels:
+        return ()
+    fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
+    if fitting is not None:
+        return fitting
+    boxes = detector(net)
+    if not (boxes and boxes.fits(labels)):
+        log.warning(
+            "no output has as many units as %s has names (%d): they are left out",
+            where,
+            len(labels),
+        )
+    return labels
+
+
+def load_layers(settings: Settings, with_weights: bool = False) -> Model:
+    """The model that the settings name, on no engine: for what can be known of it alone.
+
+    Parameters
+    ----------
+    with_weights
+        Whether its weights are read.
+    """
     return load_model(
         _prototxt(settings),
-        None,
+        settings.weights if with_weights else None,
         settings.input_shape,
         stages=settings.stages,
         python_layers=() if settings.engine == "pycaffe" else settings.python_layers,
         image_input=settings.image_input,
         inputs=settings.inputs,
-        need_weights=False,
+        need_weights=with_weights,
     )
 
 

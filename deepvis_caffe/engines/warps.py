@@ -1,20 +1,29 @@
-"""Bilinear affine warps of a batch, and their exact adjoints: ``(x, affine) -> seen, back``.
+"""Bilinear affine warps of a batch, and their exact adjoints: ``(x, step) -> seen, back``.
 
 The convention is that of ``scipy.ndimage.affine_transform(order=1)``: pixel p = (row, column) of
 the output shows the input at ``affine[:, :2] @ p + affine[:, 2]``. One function for each kind of
-array; `deepvis_caffe.engines.arrays.ArrayOps.warp` picks.
+array; `deepvis_caffe.engines.arrays.ArrayOps.warps` picks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.arrays import ArrayOps
+
 Affines = NDArray[np.float64]
 Back = Callable[[Any], Any]
+Warps = Callable[[Any, int], tuple[Any, Back]]
+
+
+def numpy_warps(affines: Affines) -> Warps:
+    """The warps of all steps, each made when its step comes."""
+    return lambda x, t: warp_numpy(x, affines[t])
 
 
 def warp_numpy(x: NDArray[Any], affine: Affines) -> tuple[NDArray[Any], Back]:
@@ -55,23 +64,28 @@ def bilinear_matrix(affine: NDArray[np.float64], height: int, width: int) -> Any
     return csr_array((entries.astype(np.float32), (to, source)), shape=(size, size))
 
 
-def warp_torch(x: Any, affine: Affines) -> tuple[Any, Back]:
-    """The warp as torch's ``grid_sample``, whose adjoint is its gradient."""
+def torch_warps(ops: ArrayOps, affines: Affines, height: int, width: int) -> Warps:
+    """The warps as torch's ``grid_sample``, whose adjoint is its gradient."""
     import torch
     from torch.nn.functional import grid_sample
 
-    height, width = x.shape[2:]
     # A pixel's centre c of n is at (2 c + 1) / n - 1 in grid_sample's [-1, 1], column first.
     to_unit = np.diag([2 / height, 2 / width])
     edge = np.array([1 / height, 1 / width]) - 1
-    unit = np.einsum("ij,njk->nik", to_unit, affine)
-    unit[:, :, 2] += edge
-    unit = torch.from_numpy(unit[:, ::-1].copy().astype(np.float32)).to(x.device)
-    rows = torch.arange(height, device=x.device, dtype=torch.float32)[:, None, None]
-    columns = torch.arange(width, device=x.device, dtype=torch.float32)[None, :, None]
-    per_row, per_column, origin = (unit[:, None, None, :, k] for k in range(3))
-    grid = rows * per_row + columns * per_column + origin
-    with torch.enable_grad():
-        own = x.detach().requires_grad_()
-        seen = grid_sample(own, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return seen.detach(), lambda g: torch.autograd.grad(seen, own, g)[0]
+    units = np.einsum("ij,tnjk->tnik", to_unit, affines)
+    units[..., 2] += edge
+    all_steps = ops.asarray(units[:, :, ::-1])
+    rows = ops.asarray(np.arange(height)[:, None, None])
+    columns = ops.asarray(np.arange(width)[None, :, None])
+
+    def warp(x: Any, t: int) -> tuple[Any, Back]:
+        per_row, per_column, origin = (all_steps[t][:, None, None, :, k] for k in range(3))
+        grid = rows * per_row + columns * per_column + origin
+        with torch.enable_grad():
+            own = x.detach().requires_grad_()
+            seen = grid_sample(
+                own, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+            )
+        return seen.detach(), lambda g: torch.autograd.grad(seen, own, g)[0]
+
+    return warp

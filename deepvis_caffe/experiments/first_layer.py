@@ -10,7 +10,7 @@ gives no rule for the sorting; ours is in `spectrum_of`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,8 @@ from deepvis_caffe.dataset.statistics import write_csv
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ModelError, UnknownNameError
 from deepvis_caffe.figures.plots import new_figure, write_figure
+from deepvis_caffe.figures.weights import layer_weights
 from deepvis_caffe.image import Picture
-from deepvis_caffe.model.preprocess import Preprocessor
 
 Kind = Literal["edge", "colour edge", "blob", "empty"]
 EDGES = ("edge", "colour edge")
@@ -190,7 +190,7 @@ def filters_of(net: Net, layer: str) -> NDArray[np.float32]:
     convolutions = [one.name for one in net.model.graph if one.type == "Convolution"]
     if layer not in convolutions:
         raise UnknownNameError("convolution", layer, convolutions)
-    return np.asarray(net.model.weights[layer][0])
+    return layer_weights(net, layer).values
 
 
 def mean_activations(
@@ -305,16 +305,6 @@ def write_table(path: Path, spectra: Sequence[FilterSpectrum], means: NDArray[np
     )
 
 
-def filter_picture(filter_: NDArray[np.float32], preprocessor: Preprocessor) -> Picture:
-    """One filter's weights, (C, h, w), as a small picture; 0 is mid-gray."""
-    channels, height, width = filter_.shape
-    if channels != preprocessor.shape[0]:  # of a later layer, or of a group
-        filter_ = np.repeat(filter_.mean(axis=0, keepdims=True), preprocessor.shape[0], axis=0)
-    # Without the mean: it does not matter here, and would not fit.
-    small = replace(preprocessor, shape=(len(filter_), height, width), mean=None)
-    return small.show_symmetric(filter_)
-
-
 def plot(
     path: Path,
     layer: str,
@@ -330,7 +320,7 @@ def plot(
     path
         Ends in ``.png`` or another format of matplotlib's.
     pictures
-        A small picture of each filter, see `filter_picture`.
+        A small picture of each filter, see `deepvis_caffe.figures.weights`.
     count
         How many edge filters to compare at either end.
 

@@ -133,7 +133,7 @@ class Variants:
 
     def label(self, unit: int) -> str | None:
         """A unit's label up to its first comma; None if it has none."""
-        name = label_of(self.job.labels_of(self.layer), unit, self.target.count)
+        name = label_of(self.job.net.labels_of(self.layer), unit, self.target.count)
         return short_label(name) or None
 
     def title(self, unit: int) -> str:

@@ -19,7 +19,6 @@ from deepvis_caffe.cluster.cores import find_gpus
 from deepvis_caffe.engines.base import Net, same_net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ClusterError, ModelError
-from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import Folders, net_folders
 from deepvis_caffe.results.store import ResultStore
@@ -43,8 +42,6 @@ class Job:
     make_net
         Makes the same net in another process, and is picklable; see `net_maker`. `Serial` needs
         none.
-    labels
-        Names of the classes: of images, and of the units of layers that lead to an output.
     progress
         Called as the work goes on with what is done and what there is to do.
     overwrite
@@ -60,7 +57,6 @@ class Job:
     results: Path
     where: Where = Serial()  # noqa: RUF009  # frozen
     make_net: Callable[[], Net] | None = None
-    labels: Labels = ()
     progress: ProgressCallback | None = None
     overwrite: bool = False
 
@@ -74,7 +70,6 @@ class Job:
         settings: Settings,
         net: Net,
         results: str | os.PathLike[str] | None = None,
-        labels: Labels = (),
         overwrite: bool = False,
     ) -> Job:
         """The job that the settings describe.
@@ -91,7 +86,6 @@ class Job:
             Path(results or settings.results),
             where_of(settings, net),
             net_maker(settings, net),
-            labels,
             overwrite=overwrite,
         )
 
@@ -108,11 +102,6 @@ class Job:
     def folders(self) -> Folders:
         """The folders of those layers that their names alone do not tell apart."""
         return net_folders(self.net.model.graph)
-
-    def labels_of(self, layer: str) -> Labels:
-        """The labels if the units of a layer can be the classes, else none."""
-        classes = self.net.model.graph.activation(layer) in self.net.class_values
-        return self.labels if classes else ()
 
     @property
     def processes(self) -> int:
@@ -198,7 +187,9 @@ def net_maker(settings: Settings, net: Net) -> Callable[[], Net]:
         for name, value in settings
         if isinstance(value, Path) and name in ("prototxt", "weights", "mean")
     }
-    same = settings.model_copy(update={**absolute, "engine": net.engine, "device": device})
+    # Labels are for those who read results, and only this process writes them.
+    own = {"engine": net.engine, "device": device, "labels": None}
+    same = settings.model_copy(update={**absolute, **own})
     return partial(_load, same)
 
 

@@ -224,7 +224,7 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
 def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Record) -> Record:
     """What a record says of a unit, besides the ascent itself."""
     return {
-        "label": _label(job.labels_of(layer.name), target, layer.count),
+        "label": _label(job.net.labels_of(layer.name), target, layer.count),
         "model": job.model_names,
         "sees": layer.receptive_field,
         "recipe": own_recipe,
@@ -267,7 +267,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, seeds: Sequence[int],
         no_gradient = sum(one["stop"] == "zero gradient" for one in records)
     return Unit(
         unit=name,
-        label=_label(job.labels_of(layer.name), target, layer.count),
+        label=_label(job.net.labels_of(layer.name), target, layer.count),
         montage=store.montage(layer.name, name),
         value=value,
         met_top=met_top,

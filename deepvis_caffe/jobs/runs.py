@@ -266,11 +266,12 @@ def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -
             best_iteration=best,
             first_top=None if first is None else FirstTop(first, None),
             stop=record["stop"],
-            params=params_from_record(record["params"]),
+            params=params_from_record(record["params"], partly=True),
             engine=record["engine"],
             version=record["version"],
             preprocessor=preprocessor,
             objective_text=record.get("goal", ""),
+            label=record.get("label"),
         )
 
 

@@ -120,9 +120,22 @@ def run_scan(
     done = kept.finished(recipe)
     if done is not None:
         return done
+    with kept.locked():
+        return kept.finished(recipe) or _scanned(job, source, params, batch_size, shard_size, kept)
+
+
+def _scanned(
+    job: Job,
+    source: Source,
+    params: ScanParams,
+    batch_size: int | None,
+    shard_size: int | None,
+    kept: ScanFolder,
+) -> Scan:
+    """Scan what is missing, and merge it."""
+    recipe = scan_recipe(job, source, params)
     # Wherever it runs, the shards are the same, and so is the rounding of sums over them.
-    usual = min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
-    size = kept.claim(recipe, shard_size or usual, job.overwrite)
+    size = kept.claim(recipe, shard_size or usual_shard_size(source), job.overwrite)
     shards = [
         Shard(number, start, min(start + size, len(source)))
         for number, start in enumerate(range(0, len(source), size))
@@ -135,13 +148,18 @@ def run_scan(
         for index, scan in found:
             kept.write_shard(missing[index].number, scan, recipe)
             meter.finish(index)
-    parts = (kept.read_shard(shard.number) for shard in shards)
+    parts = (kept.read_shard(shard.number, recipe) for shard in shards)
     whole = merge([Scan.empty(job.net, params), *parts])
     if not whole.images:
         name, why = whole.skipped[0]
         raise ImageError(f"none of the {len(source):,} images can be used; {name}: {why}")
     kept.finish(whole, recipe)
     return whole
+
+
+def usual_shard_size(source: Source) -> int:
+    """Images in a shard, where nobody says how many."""
+    return min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.dataset.top_images import Example, unit_examples
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import GRAY, montage, shrunk, square_side, vivid
+from deepvis_caffe.files import remove_abandoned
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.progress import ProgressMeter
-from deepvis_caffe.results.layout import TOP_IMAGES, mode_tree
+from deepvis_caffe.results.layout import TOP_IMAGES, TREES, layer_folder, mode_tree
 from deepvis_caffe.results.records import Record
 from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.top_store import TopImageStore
@@ -107,7 +108,7 @@ def make_top_pictures(
     SettingsError
         A picture was made with other parameters.
     """
-    found, labels = scanned.scan.layers[layer], job.labels_of(layer)
+    found, labels = scanned.scan.layers[layer], job.net.labels_of(layer)
     writer = _Writer(job, scanned, layer)
     trees = [TOP_IMAGES, *map(mode_tree, modes)]
     missing = [unit for unit in units if not writer.has(trees, unit)]
@@ -150,6 +151,8 @@ class _Writer:
     def __init__(self, job: Job, scanned: ScannedImages, layer: str) -> None:
         self.store = TopImageStore(job.results, job.folders)
         self._job, self._layer = job, layer
+        for tree in TREES:
+            remove_abandoned(layer_folder(job.results, tree, layer, job.folders))
         self._found = scanned.scan.layers[layer]
         shown = job.net.preprocessor.picture_channels
         self._recipe = {
@@ -171,10 +174,10 @@ class _Writer:
         record = {
             "layer": self._layer,
             "unit": unit,
-            "label": label_of(self._job.labels_of(self._layer), unit, self._found.units),
+            "label": label_of(self._job.net.labels_of(self._layer), unit, self._found.units),
             "model": self._job.model_names,
             "columns": square_side(places),
-            "images": [_fields(example, self._job.labels) for example in examples],
+            "images": [_fields(example, self._job.net.labels) for example in examples],
             "recipe": self._recipe,
         }
         for tree, pictures in _trees(examples):

@@ -161,6 +161,31 @@ def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, Inpu
     return windows
 
 
+def keeps_shapes(model: Model, values: Sequence[Value], size: tuple[int, int]) -> bool:
+    """Whether values have the same shapes for images of another height and width.
+
+    So has what is pooled over the whole map. False also where the layers do not fit such an image,
+    or the net has a second input.
+    """
+    layers = model.graph.ancestors(values)
+    if sum(layer.type == "Input" for layer in layers) > 1:
+        return False
+    image = model.image_input
+    if any(layer.type in STRETCHED for layer in layers):
+        return False
+    try:
+        shapes = [
+            infer(Graph(model.graph.name, layers), {image: (1, model.input_shapes[image][1], *of)})
+            for of in (size, tuple(model.input_shapes[image][2:]))
+        ]
+    except ModelError:
+        return False
+    small, whole = shapes
+    return small.weights == whole.weights and all(
+        value in small.values and small.values[value] == whole.values[value] for value in values
+    )
+
+
 def _even(stride: tuple[object, object]) -> bool:
     return all(isinstance(step, int) and step > 0 for step in stride)
 

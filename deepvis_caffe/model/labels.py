@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.files import decode_text, is_text, read_file, text_lines
 from deepvis_caffe.limits import LABELS
 from deepvis_caffe.model.graph import Layer, Value
@@ -61,9 +61,65 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     return names
 
 
+def as_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> Labels:
+    """Labels, however they are given: the path of a label file, the names themselves, or None.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing, empty, or not text; or a name is not text.
+    """
+    if labels is None:
+        return ()
+    if isinstance(labels, (str, os.PathLike)):
+        return read_labels(labels)
+    names = tuple(labels)
+    for name in names:
+        if not isinstance(name, str):
+            raise SettingsError(f"labels are a file or names, one for each unit; got {name!r}")
+    return names
+
+
+def unit_of(labels: Labels, label: str, layer: str) -> int:
+    """The unit with a label: all of it, or one of the synonyms that commas separate in it.
+
+    Upper and lower case are the same. The first synonym of one label comes before the others'.
+
+    Parameters
+    ----------
+    labels
+        Of the units of `layer`.
+
+    Raises
+    ------
+    UnknownNameError
+        No unit has this label.
+    SettingsError
+        Several have it.
+    """
+    wanted = label.strip().casefold()
+    names = [[name.strip().casefold() for name in (own, *own.split(","))] for own in labels]
+    for places in (slice(0, 1), slice(1, 2), slice(2, None)):
+        found = [unit for unit, own in enumerate(names) if wanted and wanted in own[places]]
+        if len(found) > 1:
+            those = ", ".join(f"{unit} ({labels[unit]})" for unit in found)
+            raise SettingsError(
+                f"{label!r} is the label of several units of {layer!r}: {those}; give the number"
+            )
+        if found:
+            return found[0]
+    known = [name.strip() for own in labels for name in own.split(",")]
+    raise UnknownNameError("label", label, known, f"the labels of {layer!r}")
+
+
 def short_label(label: str | None) -> str:
     """A label up to its first comma, where ImageNet's synonyms begin; empty if there is none."""
     return label.split(",")[0].strip() if label else ""
+
+
+def unit_title(layer: str, unit: int | str, label: str | None) -> str:
+    """What a unit is called where it is shown: ``"pool10 unit 281 (tabby)"``."""
+    return f"{layer} unit {unit}" + (f" ({short_label(label)})" if label else "")
 
 
 def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> str | None:

@@ -226,15 +226,15 @@ class Preprocessor:
         x = self._checked(x)
         return self._as_picture((x / self.input_scale + self._mean) / self.raw_scale)
 
-    def show_symmetric(self, x: Floats) -> Picture:
+    def show_symmetric(self, x: Floats, largest: float | None = None) -> Picture:
         """An input or diff scaled around 0, so that 0 is mid-gray (DVT's ``best_X``).
 
-        The largest magnitude over all channels of an image becomes black or white. An image of
-        zeros is gray. Shapes are as in :meth:`show`.
+        The magnitude `largest` becomes black or white; by default the largest over all channels of
+        an image. An image of zeros is gray. Shapes are as in :meth:`show`.
         """
         x = self._checked(x)
-        largest = np.abs(x).max(axis=(-3, -2, -1), keepdims=True)
-        return self._as_picture(0.5 + 0.5 * x / np.where(largest > 0, largest, 1))
+        ends = np.abs(x).max(axis=(-3, -2, -1), keepdims=True) if largest is None else largest
+        return self._as_picture(0.5 + 0.5 * x / np.where(np.asarray(ends) > 0, ends, 1))
 
     def picture(self, image: NDArray[Any]) -> Picture:
         """An image as a source gives it, of any size, as a picture: (H, W, 3), RGB, uint8.

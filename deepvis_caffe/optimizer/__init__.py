@@ -13,6 +13,7 @@ from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import PRESETS, preset
 from deepvis_caffe.optimizer.rates import (
     Constant,
+    FallingLevels,
     GradientInfo,
     GrayLevels,
     Progress,
@@ -29,6 +30,7 @@ __all__ = [
     "AscentResult",
     "AscentResults",
     "Constant",
+    "FallingLevels",
     "FirstTop",
     "GradientInfo",
     "GrayLevels",

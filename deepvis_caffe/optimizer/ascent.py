@@ -101,11 +101,12 @@ def ascend(
                 -ops.numbers(xp.amin(direction, axis=(1, 2, 3))),
             )
             tracker.end_without_gradient(largest)
-            check = t % CHECK_EVERY == 0
-            ends = t == last or (check and tracker.all_ended())
+            ends = t == last
+            if not ends and t % CHECK_EVERY == 0:
+                ends, undecided = tracker.check()
+                if not ends:
+                    read.narrow(undecided)
             if not ends:
-                if check:
-                    read.narrow(tracker.never_on_top())
                 info = GradientInfo(
                     gradient=gradient,
                     direction=direction,
@@ -113,6 +114,7 @@ def ascend(
                     activation=activation,
                     pixel_scale=preprocessor.pixel_scale,
                     ops=ops,
+                    progress=t / params.iterations,
                 )
                 rate = small.asarray(params.rate(info), dtype=small.float32)[:, None, None, None]
                 x = x + xp.asarray(rate) * direction

@@ -6,8 +6,8 @@ the function that the ascent calls at every step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class BatchInfo:
         The unit of each image, as a number.
     repeats
         How many transforms of the same type come before this one; each draws other numbers.
+    takes_size
+        Whether what is maximized is the same for images of another (height, width), so that the net
+        may be shown these.
     """
 
     ops: ArrayOps
@@ -42,6 +45,7 @@ class BatchInfo:
     seeds: Sequence[int] = (0,)
     units: Sequence[int] = (0,)
     repeats: int = 0
+    takes_size: Callable[[tuple[int, int]], bool] = field(default=lambda size: False)
 
     @property
     def height(self) -> int:

@@ -16,6 +16,8 @@ An objective is a value. It knows which layers it reads, and `+`, `-` and factor
 `match`                the values that another image has: inversion (Mahendran and Vedaldi 2015,
                        "Understanding Deep Image Representations by Inverting Them")
 `caricature`           more of what another image has (Olah et al. 2017, "Feature Visualization")
+`channel_moments`      channels that vary as for photographs (after Yin et al. 2020,
+                       "Dreaming to Distill")
 `diversity`            unlike the other images of the batch (Olah et al. 2017)
 `function`             any function of torch tensors
 `parse`                ``"pool10:130 + 0.5*fire5/concat:12"``
@@ -34,7 +36,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +47,7 @@ from deepvis_caffe.errors import DeepVisError, EngineError, SettingsError
 from deepvis_caffe.image import Floats, image_content
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.optimizer.channel_moments import departure, photograph_values
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.objective import Evaluate, Objective, Origins, Values, is_number
 from deepvis_caffe.optimizer.shapes import unit_shape
@@ -55,6 +58,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     check_targets,
     check_units,
+    numbered,
     plain_position,
     resolve_position,
     weights_of,
@@ -132,7 +136,7 @@ def _plain_where(position: Where) -> Where:
 class _Linear(_Placed):
     """A weighted sum of a layer's channels: `unit`, `channel` and `direction`."""
 
-    target: Target
+    target: Any  # a `Target`, with labels in place of some numbers
 
     @property
     def plain(self) -> tuple[str, Target, Position] | None:
@@ -142,7 +146,7 @@ class _Linear(_Placed):
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, shape = self.name_of_layer, unit_shape(net, self.name_of_layer)
-        (target,) = check_targets([self.target], shape, layer)
+        (target,) = check_targets([numbered(net, layer, self.target)], shape, layer)
         weights = weights_of(target, (*shape, 1)[0])
         places = self._places(net, origins)
         if self.position == "mean":
@@ -186,7 +190,9 @@ class _Linear(_Placed):
         return f"{self.name_of_layer}:{what}{self._suffix}"
 
 
-def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> Objective:
+def unit(
+    layer: str, unit: int | str | Sequence[int | str], position: Where = "center"
+) -> Objective:
     """The activation of a unit, or the sum of several.
 
     Parameters
@@ -194,7 +200,7 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     layer
         A layer's or blob's name.
     unit
-        A channel, or several.
+        A channel or its label, or several.
     position
         Where in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map or
         ``"mean"``. A layer without maps takes each of the words alike.
@@ -202,23 +208,30 @@ def unit(layer: str, unit: int | Sequence[int], position: Where = "center") -> O
     return _Linear(layer, _plain_where(position), _units(layer, unit))
 
 
-def channel(layer: str, unit: int | Sequence[int]) -> Objective:
+def channel(layer: str, unit: int | str | Sequence[int | str]) -> Objective:
     """The mean of a unit's map, or of the sum of several: ``unit(layer, unit, "mean")``."""
     return _Linear(layer, "mean", _units(layer, unit))
 
 
-def _units(layer: str, given: int | Sequence[int]) -> Target:
-    members = [given] if isinstance(given, (str, int, np.integer)) else list(given)
+def _units(layer: str, given: int | str | Sequence[int | str]) -> Any:
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    members = list(given) if several else [given]  # type: ignore[arg-type]
     if not members or not all(_is_unit(one) for one in members):
         raise SettingsError(
-            f"unit must be a channel's number, or several; got {given!r} for layer {layer!r}"
+            f"unit must be a channel's number or label, or several; got {given!r} for layer "
+            f"{layer!r}"
         )
-    chosen = tuple(dict.fromkeys(int(one) for one in members))
+    chosen = tuple(dict.fromkeys(map(_plain_unit, members)))
     return chosen if len(chosen) > 1 else chosen[0]
 
 
 def _is_unit(one: object) -> bool:
-    return isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    number = isinstance(one, (int, np.integer)) and not isinstance(one, bool)
+    return number or (isinstance(one, str) and one != LAYER)
+
+
+def _plain_unit(one: Any) -> int | str:
+    return one if isinstance(one, str) else int(one)
 
 
 def direction(
@@ -452,12 +465,12 @@ def layer(layer: str, position: Where = "all") -> Objective:
 class _LogProbability(_Placed):
     """The log softmax of a unit over the channels."""
 
-    unit: int
+    unit: int | str
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, ops = self.name_of_layer, net.ops
         shape = unit_shape(net, layer)
-        (unit_,) = check_units([self.unit], shape, layer)
+        (unit_,) = check_units([numbered(net, layer, self.unit)], shape, layer)
         if not shape:
             raise SettingsError(
                 f"layer {layer!r} has one unit: there is nothing to compare it with"
@@ -490,7 +503,7 @@ class _LogProbability(_Placed):
         return f"log_probability({self.name_of_layer}:{self.unit}{self._suffix})"
 
 
-def log_probability(layer: str, unit: int, position: Where = "center") -> Objective:
+def log_probability(layer: str, unit: int | str, position: Where = "center") -> Objective:
     """The log of a class's probability, ``log softmax`` over the channels of the scores.
 
     It rises also where the other classes' scores fall, so that an image shows what tells the class
@@ -501,13 +514,15 @@ def log_probability(layer: str, unit: int, position: Where = "center") -> Object
     layer
         The scores, below a net's softmax.
     unit
-        The class.
+        The class, or its label.
     position
         Of a layer with maps: ``"center"``, ``(y, x)``, or ``"mean"`` of all positions.
     """
     if not _is_unit(unit):
-        raise SettingsError(f"unit must be a channel's number; got {unit!r} for layer {layer!r}")
-    return _LogProbability(layer, _mean_where(position), int(unit))
+        raise SettingsError(
+            f"unit must be a channel's number or label; got {unit!r} for layer {layer!r}"
+        )
+    return _LogProbability(layer, _mean_where(position), _plain_unit(unit))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -552,6 +567,63 @@ def match(layer: str, image: NDArray[Any] | str | os.PathLike[str]) -> Objective
         A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
     """
     return _Match(layer, _Image(image, layer))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _ChannelMoments(Objective):
+    """Minus the departure from the channel moments of photographs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.names
+
+    def block(self, net: Net, layer: str) -> Box | None:
+        return None
+
+    def bind(self, net: Net, origins: Origins) -> Evaluate:
+        for name in self.names:
+            shape = unit_shape(net, name)
+            if len(shape) < 2:
+                raise SettingsError(
+                    f"layer {name!r} has no maps whose moments could be compared: its shape is "
+                    f"{shape}, expected (channels, height, width)"
+                )
+        departs = departure(net.ops, photograph_values(net, self.names).moments)
+
+        def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
+            numbers, diffs = departs(values)
+            return -numbers, {name: -diff for name, diff in diffs.items()}
+
+        return evaluate
+
+    def record(self) -> dict[str, Any]:
+        return {"channel_moments": list(self.names)}
+
+    def __str__(self) -> str:
+        return f"channel_moments({', '.join(self.names)})"
+
+
+def channel_moments(*layers: str) -> Objective:
+    """Channels whose mean and deviation over their maps are those of photographs.
+
+    Minus the mean, over layers and channels, of the two's squared distances from those of
+    photographs, in standard deviations; see `deepvis_caffe.optimizer.channel_moments`. Added to an
+    objective with a factor, it keeps the image natural. The parameter ``naturalness`` of an ascent
+    adds it with layers and a factor that fit the objective.
+
+    Parameters
+    ----------
+    *layers
+        Names of layers with maps.
+    """
+    if not layers or not all(isinstance(name, str) for name in layers):
+        raise SettingsError(
+            "name the layers whose moments are compared: channel_moments('conv1', 'conv3'); got "
+            f"{', '.join(map(repr, layers)) or 'none'}"
+        )
+    return _ChannelMoments(tuple(dict.fromkeys(layers)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

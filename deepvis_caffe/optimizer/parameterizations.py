@@ -33,6 +33,7 @@ from deepvis_caffe.model.preprocess import LUMA, Preprocessor
 from deepvis_caffe.optimizer import ranges
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
+from deepvis_caffe.optimizer.value_records import Recorded
 
 # The square root of the covariance of R, G and B over ImageNet (rows R, G, B), as published with
 # Olah et al. 2017: it makes colors of three uncorrelated signals.
@@ -209,7 +210,7 @@ class maco(Parameterization):
     spectrum: FrozenArray | ArrayLike | None = field(default=None)
 
     def __post_init__(self) -> None:
-        if self.spectrum is not None and not isinstance(self.spectrum, FrozenArray):
+        if not isinstance(self.spectrum, FrozenArray | Recorded | None):
             object.__setattr__(self, "spectrum", FrozenArray(self.spectrum))
 
     def bind(self, info: BatchInfo) -> BoundParameterization:
@@ -217,6 +218,8 @@ class maco(Parameterization):
         preprocessor = info.preprocessor
         if self.spectrum is None:
             return _Maco(info, natural_spectrum(preprocessor))
+        if isinstance(self.spectrum, Recorded):
+            raise self.spectrum.missing("spectrum of maco")
         assert isinstance(self.spectrum, FrozenArray)
         magnitudes, shape = self.spectrum.array, spectrum_shape(preprocessor)
         if magnitudes.shape != shape:

@@ -9,6 +9,7 @@ Records on disk keep the names that two parameters had in earlier versions, see 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -19,7 +20,14 @@ from deepvis_caffe.optimizer import transforms as t
 from deepvis_caffe.optimizer import value_records
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.ranges import is_whole
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.start import check_start, frozen_start, start_differs_by_seed
 
 PERCENTILES = (
@@ -36,13 +44,17 @@ EXTRA_RANGES = (
     ("fourier", 4, "a power of the frequency"),
     ("decorrelate", 1, "a fraction"),
     ("diversity", 255, "a number of gray levels"),
+    ("naturalness", 1000, "a strength"),
 )
 EXTRAS = (
     *(name for name, _, _ in EXTRA_RANGES),
+    "decay_end",
     "blur_end",
     "jitter",
     "octaves",
     "octave_scale",
+    "coarse",
+    "coarse_part",
     "transforms",
     "regularizers",
     "parameterization",
@@ -53,12 +65,13 @@ REPLACES = {
         "decay",
         "blur_width",
         "blur_every",
+        "decay_end",
         "blur_end",
         *PERCENTILES,
         "total_variation",
         "diversity",
     ),
-    "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale"),
+    "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale", "coarse"),
     "parameterization": ("fourier", "decorrelate"),
 }
 LISTED: dict[str, tuple[type, str]] = {
@@ -103,6 +116,8 @@ class AscentParams:
 
     The remaining parameters are not the paper's, and off by default:
 
+    decay_end
+        The decay changes linearly from `decay` to this over the run; None keeps it constant.
     blur_end
         The blur's width changes linearly from `blur_width` to this over the run, in pixels; None
         keeps it constant. Oygard 2015, "Visualizing GoogLeNet classes".
@@ -119,6 +134,9 @@ class AscentParams:
     octaves, octave_scale
         Divide the run into this many equal parts. The last part shows the net the image at its own
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
+    coarse, coarse_part
+        Show the net the image smaller at first: by this fraction of its size, in (0, 1], in this
+        part of the steps; see `deepvis_caffe.optimizer.transforms.coarse_to_fine`.
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
         `deepvis_caffe.optimizer.parameterizations.fourier`.
@@ -128,6 +146,11 @@ class AscentParams:
     diversity
         Step away from the other images of the same unit, in gray levels; see
         `deepvis_caffe.optimizer.regularizers.diversity`.
+    naturalness
+        Lead to images whose channels vary as those of photographs do, in the layers below; in
+        standard deviations of the activation over photographs. It acts where the whole image
+        counts, as for a class, and not on a unit that sees a part of it. See
+        `deepvis_caffe.optimizer.channel_moments`.
     regularizers
         A list of what is done to the image after each step, in its order: values of
         `deepvis_caffe.optimizer.regularizers` and functions ``(x, g, t) -> x``. It replaces all
@@ -161,6 +184,7 @@ class AscentParams:
     iterations: int = 500
     start: str | FrozenArray = "noise"
     sign: int = 1
+    decay_end: float | None = None
     blur_end: float | None = None
     total_variation: float = 0.0
     jitter: float = 0.0
@@ -168,11 +192,14 @@ class AscentParams:
     rotation: float = 0.0
     octaves: int = 1
     octave_scale: float = 1.4
+    coarse: float = 1.0
+    coarse_part: float = 0.7
     fourier: float = 0.0
     decorrelate: float = 0.0
     diversity: float = 0.0
-    transforms: tuple[Any, ...] | None = None
-    regularizers: tuple[Any, ...] | None = None
+    naturalness: float = 0.0
+    transforms: Sequence[Any] | None = None
+    regularizers: Sequence[Any] | None = None
     parameterization: p.Parameterization | None = None
 
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
@@ -209,6 +236,11 @@ class AscentParams:
     def _check_extras(self) -> None:
         """Check the parameters that are not the paper's."""
         self._expect(
+            "decay_end",
+            self.decay_end is None or 0 <= self.decay_end < 1,
+            "a fraction, at least 0 and less than 1, or None to keep the decay",
+        )
+        self._expect(
             "blur_end",
             self.blur_end is None or 0 <= self.blur_end < math.inf,
             "a number of pixels, or None to keep the blur's width",
@@ -224,6 +256,8 @@ class AscentParams:
             "octaves", fits, "a whole number, at least 1 (the image's size alone), at most 16"
         )
         self._expect("octave_scale", 1 <= self.octave_scale <= 4, "a factor from 1 to 4")
+        self._expect("coarse", 0 < self.coarse <= 1, "a fraction, more than 0 and at most 1 (off)")
+        self._expect("coarse_part", 0 <= self.coarse_part <= 1, "a fraction from 0 to 1")
 
     def _check_values(self) -> None:
         """Check what is given as values, and make tuples of lists."""
@@ -264,14 +298,16 @@ class AscentParams:
         Those that are not the paper's come first.
         """
         if self.regularizers is not None:
-            return self.regularizers
+            return tuple(self.regularizers)
         q = self
         chosen: list[r.Regularizer] = []
         if q.diversity:
             chosen.append(r.diversity(q.diversity))
         if q.total_variation:
             chosen.append(r.total_variation(q.total_variation))
-        if q.decay:
+        if q.decay_end is not None and q.decay_end != q.decay:
+            chosen.append(r.falling_decay(q.decay, q.decay_end))
+        elif q.decay:
             chosen.append(r.decay(q.decay))
         if q.blurs and q.blur_end is not None:
             chosen.append(r.falling_blur(q.blur_width, q.blur_end, q.blur_every))
@@ -291,7 +327,7 @@ class AscentParams:
     def chosen_transforms(self) -> tuple[Any, ...]:
         """The `transforms`; if None, those that the numbers say."""
         if self.transforms is not None:
-            return self.transforms
+            return tuple(self.transforms)
         chosen: list[t.Transform] = []
         if self.jitter:
             chosen.append(t.jitter(self.jitter))
@@ -301,6 +337,8 @@ class AscentParams:
             chosen.append(t.rotation(self.rotation))
         if self.octaves > 1:
             chosen.append(t.octaves(self.octaves, self.octave_scale))
+        if self.coarse < 1:
+            chosen.append(t.coarse_to_fine(self.coarse, self.coarse_part))
         return tuple(chosen)
 
     @property
@@ -436,6 +474,8 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
 def rate_in_words(rate: Rate) -> str:
     """A learning rate in a few words."""
     match rate:
+        case FallingLevels(levels):
+            return f"{levels:g} gray levels a step, falling"
         case GrayLevels(levels):
             return f"{levels:g} gray levels a step"
         case Constant(lr):

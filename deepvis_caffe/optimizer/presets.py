@@ -30,25 +30,33 @@ from deepvis_caffe.files import read_json, write_text
 from deepvis_caffe.limits import PRESETS as PRESETS_FILE
 from deepvis_caffe.optimizer.parameterizations import PARAMETERIZATIONS
 from deepvis_caffe.optimizer.params import OLD_NAMES, AscentParams
-from deepvis_caffe.optimizer.rates import Constant, GrayLevels, Progress, Progress01, Rate
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GrayLevels,
+    Progress,
+    Progress01,
+    Rate,
+)
 from deepvis_caffe.optimizer.regularizers import REGULARIZERS
 from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017; tuned with a classifier that no objective uses, see
-# benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
+# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses:
+# see benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
-    jitter=0.07,
-    scale=0.1,
-    rotation=5,
-    octaves=2,
-    octave_scale=1.5,
+    decay_end=0.0,
+    jitter=0.1,
+    scale=0.35,
+    rotation=10,
+    coarse=0.56,
     fourier=1.15,
     decorrelate=0.85,
-    iterations=140,
-    rate=GrayLevels(6),
+    naturalness=4,
+    iterations=200,
+    rate=FallingLevels(9),
 )
 
 PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
@@ -102,7 +110,9 @@ def preset(which: int | str) -> AscentParams:
     return PRESETS[which]
 
 
-RATES = {rate.__name__: rate for rate in (Constant, GrayLevels, Progress, Progress01)}
+RATES = {
+    rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)
+}
 RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
 
 
@@ -175,8 +185,17 @@ def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = F
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
 
 
-def params_from_record(record: Mapping[str, Any]) -> AscentParams:
+def params_from_record(record: Mapping[str, Any], partly: bool = False) -> AscentParams:
     """The inverse of `AscentParams.record`.
+
+    Parameters
+    ----------
+    record
+        In JSON's types.
+    partly
+        Whether functions and arrays, of which a record holds only digests, are read as values that
+        compare and do not run; see `deepvis_caffe.optimizer.value_records`. By default they are an
+        error.
 
     Raises
     ------
@@ -190,11 +209,11 @@ def params_from_record(record: Mapping[str, Any]) -> AscentParams:
     for name in current:
         if name not in kinds:
             raise UnknownNameError("ascent parameter", name, kinds)
-    values = {name: _value(name, value, kinds[name]) for name, value in current.items()}
+    values = {name: _value(name, value, kinds[name], partly) for name, value in current.items()}
     return AscentParams(**values)
 
 
-def _value(name: str, record: Any, kind: Any) -> Any:
+def _value(name: str, record: Any, kind: Any, partly: bool) -> Any:
     """One parameter from its record."""
     match name:
         case "rate":
@@ -203,12 +222,13 @@ def _value(name: str, record: Any, kind: Any) -> Any:
             known = TRANSFORMS if name == "transforms" else REGULARIZERS
             if not isinstance(record, list):
                 raise SettingsError(f"{name} must be a list; got {record!r}")
-            return tuple(value_from_record(name.removesuffix("s"), one, known) for one in record)
+            what = name.removesuffix("s")
+            return tuple(value_from_record(what, one, known, partly) for one in record)
         case "parameterization":
-            return value_from_record(name, record, PARAMETERIZATIONS)
+            return value_from_record(name, record, PARAMETERIZATIONS, partly)
         case "start":
             kind = str
-    return typed_value(name, record, kind)
+    return typed_value(name, record, kind, partly)
 
 
 def _rate(record: Any) -> Rate:

@@ -7,6 +7,7 @@ At each step ``x += rate * direction``. With activation a and direction g:
 `Progress`         ``min(max_lr, desired / |g|^2)``                             the toolbox's
 `Progress01`       ``min(max_lr, min(early, late * (1 - a)) / |g|^2)``          the toolbox's
 `GrayLevels`       ``levels * pixel_scale / rms(g)``                            ours, the default
+`FallingLevels`    the same, times ``1 - t / steps``                            ours
 =================  ===========================================================  =================
 
 The toolbox is the Deep Visualization Toolbox of Yosinski et al. 2015, whose units its rates have.
@@ -42,6 +43,8 @@ class GradientInfo:
         How far one 8-bit gray level moves the input.
     ops
         Operations of the engine's arrays.
+    progress
+        The part of the steps that is done, from 0 to less than 1.
     """
 
     gradient: Any
@@ -50,6 +53,7 @@ class GradientInfo:
     activation: Any
     pixel_scale: float
     ops: ArrayOps
+    progress: float = 0.0
 
     @property
     def xp(self) -> ModuleType:
@@ -154,6 +158,19 @@ class GrayLevels:
         """The learning rates, (N,)."""
         seen = info.ops.numbers((info.gradient != 0).sum(axis=(1, 2, 3)))
         return self.levels * info.pixel_scale * info.xp.sqrt(seen / info.square)
+
+
+@dataclass(frozen=True)
+class FallingLevels(GrayLevels):
+    """`GrayLevels` that falls in equal steps, from `levels` towards 0 at the end of the run.
+
+    Long steps find the coarse structure. Under random transforms they also leave noise, which the
+    short ones at the end remove.
+    """
+
+    def __call__(self, info: GradientInfo) -> Any:
+        """The learning rates, (N,)."""
+        return (1 - info.progress) * super().__call__(info)
 
 
 def _expect_positive(rate: Any, **values: float) -> None:

@@ -4,17 +4,26 @@
     One target an image, all in one layer: step after step with as few channels as possible.
 `ObjectiveReader`
     The same `deepvis_caffe.optimizer.objective.Objective` for every image.
+`NaturalReader`
+    Either, with a gradient that also leads to the channel moments of photographs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.optimizer.channel_moments import (
+    Departure,
+    departure,
+    moment_layers,
+    photograph_values,
+)
 from deepvis_caffe.optimizer.targets import LAYER, Direction, Target, weights_of
 
 if TYPE_CHECKING:
@@ -36,12 +45,12 @@ class Reader(Protocol):
         """
 
     def narrow(self, undecided: Any) -> None:
-        """Compute less from now on, if possible; on a GPU this waits for the device.
+        """Compute less from now on, if possible.
 
         Parameters
         ----------
         undecided
-            (N,) bool, the images that still run and never were on top.
+            A host array (N,) bool: the images that still run and never were on top.
         """
 
 
@@ -159,6 +168,32 @@ class TargetBatch:
         highest = scores.argmax(axis=1)
         return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
 
+    def spread(self, values: Any) -> NDArray[np.float64]:
+        """How much the activation of each image's target varies over other images, (N,).
+
+        Its standard deviation if all channels varied as much as they do on average (their root
+        mean square), each by itself.
+
+        Parameters
+        ----------
+        values
+            A host array, the layer's values for these images, (M, *shape).
+        """
+        if self._weights is None:
+            place = (slice(None), slice(None), *self._place(values.ndim - 2))
+            squares = (values.reshape(len(values), -1, *values.shape[2:])[place] ** 2).reshape(
+                len(values), -1
+            )
+            return np.full(1, squares.sum(axis=1).std() / 2)
+        channels = values.reshape(len(values), max(1, self.count), -1)
+        if self._where is None:  # the activation is the sum over the map
+            variance = channels.sum(axis=2).var(axis=0).mean()
+        else:
+            variance = channels.var(axis=(0, 2)).mean()
+        weights = self._ops.for_numbers.numpy(self._weights).astype(np.float64)
+        spread: NDArray[np.float64] = np.sqrt(variance * (weights**2).sum(axis=1))
+        return spread
+
     def narrowed(self, others: Iterable[int] = ()) -> TargetBatch:
         """The same targets on fewer channels: those that it maximizes, and some others.
 
@@ -249,7 +284,7 @@ class TargetReader:
         """See `Reader`: fewer channels are computed."""
         if self._done:
             return
-        if not bool(undecided.any()):
+        if not undecided.any():
             self._done = True
             self._set_part(self._whole.narrowed(), None)
         elif self._part is not None:
@@ -303,3 +338,106 @@ class ObjectiveReader:
 
     def narrow(self, undecided: Any) -> None:
         """See `Reader`: what an objective reads is always needed."""
+
+
+Evaluated = tuple[Any, Any, dict[str, Any]]  # activation, on top, diffs by layer
+
+
+class NaturalReader:
+    """Evaluates targets or an objective, and leads to images whose channel moments are natural.
+
+    The gradient is that of ``sign * activation - strength * spread * departure``: the departure
+    from photographs (`deepvis_caffe.optimizer.channel_moments`) counts in standard deviations of
+    the activation over the same photographs, so that a strength means the same for every unit. What
+    is reported is the activation alone.
+
+    Parameters
+    ----------
+    net
+        As in `Net.evaluate_layers`.
+    layers
+        The names that the targets or the objective read.
+    evaluate
+        Maps their values to the activation, whether it is on top, and diffs by layer.
+    spread
+        Maps the values of these layers for photographs, on the host, to the standard deviation of
+        the activation: one for each image, or for all.
+    strength
+        At least 0.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        layers: Sequence[str],
+        evaluate: Callable[[Mapping[str, Any]], Evaluated],
+        spread: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float64]],
+        strength: float,
+    ) -> None:
+        self._net, self._layers, self._evaluate = net, tuple(layers), evaluate
+        self._spread, self._strength = spread, strength
+        self._natural = moment_layers(net, layers)
+        self._names = tuple(dict.fromkeys((*self._layers, *self._natural)))
+        self._pulls: dict[tuple[int, int], tuple[Any, Departure]] = {}  # by the images' size
+        self._diffs: dict[str, Any] = {}
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """See `Reader`."""
+        factor, departs = self._pull(tuple(x.shape[2:]))
+        values = self._net.evaluate_layers(x, self._names)
+        activation, on_top, self._diffs = self._evaluate(values)
+        _, diffs = departs({name: values[name] for name in self._natural})
+        for name, diff in diffs.items():
+            diff = diff * factor[(slice(None), *(None,) * (diff.ndim - 1))]
+            self._diffs[name] = self._diffs[name] - diff if name in self._diffs else -diff
+        return activation, on_top
+
+    def gradient(self) -> Any:
+        """See `Reader`."""
+        return self._net.layers_gradient(self._diffs)
+
+    def narrow(self, undecided: Any) -> None:
+        """See `Reader`: what is read is always needed."""
+
+    def _pull(self, size: tuple[int, int]) -> tuple[Any, Departure]:
+        """What the departure's gradient is multiplied by, (N,) or (1,), and the departure."""
+        if size not in self._pulls:
+            found = photograph_values(self._net, self._natural, self._layers, size)
+            factor = self._strength * self._spread(found.values)
+            pull = self._net.ops.asarray(factor), departure(self._net.ops, found.moments)
+            self._pulls[size] = pull
+        return self._pulls[size]
+
+
+def natural_targets(net: Net, layer: str, targets: TargetBatch, strength: float) -> NaturalReader:
+    """A `NaturalReader` of targets in one layer."""
+
+    def evaluate(values: Mapping[str, Any]) -> Evaluated:
+        reading = targets(values[layer])
+        return reading.activation, reading.on_top, {layer: reading.diff}
+
+    return NaturalReader(
+        net, (layer,), evaluate, lambda values: targets.spread(values[layer]), strength
+    )
+
+
+def natural_objective(
+    net: Net,
+    layers: Sequence[str],
+    bound: Evaluate,
+    sign: int,
+    strength: float,
+) -> NaturalReader:
+    """A `NaturalReader` of an objective that is bound to the net."""
+    ops = net.ops
+
+    def evaluate(values: Mapping[str, Any]) -> Evaluated:
+        activation, diffs = bound(values)
+        on_top = ops.for_numbers.xp.zeros_like(activation) > 0
+        return activation, on_top, {name: sign * diff for name, diff in diffs.items()}
+
+    def spread(values: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        numbers, _ = bound({name: ops.asarray(of) for name, of in values.items()})
+        return np.full(1, float(ops.for_numbers.numpy(numbers).std()))
+
+    return NaturalReader(net, layers, evaluate, spread, strength)

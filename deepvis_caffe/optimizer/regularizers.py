@@ -32,6 +32,7 @@ From other work:
 `total_variation`                 Rudin, Osher and Fatemi 1992; as a regularizer Mahendran and
                                   Vedaldi 2015, "Understanding Deep Image Representations by
                                   Inverting Them"
+`falling_decay`                   ``x * (1 - fraction)``, a fraction that falls
 `falling_blur`                    Oygard 2015, "Visualizing GoogLeNet classes"
 `diversity`                       Olah et al. 2017, "Feature Visualization"
 ================================  ============================================================
@@ -131,6 +132,31 @@ class decay(Regularizer):
     def bind(self, info: BatchInfo) -> Operator:
         """The operator."""
         return lambda x, g, t: x * (1 - self.fraction)
+
+
+@dataclass(frozen=True)
+class falling_decay(Regularizer):
+    """`decay` whose fraction changes linearly over the run.
+
+    With a rate that falls likewise, the contrast that the two agree on stays the same, and what the
+    long first steps have left behind is gone at the end.
+
+    Parameters
+    ----------
+    first, last
+        What is removed at the first and at the last step, in [0, 1).
+    """
+
+    first: float
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        ranges.expect(self, first=ranges.fraction(self.first), last=ranges.fraction(self.last))
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        slope = (self.last - self.first) / max(info.steps - 1, 1)
+        return lambda x, g, t: x * (1 - self.first - slope * t)
 
 
 BAND = 32  # rows; measured best at 227 pixels for numpy and for torch
@@ -446,6 +472,7 @@ REGULARIZERS: dict[str, type[Regularizer]] = {
     one.__name__: one
     for one in (
         decay,
+        falling_decay,
         blur,
         falling_blur,
         clip_small_values,

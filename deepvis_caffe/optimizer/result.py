@@ -25,6 +25,7 @@ import numpy as np
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.input_window import Box
+from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.targets import Position, UnitName
@@ -151,13 +152,16 @@ class Tracker:
         self._end(largest == 0, _ZERO)
         self._end(~self._xp.isfinite(largest), _NOT_FINITE)
 
-    def all_ended(self) -> bool:
-        """Whether every image has ended; this waits for the device."""
-        return not bool((self._stop == _RUNNING).any())
+    def check(self) -> tuple[bool, Any]:
+        """Whether all images have ended, and which (N,) run and never were on top.
 
-    def never_on_top(self) -> Any:
-        """Which images (N,) still run and never were on top."""
-        return (self._stop == _RUNNING) & (self._top_step < 0)
+        Both are on the host, in a single copy; this waits for the device.
+        """
+        running = self._stop == _RUNNING
+        both = self._ops.for_numbers.numpy(
+            self._xp.stack([running, running & (self._top_step < 0)])
+        )
+        return not both[0].any(), both[1]
 
     def tracks(self, cancelled: bool = False) -> list[Track]:
         """One track per image, copied to the host."""
@@ -278,6 +282,8 @@ class AscentResult(_Traced):
         Turns `image` into pictures.
     objective_text
         The objective where that is more than a target of one layer; empty for units.
+    label
+        The unit's name, where it has one.
     """
 
     layer: str
@@ -295,6 +301,7 @@ class AscentResult(_Traced):
     version: str
     preprocessor: Preprocessor = field(repr=False)
     objective_text: str = ""
+    label: str | None = None
 
     @property
     def met_top(self) -> FirstTop | None:
@@ -304,7 +311,7 @@ class AscentResult(_Traced):
     @property
     def title(self) -> str:
         """What was maximized, in words."""
-        return self.objective_text or f"{self.layer} unit {self.unit}"
+        return self.objective_text or unit_title(self.layer, self.unit, self.label)
 
     @property
     def best_value(self) -> float:

@@ -22,13 +22,21 @@ from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.batching import cut
+from deepvis_caffe.optimizer.channel_moments import moment_layers
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
-from deepvis_caffe.optimizer.readers import ObjectiveReader, Reader, TargetBatch, TargetReader
+from deepvis_caffe.optimizer.readers import (
+    ObjectiveReader,
+    Reader,
+    TargetBatch,
+    TargetReader,
+    natural_objective,
+    natural_targets,
+)
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
 from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
@@ -39,6 +47,7 @@ from deepvis_caffe.optimizer.targets import (
     Target,
     UnitName,
     name_of,
+    numbered,
     plain_position,
 )
 from deepvis_caffe.optimizer.tiles import tiled_where_needed
@@ -114,8 +123,8 @@ def optimize(
         `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
         as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
     units
-        Channels of that layer; or instead sums of channels, directions or the whole layer, see
-        `deepvis_caffe.optimizer.targets`. None for objectives.
+        Channels of that layer, or their labels; or instead sums of channels, directions or the
+        whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
         Each makes another image of every unit.
     preset
@@ -255,7 +264,7 @@ def run_batch(
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0"
+            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
@@ -276,8 +285,15 @@ def run_batch(
         preprocessor=preprocessor,
     )
     tracks = ascend(
-        BatchInfo(net.ops, preprocessor, params.iterations, seeds, list(map(units.index, units))),
-        _reader(net, layer, targets, windows, params.sign, len(start)),
+        BatchInfo(
+            net.ops,
+            preprocessor,
+            params.iterations,
+            seeds,
+            list(map(units.index, units)),
+            takes_size=(lambda size: False) if windows else partial(layer.takes_size, net),
+        ),
+        _reader(net, layer, targets, windows, params, len(start)),
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
@@ -299,6 +315,7 @@ def run_batch(
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
+            label=None if layer.objective else net.label(layer.name, unit),
         )
         for unit, seed, track in zip(units, seeds, tracks, strict=True)
     ]
@@ -378,7 +395,13 @@ def resolve_targets(
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
-        return [(own, own.check(_listed("units", units)))]
+        listed = [units] if isinstance(units, str) else _listed("units", units)
+        return [(own, own.check(numbered(net, layer, one) for one in listed))]
+    if callable(layer):
+        raise SettingsError(
+            "a function does not say which layers it reads: give "
+            "objectives.function(f, 'conv5') with their names"
+        )
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
     for objective in objectives:
         if not isinstance(objective, Objective):
@@ -398,10 +421,13 @@ def _reader(
     layer: TargetLayer,
     targets: Sequence[Target],
     windows: dict[str, InputWindow],
-    sign: int,
+    params: AscentParams,
     images: int,
 ) -> Reader:
     """What evaluates a batch, on the whole input or in windows."""
+    sign, strength = params.sign, params.naturalness
+    if layer.windows(net, "auto"):  # most of the image is nothing to what is maximized
+        strength = 0
     if layer.objective:
         origins = {}
         for name, window in windows.items():
@@ -409,12 +435,17 @@ def _reader(
             assert block is not None  # else there would be no window
             origins[name] = tuple(at - i for at, i in zip(block[:2], window.index, strict=True))
         evaluate = layer.objective.bind(net, origins)
+        names = layer.objective.layers
+        if strength and moment_layers(net, names):
+            return natural_objective(net, names, evaluate, sign, strength)
         return ObjectiveReader(net, layer.objective.layers, evaluate, sign)
     shape, index = layer.shape, layer.index
     if window_ := windows.get(layer.name):
         shape, index = (shape[0], *window_.extent), window_.index
     batch = TargetBatch(net.ops, targets, shape, index, sign)
     whole = tiled_where_needed(net, layer.name, shape, images) if not window_ else net
+    if strength and whole is net and moment_layers(net, [layer.name]):
+        return natural_targets(net, layer.name, batch, strength)
     return TargetReader(whole, layer.name, batch)
 
 

@@ -19,6 +19,7 @@ from deepvis_caffe.image import Floats
 from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
+from deepvis_caffe.optimizer.value_records import Recorded
 
 NOISE = 10  # standard deviation, in gray levels of 255: the Deep Visualization Toolbox's
 
@@ -64,6 +65,8 @@ def check_start(start: Any) -> None:
                 "or one for each seed"
             )
         return
+    if isinstance(start, Recorded):
+        return
     if not isinstance(start, str | os.PathLike):
         raise SettingsError(
             f"start must be one of {', '.join(STARTS)}, a picture's path or an array; got "
@@ -90,6 +93,8 @@ def start_digest(start: Any) -> str | None:
     """A digest of the picture or array to start from; None for a start in `STARTS`."""
     if isinstance(start, FrozenArray):
         return start.digest
+    if isinstance(start, Recorded):
+        return str(start.record["array"])
     if start in STARTS:
         return None
     return hashlib.blake2b(Path(start).read_bytes(), digest_size=16).hexdigest()
@@ -104,6 +109,8 @@ def first_images(start: Any, seeds: list[int], preprocessor: Preprocessor) -> Fl
     takes.
     """
     check_start(start)
+    if isinstance(start, Recorded):
+        raise start.missing("start")
     if isinstance(start, FrozenArray):
         return _from_array(start.array, seeds, preprocessor)
     if start not in STARTS:

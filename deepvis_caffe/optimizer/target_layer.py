@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.model.input_window import Box, InputWindow, common_window, window_of
+from deepvis_caffe.model.input_window import (
+    Box,
+    InputWindow,
+    common_window,
+    keeps_shapes,
+    window_of,
+)
 from deepvis_caffe.optimizer.batching import resolve_batch_size
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.shapes import unit_shape
@@ -15,6 +21,7 @@ from deepvis_caffe.optimizer.targets import (
     Position,
     Target,
     check_targets,
+    numbered,
     plain_position,
     resolve_position,
 )
@@ -87,7 +94,7 @@ class TargetLayer:
         if objective.plain:
             name, target, position = objective.plain
             layer = cls.of(net, name, position)
-            return layer, layer.check([target])
+            return layer, layer.check([numbered(net, name, target)])
         for name in objective.layers:
             if name not in net.inputs:
                 net.check_gradient(name)
@@ -127,6 +134,19 @@ class TargetLayer:
             return {}
         found = common_window(net.model, known)
         return {name: found[starts[name]] for name in blocks} if found else {}
+
+    def takes_size(self, net: Net, size: tuple[int, int]) -> bool:
+        """Whether the layer, or all that the objective reads, has the same shape at another size.
+
+        Parameters
+        ----------
+        size
+            Height and width of the image.
+        """
+        graph = net.model.graph
+        names = self.objective.layers if self.objective else (self.name,)
+        starts = [graph.gradient_start(name) for name in names]
+        return keeps_shapes(net.model, starts, size)
 
     def batch_size(self, net: Net, crop: Crop, images: int, wanted: int | None = None) -> int:
         """How many images to optimize at a time; see `resolve_batch_size`."""

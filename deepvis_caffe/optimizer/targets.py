@@ -19,12 +19,15 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.npy import read_npy_file
+
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
 
 UnitName = int | str
 LAYER: Literal["layer"] = "layer"
@@ -65,6 +68,15 @@ class Direction:
 LONGEST = 100  # characters in the name of a sum: it is part of a file name
 
 Target = int | tuple[int, ...] | Direction | Literal["layer"]
+
+
+def numbered(net: Net, layer: str, target: Any) -> Any:
+    """A target with numbers in place of labels; see `Net.unit`."""
+    if isinstance(target, str) and target != LAYER:
+        return net.unit(layer, target)
+    if isinstance(target, (list, tuple)):
+        return tuple(numbered(net, layer, one) for one in target)
+    return target
 
 
 def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:

@@ -16,11 +16,12 @@ from its seed alone:
 `rotation`, `flip`                rotate and mirror
 `random_resized_crop`             shows a part at full size
 `noise`                           adds gaussian noise
+`coarse_to_fine`                  shows the image smaller at first; the last of a list
 ================================  ============================================================
 
-All but `noise` are affine maps, sampled bilinearly, and those that follow each other make one: a
-rotation, scaling and mirroring about the image's middle, and a translation. So their order does not
-matter.
+All but the last two are affine maps, sampled bilinearly, and those that follow each other make one:
+a rotation, scaling and mirroring about the image's middle, and a translation. So their order does
+not matter.
 
 Any function of a torch tensor is a transform too, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
 either engine. PyTorch's autograd gives the adjoint. Functions may change the image's size, as
@@ -45,7 +46,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import EngineError, SettingsError
 from deepvis_caffe.optimizer import ranges
 from deepvis_caffe.optimizer.batch_info import BatchInfo
-from deepvis_caffe.optimizer.value_records import name_of_callable
+from deepvis_caffe.optimizer.value_records import in_words, name_of_callable
 
 Adjoint = Callable[[Any], Any]
 Shown = Callable[[Any, int], tuple[Any, Adjoint]]
@@ -64,8 +65,8 @@ class Transform(abc.ABC):
         Returns
         -------
         callable
-            Maps x (N, C, H, W) and the step to what the net is shown, of the same shape, and the
-            adjoint.
+            Maps x (N, C, H, W) and the step to what the net is shown, of the same shape unless it
+            is the last of a list, and the adjoint.
         """
 
 
@@ -79,6 +80,12 @@ def composed(transforms: Sequence[Transform | Callable[..., Any]], info: BatchIn
     info
         The batch.
     """
+    for one in transforms[:-1]:
+        if isinstance(one, coarse_to_fine):
+            raise SettingsError(
+                "coarse_to_fine must be the last of the transforms, as the others take images of "
+                f"the input's size; got {in_words(tuple(transforms))}"
+            )
     shown = list(_bound(transforms, info))
     last = info.steps - 1
 
@@ -130,7 +137,7 @@ def _kind(transform: Any) -> type:
 
 
 def _warp(info: BatchInfo, affines: NDArray[np.float64]) -> Shown:
-    return lambda x, t: info.ops.warp(x, affines[t])
+    return info.ops.warps(affines, info.height, info.width)
 
 
 # -- affine maps ---------------------------------------------------------------------------------
@@ -159,7 +166,7 @@ class Move:
 
 
 def affine_maps(moves: Iterable[Move], info: BatchInfo) -> NDArray[np.float64]:
-    """The affine map of each step and image, (steps, N, 2, 3), for `ArrayOps.warp`."""
+    """The affine map of each step and image, (steps, N, 2, 3), for `ArrayOps.warps`."""
     angle, zoom, mirror = (np.full((info.steps, len(info.seeds)), start) for start in (0.0, 1, 1))
     shift = np.zeros((*angle.shape, 2))
     for move in moves:
@@ -348,6 +355,63 @@ class noise(Transform):
         return show
 
 
+@dataclass(frozen=True)
+class coarse_to_fine(Transform):
+    """Show the image smaller in the first part of the run, and at its own size in the rest.
+
+    A net that averages over its last map wants as many objects as there is room for. In a small
+    image there is room for one; at full size the rest of the run gives it detail. The smaller
+    steps cost less, too. Where the net takes images of one size only, as below an InnerProduct,
+    or only a part of the image is run, it is shown as it is all the time.
+
+    Parameters
+    ----------
+    size
+        The sides of what is shown first, as a fraction of the image's; more than 0 and at most 1.
+    part
+        The part of the steps that show it, from 0 to 1.
+    """
+
+    size: float
+    part: float = 0.7
+
+    def __post_init__(self) -> None:
+        fits = ranges.between(self.size, 0, 1)[0] and self.size > 0
+        ranges.expect(
+            self,
+            size=(fits, "a fraction of the size, more than 0 and at most 1"),
+            part=ranges.between(self.part, 0, 1),
+        )
+
+    def bind(self, info: BatchInfo) -> Shown:
+        """What a batch shows."""
+        size = max(1, round(info.height * self.size)), max(1, round(info.width * self.size))
+        if size == (info.height, info.width) or not info.takes_size(size):
+            return lambda x, t: (x, _identity)
+        rows = info.ops.asarray(shrinking(info.height, size[0]))
+        columns = info.ops.asarray(shrinking(info.width, size[1]).T)
+        until = self.part * info.steps
+
+        def show(x: Any, t: int) -> tuple[Any, Adjoint]:
+            if t >= until:
+                return x, _identity
+            return rows @ x @ columns, lambda gradient: rows.T @ gradient @ columns.T
+
+        return show
+
+
+def shrinking(size: int, to: int) -> NDArray[np.float64]:
+    """The (to, size) matrix that makes a row of `size` pixels smaller without aliasing.
+
+    Linear interpolation with its triangle as wide as a pixel of the result, as
+    ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``.
+    """
+    scale = size / to
+    at = (np.arange(to)[:, None] + 0.5) * scale - 0.5
+    weights = np.maximum(0, 1 - abs(np.arange(size)[None] - at) / max(scale, 1))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
+
+
 def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
     """Functions of torch tensors in a row, and their adjoint by autograd, in the engine's arrays.
 
@@ -366,7 +430,8 @@ def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
     def show(x: Any, t: int) -> tuple[Any, Adjoint]:
         from_numpy = isinstance(x, np.ndarray)
         with torch.enable_grad():
-            own = seen = (torch.from_numpy(x) if from_numpy else x).clone().requires_grad_()
+            own = (torch.from_numpy(x) if from_numpy else x).detach().requires_grad_()
+            seen = own.clone()  # which functions may write into
             for function, name, takes_step in zip(functions, names, steps, strict=True):
                 before, seen = seen, function(seen, t) if takes_step else function(seen)
                 _check_shown(seen, before, name)
@@ -433,5 +498,14 @@ def _without_gradient(name: str) -> SettingsError:
 
 TRANSFORMS: dict[str, type[Transform]] = {
     one.__name__: one
-    for one in (jitter, scale, rotation, octaves, flip, random_resized_crop, noise)
+    for one in (
+        jitter,
+        scale,
+        rotation,
+        octaves,
+        flip,
+        random_resized_crop,
+        noise,
+        coarse_to_fine,
+    )
 }

@@ -2,15 +2,16 @@
 
 A value is a frozen dataclass: ``decay(0.01)`` is recorded as ``{"type": "decay", "fraction":
 0.01}`` and read back. Of a function and of an array only a digest is recorded. It tells whether
-results were made in the same way, and cannot be read back.
+results were made in the same way; what is read back of it, `Recorded`, compares but does not run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -21,12 +22,42 @@ from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A function or an array of which there is only the record, as of a result that was read.
+
+    Parameters
+    ----------
+    text
+        The record in JSON.
+    """
+
+    text: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record."""
+        return dict(json.loads(self.text))
+
+    def __call__(self, *arguments: Any) -> Any:
+        """There is nothing to run."""
+        raise self.missing()
+
+    def missing(self, what: str = "this") -> SettingsError:
+        """The error of a run that would need it."""
+        return SettingsError(
+            f"{what} was {in_words(self)}, of which a record holds only a digest; give it again"
+        )
+
+
 def record_of(value: Any) -> Any:
     """A value, a list of them, a function, an array, a number or a text in JSON's types."""
     if isinstance(value, tuple | list):
         return [record_of(one) for one in value]
     if isinstance(value, FrozenArray):
         return {"array": value.digest}
+    if isinstance(value, Recorded):
+        return value.record
     if is_dataclass(value) and not isinstance(value, type):
         own = {one.name: record_of(getattr(value, one.name)) for one in fields(value)}
         return {"type": type(value).__name__, **own}
@@ -97,24 +128,30 @@ def _held(values: Any) -> bytes:
     return repr(values).encode()
 
 
-def value_from_record(what: str, record: Any, known: Mapping[str, Callable[..., Any]]) -> Any:
+def is_digest(record: Any) -> bool:
+    """Whether a record is that of a function or of an array."""
+    return isinstance(record, Mapping) and bool({"callable", "array"} & record.keys())
+
+
+def value_from_record(
+    what: str, record: Any, known: Mapping[str, Callable[..., Any]], partly: bool = False
+) -> Any:
     """The inverse of `record_of` for a value of one of the types in `known`.
 
     Parameters
     ----------
     what
         What it is, for errors: ``"transform"``.
+    partly
+        Whether a function or an array is read as `Recorded`.
 
     Raises
     ------
     SettingsError, UnknownNameError
         It is a function or an array, or not a value of a known type.
     """
-    if isinstance(record, Mapping) and "callable" in record:
-        raise SettingsError(
-            f"{what} {record['callable']} is a function, of which a record holds only the name; "
-            "give it in Python"
-        )
+    if is_digest(record):
+        return typed_value(what, record, Any, partly)
     if not isinstance(record, Mapping) or "type" not in record:
         example = next(iter(known))
         raise SettingsError(
@@ -132,17 +169,23 @@ def value_from_record(what: str, record: Any, known: Mapping[str, Callable[..., 
     if missing:
         raise SettingsError(f"{what} {kind} lacks {', '.join(missing)}; got {dict(record)}")
     given = {
-        name: typed_value(f"{name} of {kind}", record[name], hints[name])
+        name: typed_value(f"{name} of {kind}", record[name], hints[name], partly)
         for name in own
         if name in record
     }
     return known[kind](**given)
 
 
-def typed_value(name: str, value: Any, kind: Any) -> Any:
-    """`value`, checked strictly: text is not converted to a number, nor true to 1."""
-    if isinstance(value, Mapping) and "array" in value:
-        raise SettingsError(f"{name} is an array, of which a record holds only a digest")
+def typed_value(name: str, value: Any, kind: Any, partly: bool = False) -> Any:
+    """`value`, checked strictly: text is not converted to a number, nor true to 1.
+
+    A function or an array is `Recorded`, if `partly`.
+    """
+    if is_digest(value):
+        recorded = Recorded(json.dumps(value, sort_keys=True))
+        if not partly:
+            raise recorded.missing(name)
+        return recorded
     try:
         return TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(
             value, strict=True
@@ -154,6 +197,8 @@ def typed_value(name: str, value: Any, kind: Any) -> Any:
 
 def in_words(value: Any) -> str:
     """A value or a list of them as it is written in Python; of a function its name."""
+    if isinstance(value, Recorded):
+        return value.record.get("callable", "an array").rpartition(".")[2]
     if isinstance(value, tuple):
         return ", ".join(map(in_words, value))
     if not is_dataclass(value) or isinstance(value, type):

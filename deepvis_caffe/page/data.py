@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from deepvis_caffe.attribution.weight_drivers import WeightDriver, WeightDrivers
 from deepvis_caffe.dataset.correlation import Correlation, Pairs
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
@@ -70,14 +71,14 @@ def index_json(
 
 
 def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
-    """The text of each part of a layer; there are none where no unit has records or statistics.
+    """The text of each part of a layer; there are none where nothing but pictures is known.
 
     Parameters
     ----------
     number
         The layer's position in the index.
     """
-    if not any(unit.runs or unit.statistics for unit in layer.units):
+    if not any(unit.runs or unit.statistics or unit.drivers for unit in layer.units):
         return
     for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
         content = dumps(_part_json(layer.units[first : first + UNITS_A_PART]))
@@ -134,6 +135,8 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
     part: Json = {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
     if any(unit.statistics for unit in units):
         part["statistics"] = [statistics_json(unit.statistics) for unit in units]
+    if any(unit.drivers for unit in units):
+        part["drivers"] = [drivers_json(unit.drivers) for unit in units]
     return part
 
 
@@ -154,6 +157,21 @@ def statistics_json(known: UnitStatistics | None) -> Json | None:
         "alike": _pairs_json(known.alike),
         "together": _pairs_json(known.together),
         "apart": _pairs_json(known.apart),
+    }
+
+
+def drivers_json(known: WeightDrivers | None) -> Json | None:
+    """What drives a unit by its weights: [layer, unit, contribution] of each, strongest first."""
+    if known is None:
+        return None
+
+    def listed(some: Sequence[WeightDriver]) -> list[list[str | int | float | None]]:
+        return [[one.layer, one.unit, _rounded(one.contribution)] for one in some]
+
+    return {
+        "means": known.has_means,
+        "raising": listed(known.raising),
+        "lowering": listed(known.lowering),
     }
 
 

@@ -35,6 +35,7 @@ SCRIPTS = (
     "record.js",
     "statistics.js",
     "correlation.js",
+    "drivers.js",
     "lightbox.js",
     "keys.js",
     "main.js",
@@ -46,6 +47,7 @@ STYLES = (
     "unit.css",
     "statistics.css",
     "correlation.css",
+    "drivers.css",
     "dialogs.css",
     "narrow.css",
 )

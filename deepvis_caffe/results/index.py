@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deepvis_caffe.attribution.weight_drivers import Means, WeightDrivers, drivers_by_weights
 from deepvis_caffe.dataset.correlation import Correlation, correlation_of
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
-from deepvis_caffe.errors import ResultsError
+from deepvis_caffe.errors import DeepVisError, ResultsError
+from deepvis_caffe.model.model import Model
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import (
@@ -75,9 +77,12 @@ class UnitResults:
     runs
         By seed.
     pictures
-        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"`` and so on are there.
+        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
     statistics
         Of its activations, where a scan of a dataset has them; see `with_statistics`.
+    drivers
+        The units of layers below that raise it and lower it most, by the net's weights; see
+        `with_drivers`.
     """
 
     unit: int
@@ -85,6 +90,7 @@ class UnitResults:
     runs: tuple[Run, ...]
     pictures: frozenset[str]
     statistics: UnitStatistics | None = None
+    drivers: WeightDrivers | None = None
 
 
 @dataclass(frozen=True)
@@ -258,11 +264,15 @@ def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
                     pictures[kind] = ending
             case layout.RunRecordFile(unit, seed):
                 _take_run_record(layer, path, int(unit), seed)
-            case layout.Montage(unit, "json") | layout.TopMontage(unit, "json"):
+            case (
+                layout.Montage(unit, "json")
+                | layout.TopMontage(unit, "json")
+                | layout.WeightPicture(unit, "json")
+            ):
                 layer.add_names(read_unit_record(path), int(unit))
             case layout.Montage(unit):
                 layer.unit(int(unit)).pictures.add(MONTAGE)
-            case layout.TopMontage(unit):
+            case layout.TopMontage(unit) | layout.WeightPicture(unit):
                 layer.unit(unit).pictures.add(tree)
     except ResultsError as error:
         # The picture stays; only what the record says of it is left out.
@@ -376,3 +386,47 @@ def _with_scan(layer: LayerResults, scan: Scan) -> LayerResults:
     )
     correlation = correlation_of(found.moments, scan.images)
     return replace(layer, units=tuple(units), correlation=correlation)
+
+
+MOST_DRIVERS = 6  # units that raise a unit, and units that lower it
+
+
+def with_drivers(results: Results, model: Model) -> Results:
+    """The same results, with what drives every unit by the net's weights.
+
+    Where the folder has a scan of the layers below, their mean activations count, too. Layers that
+    are of another net stay as they are, and so do units without weights of their own.
+
+    Parameters
+    ----------
+    model
+        The net, with its weights.
+    """
+    means: Means = {}
+    path = layout.scan_path(results.folder)
+    if path.is_file():
+        try:
+            means = read_scan(path)[0].means
+        except ResultsError:  # `with_statistics` says so
+            means = {}
+    layers = (_driven(layer, model, means) for layer in results.layers)
+    return replace(results, layers=tuple(layers))
+
+
+def _driven(layer: LayerResults, model: Model, means: Means) -> LayerResults:
+    if layer.model not in (None, model.graph.name):
+        return layer
+    units = tuple(
+        replace(one, drivers=_drivers_of(layer, one, model, means)) for one in layer.units
+    )
+    return replace(layer, units=units)
+
+
+def _drivers_of(
+    layer: LayerResults, unit: UnitResults, model: Model, means: Means
+) -> WeightDrivers | None:
+    try:
+        found = drivers_by_weights(model, layer.name, unit.unit, means, count=None)
+    except DeepVisError:  # no such layer, or no weights
+        return None
+    return replace(found, drivers=(*found.raising[:MOST_DRIVERS], *found.lowering[:MOST_DRIVERS]))

@@ -12,15 +12,17 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
         <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
     max_deconv/, max_gradient/, max_guided/        saliency maps of these crops, by backward mode
+    weights/<layer>/                               pictures of the weights of units
+        <layer>_<unit:04d>.png and .json           each of them
     dataset/                                       a scan of a dataset
         recipe.json                                what decides its numbers
         shard_00012.npz                            a part of it, while it is not finished
         scan.npz                                   all of it, once it is
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
-DVT writes a run's images as JPEG, has no records, and has neither ``max_gradient`` nor
-``max_guided``. ``<layer>`` is `folder_name`; two layers of a net that it would name alike are told
-apart by `net_folders`. The gallery page builds the same addresses in the browser, in
+DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``,
+``max_guided`` and ``weights``. ``<layer>`` is `folder_name`; two layers of a net that it would name
+alike are told apart by `net_folders`. The gallery page builds the same addresses in the browser, in
 ``page/templates/pictures.js``.
 
 A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and
@@ -39,7 +41,7 @@ from typing import NamedTuple
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import RAW, Graph
 
-OPTIMIZED, TOP_IMAGES, DECONV = "regularized_opt", "max_im", "max_deconv"
+OPTIMIZED, TOP_IMAGES, DECONV, WEIGHTS = "regularized_opt", "max_im", "max_deconv", "weights"
 BEST_X, BEST_XPM = KINDS = ("best_X", "best_Xpm")  # zero is mid-gray, and with the mean added
 MONTAGE = "montage"
 
@@ -51,7 +53,7 @@ def mode_tree(mode: str) -> str:
     return f"max_{mode}"
 
 
-TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"))
+TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"), WEIGHTS)
 
 
 # Characters of a layer's folder. A file's name is at most 255 bytes long, and has the folder's name
@@ -225,6 +227,22 @@ class TopCrop(NamedTuple):
         return cls(int(found[1]), int(found[2])) if found else None
 
 
+class WeightPicture(NamedTuple):
+    """``0130.png``: a unit's weights; with the ending ``json`` their record."""
+
+    unit: int
+    ending: str = "png"
+
+    def __str__(self) -> str:
+        return f"{unit_text(self.unit)}.{self.ending}"
+
+    @classmethod
+    def parse(cls, text: str) -> WeightPicture | None:
+        """The name that is written `text`; None where that is another kind of name."""
+        found = _WEIGHT_PICTURE.fullmatch(text)
+        return cls(int(found[1]), found[2]) if found else None
+
+
 class WholeLayer(NamedTuple):
     """``whole_layer.jpg``: all units of a layer; with the ending ``json`` its record."""
 
@@ -240,7 +258,7 @@ class WholeLayer(NamedTuple):
         return cls(found[1]) if found else None
 
 
-UnitFile = RunPicture | RunRecordFile | Montage | TopMontage | TopCrop
+UnitFile = RunPicture | RunRecordFile | Montage | TopMontage | TopCrop | WeightPicture
 LayerFile = UnitFile | WholeLayer
 
 _RUN_PICTURE = re.compile(rf"{_UNIT}_{_SEED}_({'|'.join(KINDS)})\.(png|jpg)", re.ASCII)
@@ -248,6 +266,7 @@ _RUN_RECORD = re.compile(rf"{_UNIT}_{_SEED}\.json", re.ASCII)
 _MONTAGE = re.compile(rf"{_UNIT}_{MONTAGE}\.(jpg|json)", re.ASCII)
 _TOP_MONTAGE = re.compile(rf"{_UNIT}\.(jpg|json)", re.ASCII)
 _TOP_CROP = re.compile(rf"{_UNIT}_(\d{{1,4}})\.png", re.ASCII)
+_WEIGHT_PICTURE = re.compile(rf"{_UNIT}\.(png|json)", re.ASCII)
 _WHOLE_LAYER = re.compile(r"whole_layer\.(jpg|json)")
 
 
@@ -292,6 +311,8 @@ def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
     text = file.removeprefix(f"{folder}_")
     if text == file:
         return None
+    if tree == WEIGHTS:
+        return WeightPicture.parse(text)
     if tree != OPTIMIZED:
         return TopMontage.parse(text) or TopCrop.parse(text)
     return RunPicture.parse(text) or RunRecordFile.parse(text) or Montage.parse(text)

@@ -84,12 +84,15 @@ def differences(
 def check_picture_owner(picture: Path, layer: str) -> None:
     """Make sure that a picture is not there, or is ours and of this layer.
 
+    A record that cannot be read, as a power cut may leave it, is still a record of ours: of
+    something unfinished.
+
     Raises
     ------
     ResultsError
         It was made by another program, or belongs to another layer.
     """
-    if exists(picture) and read_record(record_of(picture)) is None:
+    if exists(picture) and not exists(record_of(picture)):
         raise ResultsError(
             f"{picture} is there without a record of ours, so it was made by another program; "
             "choose another results folder (--results), or move it away"

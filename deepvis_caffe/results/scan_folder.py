@@ -7,7 +7,9 @@ continues with the missing shards. `deepvis_caffe.results.layout` names the file
 from __future__ import annotations
 
 import json
+import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import Recipe, read_scan, write_scan
 from deepvis_caffe.errors import ResultsError, SettingsError, boundary
-from deepvis_caffe.files import exists, read_json, write_text
+from deepvis_caffe.files import exists, lock, read_json, remove_abandoned, write_text
 from deepvis_caffe.limits import RECORD
 from deepvis_caffe.results.layout import SCAN, SCAN_RECIPE, ShardFile
 from deepvis_caffe.results.records import differences
+
+log = logging.getLogger(__name__)
 
 OWN_OUTPUT = "own_output"  # in a recipe, see `deepvis_caffe.jobs.scan.scan_recipe`
 
@@ -44,17 +48,39 @@ class ScanFolder:
         self.folder = Path(folder)
 
     def finished(self, recipe: Recipe) -> Scan | None:
-        """The scan that is there, if it has the same recipe, or the same with more layers."""
+        """The scan that is there, if it has the same recipe, or the same with more layers.
+
+        One that cannot be read counts as not finished.
+        """
         path = self.folder / SCAN
         if not path.is_file():
             return None
-        scan, old = read_scan(path)
-        wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
-        if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
-            raise ResultsError(f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names")
+        try:
+            scan, old = read_scan(path)
+            wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
+            if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+                raise ResultsError(
+                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names"
+                )
+        except ResultsError as error:
+            log.warning("%s; it is made anew", error)
+            return None
         same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
         same_values = wanted & set(own) == set(recipe.get(OWN_OUTPUT, ()))
         return scan if same and same_values else None
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from scanning into this folder.
+
+        Raises
+        ------
+        ResultsError
+            One does, or the folder cannot be written to.
+        """
+        try:
+            return lock(self.folder / "scan.lock", f"the scan in {self.folder}")
+        except OSError as error:
+            raise ResultsError(f"cannot write to {self.folder}: {error.strerror}") from error
 
     def claim(self, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
         """Make the folder this recipe's.
@@ -79,7 +105,13 @@ class ScanFolder:
             The folder is damaged, or cannot be written.
         """
         path = self.folder / SCAN_RECIPE
-        old, size = self._claimed(path) if exists(path) else (None, shard_size)
+        try:
+            old, size = self._claimed(path) if exists(path) else (None, shard_size)
+        except ResultsError:
+            if not overwrite:
+                raise
+            old, size = None, shard_size
+        remove_abandoned(self.folder)
         if old == recipe:
             return size
         if old is not None and not overwrite:
@@ -99,7 +131,7 @@ class ScanFolder:
 
     def _claimed(self, path: Path) -> tuple[Recipe, int]:
         """The recipe that the folder belongs to, and the images in a shard."""
-        with boundary(ResultsError, f"{path} is damaged; delete the folder to begin anew"):
+        with boundary(ResultsError, f"{path} is damaged; give --overwrite to begin anew"):
             there = _Claim.model_validate(read_json(path, RECORD))
         return there.recipe, there.shard_size
 
@@ -110,9 +142,22 @@ class ScanFolder:
         except ResultsError:
             return False
 
-    def read_shard(self, number: int) -> Scan:
-        """A shard, which must be there."""
-        return read_scan(self._shard(number))[0]
+    def read_shard(self, number: int, recipe: Recipe) -> Scan:
+        """A shard, which must be there.
+
+        Raises
+        ------
+        ResultsError
+            It is not, it cannot be read, or another recipe made it.
+        """
+        path = self._shard(number)
+        scan, own = read_scan(path)
+        if own != recipe:
+            raise ResultsError(
+                f"{path} was made by another scan ({_differences(recipe, own)}) while this one "
+                "ran; run the command again"
+            )
+        return scan
 
     def write_shard(self, number: int, scan: Scan, recipe: Recipe) -> None:
         """Write a shard."""

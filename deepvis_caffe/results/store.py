@@ -16,6 +16,7 @@ from typing import Any
 
 from deepvis_caffe.errors import ResultsError, SettingsError, boundary
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
+from deepvis_caffe.files import remove_abandoned
 from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, write_image
 from deepvis_caffe.optimizer.targets import UnitName
 from deepvis_caffe.results import layout
@@ -183,6 +184,7 @@ class ResultStore:
         folder = self.layer_folder(layer)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(folder)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise ResultsError(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.image import Picture, write_image
+from deepvis_caffe.image import Picture, is_whole, write_image
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import record_of
 from deepvis_caffe.results.records import (
@@ -48,7 +48,7 @@ class TopImageStore:
         return self._path(tree, layer, layout.TopCrop(unit, rank))
 
     def finished(self, path: Path, layer: str, recipe: Record, overwrite: bool = False) -> bool:
-        """Whether a montage is there, made by this recipe.
+        """Whether a montage and its crops are there, whole, and made by this recipe.
 
         Raises
         ------
@@ -58,13 +58,17 @@ class TopImageStore:
             It was made with other parameters, and `overwrite` is not set.
         """
         check_picture_owner(path, layer)
-        old = (read_record(record_of(path)) or {}).get("recipe")
+        record = read_record(record_of(path)) or {}
+        old = record.get("recipe")
         if old is not None and old != recipe and not overwrite:
             raise SettingsError(
                 f"{path} was made from other images or with another net; choose another results "
                 "folder (--results), or give --overwrite to lose it"
             )
-        return old == recipe and path.is_file()
+        if old != recipe or not is_whole(path):
+            return False
+        crops = (path.with_name(f"{path.stem}_{rank}.png") for rank in range(_images(record)))
+        return all(is_whole(crop) for crop in crops)
 
     def write(
         self, tree: str, montage: Picture, crops: Sequence[Picture], places: int, record: Record
@@ -98,3 +102,9 @@ class TopImageStore:
 
     def _path(self, tree: str, layer: str, name: layout.LayerFile) -> Path:
         return layout.path_of(self.folder, tree, layer, name, self.folders)
+
+
+def _images(record: Record) -> int:
+    """How many pictures a montage is made of, each of which is there by itself, too."""
+    images = record.get("images")
+    return len(images) if isinstance(images, list) else 0

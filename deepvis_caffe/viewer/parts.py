@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
-from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
-from deepvis_caffe.viewer.compute.worker import Worker
+from deepvis_caffe.viewer.compute.worker import Pause, Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
+from deepvis_caffe.viewer.disk.driver_pictures import DriverLibrary
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.disk.relations import Relations
 from deepvis_caffe.viewer.sources.player import Player
 from deepvis_caffe.viewer.sources.source import Pushed, Source
 from deepvis_caffe.viewer.state.catalogue import catalogue, one_image_shapes, opaque_blobs
-from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
-from deepvis_caffe.viewer.state.state import Scene, State
+from deepvis_caffe.viewer.state.request import (
+    Frame,
+    Request,
+    Result,
+    UnitDrivers,
+    request_of,
+)
+from deepvis_caffe.viewer.state.state import OTHER_METHODS, Scene, State
 from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
@@ -37,8 +44,6 @@ class Parts:
         Where frames come from, at least one.
     results
         The results folder.
-    labels
-        Names of classes.
     synthesis
         How images of units are optimized, if they are.
     compute
@@ -63,12 +68,11 @@ class Parts:
         net: Net,
         sources: Sequence[Source],
         results: Path,
-        labels: Labels = (),
         synthesis: SynthesisParams | None = None,
         compute: Callable[[Frame, Request], Result] | None = None,
         box_score: float = Scene.box_score,
     ) -> None:
-        self.scene = scene_of(net, labels, box_score)
+        self.scene = scene_of(net, box_score)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
@@ -80,9 +84,13 @@ class Parts:
         self.library = Library(results, lambda: self._changed(), folders=folders)
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
+        self.driver_pictures = DriverLibrary(self.library, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
-        compute = compute or Compute(net, self.scene)
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._synthesis)
+        self._finish: Callable[[Pause], Result | None] = lambda between: None
+        if compute is None:
+            own = Compute(net, self.scene)
+            compute, self._finish = own, own.finish
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle)
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
@@ -113,8 +121,8 @@ class Parts:
         """Whether this viewer can optimize images of units."""
         return self._synthesis is not None
 
-    def request(self, state: State) -> None:
-        """Ask the threads for everything that a state shows.
+    def request(self, state: State, drivers: UnitDrivers | None = None) -> None:
+        """Ask the threads for everything that a state shows, with the drivers that are shown.
 
         This is the only place that asks; everything else reads what is known by now. It is called
         for every frame, and costs next to nothing where nothing is missing.
@@ -123,6 +131,7 @@ class Parts:
         self.worker.request(request_of(state, self.scene))
         if state.correlation:
             self.correlations.request(entry)
+        self.driver_pictures.request(drivers)
         units = [state.unit] if state.unit_images else []
         units += [unit for unit, _ in self.relations.partners(state)]
         self.library.request(entry, units, state.optimized)
@@ -142,13 +151,22 @@ class Parts:
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
+    def _idle(self, between: Pause) -> bool:
+        """The worker's idle work: what is shown comes before what may be looked at later."""
+        finished = self._finish(between)
+        if finished is not None:
+            self.results.put(finished)
+            self._changed()
+            return True
+        return self._synthesis is not None and self._synthesis(between)
+
     def _show(self, frame: Frame) -> None:
         self.frames.put(frame)
         self.worker.show(frame)
         self._changed()
 
 
-def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) -> Scene:
+def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
     """What there is to look at in a net.
 
     Raises
@@ -160,12 +178,23 @@ def scene_of(net: Net, labels: Labels = (), box_score: float = Scene.box_score) 
     """
     shapes = one_image_shapes(net)
     entries = catalogue(net, shapes)
+    why_not = {name: why for name in OTHER_METHODS if (why := METHODS[name].why_not(net))}
     return Scene(
         entries=entries,
-        labels=labels,
+        labels=net.labels,
         model=net.model.graph.name,
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
         opaque=opaque_blobs(net, entries, shapes),
+        methods=tuple(name for name in OTHER_METHODS if name not in why_not),
+        left_out=_left_out(why_not),
     )
+
+
+def _left_out(why_not: Mapping[str, str]) -> str:
+    """Which methods are left out, and why: ``"LRP-epsilon, LRP-z+ left out: ..."``."""
+    groups: dict[str, list[str]] = {}
+    for name, why in why_not.items():
+        groups.setdefault(why, []).append(METHODS[name].title)
+    return "; ".join(f"{', '.join(titles)} left out: {why}" for why, titles in groups.items())

@@ -19,12 +19,12 @@ from deepvis_caffe.viewer.disk.recorder import Recorder
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.panes.screen import Screen
-from deepvis_caffe.viewer.panes.view import Hover, Status, View
+from deepvis_caffe.viewer.panes.view import Hover, Status, View, drivers_of
 from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.sources.source import Source
-from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, help_table
+from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, follow, help_table
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
-from deepvis_caffe.viewer.state.request import Frame, Result, request_of
+from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers, request_of
 from deepvis_caffe.viewer.state.state import State
 from deepvis_caffe.viewer.state.units import UnitPictures
 from deepvis_caffe.viewer.threads import Newest
@@ -85,6 +85,7 @@ class Session:
             "previous_source": lambda: parts.player.switch(-1),
             "screenshot": self._screenshot,
             "record": lambda: self._recorder.toggle(self.draw()[1]),
+            "follow": self._follow,
             "quit": self._quit,
         }
         self.resize(width, height)
@@ -165,7 +166,7 @@ class Session:
         """
         self.wake.clear()
         self._take()
-        self._parts.request(self.state)
+        self._parts.request(self.state, self._drivers)
         view = self.view
         begun = time.perf_counter()
         may_stop = stop if self._picture is not None else lambda: False
@@ -193,6 +194,7 @@ class Session:
             optimized=library.optimized(entry),
             failure=self.trouble,
             relation=parts.relations.of(state),
+            driver_pictures=parts.driver_pictures.of(self._drivers),
             status=self._status(),
             hover=self._hover if time.monotonic() < self._pointed + POINTING else None,
         )
@@ -204,7 +206,8 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the result that is shown is for the current request."""
-        return not self._stale() and (self.live or not self._parts.worker.busy)
+        whole = not self._stale() and not self._awaits_more
+        return whole and (self.live or not self._parts.worker.busy)
 
     @property
     def reading(self) -> bool:
@@ -212,7 +215,9 @@ class Session:
         parts = self._parts
         if parts.correlations.busy:
             return True
-        parts.request(self.state)  # a correlation that was just read tells whose pictures to read
+        parts.request(
+            self.state, self._drivers
+        )  # a correlation that was just read tells whose pictures to read
         return parts.library.busy or parts.correlations.busy
 
     @property
@@ -255,6 +260,9 @@ class Session:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
             self._show_whether_synthesis(state.synthesis)
+        other_method = state.back != self.state.back and state.back in self.scene.methods
+        if other_method and self.scene.left_out:
+            self.show_message(self.scene.left_out)
         self.state = state
         self._parts.request(state)
 
@@ -263,6 +271,21 @@ class Session:
             self.show_message("this viewer was started with --no-synthesis", trouble=True)
         else:
             self.show_message(f"optimizing images of units without any: {'on' if on else 'off'}")
+
+    @property
+    def _drivers(self) -> UnitDrivers | None:
+        """What drives the selected unit, where that is shown and known by now."""
+        return drivers_of(self._result, self.state)
+
+    def _follow(self) -> None:
+        """Go down to the unit that raises the selected one most; show the drivers first."""
+        found = self._drivers
+        if not self.state.shows_drivers:
+            self.act("drivers")
+        elif found is not None:
+            refs = [ref for _, ref in found.raising if ref is not None]
+            if refs:
+                self._settle(follow(self.state, self.scene, refs[0]))
 
     def _take(self) -> None:
         """Take what the threads have made since the last drawing."""
@@ -287,6 +310,11 @@ class Session:
         wanted = request_of(self.state, self.scene)
         return self._result is None or self._result.request != wanted
 
+    @property
+    def _awaits_more(self) -> bool:
+        """Whether an attribution is still to come for what is shown."""
+        return self._result is not None and self._result.later
+
     def _status(self) -> Status:
         player, trouble = self._parts.player.status(), self._parts.worker.trouble
         until, text, bad = self._message
@@ -304,7 +332,7 @@ class Session:
             message=text,
             trouble=bad,
             recording=self._recorder.recording,
-            busy=self._stale() and self._parts.worker.busy,
+            busy=self._awaits_more or (self._stale() and self._parts.worker.busy),
             visitors=self._visitors,
         )
 

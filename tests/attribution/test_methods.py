@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise,
 
 import deepvis_caffe as dv
 from deepvis_caffe.attribution.attribute import METHODS
-from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.attribution.grad_cam import last_maps
+from deepvis_caffe.attribution.score import Score
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.model.model import load_model
@@ -36,9 +37,46 @@ def square(tmp_path: Path) -> Net:
 def test_on_a_map_they_are_the_saliency_maps(small: Net, mode: str, position: object) -> None:
     found = dv.attribute(small, X, "conv2", 5, mode, position)
     values = small.forward(X, ["conv2"])["conv2"]
-    expected, activation = saliency_map(small, values, "conv2", 5, mode, position)
+    places = {"all": ..., "center": (2, 3), (1, 2): (1, 2)}  # of a map of 4 x 6
+    diff = np.zeros_like(values)
+    diff[0, 5][places[position]] = values[0, 5] if position == "all" else 1
+    expected = small.backward("conv2", diff, mode)["data"][0]
     np.testing.assert_allclose(found.map, expected, atol=1e-5 * np.abs(expected).max())
-    assert found.activation == activation
+    assert found.activation == values[0, 5][places[position]].max()
+
+
+def test_the_old_name_says_the_new_one() -> None:
+    with pytest.raises(ImportError, match=r"saliency_map is now deepvis_caffe\.attribute"):
+        from deepvis_caffe.attribution.backward import saliency_map  # noqa: F401
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "smooth_grad", "occlusion"])
+def test_the_net_is_free_between_batches(small: Net, method: str) -> None:
+    """What runs there changes nothing, and can end the attribution."""
+    expected = dv.attribute(small, X, "ip", 2, method).map
+    calls = []
+
+    def between() -> None:
+        calls.append(small.forward(-X, ["conv2"]))
+        if len(calls) > 30:
+            raise TimeoutError
+
+    score = replace(Score.of(small, X, "ip", 2, "all"), between=between)
+    np.testing.assert_array_equal(METHODS[method].run(score, X, batch_size=8), expected)
+    count = {"integrated_gradients": 50, "smooth_grad": 50, "occlusion": 12 * 15}[method]
+    assert len(calls) == -(-count // 8) - 1
+    with pytest.raises(TimeoutError):
+        METHODS[method].run(score, X, batch_size=1)
+
+
+@pytest.mark.parametrize("name", ["conv2", "ip"])
+def test_the_score_of_known_activations_is_that_of_the_image(small: Net, name: str) -> None:
+    values = small.forward(X, [name])[name]
+    known, found = Score.of_values(small, values, name, 3), Score.of(small, X, name, 3, "all")
+    assert known.activation == found.activation == values[0, 3].max()
+    np.testing.assert_array_equal(known.gradients(X), found.gradients(X))
+    with pytest.raises(SettingsError, match=f"layer '{name}' has no unit 8"):
+        Score.of_values(small, values, name, 8)
 
 
 def test_the_score_of_a_map_is_weighted_by_its_activations(small: Net) -> None:

@@ -17,6 +17,7 @@ from deepvis_caffe import fetch as fetching
 from deepvis_caffe.cli import demo
 from deepvis_caffe.cli.demo import Part
 from deepvis_caffe.cli.main import app
+from deepvis_caffe.fetch import zoo
 from deepvis_caffe.resources import resource
 from deepvis_caffe.settings import Settings, load_settings
 
@@ -45,6 +46,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetching.KnownMode
 
     monkeypatch.setattr(fetching, "known_models", lambda: {row.name: row})
     monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.setattr(zoo, "known_model", lambda name: row)
+    monkeypatch.setattr(zoo, "fetch_model", lambda model, folder, _: fetch(model.name, folder))
     monkeypatch.chdir(tmp_path)
     return row
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.results_folder import add_pictures, add_run, record
+from helpers.small_model import write_model
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe.cli.main import app
@@ -63,3 +64,33 @@ def test_what_cannot_be_done_is_one_line() -> None:
         assert text in result.stderr
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
+
+
+def _drivers_on_the_page() -> bool:
+    return any('"raising"' in part.read_text() for part in Path("out/index_files").glob("*.js"))
+
+
+def test_the_net_of_the_settings_tells_what_drives_the_units(folder: Path) -> None:
+    write_model(folder)
+    assert _deepvis("gallery", "out").stdout == "out/index.html\n"
+    assert _drivers_on_the_page()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (None, ""),
+        ("labels = None\n", ""),
+        ("prototxt = 'gone.prototxt'\nweights = 'gone.caffemodel'\n", "gone.prototxt"),
+        ("prototxt = 3 +\n", "settings_local.py"),
+    ],
+)
+def test_without_a_net_there_is_a_page(folder: Path, settings: str | None, said: str) -> None:
+    if settings is not None:
+        (folder / "settings_local.py").write_text(settings)
+    result = _deepvis("gallery", "out")
+    assert result.exit_code == 0
+    assert result.stdout == "out/index.html\n"
+    assert ("left out: what drives the units: " in result.stderr) == bool(said)
+    assert said in result.stderr
+    assert not _drivers_on_the_page()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.engine_nets import (
+    DEVICE,
     arrays,
     conv,
     layer,
@@ -80,7 +81,7 @@ def row(*values: float) -> np.ndarray:
 
 def test_net_says_what_it_is(smooth: Net, engine: str) -> None:
     assert smooth.engine == engine
-    assert smooth.device == "cpu"
+    assert smooth.device == {"cuda": "cuda:0"}.get(DEVICE, DEVICE)
     assert dict(smooth.inputs) == {"data": (1, 2, 9, 13)}
     described = {info.name: (info.type, info.shape, info.weights) for info in smooth.layers}
     assert described["conv1"] == ("Convolution", (1, 4, 9, 13), 4 * 2 * 9 + 4)
@@ -249,6 +250,40 @@ def test_branches_add_up(fork: Net) -> None:
         "mid": 8,
         "data": 16,
     }
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (("left", "right", "mid", "data"), (1, 1, 0, 0)),
+        (("left", "mid", "data"), (1, 5, 0)),  # by way of right alone
+        (("left", "data"), (1, 10)),
+        (("total", "mid"), (1, 0)),
+    ],
+)
+def test_partial_diffs_end_at_each_blob(
+    fork: Net, held: tuple[str, ...], expected: tuple[float, ...]
+) -> None:
+    fork.forward(row(1))
+    fork.backward("total", row(100))  # leaves diffs everywhere
+    diffs = fork.backward("total", row(1), blobs=held, partial=True)
+    assert tuple(diffs[blob].item() for blob in held) == expected
+    assert fork.backward("total", row(1))["data"].item() == 16
+
+
+def test_a_partial_diff_passes_beside_a_held_top(engine: str, tmp_path: Path) -> None:
+    """Of a Slice whose one top is held the other one alone leads on."""
+    text = net_text(
+        conv("mid", "data", 2),
+        layer("slice", "Slice", "mid", "one two", "slice_param { axis: 1 }"),
+        layer("total", "Eltwise", "one two"),
+        data=(1, 1, 1, 1),
+    )
+    net = load_text(engine, tmp_path, text, arrays(mid=([[[[3]]], [[[5]]]], [0, 0])))
+    net.forward(row(1))
+    net.backward("total", row(100))
+    diffs = net.backward("total", row(1), blobs=["one", "data"], partial=True)
+    assert (diffs["one"].item(), diffs["data"].item()) == (1, 5)
 
 
 @pytest.mark.parametrize(("seed", "factor"), [("left", 6), ("right", 10)])

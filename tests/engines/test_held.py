@@ -13,7 +13,7 @@ import pytest
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise
 from helpers.image_sets import write_folder
 
-from deepvis_caffe.attribution.backward import saliency_map
+from deepvis_caffe.attribution.score import Score
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
 from deepvis_caffe.engines.base import Net
@@ -78,7 +78,7 @@ def test_a_pair_is_computed_from_the_image_and_what_the_other_holds(
     values = net.forward(given, ["sum"])["sum"]
     np.testing.assert_allclose(values, value, atol=1e-5)
     one = net.forward({net.image_input(): x[:1], **net.other_inputs(x[:1])}, ["sum"])["sum"]
-    saliency, _ = saliency_map(net, one, "sum", 0)
+    saliency = Score.of_values(net, one, "sum", 0).gradients(x[:1])[0]
     np.testing.assert_allclose(saliency, gradient * np.repeat(one[0], 2, axis=0), atol=1e-4)
 
 

@@ -13,7 +13,6 @@ from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise,
 from helpers.image_sets import write_folder
 
 import deepvis_caffe as dv
-from deepvis_caffe.attribution.backward import saliency_map
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
 from deepvis_caffe.dataset.scan_file import read_scan, write_scan
@@ -229,14 +228,13 @@ def test_the_spread_and_the_movement_are_its_own(net: Net, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["conv1", "conv1:raw"])
 def test_attribution_sends_down_what_the_unit_does(net: Net, x: np.ndarray, name: str) -> None:
     x = x[:1]
-    values = net.forward(x, [name])[name]
-    diff, strongest = saliency_map(net, values, name, 0)
+    found = dv.attribute(net, x, name, 0)
     own = slow(x)[name][:, :1]
-    assert strongest == pytest.approx(own.max(), rel=1e-4)
+    assert found.activation == pytest.approx(own.max(), rel=1e-4)
     sent = np.zeros_like(slow(x)[name])
     sent[:, :1] = own
     np.testing.assert_allclose(
-        diff, slope(STARTS.get(name, name), x, sent)[0], rtol=2e-3, atol=2e-3
+        found.map, slope(STARTS.get(name, name), x, sent)[0], rtol=2e-3, atol=2e-3
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise
 
-from deepvis_caffe.attribution.backward import saliency_map
+import deepvis_caffe as dv
 from deepvis_caffe.dataset.scan import ScanParams, learned_layers
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import EngineError, ModelError
@@ -72,14 +72,13 @@ def test_the_number_of_rows_follows_the_image(net: Net) -> None:
 
 
 def test_nothing_that_counts_rows_of_units_takes_them(net: Net) -> None:
-    values = net.forward(noise(1, 2, 6, 6), ["found", "moved"])
     for name in ("found", "moved"):
         with pytest.raises(ModelError, match=rf"'{name}' \(\w+\) has no units: it has a row for"):
             ScanParams((name,)).for_net(net)
         with pytest.raises(EngineError, match=f"'{name}' has no gradient: it lies behind 'found'"):
             optimize(net, name, [0], iterations=1)
         with pytest.raises(ModelError, match=f"'{name}' .* layer that does not need 'found'"):
-            saliency_map(net, values[name], name, 0)
+            dv.attribute(net, noise(1, 2, 6, 6), name, 0, "occlusion")
     for name in ("prior", "both"):
         with pytest.raises(ModelError, match=f"'{name}' .* is the same for every image"):
             ScanParams((name,)).for_net(net)

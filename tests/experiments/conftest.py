@@ -18,4 +18,5 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
         folder / "small.caffemodel",
         engine="torch",
         mean=small_model.MEAN,
+        labels=small_model.LABELS,
     )

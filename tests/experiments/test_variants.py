@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import cluster_work as work
-from helpers import small_model
 
 from deepvis_caffe.cluster import LocalProcesses
 from deepvis_caffe.engines.base import Net
@@ -26,7 +25,7 @@ SEVERAL = [PLAIN, PLAIN.but(decay=0.2), PLAIN, PLAIN.but(norm_percentile=50, ite
 
 
 def _variants(net: Net, folder: Path, **more: Any) -> Variants:
-    job = Job(net, folder, labels=small_model.LABELS)
+    job = Job(net, folder)
     target = TargetLayer.of(net, more.pop("layer", "fc"), more.pop("position", "center"))
     return Variants(job, target, **{"units": [2, 0], "seeds": [0, 3], **more})
 

@@ -25,7 +25,8 @@ def small_net(folder: Path) -> Any:
     import deepvis_caffe as dv
 
     files = folder / "small.prototxt", folder / "small.caffemodel"
-    return dv.load_net(*files, engine="torch", mean=(100.0, 110.0, 120.0))
+    labels = folder / "labels.txt"
+    return dv.load_net(*files, engine="torch", mean=(100.0, 110.0, 120.0), labels=labels)
 
 
 def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.model.fillers import random_weights
 from deepvis_caffe.model.model import load_model
 from deepvis_caffe.model.shapes import infer
+
+# Where the nets of `load_text` run: `benchmarks/gpu` runs the engines' tests on a GPU, too.
+DEVICE = os.environ.get("DEEPVIS_TEST_DEVICE", "cpu")
 
 
 def net_text(*layers: str, **inputs: Sequence[int]) -> str:
@@ -55,7 +59,7 @@ def load_text(
     path.write_text(text)
     if weights is None:
         weights = weights_for(path, seed)
-    return load_net(path, weights, engine, device="cpu", **options)
+    return load_net(path, weights, engine, device=DEVICE, **options)
 
 
 def weights_for(path: Path, seed: int = 0) -> Mapping[str, Any]:

@@ -78,6 +78,9 @@ class FakeNet:
     def image_input(self) -> str:
         return "data"
 
+    def label(self, layer: str, unit: int | str) -> None:
+        """Formulas have no names."""
+
     def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
         images = self.ops.numpy(x)
         self.seen.append(images)

@@ -16,7 +16,6 @@ from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
 from helpers.cluster_work import small_net
-from helpers.small_model import LABELS
 from helpers.waiting import LONG
 
 IMAGES, TOP, UNIT = 8, 4, 2
@@ -34,7 +33,7 @@ def write_results(net: Net, images: Path, folder: Path, units: Sequence[int]) ->
 
 def small_parts(model: Path, images: Path, results: Path) -> Parts:
     """The parts of a session, with a net of its own, as the viewer's is."""
-    return Parts(small_net(model), parse_sources(str(images / "a")), results, LABELS)
+    return Parts(small_net(model), parse_sources(str(images / "a")), results)
 
 
 @contextmanager

@@ -59,9 +59,7 @@ def test_every_file_is_the_serial_one_byte_for_byte(
     def make(name: str, **more: object) -> dict[str, bytes]:
         (layer,), units, seeds, params = give
         store = ResultStore(tmp_path / name)
-        made = make_layer(
-            net, store, layer, units, seeds, params, labels=small_model.LABELS, **more
-        )
+        made = make_layer(net, store, layer, units, seeds, params, **more)
         assert [unit.new for unit in made] == [3, 3, 3]
         return _files(tmp_path / name)
 

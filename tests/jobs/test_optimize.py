@@ -44,7 +44,8 @@ def torch_net(folder: Path) -> Net:
 
 def _load(folder: Path, engine: str, **more: object) -> Net:
     files = folder / "small.prototxt", folder / "small.caffemodel"
-    return load_net(*files, engine=engine, **{"mean": small_model.MEAN, **more})
+    own = {"mean": small_model.MEAN, "labels": small_model.LABELS}
+    return load_net(*files, engine=engine, **{**own, **more})
 
 
 def _files(store: ResultStore) -> dict[str, bytes]:
@@ -58,7 +59,7 @@ def _read(path: Path) -> np.ndarray:
 
 def test_pictures_are_the_optimizers_x_with_and_without_mean(net: Net, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    make_layer(net, store, "fc", [2, 0], [5, 6], PARAMS, labels=small_model.LABELS, batch_size=3)
+    make_layer(net, store, "fc", [2, 0], [5, 6], PARAMS, batch_size=3)
     for run in optimize(net, "fc", [0, 2], [5, 6], preset=3, iterations=6, rate="auto"):
         rgb = run.image[::-1].transpose(1, 2, 0).astype(float)  # the net is BGR
         mean = np.array(small_model.MEAN[::-1])
@@ -76,7 +77,7 @@ def test_pictures_are_the_optimizers_x_with_and_without_mean(net: Net, tmp_path:
 
 def test_what_is_told_of_each_unit(torch_net: Net, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    made = make_layer(torch_net, store, "fc", [3, 1], [0, 1], PARAMS, labels=small_model.LABELS)
+    made = make_layer(torch_net, store, "fc", [3, 1], [0, 1], PARAMS)
     runs = optimize(torch_net, "fc", [3, 1], [0, 1], preset=PARAMS)
     assert [unit.unit for unit in made] == [3, 1]
     assert [unit.label for unit in made] == ["dog", "bee, honey bee"]

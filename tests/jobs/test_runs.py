@@ -121,6 +121,33 @@ def test_runs_are_read_back(net: Net, tmp_path: Path) -> None:
     assert [run.layer for run in dv.load_runs(net, tmp_path, "conv/1")] == ["conv/1"]
 
 
+def fade(x):  # type: ignore[no-untyped-def]
+    return x * 0.9
+
+
+def test_runs_with_functions_and_arrays_go_on_and_are_read_back(net: Net, tmp_path: Path) -> None:
+    """Of a function and an array the record has a digest: enough to tell whether it is the same."""
+    start = np.random.default_rng(0).normal(0, 5, net.preprocessor.shape).astype(np.float32)
+
+    def made(transform: object, start: np.ndarray) -> tuple[list[int], dv.Runs]:
+        steps: list[int] = []
+        runs = dv.optimize(
+            net, "fc", [1], iterations=4, results=tmp_path, start=start, transforms=[transform],
+            progress=lambda done, total: steps.append(done),
+        )  # fmt: skip
+        return steps, runs
+
+    steps, (first,) = made(fade, start)
+    assert steps[-1] == 4
+    steps, (again,) = made(fade, start.copy())
+    assert not steps
+    np.testing.assert_array_equal(again.picture(), first.picture())
+    assert "fade" in str(again.params.record()["transforms"])
+    for other in ((lambda x: x * 0.9, start), (fade, start + 1)):
+        with pytest.raises(SettingsError, match="made with other parameters"):
+            made(*other)
+
+
 def test_the_record_says_what_was_maximized(net: Net, tmp_path: Path) -> None:
     (run,) = dv.optimize(net, GOAL, iterations=3, results=tmp_path)
     path = tmp_path / "regularized_opt" / "fc" / f"fc_{GOAL.name}_0.json"

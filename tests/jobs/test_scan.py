@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -50,7 +52,7 @@ def content(scan: Scan, out: Path) -> dict[str, object]:
     """Everything in a scan and its file, to the last bit."""
     with np.load(out / "scan.npz") as file:
         arrays = {name: file[name].tobytes() for name in file.files}
-    assert [path.name for path in sorted(out.iterdir())] == ["recipe.json", "scan.npz"]
+    assert [path.name for path in sorted(out.iterdir())] == ["recipe.json", "scan.lock", "scan.npz"]
     return {**arrays, "names": scan.names, "skipped": scan.skipped, "images": scan.images}
 
 
@@ -171,15 +173,57 @@ def test_another_recipe_is_refused_or_replaces_all(net: Net, images: Path, tmp_p
     assert recipe["images"] == fewer.signature()
 
 
-def test_a_folder_with_a_damaged_recipe_is_left_alone(
-    net: Net, images: Path, tmp_path: Path
+def test_a_folder_with_a_damaged_recipe_is_left_alone_but_for_overwrite(
+    net: Net, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
-    for text in ("no", "[]", '{"recipe": {}}'):
+    for text in ("", "no", "[]", '{"recipe": {}}'):
         (tmp_path / "recipe.json").write_text(text)
-        with pytest.raises(ResultsError, match=r"recipe\.json is damaged; delete the folder"):
+        with pytest.raises(ResultsError, match=r"recipe\.json is damaged; give --overwrite"):
             run(net, images, tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
         assert (tmp_path / "recipe.json").read_text() == text
+        assert not list(tmp_path.glob("*.npz"))
+    assert content(run(net, images, tmp_path, overwrite=True), tmp_path) == expected
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_scan_is_made_again(
+    net: Net, images: Path, tmp_path: Path, expected: dict[str, object], left: float
+) -> None:
+    """As a power cut may leave it: empty, or half of it."""
+    run(net, images, tmp_path)
+    path = tmp_path / "scan.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole))])
+    assert content(run(net, images, tmp_path), tmp_path) == expected
+
+
+def test_two_scans_do_not_mix(net: Net, images: Path, tmp_path: Path) -> None:
+    """The second is told who is at it, and the first ends as if alone."""
+    others = write_folder(tmp_path / "others", IMAGES - 3)
+    out = tmp_path / "out"
+
+    def progress(done: int, total: int) -> None:
+        for again, overwrite in ((images, False), (others, True)):
+            with pytest.raises(ResultsError, match=rf"process {os.getpid()} on .*, since "):
+                run(net, again, out, overwrite=overwrite)
+
+    scan = run(net, images, out, progress=progress)
+    assert scan.images + len(scan.skipped) == IMAGES + 1
+    assert run(net, others, out, overwrite=True).images == IMAGES - 3
+
+
+def test_a_shard_of_another_scan_is_not_merged(net: Net, images: Path, tmp_path: Path) -> None:
+    """As another program, without our lock, might write it meanwhile."""
+    others = write_folder(tmp_path / "others", IMAGES)
+    interrupted(net, others, tmp_path / "other", 12)
+    out = tmp_path / "out"
+
+    def progress(done: int, total: int) -> None:
+        if done == total:
+            shutil.copy(tmp_path / "other" / "shard_00000.npz", out)
+
+    with pytest.raises(ResultsError, match=r"was made by another scan .*other images"):
+        run(net, images, out, progress=progress)
 
 
 def test_nothing_that_can_be_read_is_an_error(net: Net, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def make(
     net: Net, source: Source, scan: Scan, out: Path, layer: str = "conv/1", **more: object
 ) -> list[TopUnit]:
     own = {name: more.pop(name) for name in ("where", "make_net", "overwrite") if name in more}
-    job = Job(net, out, labels=small_model.LABELS, **own)
+    job = Job(net, out, **own)
     scanned = ScannedImages(source, scan, more.pop("recipe", RECIPE))
     return make_top_pictures(job, scanned, layer, **{"units": [0, 3], "modes": MODES, **more})
 
@@ -152,6 +152,21 @@ def test_what_is_there_is_left_alone_and_what_is_missing_made(
     assert [unit.new for unit in made] == [True, True]
     assert {name: files(tmp_path)[name] for name in before} == before
     assert [unit.new for unit in make(net, source, scan, tmp_path)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["max_im/conv_1/conv_1_0000.jpg", "max_im/conv_1/conv_1_0000_1.png",
+             "max_deconv/conv_1/conv_1_0000_0.png", "max_im/conv_1/conv_1_0000.json"],
+)  # fmt: skip
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_what_a_power_cut_left_half_written_is_made_again(
+    net: Net, source: Source, scan: Scan, tmp_path: Path, name: str, kept: float
+) -> None:
+    make(net, source, scan, tmp_path, units=[0])
+    before = files(tmp_path)
+    (tmp_path / name).write_bytes(before[name][: int(kept * len(before[name]))])
+    assert [unit.new for unit in make(net, source, scan, tmp_path, units=[0])] == [True]
+    assert files(tmp_path) == before
 
 
 def test_others_pictures_are_not_replaced(

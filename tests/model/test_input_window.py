@@ -10,7 +10,7 @@ from helpers.engine_nets import conv, layer, load_text, net_text, noise, weights
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.model.input_window import InputWindow, window_of
+from deepvis_caffe.model.input_window import InputWindow, keeps_shapes, window_of
 from deepvis_caffe.resources import resource
 
 SLIDING = ("Convolution", "Pooling", "LRN", "Concat", "Eltwise")
@@ -154,3 +154,28 @@ def test_a_second_input_has_a_size_of_its_own(tmp_path: Path) -> None:
     net = load_text("torch", tmp_path, text)
     assert window(net, "sum", (3, 3)) is None
     assert window(net, "a", (3, 3)).box == (3, 3, 6, 6)
+
+
+def test_what_is_pooled_over_the_whole_map_keeps_its_shape(tmp_path: Path) -> None:
+    text = net_text(
+        conv("a", "data", 4, 3),
+        layer(
+            "pooled", "Pooling", "a", "pooled", "pooling_param { pool: AVE global_pooling: true }"
+        ),
+        layer("fc", "InnerProduct", "a", "fc", "inner_product_param { num_output: 2 }"),
+        layer("same", "InnerProduct", "pooled", "same", "inner_product_param { num_output: 2 }"),
+        data=(1, 3, 12, 12),
+    )
+    net = load_text("torch", tmp_path, text)
+
+    def keeps(name: str, size: tuple[int, int]) -> bool:
+        return keeps_shapes(net.model, [net.model.graph.gradient_start(name)], size)
+
+    assert keeps("pooled", (7, 9))
+    assert keeps("same", (7, 9))
+    assert not keeps("a", (7, 9))  # a smaller map
+    assert not keeps("fc", (7, 9))  # other weights
+    assert keeps("fc", (12, 12))
+    assert not keeps("pooled", (2, 2))  # too small for the kernel
+    x = noise(2, 3, 7, 9)
+    assert net.evaluate(net.ops.asarray(x), "same").shape == (2, 2)

@@ -355,6 +355,11 @@ def test_diversity_keeps_a_units_images_in_one_batch(ops: ArrayOps, batch_size: 
         ("fourier", 5),
         ("decorrelate", 2),
         ("diversity", float("nan")),
+        ("naturalness", -1),
+        ("coarse", 0),
+        ("coarse", 1.5),
+        ("coarse_part", -0.1),
+        ("decay_end", 1),
     ],
 )
 def test_a_parameter_out_of_range_is_named(name: str, bad: float) -> None:

@@ -296,7 +296,10 @@ def test_names_differ_where_what_is_maximized_differs() -> None:
     [
         (lambda: o.unit("nowhere", 1) + o.unit("b", 1), (UnknownNameError, ModelError), "nowhere"),
         (lambda: o.unit("a", 1) + o.unit("b", 5), SettingsError, "has no unit 5"),
-        (lambda: o.unit("b", "2"), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", 2.5), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", "layer"), SettingsError, "a channel's number"),
+        (lambda: o.unit("b", "2"), SettingsError, "have no names"),
+        (lambda: o.unit("b", "2") + o.unit("a", 1), SettingsError, "have no names"),
         (lambda: o.unit("b", 2, "middle"), SettingsError, "'mean'"),
         (lambda: o.unit("b", 1, (20, 0)) + o.unit("a", 1), SettingsError, r"\(20, 0\)"),
         (lambda: o.unit("b", 1) * float("nan"), SettingsError, "finite"),

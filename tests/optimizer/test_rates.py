@@ -9,7 +9,14 @@ import pytest
 from helpers.array_ops import OPS
 
 from deepvis_caffe.errors import SettingsError
-from deepvis_caffe.optimizer.rates import Constant, GradientInfo, GrayLevels, Progress, Progress01
+from deepvis_caffe.optimizer.rates import (
+    Constant,
+    FallingLevels,
+    GradientInfo,
+    GrayLevels,
+    Progress,
+    Progress01,
+)
 
 # |g|^2 = 4 * 4 = 16 and 4 * 0.25 = 1; the second image's gradient is 0 on half its pixels
 GRADIENTS = np.array([[[[2, -2], [2, -2]]], [[[0.5, 0], [0.5, 0]]]], np.float32)
@@ -20,11 +27,13 @@ GRADIENTS[1] *= np.sqrt(2)
 def rates_of(request: pytest.FixtureRequest) -> Any:
     ops = OPS[request.param]
 
-    def rates(rate: Any, activations: list[float], pixel_scale: float = 1.0) -> list[float]:
+    def rates(
+        rate: Any, activations: list[float], pixel_scale: float = 1.0, progress: float = 0.0
+    ) -> list[float]:
         gradient = ops.asarray(GRADIENTS)
         largest = ops.for_numbers.asarray(np.abs(GRADIENTS).max(axis=(1, 2, 3)))
         activation = ops.for_numbers.asarray(activations)
-        info = GradientInfo(gradient, gradient, largest, activation, pixel_scale, ops)
+        info = GradientInfo(gradient, gradient, largest, activation, pixel_scale, ops, progress)
         return rate(info).tolist()
 
     return rates
@@ -53,6 +62,12 @@ def test_gray_levels_are_the_steps_root_mean_square(rates_of: Any) -> None:
     assert rates_of(GrayLevels(3), [0, 0], 1 / 255) == pytest.approx(
         [1.5 / 255, 3 * np.sqrt(2) / 255]
     )
+
+
+def test_falling_levels_end_near_zero(rates_of: Any) -> None:
+    for progress, left in ((0, 1), (0.25, 0.75), (0.99, 0.01)):
+        expected = [1.5 * left, 3 * np.sqrt(2) * left]
+        assert rates_of(FallingLevels(3), [0, 0], 1, progress) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])

@@ -45,7 +45,7 @@ def follow(net: Script, targets: list, every: int) -> list[int | None]:
         for i in np.flatnonzero(on_top):
             first[i] = t if first[i] is None else first[i]
         if t % every == 0:
-            reader.narrow(net.ops.for_numbers.asarray([one is None for one in first], np.bool_))
+            reader.narrow(np.array([one is None for one in first]))
     return first
 
 

@@ -53,6 +53,16 @@ def test_decay_takes_a_fraction(ops: ArrayOps) -> None:
     np.testing.assert_allclose(got, [[[[7, -14]]]], rtol=1e-6)
 
 
+def test_a_falling_decay_changes_linearly(ops: ArrayOps) -> None:
+    x = np.array([[[[10, -20]]]], np.float32)
+    params = AscentParams(decay=0.4, decay_end=0.2, iterations=5)
+    (chosen,) = params.chosen_regularizers
+    fall = chosen.bind(batch_info(ops, 1, 2, steps=params.iterations))
+    for step, left in ((0, 0.6), (1, 0.65), (2, 0.7), (4, 0.8)):
+        got = ops.numpy(fall(ops.asarray(x), ops.asarray(x), step))
+        np.testing.assert_allclose(got, left * x, rtol=1e-6)
+
+
 def test_small_values_are_those_strictly_under_the_percentile(ops: ArrayOps) -> None:
     # magnitudes 1 2 3 4 5: their median 3 stays. The second image has its own median.
     x = np.array([[[[1, -2, 3, -4, 5]]], [[[50, 10, -20, 30, 40]]]], np.float32)

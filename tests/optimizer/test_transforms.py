@@ -147,14 +147,14 @@ def test_two_of_a_kind_draw_different_numbers() -> None:
     once = t.jitter(0.1).move(batch).shift
     maps: list[np.ndarray] = []
     ops = OPS["numpy"]
-    original = type(ops).warp
+    original = type(ops).warps
     try:
-        type(ops).warp = lambda self, x, affine: maps.append(affine) or original(self, x, affine)
-        t.composed([t.jitter(0.1), t.jitter(0.1)], batch)(normal(3, *SHAPE), 0)
+        type(ops).warps = lambda self, *given: maps.append(given[0]) or original(self, *given)
+        t.composed([t.jitter(0.1), t.jitter(0.1)], batch)
     finally:
-        type(ops).warp = original
+        type(ops).warps = original
     (both,) = maps  # one warp
-    second = both[:, :, 2] - once[0]
+    second = both[0, :, :, 2] - once[0]
     assert np.abs(second).max() <= 0.9
     assert np.abs(second - once[0]).max() > 0.1
 
@@ -237,17 +237,14 @@ def test_what_can_be_called_is_shown(
     assert seen.dtype == given.dtype
 
 
-def test_a_function_that_writes_into_its_image_changes_no_other(ops: ArrayOps) -> None:
-    x = ops.asarray(normal(3, *SHAPE))
-    before = ops.numpy(x)
-
-    def changed(image: torch.Tensor) -> torch.Tensor:
-        image = image * 1
-        image.data[:] = 5
-        return image
-
-    t.composed([changed], info(ops))(x, 0)
-    np.testing.assert_array_equal(ops.numpy(x), before)
+def test_a_function_may_write_into_what_it_is_given(ops: ArrayOps) -> None:
+    x, y = normal(3, *SHAPE), normal(3, *SHAPE, seed=1)
+    given = ops.asarray(x)
+    before = ops.numpy(given)
+    seen, adjoint = t.composed([lambda image: image.mul_(3)], info(ops))(given, 0)
+    np.testing.assert_allclose(ops.numpy(seen), 3 * x, rtol=1e-5)
+    np.testing.assert_allclose(ops.numpy(adjoint(ops.asarray(y))), 3 * y, rtol=1e-5)
+    np.testing.assert_array_equal(ops.numpy(given), before)
 
 
 def test_the_ascent_goes_through_a_function(ops: ArrayOps) -> None:
@@ -339,3 +336,37 @@ def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_parameter_out_of_range_is_named(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         make()
+
+
+# -- coarse to fine ------------------------------------------------------------------------------
+
+
+def test_coarse_to_fine_shows_the_image_smaller_first(ops: ArrayOps) -> None:
+    x, y = normal(3, *SHAPE), normal(3, 3, 5, 4, seed=1)
+    batch = info(ops, steps=10, takes_size=lambda size: size == (5, 4))
+    show = t.composed([t.coarse_to_fine(0.55, part=0.3)], batch)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(x), (5, 4), mode="bilinear", antialias=True
+    )
+    for step in range(9):
+        seen, adjoint = show(ops.asarray(x), step)
+        if step >= 3:
+            np.testing.assert_array_equal(ops.numpy(seen), x.astype(np.float32))
+            continue
+        np.testing.assert_allclose(ops.numpy(seen), expected, atol=1e-5)
+        back = ops.numpy(adjoint(ops.asarray(y)))
+        assert (x * back).sum() == pytest.approx((expected.numpy() * y).sum(), rel=1e-5)
+
+
+def test_coarse_to_fine_shows_the_image_where_no_other_size_fits(ops: ArrayOps) -> None:
+    x = ops.asarray(normal(3, *SHAPE))
+    for batch in (info(ops), info(ops, takes_size=lambda size: False)):
+        assert t.composed([t.coarse_to_fine(0.55)], batch)(x, 0)[0] is x
+    with pytest.raises(SettingsError, match="coarse_to_fine must be the last"):
+        t.composed([t.coarse_to_fine(0.55), t.flip()], info(ops))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "small"])
+def test_coarse_to_fine_takes_a_fraction(size: Any) -> None:
+    with pytest.raises(SettingsError, match="size of coarse_to_fine must be a fraction"):
+        t.coarse_to_fine(size)

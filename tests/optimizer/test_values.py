@@ -22,6 +22,7 @@ from deepvis_caffe.optimizer import regularizers as r
 from deepvis_caffe.optimizer import transforms as t
 from deepvis_caffe.optimizer.params import in_words
 from deepvis_caffe.optimizer.presets import params_from_record, read_presets, save_preset
+from deepvis_caffe.optimizer.start import start_digest
 
 SHAPE = (3, 8, 7)
 EVERY_REGULARIZER = [
@@ -207,8 +208,14 @@ def test_types_and_graphs_of_torch_do_not_pile_up(ops: ArrayOps) -> None:
     def learned(x: Any, g: Any, t: int) -> Any:
         return x * weight.double() if isinstance(x, torch.Tensor) else x.astype(float)
 
+    def after(x: Any, g: Any, t: int) -> Any:
+        attached.append(isinstance(x, torch.Tensor) and x.requires_grad)
+        return x
+
+    attached: list[bool] = []
     net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE, ops)
-    given = optimize(net, "unit", 0, iterations=5, regularizers=[learned])[0]
+    given = optimize(net, "unit", 0, iterations=5, regularizers=[learned, after])[0]
+    assert attached == [False] * 4
     plain = optimize(net, "unit", 0, iterations=5, regularizers=[])[0]
     np.testing.assert_array_equal(given.image, plain.image)
     assert given.image.dtype == np.float32
@@ -257,8 +264,9 @@ COMPOSED = AscentParams(
         t.flip(),
         t.noise(4),
         t.random_resized_crop(0.5),
+        t.coarse_to_fine(0.5),
     ],
-    regularizers=[*EVERY_REGULARIZER, r.falling_blur(2, 0.5)],
+    regularizers=[*EVERY_REGULARIZER, r.falling_blur(2, 0.5), r.falling_decay(0.1)],
     parameterization=p.fourier(1.15, decorrelate=0.85),
 )
 
@@ -315,18 +323,41 @@ def test_functions_and_arrays_are_recorded_by_digests() -> None:
         ({"regularizers": [{"type": "decay", "x": 1}]}, "no parameter of decay named 'x'"),
         ({"transforms": [{"type": "jitter", "fraction": "a"}]}, "fraction of jitter cannot be 'a'"),
         ({"transforms": [{"type": "jitter", "fraction": 2}]}, "fraction of jitter must be"),
-        ({"transforms": [{"callable": "a.b"}]}, "transform a.b is a function, of which a record"),
+        ({"transforms": [{"callable": "a.b"}]}, "transform was b, of which a record holds only"),
         ({"parameterization": {"type": "macro"}}, "did you mean 'maco'"),
         (
             {"parameterization": {"type": "maco", "spectrum": {"array": "ab"}}},
-            "spectrum of maco is an array, of which a record holds only a digest",
+            "spectrum of maco was an array, of which a record holds only a digest; give it again",
         ),
-        ({"start": {"array": "ab"}}, "start is an array, of which a record holds only a digest"),
+        ({"start": {"array": "ab"}}, "start was an array, of which a record holds only a digest"),
     ],
 )
 def test_records_that_are_not_right(record: dict[str, Any], message: str) -> None:
     with pytest.raises((SettingsError, UnknownNameError), match=message):
         params_from_record(record)
+
+
+def test_what_is_read_of_functions_and_arrays_compares_and_does_not_run() -> None:
+    functions = AscentParams(regularizers=[halved, r.decay(0.1)], transforms=[torch.neg])
+    spectrum = AscentParams(parameterization=p.maco(np.abs(np.fft.rfft2(normal(*SHAPE)))))
+    start = AscentParams(start=normal(*SHAPE))
+    net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE)
+    for params, missing in (
+        (functions, "of which a record holds only a digest; give it again"),
+        (spectrum, "spectrum of maco was an array"),
+        (start, "start was an array"),
+    ):
+        record = json.loads(json.dumps(params.record()))
+        read = params_from_record(record, partly=True)
+        assert read == params_from_record(record, partly=True)
+        assert read.record() == record
+        with pytest.raises(SettingsError, match=missing):
+            optimize(net, "unit", 0, preset=read.but(iterations=2))
+    read = params_from_record(functions.record(), partly=True)
+    assert in_words(read) == "regularizers halved, decay(fraction=0.1), transforms neg"
+    assert start_digest(params_from_record(start.record(), partly=True).start) == start_digest(
+        start.start
+    )
 
 
 def test_parameters_are_keys() -> None:

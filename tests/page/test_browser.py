@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from helpers.browser_page import BrowserPage
 from helpers.results_folder import PNG, add_pictures, add_run, record
 
+from deepvis_caffe.attribution.weight_drivers import WeightDriver, WeightDrivers
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.figures.correlation_colors import STILL, colors
@@ -302,6 +304,27 @@ def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: P
     assert page.complaints() == []
 
 
+def test_a_unit_s_weights_are_a_picture_of_squares(driver: Any, tmp_path: Path) -> None:
+    names = ("max_im/conv1/conv1_0003.jpg", "weights/conv1/conv1_0003.png")
+    add_pictures(tmp_path, *names)
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv1")
+    sources = "[...document.querySelectorAll('#{} img')].map(i => i.getAttribute('src'))"
+    page.press("x")
+    page.until([names[0]], sources.format("grid"))
+    page.press("x")
+    page.until([names[1]], sources.format("grid"))
+    page.press("ARROW_DOWN", "ENTER")
+    page.until(list(names), sources.format("unit"))
+    images = "[...document.querySelectorAll('#unit img')]"
+    smoothed = page.run(f"{images}.map(i => getComputedStyle(i).imageRendering)")
+    assert smoothed == ["auto", "pixelated"]
+    add_pictures(tmp_path, "weights/conv2/conv2_0000.png")
+    page = Page(driver, write_page(read_results(tmp_path))).open("#/conv2/0")
+    page.until(True, LOADED)
+    assert "no record" not in page.run("document.querySelector('#unit').textContent")
+    assert page.complaints() == []
+
+
 def test_what_a_data_set_says_of_a_unit(driver: Any, tmp_path: Path) -> None:
     add_pictures(tmp_path, *(f"max_im/conv1/conv1_{unit:04d}.jpg" for unit in (3, 5)))
     bars = Bars((1, 0, 4), (0.0, 1.0, 2.0, math.inf))
@@ -545,4 +568,51 @@ def test_a_unit_shows_whom_it_goes_with(driver: Any, related: Path) -> None:
     page.click(".relatives a")
     page.until("Unit 2", HEADING)
     page.until(0, "document.querySelectorAll('.relations').length")
+    assert page.complaints() == []
+
+
+def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
+    """A card for each, of whatever layer, that leads to the unit where the page has it."""
+    add_pictures(tmp_path, "max_im/fc/fc_0000.jpg", "max_im/conv_1/conv_1_0002.jpg")
+    (tmp_path / "max_im/conv_1/conv_1_0002.json").write_text(
+        json.dumps({"layer": "conv/1", "unit": 2, "label": None})
+    )
+    known = WeightDrivers(
+        (
+            WeightDriver("conv/1", 2, 12.5, 0.5, 0.5, 0.0, 25.0),
+            WeightDriver("conv/1", 4, -3.0, -0.5, 0.0, -0.5, 6.0),
+            WeightDriver("data", 0, 0.25, 0.25, 0.25, 0.0, 1.0),
+        ),
+        "fc",
+        0,
+    )
+    results = read_results(tmp_path)
+    conv, fc = results.layers
+    fc = replace(fc, units=(replace(fc.units[0], drivers=known),))
+    page = Page(driver, write_page(replace(results, layers=(conv, fc)))).open("#/fc/0")
+    cards = (
+        "[...document.querySelectorAll('.drivers .relatives')].map(row => [...row.children].map("
+        "card => [card.tagName, ...[...card.querySelectorAll('.caption span')].map(s =>"
+        " s.textContent).filter(Boolean), card.querySelector('img')?.getAttribute('src') ?? null]))"
+    )
+    page.until(
+        [
+            [
+                ["A", "conv/1", "2", "+12.5", "max_im/conv_1/conv_1_0002.jpg"],
+                ["SPAN", "data", "0", "+0.25", None],
+            ],
+            [["SPAN", "conv/1", "4", "−3", None]],
+        ],
+        cards,
+    )
+    titles = "[...document.querySelectorAll('.drivers h3, .drivers p')].map(h => h.textContent)"
+    assert page.run(titles) == [
+        "Raised by",
+        "Lowered by",
+        "By weights, times the mean activation over the dataset.",
+    ]
+    page.until(True, LOADED)
+    page.click(".drivers a")
+    page.until("Unit 2", HEADING)
+    page.until(0, "document.querySelectorAll('.drivers').length")
     assert page.complaints() == []

@@ -97,6 +97,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
             "max_deconv": 16,
             "max_gradient": 32,
             "max_guided": 64,
+            "weights": 128,
         },
         "unitsAPart": UNITS_A_PART,
         "height": 999,

@@ -20,6 +20,7 @@ from deepvis_caffe.results.layout import (
     ShardFile,
     TopCrop,
     TopMontage,
+    WeightPicture,
     WholeLayer,
     parse_file,
     path_of,
@@ -27,7 +28,7 @@ from deepvis_caffe.results.layout import (
 
 UNITS = st.integers(0, 10**9 - 1) | st.just(10**9 - 1)
 SEEDS = st.integers(0, 2**32 - 1) | st.just(2**32 - 1)  # small numbers come more often by far
-layout.OPTIMIZED_NAMES = (
+OPTIMIZED_NAMES = (
     st.builds(RunPicture, UNITS, SEEDS, st.sampled_from(KINDS), st.sampled_from(["png", "jpg"]))
     | st.builds(RunRecordFile, UNITS, SEEDS)
     | st.builds(Montage, UNITS, st.sampled_from(["jpg", "json"]))
@@ -36,8 +37,11 @@ layout.OPTIMIZED_NAMES = (
 TOP_NAMES = st.builds(TopMontage, UNITS, st.sampled_from(["jpg", "json"])) | st.builds(
     TopCrop, UNITS, st.integers(0, 9999)
 )
-NAMES = st.tuples(st.just(TREES[0]), layout.OPTIMIZED_NAMES) | st.tuples(
-    st.sampled_from(TREES[1:]), TOP_NAMES
+NAMES = st.tuples(st.just(TREES[0]), OPTIMIZED_NAMES) | st.tuples(
+    st.sampled_from([tree for tree in TREES[1:] if tree != layout.WEIGHTS]), TOP_NAMES
+)
+NAMES |= st.tuples(
+    st.just(layout.WEIGHTS), st.builds(WeightPicture, UNITS, st.sampled_from(["png", "json"]))
 )
 # Layers' names that look like parts of ours, too.
 LAYERS = st.text(min_size=1, max_size=12) | st.sampled_from(
@@ -63,6 +67,8 @@ LAYERS = st.text(min_size=1, max_size=12) | st.sampled_from(
         ("max_deconv/fire5_concat/fire5_concat_0007.json", TopMontage(7, "json")),
         ("max_gradient/fire5_concat/fire5_concat_0007_8.png", TopCrop(7, 8)),
         ("max_guided/fire5_concat/fire5_concat_0007_0.png", TopCrop(7, 0)),
+        ("weights/fire5_concat/fire5_concat_0007.png", WeightPicture(7)),
+        ("weights/fire5_concat/fire5_concat_0007.json", WeightPicture(7, "json")),
         # The toolbox writes single pictures as JPEG.
         (
             "regularized_opt/fire5_concat/fire5_concat_0007_2_best_X.jpg",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepvis_caffe.errors import ResultsError
-from deepvis_caffe.results.layout import folder_name
+from deepvis_caffe.results.layout import folder_name, record_of
 from deepvis_caffe.results.records import read_record, write_record
 from deepvis_caffe.results.store import ResultStore
 
@@ -177,6 +177,24 @@ def test_a_montage_cut_off_before_its_record_is_ours_and_unfinished(
     store.montage("fc", 3).write_bytes(b"just written")
     assert not store.finished("fc", 3, [0], RECIPE)
     store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    assert store.finished("fc", 3, [0], RECIPE)
+
+
+@pytest.mark.parametrize("left", ["", '{"recipe": {"net"', "\0\0\0\0"])
+def test_a_record_that_a_power_cut_left_is_ours_and_unfinished(
+    store: ResultStore, left: str
+) -> None:
+    _write(store)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    store.write_whole_layer("fc", 5, RECIPE)
+    for path in (store.montage("fc", 3), store.whole_layer("fc"), store.record("fc", 3, 0)):
+        record_of(path).write_text(left)
+    store.claim("fc", [3], [0], RECIPE)  # neither refused as another program's, nor as others'
+    assert not store.has_run("fc", 3, 0, RECIPE)
+    assert not store.finished("fc", 3, [0], RECIPE)
+    _write(store)
+    store.write_montage("fc", 3, [0], {"recipe": RECIPE})
+    store.write_whole_layer("fc", 5, RECIPE)
     assert store.finished("fc", 3, [0], RECIPE)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_model import LABELS, write_model
+from helpers.small_model import write_model
 from helpers.waiting import LONG
 
 import deepvis_caffe as dv
@@ -52,8 +52,8 @@ def resident() -> float:
 
 def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path)))
-    params = SynthesisParams(ascent_params(3, iterations=4), seeds=1, labels=LABELS)
-    session = Session(Parts(net, [Noise()], tmp_path / "out", LABELS, params), 640, 480)
+    params = SynthesisParams(ascent_params(3, iterations=4), seeds=1)
+    session = Session(Parts(net, [Noise()], tmp_path / "out", params), 640, 480)
     before = set(threading.enumerate())
     session.start()
     keys = itertools.cycle(KEYS)

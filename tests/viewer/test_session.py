@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.small_model import LABELS, write_model
+from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
@@ -70,10 +70,10 @@ def start(engine: str, tmp_path: Path, photos: Path, lasting: None) -> Iterator[
     ) -> Session:
         net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
         if compute is not None:
-            compute.now = Compute(net, scene_of(net, LABELS))
+            compute.now = Compute(net, scene_of(net))
         named = not isinstance(source, Source)
         sources = parse_sources(source or str(photos)) if named else [source]
-        parts = Parts(net, sources, tmp_path / "out", LABELS, synthesis, compute)
+        parts = Parts(net, sources, tmp_path / "out", synthesis, compute)
         session = Session(parts, 900, 700)
         session.start()
         sessions.append(session)
@@ -114,6 +114,59 @@ def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
     assert session.running
     session.press("q")
     assert not session.running
+
+
+def test_enter_goes_down_to_what_raises_a_unit_most_and_backspace_back_up(start: Start) -> None:
+    session = start()
+    settle(session)
+    session.press("end")  # prob
+    session.press("enter")
+    assert session.state.shows_drivers
+    assert session.state.layer == 2
+    refs = [(2, 0)]
+    for _ in range(2):
+        settle(session)
+        result = session.view.result
+        assert result is not None
+        assert result.drivers is not None
+        refs.append(result.drivers.raising[0][1])
+        session.press("enter")
+        assert (session.state.layer, session.state.unit) == refs[-1]
+    assert [layer for layer, _ in refs] == [2, 1, 0]
+    assert session.state.trail == tuple(refs[:-1])
+    settle(session)
+    session.press("enter")  # below is the image
+    assert (session.state.layer, session.state.unit) == refs[-1]
+    for ref in refs[-2::-1]:
+        session.press("backspace")
+        assert (session.state.layer, session.state.unit) == ref
+        settle(session)
+    assert session.state.trail == ()
+
+
+def test_a_click_on_a_driver_goes_down_to_it_and_its_picture_is_read(
+    start: Start, tmp_path: Path
+) -> None:
+    session = start()
+    settle(session)
+    for key in ("o", "4"):  # fc
+        session.press(key)
+    settle(session)
+    result = session.view.result
+    assert result is not None
+    assert result.drivers is not None
+    (layer, unit) = result.drivers.raising[0][1]
+    folder = tmp_path / "out" / "max_im" / "conv_1"
+    write_image(folder / f"conv_1_{unit:04d}.jpg", np.full((30, 30, 3), 200, np.uint8))
+    eventually(lambda: (session.draw(), (layer, unit) in session.view.driver_pictures.by_unit)[1])
+    width, height = 900, 700
+    hits = {
+        (hit.index, hit.value): (y, x)
+        for y, x in itertools.product(range(0, height, 9), range(0, width, 9))
+        if (hit := session.hit(y, x)) is not None and hit.kind == "driver"
+    }
+    session.mouse("click", *hits[unit, "conv/1"])
+    assert (session.state.layer, session.state.unit, session.state.trail) == (0, unit, ((1, 0),))
 
 
 def test_pictures_are_drawn_only_when_something_changed(start: Start) -> None:
@@ -264,6 +317,29 @@ def test_x_says_where_no_images_can_be_made(start: Start) -> None:
     assert status.trouble
 
 
+def test_a_method_of_many_passes_comes_after_the_frame(
+    start: Start, engine: str, tmp_path: Path
+) -> None:
+    session = start()
+    for key in ("end", "u", "7", "7"):  # to fc; gradient x input, integrated gradients
+        session.press(key)
+    settle(session)
+    view = session.view
+    assert view.result is not None
+    assert not view.result.later
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
+    photo = view.result.frame.picture
+    expected = dv.attribute(net, photo, "fc", 0, "integrated_gradients").map
+    np.testing.assert_allclose(view.attribution, expected, atol=1e-5 * np.abs(expected).max())
+    left_out = "LRP-epsilon, LRP-z+ left out: layer-wise relevance propagation needs the torch en"
+    assert (left_out in view.status.message) == (engine == "pycaffe")
+    methods = {view.state.back}
+    for _ in range(8):
+        session.press("7")
+        methods.add(session.state.back)
+    assert ("lrp_z_plus" in methods) == (engine == "torch")
+
+
 def test_under_the_help_the_wheel_turns_nothing(start: Start) -> None:
     session = start()
     session.press("h")
@@ -302,7 +378,7 @@ def test_the_help_names_the_keys_and_the_mouse_and_a_click_goes_on_in_it(start: 
 def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     start: Start, tmp_path: Path
 ) -> None:
-    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2, labels=LABELS)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=2)
     session = start(synthesis=params)
     session.press("o")  # fc
     session.press("down")
@@ -323,7 +399,7 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1, labels=LABELS)
+    params = SynthesisParams(ascent_params(3, iterations=5), seeds=1)
     session = start(synthesis=params)
     session.press("x")
     session.press("o")
@@ -465,7 +541,7 @@ class Timed(Session):
 def test_headless_writes_no_frame_twice_whenever_the_next_one_comes(tmp_path: Path) -> None:
     net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
     for fresh in itertools.product((True, False), repeat=5):
-        parts = Parts(net, [Noise()], tmp_path / "out", LABELS)
+        parts = Parts(net, [Noise()], tmp_path / "out")
         compute = Compute(net, parts.scene)
         session = Timed(parts, compute, itertools.chain(fresh, itertools.repeat(True)))
         written = run_headless(session, 3, tmp_path / "shots")

@@ -286,11 +286,13 @@ class PycaffeNet(Net):
 
     # -- backward ----------------------------------------------------------------------------
 
-    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
+    ) -> list[Floats]:
         self._take_up("backward")
         self._run([seed, *values])
         check_diff(seed.blob, tuple(self._blob(seed).shape), diff)
-        reached = self._send_down({seed: diff}, mode, values)
+        reached = self._send_down({seed: diff}, mode, values, partial)
         blobs = [(self._blob(value), self._ids[value] in reached) for value in values]
         return [
             np.array(blob.diff) if hit else np.zeros(tuple(blob.shape), np.float32)
@@ -315,7 +317,7 @@ class PycaffeNet(Net):
         return total
 
     def _send_down(
-        self, diffs: Mapping[Value, Floats], mode: str, targets: list[Value]
+        self, diffs: Mapping[Value, Floats], mode: str, targets: list[Value], partial: bool = False
     ) -> frozenset[int]:
         """Run backward to `targets`, a mode's rules in place of layers' own gradients.
 
@@ -325,6 +327,8 @@ class PycaffeNet(Net):
             Where the pass starts. Each is added to what comes down from the others.
         mode, targets
             The backward mode, and the values whose diff is wanted.
+        partial
+            Whether the pass ends at each of the targets.
 
         Returns
         -------
@@ -332,7 +336,9 @@ class PycaffeNet(Net):
             Numbers of the blobs that now have a diff.
         """
         own = {self._ids[value]: diff for value, diff in diffs.items()}
-        plan = self._wiring.backward_plan(own, {self._ids[value] for value in targets})
+        ids = {self._ids[value] for value in targets}
+        held = ids if partial else frozenset[int]()
+        plan = self._wiring.backward_plan(own, ids, held)
         for number in plan.zeros:
             self._blobs[number].diff[...] = 0
         written = {number for node in plan.nodes for number in node.bottoms}
@@ -351,6 +357,10 @@ class PycaffeNet(Net):
                 self._run_backward(pending)
                 pending = []
                 self._run_backward_if_there_is_one(node, layer)
+            elif kept := held.intersection(node.tops):  # another top of it is not held
+                self._run_backward(pending)
+                pending = []
+                self._run_backward_of_others(node, kept)
             else:
                 pending.append(node)
             for number in own.keys() & set(node.bottoms):
@@ -370,6 +380,15 @@ class PycaffeNet(Net):
                 f"layer {layer.name!r} ({layer.type}) has no backward pass in this Caffe; use "
                 "engine='torch', or take a layer below it"
             )
+
+    def _run_backward_of_others(self, node: Node, kept: frozenset[int] | set[int]) -> None:
+        """Run a layer's backward pass as if the diffs of the tops in `kept` were zero."""
+        diffs = {number: np.array(self._blobs[number].diff) for number in kept}
+        for number in kept:
+            self._blobs[number].diff[...] = 0
+        self._run_backward([node])
+        for number, diff in diffs.items():
+            self._blobs[number].diff[...] = diff
 
     def _run_backward(self, nodes: list[Node]) -> None:
         for first, last in segments(nodes):

@@ -80,8 +80,16 @@ class Wiring:
                 wanted += [blob for blob in node.bottoms if blob in self.writer]
         return [found[index] for index in sorted(found)]
 
-    def backward_plan(self, starts: Collection[int], targets: Collection[int]) -> BackwardPlan:
-        """The layers that carry diffs from `starts` to `targets`, and no others."""
+    def backward_plan(
+        self, starts: Collection[int], targets: Collection[int], held: Collection[int] = ()
+    ) -> BackwardPlan:
+        """The layers that carry diffs from `starts` to `targets`, and no others.
+
+        Parameters
+        ----------
+        held
+            Blobs whose diff goes no further down.
+        """
         leading = set(targets)
         for node in self.nodes:
             if node.differentiable and leading.intersection(node.bottoms):
@@ -91,7 +99,7 @@ class Wiring:
         for node in reversed(self.nodes):
             if (
                 node.differentiable
-                and written.intersection(node.tops)
+                and written.intersection(node.tops).difference(held)
                 and leading.intersection(node.bottoms)
             ):
                 running.append(node)

@@ -25,8 +25,8 @@ class NetModule(nn.Module):
     are the net's weights, frozen (``requires_grad`` is False). On a CPU most of them share memory
     with the arrays of the `Model`.
 
-    Weights may be changed in use: in place under ``torch.no_grad()``, by ``load_state_dict``, or by
-    other parameters in their place. The net's own passes, which keep copies of weights in other
+    Weights may be changed in use: in place under ``torch.no_grad()``, by loading a state dict, or
+    by other parameters in their place. The net's own passes, which keep copies of weights in other
     layouts, follow. Only what PyTorch does not count they may miss: changes in place through
     ``.data``, or through a numpy array of the same memory.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from deepvis_caffe.engines.arrays import ops_for
 from deepvis_caffe.engines.base import Net, check_diff
 from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
+from deepvis_caffe.engines.torch.graphs import CapturedPasses, Evaluation, Graphs
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
@@ -43,6 +45,9 @@ class TorchNet(Net):
     ----------
     module
         The same layers as a plain `torch.nn.Module`.
+    cuda_graphs
+        Whether the passes of an ascent on a GPU are replayed as CUDA graphs where that is possible;
+        False unless it is set. See `deepvis_caffe.engines.torch.graphs`.
 
     Raises
     ------
@@ -61,10 +66,13 @@ class TorchNet(Net):
             self.module = NetModule(model, self._device)
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
+        self.cuda_graphs = False
+        self._graphs = Graphs()
         self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
+        self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
-        self._ascent: tuple[Pass, Channels, Tensor] | None = None  # evaluate's
+        self._ascent: Evaluation | CapturedPasses | None = None  # evaluate's
 
     @property
     def opaque(self) -> OpaqueLayers:
@@ -88,14 +96,16 @@ class TorchNet(Net):
             raise EngineError("read needs a forward pass before it: call forward first")
         return [_host(tensor) for tensor in self._computed(self._last, values)]
 
-    def _backward(self, seed: Value, diff: Floats, mode: str, values: list[Value]) -> list[Floats]:
+    def _backward(
+        self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
+    ) -> list[Floats]:
         if self._last is None:
             raise EngineError("backward needs a forward pass before it: call forward first")
         top, *bottoms = self._computed(self._last, [seed, *values])
         check_diff(seed.blob, tuple(top.shape), diff)
         diffs = {seed: torch.tensor(diff, device=self._device)}
         with self._explained(diffs):
-            found = self._last.backward(diffs, values, mode, again=True)
+            found = self._last.backward(diffs, values, mode, again=True, partial=partial)
         return [
             _host(found[value] if value in found else torch.zeros_like(x))
             for value, x in zip(values, bottoms, strict=True)
@@ -130,34 +140,64 @@ class TorchNet(Net):
 
     def _evaluate(self, x: Tensor, starts: tuple[Value, ...], channels: Channels) -> list[Tensor]:
         self._ascent = None  # the last pass's memory is free for this one
+        plan = self._plan(starts, map(Value, self.inputs), channels)
+        begin = partial(self._begin, plan, starts)
+        if self.cuda_graphs and not self.ops.on_host:
+            key = tuple(x.shape), starts, channels
+            layers = [step.layer for step in plan.steps]
+            self._ascent = self._graphs.passes(key, begin, self._finish, x, layers)
+            if self._ascent is not None:
+                return self._ascent.forward(x)
+        self._ascent, tops = begin(x)
+        return tops
+
+    def _image_diff(self, diffs: Mapping[Value, Tensor], mode: str) -> Tensor:
+        assert self._ascent is not None
+        evaluated, self._ascent = self._ascent, None
+        if isinstance(evaluated, CapturedPasses):
+            return evaluated.backward(diffs, mode)
+        return self._finish(evaluated, diffs, mode)
+
+    def _begin(
+        self, plan: Plan, starts: tuple[Value, ...], x: Tensor
+    ) -> tuple[Evaluation, list[Tensor]]:
+        """The forward pass."""
         image = laid_out(x.detach())
         values = {Value(blob): image for blob in self.model.image_inputs}
         run = Pass({**self._held(image), **values})
-        plan = self._plan(starts, map(Value, self.inputs), channels)
         with full_precision(self._device):
             run.forward(plan.steps)
-        self._ascent = run, plan.select, x
-        tops = [run.values[start] for start in starts]
-        return tops if plan.select is None else [top[:, list(plan.select)] for top in tops]
+        tops, index = [run.values[start] for start in starts], self._indices(plan.select)
+        return Evaluation(run, index, x), [top if index is None else top[:, index] for top in tops]
+
+    def _finish(
+        self, evaluated: Evaluation, diffs: Mapping[Value, Tensor], mode: str, again: bool = False
+    ) -> Tensor:
+        """The backward pass; unless there may be others, it frees what was recorded."""
+        run, index, x = evaluated
+        if index is not None:
+            some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
+            for start, diff in diffs.items():
+                diff[:, index] = some[start]
+        images = [Value(blob) for blob in self.model.image_inputs]
+        with self._explained(diffs):
+            found = run.backward(diffs, images, mode, again)
+        parts = [found[image] for image in images if image in found]
+        total = sum(parts[1:], parts[0]).contiguous() if parts else torch.zeros_like(x)
+        return total.clone() if any(total is diff for diff in diffs.values()) else total
+
+    def _indices(self, channels: Channels) -> Tensor | None:
+        """Channels as an index that lies where the values do: a list would be sent each time."""
+        if channels is None:
+            return None
+        if self._index is None or self._index[0] != channels:
+            self._index = channels, self.ops.asarray(channels, np.int64)
+        return self._index[1]
 
     def saves_channels(self, name: str) -> bool:
         """Whether the layer that makes those channels can make some of them alone."""
         inputs = [Value(blob) for blob in self.inputs]
         return narrowed(self.module, self.model.graph.gradient_start(name), inputs, (0,)) != {}
-
-    def _image_diff(self, diffs: Mapping[Value, Tensor], mode: str) -> Tensor:
-        assert self._ascent is not None
-        (run, select, x), self._ascent = self._ascent, None  # the way back frees it
-        if select is not None:
-            some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
-            for start, diff in diffs.items():
-                diff[:, list(select)] = some[start]
-        images = [Value(blob) for blob in self.model.image_inputs]
-        with self._explained(diffs):
-            found = run.backward(diffs, images, mode)
-        parts = [found[image] for image in images if image in found]
-        total = sum(parts[1:], parts[0]).contiguous() if parts else torch.zeros_like(x)
-        return total.clone() if any(total is diff for diff in diffs.values()) else total
 
     # -- shared --------------------------------------------------------------------------------
 
@@ -188,8 +228,7 @@ class TorchNet(Net):
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
         with explained(f"the inputs {listed} on {self._device}"):
             return {
-                Value(name): laid_out(torch.tensor(array, device=self._device))
-                for name, array in inputs.items()
+                Value(name): laid_out(self.ops.asarray(array)) for name, array in inputs.items()
             }
 
     @contextmanager
@@ -205,6 +244,7 @@ class TorchNet(Net):
 
 def _host(tensor: Tensor) -> Floats:
     with explained(f"a copy of values of shape {tuple(tensor.shape)}"):
-        copy = torch.empty(tensor.shape)
+        # A GPU writes several times as fast to page-locked memory, which is not for keeping.
+        copy = torch.empty(tensor.shape, pin_memory=tensor.is_cuda)
         copy.copy_(tensor)
-    return copy.numpy()
+        return np.array(copy) if tensor.is_cuda else copy.numpy()

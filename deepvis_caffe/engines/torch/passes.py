@@ -77,6 +77,7 @@ class Pass:
         targets: Collection[Value],
         mode: str,
         again: bool = False,
+        partial: bool = False,
     ) -> dict[Value, Tensor]:
         """Send diffs down.
 
@@ -91,6 +92,8 @@ class Pass:
         again
             Whether another backward pass may follow; if not, what was recorded is freed on the
             way.
+        partial
+            Whether the pass ends at each of the targets.
 
         Returns
         -------
@@ -105,10 +108,11 @@ class Pass:
         if not again:
             self._record.clear()
         diffs = dict(starts)
+        held = frozenset(targets) if partial else frozenset()
         with torch.no_grad():
             while record:
                 step, saved = record.pop()
-                dys = [diffs.get(value) for value in step.tops]
+                dys = [None if value in held else diffs.get(value) for value in step.tops]
                 if leading.isdisjoint(step.bottoms) or all(one is None for one in dys):
                     continue
                 for value, dx in zip(step.bottoms, step.run.bwd(saved, dys, mode), strict=True):

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops
 from deepvis_caffe.engines.torch.layers.activation import ReLU
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution, RectifiedConvolution
 from deepvis_caffe.engines.torch.module import NetModule
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
 
@@ -103,7 +103,7 @@ class Plan:
     @property
     def up_to_date(self) -> bool:
         """Whether those weights have not changed since."""
-        return all(stamp.fits(getattr(layer, name)) for layer, name, stamp in self.copied)
+        return all(stamp.fits(layer.blob(name)) for layer, name, stamp in self.copied)
 
 
 def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[PlanStep]:
@@ -146,9 +146,10 @@ def make_plan(
                 step = PlanStep(below.layer, together, below.bottoms, layer.tops)
         steps[step.tops] = step
     copied = tuple(
-        (module.layer(layer), name, Stamp(weight))
-        for layer in some
-        for name, weight in module.layer(layer).named_parameters()
+        (whole, name, Stamp(weight))
+        for whole in map(module.layer, some)
+        for name in whole.blobs
+        if (weight := whole.blob(name)) is not None
     )
     return Plan(_with_ends(list(steps.values()), targets), None if some else channels, copied)
 

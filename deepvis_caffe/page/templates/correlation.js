@@ -187,17 +187,19 @@ function signedFigure(value) {
   return Number(text) === 0 ? text : (value < 0 ? "−" : "+") + text;
 }
 
-// A card of a unit, a link where the page has pictures of it, and what fills in its picture.
-function relative(layer, unit, value, query) {
-  const place = index.layers[layer].units.indexOf(unit);
+// A card of a unit, a link where the page has pictures of it, and what fills in its picture. The
+// value is written by `words`; `name` is what stands before the unit's number.
+function relative(layer, unit, value, query, words = signedFigure, name = null) {
+  const place = layer < 0 ? -1 : index.layers[layer].units.indexOf(unit);
   const there = place >= 0;
   const label = there ? shortLabel(layer, place) : "";
   const space = make("span", { class: "space" }, there ? "" : make("span", { class: "quiet" }, "no pictures"));
   const inside = [space, make("span", { class: "caption" },
+    name === null ? null : make("span", { class: "layer" }, name),
     make("span", { class: "number" }, String(unit)),
     make("span", { class: "label" }, label),
-    value === null ? null : make("span", { class: value < 0 ? "value against" : "value with" }, signedFigure(value)))];
-  const title = [`unit ${unit}`, there ? labelOf(layer, place) : ""].filter(Boolean).join(", ");
+    value === null ? null : make("span", { class: value < 0 ? "value against" : "value with" }, words(value)))];
+  const title = [name === null ? `unit ${unit}` : `${name} unit ${unit}`, there ? labelOf(layer, place) : ""].filter(Boolean).join(", ");
   const card = there ? link({ layer, place, query }, { class: "relative", title }, ...inside)
     : make("span", { class: "relative", title }, ...inside);
   return { card, fill: () => there && fillCard(space, layer, place, kindFor(layer, place, "max_im")) };

@@ -28,6 +28,10 @@ const KINDS = {
     title: "Guided",
     about: "What in those images excites the unit, by guided backpropagation.",
   },
+  weights: {
+    title: "Weights",
+    about: "What the unit multiplies its input with: in color where that is the image; else a patch for each channel, red above zero and blue below.",
+  },
 };
 
 // Make an element. Text goes in as text: names and labels are never read as HTML.
@@ -81,11 +85,11 @@ const arrived = new Map(); // contents, by "layer.part"
 // Every part is a script that calls this.
 globalThis.deepvisPart = (key, content) => arrived.set(key, content);
 
-// The runs of a unit, how they were made, and what a data set says of it, null where that is not
-// known: a promise of {runs, made, statistics}.
+// The runs of a unit, how they were made, what a data set says of it and what drives it, null where
+// that is not known: a promise of {runs, made, statistics, drivers}.
 function loadRuns(layer, place) {
   const { parts } = index.layers[layer];
-  if (parts.length === 0) return Promise.resolve({ runs: [], made: [], statistics: null });
+  if (parts.length === 0) return Promise.resolve({ runs: [], made: [], statistics: null, drivers: null });
   const number = Math.floor(place / index.unitsAPart);
   const address = parts[number];
   if (!loading.has(address)) {
@@ -95,6 +99,7 @@ function loadRuns(layer, place) {
     runs: part.runs[place % index.unitsAPart],
     made: part.made,
     statistics: part.statistics?.[place % index.unitsAPart] ?? null,
+    drivers: part.drivers?.[place % index.unitsAPart] ?? null,
   }));
 }
 

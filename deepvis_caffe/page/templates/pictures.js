@@ -1,7 +1,7 @@
 // Pictures: where their files are, and elements that show them, cut to what the unit sees.
 
 const TREES = Object.fromEntries(
-  ["max_im", "max_deconv", "max_gradient", "max_guided"].map((tree) => [tree, tree]),
+  ["max_im", "max_deconv", "max_gradient", "max_guided", "weights"].map((tree) => [tree, tree]),
 );
 
 // The address of a picture; `what` is "montage", one of TREES, or {seed, kind, ending}.
@@ -12,6 +12,7 @@ function pictureAddress(layer, place, what) {
   const tree = TREES[what] ?? "regularized_opt";
   const last =
     what === "montage" ? "_montage.jpg"
+    : what === "weights" ? ".png"
     : typeof what === "string" ? ".jpg"
     : `_${what.seed}_${what.kind}.${what.ending}`;
   return `${index.base}${tree}/${stem}/${stem}_${unit}${last}`;

@@ -15,7 +15,7 @@ function picturesOf(layer, place, runs, kind) {
     id,
     title,
     address: pictureAddress(layer, place, id),
-    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`),
+    frame: () => pictureFrame(pictureAddress(layer, place, id), `${title}: ${unitTitle(layer, place)}`, { kind: id }),
     run: null,
   });
   if (hasMontage(layer, place) && shown.length === 0) shown.push(single("montage", "Montage"));
@@ -37,7 +37,7 @@ async function showUnit(route) {
   const head = unitHead(route);
   if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
   root.dataset.unit = `${layer}/${place}`;
-  const { runs, made, statistics } = await loadRuns(layer, place);
+  const { runs, made, statistics, drivers } = await loadRuns(layer, place);
   if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
   const kind = optimizedKind(runs);
   const pictures = picturesOf(layer, place, runs, kind);
@@ -45,8 +45,8 @@ async function showUnit(route) {
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
-        : unitRecord(runs, made)),
-    ...(statistics ? [unitRelatives(route, statistics)].filter(Boolean) : []));
+        : pictures.every((one) => one.id === "weights") ? "" : unitRecord(runs, made)),
+    ...[drivers && unitDrivers(route, drivers), statistics && unitRelatives(route, statistics)].filter(Boolean));
   hideNeedless(root);
 }
 

@@ -24,6 +24,18 @@ from deepvis_caffe.viewer.browser.surface import Surface
 SCRIPTS = ("keys.js", "bar.js", "screen.js", "pointer.js", "webcam.js", "link.js", "main.js")
 
 
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {
+    "permissions-policy": "camera=(self)",
+    "referrer-policy": "no-referrer",  # the address may hold the token
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
 def page_html(title: str) -> tuple[str, str]:
     """The page, and its Content-Security-Policy."""
     templates = PageTemplates("deepvis_caffe.viewer.browser")
@@ -34,8 +46,7 @@ def page_html(title: str) -> tuple[str, str]:
 def _policy(style: str, script: str) -> str:
     """Run this script, talk to where the page came from, nothing else; be in no other's frame."""
     return (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        f"connect-src 'self'; img-src data:; style-src {source_hash(style)}; "
+        f"{NOTHING}; connect-src 'self'; img-src data:; style-src {source_hash(style)}; "
         f"script-src {source_hash(script)}"
     )
 
@@ -62,16 +73,10 @@ def app(session: Surface, gate: Gate, ended: Callable[[], None] = lambda: None) 
     async def page(request: Request) -> Response:
         why_not = gate.refusal(request.headers, request.query_params.get("token"))
         if why_not:
-            return PlainTextResponse(f"{why_not}\n", 403)
+            headers = {**HEADERS, "content-security-policy": NOTHING}
+            return PlainTextResponse(f"{why_not}\n", 403, headers)
         html, policy = page_html(session.title)
-        headers = {
-            "content-security-policy": policy,
-            "permissions-policy": "camera=(self)",
-            "referrer-policy": "no-referrer",  # the address may hold the token
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        return HTMLResponse(html, headers=headers)
+        return HTMLResponse(html, headers={**HEADERS, "content-security-policy": policy})
 
     async def talk(socket: WebSocket) -> None:
         if gate.refusal(socket.headers, socket.query_params.get("token")):

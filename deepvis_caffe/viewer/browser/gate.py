@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from deepvis_caffe.errors import ViewerError
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a host name or address."""
@@ -34,10 +36,19 @@ class Gate:
         The host name or address that the server is bound to.
     token
         What an address must carry as ``?token=``; None if only this machine can connect.
+
+    Raises
+    ------
+    ViewerError
+        The token is empty.
     """
 
     host: str
     token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not None and not self.token.strip():
+            raise ViewerError("an empty token lets everybody in")
 
     def refusal(self, headers: Mapping[str, str], token: str | None) -> str:
         """Why a request is refused; empty if it is not.
@@ -52,7 +63,8 @@ class Gate:
         host = headers.get("host", "")
         if self.token is not None:
             # Bytes: compare_digest takes no text with other than ASCII characters.
-            if not secrets.compare_digest((token or "").encode(), self.token.encode()):
+            given, own = (one.encode(errors="replace") for one in (token or "", self.token))
+            if not secrets.compare_digest(given, own):
                 return "this address needs ?token= as the viewer's terminal shows it"
         elif not self._is_ours(host):
             return f"unexpected Host {host!r}; open http://127.0.0.1:PORT"

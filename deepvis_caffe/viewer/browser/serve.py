@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
@@ -32,6 +33,7 @@ def serve(
     port: int,
     token: str | None = None,
     say: Callable[[str], Any] = log.info,
+    patience: float | None = None,
 ) -> None:
     """Show a session in a web page until it ends: by its own key, by a signal, or by an error.
 
@@ -48,17 +50,26 @@ def serve(
         none, a random one is made.
     say
         Called with each line of text that says where the page is.
+    patience
+        Seconds that a connection has to say what it wants;
+        `deepvis_caffe.viewer.browser.connection.PATIENCE` by default.
 
     Raises
     ------
     ViewerError
-        A package is missing, or the host or port cannot be had.
+        A package is missing, the host or port cannot be had, or the token is empty.
     """
+    if token is not None and not token.strip():
+        raise ViewerError(
+            "the token is empty, perhaps from a shell variable that is not set, and everybody "
+            "would get in: give one (--token), or leave it out for a new one"
+        )
     try:
         import uvicorn
         import websockets  # noqa: F401  # uvicorn would do without, and refuse the page's connection
 
         from deepvis_caffe.viewer.browser.app import app
+        from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
     except ImportError as error:
         raise ViewerError(
             f"the viewer in a browser needs {error.name}: pip install 'deepvis_caffe[browser]'"
@@ -70,6 +81,10 @@ def serve(
 
         class Server(uvicorn.Server):
             """Notifies the pages before it closes their connections, or they would reconnect."""
+
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                asyncio.get_running_loop().set_exception_handler(say_when_full(say))
+                await super().startup(sockets)
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 hub.end()
@@ -87,6 +102,7 @@ def serve(
             uvicorn.Config(
                 application,
                 lifespan="on",
+                http=impatient(PATIENCE if patience is None else patience),
                 log_config=None,  # its log is ours to show
                 access_log=False,
                 server_header=False,
@@ -101,7 +117,9 @@ def serve(
             say(line)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has shut down, and raises it again
+        except KeyboardInterrupt as interrupt:  # uvicorn has shut down, and raises it again
+            if type(interrupt) is not KeyboardInterrupt:  # another signal that a caller handles so
+                raise
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
             raise hub.error
@@ -135,7 +153,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _addresses(host: str, port: int, token: str | None) -> list[str]:
     """Lines that say where the page is."""
     name = socket.gethostname() if host in EVERYWHERE else host
-    query = f"?token={token}" if token else ""
+    query = f"?token={quote(token, safe='')}" if token else ""
     lines = [f"the viewer is at http://{f'[{name}]' if ':' in name else name}:{port}/{query}"]
     if is_loopback(host) and "SSH_CONNECTION" in os.environ:
         lines.append(

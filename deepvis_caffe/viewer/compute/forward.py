@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.detections import Box, Detector, detector
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
-from deepvis_caffe.viewer.state.catalogue import as_maps, as_values
+from deepvis_caffe.viewer.compute.attributions import (
+    NEEDS_REST,
+    Attributed,
+    FrameScore,
+    GivenUp,
+    attributed,
+    frame_score,
+)
+from deepvis_caffe.viewer.compute.drivers import LiveDrivers
+from deepvis_caffe.viewer.compute.weights import unit_weights
+from deepvis_caffe.viewer.compute.worker import Pause
+from deepvis_caffe.viewer.state.catalogue import Entry, as_maps
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
+from deepvis_caffe.viewer.state.units import UnitWeights
+
+# What an attribution is of: a frame's number, how it was resized, source and method.
+Key = tuple[int, str, UnitRef | None, str]
 
 
 class Compute:
@@ -42,12 +59,16 @@ class Compute:
         outputs = {name: shapes[name] for name in net.outputs if name in shapes}
         self._scores = class_blob(outputs, scene.labels)
         self._detector, self._scene = detector(net), scene
+        self._drivers = LiveDrivers(net, scene)
         self._numbers = count(1)
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
         self._values: dict[str, Floats] = {}
         self._x = np.zeros(0, np.float32)
         self._sent: tuple[UnitRef, str] | None = None  # source and mode of the diffs that are held
         self._diffs: dict[str, Floats] = {}
+        self._attributed: tuple[Key, Attributed] | None = None  # the last attribution
+        self._last: Result | None = None
+        self._weights: tuple[Entry, UnitWeights] | None = None  # of the last layer that was asked
 
     def __call__(self, frame: Frame, request: Request) -> Result:
         """Compute what a request asks for, from one frame.
@@ -58,28 +79,43 @@ class Compute:
             The picture does not fit the net, or the engine fails on it.
         """
         begun = time.perf_counter()
-        entry, net = self._entries[request.layer], self._net
-        source = self._entries[request.source[0]] if request.source else None
+        self._last = None  # if this fails, there is nothing to finish
+        entry = self._entries[request.layer]
+        rests = request.still or not frame.live
+        many = request.source is not None and METHODS[request.back].many_passes
+        asked = request.source if rests or not many else None
+        source = self._entries[asked[0]] if asked else None
         wanted = [entry.name, *([self._scores] if request.scores and self._scores else [])]
         finder = self._detector if request.boxes else None
         wanted += finder.blobs if finder else ()
         if source:
             wanted.append(source.name)
-        self._read(frame, request, wanted)
-        back, diffs = None, None
-        if request.source and request.back != "off":
-            images = net.model.image_inputs
-            blobs = [*images, *([entry.name] if request.diffs else [])]
-            found = self._backward(request.source, request.back, blobs)
-            back = np.sum([found[image][0] for image in images], axis=0)
-            diffs = as_maps(found[entry.name]) if request.diffs else None
-        return Result(
+        self._read(frame, request, wanted, source is not None or request.drivers is not None)
+        found, diffs = Attributed(None), None
+        score = self._score(asked, entry.name if request.diffs else "") if asked else None
+        if many and not asked:
+            found = Attributed(None, NEEDS_REST)
+        elif self._attributed and self._attributed[0] == _key(frame, request):
+            found = self._attributed[1]
+        elif score and not many:
+            found = attributed(score, request.back)
+            self._attributed = _key(frame, request), found
+        if score and request.diffs and not found.why_not:
+            score.sent(request.back)  # runs nothing where these diffs are held
+            diffs = as_maps(self._diffs[entry.name])
+        self._last = Result(
             frame=frame,
             request=request,
             picture=self._preprocessors[request.resize].show(self._x),
             maps=as_maps(self._values[entry.name]),
             diffs=diffs,
-            back=back,
+            back=found.map,
+            why_no_back=found.why_not,
+            later=asked is not None and found.map is None and not found.why_not,
+            weights=self._weights_of(entry) if request.weights else None,
+            drivers=self._drivers(request.drivers, self._values[entry.name])
+            if request.drivers
+            else None,
             scores=self._values[self._scores].reshape(-1)
             if request.scores and self._scores
             else None,
@@ -87,12 +123,60 @@ class Compute:
             seconds=time.perf_counter() - begun,
             number=next(self._numbers),
         )
+        return self._last
+
+    def finish(self, between: Pause) -> Result | None:
+        """The last result with its attribution, where that is still to come and none came after.
+
+        Parameters
+        ----------
+        between
+            Called between two batches of passes, when the net is free for other work; returns
+            whether to stop.
+        """
+        while self._last is not None and self._last.later:
+            key = _key(self._last.frame, self._last.request)
+            if self._attribute(self._last, key, between):
+                assert self._attributed is not None
+                found = self._attributed[1]
+                self._last = replace(
+                    self._last,
+                    back=found.map,
+                    why_no_back=found.why_not,
+                    later=False,
+                    number=next(self._numbers),
+                )
+                return self._last
+            if between():
+                return None
+        return None
+
+    def _attribute(self, result: Result, key: Key, between: Pause) -> bool:
+        """Attribute by a method of many passes; return whether that was finished."""
+        assert result.request.source is not None
+
+        def pause() -> None:
+            stops = between()
+            if stops or self._last is None or _key(self._last.frame, self._last.request) != key:
+                raise GivenUp
+
+        try:
+            score = self._score(result.request.source, "", pause)
+            self._attributed = key, attributed(score, result.request.back)
+        except GivenUp:
+            return False
+        return True
+
+    def _weights_of(self, entry: Entry) -> UnitWeights:
+        if self._weights is None or self._weights[0] is not entry:
+            self._weights = entry, unit_weights(self._net, entry)
+        return self._weights[1]
 
     def _boxes(self, finder: Detector) -> tuple[tuple[Box, str], ...]:
         found = finder.boxes(self._values, self._scene.box_score)
         return tuple((box, finder.name(self._scene.labels, box.label)) for box in found)
 
-    def _read(self, frame: Frame, request: Request, wanted: list[str]) -> None:
+    def _read(self, frame: Frame, request: Request, wanted: list[str], keep: bool) -> None:
         """Get the values of these blobs, and run as little of the net as possible for them."""
         this = (frame.number, request.resize)
         if this != self._pass:
@@ -100,7 +184,7 @@ class Compute:
             self._x = self._preprocessors[request.resize](frame.picture)
             x = self._x[None]
             inputs = {self._net.image_input(): x, **self._net.other_inputs(x)}
-            if frame.live and request.back == "off":  # the next frame comes before more is asked
+            if frame.live and not keep:  # the next frame comes before more is asked
                 self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
                 return
             self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
@@ -112,16 +196,24 @@ class Compute:
     def _copied(self, name: str, value: Any) -> Floats:
         return np.array(self._net.ops.numpy(value), np.float32, order="C")
 
-    def _backward(self, source: UnitRef, mode: str, blobs: list[str]) -> dict[str, Floats]:
-        """Diffs of these blobs; the pass starts from the unit's own activations, as DVT's does."""
-        if (source, mode) != self._sent:
-            self._sent, self._diffs = (source, mode), {}
-        if any(name not in self._diffs for name in blobs):
-            entry, unit = self._entries[source[0]], source[1]
-            values = self._values[entry.name]
-            maps = as_maps(values)
-            one = np.zeros_like(maps)
-            one[unit] = maps[unit]
-            diff = as_values(one, values.shape)
-            self._diffs |= self._net.backward(entry.layer, diff, mode, blobs)
-        return self._diffs
+    def _score(
+        self, source: UnitRef, blob: str = "", between: Callable[[], None] = lambda: None
+    ) -> FrameScore:
+        """The source's score; a backward pass from it keeps the diffs of that blob, too."""
+        entry, unit = self._entries[source[0]], source[1]
+        images = self._net.model.image_inputs
+
+        def send(diff: Floats, mode: str) -> Floats:
+            if (source, mode) != self._sent:
+                self._sent, self._diffs = (source, mode), {}
+            blobs = [*images, *([blob] if blob else [])]
+            if any(name not in self._diffs for name in blobs):
+                self._diffs |= self._net.backward(entry.layer, diff, mode, blobs)
+            return np.asarray(np.sum([self._diffs[one][0] for one in images], axis=0))
+
+        values = self._values[entry.name]
+        return frame_score(self._net, entry, unit, values, self._x[None], send, between)
+
+
+def _key(frame: Frame, request: Request) -> Key:
+    return frame.number, request.resize, request.source, request.back

@@ -24,7 +24,6 @@ from deepvis_caffe.jobs.optimize import (
     record_fields,
     write_result,
 )
-from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
 from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
 from deepvis_caffe.optimizer.target_layer import TargetLayer
@@ -54,13 +53,10 @@ class SynthesisParams:
         What the ascent does.
     seeds
         How many images of each unit.
-    labels
-        Names of classes, for the records.
     """
 
     params: AscentParams
     seeds: int
-    labels: Labels = ()
 
 
 @dataclass
@@ -99,7 +95,7 @@ class Synthesis:
 
     def __init__(self, net: Net, library: Library, params: SynthesisParams) -> None:
         self._net, self._library, self._params = net, library, params
-        self._job = Job(net, library.folder, labels=params.labels)
+        self._job = Job(net, library.folder)
         self._store = self._job.store
         self._seeds = list(range(params.seeds))
         self._ascents = Ascents(params.params, self._seeds)

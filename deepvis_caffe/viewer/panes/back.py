@@ -1,11 +1,12 @@
-"""The backward pass: what in the input a unit responds to."""
+"""Attribution: what in the input a unit responds to, by a backward pass or another method."""
 
 from __future__ import annotations
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.panes.colors import ACCENT, LINE, SOURCE, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, paste
-from deepvis_caffe.viewer.panes.maps import diff_picture
+from deepvis_caffe.viewer.panes.maps import attribution_picture
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import (
@@ -17,7 +18,7 @@ from deepvis_caffe.viewer.panes.widgets import (
     titled,
     write_note,
 )
-from deepvis_caffe.viewer.panes.words import pending, short_label
+from deepvis_caffe.viewer.panes.words import method_name, pending_back, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import BACKS, DIFF_STYLES
 
@@ -31,8 +32,11 @@ TIPS = {
     "norm": "the norm over channels",
     "blur": "the norm over channels, blurred",
     "positive": "the sum over channels of positive values",
+    "signed": "the sum over channels, red above 0 and blue below",
     "heat": "a heat map over the input",
 }
+MORE = "more"  # the chip of all other methods
+LABELS = {"positive": "pos", "signed": "±"}  # of chips, where they are not the values
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -48,30 +52,36 @@ def draw(view: View, height: int, width: int) -> Picture:
         height,
         width,
         size,
-        "backward",
+        "backward" if state.back in BACKS else method_name(state.back),
         f"from {source}" if on else "",
         "frozen" if on and frozen else "",
         SOURCE if on and frozen else TEXT,
     )
     chips, room = _chips(view, height, width)
-    for kind, chip in chips:
-        now = state.back if kind == "back" else state.diff_style
+    for kind, value, chip in chips:
+        mode = state.back if state.back in BACKS else MORE
+        now = state.diff_style if kind == "style" else mode
         if chip.rect.bottom <= height:
-            draw_chip(canvas, chip, size - 1, chip.name == now, LINE if now == "off" else ACCENT)
+            draw_chip(canvas, chip, size - 1, value == now, LINE if now == "off" else ACCENT)
     if on and room is not None:
-        picture = diff_picture(view)
+        picture = attribution_picture(view)
         if picture is None:
-            write_note(canvas, room, pending(view, state.back), size)
+            write_note(canvas, room, pending_back(view), size)
         else:
             paste(canvas, picture, room)
     return canvas
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The mode or style under a pixel."""
-    for kind, chip in _chips(view, height, width)[0]:
-        if chip.rect.has(y, x):
-            return Hit("back" if kind == "back" else "style", value=chip.name, tip=TIPS[chip.name])
+    """The mode, method or style under a pixel."""
+    for kind, value, chip in _chips(view, height, width)[0]:
+        if not chip.rect.has(y, x):
+            continue
+        if value == MORE:
+            others = ", ".join(METHODS[name].title for name in view.scene.methods)
+            tip = "   ".join(filter(None, (f"next of: {others}", view.scene.left_out)))
+            return Hit("command", value="method", tip=tip)
+        return Hit("back" if kind == "back" else "style", value=value, tip=TIPS[value])
     return None
 
 
@@ -82,18 +92,20 @@ def chips_height(width: int) -> int:
     """The pane's height without a backward pass: its title and the modes."""
     size = letters(width)
     room = inside(1000, width, size)
-    return flow(BACKS, size - 1, room.top, room.left, room.width)[-1].rect.bottom + 8
+    return flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)[-1].rect.bottom + 8
 
 
-def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, Chip]], Rect | None]:
+def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, str, Chip]], Rect | None]:
+    """The chips, each with its kind and value, and the room below them."""
     size = letters(width)
     room = inside(height, width, size)
-    modes = flow(BACKS, size - 1, room.top, room.left, room.width)
-    chips = [("back", chip) for chip in modes]
+    modes = flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)
+    chips = [("back", chip.name, chip) for chip in modes]
     if view.state.back != "off":
         below = modes[-1].rect.bottom + 6
-        styles = flow(DIFF_STYLES, size - 1, below, room.left, room.width)
-        chips += [("style", chip) for chip in styles]
-    top = chips[-1][1].rect.bottom + 8
+        labels = [LABELS.get(name, name) for name in DIFF_STYLES]
+        styles = flow(labels, size - 1, below, room.left, room.width)
+        chips += [("style", *one) for one in zip(DIFF_STYLES, styles, strict=True)]
+    top = chips[-1][2].rect.bottom + 8
     rest = height - top - 8
     return chips, Rect(top, room.left, rest, room.width) if rest > 0 else None

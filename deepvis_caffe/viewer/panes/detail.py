@@ -6,6 +6,7 @@ import numpy as np
 
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.text import text_width
+from deepvis_caffe.viewer.panes import weights
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     FAINT,
@@ -38,6 +39,9 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(
         height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
     )
+    if state.weights:
+        weights.draw_unit(view, canvas, room, size)
+        return canvas
     maps = view.shown_maps
     if maps is None or state.unit >= len(maps):
         write_note(canvas, room, pending(view, entry.name), size)

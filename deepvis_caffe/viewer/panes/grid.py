@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepvis_caffe.image import Floats, Picture
-from deepvis_caffe.viewer.panes import correlation
+from deepvis_caffe.viewer.panes import correlation, drivers, weights
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
     EMPTY,
@@ -30,11 +30,24 @@ from deepvis_caffe.viewer.panes.draw import (
     write,
     write_middle,
 )
-from deepvis_caffe.viewer.panes.maps import boost_alone, boost_of, color_maps, diff_picture
+from deepvis_caffe.viewer.panes.maps import (
+    attribution_picture,
+    boost_alone,
+    boost_of,
+    color_maps,
+)
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
-from deepvis_caffe.viewer.panes.words import extent, number, pending, short_label, unit_name
+from deepvis_caffe.viewer.panes.words import (
+    extent,
+    method_name,
+    number,
+    pending,
+    pending_back,
+    short_label,
+    unit_name,
+)
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State, grid_shape
@@ -129,16 +142,18 @@ def zoomed_title(view: View) -> tuple[str, str, str]:
     """The pane's title while something is enlarged."""
     state = view.state
     if state.zoom == "back":
-        return f"backward, {state.back}", f"from {unit_name(view.scene, state.back_source)}", ""
+        name = method_name(state.back)
+        title = f"backward, {name}" if state.sends_diffs else name
+        return title, f"from {unit_name(view.scene, state.back_source)}", ""
     return unit_name(view.scene, (state.layer, state.unit)), "", "zoomed"
 
 
 def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
     """Fill a rectangle with what is enlarged."""
     if view.state.zoom == "back":
-        picture = diff_picture(view)
+        picture = attribution_picture(view)
         if picture is None:
-            write_note(canvas, room, pending(view, view.state.back), size)
+            write_note(canvas, room, pending_back(view), size)
         else:
             place = fitted(picture.shape[0], picture.shape[1], room)
             paste(canvas, picture, place)
@@ -150,6 +165,9 @@ def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
             write_note(canvas, room, view.unit.note or "no optimized image of this unit yet", size)
         else:
             paste(canvas, made, room)
+        return
+    if view.state.weights:
+        weights.draw_unit(view, canvas, room, size)
         return
     maps = view.shown_maps
     entry = view.scene.entries[view.state.layer]
@@ -178,15 +196,23 @@ def draw(view: View, height: int, width: int) -> Picture:
     if view.state.correlation:
         correlation.draw(view, canvas, room, size)
         return canvas
+    if view.state.drivers:
+        drivers.draw(view, canvas, room, size)
+        return canvas
     entry = view.scene.entries[view.state.layer]
-    maps = None if view.state.optimized else view.shown_maps
+    if view.state.weights and not (view.weights and view.weights.pictures):
+        write_note(canvas, room, weights.pending(view), size)
+        return canvas
+    pictured = view.state.optimized or view.state.weights
+    maps = None if pictured else view.shown_maps
     cells = cells_of(entry, view.state, room)
-    if maps is None and not view.state.optimized:
-        what = f"{view.state.back} to {entry.name}" if view.shows_diffs else entry.name
-        write_note(canvas, room, pending(view, what), size)
+    if maps is None and not pictured:
+        diffs = view.shows_diffs
+        note = pending_back(view, f" to {entry.name}") if diffs else pending(view, entry.name)
+        write_note(canvas, room, note, size)
         return canvas
     if maps is None:
-        _draw_optimized(canvas, view, cells)
+        _draw_pictures(canvas, view, cells)
     else:
         _draw_maps(canvas, view, maps, cells)
         if entry.is_vector:
@@ -204,6 +230,8 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     room = inside(height, width, size)
     if state.correlation:
         return correlation.hit(view, room, size, y, x)
+    if state.drivers:
+        return drivers.hit(view, room, size, y, x)
     unit = cells_of(entry, state, room).unit_at(y, x)
     return None if unit is None else Hit("unit", unit, tip=_tip(view, entry, unit))
 
@@ -218,8 +246,12 @@ def _title(view: View) -> tuple[str, str, str]:
         return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
+    if state.drivers:
+        return drivers.title(view)
     if state.optimized:
         return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
+    if state.weights:
+        return weights.title(view)
     lost = view.not_finite
     if view.shows_diffs:
         more = f"diffs, {more}"
@@ -263,11 +295,14 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
         put(canvas, flat[: len(flat) - gap, : flat.shape[1] - gap], place.top, place.left)
 
 
-def _draw_optimized(canvas: Picture, view: View, cells: Cells) -> None:
+def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
+    """Draw each unit's optimized image, or its weights."""
+    found = view.weights if view.state.weights else None
+    pictures = dict(enumerate(found.pictures)) if found is not None else view.optimized
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
-        picture = view.optimized.get(unit)
+        picture = pictures.get(unit)
         if picture is None:
             fill(canvas, place, EMPTY)
         else:

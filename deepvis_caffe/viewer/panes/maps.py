@@ -1,4 +1,4 @@
-"""From values to pictures: the maps of a layer's units, and the diff of the input.
+"""From values to pictures: the maps of a layer's units, and attribution at the input.
 
 Maps are colored as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
 and since a cell has a whole number of pixels none runs into the next. Pixels that are enlarged stay
@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
-from deepvis_caffe.figures.montage import vivid
+from deepvis_caffe.attribution.pictures import map_overlay, map_picture
 from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.viewer.panes.colors import BROKEN, signed_table, table
 from deepvis_caffe.viewer.panes.view import View
@@ -169,41 +168,35 @@ def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
     return np.asarray(cv2.LUT(cv2.merge([levels] * 3), lookup), np.uint8)
 
 
-# -- the backward pass at the input ---------------------------------------------------------------
-
-ABOUT_GRAY = ("raw", "gray")  # a few extreme pixels would take most of their range
+# -- attribution at the input ---------------------------------------------------------------------
 
 
-def diff_picture(view: View) -> Picture | None:
-    """The picture of the backward result; None while there is none."""
-    diff = view.input_diff
-    if diff is None:
-        return None
+def attribution_picture(view: View) -> Picture | None:
+    """The picture of the attribution map; None while there is none."""
     if view.state.shows_heat:
         return heated_input(view)
-    picture = show_diff(_finite(diff), view.preprocessor, view.state.diff_style)
-    picture = vivid(picture) if view.state.diff_style in ABOUT_GRAY else picture
-    return _marked(picture, diff)
+    found = view.attribution
+    if found is None:
+        return None
+    return _marked(map_picture(_finite(found), view.preprocessor, view.state.diff_style), found)
 
 
 def heated_input(view: View) -> Picture | None:
-    """The picture that the net saw under a heat map; None while there is no backward result."""
-    diff = view.input_diff
-    if diff is None or view.result is None:
+    """The picture that the net saw under a heat map; None while there is no attribution map."""
+    found = view.attribution
+    if found is None or view.result is None:
         return None
-    warm, picture = heat(_finite(diff)), view.result.picture
-    if warm.shape != picture.shape[:2]:
-        warm = resize_image(warm, *picture.shape[:2])
-    return _marked(overlay(picture, warm), diff)
+    return _marked(map_overlay(_finite(found), view.result.picture), found)
 
 
-def _finite(diff: Floats) -> Floats:
-    return np.nan_to_num(diff, posinf=0, neginf=0)
+def _finite(map_: Floats) -> Floats:
+    return np.nan_to_num(map_, posinf=0, neginf=0)
 
 
-def _marked(picture: Picture, diff: Floats) -> Picture:
-    """Mark pixels whose diff is not finite, as the grid does."""
-    bad = np.asarray(~np.isfinite(diff).all(axis=0), np.uint8)
+def _marked(picture: Picture, map_: Floats) -> Picture:
+    """Mark pixels whose value is not finite, as the grid does."""
+    finite = np.isfinite(map_)
+    bad = np.asarray(~(finite.all(axis=0) if finite.ndim == 3 else finite), np.uint8)
     if bad.any():
         picture = picture.copy()
         picture[resize_image(bad, *picture.shape[:2]) > 0] = BROKEN

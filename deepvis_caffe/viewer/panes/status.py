@@ -20,7 +20,7 @@ from deepvis_caffe.viewer.panes.maps import boost_of
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import PAD
-from deepvis_caffe.viewer.panes.words import unit_name
+from deepvis_caffe.viewer.panes.words import method_name, unit_name
 from deepvis_caffe.viewer.state.mouse import Hit
 
 Piece = tuple[str, Color]
@@ -71,10 +71,14 @@ def mode(view: View) -> Piece:
     state = view.state
     if state.correlation:
         return "correlation", ACCENT
+    if state.drivers:
+        return "drivers", ACCENT
     if state.optimized:
         return "optimized", ACCENT
+    if state.weights:
+        return "weights", ACCENT
     if state.back != "off":
-        return ("back" if state.show_back else f"fwd + {state.back}"), RAISED
+        return ("back" if state.show_back else f"fwd + {method_name(state.back)}"), RAISED
     return "fwd", RAISED
 
 
@@ -85,7 +89,7 @@ def left_pieces(view: View) -> list[Piece]:
     if state.back != "off":
         source = unit_name(view.scene, state.back_source)
         frozen = state.source is not None
-        words = f"{state.back} from {source}" if frozen or state.show_back else ""
+        words = f"{method_name(state.back)} from {source}" if frozen or state.show_back else ""
         pieces += [(words, SOURCE if frozen else SOFT)] if words else []
     elif state.source is not None:
         pieces.append((f"backward will start from {unit_name(view.scene, state.source)}", SOURCE))
@@ -96,7 +100,8 @@ def left_pieces(view: View) -> list[Piece]:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
-    lost = 0 if state.optimized or state.correlation else view.not_finite
+    pictured = state.optimized or state.weights or state.correlation or state.drivers
+    lost = 0 if pictured else view.not_finite
     if lost:
         pieces.append((f"{lost} values are not finite", TROUBLE))
     if status.message:

@@ -10,9 +10,16 @@ import numpy as np
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.viewer.cache import ByIdentity
-from deepvis_caffe.viewer.state.request import Frame, Result
+from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers
 from deepvis_caffe.viewer.state.state import Scene, State
-from deepvis_caffe.viewer.state.units import NO_RELATION, Relation, UnitPictures
+from deepvis_caffe.viewer.state.units import (
+    NO_DRIVER_PICTURES,
+    NO_RELATION,
+    DriverPictures,
+    Relation,
+    UnitPictures,
+    UnitWeights,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class View:
         one, or it is being computed.
     relation
         How the layer's units are correlated, where the grid shows that.
+    driver_pictures
+        Of the units that drive the selected one.
     status, hover
         What the status line shows beside the state; where the mouse is.
     """
@@ -116,6 +125,7 @@ class View:
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     failure: str = ""
     relation: Relation = NO_RELATION
+    driver_pictures: DriverPictures = NO_DRIVER_PICTURES
     status: Status = field(default_factory=Status)
     hover: Hover | None = None
 
@@ -129,7 +139,7 @@ class View:
     @property
     def shows_diffs(self) -> bool:
         """Whether the grid is set to diffs, and there is a backward pass that gives some."""
-        return self.state.show_back and self.state.back != "off"
+        return self.state.show_back and self.state.sends_diffs
 
     @property
     def shown_maps(self) -> Floats | None:
@@ -144,6 +154,14 @@ class View:
         return result.maps
 
     @property
+    def weights(self) -> UnitWeights | None:
+        """The weights of the selected layer's units, where they are shown and known by now."""
+        result, state = self.result, self.state
+        if result is None or not state.weights or result.request.layer != state.layer:
+            return None
+        return result.weights
+
+    @property
     def not_finite(self) -> int:
         """How many values of `shown_maps` are infinite or NaN."""
         maps = self.shown_maps
@@ -152,15 +170,34 @@ class View:
         return _counts.get(maps, None, lambda: int(maps.size - np.count_nonzero(np.isfinite(maps))))
 
     @property
-    def input_diff(self) -> Floats | None:
-        """(C, H, W), the input's diff, if it is of the backward pass that is set now."""
+    def attribution(self) -> Floats | None:
+        """(C, H, W) or (H, W), the attribution map, if it is of the method that is set now."""
         result = self.result
         return result.back if result is not None and self._is_of_this_pass(result) else None
+
+    @property
+    def drivers(self) -> UnitDrivers | None:
+        """What drives the selected unit, if that is shown and known by now."""
+        return drivers_of(self.result, self.state)
+
+    @property
+    def why_no_back(self) -> str:
+        """Why the method that is set now gives no attribution; empty where it does, or will."""
+        result = self.result
+        known = result is not None and self._is_of_this_pass(result)
+        return result.why_no_back if result is not None and known else ""
 
     def _is_of_this_pass(self, result: Result) -> bool:
         request, state = result.request, self.state
         wanted = (state.back, state.back_source)
         return state.back != "off" and (request.back, request.source) == wanted
+
+
+def drivers_of(result: Result | None, state: State) -> UnitDrivers | None:
+    """What a result knows of what drives the selected unit; None where that is not shown."""
+    if result is None or not state.shows_drivers:
+        return None
+    return result.drivers if result.request.drivers == (state.layer, state.unit) else None
 
 
 _counts: ByIdentity[int] = ByIdentity(2)  # of a layer's maps, which several panes ask for

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.model import labels
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.state.catalogue import Entry, unit_label
-from deepvis_caffe.viewer.state.state import Scene, UnitRef
+from deepvis_caffe.viewer.state.state import BACKS, Scene, UnitRef
 
 
 def number(value: float) -> str:
@@ -36,12 +37,22 @@ def unit_name(scene: Scene, ref: UnitRef) -> str:
     return f"{entry.name} {ref[1]} {short_label(scene, entry, ref[1])}".rstrip()
 
 
+def method_name(back: str) -> str:
+    """The name of a backward mode or of another method."""
+    return back if back in BACKS else METHODS[back].title
+
+
 def pending(view: View, what: str) -> str:
     """The text in place of something that is not there: why, or that it is being computed."""
     if view.failure:  # there is no room for the whole message: the tip of the status line has it
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
     return f"computing {what} ..." if view.has_frame else "no picture yet"
+
+
+def pending_back(view: View, to: str = "") -> str:
+    """The text in place of an attribution: why there is none, or that it is being computed."""
+    return view.why_no_back or pending(view, method_name(view.state.back) + to)
 
 
 def extent(entry: Entry) -> str:

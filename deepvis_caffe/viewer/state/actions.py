@@ -15,6 +15,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.viewer.state.state import (
     BACKS,
@@ -26,6 +27,7 @@ from deepvis_caffe.viewer.state.state import (
     Back,
     Scene,
     State,
+    UnitRef,
     grid_shape,
 )
 
@@ -54,6 +56,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
 Change = Callable[[State, Scene], State]
 HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
 
+LONGEST_TRAIL = 32  # units
 FAST = 5  # cells or layers of a fast move, DVT's caffevis_fast_move_dist
 
 # What `b` steps through: backward modes, each with the style that most people want to see.
@@ -102,6 +105,22 @@ def select_layer(state: State, scene: Scene, layer: int) -> State:
 def select_unit(state: State, scene: Scene, unit: int) -> State:
     """Select a unit of the layer, or the nearest one."""
     return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
+
+
+def follow(state: State, scene: Scene, ref: UnitRef) -> State:
+    """Go down to a unit that drives the selected one; `climb` goes back up."""
+    trail = (*state.trail, (state.layer, state.unit))[-LONGEST_TRAIL:]
+    chosen = select_unit(select_layer(state, scene, ref[0]), scene, ref[1])
+    return replace(chosen, trail=trail, cursor="units")
+
+
+def climb(state: State, scene: Scene, steps: int = 1) -> State:
+    """Go back up to the unit that was left `steps` units ago."""
+    if not 0 < steps <= len(state.trail):
+        return state
+    layer, unit = state.trail[-steps]
+    chosen = select_unit(select_layer(state, scene, layer), scene, unit)
+    return replace(chosen, trail=state.trail[:-steps], cursor="units")
 
 
 def walk(state: State, scene: Scene, steps: int) -> State:
@@ -175,7 +194,19 @@ def set_back(state: State, back: Back) -> State:
 
 
 def _next_back(state: State, scene: Scene) -> State:
-    return set_back(state, BACKS[(BACKS.index(state.back) + 1) % len(BACKS)])
+    following = BACKS.index(state.back) + 1 if state.back in BACKS else 0
+    return set_back(state, BACKS[following % len(BACKS)])
+
+
+def _next_method(state: State, scene: Scene) -> State:
+    """Set the next of the other methods, shown in its own style."""
+    if not scene.methods:
+        return state
+    now = state.back in scene.methods
+    following = scene.methods.index(state.back) + 1 if now else 0
+    method = scene.methods[following % len(scene.methods)]
+    # It leaves no diffs in the layers.
+    return replace(state, back=method, diff_style=METHODS[method].style, show_back=False)
 
 
 def _next_style(state: State, scene: Scene) -> State:
@@ -188,11 +219,11 @@ def _freeze_source(state: State, scene: Scene) -> State:
 
 
 def _show_back(state: State, scene: Scene) -> State:
-    if state.correlation:  # back to whatever the grid showed before
-        return replace(state, correlation=False)
-    if state.optimized:
-        return replace(state, optimized=False)
-    back = "gradient" if not state.show_back and state.back == "off" else state.back
+    if state.correlation or state.drivers:  # back to whatever the grid showed before
+        return replace(state, correlation=False, drivers=False)
+    if state.optimized or state.weights:
+        return replace(state, optimized=False, weights=False)
+    back = state.back if state.show_back or state.sends_diffs else "gradient"
     return replace(state, show_back=not state.show_back, back=back)
 
 
@@ -209,13 +240,25 @@ def _cycle(field: str, count: int, state: State, scene: Scene) -> State:
 
 
 def _show_optimized(state: State, scene: Scene) -> State:
-    return replace(state, optimized=state.correlation or not state.optimized, correlation=False)
+    shown = state.correlation or state.drivers or not state.optimized
+    return replace(state, optimized=shown, weights=False, correlation=False, drivers=False)
+
+
+def _show_weights(state: State, scene: Scene) -> State:
+    shown = state.correlation or state.drivers or not state.weights
+    return replace(state, weights=shown, optimized=False, correlation=False, drivers=False)
 
 
 def _show_correlation(state: State, scene: Scene) -> State:
     if state.shows_correlation:
         return replace(state, correlation=False)
-    return replace(state, correlation=True, zoom="off")
+    return replace(state, correlation=True, drivers=False, zoom="off")
+
+
+def _show_drivers(state: State, scene: Scene) -> State:
+    if state.shows_drivers:
+        return replace(state, drivers=False)
+    return replace(state, drivers=True, correlation=False, zoom="off")
 
 
 def _next_order(state: State, scene: Scene) -> State:
@@ -256,6 +299,13 @@ ACTIONS = (
     Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
+    Action(
+        "method",
+        ("7", "N"),
+        BACKWARD,
+        "next method: Grad-CAM, occlusion, LRP, ...",
+        _next_method,
+    ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
     Action(
         "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source
@@ -263,8 +313,12 @@ ACTIONS = (
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
+    Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
+    Action("drivers", ("4",), GRID, "what drives the unit: units of layers below", _show_drivers),
+    Action("follow", ("enter",), GRID, "go down to what raises it most"),
+    Action("climb", ("backspace",), GRID, "back up to the unit before", climb),
     Action(
         "gamma", ("t",), GRID, "brighten dark values (gamma)", partial(_cycle, "gamma", len(GAMMAS))
     ),

@@ -147,6 +147,12 @@ def opaque_blobs(
     return tuple(found)
 
 
+def entry_of(entries: tuple[Entry, ...], layer: str) -> int | None:
+    """The index of the entry with the units that a layer of that name makes; None without one."""
+    found = (at for at, one in enumerate(entries) if layer in (one.layer, one.name))
+    return next(found, None)
+
+
 def last_values(net: Net) -> tuple[Value, ...]:
     """The last value of every blob that layers that run write, in order of first writing."""
     last = {top.blob: top for layer in net.opaque.running for top in layer.tops}
@@ -176,14 +182,6 @@ def as_maps(values: Floats) -> Floats:
         slices = values.reshape(units, -1, *values.shape[-2:])
         return np.ascontiguousarray(slices.transpose(0, 2, 1, 3).reshape(units, height, width))
     return values.reshape(units, height, width)
-
-
-def as_values(maps: Floats, shape: Shape) -> Floats:
-    """The inverse of :func:`as_maps`."""
-    if len(shape) > 4:
-        sliced = maps.reshape(shape[1], shape[-2], -1, shape[-1]).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(sliced).reshape(shape)
-    return maps.reshape(shape)
 
 
 def unit_label(labels: Labels, entry: Entry, unit: int) -> str | None:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from deepvis_caffe.viewer.state.actions import (
     BY_NAME,
     HelpGroup,
+    climb,
+    follow,
     select_layer,
     select_unit,
     set_back,
@@ -26,7 +28,18 @@ TITLE = "Mouse"
 
 
 HitKind = Literal[
-    "layer", "unit", "pair", "zoomed", "class", "back", "style", "top", "command", "nothing"
+    "layer",
+    "unit",
+    "pair",
+    "zoomed",
+    "class",
+    "driver",
+    "step",
+    "back",
+    "style",
+    "top",
+    "command",
+    "nothing",
 ]
 
 
@@ -38,10 +51,12 @@ class Hit:
     ----------
     kind
         ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
-        layer named `value`; ``"pair"`` is the units `index` and `value` of the layer; ``"zoomed"``
-        is what fills the grid's place; ``"back"`` and ``"style"`` set the backward pass's mode and
-        view to `value`; ``"command"`` is the action named `value`; ``"top"`` is the top image
-        numbered `index`; ``"nothing"`` can only be pointed at.
+        layer named `value`; ``"driver"`` goes there from the unit that it drives, and ``"step"``
+        back to the unit that was left `index` units ago; ``"pair"`` is the units `index` and
+        `value` of the layer; ``"zoomed"`` is what fills the grid's place; ``"back"`` and
+        ``"style"`` set the backward pass's mode and view to `value`; ``"command"`` is the action
+        named `value`; ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be
+        pointed at.
         What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
     index, value
         See `kind`.
@@ -131,6 +146,15 @@ def _click_class(state: State, scene: Scene, hit: Hit) -> State:
     return replace(select_unit(chosen, scene, hit.index), cursor="units")
 
 
+def _click_driver(state: State, scene: Scene, hit: Hit) -> State:
+    layer = next(at for at, one in enumerate(scene.entries) if one.name == hit.value)
+    return follow(state, scene, (layer, hit.index))
+
+
+def _click_step(state: State, scene: Scene, hit: Hit) -> State:
+    return climb(state, scene, hit.index)
+
+
 def _click_back(state: State, scene: Scene, hit: Hit) -> State:
     return set_back(state, next(back for back in BACKS if back == hit.value))
 
@@ -167,6 +191,8 @@ MOUSE_ACTIONS = (
     MouseAction("click", "zoomed", "an enlarged unit: back to all units", _click_zoomed),
     MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
     MouseAction("click", "class", "a class: select its unit", _click_class),
+    MouseAction("click", "driver", "a unit that drives this one: go down to it", _click_driver),
+    MouseAction("click", "step", "a unit on the way: back up to it", _click_step),
     MouseAction("click", "back", "a backward mode: set it", _click_back),
     MouseAction("click", "style", "a backward style: set it", _click_style),
     MouseAction("click", "top", "a top image: make it the input", _click_top),

@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from deepvis_caffe.attribution.attribute import METHODS
+from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
+from deepvis_caffe.viewer.state.units import UnitWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +50,17 @@ class Request:
     boxes
         Whether the boxes that a detector finds are wanted.
     back
-        Mode of the backward pass.
+        Mode of the backward pass, or another method of attribution.
     source
         The unit that it starts from, with all its activations; None where there is no pass.
+    still
+        Whether a frame of a live source stays for long enough for a method of many passes.
     diffs
         Whether the diff of `layer` is wanted, too, beside that of the input.
+    drivers
+        The unit whose drivers are wanted, a unit of `layer`; None where they are not shown.
+    weights
+        Whether the weights of the units of `layer` are wanted.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -61,22 +70,57 @@ class Request:
     boxes: bool = True
     back: Back = "off"
     source: UnitRef | None = None
+    still: bool = False
     diffs: bool = False
+    drivers: UnitRef | None = None
+    weights: bool = False
     resize: Literal["crop", "stretch"] = "crop"
 
 
 def request_of(state: State, scene: Scene) -> Request:
     """What has to be computed for a state."""
     back = state.back != "off"
+    many = back and METHODS[state.back].many_passes
     return Request(
         layer=state.layer,
         scores=state.labels,
         boxes=state.boxes,
         back=state.back,
         source=state.back_source if back else None,
-        diffs=back and state.show_back,
+        still=many and state.frozen,
+        diffs=state.sends_diffs and state.show_back,
+        weights=state.weights,
+        drivers=(state.layer, state.unit) if state.shows_drivers else None,
         resize=state.resize,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitDrivers:
+    """What drives a unit: see `deepvis_caffe.attribution.drivers`.
+
+    Attributes
+    ----------
+    raising, lowering
+        The units that raise it most and lower it most, strongest first, each with its place in the
+        catalogue; None for what is not there, as the image's own channels.
+    raised, lowered
+        The sums over all units that do, also those that are not listed, as shares of the score.
+    why_not
+        Why nothing is known of it.
+    """
+
+    raising: tuple[tuple[Driver, UnitRef | None], ...] = ()
+    lowering: tuple[tuple[Driver, UnitRef | None], ...] = ()
+    raised: float = 0.0
+    lowered: float = 0.0
+    why_not: str = ""
+
+    @property
+    def refs(self) -> tuple[UnitRef, ...]:
+        """Those that are in the catalogue."""
+        every = (*self.raising, *self.lowering)
+        return tuple(ref for _, ref in every if ref is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +138,16 @@ class Result:
     diffs
         Likewise, diffs of the layer; None if not requested.
     back
-        (C, H, W), diff of the input in the net's channel order; None without a backward pass.
+        The attribution map: (C, H, W) in the net's channel order, or (H, W); None where there is
+        none.
+    why_no_back
+        Why not, where one was requested; empty where it is still to come.
+    later
+        Whether it is still to come: by a method of many passes, in another result.
+    drivers
+        What drives the requested unit; None if not requested.
+    weights
+        The weights of the layer's units; None if not requested.
     scores
         (classes,); None if they were not requested, or the net has none.
     boxes
@@ -112,6 +165,10 @@ class Result:
     maps: Floats = field(repr=False)
     diffs: Floats | None = field(default=None, repr=False)
     back: Floats | None = field(default=None, repr=False)
+    drivers: UnitDrivers | None = field(default=None, repr=False)
+    why_no_back: str = ""
+    later: bool = False
+    weights: UnitWeights | None = field(default=None, repr=False)
     scores: Floats | None = field(default=None, repr=False)
     boxes: tuple[tuple[Box, str], ...] = field(default=(), repr=False)
     seconds: float = 0.0

@@ -10,15 +10,18 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
 Cursor = Literal["layers", "units"]
-Back = Literal["off", "gradient", "deconv", "guided"]
+Back = str  # one of `BACKS` or of `OTHER_METHODS`
 Zoom = Literal["off", "unit", "back"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
-DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "heat")
+# The methods of attribution beside the backward modes, which are methods, too.
+OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
+DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
 ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
 # channel replaces that of the layer.
@@ -41,17 +44,24 @@ class State:
     cursor
         What the arrow keys move in: the list of layers, or the grid of units.
     back, diff_style
-        Mode of the backward pass, and the style in which its result at the input is shown.
+        Mode of the backward pass, or another method of attribution; and the style in which its
+        result at the input is shown.
     source
         The unit that the backward pass starts from, where it is frozen; None follows the selection.
     show_back
         Whether the grid shows diffs instead of activations.
     optimized
         Whether the grid shows each unit's optimized image instead.
+    weights
+        Whether the grid shows each unit's weights instead.
     correlation
         Whether it shows the correlation of the layer's units, whatever else it is set to.
+    drivers
+        Whether it shows what drives the selected unit, whatever else it is set to.
+    trail
+        The units that were left for one that drives them, the last one last.
     by_number
-        Whether the units there are in order of their numbers, not of their similarity.
+        Whether the units of the correlation are in order of their numbers, not of their similarity.
     order
         The order by similarity of the selected layer, which the arrow keys follow; empty is by
         number.
@@ -89,7 +99,10 @@ class State:
     source: UnitRef | None = None
     show_back: bool = False
     optimized: bool = False
+    weights: bool = False
     correlation: bool = False
+    drivers: bool = False
+    trail: tuple[UnitRef, ...] = ()
     by_number: bool = False
     order: tuple[int, ...] = ()
     zoom: Zoom = "off"
@@ -113,6 +126,16 @@ class State:
     def shows_correlation(self) -> bool:
         """Whether the grid's pane shows the correlation now, and nothing enlarged."""
         return self.correlation and self.zoom == "off"
+
+    @property
+    def shows_drivers(self) -> bool:
+        """Whether the grid's pane shows what drives the unit now, and nothing enlarged."""
+        return self.drivers and self.zoom == "off"
+
+    @property
+    def sends_diffs(self) -> bool:
+        """Whether a backward pass is set, which leaves diffs in every layer below its source."""
+        return self.back in BACKS[1:]
 
     @property
     def shows_heat(self) -> bool:
@@ -145,6 +168,10 @@ class Scene:
         A box that a detector finds is shown if it scores higher.
     opaque
         The blobs that cannot be looked at; they are shown in gray among the layers.
+    methods
+        Those of `OTHER_METHODS` that the engine can run.
+    left_out
+        Which it cannot, and why; empty where it can run all.
     """
 
     entries: tuple[Entry, ...]
@@ -154,6 +181,8 @@ class Scene:
     input_size: tuple[int, int] = (1, 1)
     box_score: float = 0.3
     opaque: tuple[Opaque, ...] = ()
+    methods: tuple[str, ...] = OTHER_METHODS
+    left_out: str = ""
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:

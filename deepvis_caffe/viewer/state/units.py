@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import UnitStatistics
+from deepvis_caffe.figures.weights import LayerWeights
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.records import TopImage
+from deepvis_caffe.viewer.state.state import UnitRef
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,44 @@ class UnitPictures:
     found: tuple[TopImage, ...] = ()
     columns: int = 3
     statistics: UnitStatistics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DriverPictures:
+    """Pictures of the units that drive the selected one.
+
+    Attributes
+    ----------
+    by_unit
+        One for each unit that has some.
+    pictured
+        Whether to leave room for them.
+    """
+
+    by_unit: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    pictured: bool = False
+
+
+NO_DRIVER_PICTURES = DriverPictures()
+
+
+@dataclass(frozen=True, eq=False)
+class UnitWeights:
+    """The weights of a layer's units.
+
+    Attributes
+    ----------
+    layer
+        All of them; None where the layer has none.
+    pictures
+        By unit, its picture in a size for the grid, (H, W, 3) RGB uint8.
+    why_not
+        Why the layer has none.
+    """
+
+    layer: LayerWeights | None = None
+    pictures: tuple[Picture, ...] = ()
+    why_not: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ The oracle is `net.module` under autograd, which reads the weights anew in every
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +128,24 @@ def test_a_bias_alone(net: Net) -> None:
         with torch.no_grad():
             net.module.get_submodule(name).bias += 7
         np.testing.assert_allclose(net.evaluate(x, name, (1,)), before + 7, atol=1e-5)
+
+
+def test_a_copy_of_the_module_has_nothing_of_what_was_made_of_the_weights(net: Net) -> None:
+    x = torch.tensor(noise(2, 2, 15, 19))
+    before = net.evaluate(x, "second").clone()
+    net.input_gradient(torch.ones_like(before))
+    copies = copy.deepcopy(net.module), pickle.loads(pickle.dumps(net.module))
+    in_place(net.module)
+    for copied in copies:
+        np.testing.assert_allclose(copied(x), before, rtol=1e-4, atol=1e-5)
+        y = x
+        for name in ("phases", "transposed", "turned", "first"):
+            one = copied.layer(name)
+            leaf = y.detach().requires_grad_()
+            with torch.no_grad():
+                (top,), saved = one.fwd(y)
+                (dx,) = one.bwd(saved, [torch.ones_like(top)], "gradient")
+            np.testing.assert_allclose(top, one(leaf).detach(), rtol=1e-4, atol=1e-5)
+            expected = torch.autograd.grad(one(leaf).sum(), leaf)[0]
+            np.testing.assert_allclose(dx, expected, rtol=1e-4, atol=1e-5)
+            y = top

@@ -1,15 +1,31 @@
-"""The same net on a CUDA device and on the CPU; needs such a device."""
+"""The same net on a CUDA device and on the CPU; needs such a device.
+
+With DEEPVIS_TEST_DEVICE=cpu both are the CPU: that tries the tests, not the device.
+"""
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
 
+import deepvis_caffe as dv
+from deepvis_caffe.dataset.image_files import read_folder
+from deepvis_caffe.dataset.scan import ScanParams, scan_images
+from deepvis_caffe.engines.arrays import TorchOps
 from deepvis_caffe.engines.load import load_net
+from deepvis_caffe.image import write_image
+from deepvis_caffe.optimizer import objectives as o
+from deepvis_caffe.optimizer.parameterizations import maco
+from deepvis_caffe.optimizer.transforms import jitter, rotation
+
+DEVICE = os.environ.get("DEEPVIS_TEST_DEVICE", "cuda")
 
 NET = net_text(
     conv("conv1", "data", 6, 5, "stride: 2 pad: 1"),
@@ -70,13 +86,35 @@ FORKS = net_text(
 )
 
 
-@pytest.fixture
-def nets(tmp_path: Path):
-    if not torch.cuda.is_available():
+def on_both(tmp_path: Path, text: str) -> list[Any]:
+    """A net on the device and on the CPU."""
+    if DEVICE == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     path = tmp_path / "net.prototxt"
-    path.write_text(NET)
-    return [load_net(path, weights_for(path), "torch", device=name) for name in ("cuda", "cpu")]
+    path.write_text(text)
+    return [load_net(path, weights_for(path), "torch", device=name) for name in (DEVICE, "cpu")]
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> list[Any]:
+    return on_both(tmp_path, NET)
+
+
+# What an ascent runs through without a kink that rounding could push it over.
+SMOOTH = net_text(
+    conv("conv1", "data", 16, 3, "pad: 1"),
+    layer("tanh1", "TanH", "conv1"),
+    layer("pool1", "Pooling", "tanh1", "", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }"),
+    conv("conv2", "pool1", 24, 3),
+    layer("sigmoid2", "Sigmoid", "conv2"),
+    layer("fc", "InnerProduct", "sigmoid2", "", "inner_product_param { num_output: 10 }"),
+    data=(1, 3, 21, 25),
+)
+
+
+@pytest.fixture
+def smooth(tmp_path: Path) -> list[Any]:
+    return on_both(tmp_path, SMOOTH)
 
 
 @pytest.mark.cuda
@@ -90,15 +128,9 @@ def test_devices_agree(nets, mode: str) -> None:
 
 @pytest.mark.cuda
 def test_devices_agree_on_layers_of_forks(tmp_path: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    path = tmp_path / "net.prototxt"
-    path.write_text(FORKS)
-    weights = weights_for(path)
     x = 64 * noise(2, 3, 12, 14)
     found = []
-    for name in ("cuda", "cpu"):
-        net = load_net(path, weights, "torch", device=name)
+    for net in on_both(tmp_path, FORKS):
         blobs = list(net.model.graph.blobs)
         forward = net.forward(x, blobs)
         found.append({**forward, **net.backward("pool3", np.ones_like(forward["pool3"]))})
@@ -113,7 +145,158 @@ def test_the_ascent_stays_on_the_device(nets) -> None:
     x, diff = gpu.ops.asarray(64 * noise(2, 3, 19, 23)), gpu.ops.asarray(noise(2, 5, seed=2))
     top = gpu.evaluate(x, "fc")
     dx = gpu.input_gradient(diff)
-    assert (top.device.type, dx.device.type, gpu.device) == ("cuda", "cuda", "cuda:0")
+    assert {str(top.device), str(dx.device)} == {gpu.device}
+    assert gpu.device == {"cuda": "cuda:0"}.get(DEVICE, DEVICE)
     gpu.forward(gpu.ops.numpy(x))
     expected = gpu.backward("fc", gpu.ops.numpy(diff))["data"]
     assert relative_error(gpu.ops.numpy(dx), expected) < 1e-5
+
+
+@pytest.mark.cuda
+def test_devices_agree_on_several_layers(nets: list[Any]) -> None:
+    x, found = 64 * noise(2, 3, 19, 23), []
+    for net in nets:
+        values = net.evaluate_layers(net.ops.asarray(x), ["conv2", "both", "fc"])
+        dx = net.layers_gradient({name: 2 * value for name, value in values.items()})
+        found.append({**{k: net.ops.numpy(v) for k, v in values.items()}, "x": net.ops.numpy(dx)})
+    assert all(relative_error(found[0][key], found[1][key]) < 1e-4 for key in found[1])
+
+
+@pytest.mark.cuda
+def test_tf32_is_off_whatever_the_host_has_set(smooth: list[Any]) -> None:
+    # of 10 bits, products are wrong by 1e-3
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        x, dy = 64 * noise(4, 3, 21, 25), noise(4, 10, seed=2)
+        found = [{**net.forward(x), **net.backward("fc", dy)} for net in smooth]
+        assert all(switch.allow_tf32 for switch in switches)
+    finally:
+        for switch, was in zip(switches, before, strict=True):
+            switch.allow_tf32 = was
+    assert all(relative_error(found[0][blob], found[1][blob]) < 2e-5 for blob in found[1])
+
+
+ASCENTS: dict[str, dict[str, Any]] = {
+    "preset 3": {"preset": 3},
+    "norms": {"preset": 2, "rate": "auto"},
+    "contributions": {"preset": 4},
+    "best": {"preset": "best"},
+    "views": {"preset": 3, "transforms": [jitter(0.1), rotation(10)]},
+    "maco": {"preset": 3, "parameterization": maco()},
+    "minimized": {"preset": 3, "sign": -1},
+}
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ASCENTS)
+def test_devices_agree_on_ascents(smooth: list[Any], name: str) -> None:
+    gpu, cpu = (
+        dv.optimize(net, "fc", [1, 4], seeds=2, iterations=20, **ASCENTS[name]) for net in smooth
+    )
+    for ours, expected in zip(gpu, cpu, strict=True):
+        # Rounding may put a pixel on the other side of a percentile: then few of them differ.
+        scale = np.abs(expected.activations).max()
+        np.testing.assert_allclose(ours.activations, expected.activations, atol=5e-3 * scale)
+        far = np.abs(ours.image - expected.image).max(axis=0) > 0.01 * np.abs(expected.image).max()
+        assert far.mean() < 0.02
+        assert ours.stop == expected.stop
+        assert (ours.first_top is None) == (expected.first_top is None)
+
+
+@pytest.mark.cuda
+def test_devices_agree_on_an_objective(smooth: list[Any]) -> None:
+    goal = o.unit("fc", 3) + 0.5 * o.channel("conv2", 4) - 0.1 * o.unit("conv1", 2, (3, 4))
+    gpu, cpu = (dv.optimize(net, goal, seeds=3, preset=3, iterations=20)[0] for net in smooth)
+    np.testing.assert_allclose(gpu.activations, cpu.activations, rtol=1e-3)
+    assert relative_error(gpu.image, cpu.image) < 1e-2
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    "method", ["gradient", "grad_cam", "integrated_gradients", "occlusion", "smooth_grad"]
+)
+def test_devices_agree_on_attribution(smooth: list[Any], method: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (21, 25, 3)).astype(np.uint8)
+    gpu, cpu = (dv.attribute(net, image, "fc", 4, method=method).map for net in smooth)
+    assert relative_error(gpu, cpu) < 1e-3
+
+
+@pytest.mark.cuda
+def test_devices_agree_on_a_scan(smooth: list[Any], tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(7):
+        picture = np.random.default_rng(i).integers(0, 256, (21, 25, 3)).astype(np.uint8)
+        write_image(folder / f"{i}.png", picture)
+    params = ScanParams(layers=("conv2", "fc"), count=3)
+    gpu, cpu = (scan_images(net, read_folder(folder), params, batch_size=3) for net in smooth)
+    for name in params.layers:
+        ours, expected = gpu.layers[name], cpu.layers[name]
+        assert relative_error(ours.moments.mean, expected.moments.mean) < 1e-4
+        np.testing.assert_array_equal(ours.top.image, expected.top.image)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("q", [0.0, 20.0, 50.0, 99.9, np.array([5.0, 50.0, 100.0])])
+def test_percentiles_on_the_device_are_numpys(q: Any) -> None:
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    ops, rows = TorchOps(DEVICE), noise(3, 5000)
+    expected = [np.percentile(row, p) for row, p in zip(rows, np.broadcast_to(q, 3), strict=True)]
+    got = ops.numpy(ops.percentile(ops.asarray(rows), q))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def needs_cuda() -> None:
+    if DEVICE != "cuda":
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["preset 3", "contributions", "best", "maco"])
+def test_an_ascent_waits_for_the_device_once_between_checks(smooth: list[Any], name: str) -> None:
+    needs_cuda()
+    seen: dict[int, int] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            dv.optimize(
+                smooth[0],
+                "fc",
+                [1, 4],
+                seeds=2,
+                iterations=40,
+                batch_size=4,
+                watch=lambda snapshot: seen.setdefault(snapshot.step, len(caught)),
+                **ASCENTS[name],
+            )
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [str(one.message) for one in caught[seen[0] : seen[39]]]
+    assert len(waits) <= 2, waits  # at steps 16 and 32
+
+
+@pytest.mark.cuda
+def test_graphs_give_what_passes_without_them_give(smooth: list[Any]) -> None:
+    needs_cuda()
+    gpu, _ = smooth
+    plain = dv.optimize(gpu, "fc", [1, 4], seeds=2, preset=3, iterations=40)
+    gpu.cuda_graphs = True
+    graphed = dv.optimize(gpu, "fc", [1, 4], seeds=2, preset=3, iterations=40)
+    assert gpu._graphs._kept  # not as a way around them
+    for one, other in zip(plain, graphed, strict=True):
+        np.testing.assert_allclose(other.activations, one.activations, rtol=1e-3)
+    # and another shape, layer and mode between its passes
+    x, dy = gpu.ops.asarray(64 * noise(2, 3, 21, 25)), gpu.ops.asarray(noise(2, 24, 8, 10))
+    found = []
+    for _ in range(6):
+        gpu.evaluate(x, "conv2")
+        found.append(gpu.ops.numpy(gpu.input_gradient(dy)))
+    gpu.cuda_graphs = False
+    gpu.evaluate(x, "conv2")
+    expected = gpu.ops.numpy(gpu.input_gradient(dy))
+    assert all(relative_error(one, expected) < 1e-5 for one in found)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import re
 import signal
 import socket
@@ -21,6 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from deepvis_caffe.errors import ImageError, ViewerError
 from deepvis_caffe.image import encode_jpeg, encode_png, read_image
+from deepvis_caffe.viewer.browser.connection import MOST_WAITING, say_when_full
 from deepvis_caffe.viewer.browser.gate import Gate
 from deepvis_caffe.viewer.browser.messages import read_message
 from deepvis_caffe.viewer.browser.serve import serve
@@ -396,6 +400,72 @@ def test_a_token_may_be_asked_for_here_too(session: FakeSession) -> None:
         assert running.url.endswith("/?token=s3cret")
         assert http(running.url)[0] == 200
         assert http(running.url[:-1])[0] == 403
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_an_empty_token_is_refused(session: FakeSession, host: str, token: str) -> None:
+    """As from a shell variable that is not set: everybody would get in."""
+    with pytest.raises(ViewerError, match="the token is empty"):
+        serve(session, host, 0, token)
+    with pytest.raises(ViewerError, match="lets everybody in"):
+        Gate(host, token)
+
+
+def test_the_printed_address_quotes_the_token(session: FakeSession) -> None:
+    with served(session, token="a b&c#d/é") as running:
+        assert "?token=a%20b%26c%23d%2F%C3%A9" in running.url
+        assert http(running.url)[0] == 200
+
+
+def test_no_answer_can_be_framed_or_kept(session: FakeSession, running: Running) -> None:
+    for headers in ({}, {"Host": "evil.example"}):
+        _, _, answer = http(running.url, **headers)
+        assert "frame-ancestors 'none'" in answer["content-security-policy"]
+        assert answer["x-frame-options"] == "DENY"
+        assert answer["cross-origin-resource-policy"] == "same-origin"
+        assert answer["cache-control"] == "no-store"
+
+
+def test_a_connection_that_says_nothing_is_ended(session: FakeSession) -> None:
+    """Nothing at all, half a request, and half of a second one; a page that stays is left alone."""
+    with served(session, patience=0.3) as running, Client(running) as page:
+        for said in (b"", b"GET / HTTP/1.1\r\nHost: 127", b"GET / HTTP/1.1\r\n\r\nGET / HT"):
+            with socket.create_connection(("127.0.0.1", running.port), timeout=LONG) as idle:
+                idle.sendall(said)
+                while idle.recv(65536):  # until the server closes it
+                    pass
+        page.say("key", key="a")
+        eventually(lambda: session.said("press"))
+
+
+def test_many_idle_connections_shut_nobody_out(session: FakeSession) -> None:
+    """The one that has waited longest makes room for the next."""
+    with served(session, patience=LONG) as running:
+        idle = [
+            socket.create_connection(("127.0.0.1", running.port), timeout=LONG)
+            for _ in range(MOST_WAITING + 20)
+        ]
+        try:
+            assert http(running.url)[0] == 200
+            assert idle[0].recv(1) == b""  # ended
+            with Client(running) as page:
+                page.hear("status")
+        finally:
+            for one in idle:
+                one.close()
+
+
+def test_running_out_of_file_descriptors_is_one_line() -> None:
+    lines: list[str] = []
+    handle = say_when_full(lines.append)
+    loop = asyncio.new_event_loop()
+    for _ in range(3):
+        full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        handle(loop, {"message": "socket.accept() out of system resource", "exception": full})
+    loop.close()
+    assert len(lines) == 1
+    assert "too many connections" in lines[0]
 
 
 def test_a_gate_shows_no_token() -> None:

@@ -12,7 +12,7 @@ from helpers.pane_views import has, view
 from helpers.small_model import LABELS, write_model
 
 import deepvis_caffe as dv
-from deepvis_caffe.attribution.backward import saliency_map
+from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer.compute.forward import Compute
@@ -97,22 +97,118 @@ def test_the_pass_starts_from_the_unit_s_own_activations(
     result = Compute(net, scene)(frame(), request_of(asked, scene))
     name = ("conv/1", "fc")[layer]
     values = net.forward(net.preprocessor(frame().picture)[None], blobs=[name])[name]
-    expected, _ = saliency_map(net, values, name, unit, mode)
+    only = np.zeros_like(result.maps)
+    only[unit] = as_maps(values)[unit] if layer == CONV else 1  # a single value is its own score
+    np.testing.assert_array_equal(result.diffs, only)  # at the source: what was sent
+    expected = net.backward(name, only.reshape(values.shape), mode)["data"][0]
     assert np.abs(expected).max() > 0
     np.testing.assert_array_equal(result.back, expected)
-    only = np.zeros_like(result.maps)
-    only[unit] = as_maps(values)[unit]
-    np.testing.assert_array_equal(result.diffs, only)  # at the source: what was sent
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_says_what_attribute_says(net: Net, scene: Scene, method: str) -> None:
+    compute = Compute(net, scene)
+    asked = request_of(State(layer=FC, unit=1, back=method), scene)
+    result = compute(frame(), asked)
+    same(result, net, frame().picture)
+    if METHODS[method].many_passes:
+        assert result.later
+        assert result.back is None
+        later = compute.finish(never)
+        assert later is not None
+        assert later.number > result.number
+        result = later
+    assert not result.later
+    assert compute.finish(never) is None
+    if METHODS[method].why_not(net):
+        assert result.back is None
+        assert "needs the torch engine" in result.why_no_back
+        return
+    expected = dv.attribute(net, frame().picture, "fc", 1, method).map
+    assert expected.any()
+    np.testing.assert_allclose(result.back, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "smooth_grad"])
+def test_other_layers_of_the_frame_after_a_method_of_its_own_passes(
+    net: Net, scene: Scene, method: str
+) -> None:
+    """Those passes leave other values in the net."""
+    compute = Compute(net, scene)
+    first = compute(frame(), request_of(State(layer=FC, source=(FC, 1), back=method), scene))
+    finished = compute.finish(never) or first
+    for at in (CONV, PROB):
+        state = State(layer=at, source=(FC, 1), back=method)
+        result = compute(frame(), request_of(state, scene))
+        same(result, net, frame().picture)
+        assert result.back is finished.back
+    state = State(layer=CONV, source=(FC, 1), back="gradient", show_back=True)
+    result = compute(frame(), request_of(state, scene))
+    expected = dv.attribute(net, frame().picture, "fc", 1).map
+    np.testing.assert_allclose(result.back, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_many_passes_give_way_to_the_next_frame_and_go_on_for_the_same(
+    net: Net, scene: Scene
+) -> None:
+    compute = Compute(net, scene)
+    asked = request_of(State(layer=FC, unit=1, back="integrated_gradients"), scene)
+    other_layer = replace(asked, layer=CONV)
+    compute(frame(1), asked)
+    came = [(frame(2), asked), (frame(2), other_layer)]
+
+    def between() -> bool:
+        if came:
+            compute(*came.pop(0))
+        return False
+
+    result = compute.finish(between)  # the first is given up for another frame, the second is not
+    assert result is not None
+    assert (result.frame.number, result.request) == (2, other_layer)
+    same(result, net, frame(2).picture)
+    expected = dv.attribute(net, frame(2).picture, "fc", 1, "integrated_gradients").map
+    np.testing.assert_allclose(result.back, expected, atol=1e-5 * np.abs(expected).max())
+    compute(frame(3), asked)
+    assert compute.finish(lambda: True) is None  # the viewer ends
+    broken = Frame(np.zeros((0, 4, 3), np.uint8), 4, "empty")
+    with pytest.raises(dv.DeepVisError, match="no pixels"):
+        compute(broken, asked)
+    assert compute.finish(never) is None
+
+
+def test_many_passes_of_a_stream_wait_until_it_is_frozen(net: Net, scene: Scene) -> None:
+    compute, live = Compute(net, scene), replace(frame(), live=True)
+    state = State(layer=FC, back="occlusion")
+    result = compute(live, request_of(state, scene))
+    assert result.why_no_back == "it takes many passes: freeze the input with f"
+    assert compute.finish(never) is None
+    assert compute(live, request_of(replace(state, frozen=True), scene)).later
+    found = compute.finish(never)
+    assert found is not None
+    expected = dv.attribute(net, frame().picture, "fc", 0, "occlusion").map
+    np.testing.assert_allclose(found.back, expected, atol=1e-5 * np.abs(expected).max())
+    few = compute(live, request_of(replace(state, back="grad_cam"), scene))
+    assert few.back is not None
+
+
+def test_what_a_method_cannot_do_is_said_and_the_rest_is_shown(net: Net, scene: Scene) -> None:
+    result = Compute(net, scene)(frame(), request_of(State(layer=CONV, back="grad_cam"), scene))
+    assert result.back is None
+    assert result.why_no_back.startswith("no single layer with maps lies between the image and")
+    same(result, net, frame().picture)
 
 
 def test_diffs_of_a_layer_below_a_held_source(net: Net, scene: Scene) -> None:
     asked = State(layer=CONV, back="gradient", source=(FC, 3), show_back=True)
     result = Compute(net, scene)(frame(), request_of(asked, scene))
-    fc = net.forward(net.preprocessor(frame().picture)[None], blobs=["fc"])["fc"]
     weights = net.model.weights["fc"][0][3]  # of an inner product the gradient is its weights
     np.testing.assert_allclose(
         result.diffs * (result.maps > 0),
-        fc[0, 3] * weights.reshape(result.maps.shape) * (result.maps > 0),
+        weights.reshape(result.maps.shape) * (result.maps > 0),
         rtol=1e-5,
         atol=1e-7,
     )
@@ -158,8 +254,8 @@ def test_back_from_a_blob_of_no_axis(engine: str, tmp_path: Path) -> None:
     result = Compute(net, scene)(frame(), request_of(State(back="gradient", show_back=True), scene))
     total = net.preprocessor(frame().picture).sum()
     np.testing.assert_allclose(result.maps, [[[total]]], rtol=1e-5)
-    np.testing.assert_allclose(result.back, np.full((1, 2, 3), total), rtol=1e-5)
-    np.testing.assert_array_equal(result.diffs, result.maps)
+    np.testing.assert_array_equal(result.back, np.ones((1, 2, 3)))
+    np.testing.assert_array_equal(result.diffs, [[[1]]])
 
 
 def test_walking_through_layers_runs_the_net_once(net: Net, scene: Scene) -> None:

@@ -65,7 +65,7 @@ class Viewer:
     ) -> None:
         self.net, self.store = net, ResultStore(folder)
         self.library = Library(folder)
-        how = SynthesisParams(params, seeds, small_model.LABELS)
+        how = SynthesisParams(params, seeds)
         self.synthesis = Synthesis(net, self.library, how)
 
     def run(self, name: str, unit: int, between: Callable[[], bool] = never) -> int:
@@ -102,7 +102,7 @@ def test_images_made_between_frames_are_those_of_a_plain_run(
 
     viewer.run(name, 3, frame)
     plain = ResultStore(tmp_path / "plain")
-    make_layer(net, plain, name, [3], [0, 1], PARAMS, labels=small_model.LABELS, batch_size=1)
+    make_layer(net, plain, name, [3], [0, 1], PARAMS, batch_size=1)
     expected = {k: v for k, v in files(plain.folder).items() if "whole_layer" not in k}
     assert files(tmp_path / "live") == expected  # pictures, records and montage, to the last bit
     for run, shown in zip(
@@ -119,7 +119,7 @@ def test_the_command_finds_them_made(
     viewer.run("fc", 1)
     monkeypatch.setattr(type(torch_net), "evaluate", None)
     store = ResultStore(tmp_path / "out")
-    (made,) = make_layer(torch_net, store, "fc", [1], [0, 1], PARAMS, labels=small_model.LABELS)
+    (made,) = make_layer(torch_net, store, "fc", [1], [0, 1], PARAMS)
     assert made.new == 0
     assert Viewer(torch_net, tmp_path / "out").run("fc", 1) == 1  # to see that nothing is missing
 

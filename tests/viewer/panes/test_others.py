@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from helpers.pane_views import colours, entry, has, scene, view, view_of
 
-from deepvis_caffe.attribution.pictures import heat, overlay, show_diff
+from deepvis_caffe.attribution.pictures import map_overlay, map_picture
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.engines.detections import Box
-from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.text import line_ink, text_width, wrapped
-from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit
+from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit, weights
 from deepvis_caffe.viewer.panes import grid as zoomed
 from deepvis_caffe.viewer.panes import help as help_pane
 from deepvis_caffe.viewer.panes import input as input_pane
@@ -33,7 +32,7 @@ from deepvis_caffe.viewer.panes.colors import (
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fitted
 from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.input import color_of
-from deepvis_caffe.viewer.panes.maps import Boost, color_maps, diff_picture
+from deepvis_caffe.viewer.panes.maps import Boost, attribution_picture, color_maps
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import Status, View
@@ -56,14 +55,13 @@ def _backward(diff_style: str, **state: object) -> View:
 @pytest.mark.parametrize("name", DIFF_STYLES)
 def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
     shown = _backward(name)
-    made = diff_picture(shown)
+    made = attribution_picture(shown)
     assert made is not None
     if name == "heat":
         assert shown.result is not None
-        expected = overlay(shown.result.picture, heat(DIFF))
+        expected = map_overlay(DIFF, shown.result.picture)
     else:
-        expected = show_diff(DIFF, shown.preprocessor, name)
-    expected = vivid(expected) if name in ("raw", "gray") else expected
+        expected = map_picture(DIFF, shown.preprocessor, name)
     np.testing.assert_array_equal(made, expected)
     drawn = back.PANE.draw(shown, 400, 300)
     assert len(colours(drawn) & colours(made)) > 2
@@ -73,7 +71,9 @@ def test_the_backward_result_is_the_gallerys_view_of_it(name: str) -> None:
 def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
     bad = DIFF.copy()
     bad[1, 2, 3], bad[0, 5, 7] = np.nan, np.inf
-    made = diff_picture(replace(_backward(name), result=replace(_backward(name).result, back=bad)))
+    made = attribution_picture(
+        replace(_backward(name), result=replace(_backward(name).result, back=bad))
+    )
     assert made is not None
     assert made.shape == (8, 10, 3)
     marked = (made == BROKEN).all(axis=2)
@@ -84,7 +84,7 @@ def test_what_is_no_number_in_the_backward_result_is_marked(name: str) -> None:
 def test_a_result_of_another_pass_is_not_shown() -> None:
     shown = _backward("norm")
     for change in ({"back": "deconv"}, {"unit": 1}, {"source": (0, 1)}, {"back": "off"}):
-        assert diff_picture(replace(shown, state=replace(shown.state, **change))) is None
+        assert attribution_picture(replace(shown, state=replace(shown.state, **change))) is None
 
 
 def test_chips_set_the_mode_and_the_view() -> None:
@@ -97,10 +97,38 @@ def test_chips_set_the_mode_and_the_view() -> None:
                 found.add((hit.kind, hit.value))
     assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
         ("style", name) for name in DIFF_STYLES
-    }
+    } | {("command", "method")}
     off = replace(shown, state=State())
     kinds = {back.PANE.hit(off, 60, 300, y, 20) for y in range(60)}
     assert {hit.kind for hit in kinds if hit} == {"back"}
+
+
+@pytest.mark.parametrize("name", DIFF_STYLES)
+def test_a_map_without_channels_is_shown_in_every_style(name: str) -> None:
+    map_ = DIFF[0].copy()
+    map_[5, 7] = np.nan
+    shown = view(np.ones((2, 2, 2)), State(back="grad_cam", diff_style=name), back=map_)
+    made = attribution_picture(shown)
+    assert made is not None
+    assert sorted(zip(*np.nonzero((made == BROKEN).all(axis=2)), strict=True)) == [(5, 7)]
+    clear = np.nan_to_num(map_)
+    over = shown.result is not None and map_overlay(clear, shown.result.picture)
+    expected = over if name == "heat" else map_picture(clear, shown.preprocessor, name)
+    np.testing.assert_array_equal(np.delete(made, 5, axis=0), np.delete(expected, 5, axis=0))
+
+
+def test_why_a_method_says_nothing_stands_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    for module in (back, grid):
+        monkeypatch.setattr(module, "write_note", lambda *given: notes.append(given[2]))
+    state = State(back="grad_cam", zoom="back")
+    shown = view(np.ones((2, 2, 2)), state, why_no_back="no maps")
+    for pane in (back, grid):
+        pane.PANE.draw(shown, 400, 300)
+    assert notes == ["no maps", "no maps"]
+    notes.clear()
+    back.PANE.draw(view(np.ones((2, 2, 2)), state, later=True), 400, 300)
+    assert notes == ["computing Grad-CAM ..."]
 
 
 def test_a_frozen_source_shows_in_the_title() -> None:
@@ -218,6 +246,9 @@ SILENT = {  # a pane, in a state in which it has nothing without a result: what 
     "grid of diffs": (grid.PANE, State(back="deconv", show_back=True), "deconv to conv"),
     "unit alone": (grid.PANE, State(zoom="unit"), "conv"),
     "pass alone": (grid.PANE, State(back="guided", zoom="back"), "guided"),
+    "grid of weights": (grid.PANE, State(weights=True), "weights"),
+    "weights alone": (grid.PANE, State(weights=True, zoom="unit"), "weights"),
+    "weights in detail": (detail.PANE, State(weights=True), "weights"),
     "detail": (detail.PANE, State(), "conv"),
     "back": (back.PANE, State(back="gradient"), "gradient"),
     "classes": (classes.PANE, State(), "scores"),
@@ -229,7 +260,7 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
     pane: Pane, state: State, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    for module in (grid, zoomed, detail, back, classes):
+    for module in (grid, zoomed, detail, back, classes, weights):
         monkeypatch.setattr(
             module, "write_note", lambda canvas, room, line, *more: said.append(line)
         )
@@ -428,10 +459,12 @@ def test_the_status_says_what_there_is_to_say() -> None:
             State(),
             State(back="deconv"),
             State(back="deconv", show_back=True),
+            State(back="grad_cam"),
+            State(weights=True),
             State(optimized=True),
         )
     ]
-    assert modes == ["fwd", "fwd + deconv", "back", "optimized"]
+    assert modes == ["fwd", "fwd + deconv", "back", "fwd + Grad-CAM", "weights", "optimized"]
     hit = status.PANE.hit(shown, 27, 1200, 10, 1195)
     assert hit is not None
     assert (hit.kind, hit.value) == ("command", "help")

@@ -51,7 +51,7 @@ def frame(number: int) -> Frame:
         (["has_frame"], {"frame": frame(2)}, False),
         (["has_frame"], {"frame": None}, True),
         (["shown_maps"], {"result": None}, True),
-        (["input_diff"], {"result": replace(SHOWN.result, back=np.ones((3, 8, 10)))}, False),
+        (["attribution"], {"result": replace(SHOWN.result, back=np.ones((3, 8, 10)))}, False),
         (["state.unit", "failure"], {"failure": "the fan is off"}, True),
         ([], {"failure": "the fan is off", "state": State(unit=1), "result": None}, False),
     ],
@@ -102,7 +102,7 @@ def test_other_arguments_call_it_again_and_a_failure_is_not_kept() -> None:
 
 def test_what_was_not_there_and_comes_is_a_change() -> None:
     shown = view(np.ones((2, 3, 3)), State(back="deconv"))
-    function = Redraw(lambda given: given.input_diff)
+    function = Redraw(lambda given: given.attribution)
     assert function(shown) is None
     diff = np.ones((3, 8, 10), np.float32)
     assert function(replace(shown, result=replace(shown.result, back=diff))) is diff

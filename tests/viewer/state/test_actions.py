@@ -7,7 +7,17 @@ from dataclasses import asdict, replace
 import pytest
 from helpers.scenes import entry, scene
 
-from deepvis_caffe.viewer.state.actions import ACTIONS, BY_KEY, BY_NAME, Action, by_key, help_table
+from deepvis_caffe.viewer.state.actions import (
+    ACTIONS,
+    BY_KEY,
+    BY_NAME,
+    LONGEST_TRAIL,
+    Action,
+    by_key,
+    climb,
+    follow,
+    help_table,
+)
 from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State, grid_shape
 
 SCENE = scene()  # conv1: 12 units, pool1: 5, fc: 4
@@ -60,6 +70,7 @@ COMMANDS = {
     "previous_source",
     "screenshot",
     "record",
+    "follow",
     "quit",
 }
 
@@ -205,11 +216,44 @@ def test_n_goes_through_modes_and_m_through_views() -> None:
     for _ in range(4):
         state = press(state, "n")
         backs.append(state.back)
-    for _ in range(6):
+    for _ in range(7):
         state = press(state, "m")
         views.append(state.diff_style)
     assert backs == ["gradient", "deconv", "guided", "off"]
-    assert views == ["gray", "norm", "blur", "positive", "heat", "raw"]
+    assert views == ["gray", "norm", "blur", "positive", "signed", "heat", "raw"]
+
+
+def test_7_goes_through_the_other_methods_each_in_its_style() -> None:
+    seen, state = [], State(back="guided", show_back=True)
+    for _ in range(9):
+        state = press(state, "7")
+        seen.append((state.back, state.diff_style))
+    assert seen == [
+        ("gradient_x_input", "signed"),
+        ("integrated_gradients", "signed"),
+        ("smooth_grad", "norm"),
+        ("grad_cam", "heat"),
+        ("guided_grad_cam", "raw"),
+        ("occlusion", "signed"),
+        ("lrp_epsilon", "signed"),
+        ("lrp_z_plus", "signed"),
+        ("gradient_x_input", "signed"),
+    ]
+    assert not state.show_back, "such a method leaves no diffs in the layers"
+    assert press(state, "n").back == press(state, "b").back == "off"
+    assert changes(state, "a") == {"back": "gradient", "show_back": True}
+
+
+def test_7_leaves_out_what_the_engine_cannot_run() -> None:
+    change = BY_KEY["7"].change
+    assert change is not None
+    some = replace(SCENE, methods=("smooth_grad", "grad_cam"))
+    backs, state = [], State()
+    for _ in range(3):
+        state = change(state, some)
+        backs.append(state.back)
+    assert backs == ["smooth_grad", "grad_cam", "smooth_grad"]
+    assert change(state, replace(SCENE, methods=())) == state
 
 
 def test_d_holds_the_source_while_one_walks_and_lets_it_go() -> None:
@@ -226,6 +270,17 @@ def test_a_shows_diffs_and_turns_the_pass_on() -> None:
     assert changes(State(optimized=True, show_back=True, back="deconv"), "a") == {
         "optimized": False
     }
+
+
+def test_the_grid_shows_one_thing_at_a_time() -> None:
+    assert changes(State(), "6") == {"weights": True}
+    assert changes(State(), "6", "6") == {}
+    assert changes(State(), "W", "s") == {"optimized": True}
+    assert changes(State(optimized=True), "6") == {"optimized": False, "weights": True}
+    assert changes(State(weights=True), "a") == {"weights": False}
+    covered = State(weights=True, correlation=True)
+    assert changes(covered, "6") == {"correlation": False}
+    assert changes(covered, "s") == {"correlation": False, "weights": False, "optimized": True}
 
 
 def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
@@ -341,3 +396,44 @@ def test_arrows_move_the_mark_from_row_to_row_of_the_matrix() -> None:
     assert press(replace(state, order=(0, 1)), "down").unit == 1, "another layer's"
     grid = replace(state, zoom="unit")
     assert press(grid, "down").unit == 4, "a row of the grid"
+
+
+# -- what drives a unit ----------------------------------------------------------------------------
+
+
+def test_the_drivers_lie_over_what_the_grid_shows() -> None:
+    optimized = replace(WIDE, optimized=True)
+    on = press(optimized, "4")
+    assert on == replace(optimized, drivers=True)
+    assert on.shows_drivers
+    assert press(on, "4") == press(on, "a") == optimized
+    assert press(on, "s") == optimized
+    assert press(WIDE, "4", "s") == optimized
+    assert press(on, "1") == replace(optimized, correlation=True)
+    assert press(on, "1", "4") == on
+    zoomed = press(on, "z")
+    assert not zoomed.shows_drivers
+    assert press(zoomed, "4") == on
+
+
+def test_the_way_down_is_the_way_back_up() -> None:
+    start = replace(WIDE, layer=2, unit=3)
+    once = follow(start, SCENE, (1, 4))
+    assert once == replace(start, layer=1, unit=4, trail=((2, 3),), cursor="units")
+    twice = follow(once, SCENE, (0, 11))
+    assert (twice.layer, twice.unit, twice.trail) == (0, 11, ((2, 3), (1, 4)))
+    assert press(twice, "backspace") == once
+    assert press(twice, "backspace", "backspace") == replace(start, cursor="units")
+    assert press(twice, *["backspace"] * 3) == replace(start, cursor="units")
+    assert climb(twice, SCENE, 2) == replace(start, cursor="units")
+    assert climb(twice, SCENE, 3) == twice
+    assert press(press(twice, "u"), "backspace") == once, "wherever one looked meanwhile"
+    assert press(twice, "esc").trail == ()
+
+
+def test_a_long_way_forgets_how_it_began() -> None:
+    state = WIDE
+    for unit in range(100):
+        state = follow(state, SCENE, (0, unit % 12))
+    assert len(state.trail) == LONGEST_TRAIL
+    assert state.trail[-1] == (0, 98 % 12)

@@ -11,7 +11,6 @@ from helpers.engine_nets import conv, layer, load_text, net_text, relu
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.viewer.state.catalogue import (
     as_maps,
-    as_values,
     catalogue,
     layout_of,
     unit_label,
@@ -69,7 +68,6 @@ def test_blobs_of_one_to_five_axes(values: list, maps: list) -> None:
     np.testing.assert_array_equal(as_maps(array), np.array(maps, np.float32))
     units, size = layout_of(array.shape)
     assert (units, *size) == np.array(maps).shape
-    np.testing.assert_array_equal(as_values(as_maps(array), array.shape), array)
 
 
 def test_labels_belong_to_outputs_that_have_as_many_units(engine: str, tmp_path: Path) -> None:

@@ -25,6 +25,15 @@ def test_a_class_is_selected_in_the_layer_that_scores_it() -> None:
     assert chosen == replace(STATE, layer=2, unit=3, cursor="units")
 
 
+def test_a_driver_is_gone_down_to_and_a_step_back_up_to() -> None:
+    down = click(STATE, SCENE, Hit("driver", 3, "pool1"))
+    assert down == replace(STATE, layer=1, unit=3, trail=((0, 6),))
+    further = click(down, SCENE, Hit("driver", 2, "fc"))
+    assert further.trail == ((0, 6), (1, 3))
+    assert click(further, SCENE, Hit("step", 1)) == down
+    assert click(further, SCENE, Hit("step", 2)) == STATE
+
+
 def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
     once = click(STATE, SCENE, Hit("unit", 9))
     twice = click(once, SCENE, Hit("unit", 9))

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.shapes.windows import local_window
@@ -82,7 +82,8 @@ class ImageConvolution(Convolution):
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
         super().__init__(layer, weights)
         self._correlate = Correlation(self.window, self.group)
-        self._gradient: tuple[Stamp, InputGradient] | None = None  # for which weights
+        # Filters of the way back take memory: made when first needed.
+        self._gradient: Derived[InputGradient] = Derived()
 
     def correlate(self, x: Tensor, rectify: bool = False) -> Tensor:
         """The top, or that of a ReLU after it."""
@@ -99,12 +100,12 @@ class ImageConvolution(Convolution):
 
     def bwd(self, saved: Size, dys: Diffs, mode: str) -> Diffs:
         """``dx``, the correlation of dy with the turned filters."""
-        (dy,), weight = dys, self.blob("weight")
+        (dy,) = dys
         assert dy is not None
-        if self._gradient is None or not self._gradient[0].fits(weight):
-            # Filters of the way back take memory: made when first needed.
-            self._gradient = Stamp(weight), _input_gradient(weight, self.window, self.group)
-        return (self._gradient[1](dy, saved),)
+        return (self._gradient.get(self.blob("weight"), None, self._make_gradient)(dy, saved),)
+
+    def _make_gradient(self, weight: Tensor, _: None) -> InputGradient:
+        return _input_gradient(weight, self.window, self.group)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
         """Only some of its filters, where each sees all of C."""
@@ -165,7 +166,7 @@ class Correlation:
     def __init__(self, window: SlidingWindow, group: int = 1) -> None:
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
-        self._packed: tuple[torch.Size, Stamp, Tensor] | None = None  # for which x and weights
+        self._packed: Derived[Tensor] = Derived()  # for images of a shape: the best layout differs
 
     def __call__(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, rectify: bool = False
@@ -184,16 +185,14 @@ class Correlation:
         if not has_packed(x):
             y = F.conv2d(x, weight, bias, *self._options)
             return y.clamp_(min=0) if rectify else y
-        packed = self._packed
-        # The best layout depends on the images.
-        if packed is None or packed[0] != x.shape or not packed[1].fits(weight):
-            pack = torch.ops.mkldnn._reorder_convolution_weight
-            laid_out = pack(weight, *self._window, x.shape)
-            packed = self._packed = x.shape, Stamp(weight), laid_out
+        packed = self._packed.get(weight, x.shape, self._pack)
         after = "relu" if rectify else "none"
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed[2], bias, *self._window, after, [], None
+            x, packed, bias, *self._window, after, [], None
         )
+
+    def _pack(self, weight: Tensor, shape: torch.Size) -> Tensor:
+        return torch.ops.mkldnn._reorder_convolution_weight(weight, *self._window, shape)
 
 
 @register("Convolution")

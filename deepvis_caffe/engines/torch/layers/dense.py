@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.model import graph
 
 
@@ -89,18 +89,21 @@ class _Product:
 
     def __init__(self, transpose: bool) -> None:
         self._transpose = transpose
-        self._packed: tuple[int, Stamp, Tensor] | None = None  # for how many rows, which weights
+        self._packed: Derived[Tensor] = Derived()  # for so many rows
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        matrix = weight.detach()
-        matrix = matrix.T if self._transpose else matrix
         if len(x) < 2 or not has_packed(x):
-            return F.linear(x, matrix, bias)
-        packed = self._packed
-        if packed is None or packed[0] != len(x) or not packed[1].fits(weight):
-            pack = torch.ops.mkldnn._reorder_linear_weight
-            packed = self._packed = len(x), Stamp(weight), pack(matrix.contiguous(), len(x))
-        return torch.ops.mkldnn._linear_pointwise(x, packed[2], bias, "none", [], None)
+            return F.linear(x, self._matrix(weight), bias)
+        packed = self._packed.get(weight, len(x), self._pack)
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], None)
+
+    def _pack(self, weight: Tensor, rows: int) -> Tensor:
+        matrix = self._matrix(weight).contiguous()
+        return torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        matrix = weight.detach()
+        return matrix.T if self._transpose else matrix
 
 
 @register("Embed")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
-from deepvis_caffe.engines.torch.stamp import Stamp
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.python_layers import ALLOWED, caller

@@ -1,0 +1,29 @@
+"""What the parts share: where results go, the device, and how long is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+DEVICE = os.environ.get("DEEPVIS_GPU_DEVICE", "cuda")
+REHEARSAL = DEVICE == "cpu"
+WHEELS = Path(os.environ.get("DEEPVIS_GPU_WHEELS", Path(__file__).with_name("wheels")))
+_began = time.monotonic()
+
+
+def write(part: str, what: str, **result: Any) -> None:
+    """Add a line to the results, and say it."""
+    line = json.dumps({"part": part, "what": what, **result})
+    print(line, flush=True)
+    if path := os.environ.get("DEEPVIS_GPU_RESULTS"):
+        with Path(path).open("a", encoding="utf-8") as handle:
+            handle.write(line + "\n")
+
+
+def seconds_left() -> float:
+    """Of those that the command line gives this process."""
+    return float(sys.argv[1]) - (time.monotonic() - _began)

@@ -1,0 +1,112 @@
+"""The nets that are measured, in every precision and memory format: ``(name, way) -> net``.
+
+The engine computes in float32. The other ways are tried here, and are no options of it: TF32 lets
+the GPU round what it multiplies to 10 bits, bfloat16 holds weights and values in 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from benchmarks.cases import load
+from deepvis_caffe.engines.torch import net as torch_net
+from deepvis_caffe.engines.torch.net import TorchNet
+
+FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
+LAYERS = {"squeezenet_v1.1": "pool10", "bvlc_reference_caffenet": "fc8"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a net runs.
+
+    Attributes
+    ----------
+    precision
+        One of the three.
+    graphs
+        Whether passes are replayed as CUDA graphs.
+    channels_last
+        Whether images and filters lie in memory pixel by pixel instead of channel by channel.
+    tuned
+        Whether cuDNN tries its algorithms and takes the fastest.
+    """
+
+    precision: str = FLOAT32
+    graphs: bool = False
+    channels_last: bool = False
+    tuned: bool = False
+
+    def __str__(self) -> str:
+        extras = {
+            "graphs": self.graphs,
+            "channels last": self.channels_last,
+            "tuned": self.tuned,
+        }
+        return ", ".join([self.precision, *(name for name, on in extras.items() if on)])
+
+
+class InBfloat16(TorchNet):
+    """Weights and values of 16 bits; images and gradients come and go in float32."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.module.to(torch.bfloat16)
+
+    def _begin(self, plan: Any, starts: Any, x: Any) -> Any:
+        evaluation, tops = super()._begin(plan, starts, x.to(torch.bfloat16))
+        return evaluation, [top.float() for top in tops]
+
+    def _finish(self, evaluated: Any, diffs: Any, mode: str, again: bool = False) -> Any:
+        small = {value: diff.to(torch.bfloat16) for value, diff in diffs.items()}
+        return super()._finish(evaluated, small, mode, again).float()
+
+
+@contextmanager
+def running(name: str, way: Way, device: str) -> Iterator[TorchNet]:
+    """A net with random weights, and the process as that way needs it."""
+    with ExitStack() as stack:
+        if way.channels_last:
+            for module in ("module", "layers.convolution"):
+                path = f"deepvis_caffe.engines.torch.{module}.memory_format"
+                stack.enter_context(mock.patch(path, return_value=torch.channels_last))
+        if way.precision == TF32:
+            stack.enter_context(mock.patch.object(torch_net, "full_precision", _with_tf32))
+        stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+        torch.backends.cudnn.benchmark = way.tuned
+        kind = InBfloat16 if way.precision == BFLOAT16 else TorchNet
+        net = kind(*_model(name), device)
+        net.cuda_graphs = way.graphs
+        yield net
+
+
+@cache
+def _model(name: str) -> tuple[Any, Any]:
+    net, _, _ = load(name, "torch")
+    return net.model, net.preprocessor
+
+
+@contextmanager
+def _with_tf32(device: torch.device) -> Iterator[None]:
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        yield
+    finally:
+        for switch, was in zip(switches, before, strict=True):
+            switch.allow_tf32 = was
+
+
+def images(net: TorchNet, count: int) -> np.ndarray:
+    """First images, (count, C, H, W) float32."""
+    return np.random.default_rng(0).normal(0, 10, (count, *net.preprocessor.shape)).astype("f4")

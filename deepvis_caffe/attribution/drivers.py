@@ -1,0 +1,281 @@
+"""What drives a unit: ``(net, image, layer, unit) -> Drivers``, units of the layers below.
+
+The contribution of channel c of a layer below to the score F of a unit is the sum over the
+channel's map A of gradient times activation::
+
+    R_c = sum over positions of  A_c * dF / dA_c
+
+Where everything between the two layers is piecewise linear, as a convolution of rectified and
+pooled maps is, R_c is exactly what F loses if the channel is scaled down a little, and the
+contributions of all channels sum to F but for biases. Of the layer right below, F is linear in the
+channel's map, and R_c is what F loses without the channel.
+
+- Olah et al. 2020, "Zoom In: An Introduction to Circuits", https://doi.org/10.23915/distill.00024.001,
+  which reads networks by such connections
+- Cogswell's treevis for the Deep Visualization Toolbox, which draws them as trees
+- Shrikumar et al. 2016, "Not Just a Black Box", https://arxiv.org/abs/1605.01713, gradient times
+  input
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepvis_caffe.attribution.driver_results import Driver, Drivers
+from deepvis_caffe.attribution.score import Score, whole_number
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import EngineError, ModelError, SettingsError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.model.graph import Layer, Value
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.picture_input import as_input
+from deepvis_caffe.model.unit_sources import Source, makes_units, sources_of_all, unit_sources
+from deepvis_caffe.optimizer.targets import Position, plain_position
+
+
+def drivers(
+    net: Net,
+    image: NDArray[Any] | str | os.PathLike[str],
+    layer: str,
+    unit: int | str,
+    position: Position = "all",
+    below: str | Sequence[str] | None = None,
+    count: int | None = 10,
+) -> Drivers:
+    """The units of the layers below that raise and lower a unit most, for an image.
+
+    Parameters
+    ----------
+    net
+        From `load_net`.
+    image, layer, unit, position
+        As for `attribute`.
+    below
+        Names of layers or blobs; by default the nearest layers below that have units, convolutions
+        and inner products. The way there may pass rectifiers, poolings, concatenations and sums; a
+        concatenation's channels are reported as the units of the layers that make them. Where one
+        of several layers lies above another, what passes through both counts for the upper one.
+    count
+        How many to return; None for all of them.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such layer or blob.
+    SettingsError
+        The layer has no such unit or position; a layer of `below` does not lead to it; or `count`
+        is not a whole number of at least 1.
+    EngineError, ModelError
+        The layer cannot run, has no units, or has no gradient, or no units lie below it.
+    ImageError
+        The image cannot be read, or is not one for this net.
+    """
+    if count is not None:
+        count = whole_number("count", count)
+    x = as_input(net.preprocessor, image)[np.newaxis]
+    net.check_gradient(layer)
+    score = Score.of(net, x, layer, unit, position)
+    sources = sources_below(net.model, layer, score.unit, below)
+    found = contributions_of(score, sources)
+    return Drivers(
+        drivers=found.strongest(count),
+        layer=layer,
+        unit=score.unit,
+        position=plain_position(position),
+        activation=score.activation,
+        score=found.score,
+        contributions=found.by_layer(),
+        image=x[0],
+        preprocessor=net.preprocessor.for_shape(*x.shape[2:]),
+        label=net.label(layer, score.unit),
+    )
+
+
+def sources_below(
+    model: Model, layer: str, unit: int, below: str | Sequence[str] | None = None
+) -> tuple[Source, ...]:
+    """The layers whose units drive a unit.
+
+    Parameters
+    ----------
+    layer, unit
+        A layer's or blob's name, and a channel of it.
+    below
+        As for `drivers`.
+
+    Raises
+    ------
+    SettingsError
+        A layer of `below` does not lead to the unit.
+    ModelError
+        No units lie below it.
+    UnknownNameError
+        There is no such layer or blob.
+    """
+    starts = _inputs_of(model, layer, unit)
+    if below is None:
+        found = sources_of_all(model, starts)
+        if not found:
+            raise ModelError(f"layer {layer!r} has no layers with units below it")
+        return found
+    names = [below] if isinstance(below, str) else list(below)
+    made = {
+        name: {one.layer.name for one in unit_sources(model, model.graph.activation(name))}
+        for name in names
+    }
+    wanted = set[str]().union(*made.values())
+    found = sources_of_all(model, starts, lambda one: one.name in wanted)
+    missing = wanted - {one.layer.name for one in found}
+    for name in names:
+        if not made[name] or made[name] <= missing:
+            nearest = ", ".join(one.name for one in sources_of_all(model, starts))
+            raise SettingsError(
+                f"below {name!r} does not lead to unit {unit} of {layer!r}; the nearest layers "
+                f"with units that do are {nearest or 'none'}"
+            )
+    return found
+
+
+def made_by(model: Model, layer: str, unit: int) -> tuple[Layer, int] | None:
+    """The layer that makes a unit, and which of its units that is; None where there is no such one.
+
+    That of unit 375 of ``fire8/concat`` is ``fire8/expand3x3``, of which it is unit 119. A sum of
+    two layers is the unit of neither.
+    """
+    start = model.graph.gradient_start(layer)
+    makers = []
+    for one in unit_sources(model, start):
+        if one.channels is None:
+            return None
+        if one.channels[unit] >= 0:
+            makers.append((one.layer, int(one.channels[unit])))
+    return makers[0] if len(makers) == 1 else None
+
+
+def _inputs_of(model: Model, layer: str, unit: int) -> tuple[Value, ...]:
+    """The values that the unit is made of: what the layer that makes it reads."""
+    maker = made_by(model, layer, unit)
+    if maker is not None:
+        return maker[0].bottoms
+    start = model.graph.producer[model.graph.gradient_start(layer)]
+    return start.bottoms if not makes_units(model, start) else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What every channel of some layers contributes to a score.
+
+    Attributes
+    ----------
+    score
+        What the contributions are to.
+    sources
+        The layers.
+    activations, maps
+        Of each source (C, ...): its activations, and gradient times activation.
+    values
+        Of each source float64 (C,), the sums of its maps.
+    """
+
+    score: float
+    sources: tuple[Source, ...]
+    activations: tuple[Floats, ...] = field(repr=False)
+    maps: tuple[Floats, ...] = field(repr=False)
+    values: tuple[NDArray[np.float64], ...] = field(repr=False)
+
+    def by_layer(self) -> Mapping[str, NDArray[np.float64]]:
+        """The contributions of each layer's units, float64 (C,)."""
+        found: dict[str, NDArray[np.float64]] = {}
+        for source, values in zip(self.sources, self.values, strict=True):
+            known = found.get(source.name)
+            found[source.name] = values if known is None else known + values
+        return found
+
+    def strongest(self, count: int | None = None, sign: int = 0) -> tuple[Driver, ...]:
+        """The units of the largest contributions, strongest first.
+
+        Parameters
+        ----------
+        count
+            How many at most; None for all.
+        sign
+            1 for those that raise the score alone, -1 for those that lower it, 0 for both.
+        """
+        if not self.values:
+            return ()
+        every = np.concatenate(self.values)
+        firsts = np.cumsum([0, *(len(one) for one in self.values)])
+        ranked = np.argsort(-np.abs(every), kind="stable")
+        if sign:
+            ranked = ranked[every[ranked] * sign > 0]
+        found = []
+        for number in ranked[:count]:
+            place = int(np.searchsorted(firsts, number, side="right")) - 1
+            unit = int(number - firsts[place])
+            value = float(every[number])
+            found.append(
+                Driver(
+                    layer=self.sources[place].name,
+                    unit=unit,
+                    contribution=value,
+                    share=value / abs(self.score) if self.score else 0.0,
+                    map=self.maps[place][unit],
+                    activation=self.activations[place][unit],
+                )
+            )
+        return tuple(found)
+
+
+def contributions_of(score: Score, sources: Iterable[Source]) -> Contributions:
+    """What the channels of layers contribute to a score, in the last forward pass of one image.
+
+    Parameters
+    ----------
+    score
+        Of that image.
+    sources
+        The layers, from `sources_below`.
+
+    Raises
+    ------
+    EngineError
+        No name means a value on the way.
+    """
+    net, graph, sources = score.net, score.net.model.graph, tuple(sources)
+    start = graph.gradient_start(score.layer)
+    reads = [_named(graph.value_name(one), one) for one in (start, *(s.value for s in sources))]
+    sends = [_named(graph.diff_name(one.value), one.value) for one in sources]
+    values = net.read(dict.fromkeys(reads))
+    shape = values[reads[0]].shape
+    rows = (1, *shape) if score.has_channels and len(shape) < 2 else shape
+    diff = score.diff(rows).reshape(shape)
+    diffs = net.backward(score.layer, diff, "gradient", dict.fromkeys(sends), partial=True)
+    activations = [_channels(values[name]) for name in reads[1:]]
+    maps = [one * _channels(diffs[name]) for one, name in zip(activations, sends, strict=True)]
+    return Contributions(
+        score=float((values[reads[0]] * diff).sum(dtype=np.float64)),
+        sources=sources,
+        activations=tuple(activations),
+        maps=tuple(maps),
+        values=tuple(one.reshape(len(one), -1).sum(axis=1, dtype=np.float64) for one in maps),
+    )
+
+
+def _named(name: str | None, value: Value) -> str:
+    if name is None:
+        raise EngineError(
+            f"blob {value.blob!r} is written in place, and no name means what it holds in between; "
+            "give the in-place layers names that no blobs have"
+        )
+    return name
+
+
+def _channels(values: Floats) -> Floats:
+    """Values of one image, (1, C, ...) or (C,), as (C, ...)."""
+    return values[0] if values.ndim > 1 else values

@@ -1,0 +1,135 @@
+"""``deepvis drivers IMAGE``: the units of the layers below that raise and lower a unit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, read_image_argument, with_settings
+from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.settings import Settings
+from deepvis_caffe.settings.fields import MODEL
+
+if TYPE_CHECKING:
+    from deepvis_caffe.attribution.weight_drivers import Means
+    from deepvis_caffe.engines.base import Net
+
+
+@with_settings(MODEL)
+def drivers(
+    settings: Settings,
+    layer: UnitLayer,
+    unit: UnitNumber,
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[IMAGE]",
+            help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
+            "coffee or rocket. Without one, the weights alone tell, and the mean activations that "
+            "`deepvis top-images` measured, where there are some.",
+        ),
+    ] = None,
+    position: Annotated[
+        str,
+        typer.Option(
+            help="Where on the unit's map: all (each value weighted by the unit's activation "
+            "there), center, or a position y,x."
+        ),
+    ] = "all",
+    below: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers: a,b,c. Default: the nearest below with units, convolutions and inner "
+            "products."
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many units to list.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write a figure of the units' maps: .png or .jpg."),
+    ] = None,
+) -> None:
+    """Show which units of the layers below raise and lower a unit most.
+
+    The contribution of a unit is the sum over its map of gradient times activation;
+    docs/attribution.md says when that is exact.
+    """
+    from deepvis_caffe.engines.load import load_net
+
+    if image is None and (out or below or position != "all"):
+        raise SettingsError("--out, --below and --position take an image: name one")
+    net = load_net(settings)
+    if image is None:
+        _by_weights(net, layer, unit, _means(settings), count, as_json)
+        return
+    from deepvis_caffe.attribution.drivers import drivers as drivers_of
+    from deepvis_caffe.figures.drivers import drivers_figure
+    from deepvis_caffe.image import write_image
+
+    names = [one.strip() for one in below.split(",")] if below else None
+    picture = read_image_argument(image, net.preprocessor.shape[0], settings.max_megapixels)
+    found = drivers_of(net, picture, layer, unit, parse_position(position), names, count)
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=1))
+    else:
+        typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+        rows = [
+            (one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.share:+.1%}")
+            for one in found
+        ]
+        _print_table(("layer", "unit", "adds", "share"), rows)
+        listed = sum(one.contribution for one in found)
+        typer.echo(
+            f"these {len(found)}: {listed:.5g}; all units: {found.total:.5g}; biases and the "
+            f"like: {found.rest:.5g}; score: {found.score:.5g}"
+        )
+    if out:
+        write_image(out, drivers_figure(found))
+        typer.echo(f"wrote {out}", err=True)
+
+
+def _by_weights(net: Net, layer: str, unit: int, means: Means, count: int, as_json: bool) -> None:
+    from deepvis_caffe.attribution.weight_drivers import drivers_by_weights
+
+    found = drivers_by_weights(net, layer, unit, means, count)
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=1))
+        return
+    typer.echo(f"{layer} unit {unit}, by weights" + " and mean activations" * found.has_means)
+    head = ("layer", "unit", "adds", "weight", "positive", "negative", "mean")
+    rows = [
+        (
+            *(one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.weight:+.4g}"),
+            *(f"{one.positive:.4g}", f"{one.negative:.4g}"),
+            *([] if one.mean is None else [f"{one.mean:.4g}"]),
+        )
+        for one in found
+    ]
+    _print_table(head if found.has_means else head[:-1], rows)
+
+
+def _means(settings: Settings) -> Means:
+    """The mean activations in the scan of the results folder; none where there is no scan."""
+    from deepvis_caffe.dataset.scan_file import read_scan
+    from deepvis_caffe.results.layout import scan_path
+
+    path = scan_path(settings.results)
+    return read_scan(path)[0].means if path.is_file() else {}
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns of text; the first is aligned at the left, the others at the right."""
+    cells = [head, *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        first, *others = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        typer.echo("  ".join([first, *others]).rstrip())

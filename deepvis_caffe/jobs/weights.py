@@ -1,0 +1,62 @@
+"""A picture of each unit's weights in the results folder: ``(job, layer) -> folder``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepvis_caffe.figures.weights import layer_weights
+from deepvis_caffe.image import write_image
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.model.labels import label_of
+from deepvis_caffe.progress import ProgressCallback
+from deepvis_caffe.results import layout
+from deepvis_caffe.results.records import check_picture_owner, write_record
+
+
+def write_weight_pictures(job: Job, layer: str, progress: ProgressCallback | None = None) -> Path:
+    """Write a picture of the weights of each unit of a layer, and a record beside it.
+
+    Parameters
+    ----------
+    layer
+        As for `deepvis_caffe.figures.weights.layer_weights`.
+    progress
+        Called with the number of units that are done, and of all.
+
+    Returns
+    -------
+    Path
+        Their folder.
+
+    Raises
+    ------
+    ModelError
+        The layer has no weights, or none that are kernels.
+    ResultsError
+        There are such pictures of another program or layer, or they cannot be written.
+    """
+    found = layer_weights(job.net, layer)
+    labels, count, store = job.net.labels_of(layer), len(found.values), job.store
+    for unit in range(count):
+        name = layout.WeightPicture(unit)
+        path = layout.path_of(store.folder, layout.WEIGHTS, layer, name, store.folders)
+        check_picture_owner(path, layer)
+        known = found.statistics(unit)
+        record = {
+            "layer": layer,
+            "unit": unit,
+            "label": label_of(labels, unit, count),
+            "model": job.model_names,
+            "recipe": {"net": job.net.fingerprint},
+            "statistics": {
+                "mean": known.mean,
+                "std": known.std,
+                "low": known.low,
+                "high": known.high,
+            },
+        }
+        write_image(path, found.picture(unit))
+        write_record(layout.record_of(path), record)
+        if progress is not None:
+            progress(unit + 1, count)
+    return layout.layer_folder(store.folder, layout.WEIGHTS, layer, store.folders)

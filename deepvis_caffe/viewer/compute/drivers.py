@@ -1,0 +1,74 @@
+"""What drives a unit in the frame that the net ran last: ``unit -> UnitDrivers``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from deepvis_caffe.attribution.driver_results import Driver
+from deepvis_caffe.attribution.drivers import contributions_of, sources_below
+from deepvis_caffe.attribution.score import Score
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.model.unit_sources import Source
+from deepvis_caffe.viewer.state.catalogue import entry_of
+from deepvis_caffe.viewer.state.request import UnitDrivers
+from deepvis_caffe.viewer.state.state import Scene, UnitRef
+
+MOST = 6  # units that raise it, and units that lower it
+
+
+class LiveDrivers:
+    """The drivers of units, of one frame after the other.
+
+    Parameters
+    ----------
+    net
+        After a forward pass that records.
+    scene
+        Of that net.
+    """
+
+    def __init__(self, net: Net, scene: Scene) -> None:
+        self._net, self._entries = net, scene.entries
+        self._sources = lru_cache(maxsize=256)(self._find_sources)
+
+    def __call__(self, ref: UnitRef, values: Floats) -> UnitDrivers:
+        """What drives a unit.
+
+        Parameters
+        ----------
+        ref
+            The unit.
+        values
+            What the last forward pass left in its blob.
+        """
+        entry, unit = self._entries[ref[0]], ref[1]
+        rows = values if values.ndim > 1 else values.reshape(1, -1)  # a single axis counts units
+        try:
+            score = Score.of_values(self._net, rows, entry.layer, unit)
+            found = contributions_of(score, self._sources(ref))
+        except DeepVisError as error:  # the rest of the screen stays
+            return UnitDrivers(why_not=str(error))
+        every = np.concatenate(found.values)
+        size = abs(found.score) or 1.0
+        return UnitDrivers(
+            raising=self._placed(found.strongest(MOST, 1)),
+            lowering=self._placed(found.strongest(MOST, -1)),
+            raised=float(every[every > 0].sum()) / size,
+            lowered=float(every[every < 0].sum()) / size,
+        )
+
+    def _find_sources(self, ref: UnitRef) -> tuple[Source, ...]:
+        entry = self._entries[ref[0]]
+        self._net.check_gradient(entry.layer)
+        return sources_below(self._net.model, entry.layer, ref[1])
+
+    def _placed(self, some: tuple[Driver, ...]) -> tuple[tuple[Driver, UnitRef | None], ...]:
+        places = [entry_of(self._entries, one.layer) for one in some]
+        return tuple(
+            (one, None if place is None else (place, one.unit))
+            for one, place in zip(some, places, strict=True)
+        )

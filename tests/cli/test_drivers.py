@@ -1,0 +1,70 @@
+"""`deepvis drivers` against the library's own numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import deepvis, read_rgb
+
+import deepvis_caffe as dv
+from deepvis_caffe.engines.base import Net
+from deepvis_caffe.figures.drivers import drivers_figure
+from deepvis_caffe.image import write_image
+
+UNIT = ("--layer", "fc", "--unit", "1")
+
+
+@pytest.fixture(autouse=True)
+def photo(folder: Path) -> np.ndarray:
+    picture = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+    write_image(folder / "photo.png", picture)
+    return picture
+
+
+def test_a_table_and_a_figure(net: Net, photo: np.ndarray) -> None:
+    said = deepvis("drivers", "photo.png", *UNIT, "--count", "4", "-o", "drivers.png")
+    found = dv.drivers(net, photo, "fc", 1, count=4)
+    first, head, *rows, total = said.stdout.splitlines()
+    assert first == f"fc unit 1: activation {found.activation:.5g}"
+    assert head.split() == ["layer", "unit", "adds", "share"]
+    assert [row.split() for row in rows] == [
+        [one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.share:+.1%}"] for one in found
+    ]
+    assert f"all units: {found.total:.5g}; biases and the like: {found.rest:.5g}" in total
+    np.testing.assert_array_equal(read_rgb("drivers.png"), drivers_figure(found))
+    assert said.stderr == "wrote drivers.png\n"
+
+
+def test_json_a_position_and_layers(net: Net, photo: np.ndarray) -> None:
+    given = ("--layer", "conv/1", "--unit", "4", "--position", "1,2", "--below", "data", "--json")
+    found = dv.drivers(net, photo, "conv/1", 4, (1, 2), ["data"])
+    assert json.loads(deepvis("drivers", "photo.png", *given).stdout) == json.loads(
+        json.dumps(found.record())
+    )
+
+
+def test_without_an_image_the_weights_tell(net: Net, folder: Path) -> None:
+    said = deepvis("drivers", *UNIT, "--json")
+    expected = dv.drivers_by_weights(net, "fc", 1)
+    assert json.loads(said.stdout) == expected.record()
+    table = deepvis("drivers", *UNIT).stdout.splitlines()
+    assert table[0] == "fc unit 1, by weights"
+    assert table[2].split()[:3] == ["conv/1", str(expected[0].unit), f"{expected[0].weight:+.4g}"]
+
+
+def test_without_an_image_means_of_a_scan_count(net: Net, folder: Path) -> None:
+    deepvis("top-images", "--images", ".", "--layers", "all")
+    said = deepvis("drivers", *UNIT).stdout.splitlines()
+    assert said[0] == "fc unit 1, by weights and mean activations"
+    picture = dv.read_image(folder / "photo.png")
+    means = net.forward(net.preprocessor(picture)[None], ["conv/1"])["conv/1"].mean(axis=(0, 2, 3))
+    expected = dv.drivers_by_weights(net, "fc", 1, {"conv/1": means})
+    assert [row.split()[1] for row in said[2:]] == [str(one.unit) for one in expected]
+
+
+def test_flags_that_take_an_image() -> None:
+    said = deepvis("drivers", *UNIT, "--position", "center", code=2)
+    assert "--out, --below and --position take an image" in said.stderr
