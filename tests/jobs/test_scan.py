@@ -229,5 +229,5 @@ def test_a_shard_of_another_scan_is_not_merged(net: Net, images: Path, tmp_path:
 def test_nothing_that_can_be_read_is_an_error(net: Net, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "x.png").write_bytes(b"no")
-    with pytest.raises(ImageError, match=r"none of the 1 images can be used; x.png: not an image"):
+    with pytest.raises(ImageError, match=r"none of the 1 images can be used; x.png: cannot read"):
         run(net, tmp_path / "images", tmp_path / "out")

@@ -352,7 +352,7 @@ def test_bad_layers_units_and_positions(small: Net) -> None:
         optimize(small, "flat", 0)
     with pytest.raises(SettingsError, match="batch_size must be at least 1; got 0"):
         optimize(small, "fc", 0, batch_size=0)
-    with pytest.raises(SettingsError, match=r"units must be a number or a list of.*got '130'"):
+    with pytest.raises(SettingsError, match=r"none is '130': .*give the unit's number"):
         optimize(small, "fc", "130")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a seed must be a whole number from 0"):
         optimize(small, "fc", 0, seeds=[-1])
