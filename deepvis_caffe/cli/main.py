@@ -145,7 +145,7 @@ for command in COMMANDS:
 
 
 def run() -> None:
-    """Run the command that `sys.argv` says, and exit."""
+    """Run the command that the arguments say, and exit."""
     app(sys.argv[1:], prog_name="deepvis")
 
 

@@ -22,7 +22,7 @@ MOST_WAITING = 64  # connections without a whole request; one more ends the one 
 
 
 def impatient(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11Protocol]:
-    """A protocol for `uvicorn.Config` that ends connections whose request does not come.
+    """A protocol for uvicorn that ends connections whose request does not come.
 
     Parameters
     ----------
