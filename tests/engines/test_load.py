@@ -308,7 +308,7 @@ def test_running_out_of_memory_is_said_in_words(
     def full(*args: Any, **options: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(torch, "tensor", full)
+    monkeypatch.setattr(torch, "from_numpy", full)
     with pytest.raises(EngineError, match=r"not enough memory for the inputs data \(1, 3, 2, 2\)"):
         net.forward(np.zeros((1, 3, 2, 2), np.float32))
     monkeypatch.undo()
