@@ -48,14 +48,15 @@ from deepvis_caffe.settings.fields import PRESET_NAME
 BEST = AscentParams(
     decay=0.025,
     decay_end=0.0,
-    jitter=0.1,
-    scale=0.35,
-    rotation=10,
+    jitter=0.15,
+    scale=0.5,
+    rotation=15,
     coarse=0.56,
+    coarse_part=0.75,
     fourier=1.15,
     decorrelate=0.85,
     naturalness=4,
-    iterations=200,
+    iterations=300,
     rate=FallingLevels(9),
 )
 
