@@ -12,6 +12,7 @@ from deepvis_caffe.cli.flags import (
     ImageArgument,
     UnitLayer,
     UnitNumber,
+    UnitPosition,
     named_image,
     with_settings,
 )
@@ -47,13 +48,7 @@ def attribute(
             "repeated. Of --all-methods, each takes those that it has.",
         ),
     ] = None,
-    position: Annotated[
-        str,
-        typer.Option(
-            help="Where on the unit's map: all (each value weighted by the unit's activation "
-            "there), center, or a position y,x."
-        ),
-    ] = "all",
+    position: UnitPosition = "all",
     view: Annotated[
         str | None,
         typer.Option(

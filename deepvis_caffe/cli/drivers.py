@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, named_image, with_settings
+from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, UnitPosition, named_image, with_settings
 from deepvis_caffe.cli.values import parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
@@ -34,13 +34,7 @@ def drivers(
             "`deepvis top-images` measured, where there are some.",
         ),
     ] = None,
-    position: Annotated[
-        str,
-        typer.Option(
-            help="Where on the unit's map: all (each value weighted by the unit's activation "
-            "there), center, or a position y,x."
-        ),
-    ] = "all",
+    position: UnitPosition = "all",
     below: Annotated[
         str | None,
         typer.Option(

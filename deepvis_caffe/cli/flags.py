@@ -30,6 +30,13 @@ ImageArgument = Annotated[
 ]
 UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
 UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+UnitPosition = Annotated[
+    str,
+    typer.Option(
+        help="Where on the unit's map: all (each value weighted by the unit's activation there), "
+        "center, or a position y,x."
+    ),
+]
 
 
 def named_image(image: str, channels: int, megapixels: float) -> Picture:

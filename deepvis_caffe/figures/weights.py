@@ -33,7 +33,7 @@ from deepvis_caffe.image import Floats, Picture, encode_png, write_image
 from deepvis_caffe.model.kernels import Kernels, kernels_of
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.weight_statistics import WeightStatistics, weight_statistics
-from deepvis_caffe.optimizer.objectives import check_units
+from deepvis_caffe.optimizer.targets import check_units
 
 SCALES = ("unit", "layer")
 STYLES = {"image": 40, "gray": 40, "signed": 200}  # and the gray level of the lines between patches

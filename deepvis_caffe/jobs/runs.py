@@ -184,6 +184,7 @@ def optimize(
     computed = ascend_batches(net, list(chain.from_iterable(batches)), progress, watch, cancel)
     for (own, targets), some, of_layer in zip(layers, missing, batches, strict=True):
         found: dict[tuple[UnitName, int], AscentResult] = {}
+        lacking = set(some)
         new = _kept(islice(computed, len(of_layer)), found)
         if job:
             write_layer(job, own, targets, ascents, some, new)
@@ -193,7 +194,7 @@ def optimize(
             name = name_of(target)
             if (name, seed) in found:
                 runs.append(found[name, seed])
-            elif job and (target, seed) not in some:
+            elif job and (target, seed) not in lacking:
                 runs.append(_load(net, job.store, own.name, name, seed))
     return runs
 
