@@ -101,6 +101,10 @@ class Layer(nn.Module):
         """A layer that computes only these channels of the top; None where that saves nothing."""
         return None
 
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """Factor and offset of each channel, float64 (C,) or (), where that is all that it does."""
+        return None
+
     def check(self, bottoms: Sequence[Tensor]) -> None:
         """`EngineError` in words where the layer does not fit bottoms of these shapes."""
         shapes = tuple(x.shape for x in bottoms)

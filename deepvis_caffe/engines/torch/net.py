@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,10 +69,11 @@ class TorchNet(Net):
         self.reentrant = self.ops.on_host
         self.cuda_graphs = False
         self._graphs = Graphs()
-        self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Channels, Plan]] = {}
         self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
+        self._asked_for_more = False  # than forward returned, of that pass
         self._ascent: Evaluation | CapturedPasses | None = None  # evaluate's
 
     @property
@@ -84,28 +86,43 @@ class TorchNet(Net):
         """``"cpu"``, or ``"cuda:0"`` and so on."""
         return str(self._device)
 
-    # -- for people: every value is kept, and recorded for any number of backward passes -------
+    # -- for people: any value can be read, and any number of backward passes follow -----------
+    #
+    # To keep all values costs up to a third of a pass. It is done from the first read or backward
+    # pass on, and in the next forward pass if the last one was followed by such. Either way each
+    # layer computes the same values.
 
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
+        keep, self._asked_for_more = self._asked_for_more, False
         self._last = None  # the last pass's memory is free for this one
         self._last = Pass(self._on_device(inputs))
-        return [_host(tensor) for tensor in self._computed(self._last, values)]
+        if keep:
+            return [_host(tensor) for tensor in self._computed(self._last, values)]
+        found: dict[Value, Floats] = {}
+        self._seen_once(
+            self._last.values, values, lambda value, top: found.update({value: _host(top)}), False
+        )
+        return [found[value] for value in values]
 
     def _read(self, values: list[Value]) -> list[Floats]:
+        return [_host(tensor) for tensor in self._computed(self._recorded("read"), values)]
+
+    def _recorded(self, asking: str) -> Pass:
+        """The last pass, for a read or a way back."""
         if self._last is None:
-            raise EngineError("read needs a forward pass before it: call forward first")
-        return [_host(tensor) for tensor in self._computed(self._last, values)]
+            raise EngineError(f"{asking} needs a forward pass before it: call forward first")
+        self._asked_for_more = True
+        return self._last
 
     def _backward(
         self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
     ) -> list[Floats]:
-        if self._last is None:
-            raise EngineError("backward needs a forward pass before it: call forward first")
-        top, *bottoms = self._computed(self._last, [seed, *values])
+        last = self._recorded("backward")
+        top, *bottoms = self._computed(last, [seed, *values])
         check_diff(seed.blob, tuple(top.shape), diff)
         diffs = {seed: torch.tensor(diff, device=self._device)}
         with self._explained(diffs):
-            found = self._last.backward(diffs, values, mode, again=True, partial=partial)
+            found = last.backward(diffs, values, mode, again=True, partial=partial)
         return [
             _host(found[value] if value in found else torch.zeros_like(x))
             for value, x in zip(values, bottoms, strict=True)
@@ -124,14 +141,24 @@ class TorchNet(Net):
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]
     ) -> None:
-        run, wanted = Pass(self._on_device(inputs)), set(values)
+        self._seen_once(self._on_device(inputs), values, take)
+
+    def _seen_once(
+        self,
+        inputs: Mapping[Value, Tensor],
+        values: list[Value],
+        take: Callable[[Value, Tensor], None],
+        scale: bool = True,
+    ) -> None:
+        """`take` each value as it is computed; `scale` is `make_plan`'s."""
+        run, wanted = Pass(inputs), set(values)
         for value in wanted & run.values.keys():
             take(value, run.values[value])
         computed = tuple(value for value in values if value not in run.values)
         if computed:
             with full_precision(self._device):
                 run.forward(
-                    self._plan(computed, run.values.keys()).steps,
+                    self._plan(computed, run.values.keys(), scale=scale).steps,
                     record=False,
                     see=lambda value, top: take(value, top) if value in wanted else None,
                 )
@@ -144,7 +171,7 @@ class TorchNet(Net):
         begin = partial(self._begin, plan, starts)
         if self.cuda_graphs and not self.ops.on_host:
             key = tuple(x.shape), starts, channels
-            layers = [step.layer for step in plan.steps]
+            layers = [layer for step in plan.steps for layer in step.layers]
             self._ascent = self._graphs.passes(key, begin, self._finish, x, layers)
             if self._ascent is not None:
                 return self._ascent.forward(x)
@@ -214,13 +241,17 @@ class TorchNet(Net):
         return self._constants[1]
 
     def _plan(
-        self, targets: tuple[Value, ...], have: Iterable[Value], channels: Channels = None
+        self,
+        targets: tuple[Value, ...],
+        have: Iterable[Value],
+        channels: Channels = None,
+        scale: bool = True,
     ) -> Plan:
-        key = targets, channels is None
+        key = targets, channels is None, scale
         known, plan = self._plans.get(key, (None, None))
         # Of parts the last one only: they are many.
         if plan is None or known != channels or not plan.up_to_date:
-            plan = make_plan(self.module, targets, set(have), channels)
+            plan = make_plan(self.module, targets, set(have), channels, scale)
             self._plans[key] = channels, plan
         return plan
 
