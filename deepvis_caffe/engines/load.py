@@ -27,6 +27,7 @@ from deepvis_caffe.settings import Settings
 log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "pycaffe", "torch"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
 
@@ -49,6 +50,7 @@ def load_net(
     image_input: str | None = None,
     inputs: GivenInputs | None = None,
     device: str = "auto",
+    precision: Precision = "float32",
     labels: str | Path | Sequence[str] | None = None,
 ) -> Net:
     """Load a Caffe model onto an engine.
@@ -86,6 +88,9 @@ def load_net(
         array, by blob; by default 0. See `deepvis_caffe.model.held.held_inputs`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+    precision
+        ``"float32"``; or ``"bfloat16"``, where values have 8 bits in place of 24 and half the size;
+        or ``"auto"``, which is bfloat16 where that is faster. The torch engine alone has it.
     labels
         The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
 
@@ -96,7 +101,7 @@ def load_net(
     ModelError, WeightsError, ImageError
         The net, its weights or its mean cannot be read or do not belong together.
     EngineError
-        The engine cannot be imported, or cannot run this net or use this device.
+        The engine cannot be imported, or cannot run this net, or use this device or precision.
     """
     if isinstance(prototxt, Settings):
         return _load_from(prototxt)
@@ -111,6 +116,8 @@ def load_net(
         inputs=inputs,
     )
     choice = choose_engine(engine, device, model.graph)
+    if precision not in get_args(Precision):
+        raise UnknownNameError("precision", precision, get_args(Precision))
     if raw_scale == WHITE:
         mean, input_scale = _with_trained(model, mean, input_scale)
     shape = _image_shape(model)
@@ -131,11 +138,16 @@ def load_net(
     if choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet
 
+        if precision == "bfloat16":
+            raise EngineError(
+                'precision="bfloat16" is for the torch engine, and this net runs on pycaffe '
+                f'({choice.reason}); take precision="float32" or engine="torch"'
+            )
         net = PycaffeNet(model, preprocessor, choice.device)
     else:
         from deepvis_caffe.engines.torch import TorchNet
 
-        net = TorchNet(model, preprocessor, choice.device)
+        net = TorchNet(model, preprocessor, choice.device, precision)
     net.reason = choice.reason
     net.labels = _fitting(net, names, labels if isinstance(labels, (str, Path)) else "labels")
     for line in opaque_lines(net.opaque):
@@ -311,6 +323,7 @@ def _load_from(settings: Settings) -> Net:
         image_input=settings.image_input,
         inputs=settings.inputs,
         device=settings.device,
+        precision=settings.precision,
         labels=settings.labels,
     )
 

@@ -168,7 +168,8 @@ class FusedAffine:
     def _make(self, weights: Sequence[Tensor], axes: int) -> tuple[Tensor, Tensor]:
         shape = -1, *(1,) * (axes - 2)
         factor, offset = affine_of(self.affine, weights[0])
-        return factor.float().reshape(shape), offset.float().reshape(shape)
+        own = weights[0].dtype
+        return factor.to(own).reshape(shape), offset.to(own).reshape(shape)
 
 
 def affine_of(layers: Sequence[Layer], like: Tensor) -> tuple[Tensor, Tensor]:

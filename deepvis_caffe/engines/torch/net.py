@@ -22,6 +22,7 @@ from deepvis_caffe.engines.torch.graphs import CapturedPasses, Evaluation, Graph
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
+from deepvis_caffe.engines.torch.precision import DTYPES, choose_precision
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
@@ -41,11 +42,15 @@ class TorchNet(Net):
         How a picture becomes the net's input, and back; None where that holds no pictures.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"auto"``; see
+        `deepvis_caffe.engines.torch.precision.choose_precision`. Inputs, values and diffs come and
+        go in float32 either way.
 
     Attributes
     ----------
     module
-        The same layers as a plain `torch.nn.Module`.
+        The same layers as a plain `torch.nn.Module`, in that precision.
     cuda_graphs
         Whether the passes of an ascent on a GPU are replayed as CUDA graphs where that is possible;
         False unless it is set. See `deepvis_caffe.engines.torch.graphs`.
@@ -53,18 +58,24 @@ class TorchNet(Net):
     Raises
     ------
     EngineError
-        There is no such device.
+        There is no such device; or a layer needs more than bfloat16.
     """
 
     engine = "torch"
 
     def __init__(
-        self, model: Model, preprocessor: Preprocessor | None, device: str = "auto"
+        self,
+        model: Model,
+        preprocessor: Preprocessor | None,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         super().__init__(model, preprocessor)
         self._device = choose_device(device)
+        self.precision = choose_precision(precision, self._device, model.graph)
+        self._dtype = DTYPES[self.precision]
         with explained(f"the net's weights on {self._device}"):
-            self.module = NetModule(model, self._device)
+            self.module = NetModule(model, self._device).to(self._dtype)
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
         self.cuda_graphs = False
@@ -120,7 +131,7 @@ class TorchNet(Net):
         last = self._recorded("backward")
         top, *bottoms = self._computed(last, [seed, *values])
         check_diff(seed.blob, tuple(top.shape), diff)
-        diffs = {seed: torch.tensor(diff, device=self._device)}
+        diffs = {seed: torch.tensor(diff, device=self._device, dtype=self._dtype)}
         with self._explained(diffs):
             found = last.backward(diffs, values, mode, again=True, partial=partial)
         return [
@@ -153,14 +164,14 @@ class TorchNet(Net):
         """`take` each value as it is computed; `scale` is `make_plan`'s."""
         run, wanted = Pass(inputs), set(values)
         for value in wanted & run.values.keys():
-            take(value, run.values[value])
+            take(value, run.values[value].float())
         computed = tuple(value for value in values if value not in run.values)
         if computed:
             with full_precision(self._device):
                 run.forward(
                     self._plan(computed, run.values.keys(), scale=scale).steps,
                     record=False,
-                    see=lambda value, top: take(value, top) if value in wanted else None,
+                    see=lambda value, top: take(value, top.float()) if value in wanted else None,
                 )
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
@@ -189,13 +200,14 @@ class TorchNet(Net):
         self, plan: Plan, starts: tuple[Value, ...], x: Tensor
     ) -> tuple[Evaluation, list[Tensor]]:
         """The forward pass."""
-        image = laid_out(x.detach())
+        image = laid_out(x.detach()).to(self._dtype)
         values = {Value(blob): image for blob in self.model.image_inputs}
         run = Pass({**self._held(image), **values})
         with full_precision(self._device):
             run.forward(plan.steps)
         tops, index = [run.values[start] for start in starts], self._indices(plan.select)
-        return Evaluation(run, index, x), [top if index is None else top[:, index] for top in tops]
+        chosen = [top.float() if index is None else top[:, index].float() for top in tops]
+        return Evaluation(run, index, x), chosen
 
     def _finish(
         self, evaluated: Evaluation, diffs: Mapping[Value, Tensor], mode: str, again: bool = False
@@ -205,12 +217,14 @@ class TorchNet(Net):
         if index is not None:
             some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
             for start, diff in diffs.items():
-                diff[:, index] = some[start]
+                diff[:, index] = some[start].to(self._dtype)
+        else:
+            diffs = {start: diff.to(self._dtype) for start, diff in diffs.items()}
         images = [Value(blob) for blob in self.model.image_inputs]
         with self._explained(diffs):
             found = run.backward(diffs, images, mode, again)
         parts = [found[image] for image in images if image in found]
-        total = sum(parts[1:], parts[0]).contiguous() if parts else torch.zeros_like(x)
+        total = sum(parts[1:], parts[0]).float().contiguous() if parts else torch.zeros_like(x)
         return total.clone() if any(total is diff for diff in diffs.values()) else total
 
     def _indices(self, channels: Channels) -> Tensor | None:
@@ -259,7 +273,8 @@ class TorchNet(Net):
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
         with explained(f"the inputs {listed} on {self._device}"):
             return {
-                Value(name): laid_out(self.ops.asarray(array)) for name, array in inputs.items()
+                Value(name): laid_out(self.ops.asarray(array)).to(self._dtype)
+                for name, array in inputs.items()
             }
 
     @contextmanager
@@ -276,6 +291,6 @@ class TorchNet(Net):
 def _host(tensor: Tensor) -> Floats:
     with explained(f"a copy of values of shape {tuple(tensor.shape)}"):
         # A GPU writes several times as fast to page-locked memory, which is not for keeping.
-        copy = torch.empty(tensor.shape, pin_memory=tensor.is_cuda)
+        copy = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=tensor.is_cuda)
         copy.copy_(tensor)
         return np.array(copy) if tensor.is_cuda else copy.numpy()

@@ -116,11 +116,11 @@ class ImageConvolution(Convolution):
         return self.like(self.weight[some], None if self.bias is None else self.bias[some])
 
     def like(self, weight: Tensor, bias: Tensor | None) -> ImageConvolution:
-        """The same convolution with other filters and biases, in float32."""
-        layout = memory_format(weight.device)
-        filters = nn.Parameter(weight.float().contiguous(memory_format=layout), requires_grad=False)
-        other = ImageConvolution(self.layer, [filters])
-        other.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
+        """The same convolution with other filters and biases, which become of its own type."""
+        layout, own = memory_format(weight.device), self.weight.dtype
+        filters = weight.to(own).contiguous(memory_format=layout)
+        other = ImageConvolution(self.layer, [nn.Parameter(filters, requires_grad=False)])
+        other.bias = None if bias is None else nn.Parameter(bias.to(own), requires_grad=False)
         return other
 
 
@@ -299,7 +299,8 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
         z = correlate(dy, phases)
         z = z.reshape(len(z), channels, rows, columns, *z.shape[2:])
         layout = memory_format(dy.device)
-        dx = torch.empty((len(z), channels, *size), device=dy.device, memory_format=layout)
+        shape = len(z), channels, *size
+        dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
         for row, column in product(range(rows), range(columns)):
             first, reached = zip(
                 *map(_phase, (row, column), window.stride, window.pad, size, z.shape[4:]),
