@@ -12,6 +12,8 @@ from typing import Literal, get_args
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.engines.pycaffe import library
+from deepvis_caffe.engines.torch_support import for_processors_only, opaque_layers, why_unknown
+from deepvis_caffe.engines.unloaded import UnloadedNet
 from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
@@ -52,6 +54,7 @@ def load_net(
     device: str = "auto",
     precision: Precision = "float32",
     labels: str | Path | Sequence[str] | None = None,
+    run: bool = True,
 ) -> Net:
     """Load a Caffe model onto an engine.
 
@@ -93,6 +96,9 @@ def load_net(
         or ``"auto"``, which is bfloat16 where that is faster. The torch engine alone has it.
     labels
         The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
+    run
+        Whether the net is to run. If not, it only tells about itself, and PyTorch, which takes most
+        of a second to import, is left alone where possible.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def load_net(
         The engine cannot be imported, or cannot run this net, or use this device or precision.
     """
     if isinstance(prototxt, Settings):
-        return _load_from(prototxt)
+        return _load_from(prototxt, run)
     names = as_labels(labels)
     model = load_model(
         prototxt,
@@ -115,7 +121,9 @@ def load_net(
         image_input=image_input,
         inputs=inputs,
     )
-    choice = choose_engine(engine, device, model.graph)
+    choice = choose_engine(
+        engine, device, model.graph, torch=torch_offer if run else torch_offer_unloaded
+    )
     if precision not in get_args(Precision):
         raise UnknownNameError("precision", precision, get_args(Precision))
     if raw_scale == WHITE:
@@ -135,7 +143,9 @@ def load_net(
     if preprocessor and asks and (trained := _trained_size(model, preprocessor)):
         preprocessor = replace(preprocessor, mean=preprocessor.full_mean, resize_to=trained)
     net: Net
-    if choice.engine == "pycaffe":
+    if choice.engine == "torch" and not run:
+        net = UnloadedNet(model, preprocessor, choice, opaque_layers(model))
+    elif choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet
 
         if precision == "bfloat16":
@@ -216,14 +226,22 @@ def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
         )
     try:
         from deepvis_caffe.engines.torch.device import choose_device
-        from deepvis_caffe.engines.torch.layer import why_unknown
 
-        unknown = {
-            layer.name: why for layer in layers if (why := why_unknown(layer.type, layer.param))
-        }
-        return _offer(str(choose_device(device)), layers, unknown)
+        return _torch_on(str(choose_device(device)), layers)
     except EngineError as error:
         return Offer(None, str(error))
+
+
+def torch_offer_unloaded(layers: Sequence[Layer], device: str) -> Offer:
+    """The same, without importing PyTorch where it can be known that it has no GPU."""
+    if device in ("auto", "cpu") and for_processors_only():
+        return _torch_on("cpu", layers)
+    return torch_offer(layers, device)
+
+
+def _torch_on(device: str, layers: Sequence[Layer]) -> Offer:
+    unknown = {layer.name: why for layer in layers if (why := why_unknown(layer.type, layer.param))}
+    return _offer(device, layers, unknown)
 
 
 def _offer(device: str, layers: Sequence[Layer], unknown: Mapping[str, str]) -> Offer:
@@ -305,7 +323,7 @@ def choose_engine(
     return EngineChoice("torch", ours.device, "on a CPU PyTorch is faster than Caffe")
 
 
-def _load_from(settings: Settings) -> Net:
+def _load_from(settings: Settings, run: bool) -> Net:
     return load_net(
         _prototxt(settings),
         settings.weights,
@@ -325,6 +343,7 @@ def _load_from(settings: Settings) -> Net:
         device=settings.device,
         precision=settings.precision,
         labels=settings.labels,
+        run=run,
     )
 
 

@@ -17,7 +17,6 @@ from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
-from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
@@ -41,11 +40,6 @@ class _Filters(Layer):
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
         super().__init__(layer, weights)
         param, axes = layer.param.convolution_param, weights[0].ndim - 2
-        if not 1 <= axes <= 3:
-            raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): {axes} spatial axes; the torch engine "
-                "convolves over one, two or three"
-            )
         self.axes, self.group, self.axis = axes, param.group, param.axis
         self.window = convolution_window(param, axes)
         if not param.bias_term:
