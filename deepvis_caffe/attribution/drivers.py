@@ -5,10 +5,11 @@ channel's map A of gradient times activation::
 
     R_c = sum over positions of  A_c * dF / dA_c
 
-Where everything between the two layers is piecewise linear, as a convolution of rectified and
-pooled maps is, R_c is exactly what F loses if the channel is scaled down a little, and the
-contributions of all channels sum to F but for biases. Of the layer right below, F is linear in the
-channel's map, and R_c is what F loses without the channel.
+It is exact to first order: R_c is what F loses if the channel fades, per unit of fading. Where
+everything between the two layers is piecewise linear, as convolutions, rectifiers and poolings are,
+the contributions of all channels sum to F but for biases, at any depth. What F loses without the
+channel altogether is R_c where no rectifier and no pooling changes its mind, so mostly of the layer
+right below; of a stage below, with many rectifiers between, R_c is an approximation of that.
 
 - Olah et al. 2020, "Zoom In: An Introduction to Circuits", https://doi.org/10.23915/distill.00024.001,
   which reads networks by such connections
@@ -20,9 +21,10 @@ channel's map, and R_c is what F loses without the channel.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +37,18 @@ from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.picture_input import as_input
-from deepvis_caffe.model.unit_sources import Source, makes_units, sources_of_all, unit_sources
+from deepvis_caffe.model.resolution import stage_below
+from deepvis_caffe.model.unit_sources import (
+    Source,
+    makes_or_sums_units,
+    makes_units,
+    sources_of_all,
+    unit_sources,
+)
 from deepvis_caffe.optimizer.targets import Position, plain_position
+
+Reach = Literal["nearest", "stage"]
+REACHES: tuple[Reach, ...] = get_args(Reach)
 
 
 def drivers(
@@ -47,6 +59,7 @@ def drivers(
     position: Position = "all",
     below: str | Sequence[str] | None = None,
     count: int | None = 10,
+    reach: Reach = "nearest",
 ) -> Drivers:
     """The units of the layers below that raise and lower a unit most, for an image.
 
@@ -57,20 +70,26 @@ def drivers(
     image, layer, unit, position
         As for `attribute`.
     below
-        Names of layers or blobs; by default the nearest layers below that have units, convolutions
-        and inner products. The way there may pass rectifiers, poolings, concatenations and sums; a
-        concatenation's channels are reported as the units of the layers that make them. Where one
-        of several layers lies above another, what passes through both counts for the upper one.
+        Names of layers or blobs, in place of what `reach` finds. The way there may pass rectifiers,
+        poolings, concatenations and sums; a concatenation's channels are reported as the units of
+        the layers that make them. Where one of several layers lies above another, what passes
+        through both counts for the upper one.
     count
         How many to return; None for all of them.
+    reach
+        How far down to look. ``"nearest"``: to the nearest layers that have units, convolutions and
+        inner products. ``"stage"``: to the last layers of the stage below, of another resolution,
+        so that a few steps lead from a class to the first layer; see
+        `deepvis_caffe.model.resolution.stage_below`. There a sum of layers, as residual nets have
+        them, has units of its own.
 
     Raises
     ------
     UnknownNameError
         There is no such layer or blob.
     SettingsError
-        The layer has no such unit or position; a layer of `below` does not lead to it; or `count`
-        is not a whole number of at least 1.
+        The layer has no such unit or position; a layer of `below` does not lead to it; `count` is
+        not a whole number of at least 1; or `reach` is unknown, or given beside `below`.
     EngineError, ModelError
         The layer cannot run, has no units, or has no gradient, or no units lie below it.
     ImageError
@@ -81,7 +100,7 @@ def drivers(
     x = as_input(net.preprocessor, image)[np.newaxis]
     net.check_gradient(layer)
     score = Score.of(net, x, layer, unit, position)
-    sources = sources_below(net.model, layer, score.unit, below)
+    sources = sources_below(net.model, layer, score.unit, below, reach)
     found = contributions_of(score, sources)
     return Drivers(
         drivers=found.strongest(count),
@@ -98,7 +117,11 @@ def drivers(
 
 
 def sources_below(
-    model: Model, layer: str, unit: int, below: str | Sequence[str] | None = None
+    model: Model,
+    layer: str,
+    unit: int,
+    below: str | Sequence[str] | None = None,
+    reach: Reach = "nearest",
 ) -> tuple[Source, ...]:
     """The layers whose units drive a unit.
 
@@ -106,24 +129,32 @@ def sources_below(
     ----------
     layer, unit
         A layer's or blob's name, and a channel of it.
-    below
+    below, reach
         As for `drivers`.
 
     Raises
     ------
     SettingsError
-        A layer of `below` does not lead to the unit.
+        A layer of `below` does not lead to the unit, or `reach` is unknown or given beside it.
     ModelError
         No units lie below it.
     UnknownNameError
         There is no such layer or blob.
     """
-    starts = _inputs_of(model, layer, unit)
+    reach = check_reach(reach)
+    if below is not None and reach != "nearest":
+        raise SettingsError("give either below, which names layers, or reach, which finds them")
     if below is None:
-        found = sources_of_all(model, starts)
+        if reach == "stage":
+            start = _layer_of(model, layer, unit, makes_or_sums_units)
+            last = {one.name for one in stage_below(model, start)}
+            found = sources_of_all(model, start.bottoms, lambda one: one.name in last)
+        else:
+            found = sources_of_all(model, _layer_of(model, layer, unit).bottoms)
         if not found:
             raise ModelError(f"layer {layer!r} has no layers with units below it")
         return found
+    starts = _layer_of(model, layer, unit).bottoms
     names = [below] if isinstance(below, str) else list(below)
     made = {
         name: {one.layer.name for one in unit_sources(model, model.graph.activation(name))}
@@ -142,15 +173,27 @@ def sources_below(
     return found
 
 
-def made_by(model: Model, layer: str, unit: int) -> tuple[Layer, int] | None:
+def check_reach(reach: str) -> Reach:
+    """A reach that there is; `SettingsError` otherwise."""
+    if reach not in REACHES:
+        raise SettingsError(f"reach must be one of {', '.join(REACHES)}; got {reach!r}")
+    return reach
+
+
+def made_by(
+    model: Model,
+    layer: str,
+    unit: int,
+    makes: Callable[[Model, Layer], bool] = makes_units,
+) -> tuple[Layer, int] | None:
     """The layer that makes a unit, and which of its units that is; None where there is no such one.
 
     That of unit 375 of ``fire8/concat`` is ``fire8/expand3x3``, of which it is unit 119. A sum of
-    two layers is the unit of neither.
+    two layers is the unit of neither, unless `makes` says that a sum makes units, too.
     """
     start = model.graph.gradient_start(layer)
     makers = []
-    for one in unit_sources(model, start):
+    for one in unit_sources(model, start, partial(makes, model)):
         if one.channels is None:
             return None
         if one.channels[unit] >= 0:
@@ -158,13 +201,12 @@ def made_by(model: Model, layer: str, unit: int) -> tuple[Layer, int] | None:
     return makers[0] if len(makers) == 1 else None
 
 
-def _inputs_of(model: Model, layer: str, unit: int) -> tuple[Value, ...]:
-    """The values that the unit is made of: what the layer that makes it reads."""
-    maker = made_by(model, layer, unit)
-    if maker is not None:
-        return maker[0].bottoms
-    start = model.graph.producer[model.graph.gradient_start(layer)]
-    return start.bottoms if not makes_units(model, start) else ()
+def _layer_of(
+    model: Model, layer: str, unit: int, makes: Callable[[Model, Layer], bool] = makes_units
+) -> Layer:
+    """The layer that makes the unit out of its bottoms; the named one where several do."""
+    maker = made_by(model, layer, unit, makes)
+    return maker[0] if maker else model.graph.producer[model.graph.gradient_start(layer)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,11 +37,16 @@ def drivers(
     position: UnitPosition = "all",
     below: Annotated[
         str | None,
-        typer.Option(
-            help="Layers: a,b,c. Default: the nearest below with units, convolutions and inner "
-            "products."
-        ),
+        typer.Option(help="Layers: a,b,c. In place of those that --reach finds."),
     ] = None,
+    reach: Annotated[
+        str,
+        typer.Option(
+            help="How far down to look: nearest, to the nearest layers with units, convolutions "
+            "and inner products; stage, to the last layers of the stage below, which has another "
+            "resolution."
+        ),
+    ] = "nearest",
     count: Annotated[int, typer.Option(help="How many units to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
@@ -52,23 +57,26 @@ def drivers(
     """Show which units of the layers below raise and lower a unit most.
 
     The contribution of a unit is the sum over its map of gradient times activation;
-    docs/attribution.md says when that is exact.
+    docs/attribution.md says when that is exact. With --reach stage, a few steps lead from a class
+    to the edges of the first layer.
     """
     from deepvis_caffe.engines.load import load_net
 
-    if image is None and (out or below or position != "all"):
-        raise SettingsError("--out, --below and --position take an image: name one")
+    if image is None and (out or below or position != "all" or reach != "nearest"):
+        raise SettingsError("--out, --below, --reach and --position take an image: name one")
     net = load_net(settings)
     if image is None:
         _by_weights(net, layer, unit, _means(settings), count, as_json)
         return
+    from deepvis_caffe.attribution.drivers import check_reach
     from deepvis_caffe.attribution.drivers import drivers as drivers_of
     from deepvis_caffe.figures.drivers import drivers_figure
     from deepvis_caffe.image import write_image
 
     names = [one.strip() for one in below.split(",")] if below else None
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
-    found = drivers_of(net, picture, layer, unit, parse_position(position), names, count)
+    at, far = parse_position(position), check_reach(reach)
+    found = drivers_of(net, picture, layer, unit, at, names, count, far)
     if as_json:
         typer.echo(json.dumps(found.record(), indent=1))
     else:

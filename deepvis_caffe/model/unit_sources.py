@@ -35,6 +35,9 @@ CHANNEL_BY_CHANNEL = ELEMENTWISE | {
     *("Unpooling", "Upsample"),
 }
 
+# Types whose second bottom says where the values of the first go, or how many of them.
+SECOND_IS_A_PLACE = ("Crop", "MaxUnPool", "Unpooling")
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -72,6 +75,14 @@ def makes_units(model: Model, layer: Layer) -> bool:
     if layer.type.endswith(learned):
         return bool(model.weights.get(layer.name) or model.weight_shapes.get(layer.name))
     return layer.type == "Input"
+
+
+def makes_or_sums_units(model: Model, layer: Layer) -> bool:
+    """Whether a layer has units of its own, or its channels are what several layers add up to.
+
+    A channel of a residual net's sum is the unit of no single layer.
+    """
+    return makes_units(model, layer) or (layer.type == "Eltwise" and len(layer.bottoms) > 1)
 
 
 def unit_sources(
@@ -154,8 +165,8 @@ def _below(
     for bottom, shape in zip(layer.bottoms, shapes, strict=True):
         alike = len(shape) > 1 and shape[1:2] == model.shapes.get(top, ())[1:2]
         second = bottom != layer.bottoms[0]
-        if second and layer.type in ("Crop", "MaxUnPool", "Unpooling"):
-            continue  # it says where, or how large
+        if second and layer.type in SECOND_IS_A_PLACE:
+            continue
         gates = second and layer.type in ("Scale", "Bias")
         yield bottom, channels if kept and alike and not gates else None
 

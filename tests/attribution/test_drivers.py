@@ -121,6 +121,89 @@ def test_a_contribution_is_what_a_channel_that_fades_takes_along(
     assert found.score == pytest.approx(score(maps), rel=1e-5)
 
 
+# -- a stage below ---------------------------------------------------------------------------------
+
+# Two blocks with shortcuts, as in He et al. 2016, and what reads the image at full size. Between
+# the stages lie two or three rectifiers.
+RESIDUAL = (
+    conv("a", "stem", 4, 3, "pad: 1 stride: 2"),
+    relu("relu_a", "a"),
+    conv("b", "a", 5, 3, "pad: 1"),
+    conv("short", "stem", 5, 1, "stride: 2"),
+    layer("sum", "Eltwise", "b short"),
+    relu("relu_sum", "sum"),
+)
+FURTHER = (
+    conv("c", "sum", 4, 3, "pad: 1 stride: 2"),
+    relu("relu_c", "c"),
+    conv("d", "c", 5, 3, "pad: 1"),
+    layer("half", "Pooling", "sum", "", "pooling_param { kernel_size: 2 stride: 2 }"),
+    layer("top", "Eltwise", "d half"),
+    relu("relu_top", "top"),
+)
+STEM = (conv("stem", "data", 3, 3, "pad: 1"), relu("relu_stem", "stem"))
+STAGES = {  # of a unit: what ends the stage below, its shape, and the layers between
+    "top": ("sum", (1, 5, 6, 5), FURTHER),
+    "sum": ("stem", (1, 3, 12, 10), RESIDUAL),
+    "a": ("stem", (1, 3, 12, 10), RESIDUAL),
+}
+
+
+@pytest.mark.parametrize("position", ["all", (1, 2)])
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_below_a_channel_that_fades_takes_as_much_along(
+    name: str, position: Any, engine: str, tmp_path: Path
+) -> None:
+    end, shape, between = STAGES[name]
+    net = load_text(
+        engine, tmp_path, net_text(*STEM, *RESIDUAL, *FURTHER, data=(1, 2, 12, 10)), seed=5
+    )
+    (tmp_path / "above").mkdir()
+    weights = {key: net.model.weights[key] for key in ("a", "b", "short", "c", "d")}
+    made = {one.split('"')[1] for one in between}
+    own = {key: value for key, value in weights.items() if key in made}
+    above = load_text(engine, tmp_path / "above", net_text(*between, **{end: shape}), own)
+    x = noise(1, 2, 12, 10, seed=8)
+    values = net.forward(x, [end, name])
+    unit = int(values[name][0].max(axis=(1, 2)).argmax())
+    found = dv.drivers(net, x, name, unit, position, count=None, reach="stage")
+    assert [(one.layer, len(found)) for one in found] == [(end, shape[1])] * shape[1]
+    factors = values[name][0, unit]
+    if position != "all":
+        factors = np.zeros_like(factors)
+        factors[position] = 1
+
+    def score(maps: np.ndarray) -> float:
+        upper = above.forward({end: maps}, [f"{name}:raw"])[f"{name}:raw"][0, unit]
+        return float((upper * factors).sum(dtype=np.float64))
+
+    step = 1 / 1024
+    scale = max(abs(one.contribution) for one in found)
+    for one in found:
+        ends = []
+        for factor in (1 - step, 1 + step):
+            maps = values[end].copy()
+            maps[0, one.unit] *= factor
+            ends.append(score(maps))
+        expected = (ends[1] - ends[0]) / (2 * step)
+        assert one.contribution == pytest.approx(expected, abs=3e-3 * scale)
+    assert found.score == pytest.approx(score(values[end]), rel=1e-5)
+
+
+def test_a_channel_of_a_sum_is_gone_down_from_and_come_down_to(engine: str, tmp_path: Path) -> None:
+    net = load_text(engine, tmp_path, net_text(*STEM, *RESIDUAL, *FURTHER, data=(1, 2, 12, 10)))
+    x, name, walk = noise(1, 2, 12, 10), "top", []
+    unit = int(net.forward(x, [name])[name][0].max(axis=(1, 2)).argmax())
+    while name != "data":
+        found = dv.drivers(net, x, name, unit, reach="stage")
+        assert found.score > 0
+        name, unit = found[0].layer, found.raising[0].unit
+        walk.append(name)
+    assert walk == ["sum", "stem", "data"]
+    nearest = dv.drivers(net, x, "sum", 1, count=None)
+    assert set(nearest.contributions) == {"b", "short"}
+
+
 def _weights_of_positions(net: Net, x: np.ndarray, unit: int, position: Any) -> np.ndarray:
     own = net.forward(x, ["top"])["top"][0, unit]
     if position == "all":
@@ -177,6 +260,13 @@ NETS = {
     "resnet50": ("fc1000", "res3b", "res4c_branch2a", "res2a"),
     "densenet121": ("conv3_5/x1", "fc6"),
 }
+STAGED = {  # layers below which, to the stage below, all is piecewise linear
+    "squeezenet_v1.1": ("pool10", "fire9/concat", "fire7/squeeze1x1", "fire3/concat", "conv1"),
+    "lenet": ("ip2", "conv2"),
+    "bvlc_reference_caffenet": ("fc8", "fc6"),
+    "resnet50": ("fc1000", "res5c", "res4b", "res2a_branch2a"),
+    "densenet121": ("fc6", "conv5_9/x2", "conv3_blk"),
+}
 SHIFTS = {"BatchNorm": 0}  # which of a layer's weights is added to its values; mostly the second
 SLOW = ("bvlc_reference_caffenet", "resnet50", "densenet121")
 
@@ -193,11 +283,14 @@ def test_without_biases_the_contributions_sum_to_the_score(name: str, engine: st
     }
     net = dv.load_net(path, weights, engine, device="cpu")
     x = 50 * noise(1, *net.inputs[net.image_input()][1:])
-    for layer_name in NETS[name]:
+    for layer_name, reach in [
+        *((one, "nearest") for one in NETS[name]),
+        *((one, "stage") for one in STAGED[name]),
+    ]:
         values = net.forward(x, [layer_name])[layer_name][0]
         unit = int(values.reshape(len(values), -1).max(axis=1).argmax())
         for position in ("all", "center"):
-            found = dv.drivers(net, x, layer_name, unit, position)
+            found = dv.drivers(net, x, layer_name, unit, position, reach=reach)
             rounding = 1e-5 * sum(np.abs(one).sum() for one in found.contributions.values())
             assert found.score != 0
             assert found.rest == pytest.approx(0, abs=rounding)
@@ -317,6 +410,10 @@ def test_errors(small: Net) -> None:
         dv.drivers(small, x, "conv2", 0, below="conv9")
     with pytest.raises(SettingsError, match=r"'ip' does not lead to unit 0 of 'conv2'.* conv1"):
         dv.drivers(small, x, "conv2", 0, below=["conv1", "ip"])
+    with pytest.raises(SettingsError, match="reach must be one of nearest, stage; got 'far'"):
+        dv.drivers(small, x, "conv2", 0, reach="far")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="give either below"):
+        dv.drivers(small, x, "conv2", 0, below="conv1", reach="stage")
     with pytest.raises(SettingsError, match="count must be a whole number"):
         dv.drivers(small, x, "conv2", 0, count=0)
     with pytest.raises(ModelError, match="no layers with units below"):

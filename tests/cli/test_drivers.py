@@ -46,6 +46,15 @@ def test_json_a_position_and_layers(net: Net, photo: np.ndarray) -> None:
     )
 
 
+def test_the_stage_below(net: Net, photo: np.ndarray) -> None:
+    given = ("--layer", "prob", "--unit", "2", "--reach", "stage", "--json")
+    found = dv.drivers(net, photo, "prob", 2, reach="stage")
+    assert {one.layer for one in found} == {"conv/1"}
+    assert json.loads(deepvis("drivers", "photo.png", *given).stdout) == json.loads(
+        json.dumps(found.record())
+    )
+
+
 def test_without_an_image_the_weights_tell(net: Net, folder: Path) -> None:
     said = deepvis("drivers", *UNIT, "--json")
     expected = dv.drivers_by_weights(net, "fc", 1)
@@ -67,4 +76,8 @@ def test_without_an_image_means_of_a_scan_count(net: Net, folder: Path) -> None:
 
 def test_flags_that_take_an_image() -> None:
     said = deepvis("drivers", *UNIT, "--position", "center", code=2)
-    assert "--out, --below and --position take an image" in said.stderr
+    assert "--out, --below, --reach and --position take an image" in said.stderr
+    said = deepvis("drivers", *UNIT, "--reach", "stage", code=2)
+    assert "take an image" in said.stderr
+    said = deepvis("drivers", "photo.png", *UNIT, "--reach", "far", code=2)
+    assert "reach must be one of nearest, stage; got 'far'" in said.stderr

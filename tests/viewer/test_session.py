@@ -119,8 +119,8 @@ def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
 def test_enter_goes_down_to_what_raises_a_unit_most_and_backspace_back_up(start: Start) -> None:
     session = start()
     settle(session)
-    session.press("end")  # prob
-    session.press("enter")
+    for key in ("end", "-", "enter"):  # prob, and the nearest layers
+        session.press(key)
     assert session.state.shows_drivers
     assert session.state.layer == 2
     refs = [(2, 0)]

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from deepvis_caffe.attribution.driver_results import Driver
-from deepvis_caffe.attribution.drivers import contributions_of, sources_below
+from deepvis_caffe.attribution.drivers import Reach, contributions_of, sources_below
 from deepvis_caffe.attribution.score import Score
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import DeepVisError
@@ -35,13 +35,13 @@ class LiveDrivers:
         self._net, self._entries = net, scene.entries
         self._sources = lru_cache(maxsize=256)(self._find_sources)
 
-    def __call__(self, ref: UnitRef, values: Floats) -> UnitDrivers:
+    def __call__(self, ref: UnitRef, reach: Reach, values: Floats) -> UnitDrivers:
         """What drives a unit.
 
         Parameters
         ----------
-        ref
-            The unit.
+        ref, reach
+            The unit, and how far down to look.
         values
             What the last forward pass left in its blob.
         """
@@ -49,7 +49,7 @@ class LiveDrivers:
         rows = values if values.ndim > 1 else values.reshape(1, -1)  # a single axis counts units
         try:
             score = Score.of_values(self._net, rows, entry.layer, unit)
-            found = contributions_of(score, self._sources(ref))
+            found = contributions_of(score, self._sources(ref, reach))
         except DeepVisError as error:  # the rest of the screen stays
             return UnitDrivers(why_not=str(error))
         every = np.concatenate(found.values)
@@ -61,10 +61,10 @@ class LiveDrivers:
             lowered=float(every[every < 0].sum()) / size,
         )
 
-    def _find_sources(self, ref: UnitRef) -> tuple[Source, ...]:
+    def _find_sources(self, ref: UnitRef, reach: Reach) -> tuple[Source, ...]:
         entry = self._entries[ref[0]]
         self._net.check_gradient(entry.layer)
-        return sources_below(self._net.model, entry.layer, ref[1])
+        return sources_below(self._net.model, entry.layer, ref[1], reach=reach)
 
     def _placed(self, some: tuple[Driver, ...]) -> tuple[tuple[Driver, UnitRef | None], ...]:
         places = [entry_of(self._entries, one.layer) for one in some]

@@ -113,7 +113,7 @@ class Compute:
             why_no_back=found.why_not,
             later=asked is not None and found.map is None and not found.why_not,
             weights=self._weights_of(entry) if request.weights else None,
-            drivers=self._drivers(request.drivers, self._values[entry.name])
+            drivers=self._drivers(request.drivers, request.reach, self._values[entry.name])
             if request.drivers
             else None,
             scores=self._values[self._scores].reshape(-1)

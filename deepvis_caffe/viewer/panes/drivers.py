@@ -1,8 +1,9 @@
 """What drives the selected unit, in place of the grid: those below that raise it, and lower it.
 
-Each has its map of gradient times activation, orange where it raises the unit and blue where it
-lowers it, and a picture of what it responds to. A click goes down to it. Above are the units on the
-way from which one went down.
+They are units of the stage below, or of the nearest layers; a chip and a key change that. Each has
+its map of gradient times activation, orange where it raises the unit and blue where it lowers it,
+and a picture of what it responds to. A click goes down to it. Above are the units on the way from
+which one went down.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepvis_caffe.attribution.driver_results import Driver
+from deepvis_caffe.attribution.drivers import Reach
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
@@ -37,6 +39,7 @@ LEAST, MOST = 40, 150  # pixels; the height of a card
 NARROW = 250  # pixels; a narrower column has no room for pictures beside the maps
 
 HINT = "click a unit to go down to it, or press enter for the first; backspace goes back up"
+PLACES: dict[Reach, str] = {"stage": "the stage below", "nearest": "the nearest layers"}
 
 
 class Card(NamedTuple):
@@ -65,9 +68,10 @@ def title(view: View) -> tuple[str, str, str]:
     name = f"{entry.name} {state.unit}"
     label = short_label(view.scene, entry, state.unit)
     known = found is not None and (found.raising or found.lowering)
+    what = f"what drives it in {PLACES[state.reach]}"
     return (
         name,
-        f"{label}   what drives it" if label else "what drives it",
+        f"{label}   {what}" if label else what,
         ("shares of its response" if known else ""),
     )
 
@@ -100,7 +104,10 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
 def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
     """The driver at a pixel, or the unit on the way."""
     top, rest = _split(room, size)
-    for step in _steps(view, top, size):
+    line, chip = _with_chip(view, top, size)
+    if chip.has(y, x):
+        return Hit("command", value="reach", tip=f"what drives it in {_other_place(view)}")
+    for step in _steps(view, line, size):
         if step.rect.has(y, x):
             return Hit("step", step.ago, tip=f"back up to {step.name}")
     for raises, group in zip((True, False), _groups(rest), strict=True):
@@ -145,7 +152,23 @@ def _steps(view: View, line: Rect, size: int) -> list[Step]:
     return found
 
 
+def _with_chip(view: View, line: Rect, size: int) -> tuple[Rect, Rect]:
+    """The rest of the line, and the chip at its right end, where there is room for both."""
+    wide = text_width(_other_place(view), size - 1) + size
+    wide = wide if wide <= line.width // 2 else 0
+    chip = line._replace(left=line.right - wide, width=wide)
+    return line._replace(width=max(1, line.width - wide - GAP)), chip
+
+
+def _other_place(view: View) -> str:
+    return PLACES["nearest" if view.state.reach == "stage" else "stage"]
+
+
 def _draw_way(view: View, canvas: Picture, line: Rect, size: int) -> None:
+    line, chip = _with_chip(view, line, size)
+    if chip.width:
+        fill(canvas, chip, RAISED, chip.height // 4)
+        write_middle(canvas, _other_place(view), chip, size - 1, SOFT)
     steps = _steps(view, line, size)
     for step in steps:
         fill(canvas, step.rect, RAISED, step.rect.height // 4)

@@ -197,7 +197,8 @@ def drivers_of(result: Result | None, state: State) -> UnitDrivers | None:
     """What a result knows of what drives the selected unit; None where that is not shown."""
     if result is None or not state.shows_drivers:
         return None
-    return result.drivers if result.request.drivers == (state.layer, state.unit) else None
+    request, wanted = result.request, ((state.layer, state.unit), state.reach)
+    return result.drivers if (request.drivers, request.reach) == wanted else None
 
 
 _counts: ByIdentity[int] = ByIdentity(2)  # of a layer's maps, which several panes ask for

@@ -261,6 +261,10 @@ def _show_drivers(state: State, scene: Scene) -> State:
     return replace(state, drivers=True, correlation=False, zoom="off")
 
 
+def _next_reach(state: State, scene: Scene) -> State:
+    return replace(state, reach="nearest" if state.reach == "stage" else "stage")
+
+
 def _next_order(state: State, scene: Scene) -> State:
     return replace(state, by_number=not state.by_number, order=())
 
@@ -317,6 +321,7 @@ ACTIONS = (
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
     Action("drivers", ("4",), GRID, "what drives the unit: units of layers below", _show_drivers),
+    Action("reach", ("-",), GRID, "these: of the stage below, or nearest", _next_reach),
     Action("follow", ("enter",), GRID, "go down to what raises it most"),
     Action("climb", ("backspace",), GRID, "back up to the unit before", climb),
     Action(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.attribution.driver_results import Driver
+from deepvis_caffe.attribution.drivers import Reach
 from deepvis_caffe.engines.detections import Box
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.state.state import Back, Scene, State, UnitRef
@@ -59,6 +60,8 @@ class Request:
         Whether the diff of `layer` is wanted, too, beside that of the input.
     drivers
         The unit whose drivers are wanted, a unit of `layer`; None where they are not shown.
+    reach
+        Where those are looked for.
     weights
         Whether the weights of the units of `layer` are wanted.
     resize
@@ -73,6 +76,7 @@ class Request:
     still: bool = False
     diffs: bool = False
     drivers: UnitRef | None = None
+    reach: Reach = "stage"
     weights: bool = False
     resize: Literal["crop", "stretch"] = "crop"
 
@@ -91,6 +95,7 @@ def request_of(state: State, scene: Scene) -> Request:
         diffs=state.sends_diffs and state.show_back,
         weights=state.weights,
         drivers=(state.layer, state.unit) if state.shows_drivers else None,
+        reach=state.reach if state.shows_drivers else "stage",
         resize=state.resize,
     )
 

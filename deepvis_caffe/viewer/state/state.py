@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepvis_caffe.attribution.attribute import METHODS
+from deepvis_caffe.attribution.drivers import Reach
 from deepvis_caffe.model.labels import Labels
 from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
@@ -58,6 +59,8 @@ class State:
         Whether it shows the correlation of the layer's units, whatever else it is set to.
     drivers
         Whether it shows what drives the selected unit, whatever else it is set to.
+    reach
+        Where that is looked for: in the stage below, or in the nearest layers.
     trail
         The units that were left for one that drives them, the last one last.
     by_number
@@ -102,6 +105,7 @@ class State:
     weights: bool = False
     correlation: bool = False
     drivers: bool = False
+    reach: Reach = "stage"
     trail: tuple[UnitRef, ...] = ()
     by_number: bool = False
     order: tuple[int, ...] = ()

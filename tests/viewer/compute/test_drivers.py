@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from helpers.engine_nets import conv, layer, load_text, net_text
 from helpers.small_model import LABELS, write_model
 
 import deepvis_caffe as dv
+from deepvis_caffe.attribution.drivers import REACHES, Reach
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.panes.view import drivers_of
 from deepvis_caffe.viewer.state.catalogue import catalogue
 from deepvis_caffe.viewer.state.request import Frame, Result, request_of
 from deepvis_caffe.viewer.state.state import Scene, State
@@ -36,22 +39,29 @@ def result_of(net: Net, scene: Scene, state: State, live: bool = False) -> Resul
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_they_are_those_of_the_library(net: Net, scene: Scene, live: bool) -> None:
-    for index, name in ((FC, "fc"), (PROB, "prob")):
-        found = result_of(net, scene, State(layer=index, unit=2, drivers=True), live).drivers
-        assert found is not None
-        expected = dv.drivers(net, PICTURE, name, 2, count=None)
-        for sign, some in ((1, found.raising), (-1, found.lowering)):
-            best = [one for one in expected if one.contribution * sign > 0][:6]
-            assert best
-            assert [ref for _, ref in some] == [
-                ((CONV if name == "fc" else FC), one.unit) for one in best
-            ]
-            for (one, _), other in zip(some, best, strict=True):
-                np.testing.assert_array_equal(one.map, other.map)
-                assert (one.contribution, one.share) == (other.contribution, other.share)
-            total = sum(one.share for one in expected if one.share * sign > 0)
-            assert (found.raised if sign > 0 else found.lowered) == pytest.approx(total)
+@pytest.mark.parametrize(
+    ("index", "name", "reach", "below"),
+    [
+        *((FC, "fc", "nearest", CONV), (PROB, "prob", "nearest", FC)),
+        *((FC, "fc", "stage", CONV), (PROB, "prob", "stage", CONV)),
+    ],
+)
+def test_they_are_those_of_the_library(
+    net: Net, scene: Scene, live: bool, index: int, name: str, reach: Reach, below: int
+) -> None:
+    state = State(layer=index, unit=2, drivers=True, reach=reach)
+    found = result_of(net, scene, state, live).drivers
+    assert found is not None
+    expected = dv.drivers(net, PICTURE, name, 2, count=None, reach=reach)
+    for sign, some in ((1, found.raising), (-1, found.lowering)):
+        best = [one for one in expected if one.contribution * sign > 0][:6]
+        assert best
+        assert [ref for _, ref in some] == [(below, one.unit) for one in best]
+        for (one, _), other in zip(some, best, strict=True):
+            np.testing.assert_array_equal(one.map, other.map)
+            assert (one.contribution, one.share) == (other.contribution, other.share)
+        total = sum(one.share for one in expected if one.share * sign > 0)
+        assert (found.raised if sign > 0 else found.lowered) == pytest.approx(total)
 
 
 def test_of_the_first_layer_they_are_the_image_s_channels(net: Net, scene: Scene) -> None:
@@ -62,6 +72,17 @@ def test_of_the_first_layer_they_are_the_image_s_channels(net: Net, scene: Scene
     assert {one.layer for one, _ in every} == {"data"}
     assert {ref for _, ref in every} == {None}
     assert found.refs == ()
+
+
+def test_another_reach_is_another_request(net: Net, scene: Scene) -> None:
+    """What is known of the one is not shown for the other."""
+    near, far = (State(layer=PROB, unit=2, drivers=True, reach=one) for one in REACHES)
+    result = result_of(net, scene, near)
+    assert drivers_of(result, near) is result.drivers
+    assert drivers_of(result, far) is None
+    assert request_of(near, scene) != request_of(far, scene)
+    hidden = [replace(one, drivers=False) for one in (near, far)]
+    assert request_of(hidden[0], scene) == request_of(hidden[1], scene)
 
 
 def test_nothing_is_computed_where_they_are_not_shown(net: Net, scene: Scene) -> None:

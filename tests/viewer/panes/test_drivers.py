@@ -15,7 +15,7 @@ from deepvis_caffe.viewer.panes.grid import PANE
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
-from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.mouse import Hit, click
 from deepvis_caffe.viewer.state.request import UnitDrivers
 from deepvis_caffe.viewer.state.state import State
 from deepvis_caffe.viewer.state.units import DriverPictures
@@ -133,6 +133,22 @@ def test_the_way_is_shown_and_leads_back_up() -> None:
     assert 1 < len(few) < 30
     assert few[-1].ago == 1
     assert few[-1].rect.right <= ROOM.right
+
+
+def test_the_heading_says_where_they_are_and_a_click_changes_that() -> None:
+    for reach, said, other in (
+        ("stage", "the stage below", "the nearest layers"),
+        ("nearest", "the nearest layers", "the stage below"),
+    ):
+        view = shown(reach=reach)
+        assert drivers.title(view)[:2] == ("high 3", f"tree   what drives it in {said}")
+        top, _ = drivers._split(ROOM, LETTERS)
+        line, chip = drivers._with_chip(view, top, LETTERS)
+        assert line.right < chip.left
+        hit = PANE.hit(view, *SIZE, chip.top + 2, chip.right - 3)
+        assert hit == Hit("command", value="reach", tip=f"what drives it in {other}")
+        changed = click(view.state, SCENE, hit)
+        assert changed == replace(view.state, reach="nearest" if reach == "stage" else "stage")
 
 
 def test_it_says_why_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -416,6 +416,11 @@ def test_the_drivers_lie_over_what_the_grid_shows() -> None:
     assert press(zoomed, "4") == on
 
 
+def test_they_are_of_the_stage_below_or_of_the_nearest_layers() -> None:
+    assert [press(State(), *"-" * n).reach for n in range(3)] == ["stage", "nearest", "stage"]
+    assert press(State(), "-", "esc").reach == "stage"
+
+
 def test_the_way_down_is_the_way_back_up() -> None:
     start = replace(WIDE, layer=2, unit=3)
     once = follow(start, SCENE, (1, 4))
