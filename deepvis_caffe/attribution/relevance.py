@@ -3,10 +3,13 @@
 A rule is ``(layer, bottoms, tops' relevance) -> bottoms' relevance``:
 
 ===========  =====================================================================================
-linear       convolution, its transpose, inner product, average pooling, sum, BatchNorm, Scale,
-             Bias: the epsilon rule; a convolution by the z+ rule where that is asked for
-routing      maximum, concatenation, slices, reshapes: relevance goes where the value came from
-unchanged    rectifiers and their kin, Dropout, and LRN, whose factor counts as a constant
+linear       convolution, its transpose, inner product, average pooling, interpolation, sum,
+             BatchNorm, Scale, Bias: the epsilon rule; a convolution by the z+ rule where that is
+             asked for
+routing      maximum, unpooling by its mask, concatenation, slices, reshapes: relevance goes where
+             the value came from
+unchanged    rectifiers and their kin, Dropout, and LRN and Normalize, whose factors count as
+             constants
 ===========  =====================================================================================
 
 A BatchNorm, Scale or Bias that alone reads a convolution or inner product is one layer with it: the
@@ -39,7 +42,10 @@ Shares = Sequence[Tensor | None]
 
 WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
 CHANNELWISE = ("BatchNorm", "Bias", "Scale")
-ROUTING = ("Concat", "Crop", "Flatten", "Permute", "Reshape", "ShuffleChannel", "Slice", "Split")
+ROUTING = (
+    *("Concat", "Crop", "Flatten", "Permute", "Reorg", "Reshape", "ShuffleChannel", "Slice"),
+    "Split",
+)
 UNCHANGED = (
     *("Clip", "Dropout", "ELU", "HardSwish", "LRN", "Mish", "PReLU", "ReLU", "ReLU6"),
     *("SeLu", "SeLuDropout", "Swish", "TanH"),
@@ -57,8 +63,14 @@ def kind_of_rule(layer: graph.Layer) -> str:
         return "" if layer.type == "BatchNorm" and by_batch else "linear"
     if layer.type == "Power":
         return "linear" if param.power_param.power == 1 else ""
-    if layer.type == "Pooling" and len(layer.tops) == 1:
+    if layer.type == "Interp":
+        return "linear"
+    if layer.type == "Normalize":
+        return "unchanged" if len(layer.tops) == 1 else ""
+    if layer.type == "Pooling":
         return "routing" if param.pooling_param.pool == PoolingParameter.MAX else "linear"
+    if layer.type == "Upsample":  # without a mask it repeats its values
+        return "routing" if len(layer.bottoms) == 2 else "linear"
     if layer.type == "Eltwise":
         operation = param.eltwise_param.operation
         kinds = {EltwiseParameter.SUM: "linear", EltwiseParameter.MAX: "routing"}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.attributed import TEXT
 from helpers.engine_nets import load_text
 
@@ -33,18 +31,3 @@ def plain_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "has_packed", lambda x: False)
     monkeypatch.setattr(LRN, "fwd", Layer.fwd)
     monkeypatch.setattr(LRN, "bwd", Layer.bwd)
-
-
-@pytest.fixture
-def without_biases() -> Callable[[Net], Net]:
-    """A function that makes a net one in which all that reaches a unit comes from the image."""
-
-    def changed(net: Net) -> Net:
-        with torch.no_grad():
-            for module in net.module.layers:
-                for name, blob in module.named_parameters(recurse=False):
-                    if name in ("bias", "mean"):
-                        blob.zero_()
-        return net
-
-    return changed

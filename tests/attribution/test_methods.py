@@ -216,6 +216,38 @@ def test_relevance_of_a_folded_batch_norm(tmp_path: Path, method: str) -> None:
     np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
 
 
+def test_relevance_is_gradient_times_input_where_all_is_piecewise_linear(tmp_path: Path) -> None:
+    """Of a net without biases, by the epsilon rule (Ancona et al. 2018, arXiv:1711.06104)."""
+    bilinear = "interp_param { zoom_factor: 2 }"
+    text = net_text(
+        conv("c", "data", 4, 3, "pad: 1 bias_term: false"),
+        layer("pool", "Pooling", "c", "pool mask", "pooling_param { kernel_size: 2 stride: 2 }"),
+        layer("up", "Upsample", "pool mask", "up", "upsample_param { scale: 2 }"),
+        layer("blocks", "Upsample", "up", "blocks", "upsample_param { scale: 2 }"),
+        layer("reorg", "Reorg", "blocks", "reorg", "reorg_param { stride: 2 }"),
+        conv("d", "reorg", 4, 3, "bias_term: false"),
+        relu("relu", "d"),
+        layer("interp", "Interp", "d", "interp", bilinear),
+        conv("y", "interp", 3, 3, "bias_term: false"),
+        data=(1, 2, 8, 8),
+    )
+    net, x = load_text("torch", tmp_path, text), 20 * noise(1, 2, 8, 8)
+    found = dv.attribute(net, x, "y", 1, "lrp_epsilon", "center", epsilon=1e-30).map
+    expected = dv.attribute(net, x, "y", 1, "gradient_x_input", "center").map
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_relevance_passes_through_a_normalization(tmp_path: Path) -> None:
+    """As through a product with a constant."""
+    text = net_text(layer("y", "Normalize", "data"), data=(1, 2, 3, 4))
+    net, x = load_text("torch", tmp_path, text), noise(1, 2, 3, 4)
+    y = net.forward(x, ["y"])["y"][0]
+    expected = np.zeros_like(y)
+    expected[1, 2, 3] = y[1, 2, 3]
+    found = dv.attribute(net, x, "y", 1, "lrp_epsilon", (2, 3)).map
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.pycaffe
 @pytest.mark.parametrize("method", [name for name in METHODS if not name.startswith("lrp")])
 def test_both_engines_agree(caffe: object, tmp_path: Path, method: str) -> None:
