@@ -38,10 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     OSError
         The folder does not exist, or cannot be written to.
     """
-    # Not made by tempfile, whose files only their owner can read: a file that is simply opened gets
-    # the mode that the user's umask gives any new file.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    part.open("xb").close()
+    part = _new_part(path)
     try:
         yield part
         with part.open("rb+") as written:
@@ -49,6 +46,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _new_part(path: Path) -> Path:
+    """A new, empty file beside `path`."""
+    # Not made by tempfile, whose files only their owner can read: a file that is simply opened gets
+    # the mode that the user's umask gives any new file.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.open("xb").close()
+    return part
 
 
 ABANDONED = 600  # seconds since the last write to a part, which takes moments to write
@@ -126,6 +132,35 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+    return path
+
+
+def new_text(path: Path, text: str) -> Path:
+    """Write a text file as `write_text`, unless there is a file of that name.
+
+    Raises
+    ------
+    FileExistsError
+        There is one, perhaps since a moment ago. Of several processes, one writes its file.
+    OSError
+        The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _new_part(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

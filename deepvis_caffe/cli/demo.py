@@ -169,7 +169,7 @@ def make_part(job: Job, part: Part) -> Path:
     """Make one part's pictures and their labelled montage; where the montage is."""
     from deepvis_caffe.figures.montage import captioned, montage
     from deepvis_caffe.image import write_image
-    from deepvis_caffe.jobs.optimize import Ascents, make_layer
+    from deepvis_caffe.jobs.optimize import Ascents, make_layer, store_of
     from deepvis_caffe.model.labels import short_label
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.target_layer import TargetLayer
@@ -178,9 +178,10 @@ def make_part(job: Job, part: Part) -> Path:
     layer, ascents = TargetLayer.of(job.net, part.layer), Ascents(ascent_params("best"))
     with progress_bar(f"{part.layer}, units {part.units}", "image steps") as report:
         made = make_layer(job.reporting(report), layer, part.units, ascents)
+    store = store_of(job, layer, ascents)
     cells = [
         captioned(
-            job.store.cell(part.layer, unit.unit, 0),
+            store.cell(part.layer, unit.unit, 0),
             short_label(unit.label) or f"unit {unit.unit}",
         )
         for unit in made

@@ -9,11 +9,11 @@ import typer
 
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.values import parse_unit_numbers
-from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.settings import Settings
 
 if TYPE_CHECKING:
-    from deepvis_caffe.results.store import ResultStore
+    from deepvis_caffe.results.store import SavedRun
 
 
 @with_settings()
@@ -28,6 +28,13 @@ def layer_figure(
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of the image to show. Default: the first one of each unit."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe of the images, as its folder is named: preset3. Default: the best that "
+            "each unit has."
+        ),
     ] = None,
     columns: Annotated[
         int | None,
@@ -61,26 +68,30 @@ def layer_figure(
 
     folder = results or settings.results
     store = ResultStore(folder, layout.existing_folders(folder, layer))
-    there = store.runs(layer)
+    there: dict[int, list[SavedRun]] = {}
+    for run in store.saved_runs(layer, recipe):
+        if isinstance(run.unit, int):
+            there.setdefault(run.unit, []).append(run)
     if not there:
+        if recipe and (known := store.recipes(layer)):
+            raise UnknownNameError("recipe", recipe, known, str(store.layer_folder(layer)))
         raise SettingsError(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
             f"deepvis optimize {layer}"
         )
     wanted = list(there) if units == "all" else parse_unit_numbers(units)
-    chosen = {
-        unit: there[unit][0] if seed is None else seed
-        for unit in wanted
-        if unit in there and (seed is None or seed in there[unit])
+    fitting = {
+        unit: [run for run in there.get(unit, ()) if seed in (None, run.seed)] for unit in wanted
     }
+    chosen = [runs[0] for runs in fitting.values() if runs]
     if not chosen:
         raise SettingsError(
             f"{store.layer_folder(layer)} holds none of these units of layer {layer!r}"
             + ("" if seed is None else f" with seed {seed}")
         )
     cells = [
-        Cell(store.cell(layer, unit, one), caption(store, layer, unit, one) if labels else ())
-        for unit, one in chosen.items()
+        Cell(run.store.cell(layer, run.unit, run.seed), caption(run) if labels else ())
+        for run in chosen
     ]
     title = f"{layer}: {len(cells)} units" if labels else ""
     path = out or layout.layer_figure(store.folder, layer, store.folders)
@@ -91,11 +102,12 @@ def layer_figure(
         typer.echo(f"{left_out} units are not there and are left out", err=True)
 
 
-def caption(store: ResultStore, layer: str, unit: int, seed: int) -> tuple[str, ...]:
+def caption(run: SavedRun) -> tuple[str, ...]:
     """A unit's number, and its name where it has one."""
     from deepvis_caffe.model.labels import short_label
     from deepvis_caffe.results.records import read_record
 
+    store, layer, unit, seed = run
     label = (read_record(store.record(layer, unit, seed)) or {}).get("label")
     return (f"{unit} {short_label(label)}" if label else str(unit),)
 

@@ -152,7 +152,7 @@ def optimize(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace results that were made with other parameters."),
+        typer.Option("--overwrite", help="Replace results of another net."),
     ] = False,
     *,
     changes: dict[str, float],
@@ -161,12 +161,12 @@ def optimize(
 
     Regularized gradient ascent from random starts (activation maximization), --seeds images per
     unit, with a montage for each unit and one for the layer. Finished images are kept: run the same
-    command again to resume after an interruption. Images made with other parameters are replaced
-    only with --overwrite; montages made by other programs are never replaced.
+    command again to resume after an interruption. Images made with other parameters stay beside
+    them; images of another net are replaced only with --overwrite.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.optimize import Ascents
+    from deepvis_caffe.jobs.optimize import Ascents, check_layers
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.objectives import objective_in
     from deepvis_caffe.optimizer.presets import find_preset
@@ -203,6 +203,7 @@ def optimize(
         at = parse_position(position)
         chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
         work = [(one, targets_of(one, units, direction)) for one in chosen]  # before any step
+    check_layers(job, work, ascents)
     for number, (one, own) in enumerate(work, 1):
         which = f" ({number} of {len(work)})" if len(work) > 1 else ""
         optimize_layer(job, one, own, ascents, which)
@@ -247,11 +248,11 @@ def optimize_layer(
     job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents, which: str
 ) -> None:
     """Make one layer's pictures, and print what was found."""
-    from deepvis_caffe.jobs.optimize import make_layer
+    from deepvis_caffe.jobs.optimize import make_layer, store_of
     from deepvis_caffe.model.batch import batch_norms
     from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 
-    net, store, seeds = job.net, job.store, len(ascents.seeds)
+    net, seeds = job.net, len(ascents.seeds)
     steps = ascents.params.iterations
     what = str(layer.objective or layer.name)
     typer.echo(plan(what, len(targets), seeds, steps) + which, err=True)
@@ -272,9 +273,10 @@ def optimize_layer(
         )
         typer.echo(note, err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
+    folder = store_of(job, layer, ascents).layer_folder(layer.name)
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
-        f"{len(made)} units, {seeds} seeds each, in {store.layer_folder(layer.name)}; "
+        f"{len(made)} units, {seeds} seeds each, in {folder}; "
         f"{new} new runs, {runs - new} already finished{rate}",
         err=True,
     )

@@ -88,6 +88,8 @@ def make_layer(
 ) -> list[Unit]:
     """Find and write the pictures of some units of a layer, or of an objective, with montages.
 
+    Their recipe has a folder of its own, see `deepvis_caffe.results.recipes`.
+
     Parameters
     ----------
     job
@@ -111,7 +113,7 @@ def make_layer(
     with closing(run_batches(job, batches)) as found:
         write_layer(job, layer, targets, ascents, missing, found)
     new = Counter(target for target, _ in missing)
-    return [_summary(job, layer, target, ascents.seeds, new[target]) for target in targets]
+    return [_summary(job, layer, target, ascents, new[target]) for target in targets]
 
 
 def missing_runs(
@@ -124,7 +126,8 @@ def missing_runs(
     ResultsError, SettingsError
         Something is there that must not be replaced, see `ResultStore.claim`.
     """
-    store, seeds, own_recipe = job.store, ascents.seeds, recipe(job, layer, ascents)
+    seeds, own_recipe = ascents.seeds, recipe(job, layer, ascents)
+    store = job.store.of(layer.name, own_recipe)
     names = [name_of(target) for target in targets]
     store.claim(layer.name, names, seeds, own_recipe, job.overwrite)
     missing: list[tuple[Target, int]] = []
@@ -134,6 +137,28 @@ def missing_runs(
             some = list(seeds)  # a unit's images depend on each other: all are made anew, or none
         missing += [(target, seed) for seed in some]
     return missing
+
+
+def check_layers(
+    job: Job, layers: Iterable[tuple[TargetLayer, Sequence[Target]]], ascents: Ascents
+) -> None:
+    """Make sure that all of this can be written, before the first step of any layer.
+
+    Parameters
+    ----------
+    layers
+        Each with its units.
+
+    Raises
+    ------
+    ResultsError, SettingsError
+        Something is there that must not be replaced, see `ResultStore.check`.
+    """
+    for layer, targets in layers:
+        own_recipe = recipe(job, layer, ascents)
+        names = [name_of(target) for target in layer.check(targets)]
+        store = job.store.of(layer.name, own_recipe)
+        store.check(layer.name, names, ascents.seeds, own_recipe, job.overwrite)
 
 
 def depends_on_seeds(layer: TargetLayer, ascents: Ascents) -> bool:
@@ -159,7 +184,7 @@ def write_layer(
     found
         Batches as they are ready, with their results. Runs that were cancelled are not written.
     """
-    store, seeds, own_recipe = job.store, ascents.seeds, recipe(job, layer, ascents)
+    seeds, own_recipe = ascents.seeds, recipe(job, layer, ascents)
     of_name = {name_of(target): target for target in targets}
     left: dict[UnitName, set[int]] = {name: set() for name in of_name}
     for target, seed in missing:
@@ -171,8 +196,9 @@ def write_layer(
         if left[name]:
             return
         made = cells.pop(name, {})
-        if not store.finished(layer.name, name, seeds, own_recipe):
+        if not job.store.of(layer.name, own_recipe).finished(layer.name, name, seeds, own_recipe):
             record = record_fields(job, layer, of_name[name], own_recipe)
+            store = job.store.take(layer.name, own_recipe)
             store.write_montage(layer.name, name, seeds, record, made)
 
     for name in of_name:
@@ -183,12 +209,13 @@ def write_layer(
                 continue
             name, seed = result.unit, result.seed
             record = record_fields(job, layer, of_name[name], own_recipe)
-            picture = write_result(store, result, record)
+            picture = write_result(job.store.take(layer.name, own_recipe), result, record)
             cells[name][seed] = cell_of(picture, layer.receptive_field, result.window)
             left[name].discard(seed)
         for name in batch.names:
             finish(name)
     if any(isinstance(name, int) for name in of_name):
+        store = job.store.of(layer.name, own_recipe)
         store.write_whole_layer(layer.name, layer.count, own_recipe)
 
 
@@ -219,6 +246,11 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
     if depends_on_seeds(layer, ascents):
         decides["seeds"] = list(ascents.seeds)
     return decides
+
+
+def store_of(job: Job, layer: TargetLayer, ascents: Ascents) -> ResultStore:
+    """The job's results, at the images of a layer by these ascents' recipe."""
+    return job.store.of(layer.name, recipe(job, layer, ascents))
 
 
 def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Record) -> Record:
@@ -256,9 +288,9 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     return " + ".join([*named[:NAMED], *more])
 
 
-def _summary(job: Job, layer: TargetLayer, target: Target, seeds: Sequence[int], new: int) -> Unit:
-    store, name = job.store, name_of(target)
-    records = [read_record(store.record(layer.name, name, seed)) or {} for seed in seeds]
+def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new: int) -> Unit:
+    store, name = store_of(job, layer, ascents), name_of(target)
+    records = [read_record(store.record(layer.name, name, seed)) or {} for seed in ascents.seeds]
     with boundary(ResultsError, f"the records of layer {layer.name!r}, unit {name}, are damaged"):
         push = records[0]["params"]["push"]
         values = [one["best_value"] for one in records if one["best_value"] is not None]

@@ -28,7 +28,7 @@ from deepvis_caffe.errors import (
 )
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
-from deepvis_caffe.jobs.optimize import Ascents, missing_runs, write_layer
+from deepvis_caffe.jobs.optimize import Ascents, missing_runs, store_of, write_layer
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import params_from_record
@@ -54,7 +54,7 @@ from deepvis_caffe.optimizer.targets import (
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import BEST_XPM
 from deepvis_caffe.results.records import read_record
-from deepvis_caffe.results.store import ResultStore
+from deepvis_caffe.results.store import SavedRun
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Runs(AscentResults):
         folder
             A results folder, as the commands, the viewer and the gallery read it.
         overwrite
-            Whether results that were made with other parameters may be replaced.
+            Whether results of another net may be replaced.
 
         Returns
         -------
@@ -93,8 +93,8 @@ class Runs(AscentResults):
         Raises
         ------
         SettingsError
-            Something was made with other parameters, and `overwrite` is not set; or these results
-            are a selection, or were read from a folder.
+            Something is of another net, and `overwrite` is not set; or these results are a
+            selection, or were read from a folder.
         ResultsError, ImageError
             The folder cannot be written, or a picture in it is another program's.
         """
@@ -106,8 +106,9 @@ class Runs(AscentResults):
         net, ascents = self._work.net, self._work.ascents
         job = Job(net, Path(folder), overwrite=overwrite)
         have = {(run.layer, run.unit, run.seed): run for run in self}
-        for layer, targets in self._work.layers:
-            missing = missing_runs(job, layer, targets, ascents)
+        layers = self._work.layers
+        all_missing = [missing_runs(job, *one, ascents) for one in layers]  # before any is written
+        for (layer, targets), missing in zip(layers, all_missing, strict=True):
             own = [(layer.name, name_of(target), seed) for target, seed in missing]
             made = [have[key] for key in own if key in have]
             batch = AscentBatch(layer.name, tuple(missing), ascents.params, layer.position)
@@ -145,11 +146,12 @@ def optimize(
         As for `deepvis_caffe.optimizer.optimize`; so are `progress`, `cancel`, `watch` and
         `changes`.
     results
-        A results folder. Each batch is written as soon as it has run; what is there already is not
-        run again, but read. So the same call goes on after an interruption. The images of runs that
-        are read come from their pictures, to half a gray level. None writes no files.
+        A results folder. Each batch is written as soon as it has run, beside what was made with
+        other parameters; what is there already is not run again, but read. So the same call goes on
+        after an interruption. The images of runs that are read come from their pictures, to half a
+        gray level. None writes no files.
     overwrite
-        Whether results in that folder that were made with other parameters may be replaced.
+        Whether results of another net in that folder may be replaced.
 
     Returns
     -------
@@ -195,7 +197,8 @@ def optimize(
             if (name, seed) in found:
                 runs.append(found[name, seed])
             elif job and (target, seed) not in lacking:
-                runs.append(_load(net, job.store, own.name, name, seed))
+                store = store_of(job, own, ascents)
+                runs.append(_load(net, SavedRun(store, own.name, name, seed)))
     return runs
 
 
@@ -209,7 +212,12 @@ def _kept(
         yield batch, results
 
 
-def load_runs(net: Net, folder: str | os.PathLike[str], layer: str | None = None) -> AscentResults:
+def load_runs(
+    net: Net,
+    folder: str | os.PathLike[str],
+    layer: str | None = None,
+    recipe: str | None = None,
+) -> AscentResults:
     """Read the runs in a results folder.
 
     Parameters
@@ -220,6 +228,9 @@ def load_runs(net: Net, folder: str | os.PathLike[str], layer: str | None = None
         A results folder.
     layer
         The layer of the runs that are wanted; None for all layers.
+    recipe
+        The recipe of the runs that are wanted, by the name of its folder: ``"preset3"``. None for
+        the best that each unit has: preset best, and else the one that was begun last.
 
     Returns
     -------
@@ -232,17 +243,21 @@ def load_runs(net: Net, folder: str | os.PathLike[str], layer: str | None = None
     ResultsError
         There is no such folder, or a run in it is damaged or of another net.
     UnknownNameError
-        The net has no such layer.
+        The net has no such layer, or the folder has no runs by that recipe.
     """
     store = Job(net, Path(folder)).store
     if layer is not None:
         net.model.graph.activation(layer)
     if not store.folder.is_dir():
         raise ResultsError(f"there is no results folder {store.folder}")
-    return AscentResults(_load(net, store, *one) for one in store.saved_runs(layer))
+    saved = store.saved_runs(layer, recipe)
+    if recipe is not None and not saved:
+        raise UnknownNameError("recipe", recipe, store.recipes(layer), str(store.folder))
+    return AscentResults(_load(net, run) for run in saved)
 
 
-def _load(net: Net, store: ResultStore, layer: str, unit: UnitName, seed: int) -> AscentResult:
+def _load(net: Net, run: SavedRun) -> AscentResult:
+    store, layer, unit, seed = run
     path = store.record(layer, unit, seed)
     record = read_record(path) or {}
     recipe = record.get("recipe")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
@@ -78,10 +78,11 @@ def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
     number
         The layer's position in the index.
     """
-    if not any(unit.runs or unit.statistics or unit.drivers for unit in layer.units):
+    if not any(_has_runs(unit) or unit.statistics or unit.drivers for unit in layer.units):
         return
     for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
-        content = dumps(_part_json(layer.units[first : first + UNITS_A_PART]))
+        recipes = [recipe.name for recipe in layer.recipes]
+        content = dumps(_part_json(layer.units[first : first + UNITS_A_PART], recipes))
         yield f'deepvisPart("{number}.{place}", {content});\n'
 
 
@@ -95,33 +96,52 @@ def dumps(value: Any) -> str:
 
 def _layer_json(layer: LayerResults, parts: Sequence[str]) -> Json:
     labels = [(unit.label or "")[:LONGEST_LABEL] for unit in layer.units]
+    names = [recipe.name for recipe in layer.recipes]
     return {
         "name": layer.name,
         "folder": layer.folder,
         "count": layer.count,
-        "whole": layer.whole_layer,
+        "recipes": [
+            {"name": one.name, "within": one.within, "whole": one.whole_layer}
+            for one in layer.recipes
+        ],
         "units": [unit.unit for unit in layer.units],
         "labels": labels if any(labels) else None,
-        "has": [_bits(unit) for unit in layer.units],
+        # All that a unit has; and by each recipe, where there are several.
+        "has": [_bits([*unit.pictures, *_kinds(unit, names)]) for unit in layer.units],
+        "made": [[_bits(_kinds(unit, [name])) for unit in layer.units] for name in names]
+        if len(names) > 1
+        else None,
         "parts": list(parts),
     }
 
 
-def _bits(unit: UnitResults) -> int:
-    kinds = {*unit.pictures, *(kind for run in unit.runs for kind in run.pictures)}
-    return sum(bit for kind, bit in BITS.items() if kind in kinds)
+def _has_runs(unit: UnitResults) -> bool:
+    return any(made.runs for made in unit.optimized)
 
 
-def _part_json(units: Sequence[UnitResults]) -> Json:
+def _kinds(unit: UnitResults, recipes: Sequence[str]) -> set[str]:
+    """The kinds of optimized pictures that a unit has by these recipes."""
+    some = [made for made in unit.optimized if made.recipe in recipes]
+    montage = {MONTAGE} if any(made.montage for made in some) else set()
+    return montage | {kind for made in some for run in made.runs for kind in run.pictures}
+
+
+def _bits(kinds: Iterable[str]) -> int:
+    there = set(kinds)
+    return sum(bit for kind, bit in BITS.items() if kind in there)
+
+
+def _part_json(units: Sequence[UnitResults], recipes: Sequence[str]) -> Json:
     made: dict[Any, int] = {}  # parameters that many runs share are written once
 
-    def run_json(run: Run) -> Json:
+    def run_json(run: Run, recipe: int) -> Json:
         record = run.record
+        pictured = {"recipe": recipe, "seed": run.seed, "pictures": dict(run.pictures)}
         if record is None:
-            return {"seed": run.seed, "pictures": dict(run.pictures)}
+            return pictured
         return {
-            "seed": run.seed,
-            "pictures": dict(run.pictures),
+            **pictured,
             "down": record.push < 0,
             "made": made.setdefault(record.facts(), len(made)),
             "best": [record.best_iteration, _rounded(record.best_value)],
@@ -131,7 +151,10 @@ def _part_json(units: Sequence[UnitResults]) -> Json:
             "history": history_json(run),
         }
 
-    runs = [[run_json(run) for run in unit.runs] for unit in units]
+    runs = [
+        [run_json(run, recipes.index(made.recipe)) for made in unit.optimized for run in made.runs]
+        for unit in units
+    ]
     part: Json = {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
     if any(unit.statistics for unit in units):
         part["statistics"] = [statistics_json(unit.statistics) for unit in units]

@@ -23,13 +23,13 @@ from deepvis_caffe.model.model import Model
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import (
-    MONTAGE,
     OPTIMIZED,
     TREES,
     name_apart,
     plain_name,
     record_of,
 )
+from deepvis_caffe.results.recipes import RecipeFolder, recipe_folders
 from deepvis_caffe.results.records import (
     MOST_POINTS,
     RunRecord,
@@ -67,6 +67,25 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Optimized:
+    """One unit's optimized images by one recipe.
+
+    Attributes
+    ----------
+    recipe
+        Its name, see `deepvis_caffe.results.recipes`.
+    runs
+        By seed.
+    montage
+        Whether there is a picture of all seeds.
+    """
+
+    recipe: str
+    runs: tuple[Run, ...]
+    montage: bool = False
+
+
+@dataclass(frozen=True)
 class UnitResults:
     """One unit's pictures.
 
@@ -74,10 +93,10 @@ class UnitResults:
     ----------
     unit, label
         Its number, and its name where a record has one.
-    runs
-        By seed.
+    optimized
+        By recipe, the best there is first.
     pictures
-        Which of ``"montage"``, ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
+        Which of ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
     statistics
         Of its activations, where a scan of a dataset has them; see `with_statistics`.
     drivers
@@ -87,10 +106,34 @@ class UnitResults:
 
     unit: int
     label: str | None
-    runs: tuple[Run, ...]
+    optimized: tuple[Optimized, ...]
     pictures: frozenset[str]
     statistics: UnitStatistics | None = None
     drivers: WeightDrivers | None = None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Those by the best recipe that the unit has."""
+        return self.optimized[0].runs if self.optimized else ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe of a layer's optimized images.
+
+    Attributes
+    ----------
+    name
+        As its folder is called, or would be.
+    within
+        The folder within the layer's; empty for the layer's own.
+    whole_layer
+        Whether there is a picture of all units.
+    """
+
+    name: str
+    within: str = ""
+    whole_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +146,8 @@ class LayerResults:
         Its name as in the net, and its folder's, which the names of its files start with.
     count
         How many units the layer has, where a record says so.
-    whole_layer
-        Whether there is a picture of all units.
+    recipes
+        Of its optimized images, the one that is shown comes first.
     model
         The net's name, where a record has one.
     units
@@ -116,7 +159,7 @@ class LayerResults:
     name: str
     folder: str
     count: int | None
-    whole_layer: bool
+    recipes: tuple[Recipe, ...]
     model: str | None
     units: tuple[UnitResults, ...]
     correlation: Correlation | None = None
@@ -161,22 +204,25 @@ def read_results(
         what = "is not a folder" if folder.exists() else "there is no such folder"
         raise ResultsError(f"cannot read results from {folder}: {what}")
     skipped: list[str] = []
-    listed = {
-        (tree, path.name): _names(path, skipped, folders=False)
+    listed = [
+        (tree, path, [(one, _names(one.path, skipped, folders=False)) for one in folders])
         for tree in TREES
         for path in _subfolders(folder / tree, skipped)
-    }
-    total, done = sum(map(len, listed.values())), 0
+        for folders in [_recipe_folders(path, skipped) if tree == OPTIMIZED else [_only(path)]]
+    ]
+    total, done = sum(len(files) for _, _, some in listed for _, files in some), 0
     layers: dict[str, _Layer] = {}  # by folder
-    for (tree, name), files in listed.items():
-        found = _Layer(name)
-        for file in files:
-            _take(found, folder / tree / name / file, tree, skipped)
-            done += 1
-            if progress is not None and done % 64 == 0:
-                progress(done, total)
+    for tree, path, folders in listed:
+        found = _Layer(path.name)
+        for one, files in folders:
+            recipe = Recipe(one.name, one.within)
+            for file in files:
+                _take(found, one.path / file, tree, recipe, skipped)
+                done += 1
+                if progress is not None and done % 64 == 0:
+                    progress(done, total)
         if found.units:
-            _merge(layers, found, folder / tree / name, skipped)
+            _merge(layers, found, path, skipped)
     if progress is not None:
         progress(total, total)
     _leave_out_older(layers, skipped)
@@ -191,18 +237,31 @@ def read_results(
 
 
 @dataclass
-class _Unit:
-    pictures: set[str] = field(default_factory=set)
+class _Optimized:
     runs: dict[int, dict[str, str]] = field(default_factory=dict)
     records: dict[int, Run] = field(default_factory=dict)
-    label: str | None = None
+    montage: bool = False
 
-    def frozen(self, unit: int) -> UnitResults:
+    def frozen(self, recipe: str) -> Optimized:
         runs = []
         for seed, pictures in sorted(self.runs.items()):
             known = self.records.get(seed, Run(seed, {}))
             runs.append(Run(seed, pictures, known.record, known.every, known.length))
-        return UnitResults(unit, self.label, tuple(runs), frozenset(self.pictures))
+        return Optimized(recipe, tuple(runs), self.montage)
+
+
+@dataclass
+class _Unit:
+    pictures: set[str] = field(default_factory=set)
+    optimized: dict[str, _Optimized] = field(default_factory=dict)  # by recipe
+    label: str | None = None
+
+    def by(self, recipe: Recipe) -> _Optimized:
+        return self.optimized.setdefault(recipe.name, _Optimized())
+
+    def frozen(self, unit: int) -> UnitResults:
+        made = (one.frozen(name) for name, one in self.optimized.items() if one.runs or one.montage)
+        return UnitResults(unit, self.label, tuple(made), frozenset(self.pictures))
 
 
 @dataclass
@@ -211,7 +270,7 @@ class _Layer:
     name: str | None = None
     model: str | None = None
     count: int | None = None
-    whole_layer: bool = False
+    recipes: dict[str, Recipe] = field(default_factory=dict)  # by name
     units: dict[int, _Unit] = field(default_factory=dict)
 
     @property
@@ -235,35 +294,49 @@ class _Layer:
 
     def frozen(self, skipped: list[str]) -> LayerResults:
         for number, unit in self.units.items():
-            for seed in unit.records.keys() - unit.runs.keys():
-                skipped.append(
-                    f"{self.true_name} unit {number}, seed {seed}: its pictures are gone"
-                )
-        units = {k: u for k, u in sorted(self.units.items()) if u.pictures or u.runs}
-        return LayerResults(
-            self.true_name,
-            self.folder,
-            self.count,
-            self.whole_layer,
-            self.model,
-            tuple(unit.frozen(number) for number, unit in units.items()),
+            for made in unit.optimized.values():
+                for seed in made.records.keys() - made.runs.keys():
+                    skipped.append(
+                        f"{self.true_name} unit {number}, seed {seed}: its pictures are gone"
+                    )
+        frozen = [unit.frozen(number) for number, unit in sorted(self.units.items())]
+        units = tuple(unit for unit in frozen if unit.pictures or unit.optimized)
+        used = {made.recipe for unit in units for made in unit.optimized}
+        recipes = tuple(
+            one for name, one in self.recipes.items() if one.whole_layer or name in used
         )
+        return LayerResults(self.true_name, self.folder, self.count, recipes, self.model, units)
 
 
-def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
+def _recipe_folders(own: Path, skipped: list[str]) -> list[RecipeFolder]:
+    """A layer's folders, one for each name: of two of one name the first is shown."""
+    by_name: dict[str, RecipeFolder] = {}
+    for one in recipe_folders(own):
+        if _has_text(one.name, own, skipped):
+            by_name.setdefault(one.name, one)
+    return list(by_name.values())
+
+
+def _only(own: Path) -> RecipeFolder:
+    return RecipeFolder("", own, "", 0.0)
+
+
+def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[str]) -> None:
     """Add one file to what is known of its layer; names of other kinds are not ours."""
+    if tree == OPTIMIZED:
+        layer.recipes.setdefault(recipe.name, recipe)
     try:
         match layout.parse_file(tree, layer.folder, path.name):
             case layout.WholeLayer(ending="jpg"):
-                layer.whole_layer = True
+                layer.recipes[recipe.name] = replace(recipe, whole_layer=True)
                 count = (read_record(record_of(path)) or {}).get("count")
-                layer.count = count if type(count) is int and count > 0 else None
+                layer.count = count if type(count) is int and count > 0 else layer.count
             case layout.RunPicture(unit, seed, kind, ending):
-                pictures = layer.unit(int(unit)).runs.setdefault(seed, {})
+                pictures = layer.unit(int(unit)).by(recipe).runs.setdefault(seed, {})
                 if pictures.get(kind) != "png":  # ours rather than DVT's, where both are there
                     pictures[kind] = ending
             case layout.RunRecordFile(unit, seed):
-                _take_run_record(layer, path, int(unit), seed)
+                _take_run_record(layer, path, int(unit), seed, recipe)
             case (
                 layout.Montage(unit, "json")
                 | layout.TopMontage(unit, "json")
@@ -271,7 +344,7 @@ def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
             ):
                 layer.add_names(read_unit_record(path), int(unit))
             case layout.Montage(unit):
-                layer.unit(int(unit)).pictures.add(MONTAGE)
+                layer.unit(int(unit)).by(recipe).montage = True
             case layout.TopMontage(unit) | layout.WeightPicture(unit):
                 layer.unit(unit).pictures.add(tree)
     except ResultsError as error:
@@ -280,7 +353,7 @@ def _take(layer: _Layer, path: Path, tree: str, skipped: list[str]) -> None:
         skipped.append(text if text.startswith(str(path)) else f"{path}: {text}")
 
 
-def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
+def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int, recipe: Recipe) -> None:
     record = read_run_record(path)
     layer.add_names(record, unit)
     if record.seed != seed:
@@ -290,7 +363,7 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int) -> None:
     shorter = record.model_copy(
         update={"activations": best_of(record.activations, every, record.push)}
     )
-    layer.unit(unit).records[seed] = Run(seed, {}, shorter, every, length)
+    layer.unit(unit).by(recipe).records[seed] = Run(seed, {}, shorter, every, length)
 
 
 def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[str]) -> None:

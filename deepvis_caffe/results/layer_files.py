@@ -3,6 +3,8 @@
 For callers that poll, such as the viewer. Pictures of the Deep Visualization Toolbox (DVT)
 count, too: it keeps no records, and of many layers it has montages alone, or one
 ``whole_layer.jpg``. A layer may have two folders: one after the layer's name, one after its blob's.
+Where a unit has optimized images of several recipes, those of one are listed: of the one that is
+asked for, or else of the best there is, see `deepvis_caffe.results.recipes`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from deepvis_caffe.results.layout import (
     record_of,
     run_record_of,
 )
+from deepvis_caffe.results.recipes import RecipeFolder, rank, recipe_folders
 from deepvis_caffe.results.records import RunRecord, read_record, read_run_record
 
 log = logging.getLogger(__name__)
@@ -49,10 +52,13 @@ class UnitFiles:
         By seed, in order, and then by `layout.KINDS`.
     single
         By what it is: ``"montage"``, ``"max_im"`` or ``"max_deconv"``.
+    recipe
+        The recipe of its optimized images; empty where there are none.
     """
 
     runs: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
     single: Mapping[str, Path] = field(default_factory=dict)
+    recipe: str = ""
 
     @property
     def optimized(self) -> bool:
@@ -85,10 +91,16 @@ class LayerFiles:
         By number, those that have any.
     sprite
         The picture of all units, if there is one.
+    sprite_recipe
+        Its recipe.
+    recipes
+        Those of the layer's optimized images, in the order in which they are shown.
     """
 
     units: Mapping[int, UnitFiles] = field(default_factory=dict)
     sprite: Path | None = None
+    sprite_recipe: str = ""
+    recipes: tuple[str, ...] = ()
 
 
 class LayerFolder:
@@ -119,20 +131,39 @@ class LayerFolder:
             for name in names
         ]
         self._places = list(dict.fromkeys(places))
+        self._within: list[Path] = []  # the folders of recipes, as of the last listing
         self._stamp: Stamp | None = None
         self._files = LayerFiles()
         self.listed = 0
 
-    def files(self) -> LayerFiles:
-        """What is there now."""
+    def files(self, recipe: str = "") -> LayerFiles:
+        """What is there now.
+
+        Parameters
+        ----------
+        recipe
+            Which one's optimized images are wanted of units that have several; empty for the best
+            there is.
+        """
         before = time.time()
-        stamp = tuple(stamp_of(path) for _, path in self._places)
+        stamp = self._now(recipe)
         if stamp != self._stamp:
-            self._files = _list(self._places)
+            self._files, self._within = _list(self._places, recipe)
             self.listed += 1
-            newest = max((one[0] for one in stamp if one), default=0) / 1e9
+            stamp = self._now(recipe)
+            times = (one[0] for one in stamp if isinstance(one, tuple))
+            newest = max(times, default=0) / 1e9
             self._stamp = stamp if before - newest > RACY else None
         return self._files
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipes that there were at the last listing, in the order in which they are shown."""
+        return self._files.recipes
+
+    def _now(self, recipe: str) -> Stamp:
+        paths = [*(path for _, path in self._places), *self._within]
+        return (recipe, *map(stamp_of, paths))
 
 
 def stamp_of(path: Path) -> tuple[int, int] | None:
@@ -219,32 +250,73 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
 # -- parts -------------------------------------------------------------------------------------
 
 
-def _list(places: Sequence[tuple[str, Path]]) -> LayerFiles:
-    """What the folders hold; a later one does not replace what an earlier one has."""
-    runs: dict[int, dict[int, dict[str, Path]]] = {}
+def _list(places: Sequence[tuple[str, Path]], wanted: str = "") -> tuple[LayerFiles, list[Path]]:
+    """What the folders hold, and the folders of recipes within them.
+
+    A later folder does not replace what an earlier one has.
+    """
     single: dict[int, dict[str, Path]] = {}
-    sprite: Path | None = None
-    for tree, folder in places:
-        for file in _names(folder):
-            path = folder / file
-            match layout.parse_file(tree, folder.name, file):
-                case layout.WholeLayer(ending="jpg"):
-                    sprite = sprite or path
+    made: dict[str, _Made] = {}  # by recipe
+    folders: list[tuple[Path, RecipeFolder]] = []
+    for tree, own in places:
+        if tree == OPTIMIZED:
+            folders += [(own, one) for one in recipe_folders(own)]
+            continue
+        for file in _names(own):
+            match layout.parse_file(tree, own.name, file):
                 case layout.TopMontage(unit, "jpg"):
-                    single.setdefault(unit, {}).setdefault(tree, path)
-                case layout.Montage(unit, "jpg"):
-                    single.setdefault(int(unit), {}).setdefault(MONTAGE, path)
-                case layout.RunPicture(unit, seed, kind, ending):
-                    kinds = runs.setdefault(int(unit), {}).setdefault(seed, {})
-                    there = kinds.get(kind)
-                    # Ours rather than DVT's, where both are in one folder.
-                    if there is None or (ending == "png" and there.parent == folder):
-                        kinds[kind] = path
-    numbers = sorted({*runs, *single})
-    return LayerFiles(
-        {k: UnitFiles(dict(sorted(runs.get(k, {}).items())), single.get(k, {})) for k in numbers},
-        sprite,
+                    single.setdefault(unit, {}).setdefault(tree, own / file)
+    first_the_wanted = lambda one: (one[1].name != wanted, rank(one[1]))  # noqa: E731
+    for own, one in sorted(folders, key=first_the_wanted):  # two of one name stay in their order
+        _take(made.setdefault(one.name, _Made()), own.name, one.path)
+    units: dict[int, UnitFiles] = {}
+    for number in sorted({*single, *(unit for one in made.values() for unit in one.units)}):
+        name = next((name for name, one in made.items() if number in one.units), "")
+        shown = made[name] if name else _Made()
+        own_single = dict(single.get(number, {}))
+        if number in shown.montages:
+            own_single = {MONTAGE: shown.montages[number], **own_single}
+        runs = dict(sorted(shown.runs.get(number, {}).items()))
+        units[number] = UnitFiles(runs, own_single, name)
+    sprite_recipe = next((name for name, one in made.items() if one.sprite), "")
+    sprite = made[sprite_recipe].sprite if sprite_recipe else None
+    recipes = sorted(
+        (one for _, one in folders if made[one.name].units or made[one.name].sprite), key=rank
     )
+    names = tuple(dict.fromkeys(one.name for one in recipes))
+    return LayerFiles(units, sprite, sprite_recipe, names), [
+        one.path for _, one in folders if one.within
+    ]
+
+
+@dataclass
+class _Made:
+    """The optimized images by one recipe."""
+
+    runs: dict[int, dict[int, dict[str, Path]]] = field(default_factory=dict)
+    montages: dict[int, Path] = field(default_factory=dict)
+    sprite: Path | None = None
+
+    @property
+    def units(self) -> set[int]:
+        return {*self.runs, *self.montages}
+
+
+def _take(made: _Made, layer: str, folder: Path) -> None:
+    """Add what a folder holds."""
+    for file in _names(folder):
+        path = folder / file
+        match layout.parse_file(OPTIMIZED, layer, file):
+            case layout.WholeLayer(ending="jpg"):
+                made.sprite = made.sprite or path
+            case layout.Montage(unit, "jpg"):
+                made.montages.setdefault(int(unit), path)
+            case layout.RunPicture(unit, seed, kind, ending):
+                kinds = made.runs.setdefault(int(unit), {}).setdefault(seed, {})
+                there = kinds.get(kind)
+                # Ours rather than DVT's, where both are in one folder.
+                if there is None or (ending == "png" and there.parent == folder):
+                    kinds[kind] = path
 
 
 def _names(folder: Path) -> list[str]:

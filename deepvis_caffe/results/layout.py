@@ -8,6 +8,8 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         <layer>_<unit:04d>_<seed>.json             the run's record
         <layer>_<unit:04d>_montage.jpg and .json   all seeds of a unit
         whole_layer.jpg and .json                  all units of the layer
+        recipe.json                                which recipe all of this is by
+        <recipe>/                                  the same files, by another recipe
     max_im/<layer>/                                crops of the images that activate a unit most
         <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
         <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
@@ -21,7 +23,8 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
 DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``,
-``max_guided`` and ``weights``. ``<layer>`` is `folder_name`; two layers of a net that it would name
+``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's own
+folder. ``<layer>`` is `folder_name`; two layers of a net that it would name
 alike are told apart by `net_folders`. The gallery page builds the same addresses in the browser, in
 ``page/templates/pictures.js``.
 
@@ -282,11 +285,23 @@ def existing_folders(results: Path, layer: str) -> Folders:
 
 
 def path_of(
-    results: Path, tree: str, layer: str, name: LayerFile, folders: Folders = NO_FOLDERS
+    results: Path,
+    tree: str,
+    layer: str,
+    name: LayerFile,
+    folders: Folders = NO_FOLDERS,
+    within: str = "",
 ) -> Path:
-    """Where a file of a layer is, in one of `TREES`; `parse_file` reads it back."""
+    """Where a file of a layer is, in one of `TREES`; `parse_file` reads it back.
+
+    Parameters
+    ----------
+    within
+        The folder of a recipe in the layer's; empty for the layer's own.
+    """
     folder = layer_folder(results, tree, layer, folders)
-    return folder / (str(name) if isinstance(name, WholeLayer) else f"{folder.name}_{name}")
+    file = str(name) if isinstance(name, WholeLayer) else f"{folder.name}_{name}"
+    return folder / within / file
 
 
 def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
@@ -297,7 +312,7 @@ def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
     tree
         One of `TREES`.
     folder
-        The name of the file's folder, which is `folder_name` of the layer.
+        The name of the layer's folder, which is its `folder_name`.
     file
         The file's own name.
 
@@ -326,6 +341,9 @@ def record_of(picture: Path) -> Path:
 def run_record_of(picture: Path) -> Path:
     """The record of the run that one of `KINDS` belongs to."""
     return picture.with_name(f"{picture.name.rpartition('_best_')[0]}.json")
+
+
+RECIPE = "recipe.json"  # in a folder of optimized images: which recipe they are by
 
 
 # -- a scan of a dataset -------------------------------------------------------------------------

@@ -2,17 +2,18 @@
 
 A record is written after its pictures, and each file whole or not at all: what has a record is
 finished. A record's `recipe` is everything that decides the pixels. A picture counts as made
-already only where the recipe is the same. Montages of another program are never replaced, and
-results of another recipe only on request. `deepvis_caffe.results.layout` says where everything is.
+already only where the recipe is the same. Each recipe has a folder of its own
+(`deepvis_caffe.results.recipes`). Montages of another program are never replaced, and images of
+another net only on request. `deepvis_caffe.results.layout` says where everything is.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepvis_caffe.errors import ResultsError, SettingsError, boundary
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
@@ -21,6 +22,12 @@ from deepvis_caffe.image import Picture, is_whole, read_image, resize_image, wri
 from deepvis_caffe.optimizer.targets import UnitName
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import BEST_X, BEST_XPM, KINDS, OPTIMIZED, record_of
+from deepvis_caffe.results.recipes import (
+    RecipeFolder,
+    folder_within,
+    recipe_folders,
+    take_folder,
+)
 from deepvis_caffe.results.records import (
     Record,
     as_json,
@@ -31,7 +38,17 @@ from deepvis_caffe.results.records import (
     write_record,
 )
 
+IN_PASSING = "in_passing"  # in a record: nobody asked for it, so it is never in the way
 LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
+
+
+class SavedRun(NamedTuple):
+    """A finished run, and the store at its recipe."""
+
+    store: ResultStore
+    layer: str
+    unit: UnitName
+    seed: int
 
 
 class ResultStore:
@@ -43,18 +60,40 @@ class ResultStore:
         The results folder; made when something is written.
     folders
         Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+    within
+        The folder within a layer's that holds the images of one recipe, see `of`; empty
+        for the layer's own, where those of its first recipe are.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], folders: layout.Folders = layout.NO_FOLDERS
+        self,
+        folder: str | os.PathLike[str],
+        folders: layout.Folders = layout.NO_FOLDERS,
+        within: str = "",
     ) -> None:
-        self.folder, self.folders = Path(folder), folders
+        self.folder, self.folders, self.within = Path(folder), folders, within
+
+    # -- recipes -----------------------------------------------------------------------------
+
+    def of(self, layer: str, recipe: Record) -> ResultStore:
+        """The same store, at the images of one recipe of a layer: where they are, or are to go."""
+        return self._at(folder_within(self._own_folder(layer), recipe))
+
+    def take(self, layer: str, recipe: Record) -> ResultStore:
+        """`of`, to write there: that folder is this recipe's from now on.
+
+        Raises
+        ------
+        ResultsError
+            The folder cannot be written.
+        """
+        return self._at(take_folder(self._own_folder(layer), recipe))
 
     # -- where things are --------------------------------------------------------------------
 
     def layer_folder(self, layer: str) -> Path:
         """Where the results of a layer are."""
-        return layout.layer_folder(self.folder, OPTIMIZED, layer, self.folders)
+        return self._own_folder(layer) / self.within
 
     def picture(self, layer: str, unit: UnitName, seed: int, kind: str = BEST_XPM) -> Path:
         """One run's picture, `kind` one of `layout.KINDS`."""
@@ -95,9 +134,9 @@ class ResultStore:
     def runs(self, layer: str) -> dict[int, list[int]]:
         """The units of a layer that have finished runs, in order, each with its seeds."""
         found: dict[int, list[int]] = {}
-        folder = self.layer_folder(layer)
-        for path in sorted(folder.glob("*.json")):
-            name = layout.parse_file(OPTIMIZED, folder.name, path.name)
+        own = self._own_folder(layer).name
+        for path in sorted(self.layer_folder(layer).glob("*.json")):
+            name = layout.parse_file(OPTIMIZED, own, path.name)
             if not isinstance(name, layout.RunRecordFile):
                 continue
             if (read_record(path) or {}).get("layer") != layer:
@@ -107,24 +146,40 @@ class ResultStore:
                 found.setdefault(unit, []).append(seed)
         return {unit: sorted(found[unit]) for unit in sorted(found)}
 
-    def saved_runs(self, layer: str | None = None) -> list[tuple[str, UnitName, int]]:
-        """The layer, unit and seed of every finished run, of one layer or all; in order.
+    def saved_runs(self, layer: str | None = None, recipe: str | None = None) -> list[SavedRun]:
+        """Every finished run of one layer or all, in order.
 
-        Unlike `runs` also those of sums, directions and objectives.
+        Unlike `runs` also those of sums, directions and objectives, and of all recipes.
+
+        Parameters
+        ----------
+        recipe
+            The name of the recipe of those that are wanted; None for the best that each unit has.
         """
-        trees = self.folder / OPTIMIZED
-        folders = [self.layer_folder(layer)] if layer else sorted(trees.glob("*"))
-        found: list[tuple[str, UnitName, int]] = []
-        for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
-            record = read_record(path) or {}
-            name, unit, seed = record.get("layer"), record.get("unit"), record.get("seed")
-            known = isinstance(name, str) and isinstance(unit, (int, str)) and isinstance(seed, int)
-            if not known or record.get("recipe") is None or (layer and name != layer):
-                continue
-            if path == self.record(name, unit, seed):  # type: ignore[arg-type]
-                found.append((name, unit, seed))  # type: ignore[arg-type]
-        numbers_first = lambda one: (one[0], isinstance(one[1], str), one[1], one[2])  # noqa: E731
+        found: list[SavedRun] = []
+        for own in self._own_folders(layer):
+            shown: dict[UnitName, RecipeFolder] = {}
+            for folder in recipe_folders(own):
+                if recipe not in (None, folder.name):
+                    continue
+                for run in self._runs_in(folder):
+                    best = shown.setdefault(run.unit, folder)
+                    if best is folder and layer in (None, run.layer):
+                        found.append(run)
+        numbers_first = lambda run: (run.layer, isinstance(run.unit, str), run.unit, run.seed)  # noqa: E731
         return sorted(found, key=numbers_first)
+
+    def recipes(self, layer: str | None = None) -> list[str]:
+        """The names of the recipes of which there are finished runs, of one layer or all.
+
+        The one that is shown comes first.
+        """
+        found: dict[str, None] = {}
+        for own in self._own_folders(layer):
+            for folder in recipe_folders(own):
+                if any(layer in (None, run.layer) for run in self._runs_in(folder)):
+                    found[folder.name] = None
+        return list(found)
 
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
         """What a montage shows of one run: its ``best_X``, read from disk.
@@ -140,6 +195,50 @@ class ResultStore:
 
     # -- writing -----------------------------------------------------------------------------
 
+    def check(
+        self,
+        layer: str,
+        units: Sequence[UnitName],
+        seeds: Sequence[int],
+        recipe: Record,
+        overwrite: bool = False,
+    ) -> None:
+        """Make sure that what there is of these units may be replaced.
+
+        Parameters
+        ----------
+        recipe
+            The recipe of what is going to be written.
+        overwrite
+            Whether results of another net may be replaced. Those that the viewer made in passing
+            always may.
+
+        Raises
+        ------
+        ResultsError
+            A picture was made by another program or belongs to another layer.
+        SettingsError
+            A result is of another net, and `overwrite` is not set.
+        """
+        pictures = [self.montage(layer, unit) for unit in units]
+        if any(isinstance(unit, int) for unit in units):  # no other ones are shown there
+            pictures.insert(0, self.whole_layer(layer))
+        for path in pictures:
+            check_picture_owner(path, layer)
+        runs = [self.record(layer, unit, seed) for unit in units for seed in seeds]
+        for path in runs:
+            check_record_layer(path, layer)
+        for path in () if overwrite else (*runs, *map(record_of, pictures)):
+            record = read_record(path) or {}
+            old = record.get("recipe")
+            # What is no recipe of ours is unfinished.
+            if isinstance(old, dict) and old != as_json(recipe) and not record.get(IN_PASSING):
+                raise SettingsError(
+                    f"{path.parent} holds other results of layer {layer!r} in the same place "
+                    f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
+                    "folder (--results), or give --overwrite to lose them"
+                )
+
     def claim(
         self,
         layer: str,
@@ -152,35 +251,15 @@ class ResultStore:
 
         Parameters
         ----------
-        recipe
-            The recipe of what is going to be written.
-        overwrite
-            Whether results made with other parameters may be replaced.
+        layer, units, seeds, recipe, overwrite
+            As for `check`.
 
         Raises
         ------
-        ResultsError
-            A picture was made by another program or belongs to another layer, or the folder cannot
-            be written.
-        SettingsError
-            A result was made with other parameters, and `overwrite` is not set.
+        ResultsError, SettingsError
+            As `check`; or the folder cannot be written.
         """
-        pictures = [self.montage(layer, unit) for unit in units]
-        if any(isinstance(unit, int) for unit in units):  # no other ones are shown there
-            pictures.insert(0, self.whole_layer(layer))
-        for path in pictures:
-            check_picture_owner(path, layer)
-        runs = [self.record(layer, unit, seed) for unit in units for seed in seeds]
-        for path in runs:
-            check_record_layer(path, layer)
-        for path in (*runs, *map(record_of, pictures)):
-            old = _recipe(path)
-            if old is not None and old != as_json(recipe) and not overwrite:
-                raise SettingsError(
-                    f"{path.parent} holds results of layer {layer!r} made with other parameters "
-                    f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
-                    "folder (--results), or give --overwrite to lose them"
-                )
+        self.check(layer, units, seeds, recipe, overwrite)
         folder = self.layer_folder(layer)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -292,14 +371,38 @@ class ResultStore:
 
     # -- parts -------------------------------------------------------------------------------
 
+    def _at(self, within: str) -> ResultStore:
+        return ResultStore(self.folder, self.folders, within)
+
+    def _own_folder(self, layer: str) -> Path:
+        return layout.layer_folder(self.folder, OPTIMIZED, layer, self.folders)
+
+    def _own_folders(self, layer: str | None) -> list[Path]:
+        """The own folder of a layer, or of all that there are."""
+        everything = (self.folder / OPTIMIZED).glob("*")
+        return sorted(everything) if layer is None else [self._own_folder(layer)]
+
     def _path(self, layer: str, name: layout.LayerFile) -> Path:
-        return layout.path_of(self.folder, OPTIMIZED, layer, name, self.folders)
+        return layout.path_of(self.folder, OPTIMIZED, layer, name, self.folders, self.within)
+
+    def _runs_in(self, folder: RecipeFolder) -> Iterator[SavedRun]:
+        """The finished runs in a recipe's folder."""
+        store = self._at(folder.within)
+        for path in sorted(folder.path.glob("*.json")):
+            record = read_record(path) or {}
+            layer, unit, seed = record.get("layer"), record.get("unit"), record.get("seed")
+            if not isinstance(layer, str) or not isinstance(record.get("recipe"), dict):
+                continue
+            if not isinstance(unit, int | str) or not isinstance(seed, int):
+                continue
+            if path == store.record(layer, unit, seed):
+                yield SavedRun(store, layer, unit, seed)
 
     def _montage_records(self, layer: str) -> Iterable[tuple[int, Record]]:
         """The records of all montages of single units; sums and directions have no place here."""
-        folder = self.layer_folder(layer)
-        for path in sorted(folder.glob("*.json")):
-            name = layout.parse_file(OPTIMIZED, folder.name, path.name)
+        own = self._own_folder(layer).name
+        for path in sorted(self.layer_folder(layer).glob("*.json")):
+            name = layout.parse_file(OPTIMIZED, own, path.name)
             if isinstance(name, layout.Montage):
                 yield int(name.unit), read_record(path) or {}
 

@@ -131,6 +131,7 @@ class Parts:
         self.worker.request(request_of(state, self.scene))
         if state.correlation:
             self.correlations.request(entry)
+        self.library.show_recipe(state.recipe)
         self.driver_pictures.request(drivers)
         units = [state.unit] if state.unit_images else []
         units += [unit for unit, _ in self.relations.partners(state)]

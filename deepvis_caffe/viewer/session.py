@@ -86,6 +86,7 @@ class Session:
             "screenshot": self._screenshot,
             "record": lambda: self._recorder.toggle(self.draw()[1]),
             "follow": self._follow,
+            "recipe": self._next_recipe,
             "quit": self._quit,
         }
         self.resize(width, height)
@@ -286,6 +287,19 @@ class Session:
             refs = [ref for _, ref in found.raising if ref is not None]
             if refs:
                 self._settle(follow(self.state, self.scene, refs[0]))
+
+    def _next_recipe(self) -> None:
+        """Show the optimized images by another recipe, or again by the best that each unit has."""
+        entry = self.scene.entries[self.state.layer]
+        known = self._parts.library.recipes(entry)
+        if len(known) < 2:
+            only = f", only by {known[0]}" if known else ""
+            self.show_message(f"{entry.name} has no optimized images by several recipes{only}")
+            return
+        now = known.index(self.state.recipe) if self.state.recipe in known else 0
+        recipe = known[(now + 1) % len(known)]
+        self._settle(replace(self.state, recipe="" if recipe == known[0] else recipe))
+        self.show_message(f"optimized images by {recipe}, where there are any ({', '.join(known)})")
 
     def _take(self) -> None:
         """Take what the threads have made since the last drawing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,10 @@ from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.figures.montage import vivid
 from deepvis_caffe.image import read_image
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.optimize import Ascents, check_layers
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
+from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.store import ResultStore
 
 PARAMS = ascent_params(preset=3, iterations=6)
@@ -160,35 +164,61 @@ def test_a_montage_is_drawn_from_memory_and_reads_only_what_earlier_runs_left(
     assert _files(store) == before
 
 
-def test_what_other_parameters_made_is_lost_only_on_request(
+def test_what_other_parameters_made_stays_beside_it(torch_net: Net, tmp_path: Path) -> None:
+    both = ResultStore(tmp_path / "both")
+    several = [PARAMS, PARAMS.but(decay=0.5, sign=-1), ascent_params("best", iterations=4)]
+    for params in several:
+        make_layer(torch_net, both, "fc", [0], [0, 1], params)
+    folders = [path.parent for path in both.folder.rglob("*_montage.jpg")]
+    side_by_side = [{one.name: one.read_bytes() for one in _plain(path)} for path in folders]
+    for number, params in enumerate(several):
+        assert make_layer(torch_net, both, "fc", [0], [0, 1], params)[0].new == 0
+        alone = ResultStore(tmp_path / str(number))
+        make_layer(torch_net, alone, "fc", [0], [0, 1], params)
+        own = {one.name: one.read_bytes() for one in _plain(alone.layer_folder("fc"))}
+        side_by_side.remove(own)
+    assert not side_by_side
+
+
+def _plain(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
+
+
+def test_what_another_net_made_is_lost_only_on_request(
     torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ResultStore(tmp_path)
     make_layer(torch_net, store, "fc", [0], [0], PARAMS)
     before = _files(store)
-    other = PARAMS.but(decay=0.5, push=-1)
+    other = load_net(
+        torch_net.model.prototxt, torch_net.model.caffemodel, engine="torch", mean=(1, 2, 3)
+    )
     with monkeypatch.context() as patch:
-        patch.setattr(type(torch_net), "evaluate", None)
-        with pytest.raises(SettingsError) as caught:
-            make_layer(torch_net, store, "fc", [0], [0], other)
-    for part in ("regularized_opt/fc holds", "decay 0.0001, now 0.5", "push 1, now -1"):
-        assert part in str(caught.value)
-    assert "iterations" not in str(caught.value)
-    with pytest.raises(SettingsError, match=r"whole_layer\.json: another net or preprocessing"):
-        make_layer(
-            load_net(
-                torch_net.model.prototxt, torch_net.model.caffemodel, engine="torch", mean=(1, 2, 3)
-            ),
-            store,
-            "fc",
-            [1],
-            [0],
-            PARAMS,
-        )
+        patch.setattr(type(other), "evaluate", None)
+        for unit, name in ((0, "fc_0000_0"), (1, "whole_layer")):
+            with pytest.raises(SettingsError) as caught:
+                make_layer(other, store, "fc", [unit], [0], PARAMS)
+            assert "regularized_opt/fc holds other results" in str(caught.value)
+            assert f"{name}.json: another net or preprocessing" in str(caught.value)
     assert _files(store) == before
-    make_layer(torch_net, store, "fc", [0], [0], other, overwrite=True)
+    make_layer(other, store, "fc", [0], [0], PARAMS, overwrite=True)
     changed = {name for name, content in _files(store).items() if content != before[name]}
     assert "regularized_opt/fc/fc_0000_0_best_Xpm.png" in changed
+
+
+def test_a_conflict_in_the_last_layer_is_found_before_the_first_step(
+    torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = load_net(
+        torch_net.model.prototxt, torch_net.model.caffemodel, engine="torch", mean=(1, 2, 3)
+    )
+    make_layer(other, ResultStore(tmp_path), "fc", [3], [0], PARAMS)
+    job, ascents = Job(torch_net, tmp_path), Ascents(PARAMS)
+    layers = [(TargetLayer.of(torch_net, name), [3]) for name in ("conv/1", "fc")]
+    with pytest.raises(SettingsError, match="another net or preprocessing"):
+        check_layers(job, layers, ascents)
+    check_layers(replace(job, overwrite=True), layers, ascents)
+    assert not (tmp_path / "regularized_opt/conv_1").exists()
 
 
 @pytest.mark.slow
@@ -279,18 +309,27 @@ def test_parameters_of_ones_own(torch_net: Net, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["whole_layer.jpg", "fc_0002_montage.jpg"])
-def test_another_programs_pictures_stop_everything_before_the_first_step(
+def test_another_programs_pictures_stay_where_they_are(
     torch_net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str
 ) -> None:
-    store = ResultStore(tmp_path)
+    store, plain = ResultStore(tmp_path / "out"), ResultStore(tmp_path / "plain")
     path = store.layer_folder("fc") / theirs
     path.parent.mkdir(parents=True)
     path.write_bytes(b"downloaded")
+    for one in (store, plain):
+        make_layer(torch_net, one, "fc", [0, 2], [0], PARAMS)
+    assert path.read_bytes() == b"downloaded"
+    (within,) = (one for one in path.parent.iterdir() if one.is_dir())
+    made = {one.name: one.read_bytes() for one in within.iterdir()}
+    assert made == {
+        one.name: one.read_bytes() for one in plain.layer_folder("fc").iterdir()
+    }  # all that there is without them
+    # In a recipe's own folder, they stop everything before the first step.
+    (within / theirs).with_suffix(".json").unlink()
     monkeypatch.setattr(type(torch_net), "evaluate", None)
     monkeypatch.setattr(type(torch_net), "input_gradient", None)
     with pytest.raises(ResultsError, match="made by another program"):
         make_layer(torch_net, store, "fc", [0, 2], [0], PARAMS)
-    assert _files(store) == {f"regularized_opt/fc/{theirs}": b"downloaded"}
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
@@ -330,5 +369,6 @@ def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
     again = make_layer(torch_net, store, "fc", [0, 1], [0, 1, 2], params, batch_size=2)
     assert ([unit.new for unit in made], [unit.new for unit in again]) == ([3, 3], [0, 3])
     assert _files(store) == _files(whole)
-    with pytest.raises(SettingsError, match=r"seeds \[0, 1, 2\], now \[0, 1\]"):
-        make_layer(torch_net, store, "fc", [0], [0, 1], params)
+    (fewer,) = make_layer(torch_net, store, "fc", [0], [0, 1], params)  # others: they are beside
+    assert fewer.new == 2
+    assert _files(whole).items() <= _files(store).items()

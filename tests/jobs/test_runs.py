@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,8 @@ def test_runs_with_functions_and_arrays_go_on_and_are_read_back(net: Net, tmp_pa
     np.testing.assert_array_equal(again.picture(), first.picture())
     assert "fade" in str(again.params.record()["transforms"])
     for other in ((lambda x: x * 0.9, start), (fade, start + 1)):
-        with pytest.raises(SettingsError, match="made with other parameters"):
-            made(*other)
+        assert made(*other)[0][-1] == 4  # they are others
+    assert not made(fade, start)[0]
 
 
 def test_the_record_says_what_was_maximized(net: Net, tmp_path: Path) -> None:
@@ -159,17 +160,49 @@ def test_the_record_says_what_was_maximized(net: Net, tmp_path: Path) -> None:
 
 
 def test_a_conflict_is_found_before_the_first_step(net: Net, tmp_path: Path) -> None:
-    dv.optimize(net, "conv/1", [3], iterations=4, results=tmp_path)
+    other = dv.load_net(net.model.prototxt, net.model.caffemodel, engine=net.engine, mean=(1, 2, 3))
+    dv.optimize(other, "conv/1", [3], iterations=4, results=tmp_path)
     before, steps = contents(tmp_path), []
-    with pytest.raises(SettingsError, match="iterations 4, now 5"):
+    goals = [o.unit("fc", 1), o.unit("conv/1", 3)]
+    with pytest.raises(SettingsError, match="another net or preprocessing"):
         dv.optimize(
-            net, [o.unit("fc", 1), o.unit("conv/1", 3)], iterations=5, results=tmp_path,
+            net, goals, iterations=4, results=tmp_path,
             progress=lambda done, total: steps.append(done),
         )  # fmt: skip
     assert not steps
+    with pytest.raises(SettingsError, match="another net or preprocessing"):
+        dv.optimize(net, goals, iterations=4).save(tmp_path)
     assert contents(tmp_path) == before
-    dv.optimize(net, "conv/1", [3], iterations=5, results=tmp_path, overwrite=True)
-    assert len(dv.load_runs(net, tmp_path)[0].activations) == 5
+    dv.optimize(net, goals, iterations=4, results=tmp_path, overwrite=True)
+    assert [run.layer for run in dv.load_runs(net, tmp_path)] == ["conv/1", "fc"]
+
+
+def test_runs_by_several_recipes_are_side_by_side(net: Net, tmp_path: Path) -> None:
+    """Whoever loads gets the best there is of each unit, or the recipe that they name."""
+    made = {
+        name: dv.optimize(net, "fc", units, preset=which, iterations=steps, rate=rate)
+        for name, which, steps, rate, units in (
+            ("preset2-paper", 2, None, "paper", [0, 1]),
+            ("preset2-", 2, 3, "auto", [0, 1]),
+            ("best", "best", None, "auto", [0]),
+        )
+    }
+    for runs in made.values():
+        runs.save(tmp_path)
+        time.sleep(0.01)  # the one that was begun last is known by the time
+    (own,) = (tmp_path / "regularized_opt").iterdir()
+    within = sorted(path.name for path in own.iterdir() if path.is_dir())
+    assert [name.rstrip("0123456789abcdef") for name in within] == ["best", "preset2-"]
+    named = {"preset2-paper": "preset2-paper", "best": "best", "preset2-": within[1]}
+    for name, runs in made.items():
+        loaded = dv.load_runs(net, tmp_path, recipe=named[name])
+        assert [(run.unit, run.params) for run in loaded] == [
+            (run.unit, run.params) for run in runs
+        ]
+    shown = dv.load_runs(net, tmp_path)
+    assert [run.params for run in shown] == [made["best"][0].params, made["preset2-"][1].params]
+    with pytest.raises(UnknownNameError, match="no recipe named 'preset1'"):
+        dv.load_runs(net, tmp_path, recipe="preset1")
 
 
 def test_what_cannot_be_saved_or_read(net: Net, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from deepvis_caffe.page import page
 from deepvis_caffe.page.data import UNITS_A_PART
 from deepvis_caffe.page.page import write_page
 from deepvis_caffe.results.index import read_results
+from deepvis_caffe.results.recipes import recipe_name
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028\\"
 
@@ -87,6 +88,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
     path, reader = _page(tmp_path)
     assert path == tmp_path / "index.html"
     (address,) = reader.index["layers"][0]["parts"]
+    recipe = recipe_name({})
     assert reader.index == {
         "base": "",
         "bits": {
@@ -106,10 +108,11 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
                 "name": "fire4/concat",
                 "folder": "fire4_concat",
                 "count": None,
-                "whole": False,
+                "recipes": [{"name": recipe, "within": "", "whole": False}],
                 "units": [3, 12],
                 "labels": ["", "tabby, tabby cat"],
                 "has": [6, 7],
+                "made": None,
                 "parts": [address],
                 "correlation": None,
             },
@@ -117,10 +120,11 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
                 "name": "pool1",
                 "folder": "pool1",
                 "count": None,
-                "whole": False,
+                "recipes": [],
                 "units": [2],
                 "labels": None,
                 "has": [24],
+                "made": None,
                 "parts": [],
                 "correlation": None,
             },
@@ -132,6 +136,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
     assert len(part["made"]) == 1
     assert part["runs"][1] == [
         {
+            "recipe": 0,
             "seed": 0,
             "pictures": {"best_X": "png", "best_Xpm": "png"},
             "down": False,

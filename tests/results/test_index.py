@@ -10,7 +10,14 @@ import pytest
 from helpers.results_folder import PNG, add_pictures, add_run, record
 
 from deepvis_caffe.errors import ResultsError
-from deepvis_caffe.results.index import LayerResults, Run, UnitResults, read_results
+from deepvis_caffe.results.index import (
+    LayerResults,
+    Optimized,
+    Recipe,
+    Run,
+    UnitResults,
+    read_results,
+)
 from deepvis_caffe.results.records import MOST_POINTS, best_of
 
 TWO_KINDS = {"best_X": "png", "best_Xpm": "png"}
@@ -28,11 +35,13 @@ def test_our_own_results(tmp_path: Path) -> None:
     results = read_results(tmp_path, lambda done, total: seen.append((done, total)))
     (layer,) = results.layers
     assert (layer.name, layer.folder) == ("fire4/expand3x3", "fire4_expand3x3")
-    assert (layer.count, layer.whole_layer, layer.model) == (128, True, "Small")
+    assert (layer.count, layer.model) == (128, "Small")
+    (recipe,) = layer.recipes
+    assert (recipe.within, recipe.whole_layer) == ("", True)
     three, twelve = layer.units
     assert (three.unit, three.label, three.pictures) == (3, None, frozenset())
     assert (twelve.unit, twelve.label) == (12, "tabby, tabby cat")
-    assert twelve.pictures == {"montage"}
+    assert (twelve.pictures, twelve.optimized[0].montage) == (frozenset(), True)
     assert [(run.seed, run.pictures) for run in twelve.runs] == [(0, TWO_KINDS), (10, TWO_KINDS)]
     run = twelve.runs[0]
     assert (run.length, run.every) == (4, 1)
@@ -76,11 +85,14 @@ def test_what_the_toolbox_left(tmp_path: Path) -> None:
             "conv1",
             "conv1",
             None,
-            False,
+            (Recipe("toolbox"),),
             None,
             (
                 UnitResults(
-                    0, None, (Run(4, {"best_Xpm": "jpg"}),), frozenset({"montage", "max_im"})
+                    0,
+                    None,
+                    (Optimized("toolbox", (Run(4, {"best_Xpm": "jpg"}),), montage=True),),
+                    frozenset({"max_im"}),
                 ),
                 UnitResults(1, None, (), frozenset({"max_im", "max_deconv"})),
             ),
@@ -89,11 +101,45 @@ def test_what_the_toolbox_left(tmp_path: Path) -> None:
             "conv_1",
             "conv_1",
             None,
-            False,
+            (),
             None,
             (UnitResults(7, None, (), frozenset({"max_deconv"})),),
         ),
     )
+
+
+def test_recipes_side_by_side(tmp_path: Path) -> None:
+    add_run(tmp_path, "fc", record("fc", 0, 0))
+    add_run(tmp_path, "fc", record("fc", 1, 0))
+    stem = "regularized_opt/fc"
+    add_pictures(
+        tmp_path,
+        f"{stem}/preset2/fc_0000_montage.jpg",
+        f"{stem}/preset2/fc_0002_7_best_X.png",
+        f"{stem}/best/fc_0000_4_best_X.png",
+        f"{stem}/best/whole_layer.jpg",
+        f"{stem}/empty/notes.txt",
+        "max_im/fc/fc_0000.jpg",
+    )
+    os.utime(write_mark(tmp_path / stem / "preset2"), (2, 2))  # the first was begun before
+    (layer,) = read_results(tmp_path).layers
+    names = [recipe.name for recipe in layer.recipes]
+    assert names[:2] == ["best", "preset2"]
+    assert [one.within for one in layer.recipes] == ["best", "preset2", ""]
+    assert [one.whole_layer for one in layer.recipes] == [True, False, False]
+    made = [[(one.recipe, len(one.runs)) for one in unit.optimized] for unit in layer.units]
+    assert made == [
+        [("best", 1), ("preset2", 0), (names[2], 1)],
+        [(names[2], 1)],
+        [("preset2", 1)],
+    ]
+    assert [unit.pictures for unit in layer.units] == [{"max_im"}, frozenset(), frozenset()]
+
+
+def write_mark(folder: Path) -> Path:
+    path = folder / "recipe.json"
+    path.write_text('{"recipes": [{"params": {}}]}')
+    return path
 
 
 def test_top_images_join_the_layer_of_the_records(tmp_path: Path) -> None:

@@ -54,14 +54,41 @@ function byId(id) {
   return document.getElementById(id);
 }
 
+const OPTIMIZED = ["best_X", "best_Xpm"]; // the kinds that are made by recipes
+
 // Whether a unit, at its place in its layer, has pictures of a kind. Its montage is about gray.
 function has(layer, place, kind) {
   const bits = index.bits[kind] | (kind === "best_X" ? index.bits.montage : 0);
-  return (index.layers[layer].has[place] & bits) !== 0;
+  const there = OPTIMIZED.includes(kind) ? madeBy(layer, place, shownRecipe(layer, place)) : index.layers[layer].has[place];
+  return (there & bits) !== 0;
 }
 
 function hasMontage(layer, place) {
-  return (index.layers[layer].has[place] & index.bits.montage) !== 0;
+  return (madeBy(layer, place, shownRecipe(layer, place)) & index.bits.montage) !== 0;
+}
+
+// The bits of a unit's optimized pictures by one of its layer's recipes.
+function madeBy(layer, place, recipe) {
+  const { made, has: all } = index.layers[layer];
+  const optimized = index.bits.montage | index.bits.best_X | index.bits.best_Xpm;
+  return (made ? made[recipe][place] : all[place]) & optimized;
+}
+
+// The recipes of which a unit has pictures, the best there is first; indices into its layer's.
+function recipesOf(layer, place) {
+  return index.layers[layer].recipes.map((_, recipe) => recipe).filter((recipe) => madeBy(layer, place, recipe));
+}
+
+// The recipe whose pictures are shown: the one that was chosen, or else the best there is.
+function shownRecipe(layer, place) {
+  const there = recipesOf(layer, place);
+  return there.find((recipe) => index.layers[layer].recipes[recipe].name === options.recipe) ?? there[0] ?? 0;
+}
+
+// The names of all recipes of some units' layers.
+function recipeNames(items) {
+  const layers = new Set(items.map(([layer]) => layer));
+  return [...new Set([...layers].flatMap((layer) => index.layers[layer].recipes.map(({ name }) => name)))];
 }
 
 function labelOf(layer, place) {
@@ -85,7 +112,7 @@ const arrived = new Map(); // contents, by "layer.part"
 // Every part is a script that calls this.
 globalThis.deepvisPart = (key, content) => arrived.set(key, content);
 
-// The runs of a unit, how they were made, what a data set says of it and what drives it, null where
+// The runs of a unit by the recipe that is shown, how they were made, what a data set says of it and what drives it, null where
 // that is not known: a promise of {runs, made, statistics, drivers}.
 function loadRuns(layer, place) {
   const { parts } = index.layers[layer];
@@ -96,7 +123,7 @@ function loadRuns(layer, place) {
     loading.set(address, loadScript(address).then(() => arrived.get(`${layer}.${number}`)));
   }
   return loading.get(address).then((part) => ({
-    runs: part.runs[place % index.unitsAPart],
+    runs: part.runs[place % index.unitsAPart].filter(({ recipe }) => recipe === shownRecipe(layer, place)),
     made: part.made,
     statistics: part.statistics?.[place % index.unitsAPart] ?? null,
     drivers: part.drivers?.[place % index.unitsAPart] ?? null,

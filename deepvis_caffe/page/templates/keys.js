@@ -10,6 +10,7 @@ const KEYS = [
   { keys: ["Enter"], in: ["unit"], says: "Enlarge the chosen picture, or the first one", run: enlarge },
   { keys: ["ArrowLeft", "ArrowRight"], in: ["picture"], says: "Previous or next picture", run: (event) => turnPicture(direction(event)) },
   { keys: ["x"], in: ["list", "unit", "picture"], says: "Next kind of picture", run: nextKind },
+  { keys: ["r"], in: ["list", "unit", "picture"], says: "Next recipe, where there are several", run: nextRecipe },
   { keys: ["w"], in: ["unit", "picture"], says: "What the unit sees, or the whole image", run: () => setOption("whole", !options.whole) },
   { keys: ["c"], in: ["unit", "picture"], says: "Contrast around gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
   { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["matrix"], says: "Move the mark in the matrix", run: moveMark },

@@ -1,6 +1,6 @@
 // The page: what is shown follows from the address and from a few choices of the reader.
 
-const options = { kind: "best_X", contrast: 2, whole: false };
+const options = { kind: "best_X", contrast: 2, whole: false, recipe: "" };
 const grid = new Grid(byId("grid"));
 const scrolls = new Map(); // how far each list was scrolled
 let current = parseRoute(location.hash);
@@ -57,23 +57,26 @@ function shutLightbox(before) {
 function showList(before) {
   const { layer, query } = current;
   const items = query ? findUnits(query) : allUnits(layer);
-  const { name, count, whole, correlation } = index.layers[layer];
+  const { name, count, correlation } = index.layers[layer];
+  const whole = wholeLayerAddress(layer);
   const kind = shownKind(items);
   const list = `${query ? `?${query}` : layer}`;
   byId("list-title").textContent = query ? `“${query}”` : name;
   const of = !query && count > items.length ? ` of ${amount(count)}` : "";
   const found = `${amount(items.length)}${of} ${items.length === 1 && !of ? "unit" : "units"}`;
   byId("list-about").replaceChildren(found, ...(whole && !query
-    ? [" · ", make("a", { href: wholeLayerAddress(layer), target: "_blank" }, "the layer in one picture")] : []),
+    ? [" · ", make("a", { href: whole, target: "_blank" }, "the layer in one picture")] : []),
     ...(correlation && !query ? [" · ", link({ layer, matrix: true }, {}, "correlations between units")] : []));
   byId("list").classList.toggle("of-many", query !== "");
   byId("nothing").hidden = items.length > 0;
   byId("nothing").textContent = `No unit number, label or layer matches “${query}”.`;
   showKinds(items, kind);
-  if (listed !== `${list} ${kind}`) {
+  showRecipes(items);
+  const now = `${list} ${kind} ${options.recipe}`;
+  if (listed !== now) {
     const to = (one, place) => ({ layer: one, place, query });
     grid.show(items, kind, (one, place, ...rest) => link(to(one, place), ...rest));
-    listed = `${list} ${kind}`;
+    listed = now;
     say(found);
   } else {
     grid.update();
@@ -110,6 +113,16 @@ function showKinds(items, kind) {
   byId("kind-about").textContent = there.length ? KINDS[kind].about : "";
 }
 
+// The recipes to choose from, where there are several.
+function showRecipes(items) {
+  const names = recipeNames(items);
+  const shown = names.includes(options.recipe) ? options.recipe : "";
+  const offered = [["", "Best there is"], ...names.map((name) => [name, name])];
+  const bar = choices("Recipe", offered, shown, (name) => setOption("recipe", name));
+  byId("recipes").replaceChildren(...bar.children);
+  byId("recipes").hidden = names.length < 2;
+}
+
 function setOption(name, value) {
   options[name] = value;
   document.documentElement.style.setProperty("--contrast", options.contrast);
@@ -133,6 +146,17 @@ function nextKind() {
     : OPTIMIZED.filter((kind) => has(current.layer, current.place, kind));
   const here = there.indexOf(options.kind);
   if (there.length > 1) setOption("kind", there[(here + 1) % there.length]);
+}
+
+// The next recipe that the unit, or the list, has pictures of.
+function nextRecipe() {
+  const { layer, place, query } = current;
+  const atUnit = place !== null;
+  const there = atUnit ? recipesOf(layer, place).map((recipe) => index.layers[layer].recipes[recipe].name)
+    : ["", ...recipeNames(query ? findUnits(query) : allUnits(layer))];
+  if (there.length < (atUnit ? 2 : 3)) return;
+  const shown = atUnit ? index.layers[layer].recipes[shownRecipe(layer, place)].name : options.recipe;
+  setOption("recipe", there[(there.indexOf(shown) + 1) % there.length]);
 }
 
 function showLayers() {

@@ -6,7 +6,7 @@ const TREES = Object.fromEntries(
 
 // The address of a picture; `what` is "montage", one of TREES, or {seed, kind, ending}.
 function pictureAddress(layer, place, what) {
-  const { folder, units } = index.layers[layer];
+  const { folder, units, recipes } = index.layers[layer];
   const unit = String(units[place]).padStart(4, "0");
   const stem = encodeURIComponent(folder);
   const tree = TREES[what] ?? "regularized_opt";
@@ -15,12 +15,21 @@ function pictureAddress(layer, place, what) {
     : what === "weights" ? ".png"
     : typeof what === "string" ? ".jpg"
     : `_${what.seed}_${what.kind}.${what.ending}`;
-  return `${index.base}${tree}/${stem}/${stem}_${unit}${last}`;
+  const within = tree in TREES ? "" : withinAddress(recipes[shownRecipe(layer, place)]);
+  return `${index.base}${tree}/${stem}/${within}${stem}_${unit}${last}`;
 }
 
+// The folder of a recipe within its layer's, as a part of an address.
+function withinAddress({ within }) {
+  return within && `${encodeURIComponent(within)}/`;
+}
+
+// The picture of all units: by the recipe that was chosen, or else the first that has one.
 function wholeLayerAddress(layer) {
-  const stem = encodeURIComponent(index.layers[layer].folder);
-  return `${index.base}regularized_opt/${stem}/whole_layer.jpg`;
+  const { folder, recipes } = index.layers[layer];
+  const there = recipes.filter((one) => one.whole);
+  const shown = there.find((one) => one.name === options.recipe) ?? there[0];
+  return shown && `${index.base}regularized_opt/${encodeURIComponent(folder)}/${withinAddress(shown)}whole_layer.jpg`;
 }
 
 // A frame with a picture in it. `window` is (top, left, bottom, right) in pixels, or null for all.

@@ -1,7 +1,5 @@
 // One unit: large pictures of all its seeds, and how they came about.
 
-const OPTIMIZED = ["best_X", "best_Xpm"];
-
 // Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}.
 function picturesOf(layer, place, runs, kind) {
   const shown = runs.filter((run) => run.pictures[kind]).map((run) => ({
@@ -43,7 +41,7 @@ async function showUnit(route) {
   const pictures = picturesOf(layer, place, runs, kind);
   root.replaceChildren(head,
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
-      make("div", { class: "unit-pictures" }, unitSwitches(runs, kind), tiles(route, pictures, kind)),
+      make("div", { class: "unit-pictures" }, unitSwitches(route, runs, kind), tiles(route, pictures, kind)),
       statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
         : pictures.every((one) => one.id === "weights") ? "" : unitRecord(runs, made)),
     ...[drivers && unitDrivers(route, drivers), statistics && unitRelatives(route, statistics)].filter(Boolean));
@@ -95,9 +93,15 @@ function neighbourOf({ layer, place, query }, by) {
   return here < 0 ? null : items[here + by] ?? null;
 }
 
-function unitSwitches(runs, kind) {
+function unitSwitches({ layer, place }, runs, kind) {
   const there = OPTIMIZED.filter((one) => runs.some((run) => run.pictures[one]));
   const bar = make("div", { class: "bar" });
+  const recipes = recipesOf(layer, place).map((recipe) => index.layers[layer].recipes[recipe].name);
+  if (recipes.length > 1) {
+    const shown = index.layers[layer].recipes[shownRecipe(layer, place)].name;
+    bar.append(choices("Recipe", recipes.map((name) => [name, name]), shown,
+      (name) => setOption("recipe", name), true));
+  }
   if (there.length > 1) {
     bar.append(choices("Pictures", there.map((one) => [one, KINDS[one].title]), kind,
       (one) => setOption("kind", one)));

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import DeepVisError, in_words
@@ -28,7 +27,9 @@ from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimi
 from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
 from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
+from deepvis_caffe.results.recipes import recipe_name
 from deepvis_caffe.results.records import Box, Record
+from deepvis_caffe.results.store import IN_PASSING, ResultStore
 from deepvis_caffe.viewer.disk.library import Library
 from deepvis_caffe.viewer.state.catalogue import Entry
 
@@ -81,7 +82,8 @@ class Synthesis:
     """Optimizes the images that the requested unit lacks: `Idle` work for the worker.
 
     A unit that has images of another program or of other parameters lacks none, and no file is
-    ever overwritten. Images that cannot be saved are shown all the same.
+    ever overwritten. Images that cannot be saved are shown all the same. Those that are saved are
+    marked as made in passing, and are never in the way of what a command is to write.
 
     Parameters
     ----------
@@ -96,7 +98,6 @@ class Synthesis:
     def __init__(self, net: Net, library: Library, params: SynthesisParams) -> None:
         self._net, self._library, self._params = net, library, params
         self._job = Job(net, library.folder)
-        self._store = self._job.store
         self._seeds = list(range(params.seeds))
         self._ascents = Ascents(params.params, self._seeds)
         self._wanted: Key | None = None
@@ -177,8 +178,8 @@ class Synthesis:
         files = units.get(plan.unit, UnitFiles())
         if not files.optimized:
             return files
-        missing = [seed for seed in plan.todo if seed not in files.runs]
-        if not files.runs or not self._has(plan, files.runs):
+        missing = [seed for seed in plan.todo if not self._has(plan, [seed])]
+        if missing == plan.todo:
             plan.todo, plan.keeps = [], False
         elif missing and not self._params.params.compares_images:  # else they are made together
             plan.todo = missing
@@ -234,31 +235,37 @@ class Synthesis:
             else:
                 plan.found = True
                 picture = cell_of(result.symmetric_picture(), plan.receptive_field, result.window)
-                self._library.add(*key, result.seed, picture)
+                self._library.add(*key, result.seed, picture, recipe_name(self._recipe(plan)))
                 self._keep(plan, result)
 
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
         """Write an image, and the montage once all images are there."""
-        store, layer, unit = self._store, plan.layer, plan.unit
-        if not plan.keeps or plan.target is None:
+        target, unit = plan.target, plan.unit
+        if target is None or not plan.keeps or (result is None and self._finished(plan)):
             return
         own_recipe = self._recipe(plan)
-        finished = partial(store.finished, layer, unit, self._seeds, own_recipe)
-        if result is None and finished():
-            return
-        fields = record_fields(self._job, plan.target, unit, own_recipe)
+        fields = {**record_fields(self._job, target, unit, own_recipe), IN_PASSING: True}
+        claimed = [result.seed] if result else []
         try:
-            store.claim(layer, [unit], [result.seed] if result else [], own_recipe)
-            if result and not self._has(plan, [result.seed]):
+            self._store(plan).claim(plan.layer, [unit], claimed, own_recipe)
+            store = self._job.store.take(plan.layer, own_recipe)
+            if result and not self._has(plan, claimed):
                 write_result(store, result, fields)
-            if self._has(plan, self._seeds) and not finished():
-                store.write_montage(layer, unit, self._seeds, fields)
+            if self._has(plan, self._seeds) and not self._finished(plan):
+                store.write_montage(plan.layer, unit, self._seeds, fields)
         except DeepVisError as error:
             plan.keeps, plan.note = False, f"shown, not kept: {in_words(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
-        own_recipe = self._recipe(plan)
-        return all(self._store.has_run(plan.layer, plan.unit, seed, own_recipe) for seed in seeds)
+        store, own_recipe = self._store(plan), self._recipe(plan)
+        return all(store.has_run(plan.layer, plan.unit, seed, own_recipe) for seed in seeds)
+
+    def _finished(self, plan: _Plan) -> bool:
+        store, own_recipe = self._store(plan), self._recipe(plan)
+        return store.finished(plan.layer, plan.unit, self._seeds, own_recipe)
+
+    def _store(self, plan: _Plan) -> ResultStore:
+        return self._job.store.of(plan.layer, self._recipe(plan))
 
     def _recipe(self, plan: _Plan) -> Record:
         assert plan.target is not None

@@ -23,7 +23,13 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
 from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.results import layout
-from deepvis_caffe.results.layer_files import LayerFolder, Stamp, UnitFiles, read_run, stamp_of
+from deepvis_caffe.results.layer_files import (
+    LayerFolder,
+    Stamp,
+    UnitFiles,
+    read_run,
+    stamp_of,
+)
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
@@ -52,10 +58,19 @@ class _Unit:
     """What the disk has of a unit."""
 
     optimized: Mapping[int, Picture] = field(default_factory=dict)  # by seed
+    recipe: str = ""  # of the optimized images
     single: Mapping[str, Picture] = field(default_factory=dict)
     record: TopRecord | None = None  # of the top images
     statistics: UnitStatistics | None = None
     stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What was made of a unit just now."""
+
+    pictures: Mapping[int, Picture] = field(default_factory=dict)  # by seed
+    recipe: str = ""
 
 
 @dataclass(eq=False)
@@ -66,6 +81,7 @@ class _Layer:
     made: dict[int, Picture] = field(default_factory=dict)
     shown: Pictures = field(default_factory=lambda: NONE_YET)
     shown_at: float = 0.0
+    recipe: str = ""  # that was wanted at the last look
     hidden: bool = False  # whether something was read that is not shown yet
 
 
@@ -150,7 +166,9 @@ class Library:
         self._looked: dict[Wanted, float] = {}
         self._units: Recent[Key, _Unit] = Recent(UNIT_BYTES)
         self._layers: Recent[Entry, _Layer] = Recent(LAYER_BYTES)
-        self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
+        self._made: Recent[Key, _Made] = Recent(MADE_BYTES)
+        self._recipe = ""  # the one that is wanted
+        self._recipes: dict[Entry, tuple[str, ...]] = {}
         self._working: tuple[Key, Picture, float] | None = None
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
@@ -210,6 +228,18 @@ class Library:
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
+    def recipes(self, entry: Entry) -> tuple[str, ...]:
+        """The recipes of a layer's optimized images on disk, as far as it was read; shown first."""
+        with self._news:
+            return self._recipes.get(entry, ())
+
+    def show_recipe(self, recipe: str) -> None:
+        """Show the images by this recipe of units that have some; empty for the best there is."""
+        with self._news:
+            if recipe != self._recipe:
+                self._recipe = recipe
+                self._looked.clear()  # so that what is shown is read again at once
+
     @property
     def busy(self) -> bool:
         """Whether something that was requested has not been read yet."""
@@ -218,12 +248,19 @@ class Library:
 
     # -- from the synthesis --------------------------------------------------------------------
 
-    def add(self, entry: Entry, unit: int, seed: int, picture: Picture) -> None:
-        """Add an image that was made just now; the one on disk, once it is there, replaces it."""
+    def add(self, entry: Entry, unit: int, seed: int, picture: Picture, recipe: str = "") -> None:
+        """Add an image that was made just now; the one on disk, once it is there, replaces it.
+
+        Parameters
+        ----------
+        recipe
+            Its name. Beside images of another recipe it is not shown; empty fits all.
+        """
         key = (entry, unit)
         with self._news:
-            made = {**(self._made.get(key) or {}), seed: picture}
-            self._made.put(key, made, sum(one.nbytes for one in made.values()))
+            made = {**(self._made.get(key) or _Made()).pictures, seed: picture}
+            size = sum(one.nbytes for one in made.values())
+            self._made.put(key, _Made(made, recipe), size)
             layer = self._layers.get(entry)
             if layer is not None:
                 self._take_made(layer, entry)
@@ -286,7 +323,9 @@ class Library:
 
     def _merge(self, key: Key) -> UnitPictures:
         disk = self._units.get(key) or _Unit()
-        pictures = {**(self._made.get(key) or {}), **disk.optimized}
+        made = self._made.get(key) or _Made()
+        fits = not disk.optimized or made.recipe in ("", disk.recipe)
+        pictures = {**(made.pictures if fits else {}), **disk.optimized}
         if len(pictures) > 1:
             pictures.pop(MONTAGE, None)
         working = self._working if self._working and self._working[0] == key else None
@@ -299,6 +338,8 @@ class Library:
             note=self._notes.get(key, ""),
             found=disk.record.images if disk.record else (),
             columns=disk.record.columns if disk.record else DVT_COLUMNS,
+            recipe=disk.recipe,
+            recipes=self._recipes.get(key[0], ()),
             statistics=disk.statistics,
         )
 
@@ -308,7 +349,7 @@ class Library:
     def _take_made(self, layer: _Layer, entry: Entry) -> None:
         """Collect what was made for a layer and is not read from disk yet."""
         units = [unit for of, unit in self._made if of == entry and unit not in layer.disk.cells]
-        made = {unit: self._made.get((entry, unit)) or {} for unit in units}
+        made = {unit: (self._made.get((entry, unit)) or _Made()).pictures for unit in units}
         layer.made = {
             unit: shrunk(some[min(some)], layer.disk.largest) for unit, some in made.items()
         }
@@ -353,8 +394,11 @@ class Library:
             old = self._units.get(key)
             if old is None:  # if it fails, it is not tried again at once
                 self._units.put(key, _Unit(), 0)
-        files = folder.files().units.get(unit, UnitFiles())
-        stamp = (*files.stamp(), self._scan.stamp())
+        with self._news:
+            recipe = self._recipe
+        there = folder.files(recipe)
+        files = there.units.get(unit, UnitFiles())
+        stamp = (files.recipe, there.recipes, *files.stamp(), self._scan.stamp())
         if old is not None and old.stamp == stamp:
             return False
         runs = {seed: self._try(read_run, one, folder.names) for seed, one in files.runs.items()}
@@ -374,7 +418,9 @@ class Library:
         statistics = self._scan.unit(folder.names, entry.units, unit)
         size = sum(one.nbytes for one in (*optimized.values(), *found.values()))
         with self._news:
-            self._units.put(key, _Unit(optimized, found, record, statistics, stamp), size)
+            read = _Unit(optimized, files.recipe, found, record, statistics, stamp)
+            self._units.put(key, read, size)
+            self._recipes[entry] = there.recipes
             self._refresh(key)
         had = old and (old.optimized or old.single or old.statistics)
         return bool(optimized or found or statistics or had)
@@ -387,9 +433,12 @@ class Library:
                 layer = _Layer(LayerThumbnails(self._folder(entry), entry, self._clock))
                 self._take_made(layer, entry)
                 self._show(entry, layer)
-        new = not layer.disk.unfinished and layer.disk.look()
+            recipe = self._recipe
+        new = (not layer.disk.unfinished or recipe != layer.recipe) and layer.disk.look(recipe)
+        layer.recipe = recipe
         new = layer.disk.read(AT_A_TIME) or new
         with self._news:
+            self._recipes[entry] = self._folder(entry).recipes
             layer.hidden, more = layer.hidden or new, layer.disk.unfinished
             due = not more or self._clock() - layer.shown_at >= SHOW_EVERY
             if layer.hidden and due:

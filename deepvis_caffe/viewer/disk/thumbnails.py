@@ -33,8 +33,8 @@ Source = tuple[Path, tuple[int, int] | None]
 class LayerThumbnails:
     """The optimized image of each unit of a layer, small; for one thread.
 
-    They are cut from ``whole_layer.jpg`` where that shows the unit; else the unit's first seed or
-    its montage is read.
+    They are cut from ``whole_layer.jpg`` where that shows the unit by the same recipe; else the
+    unit's first seed or its montage is read.
 
     Parameters
     ----------
@@ -69,9 +69,15 @@ class LayerThumbnails:
         """Whether more is to be read."""
         return bool(self._todo)
 
-    def look(self) -> bool:
-        """List what has changed on disk; return whether `cells` have changed."""
-        files = self._folder.files()
+    def look(self, recipe: str = "") -> bool:
+        """List what has changed on disk; return whether `cells` have changed.
+
+        Parameters
+        ----------
+        recipe
+            Which one's images are wanted, see `LayerFolder.files`.
+        """
+        files = self._folder.files(recipe)
         if self._folder.listed == self._listed:
             return False
         self._listed = self._folder.listed
@@ -80,7 +86,8 @@ class LayerThumbnails:
         for unit, one in files.units.items():
             if one.first is None or not 0 <= unit < self._entry.units:
                 continue
-            if self._sprite is not None and self._sources.get(unit) == self._sprite:
+            in_sprite = self._sprite is not None and self._sources.get(unit) == self._sprite
+            if in_sprite and one.recipe == files.sprite_recipe:
                 continue
             source = one.first, stamp_of(one.first)
             if self._sources.get(unit) != source and source not in self._broken:

@@ -19,7 +19,11 @@ from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
 
 GAP = 3  # pixels between pictures
-SHORT = {"top": "strongest images", "deconv": "their deconv"}  # where there is little room
+SHORT = {
+    "made": "optimized",
+    "top": "strongest images",
+    "deconv": "their deconv",
+}  # where there is little room
 LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
 
 
@@ -114,7 +118,7 @@ def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
         step = (
             f"optimizing {unit.progress:.0%}"
             if unit.working is not None
-            else unit.note or "optimized"
+            else unit.note or _optimized_by(unit)
         )
         named.append((step, "made"))
     if unit.top is not None:
@@ -137,6 +141,11 @@ def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
             rect = Rect(room.top, room.left + place * wide, room.height, wide - 8 * (count > 1))
         sections.append(Section(title, name, rect))
     return sections
+
+
+def _optimized_by(unit: UnitPictures) -> str:
+    """What the optimized images are; with their recipe where there are others."""
+    return f"optimized by {unit.recipe}" if len(unit.recipes) > 1 else "optimized"
 
 
 def _area(section: Section, size: int) -> Rect:

@@ -317,6 +317,7 @@ ACTIONS = (
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
+    Action("recipe", (".", "S"), GRID, "optimized images by the next recipe there is"),
     Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),
     Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
     Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),

@@ -53,6 +53,9 @@ class State:
         Whether the grid shows diffs instead of activations.
     optimized
         Whether the grid shows each unit's optimized image instead.
+    recipe
+        The recipe whose optimized images are shown of units that have some of several; empty shows
+        the best there is of each.
     weights
         Whether the grid shows each unit's weights instead.
     correlation
@@ -102,6 +105,7 @@ class State:
     source: UnitRef | None = None
     show_back: bool = False
     optimized: bool = False
+    recipe: str = ""
     weights: bool = False
     correlation: bool = False
     drivers: bool = False

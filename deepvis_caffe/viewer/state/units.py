@@ -33,6 +33,10 @@ class UnitPictures:
         The images in `top` by its record, strongest first; empty where there is no record.
     columns
         How many of them are side by side in `top`.
+    recipe
+        The recipe of its optimized images on disk; empty where there are none.
+    recipes
+        Those that the layer has images of.
     statistics
         The unit's statistics over a dataset; None where there are none on disk.
     """
@@ -45,6 +49,8 @@ class UnitPictures:
     note: str = ""
     found: tuple[TopImage, ...] = ()
     columns: int = 3
+    recipe: str = ""
+    recipes: tuple[str, ...] = ()
     statistics: UnitStatistics | None = None
 
 

@@ -1,0 +1,233 @@
+"""Which folder of a layer holds the images of which recipe: ``(layer's folder, recipe) -> folder``.
+
+A layer's folder has the images of one recipe, the first that was used there, where earlier versions
+and the Deep Visualization Toolbox (DVT) have theirs. Every further recipe has a folder within it::
+
+    regularized_opt/<layer>/            the first recipe, or whatever was there before
+        recipe.json                     which one that is
+        preset3/, best-9f2c01/          others, with the same files
+
+So results of several recipes are side by side, and a folder of one recipe looks as it always did.
+`best` is the preset of that name, ``preset3`` and ``preset3-paper`` are the paper's with either
+learning rate, and ``best-9f2c01`` is the nearest of these with parameters changed by hand.
+
+A folder is found by what its recipe says, not by its name. That leaves out the net: results of
+another net at the same place are a conflict, which `ResultStore.claim` finds.
+
+Readers show the best recipe that a unit has: `best`, and else the one that was begun last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepvis_caffe.errors import ResultsError
+from deepvis_caffe.files import new_text
+from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS, PRESETS
+from deepvis_caffe.results.layout import RECIPE, record_of
+from deepvis_caffe.results.records import Record, as_json, read_record
+
+BEST = "best"
+TOOLBOX = "toolbox"  # the name of pictures without records, such as DVT's
+CHANGED = "changed"  # the name of parameters that are near no preset
+NEAR = 3  # parameters in which they may differ from one
+
+
+class RecipeFolder(NamedTuple):
+    """A folder with the images of one recipe.
+
+    Attributes
+    ----------
+    name
+        The recipe's.
+    path
+        The layer's own folder, or one within it.
+    within
+        Its name within the layer's; empty for the layer's own.
+    begun
+        When its first image was written, in seconds; 0 where that is not known.
+    """
+
+    name: str
+    path: Path
+    within: str
+    begun: float
+
+
+def identity(recipe: Mapping[str, Any]) -> Record:
+    """What tells recipes apart: all but the net, and the objective, which the files are named by."""
+    known: Record = as_json({k: v for k, v in recipe.items() if k not in ("net", "objective")})
+    if "objective" in recipe:
+        known["position"] = "center"  # the objective says itself where
+    return known
+
+
+def recipe_name(recipe: Mapping[str, Any]) -> str:
+    """A short name for a recipe, fit for a folder: ``best``, ``preset3-paper``, ``best-9f2c01``."""
+    known = identity(recipe)
+    params = known.get("params")
+    params = params if isinstance(params, dict) else {}
+    usual = known.get("position") == "center" and known.get("crop", "auto") == "auto"
+    if usual and not {"start", "seeds"} & known.keys():
+        for name, own in _presets().items():
+            if own == params:
+                return name
+    differing = {
+        name: sum(own.get(one) != params.get(one) for one in {*own, *params})
+        for name, own in _presets().items()
+    }
+    nearest = min(differing, key=differing.__getitem__)
+    digest = hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=3).hexdigest()
+    return f"{nearest if differing[nearest] <= NEAR else CHANGED}-{digest}"
+
+
+def folder_within(own: Path, recipe: Mapping[str, Any]) -> str:
+    """Where in a layer's folder the images of a recipe are, or are to go.
+
+    Parameters
+    ----------
+    own
+        The layer's folder; it need not be there.
+
+    Returns
+    -------
+    str
+        The name of a folder within it; empty for the layer's own.
+    """
+    marked = _marked(own)
+    if marked is not None:
+        return "" if identity(recipe) in marked else recipe_name(recipe)
+    there = list(_recipes_in(own))
+    if identity(recipe) in there or not (there or _has_others_pictures(own)):
+        return ""
+    return recipe_name(recipe)
+
+
+def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
+    """`folder_within`, which from now on holds this recipe, whatever other processes do.
+
+    Raises
+    ------
+    ResultsError
+        It cannot be written, or the folder of that name holds another recipe.
+    """
+    while True:
+        within = folder_within(own, recipe)
+        marked = _marked(own / within)
+        if marked is not None and identity(recipe) in marked:
+            return within
+        if marked is not None:
+            raise ResultsError(
+                f"{own / within} holds images of another recipe than its name says; move it away"
+            )
+        kept = [] if within else [one for one in _recipes_in(own) if one != identity(recipe)]
+        path, text = own / within / RECIPE, json.dumps({"recipes": [identity(recipe), *kept]})
+        try:
+            if _marked_by_nobody(path):
+                path.unlink(missing_ok=True)
+            new_text(path, text + "\n")
+            return within
+        except FileExistsError:  # another process came first
+            continue
+        except OSError as error:
+            raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def recipe_folders(own: Path) -> list[RecipeFolder]:
+    """A layer's folder and those within it, the recipe that is shown first being first.
+
+    Any of them may turn out to be empty, and none needs to be there.
+    """
+    first = next(iter(_marked(own) or _recipes_in(own)), None)
+    name = TOOLBOX if first is None else recipe_name(first)
+    found = [RecipeFolder(name, own, "", _begun(own))]
+    with suppress(OSError), os.scandir(own) as entries:
+        found += [
+            RecipeFolder(entry.name, own / entry.name, entry.name, _begun(own / entry.name))
+            for entry in entries
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    return sorted(found, key=rank)
+
+
+def rank(folder: RecipeFolder) -> tuple[bool, float, str]:
+    """The order in which recipes are shown: preset best, then the one that was begun last."""
+    return folder.name != BEST, -folder.begun, folder.name
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+@cache
+def _presets() -> dict[str, Record]:
+    """The parameters that have a name, in JSON's types."""
+    named: dict[str, Record] = {}
+    for which, params in PRESETS.items():
+        if which in GRAY_LEVELS:
+            levels = params.but(rate=GRAY_LEVELS[which], iterations=GRAY_LEVEL_STEPS)
+            named[f"preset{which}"] = as_json(levels.record())
+            named[f"preset{which}-paper"] = as_json(params.record())
+        else:
+            named[str(which)] = as_json(params.record())
+    return named
+
+
+def _marked(folder: Path) -> list[Record] | None:
+    """The recipes that a folder is marked with; None where it is not marked."""
+    listed = (read_record(folder / RECIPE) or {}).get("recipes")
+    known = [_identity(one) for one in listed] if isinstance(listed, list) else []
+    return [one for one in known if one is not None] or None
+
+
+def _identity(recipe: Any) -> Record | None:
+    """`identity` of what a file says; None where that is no recipe."""
+    with suppress(RecursionError):
+        return identity(recipe) if isinstance(recipe, dict) else None
+    return None
+
+
+def _marked_by_nobody(path: Path) -> bool:
+    """Whether a mark is there and cannot be read, as a power cut may leave it."""
+    return path.exists() and _marked(path.parent) is None
+
+
+def _begun(folder: Path) -> float:
+    with suppress(OSError):
+        return (folder / RECIPE).stat().st_mtime
+    return 0.0
+
+
+def _recipes_in(own: Path) -> Iterator[Record]:
+    """The recipes of a folder of an earlier version, by its records; each once."""
+    names = sorted(name for name in _names(own) if name.endswith(".json") and name != RECIPE)
+    montages = [name for name in names if name.endswith(("_montage.json", "whole_layer.json"))]
+    seen: list[Record] = []
+    for some in (montages, names):  # a record of a run is longer, and there are more
+        for name in some:
+            known = _identity((read_record(own / name) or {}).get("recipe"))
+            if known is not None and known not in seen:
+                seen.append(known)
+                yield known
+        if seen:
+            return
+
+
+def _has_others_pictures(own: Path) -> bool:
+    """Whether another program's pictures are there. Ours have records, or are PNG and unfinished."""
+    names = set(_names(own))
+    return any(n.endswith(".jpg") and record_of(Path(n)).name not in names for n in names)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
