@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.panes import correlation, drivers, weights
 from deepvis_caffe.viewer.panes.colors import (
@@ -261,8 +259,8 @@ def _title(view: View) -> tuple[str, str, str]:
     if lost:
         more += f", {lost} not finite"
     boost = boost_of(state)
-    settings = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
-    settings += [f"each {boost.individual:.0%}"] if boost.individual else []
+    settings = [f"gamma {boost.gamma}"] if state.gamma else []
+    settings += [f"each {boost.individual:.0%}"] if state.individual else []
     settings += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
     return entry.name, f"{more}   {label}", ", ".join(settings)
@@ -270,13 +268,9 @@ def _title(view: View) -> tuple[str, str, str]:
 
 def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
-    boost = boost_of(view.state, signed=view.shows_diffs)
-    if len(page) < len(maps):  # colors are settings apart over the whole layer, not over the page
-        good = maps[np.isfinite(maps)]
-        ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
-        extra = np.broadcast_to(ends.reshape(-1, 1, 1), (len(ends), *maps.shape[1:]))
-        page = np.concatenate([page, extra])
-    stack = color_maps(page, cells.height, cells.width, boost)
+    numbers = view.scene.entries[view.state.layer].is_vector
+    boost = boost_of(view.state, signed=view.shows_diffs, numbers=numbers)
+    stack = color_maps(page, cells.height, cells.width, boost, maps)
     high, wide = cells.height, cells.width
     tiles = stack.reshape(-1, high, wide, 3)
     columns, gap = cells.columns, cells.gap

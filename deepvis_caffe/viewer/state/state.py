@@ -24,9 +24,9 @@ OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
 DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
 ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
-# channel replaces that of the layer.
-GAMMAS = (1.0, 0.7, 0.5, 0.3)
-INDIVIDUALS = (0.0, 0.5, 0.8, 1.0)
+# channel replaces that of the layer. Its first ones, 1 and 0, leave most of a first layer black.
+GAMMAS = (0.7, 0.5, 0.3, 1.0)
+INDIVIDUALS = (0.5, 0.8, 1.0, 0.0)
 PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
 COLORMAPS = ("gray", "inferno", "viridis", "magma", "cividis")
 

@@ -17,6 +17,7 @@ from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
 from deepvis_caffe.viewer.state.units import UnitPictures
 
 SIZE = (340, 360)  # (height, width) of the pane
+LINEAR = State(gamma=3, individual=3)  # gray levels are values, in the layer's own range
 
 
 def _room(height: int = SIZE[0], width: int = SIZE[1]) -> Rect:
@@ -24,7 +25,7 @@ def _room(height: int = SIZE[0], width: int = SIZE[1]) -> Rect:
 
 
 def test_every_pixel_of_two_units() -> None:
-    shown = view([[[0, 1], [2, 3]], [[4, 5], [0, 5]]], State(aspect=2.0, unit=1))
+    shown = view([[[0, 1], [2, 3]], [[4, 5], [0, 5]]], replace(LINEAR, aspect=2.0, unit=1))
     made = PANE.draw(shown, *SIZE)
     room = _room()
     # two cells side by side, 344 pixels: 172 each, of which 3 are the gap, and so 169 squared;
@@ -55,7 +56,7 @@ def test_each_unit_is_drawn_and_hit_at_its_cell(
 ) -> None:
     maps = np.zeros((units, height, width), np.float32)
     maps += np.arange(units).reshape(-1, 1, 1)
-    shown = view(maps, State(aspect=aspect))
+    shown = view(maps, replace(LINEAR, aspect=aspect))
     made, seen = PANE.draw(shown, *SIZE), []
     cells = cells_of(shown.scene.entries[0], shown.state, _room())
     for unit in range(units):

@@ -215,7 +215,7 @@ def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
     maps = np.zeros((2, 7, 7), np.float32)
     maps[1] = np.arange(49).reshape(7, 7)
     maps[0] = 1000
-    made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
+    made = detail.PANE.draw(view(maps, State(unit=1, gamma=1)), 400, 300)
     side = 300 - 16
     expected = color_maps(maps[1:], side, side, Boost(gamma=0.5))
     top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
