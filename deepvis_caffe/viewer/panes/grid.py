@@ -1,4 +1,4 @@
-"""The grid: every unit of the selected layer at once, or one thing enlarged in its place."""
+"""The grid: every unit of the selected layer at once, or what is known of them in its place."""
 
 from __future__ import annotations
 
@@ -20,17 +20,12 @@ from deepvis_caffe.viewer.panes.draw import (
     Rect,
     blank,
     fill,
-    fitted,
     frame,
-    paste,
     put,
     thumb,
     write,
-    write_middle,
 )
 from deepvis_caffe.viewer.panes.maps import (
-    attribution_picture,
-    boost_alone,
     boost_of,
     color_maps,
 )
@@ -39,12 +34,10 @@ from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
 from deepvis_caffe.viewer.panes.words import (
     extent,
-    method_name,
     number,
     pending,
     pending_back,
     short_label,
-    unit_name,
 )
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
@@ -136,61 +129,13 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     )
 
 
-def zoomed_title(view: View) -> tuple[str, str, str]:
-    """The pane's title while something is enlarged."""
-    state = view.state
-    if state.zoom == "back":
-        name = method_name(state.back)
-        title = f"backward, {name}" if state.sends_diffs else name
-        return title, f"from {unit_name(view.scene, state.back_source)}", ""
-    return unit_name(view.scene, (state.layer, state.unit)), "", "zoomed"
-
-
-def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with what is enlarged."""
-    if view.state.zoom == "back":
-        picture = attribution_picture(view)
-        if picture is None:
-            write_note(canvas, room, pending_back(view), size)
-        else:
-            place = fitted(picture.shape[0], picture.shape[1], room)
-            paste(canvas, picture, place)
-        return
-    if view.state.optimized:
-        small = view.optimized.get(view.state.unit)
-        made = view.unit.optimized[0] if view.unit.optimized else small
-        if made is None:
-            write_note(canvas, room, view.unit.note or "no optimized image of this unit yet", size)
-        else:
-            paste(canvas, made, room)
-        return
-    if view.state.weights:
-        weights.draw_unit(view, canvas, room, size)
-        return
-    maps = view.shown_maps
-    entry = view.scene.entries[view.state.layer]
-    if maps is None:
-        write_note(canvas, room, pending(view, entry.name), size)
-    elif entry.is_vector:
-        value = number(float(maps[view.state.unit, 0, 0]))
-        write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
-    else:
-        one = maps[view.state.unit : view.state.unit + 1]
-        place = fitted(one.shape[1], one.shape[2], room)
-        boost = boost_alone(view.state, signed=view.shows_diffs)
-        put(canvas, color_maps(one, place.height, place.width, boost), place.top, place.left)
-
-
 NAMED_CELL = 54  # pixels; smaller cells have no room for the unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the selected layer's maps, diffs or optimized images; or one of them alone."""
+    """Draw the selected layer's maps, diffs, optimized images or weights."""
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view))
-    if view.state.zoom != "off":
-        draw_zoomed(view, canvas, room, size)
-        return canvas
     if view.state.correlation:
         correlation.draw(view, canvas, room, size)
         return canvas
@@ -222,8 +167,6 @@ def draw(view: View, height: int, width: int) -> Picture:
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """The unit under a pixel, or the two of a pair."""
     entry, state = view.scene.entries[view.state.layer], view.state
-    if state.zoom != "off":
-        return Hit("zoomed", tip=_tip(view, entry, state.unit) if state.zoom == "unit" else "")
     size = wide_letters(width)
     room = inside(height, width, size)
     if state.correlation:
@@ -240,8 +183,6 @@ PANE = Pane("grid", draw, hit)
 def _title(view: View) -> tuple[str, str, str]:
     state, entry = view.state, view.scene.entries[view.state.layer]
     more = extent(entry)
-    if state.zoom != "off":
-        return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
     if state.drivers:

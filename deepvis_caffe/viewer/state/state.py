@@ -16,13 +16,12 @@ from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
 Cursor = Literal["layers", "units"]
 Back = str  # one of `BACKS` or of `OTHER_METHODS`
-Zoom = Literal["off", "unit", "back"]
+Zoom = Literal["off", "unit", "back", "optimized", "top", "deconv", "input"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
 # The methods of attribution beside the backward modes, which are methods, too.
 OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
 DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
-ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
 # channel replaces that of the layer. Its first ones, 1 and 0, leave most of a first layer black.
 GAMMAS = (0.7, 0.5, 0.3, 1.0)
@@ -65,8 +64,9 @@ class State:
     order
         The order by similarity of the selected layer, which the arrow keys follow; empty is by
         number.
-    zoom
-        What fills the grid's pane instead of the grid: the selected unit, or the backward result.
+    zoom, zoom_index
+        What fills the window: the selected unit, the backward result, the input, or the unit's
+        optimized images, top images or their deconv; and which one of these, -1 for all.
     gamma, individual, colormap
         Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
     labels, unit_images
@@ -106,6 +106,7 @@ class State:
     by_number: bool = False
     order: tuple[int, ...] = ()
     zoom: Zoom = "off"
+    zoom_index: int = -1
     gamma: int = 0
     individual: int = 0
     colormap: int = 0

@@ -11,10 +11,8 @@ from helpers.pane_views import entry, has, scene, view, view_of
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, EMPTY, NEGATIVE, POSITIVE, SOURCE
 from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.grid import PANE, cells_of
-from deepvis_caffe.viewer.panes.maps import Boost, color_maps
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
-from deepvis_caffe.viewer.state.units import UnitPictures
 
 SIZE = (340, 360)  # (height, width) of the pane
 LINEAR = State(gamma=3, individual=3)  # gray levels are values, in the layer's own range
@@ -169,33 +167,6 @@ def test_patterns_stand_in_their_units_cells() -> None:
         assert place is not None
         inner = made[place.top + 2 : place.bottom - 2, place.left + 2 : place.right - 2]
         assert (inner == color).all()
-
-
-def test_a_pattern_alone_is_the_unit_s_and_never_its_activation() -> None:
-    red, blue = (np.full((6, 6, 3), color, np.uint8) for color in ((250, 10, 20), (10, 20, 250)))
-    alone = State(optimized=True, zoom="unit", unit=4)
-    shown = replace(view(np.ones((9, 4, 4)), alone), optimized={4: red})
-    assert has(PANE.draw(shown, *SIZE), (250, 10, 20))
-    large = replace(shown, unit=UnitPictures(optimized=(blue,)))
-    assert has(PANE.draw(large, *SIZE), (10, 20, 250))
-    none = replace(shown, optimized={})
-    other = view_of(none.scene, np.random.default_rng(0).random((9, 4, 4)), alone)
-    np.testing.assert_array_equal(PANE.draw(none, *SIZE), PANE.draw(other, *SIZE))
-
-
-def test_zoom_fills_the_pane() -> None:
-    maps = np.random.default_rng(0).random((3, 2, 3))
-    shown = view(maps, State(zoom="unit", unit=1))
-    made, room = PANE.draw(shown, *SIZE), _room()
-    wide, tall = room.width, round(2 * room.width / 3)
-    expected = color_maps(maps[1:2].astype(np.float32), tall, wide, Boost())
-    top = room.top + (room.height - tall) // 2
-    np.testing.assert_array_equal(made[top : top + tall, room.left : room.right], expected)
-    pattern = np.full((5, 5, 3), (1, 200, 3), np.uint8)
-    liked = replace(
-        shown, state=replace(shown.state, optimized=True), unit=UnitPictures(optimized=(pattern,))
-    )
-    assert has(PANE.draw(liked, *SIZE), (1, 200, 3))
 
 
 @pytest.mark.parametrize("units", [1, 4, 4096])
