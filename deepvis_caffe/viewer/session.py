@@ -208,6 +208,7 @@ class Session:
             result=self._result,
             unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
             optimized=library.optimized(entry),
+            working=library.working(entry),
             failure=self.trouble,
             relation=parts.relations.of(state),
             driver_pictures=parts.driver_pictures.of(self._drivers),

@@ -442,6 +442,16 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
         assert np.abs(made - result.picture()).max() <= 2  # engines round differently
 
 
+def test_s_fills_the_grid(start: Start, tmp_path: Path) -> None:
+    session = start(synthesis=SynthesisParams(ascent_params(3, iterations=5), seeds=1))
+    for key in ("o", "down", "right", "s"):  # fc
+        session.press(key)
+    eventually(lambda: session.draw() and len(session.view.optimized) == 4)
+    names = {f"fc_{unit:04d}_montage.jpg" for unit in range(4)}
+    folder = tmp_path / "out" / "regularized_opt" / "fc"
+    eventually(lambda: names <= {path.name for path in folder.iterdir()})
+
+
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = SynthesisParams(ascent_params(3, iterations=5), seeds=1)
     session = start(synthesis=params)

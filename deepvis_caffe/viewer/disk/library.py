@@ -28,7 +28,7 @@ from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_recor
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures, Working
 from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Library:
         self._units: Recent[Key, _Unit] = Recent(UNIT_BYTES)
         self._layers: Recent[Entry, _Layer] = Recent(LAYER_BYTES)
         self._made: Recent[Key, dict[int, Picture]] = Recent(MADE_BYTES)
-        self._working: tuple[Key, Picture, float] | None = None
+        self._working: Working | None = None
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
         self._folders: dict[Entry, LayerFolder] = {}  # used by the reader thread only
@@ -210,6 +210,12 @@ class Library:
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
+    def working(self, entry: Entry) -> Working | None:
+        """The image of a layer's unit that is being optimized; None where none is."""
+        with self._news:
+            found = self._working
+            return found if found is not None and found.entry == entry else None
+
     @property
     def busy(self) -> bool:
         """Whether something that was requested has not been read yet."""
@@ -253,10 +259,10 @@ class Library:
         key = (entry, unit)
         with self._news:
             before = self._working
-            self._working = None if working is None else (key, working, progress)
+            self._working = None if working is None else Working(entry, unit, working, progress)
             if note is not None:
                 self._notes[key] = note
-            for changed in (key, before[0] if before else key):
+            for changed in (key, (before.entry, before.unit) if before else key):
                 self._refresh(changed)
         self._changed()
 
@@ -289,13 +295,15 @@ class Library:
         pictures = {**(self._made.get(key) or {}), **disk.optimized}
         if len(pictures) > 1:
             pictures.pop(MONTAGE, None)
-        working = self._working if self._working and self._working[0] == key else None
+        working = self._working
+        if working is not None and (working.entry, working.unit) != key:
+            working = None
         return UnitPictures(
             optimized=tuple(pictures[seed] for seed in sorted(pictures)),
             top=disk.single.get(layout.TOP_IMAGES),
             deconv=disk.single.get(layout.DECONV),
-            working=working[1] if working else None,
-            progress=working[2] if working else 0.0,
+            working=working.picture if working else None,
+            progress=working.progress if working else 0.0,
             note=self._notes.get(key, ""),
             found=disk.record.images if disk.record else (),
             columns=disk.record.columns if disk.record else DVT_COLUMNS,

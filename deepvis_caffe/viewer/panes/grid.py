@@ -21,6 +21,7 @@ from deepvis_caffe.viewer.panes.draw import (
     blank,
     fill,
     frame,
+    paste,
     put,
     thumb,
     write,
@@ -41,7 +42,7 @@ from deepvis_caffe.viewer.panes.words import (
 )
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
-from deepvis_caffe.viewer.state.state import State, grid_shape
+from deepvis_caffe.viewer.state.state import State, grid_shape, visible_units
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     gap = 0 if tight < 5 else 1 if tight < 16 else 2 if tight < 40 else 3
     factor = min((step_y - gap) / high, (step_x - gap) / wide)
     height, width = max(1, int(high * factor)), max(1, int(wide * factor))
-    page = rows * columns
-    first = min(state.unit, max(entry.units - 1, 0)) // page * page
+    shown = visible_units(entry, state)
     return Cells(
         rows,
         columns,
@@ -124,8 +124,8 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
         height,
         width,
         gap,
-        first,
-        min(page, max(entry.units - first, 0)),
+        shown.start,
+        len(shown),
     )
 
 
@@ -188,7 +188,9 @@ def _title(view: View) -> tuple[str, str, str]:
     if state.drivers:
         return drivers.title(view)
     if state.optimized:
-        return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
+        working = f", unit {view.working.unit} is being made" if view.working else ""
+        more = f"optimized images, {len(view.optimized)} of {entry.units}{working}"
+        return entry.name, more, ""
     if state.weights:
         return weights.title(view)
     lost = view.not_finite
@@ -231,14 +233,21 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
 
 
 def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
-    """Draw each unit's optimized image, or its weights."""
+    """Draw each unit's optimized image, also as far as it is made; or its weights."""
+    working = None if view.state.weights else view.working
     found = view.weights if view.state.weights else None
     pictures = dict(enumerate(found.pictures)) if found is not None else view.optimized
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
         picture = pictures.get(unit)
-        if picture is None:
+        if picture is None and working is not None and working.unit == unit:
+            paste(canvas, working.picture, place)
+            bar = Rect(place.bottom - 3, place.left, 3, place.width)
+            fill(canvas, bar, RAISED)
+            done = round(place.width * min(1, working.progress))
+            fill(canvas, bar._replace(width=done), ACCENT)
+        elif picture is None:
             fill(canvas, place, EMPTY)
         else:
             small = thumb(picture, place.height, place.width)

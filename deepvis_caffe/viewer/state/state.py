@@ -186,6 +186,14 @@ class Scene:
     left_out: str = ""
 
 
+def visible_units(entry: Entry, state: State) -> range:
+    """The units whose cells the grid shows: all, or the page of the selected unit."""
+    rows, columns = grid_shape(entry, state.aspect)
+    page = rows * columns
+    first = min(state.unit, max(entry.units - 1, 0)) // page * page
+    return range(first, min(first + page, entry.units))
+
+
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
     """(rows, columns) of a layer's grid in a room `aspect` times as wide as high.
 

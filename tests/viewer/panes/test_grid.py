@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from helpers.pane_views import entry, has, scene, view, view_of
 
+from deepvis_caffe.image import resize_image
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, EMPTY, NEGATIVE, POSITIVE, SOURCE
 from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.grid import PANE, cells_of
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
+from deepvis_caffe.viewer.state.units import Working
 
 SIZE = (340, 360)  # (height, width) of the pane
 LINEAR = State(gamma=3, individual=3)  # gray levels are values, in the layer's own range
@@ -167,6 +169,21 @@ def test_patterns_stand_in_their_units_cells() -> None:
         assert place is not None
         inner = made[place.top + 2 : place.bottom - 2, place.left + 2 : place.right - 2]
         assert (inner == color).all()
+
+
+def test_an_image_in_the_making_stands_in_its_unit_s_cell() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    shown = view(np.ones((9, 4, 4)), State(optimized=True))
+    one = shown.scene.entries[0]
+    shown = replace(shown, working=Working(one, 4, picture, 0.5))
+    made = PANE.draw(shown, *SIZE)
+    place = cells_of(one, shown.state, _room()).rect(4)
+    assert place is not None
+    cell = made[place.top : place.bottom, place.left : place.right]
+    expected = resize_image(picture, place.height, place.width)
+    np.testing.assert_array_equal(cell[1:-3], expected[1:-3])  # the frame of another touches
+    assert (cell[-3:] == ACCENT).all(axis=2).sum() == 3 * round(place.width / 2)
+    assert not np.array_equal(made, PANE.draw(replace(shown, working=None), *SIZE))
 
 
 @pytest.mark.parametrize("units", [1, 4, 4096])
