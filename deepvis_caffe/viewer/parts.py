@@ -27,7 +27,7 @@ from deepvis_caffe.viewer.state.request import (
     UnitDrivers,
     request_of,
 )
-from deepvis_caffe.viewer.state.state import OTHER_METHODS, Scene, State
+from deepvis_caffe.viewer.state.state import OTHER_METHODS, Scene, State, visible_units
 from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,8 @@ class Parts:
         units += [unit for unit, _ in self.relations.partners(state)]
         self.library.request(entry, units, state.optimized)
         wanted = entry if state.synthesis else None
-        if self._synthesis is not None and self._synthesis.request(wanted, state.unit):
+        others = visible_units(entry, state) if state.optimized else range(0)
+        if self._synthesis is not None and self._synthesis.request(wanted, state.unit, others):
             self.worker.nudge()
 
     def close(self, timeout: float | None = None) -> bool:

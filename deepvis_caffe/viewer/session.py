@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.disk.recorder import Recorder
+from deepvis_caffe.viewer.panes.enlarged import zooms
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.panes.view import Hover, Status, View, drivers_of
 from deepvis_caffe.viewer.sources.images import top_source
 from deepvis_caffe.viewer.sources.source import Source
-from deepvis_caffe.viewer.state.actions import BY_KEY, BY_NAME, follow, help_table
+from deepvis_caffe.viewer.state.actions import (
+    BY_KEY,
+    BY_NAME,
+    WHILE_ENLARGED,
+    follow,
+    help_table,
+    next_zoom,
+    zoom_to,
+)
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers, request_of
 from deepvis_caffe.viewer.state.state import State
@@ -85,6 +94,7 @@ class Session:
             "previous_source": lambda: parts.player.switch(-1),
             "screenshot": self._screenshot,
             "record": lambda: self._recorder.toggle(self.draw()[1]),
+            "zoom": lambda: self._settle(next_zoom(self.state, zooms(self.view))),
             "follow": self._follow,
             "recipe": self._next_recipe,
             "quit": self._quit,
@@ -104,9 +114,15 @@ class Session:
         self._settle(self.state)
 
     def press(self, key: str) -> None:
-        """Perform the action of a key; other keys are ignored."""
+        """Perform the action of a key; other keys are ignored.
+
+        While a picture fills the window, any key but those of `WHILE_ENLARGED` goes back.
+        """
         action = BY_KEY.get(key)
-        if action is not None:
+        if self.state.zoom != "off" and (action is None or action.name not in WHILE_ENLARGED):
+            self._settle(zoom_to(self.state, "off"))
+            self.wake.set()
+        elif action is not None:
             self.act(action.name)
 
     def act(self, name: str) -> None:
@@ -193,6 +209,7 @@ class Session:
             result=self._result,
             unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
             optimized=library.optimized(entry),
+            working=library.working(entry),
             failure=self.trouble,
             relation=parts.relations.of(state),
             driver_pictures=parts.driver_pictures.of(self._drivers),
@@ -252,7 +269,7 @@ class Session:
 
     def _settle(self, state: State) -> None:
         """Make this the state, and request what it needs."""
-        aspect = grid_aspect(self._width, self._height)
+        aspect = grid_aspect(self._width, self._height, state)
         state = self._parts.relations.with_order(replace(state, aspect=aspect))
         if state.help:
             pages = self._screen.help_pages(self._width, self._height)
@@ -279,7 +296,15 @@ class Session:
         return drivers_of(self._result, self.state)
 
     def _follow(self) -> None:
-        """Go down to the unit that raises the selected one most; show the drivers first."""
+        """Go down to the unit that raises the selected one most; show the drivers first.
+
+        While a picture fills the window, make it the input, if it is a top image.
+        """
+        if self.state.zoom != "off":
+            if self.state.zoom in ("top", "deconv") and self.state.zoom_index >= 0:
+                self._open_top(self.state.zoom_index)
+            self._settle(zoom_to(self.state, "off"))
+            return
         found = self._drivers
         if not self.state.shows_drivers:
             self.act("drivers")

@@ -242,6 +242,50 @@ def test_the_mouse_selects_what_it_points_at(start: Start) -> None:
     assert session.state.unit == 4  # the last one: there is one row less than that
 
 
+def test_a_picture_fills_the_window_until_any_key_or_click(start: Start) -> None:
+    session = start()
+    settle(session)
+    before = session.state
+    for key in ("left", "q", "esc", "s", "tab"):
+        session.press("z")
+        session.draw()
+        assert session.state == replace(before, zoom="unit")
+        session.press(key)
+        assert session.state == before, f"{key} goes back, and does nothing else"
+        assert session.running
+    seen = []
+    for _ in range(3):
+        session.press("z")
+        seen.append(session.state.zoom)
+    assert seen == ["unit", "input", "off"]
+    session.draw()
+    places = {
+        hit.value: (y, x)
+        for y in range(0, 700, 6)
+        for x in range(0, 900, 6)
+        if (hit := session.hit(y, x)) is not None and hit.kind == "picture"
+    }
+    session.mouse("click", *places["input"])
+    picture = settle(session)
+    assert session.state == replace(before, zoom="input")
+    np.testing.assert_array_equal(
+        picture[:-STATUS], Screen().draw(session.view, 900, 700)[:-STATUS]
+    )
+    session.mouse("click", 300, 300)
+    assert session.state == before
+
+
+def test_what_is_enlarged_can_be_saved(start: Start, tmp_path: Path) -> None:
+    session = start()
+    session.press("z")
+    picture = settle(session)
+    session.press("p")
+    assert session.state.zoom == "unit"
+    path = tmp_path / "out" / "viewer" / "shot_0001.png"
+    eventually(path.exists)
+    np.testing.assert_array_equal(read_image(path)[:-STATUS], picture[:-STATUS])
+
+
 def test_a_picture_from_outside_becomes_the_input(start: Start) -> None:
     session = start()
     first = shown(session)
@@ -396,6 +440,16 @@ def test_a_unit_without_images_gets_some_while_nothing_else_happens(
     for seed, result in enumerate(plain):
         made = cv2.imread(str(folder / f"fc_0001_{seed}_best_Xpm.png"))[..., ::-1].astype(int)
         assert np.abs(made - result.picture()).max() <= 2  # engines round differently
+
+
+def test_s_fills_the_grid(start: Start, tmp_path: Path) -> None:
+    session = start(synthesis=SynthesisParams(ascent_params(3, iterations=5), seeds=1))
+    for key in ("o", "down", "right", "s"):  # fc
+        session.press(key)
+    eventually(lambda: session.draw() and len(session.view.optimized) == 4)
+    names = {f"fc_{unit:04d}_montage.jpg" for unit in range(4)}
+    folder = tmp_path / "out" / "regularized_opt" / "fc"
+    eventually(lambda: names <= {path.name for path in folder.iterdir()})
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
-"""Optimize images of the selected unit while the viewer is idle.
+"""Optimize images of the selected unit, and of all that the grid shows, while the viewer is idle.
 
-One image at a time, seed after seed. Images and files are those of ``deepvis optimize`` with the
-same settings, so that either continues what the other has begun. Between two steps the net serves
-the camera.
+One image at a time: where the grid shows optimized images, one of the selected unit, then one of
+each other unit, then the selected unit's other seeds. Images and files are those of ``deepvis
+optimize`` with the same settings, so that either continues what the other has begun. Between two
+steps the net serves the camera.
 """
 
 from __future__ import annotations
@@ -45,6 +46,19 @@ Key = tuple[Entry, int]
 
 
 @dataclass(frozen=True)
+class _Wanted:
+    """What images are wanted of: a unit, and one image of each of some others of its layer."""
+
+    entry: Entry
+    unit: int
+    others: range
+
+    @property
+    def key(self) -> Key:
+        return self.entry, self.unit
+
+
+@dataclass(frozen=True)
 class SynthesisParams:
     """How images are optimized.
 
@@ -79,7 +93,7 @@ class _Plan:
 
 
 class Synthesis:
-    """Optimizes the images that the requested unit lacks: `Idle` work for the worker.
+    """Optimizes the images that the requested units lack: `Idle` work for the worker.
 
     A unit that has images of another program or of other parameters lacks none, and no file is
     ever overwritten. Images that cannot be saved are shown all the same. Those that are saved are
@@ -100,21 +114,27 @@ class Synthesis:
         self._job = Job(net, library.folder)
         self._seeds = list(range(params.seeds))
         self._ascents = Ascents(params.params, self._seeds)
-        self._wanted: Key | None = None
+        self._wanted: _Wanted | None = None
         self._plans: dict[Key, _Plan] = {}
 
-    def request(self, entry: Entry | None, unit: int = 0) -> bool:
-        """Ask for images of this unit, from any thread; None for none. Whether that is new."""
-        wanted = None if entry is None else (entry, unit)
+    def request(self, entry: Entry | None, unit: int = 0, others: range = range(0)) -> bool:
+        """Ask for images of this unit, from any thread; None for none. Whether that is new.
+
+        Parameters
+        ----------
+        others
+            Units of which one image is wanted, once the first one of `unit` is there.
+        """
+        wanted = None if entry is None else _Wanted(entry, unit, others)
         if wanted == self._wanted:
             return False
         self._wanted = wanted
-        if wanted is not None and wanted not in self._plans:
-            self._library.set_progress(*wanted, note=WAITING)
+        if wanted is not None and wanted.key not in self._plans:
+            self._library.set_progress(*wanted.key, note=WAITING)
         return True
 
     def __call__(self, between: Callable[[], bool]) -> bool:
-        """Plan the requested unit's images, or optimize the next one.
+        """Plan the images of a unit that is requested, or optimize the next one.
 
         Parameters
         ----------
@@ -127,38 +147,53 @@ class Synthesis:
         bool
             Whether there was anything to do.
         """
-        wanted = self._wanted
-        if wanted is None:
+        wanted, key = self._wanted, self._next()
+        if key is None:
             return False
-        plan = self._plans.get(wanted)
-        if plan is not None and not plan.todo:
-            return False
+        plan = self._plans.get(key)
         raised: list[BaseException] = []
 
         def stops() -> bool:
             try:
-                return between() or self._wanted != wanted
+                return between() or (self._wanted != wanted and self._next() != key)
             except BaseException as error:
                 raised.append(error)
                 raise
 
         try:
             if plan is None:
-                plan = self._plans[wanted] = self._planned(wanted)
+                plan = self._plans[key] = self._planned(key)
             else:
-                self._make(wanted, plan, stops)
+                self._make(key, plan, stops)
         except Exception as error:
             if error in raised:
                 raise
-            plan = self._plans[wanted] = plan or _Plan(wanted[0].layer, wanted[1])
+            plan = self._plans[key] = plan or _Plan(key[0].layer, key[1])
             plan.todo, plan.note = [], in_words(error)
-            log.debug("no image of %s, unit %d", wanted[0].name, wanted[1], exc_info=error)
+            log.debug("no image of %s, unit %d", key[0].name, key[1], exc_info=error)
         finally:
-            known = self._plans.get(wanted)
-            self._library.set_progress(*wanted, note=known.note if known else None)
+            known = self._plans.get(key)
+            self._library.set_progress(*key, note=known.note if known else None)
         return True
 
     # -- what there is to do -------------------------------------------------------------------
+
+    def _next(self) -> Key | None:
+        """The unit to plan or to make an image of now; None where there is nothing to do."""
+        wanted = self._wanted
+        if wanted is None:
+            return None
+        own = self._plans.get(wanted.key)
+        if self._lacks_all(wanted.key):
+            return wanted.key
+        others = ((wanted.entry, unit) for unit in wanted.others)
+        rest = wanted.key if own is not None and own.todo else None
+        return next(filter(self._lacks_all, others), rest)
+
+    def _lacks_all(self, key: Key) -> bool:
+        """Whether a unit has no image yet, as far as that is known, and may get one."""
+        plan = self._plans.get(key)
+        return plan is None or bool(plan.todo and not plan.found)
 
     def _planned(self, key: Key) -> _Plan:
         entry, unit = key

@@ -34,7 +34,7 @@ from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_recor
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry
-from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures, Working
 from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Library:
         self._made: Recent[Key, _Made] = Recent(MADE_BYTES)
         self._recipe = ""  # the one that is wanted
         self._recipes: dict[Entry, tuple[str, ...]] = {}
-        self._working: tuple[Key, Picture, float] | None = None
+        self._working: Working | None = None
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
         self._folders: dict[Entry, LayerFolder] = {}  # used by the reader thread only
@@ -240,6 +240,12 @@ class Library:
                 self._recipe = recipe
                 self._looked.clear()  # so that what is shown is read again at once
 
+    def working(self, entry: Entry) -> Working | None:
+        """The image of a layer's unit that is being optimized; None where none is."""
+        with self._news:
+            found = self._working
+            return found if found is not None and found.entry == entry else None
+
     @property
     def busy(self) -> bool:
         """Whether something that was requested has not been read yet."""
@@ -290,10 +296,10 @@ class Library:
         key = (entry, unit)
         with self._news:
             before = self._working
-            self._working = None if working is None else (key, working, progress)
+            self._working = None if working is None else Working(entry, unit, working, progress)
             if note is not None:
                 self._notes[key] = note
-            for changed in (key, before[0] if before else key):
+            for changed in (key, (before.entry, before.unit) if before else key):
                 self._refresh(changed)
         self._changed()
 
@@ -328,13 +334,15 @@ class Library:
         pictures = {**(made.pictures if fits else {}), **disk.optimized}
         if len(pictures) > 1:
             pictures.pop(MONTAGE, None)
-        working = self._working if self._working and self._working[0] == key else None
+        working = self._working
+        if working is not None and (working.entry, working.unit) != key:
+            working = None
         return UnitPictures(
             optimized=tuple(pictures[seed] for seed in sorted(pictures)),
             top=disk.single.get(layout.TOP_IMAGES),
             deconv=disk.single.get(layout.DECONV),
-            working=working[1] if working else None,
-            progress=working[2] if working else 0.0,
+            working=working.picture if working else None,
+            progress=working.progress if working else 0.0,
             note=self._notes.get(key, ""),
             found=disk.record.images if disk.record else (),
             columns=disk.record.columns if disk.record else DVT_COLUMNS,

@@ -19,7 +19,7 @@ from deepvis_caffe.viewer.panes.widgets import (
     write_note,
 )
 from deepvis_caffe.viewer.panes.words import method_name, pending_back, short_label
-from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.mouse import WHOLE, Hit
 from deepvis_caffe.viewer.state.state import BACKS, DIFF_STYLES
 
 TIPS = {
@@ -73,8 +73,11 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The mode, method or style under a pixel."""
-    for kind, value, chip in _chips(view, height, width)[0]:
+    """The mode, method or style under a pixel; or the picture."""
+    chips, room = _chips(view, height, width)
+    if view.state.back != "off" and room is not None and room.has(y, x):
+        return Hit("picture", WHOLE, "back")
+    for kind, value, chip in chips:
         if not chip.rect.has(y, x):
             continue
         if value == MORE:
@@ -88,24 +91,28 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
 PANE = Pane("back", draw, hit)
 
 
-def chips_height(width: int) -> int:
-    """The pane's height without a backward pass: its title and the modes."""
+def chips_height(width: int, styles: bool) -> int:
+    """The pane's height without its picture: its title, the modes, and perhaps the styles."""
+    return _rows(width, styles)[-1][2].rect.bottom + 8
+
+
+def _rows(width: int, with_styles: bool) -> list[tuple[str, str, Chip]]:
     size = letters(width)
     room = inside(1000, width, size)
-    return flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)[-1].rect.bottom + 8
-
-
-def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, str, Chip]], Rect | None]:
-    """The chips, each with its kind and value, and the room below them."""
-    size = letters(width)
-    room = inside(height, width, size)
     modes = flow((*BACKS, MORE), size - 1, room.top, room.left, room.width)
     chips = [("back", chip.name, chip) for chip in modes]
-    if view.state.back != "off":
+    if with_styles:
         below = modes[-1].rect.bottom + 6
         labels = [LABELS.get(name, name) for name in DIFF_STYLES]
         styles = flow(labels, size - 1, below, room.left, room.width)
         chips += [("style", *one) for one in zip(DIFF_STYLES, styles, strict=True)]
+    return chips
+
+
+def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, str, Chip]], Rect | None]:
+    """The chips, each with its kind and value, and the room below them."""
+    room = inside(height, width, letters(width))
+    chips = _rows(width, view.state.back != "off")
     top = chips[-1][2].rect.bottom + 8
     rest = height - top - 8
     return chips, Rect(top, room.left, rest, room.width) if rest > 0 else None

@@ -15,7 +15,7 @@ from deepvis_caffe.viewer.panes.words import number, pending
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
 
-MOST = 10
+MOST = 20
 
 
 def draw(view: View, height: int, width: int) -> Picture:

@@ -26,9 +26,17 @@ from deepvis_caffe.viewer.panes.maps import (
 )
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import letters, row_height, titled, write_note
+from deepvis_caffe.viewer.panes.widgets import (
+    PAD,
+    inside,
+    letters,
+    row_height,
+    titled,
+    with_words,
+    write_note,
+)
 from deepvis_caffe.viewer.panes.words import number, ordinal, pending, short_label
-from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.mouse import WHOLE, Hit
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -54,8 +62,9 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """Nothing to click on."""
-    return None
+    """The unit, to be enlarged."""
+    found = inside(height, width, letters(width)).has(y, x)
+    return Hit("picture", WHOLE, "unit") if found else None
 
 
 PANE = Pane("detail", draw, hit)
@@ -63,10 +72,12 @@ PANE = Pane("detail", draw, hit)
 
 def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost) -> None:
     line = row_height(size)
-    feet = 2 * line + 8
-    area = room._replace(height=max(1, room.height - feet))
+    beside = room.width > 1.6 * room.height
+    area, words = with_words(room, 3 if beside else 2, line)
     place = fitted(one.shape[0], one.shape[1], area)
-    place = place._replace(top=area.top)  # the scale and the numbers stand right below
+    if not beside:
+        place = place._replace(top=area.top)  # the scale and the numbers stand right below
+        words = words._replace(top=place.bottom + PAD - 2)
     put(canvas, color_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
     good = one[np.isfinite(one)]
     if not good.size:
@@ -76,20 +87,23 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
         high = max(abs(low), abs(high))
         low = -high
     # The scale of colors, between the values of its ends.
-    ends, below = (number(low), number(high)), place.bottom + 6
+    row = words._replace(height=line)
+    ends = number(low), number(high)
     sides = [text_width(end, size - 1) + 8 for end in ends]
     bar = Rect(
-        below + line // 2 - 4, room.left + sides[0], 8, max(1, room.width - sides[0] - sides[1])
+        row.top + line // 2 - 4, row.left + sides[0], 8, max(1, row.width - sides[0] - sides[1])
     )
-    row = Rect(below, room.left, line, room.width)
     write_middle(canvas, ends[0], row, size - 1, SOFT, "left")
     write_middle(canvas, ends[1], row, size - 1, SOFT, "right")
     put(canvas, _scale(bar.height, bar.width, boost), bar.top, bar.left)
     mean = f"mean {number(float(good.mean()))}"
     on = f"{np.count_nonzero(good > 0) / good.size:.0%} above 0"
-    row = row._replace(top=below + line)
+    row = row._replace(top=row.bottom)
     write_middle(canvas, mean, row, size - 1, SOFT, "left")
-    write_middle(canvas, on, row, size - 1, SOFT, "right")
+    if beside:
+        write_middle(canvas, on, row._replace(top=row.bottom), size - 1, SOFT, "left")
+    else:
+        write_middle(canvas, on, row, size - 1, SOFT, "right")
 
 
 def _scale(height: int, width: int, boost: Boost) -> Picture:

@@ -1,10 +1,8 @@
-"""The grid: every unit of the selected layer at once, or one thing enlarged in its place."""
+"""The grid: every unit of the selected layer at once, or what is known of them in its place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.viewer.panes import correlation, drivers, weights
@@ -22,17 +20,13 @@ from deepvis_caffe.viewer.panes.draw import (
     Rect,
     blank,
     fill,
-    fitted,
     frame,
     paste,
     put,
     thumb,
     write,
-    write_middle,
 )
 from deepvis_caffe.viewer.panes.maps import (
-    attribution_picture,
-    boost_alone,
     boost_of,
     color_maps,
 )
@@ -41,16 +35,14 @@ from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, titled, wide_letters, write_note
 from deepvis_caffe.viewer.panes.words import (
     extent,
-    method_name,
     number,
     pending,
     pending_back,
     short_label,
-    unit_name,
 )
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.mouse import Hit
-from deepvis_caffe.viewer.state.state import State, grid_shape
+from deepvis_caffe.viewer.state.state import State, grid_shape, visible_units
 
 
 @dataclass(frozen=True)
@@ -123,8 +115,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     gap = 0 if tight < 5 else 1 if tight < 16 else 2 if tight < 40 else 3
     factor = min((step_y - gap) / high, (step_x - gap) / wide)
     height, width = max(1, int(high * factor)), max(1, int(wide * factor))
-    page = rows * columns
-    first = min(state.unit, max(entry.units - 1, 0)) // page * page
+    shown = visible_units(entry, state)
     return Cells(
         rows,
         columns,
@@ -133,66 +124,18 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
         height,
         width,
         gap,
-        first,
-        min(page, max(entry.units - first, 0)),
+        shown.start,
+        len(shown),
     )
-
-
-def zoomed_title(view: View) -> tuple[str, str, str]:
-    """The pane's title while something is enlarged."""
-    state = view.state
-    if state.zoom == "back":
-        name = method_name(state.back)
-        title = f"backward, {name}" if state.sends_diffs else name
-        return title, f"from {unit_name(view.scene, state.back_source)}", ""
-    return unit_name(view.scene, (state.layer, state.unit)), "", "zoomed"
-
-
-def draw_zoomed(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with what is enlarged."""
-    if view.state.zoom == "back":
-        picture = attribution_picture(view)
-        if picture is None:
-            write_note(canvas, room, pending_back(view), size)
-        else:
-            place = fitted(picture.shape[0], picture.shape[1], room)
-            paste(canvas, picture, place)
-        return
-    if view.state.optimized:
-        small = view.optimized.get(view.state.unit)
-        made = view.unit.optimized[0] if view.unit.optimized else small
-        if made is None:
-            write_note(canvas, room, view.unit.note or "no optimized image of this unit yet", size)
-        else:
-            paste(canvas, made, room)
-        return
-    if view.state.weights:
-        weights.draw_unit(view, canvas, room, size)
-        return
-    maps = view.shown_maps
-    entry = view.scene.entries[view.state.layer]
-    if maps is None:
-        write_note(canvas, room, pending(view, entry.name), size)
-    elif entry.is_vector:
-        value = number(float(maps[view.state.unit, 0, 0]))
-        write_middle(canvas, value, room, min(120, room.height // 3), TEXT)
-    else:
-        one = maps[view.state.unit : view.state.unit + 1]
-        place = fitted(one.shape[1], one.shape[2], room)
-        boost = boost_alone(view.state, signed=view.shows_diffs)
-        put(canvas, color_maps(one, place.height, place.width, boost), place.top, place.left)
 
 
 NAMED_CELL = 54  # pixels; smaller cells have no room for the unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the selected layer's maps, diffs or optimized images; or one of them alone."""
+    """Draw the selected layer's maps, diffs, optimized images or weights."""
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view))
-    if view.state.zoom != "off":
-        draw_zoomed(view, canvas, room, size)
-        return canvas
     if view.state.correlation:
         correlation.draw(view, canvas, room, size)
         return canvas
@@ -224,8 +167,6 @@ def draw(view: View, height: int, width: int) -> Picture:
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """The unit under a pixel, or the two of a pair."""
     entry, state = view.scene.entries[view.state.layer], view.state
-    if state.zoom != "off":
-        return Hit("zoomed", tip=_tip(view, entry, state.unit) if state.zoom == "unit" else "")
     size = wide_letters(width)
     room = inside(height, width, size)
     if state.correlation:
@@ -242,14 +183,14 @@ PANE = Pane("grid", draw, hit)
 def _title(view: View) -> tuple[str, str, str]:
     state, entry = view.state, view.scene.entries[view.state.layer]
     more = extent(entry)
-    if state.zoom != "off":
-        return zoomed_title(view)
     if state.correlation:
         return correlation.title(view)
     if state.drivers:
         return drivers.title(view)
     if state.optimized:
-        return entry.name, f"optimized images, {len(view.optimized)} of {entry.units}", ""
+        working = f", unit {view.working.unit} is being made" if view.working else ""
+        more = f"optimized images, {len(view.optimized)} of {entry.units}{working}"
+        return entry.name, more, ""
     if state.weights:
         return weights.title(view)
     lost = view.not_finite
@@ -261,8 +202,8 @@ def _title(view: View) -> tuple[str, str, str]:
     if lost:
         more += f", {lost} not finite"
     boost = boost_of(state)
-    settings = [f"gamma {boost.gamma}"] if boost.gamma != 1 else []
-    settings += [f"each {boost.individual:.0%}"] if boost.individual else []
+    settings = [f"gamma {boost.gamma}"] if state.gamma else []
+    settings += [f"each {boost.individual:.0%}"] if state.individual else []
     settings += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
     return entry.name, f"{more}   {label}", ", ".join(settings)
@@ -270,13 +211,9 @@ def _title(view: View) -> tuple[str, str, str]:
 
 def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
     page = maps[cells.first : cells.first + cells.count]
-    boost = boost_of(view.state, signed=view.shows_diffs)
-    if len(page) < len(maps):  # colors are settings apart over the whole layer, not over the page
-        good = maps[np.isfinite(maps)]
-        ends = np.array([good.min(), good.max()] if good.size else [], np.float32)
-        extra = np.broadcast_to(ends.reshape(-1, 1, 1), (len(ends), *maps.shape[1:]))
-        page = np.concatenate([page, extra])
-    stack = color_maps(page, cells.height, cells.width, boost)
+    numbers = view.scene.entries[view.state.layer].is_vector
+    boost = boost_of(view.state, signed=view.shows_diffs, numbers=numbers)
+    stack = color_maps(page, cells.height, cells.width, boost, maps)
     high, wide = cells.height, cells.width
     tiles = stack.reshape(-1, high, wide, 3)
     columns, gap = cells.columns, cells.gap
@@ -296,14 +233,21 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
 
 
 def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
-    """Draw each unit's optimized image, or its weights."""
+    """Draw each unit's optimized image, also as far as it is made; or its weights."""
+    working = None if view.state.weights else view.working
     found = view.weights if view.state.weights else None
     pictures = dict(enumerate(found.pictures)) if found is not None else view.optimized
     for unit in range(cells.first, cells.first + cells.count):
         place = cells.rect(unit)
         assert place is not None
         picture = pictures.get(unit)
-        if picture is None:
+        if picture is None and working is not None and working.unit == unit:
+            paste(canvas, working.picture, place)
+            bar = Rect(place.bottom - 3, place.left, 3, place.width)
+            fill(canvas, bar, RAISED)
+            done = round(place.width * min(1, working.progress))
+            fill(canvas, bar._replace(width=done), ACCENT)
+        elif picture is None:
             fill(canvas, place, EMPTY)
         else:
             small = thumb(picture, place.height, place.width)

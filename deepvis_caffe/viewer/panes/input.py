@@ -8,50 +8,58 @@ from deepvis_caffe.image_channels import as_rgb
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import BOXES, GROUND, WELL, Color
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, frame, paste, write_middle
-from deepvis_caffe.viewer.panes.maps import heated_input
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
 from deepvis_caffe.viewer.panes.words import pending
-from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.mouse import WHOLE, Hit, HitKind
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the net's picture and its name, under a heat map if that is the style, and the boxes."""
+    """Draw the net's picture and its name."""
     size = letters(width)
     shown = view.result.frame if view.result else view.frame
     canvas, room = titled(
         height, width, size, "input", shown.name if shown else "", "frozen" * view.state.frozen
     )
+    draw_input(view, canvas, room, size)
+    return canvas
+
+
+def draw_input(view: View, canvas: Picture, room: Rect, size: int) -> None:
+    """Fill a rectangle with the net's picture, and the boxes in it."""
+    shown = view.result.frame if view.result else view.frame
     picture = as_rgb(shown.picture) if shown else None
     if view.result is not None:
-        warm = heated_input(view) if view.state.shows_heat else None
-        picture = view.result.picture if warm is None else warm
+        picture = view.result.picture
     if picture is None:
         fill(canvas, room, WELL)
         write_note(canvas, room, pending(view, "picture"), size)
-        return canvas
+        return
     place = paste(canvas, picture, room)
     if view.result is not None and view.state.boxes:
         part = canvas[place.top : place.bottom, place.left : place.right]
         _draw_boxes(part, view.result.boxes, size)
-    return canvas
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     """The box there, the smallest if there are several; else the frame's whole name."""
+    shown = view.result.frame if view.result else view.frame
+    if shown is None:
+        return None
+    picture = view.result.picture if view.result else shown.picture
+    room = inside(height, width, letters(width))
+    place = fitted(picture.shape[0], picture.shape[1], room)
+    kind: HitKind = "picture" if place.has(y, x) else "nothing"
     if view.result is not None and view.state.boxes:
-        rows, columns = view.result.picture.shape[:2]
-        place = fitted(rows, columns, inside(height, width, letters(width)))
         there = [
             (rect.height * rect.width, _caption(box, name))
             for box, name in view.result.boxes
             if (rect := _outline(box, place.height, place.width)).has(y - place.top, x - place.left)
         ]
         if there:
-            return Hit("nothing", tip=min(there)[1])
-    shown = view.result.frame if view.result else view.frame
-    return Hit("nothing", tip=shown.name) if shown else None
+            return Hit(kind, WHOLE, "input", min(there)[1])
+    return Hit(kind, WHOLE, "input", shown.name)
 
 
 PANE = Pane("input", draw, hit)

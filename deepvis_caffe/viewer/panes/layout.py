@@ -2,7 +2,9 @@
 
 The list of layers is at the top, the status line at the bottom, the grid in the middle. At its
 left, and in a wide window at its right, too, are columns of the other panes. A column shows what it
-has room for, the most important panes first.
+has room for, the most important panes first, and is filled; panes that are hidden leave their room
+to the others. In a wide window the grid is about square, and the rest is the selected unit's: the
+pictures of what excites it. One picture that is enlarged has the whole window.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from deepvis_caffe.viewer.panes.back import chips_height
-from deepvis_caffe.viewer.panes.classes import rows_height
+from deepvis_caffe.viewer.panes.classes import MOST, rows_height
 from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.layers import layers_height
 from deepvis_caffe.viewer.panes.widgets import inside, letters, title_height, wide_letters
@@ -19,6 +21,7 @@ from deepvis_caffe.viewer.state.state import State
 WIDE = 1100  # pixels; a window with a column at each side
 NARROW = 420  # pixels; below, there is no column
 LOW = 260  # pixels; below, there is no list of layers
+WIDEST = 0.34  # of a window, for the unit's column
 # (width, height): limits of what can be laid out, and of what a picture may cost.
 SMALLEST, LARGEST = (320, 240), (3840, 2160)
 
@@ -33,13 +36,16 @@ class Part(NamedTuple):
     least, most
         The height that it needs, and the most that it makes use of.
     rank
-        Panes of a lower rank get room first.
+        Panes of a lower rank get their least height first.
+    turn
+        Panes of a lower turn grow first.
     """
 
     name: str
     least: int
     most: int
     rank: int
+    turn: int
 
 
 def layout(width: int, height: int, state: State) -> dict[str, Rect]:
@@ -58,19 +64,23 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
         By pane; rectangles have at least one pixel, lie inside and do not overlap. Panes without
         room are left out.
     """
-    frame = _frame(width, height)
+    frame = _frame(width, height, state)
     if frame is None:
         return {}
     gap, grid, found = frame.gap, frame.grid, dict(frame.bars)
+    if state.zoom != "off":
+        status = found["status"]
+        whole = Rect(gap, gap, max(1, status.top - gap), max(1, width - 2 * gap))
+        return {"status": status, "enlarged": whole}
     found["grid"] = grid
-    if not frame.side:
-        return found
-    if width >= WIDE:
-        left, right = _wide_columns(frame.side, state)
-        found |= _column(right, Rect(grid.top, grid.right + gap, grid.height, frame.side), gap)
-    else:
-        left = _narrow_column(frame.side, state)
-    return found | _column(left, Rect(grid.top, gap, grid.height, frame.side), gap)
+    left, right = _columns(width, state)
+    if frame.right:
+        room = Rect(grid.top, grid.right + gap, grid.height, frame.right)
+        found |= _column(_parts(right, frame.right, state), room, gap)
+    if frame.left:
+        room = Rect(grid.top, gap, grid.height, frame.left)
+        found |= _column(_parts(left, frame.left, state), room, gap)
+    return found
 
 
 def within_limits(width: int, height: int) -> tuple[int, int]:
@@ -81,9 +91,9 @@ def within_limits(width: int, height: int) -> tuple[int, int]:
     )
 
 
-def grid_aspect(width: int, height: int) -> float:
+def grid_aspect(width: int, height: int, state: State) -> float:
     """Width by height of the room that the grid's cells have in a window: `State.aspect`."""
-    frame = _frame(width, height)
+    frame = _frame(width, height, state)
     if frame is None:
         return 1.0
     room = inside(frame.grid.height, frame.grid.width, wide_letters(frame.grid.width))
@@ -91,20 +101,19 @@ def grid_aspect(width: int, height: int) -> float:
 
 
 class _Frame(NamedTuple):
-    """What does not depend on the state."""
+    """The bars, the grid, and the widths of the columns; 0 where there is none."""
 
     gap: int
-    side: int
+    left: int
+    right: int
     grid: Rect
     bars: dict[str, Rect]
 
 
-def _frame(width: int, height: int) -> _Frame | None:
+def _frame(width: int, height: int, state: State) -> _Frame | None:
     if width < 16 or height < 48:
         return None
     gap = 4 if min(width / 2, height) < 560 else 8
-    share, columns = (0.2, 2) if width >= WIDE else (0.28, 1 if width >= NARROW else 0)
-    side = round(min(width * share, height * 0.38)) if columns else 0  # pictures are squares
     low = max(20, min(48, round(16 + height / 90)))
     bars = {"status": Rect(height - low, 0, low, width)}
     top = gap
@@ -112,51 +121,60 @@ def _frame(width: int, height: int) -> _Frame | None:
         rows = 3 if height >= 640 else 2
         bars["layers"] = Rect(gap, gap, layers_height(rows, width - 2 * gap), width - 2 * gap)
         top = bars["layers"].bottom + gap
-    left = gap + (side + gap if columns else 0)
-    across = width - left - gap - (side + gap if columns == 2 else 0)
-    grid = Rect(top, left, max(1, height - low - top), max(1, across))
-    return _Frame(gap, side, grid, bars)
+    high = max(1, height - low - top)
+    left = right = 0
+    if width >= NARROW:
+        two = bool(_columns(width, state)[1])
+        share = 0.28 if width < WIDE else 0.2 if two else 0.25
+        left = round(min(width * share, height * 0.38))  # pictures are squares
+        if two:
+            beside = width - left - 4 * gap
+            wide = min(beside - high, round(width * WIDEST)) if state.unit_images else 0
+            right = max(left, wide)
+    across = width - 2 * gap - sum(side + gap for side in (left, right) if side)
+    grid = Rect(top, gap + (left + gap if left else 0), high, max(1, across))
+    return _Frame(gap, left, right, grid, bars)
 
 
-def _wide_columns(side: int, state: State) -> tuple[list[Part], list[Part]]:
-    parts = _parts(side, state)
-    left, right = [parts["input"], parts["back"]], [parts["detail"]]
-    if state.labels:
-        (left if state.unit_images else right).append(parts["classes"])
-    if state.unit_images:
-        right.append(parts["unit"])
-    return left, right
+def _columns(width: int, state: State) -> tuple[list[str], list[str]]:
+    """The panes at the left and at the right of the grid, from the top."""
+    classes = ["classes"] if state.labels else []
+    images = ["unit"] if state.unit_images else []
+    if width < WIDE:
+        return ["input", "back", "detail", *classes, *images], []
+    on = state.back != "off"
+    if images:
+        moves = not classes and not on  # to where there is room
+        left = ["input", "back", *classes, *(["detail"] if moves else [])]
+        return left, [*([] if moves else ["detail"]), "unit"]
+    if classes and on:
+        return ["input", "back"], ["detail", "classes"]
+    return ["input", "back", *classes, "detail"], []
 
 
-def _narrow_column(side: int, state: State) -> list[Part]:
-    parts = _parts(side, state)
-    wanted = [parts["input"], parts["back"], parts["detail"]]
-    wanted += [parts["classes"]] if state.labels else []
-    return wanted + ([parts["unit"]] if state.unit_images else [])
-
-
-def _parts(side: int, state: State) -> dict[str, Part]:
+def _parts(names: list[str], side: int, state: State) -> list[Part]:
     """The heights of panes in a column of a width: pictures are about as high as wide."""
     size = letters(side)
-    head, chips = title_height(size), chips_height(side)
-    small, square = head + round(side * 0.55), head + side
-    if state.back == "off":
-        back = Part("back", chips, chips, 3)
-    else:  # the chips of the styles take about as much room as those of the modes
-        back = Part("back", 2 * chips + side // 3, 2 * chips + side, 1)
-    return {
-        "input": Part("input", small, square, 0),
-        "back": back,
-        "classes": Part(
-            "classes", head + rows_height(5, size) + 8, head + rows_height(10, size) + 8, 2
-        ),
-        "detail": Part("detail", head + round(side * 0.6), square + 3 * size, 4),
-        "unit": Part("unit", head + round(side * 0.7), 10**6, 5),
+    head, on = title_height(size), state.back != "off"
+    chips = chips_height(side, styles=on)
+    # What the pass shows comes before the input, which it is about.
+    back = Part("back", chips + side // 3, chips + side, 1, 0) if on else None
+    few, many = (head + rows_height(count, size) + 8 for count in (4 if on else 5, MOST))
+    # Where the unit's images share the column they get the room, and its map stands beside words.
+    small = head + round(side * 0.4) if "unit" in names and names[0] == "detail" else 0
+    low, high = (small or head + round(side * share) + 3 * size for share in (0.5, 1))
+    parts = {
+        "input": Part("input", head + round(side * (0.45 if on else 0.55)), head + side, 0, 1),
+        "back": back or Part("back", chips, chips, 1, 0),
+        "classes": Part("classes", few, many, 2, 3),
+        "detail": Part("detail", low, high, 4, 2),
+        "unit": Part("unit", head + round(side * 0.7), 10**6, 3, 4),
     }
+    return [parts[name] for name in names]
 
 
 def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
-    """Give panes room by rank until there is none left; then share the rest."""
+    """Give panes room by rank until there is none left; then share the rest by turns."""
     chosen: list[Part] = []
     for part in sorted(parts, key=lambda part: part.rank):
         if sum(one.least for one in chosen) + part.least + gap * len(chosen) <= room.height:
@@ -166,13 +184,14 @@ def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
     chosen.sort(key=parts.index)
     spare = room.height - sum(one.least for one in chosen) - gap * (len(chosen) - 1)
     heights = {one.name: one.least for one in chosen}
-    growing = [one for one in chosen if one.most > one.least]
-    while spare >= len(growing) > 0:  # equally, so that two pictures get the same size
-        step = min(spare // len(growing), *(one.most - heights[one.name] for one in growing))
-        for one in growing:
-            heights[one.name] += step
-        spare -= step * len(growing)
-        growing = [one for one in growing if heights[one.name] < one.most]
+    for turn in sorted({one.turn for one in chosen}):
+        growing = [one for one in chosen if one.turn == turn and one.most > one.least]
+        while spare >= len(growing) > 0:  # equally, so that two pictures get the same size
+            step = min(spare // len(growing), *(one.most - heights[one.name] for one in growing))
+            for one in growing:
+                heights[one.name] += step
+            spare -= step * len(growing)
+            growing = [one for one in growing if heights[one.name] < one.most]
     heights[chosen[-1].name] += spare  # the last one ends where the grid does
     found, top = {}, room.top
     for part in chosen:

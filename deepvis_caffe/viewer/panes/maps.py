@@ -21,8 +21,11 @@ from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, Sta
 
 Levels = NDArray[np.uint8]
 
-ROOT = 0.5  # exponent of diffs, times the boost's: a few are far larger than all others
+ROOT = 0.7  # exponent of diffs, times the boost's: a few are far larger than all others
 STEPS = 65535  # a power is looked up in a table this fine
+# A layer's few most extreme values would take most of the range: they share its ends' colors.
+LOWEST, HIGHEST = 0.5, 99.5  # percentiles
+SAMPLED = 1 << 16  # values that the percentiles are taken of
 
 
 class Boost(NamedTuple):
@@ -47,10 +50,11 @@ class Boost(NamedTuple):
     signed: bool = False
 
 
-def boost_of(state: State, signed: bool = False) -> Boost:
-    """The boost that a state sets."""
+def boost_of(state: State, signed: bool = False, numbers: bool = False) -> Boost:
+    """The boost that a state sets; at the start numbers are shown as they are, unlike maps."""
     individual = INDIVIDUALS[state.individual % len(INDIVIDUALS)]
-    return Boost(_gamma(state), individual, _colormap(state), signed)
+    gamma = 1.0 if numbers and not state.gamma else _gamma(state)
+    return Boost(gamma, individual, _colormap(state), signed)
 
 
 def boost_alone(state: State, signed: bool = False) -> Boost:
@@ -66,24 +70,50 @@ def _colormap(state: State) -> str:
     return COLORMAPS[state.colormap % len(COLORMAPS)]
 
 
-def ranges(maps: Floats, individual: float, signed: bool) -> tuple[Floats, Floats]:
+def ranges(
+    maps: Floats, individual: float, signed: bool, layer: Floats | None = None
+) -> tuple[Floats, Floats]:
     """The lowest and the highest value of the color scale, for each map, (N, 1, 1) each.
 
-    ``low = (1 - individual) * min(all) + individual * min(map)``, and so on; about 0 where signed.
+    ``low = (1 - individual) * lowest(layer) + individual * min(map)``, and so on; about 0 where
+    signed. `layer` is all maps of the layer, where `maps` are some of them.
     """
+    all_low, all_high = common_range(maps if layer is None else layer, signed)
     flat = maps.reshape(len(maps), -1)
     own_low, own_high = flat.min(axis=1), flat.max(axis=1)
     if signed:
         own_high = np.maximum(np.abs(own_low), np.abs(own_high))
         own_low = -own_high
     own = individual if maps.shape[1:] != (1, 1) else 0.0  # one number has no range of its own
-    low = (1 - own) * own_low.min(initial=np.inf) + own * own_low
-    high = (1 - own) * own_high.max(initial=-np.inf) + own * own_high
+    low = (1 - own) * all_low + own * own_low
+    high = (1 - own) * all_high + own * own_high
     shape = (len(maps), 1, 1)
     return low.astype(np.float32).reshape(shape), high.astype(np.float32).reshape(shape)
 
 
-def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
+def common_range(maps: Floats, signed: bool = False) -> tuple[float, float]:
+    """The range of a layer's color scale: percentiles of its values, or all of them for numbers.
+
+    The upper one is of the values above the lower one: behind a ReLU half of all are 0.
+    """
+    values = maps[np.isfinite(maps)]
+    if not values.size:
+        return 0.0, 0.0
+    if maps.shape[1:] == (1, 1):  # a class that stands out is what there is to see
+        low, high = float(values.min()), float(values.max())
+        return (-max(abs(low), abs(high)), max(abs(low), abs(high))) if signed else (low, high)
+    values = values[:: (values.size // SAMPLED) | 1]
+    if signed:
+        values = np.abs(values)
+    low = 0.0 if signed else float(np.percentile(values, LOWEST, method="lower"))
+    above = values[values > low]
+    high = float(np.percentile(above, HIGHEST, method="higher")) if above.size else low
+    return (-high, high) if signed else (low, high)
+
+
+def color_maps(
+    maps: Floats, height: int, width: int, boost: Boost, layer: Floats | None = None
+) -> Levels:
     """Color maps, and resize each to a cell.
 
     Parameters
@@ -92,6 +122,8 @@ def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
         (N, h, w).
     height, width
         Pixels of one cell, at least 1.
+    layer
+        All maps of the layer, which set the common range of colors; by default, `maps`.
 
     Returns
     -------
@@ -104,7 +136,7 @@ def color_maps(maps: Floats, height: int, width: int, boost: Boost) -> Levels:
     bad = None if finite.all() else ~finite
     if bad is not None:
         maps = np.where(bad, 0, maps) if bad.all() else np.where(bad, maps[~bad].min(), maps)
-    low, high = ranges(maps, boost.individual, boost.signed)
+    low, high = ranges(maps, boost.individual, boost.signed, layer)
     maps = _shrunk(np.ascontiguousarray(maps, np.float32), height, width)
     stack = _enlarged(_levels(maps, low, high, boost), height, width)
     colors = _colored(stack, signed_table() if boost.signed else table(boost.colormap))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.text import line_height, text_width
-from deepvis_caffe.viewer.panes import back, classes, detail, grid, layers, status, unit
+from deepvis_caffe.viewer.panes import back, classes, detail, enlarged, grid, layers, status, unit
 from deepvis_caffe.viewer.panes import input as input_pane
 from deepvis_caffe.viewer.panes.colors import GROUND, LINE, RAISED, TEXT
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, put, write_middle
@@ -31,6 +31,7 @@ PANES = {
         classes.PANE,
         unit.PANE,
         status.PANE,
+        enlarged.PANE,
     )
 }
 

@@ -94,9 +94,9 @@ def left_pieces(view: View) -> list[Piece]:
     elif state.source is not None:
         pieces.append((f"backward will start from {unit_name(view.scene, state.source)}", SOURCE))
     boost = boost_of(state)
-    if boost.gamma != 1:
+    if state.gamma:
         pieces.append((f"gamma {boost.gamma}", SOFT))
-    if boost.individual:
+    if state.individual:
         pieces.append((f"each {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))

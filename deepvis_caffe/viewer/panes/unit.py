@@ -3,102 +3,211 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.image import Picture
-from deepvis_caffe.text import text_width
+from deepvis_caffe.text import text_width, wrapped
+from deepvis_caffe.viewer.cache import ByIdentity
 from deepvis_caffe.viewer.panes.colors import ACCENT, FAINT, RAISED, SOFT, TROUBLE, WELL
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, paste, put, thumb, write_middle
 from deepvis_caffe.viewer.panes.pane import Pane
+from deepvis_caffe.viewer.panes.tiles import GAP, Group, stacked
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import inside, letters, row_height, titled, write_note
+from deepvis_caffe.viewer.panes.widgets import (
+    first_fitting,
+    inside,
+    letters,
+    row_height,
+    titled,
+    write_note,
+)
 from deepvis_caffe.viewer.panes.words import number, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
 
-GAP = 3  # pixels between pictures
-SHORT = {
-    "made": "optimized",
-    "top": "strongest images",
-    "deconv": "their deconv",
-}  # where there is little room
+MOST_MADE = 9  # optimized images that the pane shows; all of them are shown enlarged
 LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
+TITLE = "what excites it"
+
+_cut: ByIdentity[tuple[Picture, ...]] = ByIdentity(16)  # montages in single pictures
+
+Kind = Literal["optimized", "top", "deconv"]
 
 
 class Section(NamedTuple):
-    """A part of the pane: optimized images, top images, or their deconv."""
+    """Pictures of one kind.
 
+    Attributes
+    ----------
+    kind
+        Optimized images, top images, or their deconv.
+    title
+        Their caption.
+    pictures
+        Each (H, W, 3) RGB uint8.
+    """
+
+    kind: Kind
     title: str
-    name: str
-    rect: Rect
+    pictures: tuple[Picture, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Height of one picture by its width, of the first one."""
+        height, width = self.pictures[0].shape[:2]
+        return round(max(height, 1) / max(width, 1), 2)
+
+
+class Placed(NamedTuple):
+    """A section in its place."""
+
+    section: Section
+    head: Rect
+    lines: tuple[str, ...]  # of its caption
+    cells: tuple[Rect, ...]
+
+
+def sections_of(unit: UnitPictures, most_made: int | None = None) -> list[Section]:
+    """What there is of a unit, at most so many optimized images, the one in progress last."""
+    found: list[Section] = []
+    made = unit.optimized[:most_made]
+    if unit.working is not None:
+        made = (*unit.optimized[: most_made and most_made - 1], unit.working)
+    if made:
+        # The note is about finished images; one in progress has its own title.
+        working = unit.working is not None
+        done = unit.note or _optimized_by(unit)
+        title = f"optimizing {unit.progress:.0%}" if working else done
+        found.append(Section("optimized", title, made))
+    if unit.top is not None:
+        title = "the images that excite it most"
+        found.append(Section("top", title, _cells(unit, unit.top)))
+    if unit.deconv is not None:
+        found.append(Section("deconv", "what in them does (deconv)", _cells(unit, unit.deconv)))
+    return found
+
+
+def _optimized_by(unit: UnitPictures) -> str:
+    """What the optimized images are; with their recipe where there are others."""
+    return f"optimized by {unit.recipe}" if len(unit.recipes) > 1 else "optimized"
 
 
 def draw(view: View, height: int, width: int) -> Picture:
     """Draw the unit's pictures, or why there are none."""
     size, unit = letters(width), view.unit
-    entry = view.scene.entries[view.state.layer]
-    label = short_label(view.scene, entry, view.state.unit)
-    more = f"{entry.name} {view.state.unit} {label}".rstrip()
-    canvas, whole = titled(height, width, size, "what excites it", more)
+    entry, number_ = view.scene.entries[view.state.layer], view.state.unit
+    label = short_label(view.scene, entry, number_)
+    names = [f"{entry.name} {number_} {label}", f"{number_} {label}", f"{entry.name} {number_}"]
+    beside = inside(height, width, size).width - text_width(TITLE, size) - 2 * size
+    more = first_fitting([*map(str.rstrip, names), str(number_)], size, beside)
+    canvas, whole = titled(height, width, size, TITLE, more)
     room, foot = _split(unit, whole, size)
     if unit.statistics is not None and foot.height:
         _draw_statistics(canvas, unit.statistics, foot, size)
-    sections = _sections(unit, room, size)
-    for section in sections:
-        head = round(size * 1.6)
-        line = section.rect._replace(height=head)
-        fits = text_width(section.title, size - 1) <= line.width
-        title = section.title if fits else SHORT.get(section.name, section.title)
-        write_middle(canvas, title, line, size - 1, SOFT, "left")
-        area = _area(section, size)
-        if section.name == "made":
-            _draw_made(canvas, unit, area)
-        else:
-            picture = unit.top if section.name == "top" else unit.deconv
-            assert picture is not None
-            paste(canvas, picture, _placed(picture.shape[0], picture.shape[1], area))
-    if not sections:
+    placed = place_sections(sections_of(unit, MOST_MADE), room, size)
+    for one in placed:
+        draw_section(canvas, unit, one, size)
+    if not placed:
         write_note(canvas, room, unit.note or "no pictures of this unit yet", size)
     return canvas
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """Which of the top images, or which section."""
+    """Which of the pictures, or which bar of the histogram."""
     size, unit = letters(width), view.unit
     room, foot = _split(unit, inside(height, width, size), size)
     if unit.statistics is not None and foot.has(y, x):
         tip = _statistics_tip(unit.statistics, foot, size, y, x)
         return Hit("nothing", tip=tip) if tip else None
-    for section in _sections(unit, room, size):
-        if section.name == "made" or not section.rect.has(y, x):
-            continue
-        picture = unit.top if section.name == "top" else unit.deconv
-        assert picture is not None
-        place = _placed(picture.shape[0], picture.shape[1], _area(section, size))
-        if place.has(y, x):
-            return _top_hit(unit, picture, place, y, x)
+    for one in place_sections(sections_of(unit, MOST_MADE), room, size):
+        for index, cell in enumerate(one.cells):
+            if cell.has(y, x):
+                return Hit(
+                    "picture", index, one.section.kind, picture_name(unit, one.section, index)
+                )
     return None
 
 
 PANE = Pane("unit", draw, hit)
 
 
-def _top_hit(unit: UnitPictures, picture: Picture, place: Rect, y: int, x: int) -> Hit | None:
-    """The image at a pixel of a montage; by its record, if there is one, cells may be empty."""
+def place_sections(sections: list[Section], room: Rect, size: int) -> list[Placed]:
+    """Stack sections in a rectangle, with pictures as large as they can be."""
+    if not sections:
+        return []
+    step = row_height(size - 1)
+    heads = [tuple(wrapped(one.title, size - 1, room.width)) for one in sections]
+    groups = [
+        Group(len(one.pictures), one.ratio, step * len(lines))
+        for one, lines in zip(sections, heads, strict=True)
+    ]
+    placed, top = [], room.top
+    tiles = stacked(tuple(groups), room.height, room.width)
+    # What is left over is shared, so that no part of the pane stays empty.
+    spare = room.height - sum(
+        group.head + one.high + GAP for group, one in zip(groups, tiles, strict=True)
+    )
+    apart = max(0, spare // len(sections))
+    for section, lines, group, one in zip(sections, heads, groups, tiles, strict=True):
+        head = Rect(top, room.left, group.head, room.width)
+        cells = tuple(one.rects(head.bottom, room.left, room.width))
+        placed.append(Placed(section, head, lines, cells))
+        top = head.bottom + one.high + GAP + apart
+    return placed
+
+
+def draw_section(canvas: Picture, unit: UnitPictures, placed: Placed, size: int) -> None:
+    """Draw a section's caption and its pictures, the one in progress with a bar."""
+    head, step = placed.head, row_height(size - 1)
+    for place, line in enumerate(placed.lines):
+        row = Rect(head.top + place * step, head.left, step, head.width)
+        write_middle(canvas, line, row, size - 1, SOFT, "left")
+    for picture, cell in zip(placed.section.pictures, placed.cells, strict=True):
+        if picture is not unit.working:
+            small = thumb(picture, cell.height, cell.width)
+            place_of = fitted(small.shape[0], small.shape[1], cell)
+            put(canvas, small, place_of.top, place_of.left)
+        else:  # the next one comes soon
+            paste(canvas, picture, cell)
+            bar = Rect(cell.bottom - 4, cell.left, 4, cell.width)
+            fill(canvas, bar, RAISED)
+            fill(canvas, bar._replace(width=round(cell.width * min(1, unit.progress))), ACCENT)
+
+
+def picture_name(unit: UnitPictures, section: Section, index: int) -> str:
+    """What one picture is: its image's name, class and value, where these are known."""
+    if section.kind == "optimized":
+        working = section.pictures[index] is unit.working
+        return section.title if working else f"optimized image {index + 1}"
+    if not unit.found:
+        return f"top image {index + 1}"
+    image = unit.found[index]
+    words = [f"{index + 1}: {image.name}", (image.class_name or "").split(",")[0]]
+    return "   ".join([*filter(None, words), number(image.value)])
+
+
+def _cells(unit: UnitPictures, picture: Picture) -> tuple[Picture, ...]:
+    """The pictures of a montage; by its record, if there is one, cells may be empty."""
     columns = unit.columns
     # Cells of a montage are square only where the unit sees a square.
     rows = columns if unit.found else max(1, round(columns * picture.shape[0] / picture.shape[1]))
-    row = (y - place.top) * rows // place.height
-    index = row * columns + (x - place.left) * columns // place.width
-    if not unit.found:
-        return Hit("top", index, tip=f"top image {index + 1}")
-    if index >= len(unit.found):
-        return None
-    image = unit.found[index]
-    words = [f"{index + 1}: {image.name}", (image.class_name or "").split(",")[0]]
-    return Hit("top", index, tip="   ".join([*filter(None, words), number(image.value)]))
+    count = min(len(unit.found), rows * columns) if unit.found else rows * columns
+
+    def cut() -> tuple[Picture, ...]:
+        height, width = picture.shape[:2]
+        lined = (height - 1) % rows == 0 and (width - 1) % columns == 0  # a line around each cell
+        line = int(lined and min(height // rows, width // columns) > 1)
+        found = []
+        for index in range(count):
+            row, column = divmod(index, columns)
+            top, bottom = ((height - line) * k // rows + line for k in (row, row + 1))
+            left, right = ((width - line) * k // columns + line for k in (column, column + 1))
+            part = picture[top : max(top + 1, bottom - line), left : max(left + 1, right - line)]
+            found.append(part if part.size else picture[:1, :1])
+        return tuple(found)
+
+    return _cut.get(picture, (rows, columns, count), cut)
 
 
 def _split(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
@@ -108,79 +217,6 @@ def _split(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
         room._replace(height=room.height - low),
         room._replace(top=room.bottom - low, height=low),
     )
-
-
-def _sections(unit: UnitPictures, room: Rect, size: int) -> list[Section]:
-    """Share the room among what there is, stacked or side by side, whichever is larger."""
-    named: list[tuple[str, str]] = []
-    if unit.optimized or unit.working is not None:
-        # The note is about finished images; one in progress has its own title.
-        step = (
-            f"optimizing {unit.progress:.0%}"
-            if unit.working is not None
-            else unit.note or _optimized_by(unit)
-        )
-        named.append((step, "made"))
-    if unit.top is not None:
-        named.append(("the images that excite it most", "top"))
-    if unit.deconv is not None:
-        named.append(("what in them does (deconv)", "deconv"))
-    count = len(named)
-    if not count:
-        return []
-    head = round(size * 1.6)
-    stacked = min(room.width, (room.height - GAP * (count - 1)) // count - head)
-    beside = min((room.width - 8 * (count - 1)) // count, room.height - head)
-    sections = []
-    for place, (title, name) in enumerate(named):
-        if stacked >= beside:
-            high = min(room.height // count, room.width + head + 4)
-            rect = Rect(room.top + place * high, room.left, high, room.width)
-        else:
-            wide = room.width // count
-            rect = Rect(room.top, room.left + place * wide, room.height, wide - 8 * (count > 1))
-        sections.append(Section(title, name, rect))
-    return sections
-
-
-def _optimized_by(unit: UnitPictures) -> str:
-    """What the optimized images are; with their recipe where there are others."""
-    return f"optimized by {unit.recipe}" if len(unit.recipes) > 1 else "optimized"
-
-
-def _area(section: Section, size: int) -> Rect:
-    head = round(size * 1.6)
-    rect = section.rect
-    return Rect(rect.top + head, rect.left, max(1, rect.height - head - GAP), rect.width)
-
-
-def _placed(height: int, width: int, area: Rect) -> Rect:
-    """Right below its heading."""
-    return fitted(height, width, area)._replace(top=area.top)
-
-
-def _draw_made(canvas: Picture, unit: UnitPictures, area: Rect) -> None:
-    """Draw optimized images in a square of cells, the one in progress last."""
-    pictures: Sequence[Picture] = [*unit.optimized[:9]]
-    if unit.working is not None:
-        pictures = [*unit.optimized[:8], unit.working]
-    side = math.isqrt(len(pictures) - 1) + 1
-    rows = math.ceil(len(pictures) / side)
-    cell = min((area.width - (side - 1) * GAP) // side, (area.height - (rows - 1) * GAP) // rows)
-    cell = max(1, cell)
-    left = area.left + (area.width - side * cell - (side - 1) * GAP) // 2
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, side)
-        rect = Rect(area.top + row * (cell + GAP), left + column * (cell + GAP), cell, cell)
-        if picture is unit.working:
-            paste(canvas, picture, rect)
-            bar = Rect(rect.bottom - 4, rect.left, 4, rect.width)
-            fill(canvas, bar, RAISED)
-            fill(canvas, bar._replace(width=round(rect.width * min(1, unit.progress))), ACCENT)
-        else:
-            small = thumb(picture, cell, cell)
-            dy, dx = (cell - small.shape[0]) // 2, (cell - small.shape[1]) // 2
-            put(canvas, small, rect.top + dy, rect.left + dx)
 
 
 def _statistics_height(statistics: UnitStatistics | None, room: Rect, size: int) -> int:

@@ -19,6 +19,7 @@ from deepvis_caffe.viewer.state.units import (
     Relation,
     UnitPictures,
     UnitWeights,
+    Working,
 )
 
 
@@ -105,6 +106,8 @@ class View:
     optimized
         By unit of the selected layer, its optimized image, small; units without are left out.
         Another mapping whenever something in it changes.
+    working
+        The image of a unit of the selected layer that is being optimized; None if none is.
     failure
         Why there is no result for the current request: an error's message. Empty where there is
         one, or it is being computed.
@@ -123,6 +126,7 @@ class View:
     result: Result | None = None
     unit: UnitPictures = field(default_factory=UnitPictures)
     optimized: Mapping[int, Picture] = field(default_factory=dict)
+    working: Working | None = None
     failure: str = ""
     relation: Relation = NO_RELATION
     driver_pictures: DriverPictures = NO_DRIVER_PICTURES

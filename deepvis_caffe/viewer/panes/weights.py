@@ -8,7 +8,7 @@ from deepvis_caffe.viewer.panes import words
 from deepvis_caffe.viewer.panes.colors import SOFT
 from deepvis_caffe.viewer.panes.draw import Rect, paste, write_middle
 from deepvis_caffe.viewer.panes.view import View
-from deepvis_caffe.viewer.panes.widgets import row_height, write_note
+from deepvis_caffe.viewer.panes.widgets import row_height, with_words, write_note
 from deepvis_caffe.viewer.panes.words import number
 
 
@@ -26,18 +26,20 @@ def draw_unit(view: View, canvas: Picture, room: Rect, size: int) -> None:
         write_note(canvas, room, pending(view), size)
         return
     line = row_height(size)
-    area = room._replace(height=max(1, room.height - 3 * line))
-    place = paste(canvas, found.picture(view.state.unit), area)
     known = found.statistics(view.state.unit)
-    rows = (
-        (_shape(found), ""),
-        (f"{number(known.low)} to {number(known.high)}", ""),
-        (f"mean {number(known.mean)}", f"deviation {number(known.std)}"),
+    lines = (
+        _shape(found),
+        f"{number(known.low)} to {number(known.high)}",
+        f"mean {number(known.mean)}",
+        f"deviation {number(known.std)}",
     )
-    for place_of_row, (left, right) in enumerate(rows):
-        row = Rect(place.bottom + 4 + place_of_row * line, room.left, line, room.width)
-        write_middle(canvas, left, row, size - 1, SOFT, "left")
-        write_middle(canvas, right, row, size - 1, SOFT, "right")
+    area, words = with_words(room, len(lines), line)
+    place = paste(canvas, found.picture(view.state.unit), area)
+    if words.left == room.left:  # right below the picture
+        words = words._replace(top=place.bottom + 4)
+    for place_of_row, words_of_row in enumerate(lines):
+        row = words._replace(top=words.top + place_of_row * line, height=line)
+        write_middle(canvas, words_of_row, row, size - 1, SOFT, "left")
 
 
 def pending(view: View) -> str:

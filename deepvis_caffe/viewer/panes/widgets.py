@@ -91,6 +91,23 @@ def titled(
     return made, inside(height, width, size)
 
 
+def with_words(room: Rect, lines: int, step: int) -> tuple[Rect, Rect]:
+    """The rectangles of a picture and of lines of text: beside it in a wide room, else below."""
+    if room.width > 1.6 * room.height:
+        left = room.left + room.height + PAD
+        top = room.top + max(0, (room.height - lines * step) // 2)
+        return room._replace(width=room.height), Rect(
+            top, left, lines * step, max(1, room.right - left)
+        )
+    area = room._replace(height=max(1, room.height - lines * step - PAD))
+    return area, Rect(area.bottom + PAD - 2, room.left, lines * step, room.width)
+
+
+def first_fitting(lines: Sequence[str], size: int, width: int) -> str:
+    """The first line that fits whole into a width; the last one where none does."""
+    return next((line for line in lines if text_width(line, size) <= width), lines[-1])
+
+
 def write_note(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
     """Write a note, wrapped, in the middle of a rectangle: why nothing is in it."""
     step = row_height(size)

@@ -23,11 +23,11 @@ from deepvis_caffe.viewer.state.state import (
     DIFF_STYLES,
     GAMMAS,
     INDIVIDUALS,
-    ZOOMS,
     Back,
     Scene,
     State,
     UnitRef,
+    Zoom,
     grid_shape,
 )
 
@@ -57,6 +57,8 @@ Change = Callable[[State, Scene], State]
 HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
 
 LONGEST_TRAIL = 32  # units
+# What keys do while a picture fills the window; any other goes back.
+WHILE_ENLARGED = ("zoom", "follow", "screenshot", "record")
 FAST = 5  # cells or layers of a fast move, DVT's caffevis_fast_move_dist
 
 # What `b` steps through: backward modes, each with the style that most people want to see.
@@ -185,12 +187,8 @@ def _common_back(state: State, scene: Scene) -> State:
 
 
 def set_back(state: State, back: Back) -> State:
-    """Set the backward mode; ``"off"`` also takes diffs out of the grid and the zoom."""
-    if back != "off":
-        return replace(state, back=back)
-    return replace(
-        state, back=back, show_back=False, zoom="off" if state.zoom == "back" else state.zoom
-    )
+    """Set the backward mode; ``"off"`` also takes diffs out of the grid."""
+    return replace(state, back=back, show_back=state.show_back and back != "off")
 
 
 def _next_back(state: State, scene: Scene) -> State:
@@ -227,6 +225,18 @@ def _show_back(state: State, scene: Scene) -> State:
     return replace(state, show_back=not state.show_back, back=back)
 
 
+def zoom_to(state: State, zoom: Zoom, index: int = -1) -> State:
+    """Let a picture fill the window: one of several, or with -1 all of them."""
+    return replace(state, zoom=zoom, zoom_index=index)
+
+
+def next_zoom(state: State, zooms: Sequence[Zoom]) -> State:
+    """Enlarge the next of what there is, from the first; after the last nothing."""
+    now = zooms.index(state.zoom) + 1 if state.zoom in zooms else 0
+    following: Zoom = "off" if state.zoom == zooms[-1] else zooms[now]
+    return zoom_to(state, following)
+
+
 # -- the grid ----------------------------------------------------------------------------------
 
 
@@ -252,13 +262,13 @@ def _show_weights(state: State, scene: Scene) -> State:
 def _show_correlation(state: State, scene: Scene) -> State:
     if state.shows_correlation:
         return replace(state, correlation=False)
-    return replace(state, correlation=True, drivers=False, zoom="off")
+    return replace(state, correlation=True, drivers=False)
 
 
 def _show_drivers(state: State, scene: Scene) -> State:
     if state.shows_drivers:
         return replace(state, drivers=False)
-    return replace(state, drivers=True, correlation=False, zoom="off")
+    return replace(state, drivers=True, correlation=False)
 
 
 def _next_reach(state: State, scene: Scene) -> State:
@@ -267,11 +277,6 @@ def _next_reach(state: State, scene: Scene) -> State:
 
 def _next_order(state: State, scene: Scene) -> State:
     return replace(state, by_number=not state.by_number, order=())
-
-
-def _next_zoom(state: State, scene: Scene) -> State:
-    zoom = ZOOMS[(ZOOMS.index(state.zoom) + 1) % len(ZOOMS)]
-    return replace(state, zoom="off" if zoom == "back" and state.back == "off" else zoom)
 
 
 def _next_resize(state: State, scene: Scene) -> State:
@@ -315,7 +320,7 @@ ACTIONS = (
         "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source
     ),
     Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
-    Action("zoom", ("z",), GRID, "enlarge: unit, backward result, off", _next_zoom),
+    Action("zoom", ("z",), GRID, "enlarge: unit, backward result, its images, input, off"),
     Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
     Action("recipe", (".", "S"), GRID, "optimized images by the next recipe there is"),
     Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from deepvis_caffe.viewer.state.actions import (
     BY_NAME,
@@ -19,18 +19,21 @@ from deepvis_caffe.viewer.state.actions import (
     select_unit,
     set_back,
     walk,
+    zoom_to,
 )
-from deepvis_caffe.viewer.state.state import BACKS, Scene, State, grid_shape
+from deepvis_caffe.viewer.state.state import BACKS, Scene, State, Zoom, grid_shape
 
 MouseKind = Literal["move", "click", "wheel", "leave"]
 
 TITLE = "Mouse"
+WHOLE = -1  # the index of a picture that is not one of several
 
 
 HitKind = Literal[
     "layer",
     "unit",
     "pair",
+    "picture",
     "zoomed",
     "class",
     "driver",
@@ -53,10 +56,11 @@ class Hit:
         ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
         layer named `value`; ``"driver"`` goes there from the unit that it drives, and ``"step"``
         back to the unit that was left `index` units ago; ``"pair"`` is the units `index` and
-        `value` of the layer; ``"zoomed"`` is what fills the grid's place; ``"back"`` and
+        `value` of the layer; ``"picture"`` is number `index` of what `State.zoom` calls `value`,
+        and ``"zoomed"`` what fills the window; ``"back"`` and
         ``"style"`` set the backward pass's mode and view to `value`; ``"command"`` is the action
-        named `value`; ``"top"`` is the top image numbered `index`; ``"nothing"`` can only be
-        pointed at.
+        named `value`; ``"top"`` makes the top image numbered `index` the input; ``"nothing"`` can
+        only be pointed at.
         What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
     index, value
         See `kind`.
@@ -126,12 +130,16 @@ def _click_layer(state: State, scene: Scene, hit: Hit) -> State:
 
 def _click_unit(state: State, scene: Scene, hit: Hit) -> State:
     again = state.cursor == "units" and hit.index == state.unit
-    zoom = ("off" if state.zoom == "unit" else "unit") if again else state.zoom
-    return replace(select_unit(state, scene, hit.index), cursor="units", zoom=zoom)
+    chosen = replace(select_unit(state, scene, hit.index), cursor="units")
+    return zoom_to(chosen, "unit") if again else chosen
+
+
+def _click_picture(state: State, scene: Scene, hit: Hit) -> State:
+    return zoom_to(state, next(zoom for zoom in get_args(Zoom) if zoom == hit.value), hit.index)
 
 
 def _click_zoomed(state: State, scene: Scene, hit: Hit) -> State:
-    return replace(state, zoom="off")
+    return zoom_to(state, "off")
 
 
 def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
@@ -166,7 +174,7 @@ def _click_style(state: State, scene: Scene, hit: Hit) -> State:
 
 def _click_top(state: State, scene: Scene, hit: Hit) -> State:
     """The session makes that image the input; the unit stays selected."""
-    return replace(state, cursor="units")
+    return replace(zoom_to(state, "off"), cursor="units")
 
 
 def _click_command(state: State, scene: Scene, hit: Hit) -> State:
@@ -188,14 +196,15 @@ def _turn_grid(state: State, scene: Scene, steps: int, first_row: int) -> State:
 MOUSE_ACTIONS = (
     MouseAction("click", "layer", "a layer: select it", _click_layer),
     MouseAction("click", "unit", "a unit: select it; again: enlarge it", _click_unit),
-    MouseAction("click", "zoomed", "an enlarged unit: back to all units", _click_zoomed),
+    MouseAction("click", "picture", "a picture: enlarge it", _click_picture),
+    MouseAction("click", "zoomed", "an enlarged picture: back", _click_zoomed),
     MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
     MouseAction("click", "class", "a class: select its unit", _click_class),
     MouseAction("click", "driver", "a unit that drives this one: go down to it", _click_driver),
     MouseAction("click", "step", "a unit on the way: back up to it", _click_step),
     MouseAction("click", "back", "a backward mode: set it", _click_back),
     MouseAction("click", "style", "a backward style: set it", _click_style),
-    MouseAction("click", "top", "a top image: make it the input", _click_top),
+    MouseAction("click", "top", "below a top image: make it the input", _click_top),
     MouseAction("click", "command", "h for help: open or close this list", _click_command),
     MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
     MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),

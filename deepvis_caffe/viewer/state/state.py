@@ -17,17 +17,16 @@ from deepvis_caffe.viewer.state.catalogue import Entry, Opaque
 
 Cursor = Literal["layers", "units"]
 Back = str  # one of `BACKS` or of `OTHER_METHODS`
-Zoom = Literal["off", "unit", "back"]
+Zoom = Literal["off", "unit", "back", "optimized", "top", "deconv", "input"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
 # The methods of attribution beside the backward modes, which are methods, too.
 OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
 DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
-ZOOMS: tuple[Zoom, ...] = ("off", "unit", "back")
 # Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
-# channel replaces that of the layer.
-GAMMAS = (1.0, 0.7, 0.5, 0.3)
-INDIVIDUALS = (0.0, 0.5, 0.8, 1.0)
+# channel replaces that of the layer. Its first ones, 1 and 0, leave most of a first layer black.
+GAMMAS = (0.7, 0.5, 0.3, 1.0)
+INDIVIDUALS = (0.5, 0.8, 1.0, 0.0)
 PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
 COLORMAPS = ("gray", "inferno", "viridis", "magma", "cividis")
 
@@ -71,8 +70,9 @@ class State:
     order
         The order by similarity of the selected layer, which the arrow keys follow; empty is by
         number.
-    zoom
-        What fills the grid's pane instead of the grid: the selected unit, or the backward result.
+    zoom, zoom_index
+        What fills the window: the selected unit, the backward result, the input, or the unit's
+        optimized images, top images or their deconv; and which one of these, -1 for all.
     gamma, individual, colormap
         Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
     labels, unit_images
@@ -114,6 +114,7 @@ class State:
     by_number: bool = False
     order: tuple[int, ...] = ()
     zoom: Zoom = "off"
+    zoom_index: int = -1
     gamma: int = 0
     individual: int = 0
     colormap: int = 0
@@ -191,6 +192,14 @@ class Scene:
     opaque: tuple[Opaque, ...] = ()
     methods: tuple[str, ...] = OTHER_METHODS
     left_out: str = ""
+
+
+def visible_units(entry: Entry, state: State) -> range:
+    """The units whose cells the grid shows: all, or the page of the selected unit."""
+    rows, columns = grid_shape(entry, state.aspect)
+    page = rows * columns
+    first = min(state.unit, max(entry.units - 1, 0)) // page * page
+    return range(first, min(first + page, entry.units))
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:

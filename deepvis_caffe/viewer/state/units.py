@@ -10,6 +10,7 @@ from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.figures.weights import LayerWeights
 from deepvis_caffe.image import Picture
 from deepvis_caffe.results.records import TopImage
+from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.state import UnitRef
 
 
@@ -52,6 +53,26 @@ class UnitPictures:
     recipe: str = ""
     recipes: tuple[str, ...] = ()
     statistics: UnitStatistics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Working:
+    """An image that is being optimized.
+
+    Attributes
+    ----------
+    entry, unit
+        Whose it is.
+    picture
+        How it is at this step.
+    progress
+        How much is done, 0 to 1.
+    """
+
+    entry: Entry
+    unit: int
+    picture: Picture
+    progress: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -449,3 +449,75 @@ def test_the_library_shows_from_disk_what_was_made(torch_net: Net, tmp_path: Pat
         np.testing.assert_array_equal(mine, theirs)
     assert viewer.library.close(LONG)
     assert fresh.close(LONG)
+
+
+# -- one image of each unit that the grid shows ----------------------------------------------------
+
+
+def fill(viewer: Viewer, unit: int, others: range) -> list[tuple[int, int]]:
+    """Work until there is nothing to do: (unit, seed) in the order in which they were made."""
+    made: list[tuple[int, int]] = []
+    add = viewer.library.add
+
+    def noted(entry: Entry, unit: int, seed: int, *more: Any) -> None:
+        made.append((unit, seed))
+        add(entry, unit, seed, *more)
+
+    viewer.library.add = noted  # type: ignore[method-assign]
+    viewer.synthesis.request(entry_of(viewer.net, "fc"), unit, others)
+    while viewer.synthesis(never):
+        pass
+    viewer.library.add = add  # type: ignore[method-assign]
+    return made
+
+
+def test_each_unit_gets_one_image_the_selected_one_first_and_then_its_others(
+    torch_net: Net, tmp_path: Path
+) -> None:
+    viewer = Viewer(torch_net, tmp_path / "live", seeds=3)
+    assert fill(viewer, 2, range(4)) == [(2, 0), (0, 0), (1, 0), (3, 0), (2, 1), (2, 2)]
+    plain = ResultStore(tmp_path / "plain")
+    make_layer(torch_net, plain, "fc", range(4), [0, 1, 2], PARAMS)
+    for unit, seed in ((0, 0), (1, 0), (3, 0), (2, 2)):
+        np.testing.assert_array_equal(
+            cv2.imread(str(viewer.store.picture("fc", unit, seed))),
+            cv2.imread(str(plain.picture("fc", unit, seed))),
+        )
+    assert viewer.store.runs("fc") == {0: [0], 1: [0], 2: [0, 1, 2], 3: [0]}
+    assert fill(viewer, 1, range(4)) == [(1, 1), (1, 2)], "nothing twice"
+
+
+def test_what_is_there_is_not_made_again_and_a_page_is_only_its_own_units(
+    torch_net: Net, tmp_path: Path
+) -> None:
+    viewer = Viewer(torch_net, tmp_path / "out", seeds=1)
+    make_layer(torch_net, viewer.store, "fc", [0], [0], PARAMS)
+    assert fill(viewer, 2, range(3)) == [(2, 0), (1, 0)]
+
+
+def test_another_selection_comes_first_and_what_is_begun_goes_on_if_it_has_an_image(
+    torch_net: Net, tmp_path: Path
+) -> None:
+    viewer = Viewer(torch_net, tmp_path / "out", seeds=1)
+    fc = entry_of(torch_net, "fc")
+    make_layer(torch_net, viewer.store, "fc", [0], [0], PARAMS)
+    begun: list[int] = []
+
+    def select(unit: int) -> None:
+        viewer.synthesis.request(fc, unit, range(4))
+
+    def between() -> bool:
+        working = viewer.library.working(fc)
+        if working is not None and working.unit not in begun:
+            begun.append(working.unit)
+            if len(begun) == 1:
+                select(3)  # which has none: it is made at once
+            elif len(begun) == 2:
+                select(0)  # which has one: what is begun is finished
+        return False
+
+    select(1)
+    while viewer.synthesis(between):
+        pass
+    assert begun == [1, 3, 2]
+    assert viewer.store.runs("fc") == {unit: [0] for unit in range(4)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,25 @@ def places(session: Session) -> dict[int, tuple[int, int]]:
     for y in range(0, 900, 5):
         for x in range(0, 1100, 5):
             hit = session.hit(y, x)
-            if hit is not None and hit.kind == "top":
+            if hit is not None and (hit.kind, hit.value) == ("picture", "top"):
                 found.setdefault(hit.index, (y, x))
     return found
 
 
+def open_enlarged(session: Session) -> None:
+    """Click on what makes the enlarged top image the input."""
+    session.draw()
+    place = next(
+        (y, x)
+        for y in range(0, 900, 5)
+        for x in range(0, 1100, 5)
+        if (hit := session.hit(y, x)) is not None and hit.kind == "top"
+    )
+    session.mouse("click", *place)
+
+
 @pytest.mark.slow
-def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
+def test_a_top_image_that_is_enlarged_can_be_made_the_input_whole(
     session: Session, net: Net, images: Path
 ) -> None:
     assert session.state.unit == UNIT
@@ -65,11 +78,17 @@ def test_a_click_on_a_top_image_makes_the_whole_image_the_input(
     assert [image.value for image in unit.found] == pytest.approx([one[0] for one in expected])
     at = places(session)
     assert sorted(at) == list(range(TOP))
-    assert at[1][1] > at[0][1], "two beside each other, as the montage has them"
-    assert at[2][1] == at[0][1]
+    assert at[1][1] > at[0][1], "beside each other"
     for index in (3, 1):
         before = session.state
         session.mouse("click", *at[index])
+        assert (session.state.zoom, session.state.zoom_index) == ("top", index)
+        session.draw()
+        if index == 3:
+            session.press("enter")
+        else:
+            open_enlarged(session)
+        assert session.state == replace(before, cursor="units")
         assert (session.state.layer, session.state.unit) == (before.layer, before.unit)
         whole = read_image(images / expected[index][1])
 
@@ -97,6 +116,7 @@ def test_an_image_that_is_gone_is_said_and_the_input_stays(session: Session, ima
     before = session.shown
     (images / unit.found[0].name).unlink()
     session.mouse("click", *places(session)[0])
+    session.press("enter")
     status = session.view.status
     assert f"{unit.found[0].name} is gone" in status.message
     assert status.trouble

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from helpers.pane_views import entry, has, scene, view, view_of
 
+from deepvis_caffe.image import resize_image
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, EMPTY, NEGATIVE, POSITIVE, SOURCE
 from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.grid import PANE, cells_of
-from deepvis_caffe.viewer.panes.maps import Boost, color_maps
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
-from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.state.units import Working
 
 SIZE = (340, 360)  # (height, width) of the pane
+LINEAR = State(gamma=3, individual=3)  # gray levels are values, in the layer's own range
 
 
 def _room(height: int = SIZE[0], width: int = SIZE[1]) -> Rect:
@@ -24,7 +25,7 @@ def _room(height: int = SIZE[0], width: int = SIZE[1]) -> Rect:
 
 
 def test_every_pixel_of_two_units() -> None:
-    shown = view([[[0, 1], [2, 3]], [[4, 5], [0, 5]]], State(aspect=2.0, unit=1))
+    shown = view([[[0, 1], [2, 3]], [[4, 5], [0, 5]]], replace(LINEAR, aspect=2.0, unit=1))
     made = PANE.draw(shown, *SIZE)
     room = _room()
     # two cells side by side, 344 pixels: 172 each, of which 3 are the gap, and so 169 squared;
@@ -55,7 +56,7 @@ def test_each_unit_is_drawn_and_hit_at_its_cell(
 ) -> None:
     maps = np.zeros((units, height, width), np.float32)
     maps += np.arange(units).reshape(-1, 1, 1)
-    shown = view(maps, State(aspect=aspect))
+    shown = view(maps, replace(LINEAR, aspect=aspect))
     made, seen = PANE.draw(shown, *SIZE), []
     cells = cells_of(shown.scene.entries[0], shown.state, _room())
     for unit in range(units):
@@ -170,31 +171,19 @@ def test_patterns_stand_in_their_units_cells() -> None:
         assert (inner == color).all()
 
 
-def test_a_pattern_alone_is_the_unit_s_and_never_its_activation() -> None:
-    red, blue = (np.full((6, 6, 3), color, np.uint8) for color in ((250, 10, 20), (10, 20, 250)))
-    alone = State(optimized=True, zoom="unit", unit=4)
-    shown = replace(view(np.ones((9, 4, 4)), alone), optimized={4: red})
-    assert has(PANE.draw(shown, *SIZE), (250, 10, 20))
-    large = replace(shown, unit=UnitPictures(optimized=(blue,)))
-    assert has(PANE.draw(large, *SIZE), (10, 20, 250))
-    none = replace(shown, optimized={})
-    other = view_of(none.scene, np.random.default_rng(0).random((9, 4, 4)), alone)
-    np.testing.assert_array_equal(PANE.draw(none, *SIZE), PANE.draw(other, *SIZE))
-
-
-def test_zoom_fills_the_pane() -> None:
-    maps = np.random.default_rng(0).random((3, 2, 3))
-    shown = view(maps, State(zoom="unit", unit=1))
-    made, room = PANE.draw(shown, *SIZE), _room()
-    wide, tall = room.width, round(2 * room.width / 3)
-    expected = color_maps(maps[1:2].astype(np.float32), tall, wide, Boost())
-    top = room.top + (room.height - tall) // 2
-    np.testing.assert_array_equal(made[top : top + tall, room.left : room.right], expected)
-    pattern = np.full((5, 5, 3), (1, 200, 3), np.uint8)
-    liked = replace(
-        shown, state=replace(shown.state, optimized=True), unit=UnitPictures(optimized=(pattern,))
-    )
-    assert has(PANE.draw(liked, *SIZE), (1, 200, 3))
+def test_an_image_in_the_making_stands_in_its_unit_s_cell() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    shown = view(np.ones((9, 4, 4)), State(optimized=True))
+    one = shown.scene.entries[0]
+    shown = replace(shown, working=Working(one, 4, picture, 0.5))
+    made = PANE.draw(shown, *SIZE)
+    place = cells_of(one, shown.state, _room()).rect(4)
+    assert place is not None
+    cell = made[place.top : place.bottom, place.left : place.right]
+    expected = resize_image(picture, place.height, place.width)
+    np.testing.assert_array_equal(cell[1:-3], expected[1:-3])  # the frame of another touches
+    assert (cell[-3:] == ACCENT).all(axis=2).sum() == 3 * round(place.width / 2)
+    assert not np.array_equal(made, PANE.draw(replace(shown, working=None), *SIZE))
 
 
 @pytest.mark.parametrize("units", [1, 4, 4096])

@@ -8,7 +8,13 @@ import pytest
 from helpers.pane_views import view
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, NEGATIVE, POSITIVE, signed_table, table
-from deepvis_caffe.viewer.panes.maps import Boost, boost_of, color_maps, ranges
+from deepvis_caffe.viewer.panes.maps import (
+    Boost,
+    boost_of,
+    color_maps,
+    common_range,
+    ranges,
+)
 from deepvis_caffe.viewer.state.state import COLORMAPS, State
 
 
@@ -48,10 +54,10 @@ def test_every_pixel_of_two_maps_of_four() -> None:
 def test_a_map_that_shrinks_is_averaged_and_no_map_runs_into_the_next() -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((5, 6, 9)).astype(np.float32)
+    maps[0, 0, :4], maps[4, 5, :4] = 0, 1  # enough of them to be the ends of the scale
     expected = maps.reshape(5, 2, 3, 3, 3).mean(axis=(2, 4))  # to 2 x 3
-    expected = 255 * (expected - maps.min()) / (maps.max() - maps.min())
     made = color_maps(maps, 2, 3, Boost())[..., 0].reshape(5, 2, 3)
-    np.testing.assert_allclose(made, expected, atol=0.51)
+    np.testing.assert_allclose(made, 255 * expected, atol=0.51)
     steps = np.repeat([0.0, 1.0], 7 * 9).reshape(2, 7, 9).astype(np.float32)
     made = color_maps(steps, 3, 4, Boost())[..., 0]  # no whole factor
     assert (made[:3] == 0).all()
@@ -77,12 +83,12 @@ def test_boosts_by_their_formula(gamma: float, individual: float) -> None:
     np.testing.assert_allclose(made, np.concatenate(expected), atol=1)
 
 
-def test_diffs_are_symmetric_about_black_and_shown_by_their_root() -> None:
+def test_diffs_are_symmetric_about_black_and_shown_by_a_power() -> None:
     maps = np.array([[[-4, -1, 0, 1, 4]]], np.float32)
     made = color_maps(maps, 1, 5, Boost(signed=True))[0]
-    # roots of 1/4 and 1; a half of 127 is 64 of 127
-    half = [64 / 127 * np.array(color) for color in (NEGATIVE, POSITIVE)]
-    np.testing.assert_allclose(made, [NEGATIVE, half[0], (0, 0, 0), half[1], POSITIVE], atol=0.51)
+    share = round(127 * (1 / 4) ** 0.7) / 127
+    soft = [share * np.array(color) for color in (NEGATIVE, POSITIVE)]
+    np.testing.assert_allclose(made, [NEGATIVE, soft[0], (0, 0, 0), soft[1], POSITIVE], atol=0.51)
     one_sided = color_maps(np.array([[[0, 2]]], np.float32), 1, 2, Boost(signed=True))[0]
     np.testing.assert_array_equal(one_sided, [(0, 0, 0), POSITIVE])
 
@@ -93,6 +99,38 @@ def test_ranges_of_diffs_are_symmetric() -> None:
     assert [low.ravel().tolist(), high.ravel().tolist()] == [[-4, -2], [4, 2]]
     low, high = ranges(maps, individual=0.0, signed=True)
     assert [low.ravel().tolist(), high.ravel().tolist()] == [[-4, -4], [4, 4]]
+
+
+@pytest.mark.parametrize("count", [500, 200_000])
+def test_a_layer_s_few_extreme_values_share_the_ends_of_the_scale(count: int) -> None:
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(count) < 0.5, 0, rng.gamma(2, 3, count)).astype(np.float32)
+    values[: count // 1000] = 1000
+    maps = values.reshape(10, count // 50, 5)
+    low, high = common_range(maps)
+    assert low == 0
+    ranked = np.sort(values[values > 0])
+    assert high < 40
+    assert np.searchsorted(ranked, high) / len(ranked) == pytest.approx(0.995, abs=3e-3)
+    made = color_maps(maps, count // 50, 5, Boost())[..., 0].ravel()
+    share = np.clip((values - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(made, 255 * share, atol=0.51)
+    _, whole = common_range(maps - 4, signed=True)
+    below = np.searchsorted(np.sort(abs(values - 4)), whole) / count
+    assert below == pytest.approx(0.995, abs=3e-3)
+
+
+def test_of_numbers_the_highest_is_the_end_of_the_scale() -> None:
+    values = np.r_[np.zeros(990), np.arange(10)].astype(np.float32)
+    assert common_range(values.reshape(-1, 1, 1)) == (0, 9)
+    assert common_range(values.reshape(-1, 1, 1) - 5, signed=True) == (-5, 5)
+
+
+def test_some_maps_of_a_layer_have_the_colors_that_all_give_them() -> None:
+    maps = np.random.default_rng(0).normal(size=(6, 9, 9)).astype(np.float32)
+    whole = color_maps(maps, 9, 9, Boost(individual=0.5))
+    some = color_maps(maps[2:4], 9, 9, Boost(individual=0.5), maps)
+    np.testing.assert_array_equal(some, whole[18:36])
 
 
 def test_a_number_has_no_range_of_its_own() -> None:
@@ -121,5 +159,7 @@ def test_what_is_no_number_has_its_own_colour_and_spoils_nothing_else() -> None:
 
 
 def test_the_states_indices_name_a_boost() -> None:
-    assert boost_of(State(gamma=2, individual=1, colormap=3)) == Boost(0.5, 0.5, "magma")
-    assert boost_of(State(), signed=True) == Boost(signed=True)
+    assert boost_of(State(gamma=1, individual=3, colormap=3)) == Boost(0.5, 0.0, "magma")
+    assert boost_of(State(), signed=True) == Boost(0.7, 0.5, signed=True)
+    assert boost_of(State(), numbers=True) == Boost(1.0, 0.5)
+    assert boost_of(State(gamma=2), numbers=True) == Boost(0.3, 0.5)

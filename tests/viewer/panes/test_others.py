@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +14,24 @@ from helpers.pane_views import colours, entry, has, scene, view, view_of
 from deepvis_caffe.attribution.pictures import map_overlay, map_picture
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.engines.detections import Box
+from deepvis_caffe.figures.montage import montage
+from deepvis_caffe.image import resize_image
 from deepvis_caffe.results.records import TopImage
 from deepvis_caffe.text import line_ink, text_width, wrapped
-from deepvis_caffe.viewer.panes import back, classes, detail, grid, status, unit, weights
-from deepvis_caffe.viewer.panes import grid as zoomed
+from deepvis_caffe.viewer.panes import (
+    back,
+    classes,
+    detail,
+    enlarged,
+    grid,
+    status,
+    unit,
+    weights,
+    widgets,
+)
 from deepvis_caffe.viewer.panes import help as help_pane
 from deepvis_caffe.viewer.panes import input as input_pane
+from deepvis_caffe.viewer.panes.back import chips_height
 from deepvis_caffe.viewer.panes.classes import ranked, scored
 from deepvis_caffe.viewer.panes.colors import (
     ACCENT,
@@ -36,7 +50,7 @@ from deepvis_caffe.viewer.panes.maps import Boost, attribution_picture, color_ma
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.redraw import Redraw
 from deepvis_caffe.viewer.panes.view import Status, View
-from deepvis_caffe.viewer.panes.widgets import inside, letters, write_note
+from deepvis_caffe.viewer.panes.widgets import inside, letters, row_height, write_note
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
@@ -44,7 +58,7 @@ from deepvis_caffe.viewer.state.units import UnitPictures
 
 RNG = np.random.default_rng(0)
 DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
-ALL = (input_pane, detail, back, classes, unit, status)
+ALL = (input_pane, detail, back, classes, unit, status, enlarged)
 
 
 def _backward(diff_style: str, **state: object) -> View:
@@ -93,8 +107,10 @@ def test_chips_set_the_mode_and_the_view() -> None:
         for x in range(0, 300, 3):
             hit = back.PANE.hit(shown, 400, 300, y, x)
             if hit is not None:
-                assert hit.tip
+                assert hit.tip or hit.kind == "picture"
                 found.add((hit.kind, hit.value))
+    assert ("picture", "back") in found
+    found.discard(("picture", "back"))
     assert found == {("back", name) for name in ("off", "gradient", "deconv", "guided")} | {
         ("style", name) for name in DIFF_STYLES
     } | {("command", "method")}
@@ -119,11 +135,11 @@ def test_a_map_without_channels_is_shown_in_every_style(name: str) -> None:
 
 def test_why_a_method_says_nothing_stands_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    for module in (back, grid):
+    for module in (back, enlarged):
         monkeypatch.setattr(module, "write_note", lambda *given: notes.append(given[2]))
     state = State(back="grad_cam", zoom="back")
     shown = view(np.ones((2, 2, 2)), state, why_no_back="no maps")
-    for pane in (back, grid):
+    for pane in (back, enlarged):
         pane.PANE.draw(shown, 400, 300)
     assert notes == ["no maps", "no maps"]
     notes.clear()
@@ -136,11 +152,17 @@ def test_a_frozen_source_shows_in_the_title() -> None:
     assert not has(back.PANE.draw(_backward("raw"), 400, 300), SOURCE)
 
 
-def test_the_input_is_what_the_net_saw_and_warm_where_asked() -> None:
+def test_the_input_is_what_the_net_saw_and_heat_is_drawn_once() -> None:
     cold = input_pane.PANE.draw(_backward("raw"), 300, 300)
     assert (cold[150, 100:200] == 90).all()
-    warm = input_pane.PANE.draw(_backward("heat"), 300, 300)
-    assert not (warm[150, 100:200] == 90).all()
+    heat = _backward("heat")
+    np.testing.assert_array_equal(input_pane.PANE.draw(heat, 300, 300), cold)
+    picture = attribution_picture(heat)
+    assert picture is not None
+    drawn = back.PANE.draw(heat, 400, 300)
+    rect = fitted(8, 10, Rect(chips_height(300, True), 8, 400 - chips_height(300, True) - 8, 284))
+    part = drawn[rect.top : rect.bottom, rect.left : rect.right]
+    np.testing.assert_array_equal(part, resize_image(picture, rect.height, rect.width))
     before = input_pane.PANE.draw(replace(_backward("raw"), result=None), 300, 300)
     np.testing.assert_array_equal(before, cold)
 
@@ -215,7 +237,7 @@ def test_a_small_map_is_enlarged_in_squares_in_its_own_range() -> None:
     maps = np.zeros((2, 7, 7), np.float32)
     maps[1] = np.arange(49).reshape(7, 7)
     maps[0] = 1000
-    made = detail.PANE.draw(view(maps, State(unit=1, gamma=2)), 400, 300)
+    made = detail.PANE.draw(view(maps, State(unit=1, gamma=1)), 400, 300)
     side = 300 - 16
     expected = color_maps(maps[1:], side, side, Boost(gamma=0.5))
     top = int(np.nonzero((made == 255).all(axis=2).any(axis=1))[0].max()) - side + 1
@@ -244,10 +266,10 @@ def test_a_number_has_its_rank_and_place() -> None:
 SILENT = {  # a pane, in a state in which it has nothing without a result: what it waits for
     "grid": (grid.PANE, State(), "conv"),
     "grid of diffs": (grid.PANE, State(back="deconv", show_back=True), "deconv to conv"),
-    "unit alone": (grid.PANE, State(zoom="unit"), "conv"),
-    "pass alone": (grid.PANE, State(back="guided", zoom="back"), "guided"),
+    "unit alone": (enlarged.PANE, State(zoom="unit"), "conv"),
+    "pass alone": (enlarged.PANE, State(back="guided", zoom="back"), "guided"),
     "grid of weights": (grid.PANE, State(weights=True), "weights"),
-    "weights alone": (grid.PANE, State(weights=True, zoom="unit"), "weights"),
+    "weights alone": (enlarged.PANE, State(weights=True, zoom="unit"), "weights"),
     "weights in detail": (detail.PANE, State(weights=True), "weights"),
     "detail": (detail.PANE, State(), "conv"),
     "back": (back.PANE, State(back="gradient"), "gradient"),
@@ -260,7 +282,7 @@ def test_without_a_result_panes_say_what_they_wait_for_or_why_it_does_not_come(
     pane: Pane, state: State, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    for module in (grid, zoomed, detail, back, classes, weights):
+    for module in (grid, enlarged, detail, back, classes, weights):
         monkeypatch.setattr(
             module, "write_note", lambda canvas, room, line, *more: said.append(line)
         )
@@ -357,6 +379,70 @@ def test_classes_are_ranked_with_bars_as_long_as_they_are_likely() -> None:
     assert "unit 1" in classes.PANE.hit(unlabelled, 200, 300, 40, 50).tip  # type: ignore[union-attr]
 
 
+def test_a_units_pictures_stand_at_their_places_as_large_as_they_can() -> None:
+    rng = np.random.default_rng(0)
+    made = [rng.integers(0, 256, (20, 20, 3)).astype(np.uint8) for _ in range(9)]
+    cells = [rng.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(9)]
+    found = tuple(TopImage(f"{k}.png", 9.0 - k, None) for k in range(9))
+    top = montage(cells)  # as `deepvis top-images` writes it
+    pictures = UnitPictures(optimized=tuple(made), top=top, deconv=top.copy(), found=found)
+    shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
+    height, width = 600, 330
+    drawn = unit.PANE.draw(shown, height, width)
+    hits: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for y, x in itertools.product(range(height), range(width)):
+        hit = unit.PANE.hit(shown, height, width, y, x)
+        if hit is not None:
+            assert hit.kind == "picture"
+            hits.setdefault((hit.value, hit.index), []).append((y, x))
+    sources = {
+        **{("optimized", k): one for k, one in enumerate(made)},
+        **{(kind, k): one for kind in ("top", "deconv") for k, one in enumerate(cells)},
+    }
+    assert hits.keys() == sources.keys()
+    for key, source in sources.items():
+        (top_, left), (bottom, right) = min(hits[key]), max(hits[key])
+        side = bottom + 1 - top_
+        assert right + 1 - left == side
+        part = drawn[top_ : bottom + 1, left : right + 1]
+        np.testing.assert_array_equal(part, resize_image(source, side, side))
+    # 27 squares below three lines of text: no other equal side of whole rows is larger
+    sides = {max(at)[0] - min(at)[0] + 1 for at in hits.values()}
+    room = inside(height, width, letters(width))
+    fits = [
+        side
+        for side in range(1, 300)
+        if 3 * (math.ceil(9 / ((room.width + 3) // (side + 3))) * (side + 3))
+        <= room.height - 3 * row_height(letters(width) - 1)
+    ]
+    assert sides == {max(fits)}
+
+
+def test_the_captions_of_a_unit_s_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, int, int]] = []
+
+    def note(
+        canvas: np.ndarray, line: str, rect: Rect, size: int, color: Color, *more: str, **kw: bool
+    ) -> int:
+        written.append((line, text_width(line, size), rect.width))
+        return text_width(line, size)
+
+    for module in (unit, widgets):
+        monkeypatch.setattr(module, "write_middle", note)
+    picture = np.zeros((20, 20, 3), np.uint8)
+    long = "silent behind a ReLU; below it: fire8/expand3x3_raw, unit 119"
+    known = UnitPictures(optimized=(picture,), top=picture, deconv=picture, note=long)
+    seen = scene(entry("a/very/long/name/of/a/layer", 3, 2, 2))
+    shown = replace(view_of(seen, np.ones((3, 2, 2))), unit=known)
+    for width in (180, 256, 318, 554):
+        written.clear()
+        unit.PANE.draw(shown, 600, width)
+        assert all(wide <= room for _, wide, room in written), written
+        said = " ".join(line for line, _, _ in written)
+        assert long in said
+        assert "the images that excite it most what in them does (deconv)" in said
+
+
 def test_a_units_pictures_are_all_there() -> None:
     def flat(*color: int) -> np.ndarray:
         return np.full((20, 20, 3), color, np.uint8)
@@ -367,20 +453,12 @@ def test_a_units_pictures_are_all_there() -> None:
     for height, width in ((900, 300), (300, 900)):
         drawn = unit.PANE.draw(shown, height, width)
         extents = []
-        for picture in (*made, pictures.top, pictures.deconv):
-            assert picture is not None
+        for picture in made:
             rows, columns = np.nonzero((drawn == picture[0, 0]).all(axis=2))
             box = (np.ptp(rows) + 1, np.ptp(columns) + 1)
             assert len(rows) == box[0] * box[1], "it lies whole, and nothing on it"
             extents.append(box)
         assert len(set(extents[:9])) == 1
-        assert min(extents[9]) > 2.5 * min(extents[0])
-        rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
-        corner = unit.PANE.hit(shown, height, width, int(rows.max()), int(columns.max()))
-        first = unit.PANE.hit(shown, height, width, int(rows.min()), int(columns.min()))
-        assert corner is not None
-        assert first is not None
-        assert (first.kind, first.index, corner.index) == ("top", 0, 8)
 
 
 def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
@@ -420,15 +498,18 @@ def test_cells_of_a_montage_that_hold_no_image_are_none() -> None:
     pictures = UnitPictures(top=picture, found=found, columns=2)
     shown = replace(view(np.ones((2, 2, 2))), unit=pictures)
     drawn = unit.PANE.draw(shown, 400, 300)
-    rows, columns = np.nonzero((drawn == (1, 2, 200)).all(axis=2))
-    ys, xs = (int(rows.min()), int(rows.max())), (int(columns.min()), int(columns.max()))
-    hits = [unit.PANE.hit(shown, 400, 300, y, x) for y in ys for x in xs]
-    assert [hit and hit.tip for hit in hits] == [
+    rows = np.nonzero((drawn == (1, 2, 200)).all(axis=2))[0]
+    hits = [
+        hit
+        for y, x in itertools.product(range(400), range(300))
+        if (hit := unit.PANE.hit(shown, 400, 300, y, x)) is not None
+    ]
+    assert list(dict.fromkeys(hit.tip for hit in hits)) == [
         "1: 0.png   cat   5.00",
         "2: 1.png   cat   4.00",
         "3: 2.png   cat   3.00",
-        None,
     ]
+    assert 0.95 * len(hits) < len(rows) <= len(hits), "what is drawn can be clicked"
 
 
 def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:

@@ -17,8 +17,17 @@ from deepvis_caffe.viewer.state.actions import (
     climb,
     follow,
     help_table,
+    next_zoom,
+    zoom_to,
 )
-from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, State, grid_shape
+from deepvis_caffe.viewer.state.state import (
+    COLORMAPS,
+    GAMMAS,
+    INDIVIDUALS,
+    State,
+    Zoom,
+    grid_shape,
+)
 
 SCENE = scene()  # conv1: 12 units, pool1: 5, fc: 4
 
@@ -64,6 +73,7 @@ DVT = {
 
 # What the session does in the world; everything else is a change of the state.
 COMMANDS = {
+    "zoom",
     "next_image",
     "previous_image",
     "next_source",
@@ -284,21 +294,23 @@ def test_the_grid_shows_one_thing_at_a_time() -> None:
 
 
 def test_without_a_pass_nothing_of_it_stays_on_screen() -> None:
-    state = State(back="guided", show_back=True, zoom="back")
-    assert changes(state, "n") == {"back": "off", "show_back": False, "zoom": "off"}
-    assert changes(replace(state, zoom="unit"), "n") == {"back": "off", "show_back": False}
+    state = State(back="guided", show_back=True)
+    assert changes(state, "n") == {"back": "off", "show_back": False}
 
 
 # -- the grid, the input, the window ---------------------------------------------------------------
 
 
-def test_zoom_skips_the_backward_result_where_there_is_none() -> None:
-    assert [press(State(), *"z" * n).zoom for n in (1, 2)] == ["unit", "off"]
-    assert [press(State(back="deconv"), *"z" * n).zoom for n in (1, 2, 3)] == [
-        "unit",
-        "back",
-        "off",
-    ]
+def test_zoom_goes_through_what_there_is_and_ends() -> None:
+    there: list[Zoom] = ["unit", "optimized", "input"]
+    state, seen = State(), []
+    for _ in range(5):
+        state = next_zoom(state, there)
+        seen.append((state.zoom, state.zoom_index))
+    assert [zoom for zoom, _ in seen] == ["unit", "optimized", "input", "off", "unit"]
+    one = zoom_to(State(), "optimized", 2)
+    assert next_zoom(one, there) == zoom_to(State(), "input")
+    assert next_zoom(zoom_to(State(), "top", 3), there).zoom == "unit", "gone since"
 
 
 @pytest.mark.parametrize(
@@ -376,10 +388,8 @@ def test_the_correlation_lies_over_what_the_grid_shows() -> None:
     assert changes(optimized, "1", "1") == {}
     assert changes(optimized, "1", "a") == {}, "back to what the grid showed before"
     assert changes(WIDE, "1", "s") == {"optimized": True}
-    assert changes(replace(WIDE, zoom="unit"), "1") == {"correlation": True, "zoom": "off"}
-    assert press(replace(WIDE, correlation=True), "z").zoom == "unit"
-    assert not press(replace(WIDE, correlation=True), "z").shows_correlation
-    assert press(replace(WIDE, correlation=True), "z", "1").shows_correlation
+    assert replace(WIDE, correlation=True).shows_correlation
+    assert not replace(WIDE, correlation=True, zoom="unit").shows_correlation
     assert changes(replace(WIDE, order=(1, 0)), "2") == {"by_number": True, "order": ()}
 
 
@@ -394,8 +404,6 @@ def test_arrows_move_the_mark_from_row_to_row_of_the_matrix() -> None:
     assert press(state, "J").unit == 3
     assert press(replace(state, order=()), "down").unit == 1, "by number"
     assert press(replace(state, order=(0, 1)), "down").unit == 1, "another layer's"
-    grid = replace(state, zoom="unit")
-    assert press(grid, "down").unit == 4, "a row of the grid"
 
 
 # -- what drives a unit ----------------------------------------------------------------------------
@@ -411,9 +419,7 @@ def test_the_drivers_lie_over_what_the_grid_shows() -> None:
     assert press(WIDE, "4", "s") == optimized
     assert press(on, "1") == replace(optimized, correlation=True)
     assert press(on, "1", "4") == on
-    zoomed = press(on, "z")
-    assert not zoomed.shows_drivers
-    assert press(zoomed, "4") == on
+    assert not replace(on, zoom="unit").shows_drivers
 
 
 def test_they_are_of_the_stage_below_or_of_the_nearest_layers() -> None:

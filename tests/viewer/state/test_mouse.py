@@ -8,7 +8,15 @@ from typing import get_args
 from helpers.scenes import scene
 
 from deepvis_caffe.viewer.panes.screen import PANES
-from deepvis_caffe.viewer.state.mouse import MOUSE_ACTIONS, Hit, HitKind, click, mouse_help, wheel
+from deepvis_caffe.viewer.state.mouse import (
+    MOUSE_ACTIONS,
+    WHOLE,
+    Hit,
+    HitKind,
+    click,
+    mouse_help,
+    wheel,
+)
 from deepvis_caffe.viewer.state.state import State
 
 SCENE = scene()
@@ -39,12 +47,22 @@ def test_a_second_click_on_a_unit_enlarges_it_and_a_third_does_not() -> None:
     twice = click(once, SCENE, Hit("unit", 9))
     assert twice == replace(once, zoom="unit")
     assert click(twice, SCENE, Hit("zoomed")) == once
-    assert click(replace(twice, zoom="back"), SCENE, Hit("zoomed")) == once
+
+
+def test_a_click_on_a_picture_enlarges_it_and_the_next_goes_back() -> None:
+    for zoom in ("input", "back", "unit"):
+        large = click(STATE, SCENE, Hit("picture", WHOLE, zoom))
+        assert large == replace(STATE, zoom=zoom)
+        assert click(large, SCENE, Hit("zoomed")) == STATE
+    third = click(STATE, SCENE, Hit("picture", 2, "top"))
+    assert third == replace(STATE, zoom="top", zoom_index=2)
+    assert click(third, SCENE, Hit("zoomed")) == STATE
+    assert click(third, SCENE, Hit("top", 2)) == STATE, "and the session opens it"
 
 
 def test_the_pass_s_mode_and_view_are_set() -> None:
     assert click(STATE, SCENE, Hit("back", value="guided")) == replace(STATE, back="guided")
-    shown = replace(STATE, back="deconv", zoom="back", show_back=True)
+    shown = replace(STATE, back="deconv", show_back=True)
     assert click(shown, SCENE, Hit("back", value="off")) == STATE
     assert click(STATE, SCENE, Hit("style", value="heat")) == replace(
         STATE, back="gradient", diff_style="heat"
@@ -98,4 +116,3 @@ def test_the_wheel_walks_down_the_matrix() -> None:
     state = replace(STATE, correlation=True, order=order)  # unit 6 is in row 9
     assert wheel(state, SCENE, "grid", 1).unit == 5
     assert wheel(state, SCENE, "grid", -9).unit == 3
-    assert wheel(replace(state, zoom="unit"), SCENE, "grid", 1).unit == 10, "of the grid again"
