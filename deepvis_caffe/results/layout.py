@@ -10,7 +10,7 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         whole_layer.jpg and .json                  all units of the layer
     max_im/<layer>/                                crops of the images that activate a unit most
         <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
-        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
+        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0; on request
     max_deconv/, max_gradient/, max_guided/        saliency maps of these crops, by backward mode
     weights/<layer>/                               pictures of the weights of units
         <layer>_<unit:04d>.png and .json           each of them
