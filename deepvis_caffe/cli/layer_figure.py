@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.values import parse_unit_numbers
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 
 if TYPE_CHECKING:
+    from deepvis_caffe.model.labels import Labels
     from deepvis_caffe.results.store import ResultStore
 
 
@@ -23,7 +25,8 @@ def layer_figure(
         str, typer.Argument(metavar="LAYER", help="Layer, as it was named for `deepvis optimize`.")
     ],
     units: Annotated[
-        str, typer.Option(help="Units: 130,366 or 0-99 or all that have images.")
+        str,
+        typer.Option(help="Units: 130,366 or 0-99 or all that have images, classes also by name."),
     ] = "all",
     seed: Annotated[
         int | None,
@@ -56,6 +59,8 @@ def layer_figure(
     """
     from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.model.labels import unit_of
+    from deepvis_caffe.model.unit_text import parse_unit_numbers
     from deepvis_caffe.results import layout
     from deepvis_caffe.results.store import ResultStore
 
@@ -67,7 +72,9 @@ def layer_figure(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
             f"deepvis optimize {layer}"
         )
-    wanted = list(there) if units == "all" else parse_unit_numbers(units)
+    labelled = recorded_labels(store, there, layer)
+    named = partial(unit_of, labelled, layer=layer) if any(labelled) else None
+    wanted = list(there) if units == "all" else parse_unit_numbers(units, named=named)
     chosen = {
         unit: there[unit][0] if seed is None else seed
         for unit in wanted
@@ -89,6 +96,17 @@ def layer_figure(
     left_out = len(wanted) - len(chosen)
     if left_out:
         typer.echo(f"{left_out} units are not there and are left out", err=True)
+
+
+def recorded_labels(store: ResultStore, runs: Mapping[int, Sequence[int]], layer: str) -> Labels:
+    """The names of a layer's units, as the records of its runs have them; empty where unknown."""
+    from deepvis_caffe.results.records import read_record
+
+    labels = [""] * (max(runs) + 1)
+    for unit, seeds in runs.items():
+        label = (read_record(store.record(layer, unit, seeds[0])) or {}).get("label")
+        labels[unit] = label if isinstance(label, str) else ""
+    return tuple(labels)
 
 
 def caption(store: ResultStore, layer: str, unit: int, seed: int) -> tuple[str, ...]:

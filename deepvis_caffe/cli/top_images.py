@@ -14,7 +14,7 @@ import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import duration, progress_bar
-from deepvis_caffe.cli.values import parse_unit_numbers
+from deepvis_caffe.cli.values import chosen_units
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.files import bytes_in_words
 from deepvis_caffe.settings import Settings
@@ -40,7 +40,10 @@ def top_images(
         typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units to write images for: 130,366 or 0-99 or all.")
+        str,
+        typer.Option(
+            help="Units to write images for: 130,366 or 0-99 or all, classes also by name."
+        ),
     ] = "all",
     modes: Annotated[
         str,
@@ -115,7 +118,7 @@ def top_images(
     for line in summary(scan, time.monotonic() - begun if works else None):
         typer.echo(line, err=True)
     scanned = ScannedImages(source, scan, scan_recipe(job, source, params))
-    numbers = {layer: parse_unit_numbers(units, scan.layers[layer].units) for layer in shown}
+    numbers = {layer: chosen_units(net, layer, units) for layer in shown}
     _make_pictures(job, scanned, numbers, chosen_modes, crops)
 
 

@@ -33,7 +33,7 @@ from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.scan import run_scan, scan_recipe, usual_shard_size
 from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.model.labels import unit_title
-from deepvis_caffe.optimizer.targets import check_units
+from deepvis_caffe.optimizer.targets import check_units, listed_targets
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import scan_folder
 from deepvis_caffe.results.scan_folder import ScanFolder
@@ -335,5 +335,5 @@ def _units(net: Net, layer: str, shape: tuple[int, ...], units: Any) -> list[int
     if units is None:
         return list(range((*shape, 1)[0]))
     listed = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)
-    numbers = [net.unit(layer, one) if isinstance(one, str) else one for one in listed]
+    numbers = [some for one in listed for some in listed_targets(net, layer, one)]
     return list(dict.fromkeys(check_units(numbers, shape, layer)))
