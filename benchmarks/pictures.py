@@ -36,10 +36,10 @@ photos, out, units, layers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[
 net, source = load("squeezenet_v1.1", "torch")[0], read_folder(photos)
 scan = scan_images(net, source, ScanParams(tuple(layers)), threads=2)
 scanned = ScannedImages(source, scan, {})
-make_top_pictures(Job(net, out / "warm"), scanned, layers[-1], [0])
+make_top_pictures(Job(net, out / "warm"), scanned, {layers[-1]: [0]})
 for layer in layers:
     begun, cpu = time.perf_counter(), time.process_time()
-    made = make_top_pictures(Job(net, out), scanned, layer, range(units))
+    made = make_top_pictures(Job(net, out), scanned, {layer: range(units)})[layer]
     new = max(1, sum(one.new for one in made))
     print(layer, (time.perf_counter() - begun) / new, (time.process_time() - cpu) / new)
 """

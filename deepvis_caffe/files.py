@@ -308,3 +308,13 @@ def is_text(text: str) -> bool:
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f]")  # \x1a is the end of a DOS file
 _UTF16_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def bytes_in_words(count: int) -> str:
+    """Bytes as one reads them: ``512 bytes``, ``2.4 MB``, ``13 GB``."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"

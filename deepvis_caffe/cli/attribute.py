@@ -11,12 +11,12 @@ import typer
 from deepvis_caffe.cli.flags import (
     ImageArgument,
     UnitLayer,
-    UnitNumber,
+    UnitName,
     UnitPosition,
     named_image,
     with_settings,
 )
-from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.cli.values import chosen_unit, parse_position
 from deepvis_caffe.errors import DeepVisError, SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -27,7 +27,7 @@ def attribute(
     settings: Settings,
     image: ImageArgument,
     layer: UnitLayer,
-    unit: UnitNumber,
+    unit: UnitName,
     method: Annotated[
         str,
         typer.Option(
@@ -81,16 +81,16 @@ def attribute(
         raise SettingsError("--overlay takes one method: leave --all-methods out")
     net = load_net(settings)
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
-    at = parse_position(position)
+    at, number = parse_position(position), chosen_unit(net, layer, unit)
     if not all_methods:
-        found = attribute_to(net, picture, layer, unit, method.replace("-", "_"), at, **given)
+        found = attribute_to(net, picture, layer, number, method.replace("-", "_"), at, **given)
         if out.suffix.lower() == ".npy" or view is None:
             found.save(out)
         else:
             write_image(out, found.picture(view))
         if overlay:
             write_image(overlay, found.overlay())
-        typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+        typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
         if not found.map.any():
             typer.echo("nothing is attributed to the image: the map is zero everywhere", err=True)
         typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
@@ -102,13 +102,13 @@ def attribute(
     for name, one in METHODS.items():
         its_own = {key: value for key, value in given.items() if key in one.parameters}
         try:
-            results.append(attribute_to(net, picture, layer, unit, name, at, **its_own))
+            results.append(attribute_to(net, picture, layer, number, name, at, **its_own))
         except DeepVisError as error:
             if one.everywhere:
                 raise
             typer.echo(f"{one.title} is left out: {error}", err=True)
-    write_image(out, side_by_side(results, f"{layer} unit {unit}", view))
-    typer.echo(f"{layer} unit {unit}: activation {results[0].activation:.5g}")
+    write_image(out, side_by_side(results, f"{layer} unit {number}", view))
+    typer.echo(f"{layer} unit {number}: activation {results[0].activation:.5g}")
     typer.echo(f"wrote {out}", err=True)
 
 

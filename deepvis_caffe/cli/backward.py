@@ -10,11 +10,11 @@ import typer
 from deepvis_caffe.cli.flags import (
     ImageArgument,
     UnitLayer,
-    UnitNumber,
+    UnitName,
     named_image,
     with_settings,
 )
-from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.cli.values import chosen_unit, parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
@@ -24,7 +24,7 @@ def backward(
     settings: Settings,
     image: ImageArgument,
     layer: UnitLayer,
-    unit: UnitNumber,
+    unit: UnitName,
     mode: Annotated[
         str, typer.Option(help="Backward mode: gradient, deconv or guided.")
     ] = "deconv",
@@ -62,11 +62,12 @@ def backward(
     net = load_net(settings)
     at = parse_position(position)
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
-    found = attribute(net, picture, layer, unit, check_mode(mode), at)
+    number = chosen_unit(net, layer, unit)
+    found = attribute(net, picture, layer, number, check_mode(mode), at)
     write_image(out, found.picture(view))
     if overlay:
         write_image(overlay, found.overlay())
-    typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+    typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
     if not found.map.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
     x = found.image[None]

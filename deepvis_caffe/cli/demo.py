@@ -73,13 +73,12 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
     )
     recipe = {**scan_recipe(job, source, params), "count": COUNT, "overlap": MAX_OVERLAP}
     scanned = ScannedImages(source, scan, recipe)
-    made = []
-    for part in IMAGE_PARTS:
-        with progress_bar(f"pictures of {part.layer}", "units") as report:
-            make_top_pictures(job.reporting(report), scanned, part.layer, list(part.units))
-        made.append(write_figure(job, scanned, part))
+    units = {part.layer: list(part.units) for part in IMAGE_PARTS}
+    with progress_bar("pictures", "units") as report:
+        make_top_pictures(job.reporting(report), scanned, units)
+    made = [write_figure(job, scanned, part) for part in IMAGE_PARTS]
     trees = " and ".join(f"{results}/{tree}" for tree in (layout.TOP_IMAGES, layout.DECONV))
-    typer.echo(f"crops and deconv of each unit: {trees}")
+    typer.echo(f"top images and deconv of each unit: {trees}")
     typer.echo("look at these first:")
     for path in made:
         typer.echo(f"  {path}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import UnitLayer, UnitNumber, UnitPosition, named_image, with_settings
-from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.cli.flags import UnitLayer, UnitName, UnitPosition, named_image, with_settings
+from deepvis_caffe.cli.values import chosen_unit, parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def drivers(
     settings: Settings,
     layer: UnitLayer,
-    unit: UnitNumber,
+    unit: UnitName,
     image: Annotated[
         str | None,
         typer.Argument(
@@ -65,8 +65,9 @@ def drivers(
     if image is None and (out or below or position != "all" or reach != "nearest"):
         raise SettingsError("--out, --below, --reach and --position take an image: name one")
     net = load_net(settings)
+    number = chosen_unit(net, layer, unit)
     if image is None:
-        _by_weights(net, layer, unit, _means(settings), count, as_json)
+        _by_weights(net, layer, number, _means(settings), count, as_json)
         return
     from deepvis_caffe.attribution.drivers import check_reach
     from deepvis_caffe.attribution.drivers import drivers as drivers_of
@@ -76,11 +77,11 @@ def drivers(
     names = [one.strip() for one in below.split(",")] if below else None
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     at, far = parse_position(position), check_reach(reach)
-    found = drivers_of(net, picture, layer, unit, at, names, count, far)
+    found = drivers_of(net, picture, layer, number, at, names, count, far)
     if as_json:
         typer.echo(json.dumps(found.record(), indent=1))
     else:
-        typer.echo(f"{layer} unit {unit}: activation {found.activation:.5g}")
+        typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
         rows = [
             (one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.share:+.1%}")
             for one in found

@@ -29,7 +29,7 @@ ImageArgument = Annotated[
     ),
 ]
 UnitLayer = Annotated[str, typer.Option(help="Layer (or blob) of the unit.")]
-UnitNumber = Annotated[int, typer.Option(help="Channel number, starting at 0.")]
+UnitName = Annotated[str, typer.Option(help="Unit: a channel number from 0, or a class name.")]
 UnitPosition = Annotated[
     str,
     typer.Option(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.cli.values import parse_unit_numbers
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.settings import Settings
 
 if TYPE_CHECKING:
+    from deepvis_caffe.model.labels import Labels
     from deepvis_caffe.results.store import SavedRun
 
 
@@ -23,7 +25,8 @@ def layer_figure(
         str, typer.Argument(metavar="LAYER", help="Layer, as it was named for `deepvis optimize`.")
     ],
     units: Annotated[
-        str, typer.Option(help="Units: 130,366 or 0-99 or all that have images.")
+        str,
+        typer.Option(help="Units: 130,366 or 0-99 or all that have images, classes also by name."),
     ] = "all",
     seed: Annotated[
         int | None,
@@ -63,6 +66,8 @@ def layer_figure(
     """
     from deepvis_caffe.figures.figure import Cell, grid
     from deepvis_caffe.image import write_image
+    from deepvis_caffe.model.labels import unit_of
+    from deepvis_caffe.model.unit_text import parse_unit_numbers
     from deepvis_caffe.results import layout
     from deepvis_caffe.results.store import ResultStore
 
@@ -79,7 +84,9 @@ def layer_figure(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
             f"deepvis optimize {layer}"
         )
-    wanted = list(there) if units == "all" else parse_unit_numbers(units)
+    labelled = recorded_labels(there)
+    named = partial(unit_of, labelled, layer=layer) if any(labelled) else None
+    wanted = list(there) if units == "all" else parse_unit_numbers(units, named=named)
     fitting = {
         unit: [run for run in there.get(unit, ()) if seed in (None, run.seed)] for unit in wanted
     }
@@ -102,14 +109,27 @@ def layer_figure(
         typer.echo(f"{left_out} units are not there and are left out", err=True)
 
 
+def recorded_labels(runs: Mapping[int, Sequence[SavedRun]]) -> Labels:
+    """The names of a layer's units, as the records of its runs have them; empty where unknown."""
+    labels = [""] * (max(runs) + 1)
+    for unit, some in runs.items():
+        label = _record(some[0]).get("label")
+        labels[unit] = label if isinstance(label, str) else ""
+    return tuple(labels)
+
+
+def _record(run: SavedRun) -> Mapping[str, Any]:
+    from deepvis_caffe.results.records import read_record
+
+    return read_record(run.store.record(run.layer, run.unit, run.seed)) or {}
+
+
 def caption(run: SavedRun) -> tuple[str, ...]:
     """A unit's number, and its name where it has one."""
     from deepvis_caffe.model.labels import short_label
-    from deepvis_caffe.results.records import read_record
 
-    store, layer, unit, seed = run
-    label = (read_record(store.record(layer, unit, seed)) or {}).get("label")
-    return (f"{unit} {short_label(label)}" if label else str(unit),)
+    label = _record(run).get("label")
+    return (f"{run.unit} {short_label(label)}" if label else str(run.unit),)
 
 
 def wide(count: int) -> int:

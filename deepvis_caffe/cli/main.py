@@ -77,6 +77,39 @@ class Command(TyperCommand):
                 param.metavar = ""
         return params
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with other spellings of flags that this command has."""
+        return super().parse_args(ctx, _own_spellings(self, args))
+
+
+# One and several are the same flag: each command has one of the two, and takes the other.
+SPELLINGS = {
+    "--unit": "--units",
+    "--units": "--unit",
+    "--layer": "--layers",
+    "--layers": "--layer",
+}
+
+
+def _own_spellings(command: TyperCommand, args: list[str]) -> list[str]:
+    """`args` with each flag of `SPELLINGS` as the command has it; LAYER may be a flag, too."""
+    flags = {flag for param in command.params for flag in param.opts}
+    found: list[str] = []
+    for number, word in enumerate(args):
+        if word == "--":
+            return found + args[number:]
+        flag, is_one_word, value = word.partition("=")
+        other = SPELLINGS.get(flag)
+        if other is None or flag in flags:
+            found.append(word)
+        elif other in flags:
+            found.append(other + is_one_word + value)
+        elif "layer" in flags and "--layer" in (flag, other):  # an argument of the command
+            found += [value] if is_one_word else []
+        else:
+            found.append(word)
+    return found
+
 
 app = typer.Typer(
     cls=Commands,

@@ -13,7 +13,7 @@ import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
-from deepvis_caffe.cli.values import parse_crop, parse_position, parse_push, parse_units
+from deepvis_caffe.cli.values import chosen_targets, parse_crop, parse_position, parse_push
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
@@ -121,8 +121,8 @@ def optimize(
     units: Annotated[
         str,
         typer.Option(
-            help="Units: 130,366 or 0-99 or all. 130+366 maximizes the sum of two units; layer "
-            "maximizes the whole layer (DeepDream)."
+            help="Units: 130,366 or 0-99 or all, classes also by name: tabby,zebra. 130+366 "
+            "maximizes the sum of two units; layer maximizes the whole layer (DeepDream)."
         ),
     ] = "all",
     direction: Annotated[
@@ -202,7 +202,7 @@ def optimize(
     else:
         at = parse_position(position)
         chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
-        work = [(one, targets_of(one, units, direction)) for one in chosen]  # before any step
+        work = [(one, targets_of(net, one, units, direction)) for one in chosen]  # before any step
     check_layers(job, work, ascents)
     for number, (one, own) in enumerate(work, 1):
         which = f" ({number} of {len(work)})" if len(work) > 1 else ""
@@ -226,7 +226,9 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     return list(learned_layers(net))
 
 
-def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequence[Target]:
+def targets_of(
+    net: Net, layer: TargetLayer, units: str, direction: Path | None
+) -> Sequence[Target]:
     """What is maximized in a layer.
 
     Raises
@@ -239,7 +241,7 @@ def targets_of(layer: TargetLayer, units: str, direction: Path | None) -> Sequen
     if direction:
         return layer.check(read_directions(direction))
     try:
-        return parse_units(units, layer.count)
+        return chosen_targets(net, layer.name, units)
     except SettingsError as error:
         raise SettingsError(f"layer {layer.name!r}: {error}") from error
 

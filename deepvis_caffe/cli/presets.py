@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import UnitName, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
-from deepvis_caffe.cli.values import parse_position
+from deepvis_caffe.cli.values import chosen_unit, parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
@@ -19,7 +19,7 @@ from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 def presets(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
-    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    unit: UnitName,
     which: Annotated[
         str, typer.Option("--presets", help="Presets by number or name, in the order to show.")
     ] = "1,2,3,4",
@@ -63,10 +63,11 @@ def presets(
     net = load_net(settings)
     job = Job.from_settings(settings, net)
     target = TargetLayer.of(net, layer, parse_position(position))
-    variants = Variants(job, target, [unit], range(seeds), settings.batch_size)
+    number = chosen_unit(net, layer, unit)
+    variants = Variants(job, target, [number], range(seeds), settings.batch_size)
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make(chosen.values(), report)
-    path = out or presets_figure(settings.results, layer, unit, job.folders)
+    path = out or presets_figure(settings.results, layer, number, job.folders)
     write_comparison(variants, chosen, path, columns, cell)
     for name, params in chosen.items():
         typer.echo(f"preset {name}: activation {reached(variants, params)}; {in_words(params)}")

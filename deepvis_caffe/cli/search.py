@@ -10,7 +10,7 @@ import typer
 
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
-from deepvis_caffe.cli.values import parse_position, parse_unit_numbers
+from deepvis_caffe.cli.values import chosen_units, parse_position
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
@@ -25,7 +25,7 @@ KEEP = "Save a trial as a preset"
 def search(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")],
-    units: Annotated[str, typer.Option("--units", "--unit", help="Units: 366 or 366,130.")],
+    units: Annotated[str, typer.Option(help="Units: 366 or 366,130, classes also by name.")],
     trials: Annotated[
         int, typer.Option(min=1, help="Number of random parameter sets to try.")
     ] = 300,
@@ -74,10 +74,11 @@ def search(
         raise SettingsError("--keep TRIAL and --name NAME go together")
     same_seed = f" --seed {seed}" if seed else ""
     results = shlex.quote(str(settings.results))
-    again = f"deepvis search {shlex.quote(layer)} --units {units}{same_seed} --results {results}"
+    what = f"{shlex.quote(layer)} --units {shlex.quote(units)}"
+    again = f"deepvis search {what}{same_seed} --results {results}"
     if keep is not None and name is not None:
         sheet_at = partial(
-            search_sheet, settings.results, layer, parse_unit_numbers(units), seed, ".json"
+            search_sheet, settings.results, layer, _numbers(settings, layer, units), seed, ".json"
         )
         record = sheet_at({layer: name_apart(layer)})
         record = record if record.is_file() else sheet_at()
@@ -108,6 +109,16 @@ def search(
     typer.echo(f"to save one as a preset: {again} --keep TRIAL --name NAME", err=True)
 
 
+def _numbers(settings: Settings, layer: str, units: str) -> list[int]:
+    """The units, of a net that need not be loaded."""
+    from deepvis_caffe.model.labels import as_labels, unit_of
+    from deepvis_caffe.model.unit_text import parse_unit_numbers
+
+    labels = as_labels(settings.labels)
+    named = partial(unit_of, labels, layer=layer) if labels else None
+    return parse_unit_numbers(units, named=named)
+
+
 def _variants(settings: Settings, layer: str, units: str, seed: int, position: str) -> Variants:
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.variants import Variants
@@ -116,6 +127,6 @@ def _variants(settings: Settings, layer: str, units: str, seed: int, position: s
 
     net = load_net(settings)
     target = TargetLayer.of(net, layer, parse_position(position))
-    chosen = parse_unit_numbers(units, target.count)
+    chosen = chosen_units(net, layer, units)
     job = Job.from_settings(settings, net)
     return Variants(job, target, chosen, [seed], settings.batch_size)

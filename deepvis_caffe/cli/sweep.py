@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.flags import UnitName, with_settings
 from deepvis_caffe.cli.progress import place, progress_bar
-from deepvis_caffe.cli.values import parse_numbers, parse_position
+from deepvis_caffe.cli.values import chosen_unit, parse_numbers, parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
@@ -26,7 +26,7 @@ def _values(help_: str) -> Any:
 def sweep(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the unit.")],
-    unit: Annotated[int, typer.Option(help="Channel number, starting at 0.")],
+    unit: UnitName,
     columns: Annotated[int, typer.Option(help="Images per row.")] = 8,
     seed: Annotated[
         int, typer.Option(help="Random seed of the starting image, the same for all.")
@@ -84,10 +84,11 @@ def sweep(
     net = load_net(settings)
     job = Job.from_settings(settings, net)
     target = TargetLayer.of(net, layer, parse_position(position))
-    variants = Variants(job, target, [unit], [seed])
+    number = chosen_unit(net, layer, unit)
+    variants = Variants(job, target, [number], [seed])
     with progress_bar(f"{layer} on {place(net, job.where)}", "image steps") as report:
         variants.make((params for row in rows for params in row.params), report)
-    path = out or sweep_figure(settings.results, layer, unit, seed, job.folders)
+    path = out or sweep_figure(settings.results, layer, number, seed, job.folders)
     write_sweep(variants, rows, path, cell)
     for row in rows:
         listed = ", ".join(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
-from deepvis_caffe.cli.progress import progress_bar
-from deepvis_caffe.cli.values import parse_unit_numbers
+from deepvis_caffe.cli.progress import duration, progress_bar
+from deepvis_caffe.cli.values import chosen_units
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.files import bytes_in_words
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import DATASET, MODEL, RUNNING
 
 if TYPE_CHECKING:
     from deepvis_caffe.dataset.scan import Scan
     from deepvis_caffe.dataset.source import Source
+    from deepvis_caffe.jobs.forecast import Forecast
     from deepvis_caffe.jobs.job import Job
-    from deepvis_caffe.jobs.top_images import ScannedImages
+    from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit
 
-MOST_LISTED = 5
+MOST_LISTED = 5  # images that could not be used
+MOST_UNITS_LISTED = 40  # with a line each
 
 
 @with_settings(MODEL, DATASET, RUNNING)
@@ -36,12 +40,23 @@ def top_images(
         typer.Option(help="Layers to write images for: a,b,c, all of --layers, or none."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units to write images for: 130,366 or 0-99 or all.")
+        str,
+        typer.Option(
+            help="Units to write images for: 130,366 or 0-99 or all, classes also by name."
+        ),
     ] = "all",
     modes: Annotated[
         str,
         typer.Option(help="Saliency maps to write for each crop: deconv,gradient,guided, or none."),
     ] = "deconv",
+    crops: Annotated[
+        bool,
+        typer.Option(
+            "--crops",
+            help="Also write each crop and saliency map by itself, as PNG: some twenty files a "
+            "unit, and ten times the disk.",
+        ),
+    ] = False,
     every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
     unique: Annotated[
         bool, typer.Option("--unique", help="Use exact duplicates only once.")
@@ -67,9 +82,10 @@ def top_images(
 ) -> None:
     """Find the top images of each unit: those that activate it most in a dataset.
 
-    One pass over the dataset covers all layers and collects statistics of every unit. Then, for
-    each unit, the part of each top image in its receptive field is cropped, with a saliency map.
-    Finished work is kept: run the same command again to resume after an interruption.
+    One pass over the dataset covers all layers and collects statistics of every unit. Then each
+    unit gets a montage: the part of each top image in its receptive field, and another of their
+    saliency maps. Finished work is kept: run the same command again to resume after an
+    interruption.
     """
     from deepvis_caffe.dataset.scan import ScanParams
     from deepvis_caffe.engines.load import load_net
@@ -102,8 +118,8 @@ def top_images(
     for line in summary(scan, time.monotonic() - begun if works else None):
         typer.echo(line, err=True)
     scanned = ScannedImages(source, scan, scan_recipe(job, source, params))
-    for layer in shown:
-        _make_pictures(job, scanned, layer, units, chosen_modes)
+    numbers = {layer: chosen_units(net, layer, units) for layer in shown}
+    _make_pictures(job, scanned, numbers, chosen_modes, crops)
 
 
 def read_source(
@@ -168,24 +184,54 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
 
 
 def _make_pictures(
-    job: Job, scanned: ScannedImages, layer: str, units: str, modes: Sequence[str]
+    job: Job,
+    scanned: ScannedImages,
+    units: Mapping[str, Sequence[int]],
+    modes: Sequence[str],
+    crops: bool,
 ) -> None:
+    """Make the pictures of all layers, and say what there is."""
     from deepvis_caffe.jobs.top_images import make_top_pictures
-    from deepvis_caffe.model.labels import short_label
 
-    numbers = parse_unit_numbers(units, scanned.scan.layers[layer].units)
-    with progress_bar(f"pictures of {layer}", "units") as report:
-        made = make_top_pictures(job.reporting(report), scanned, layer, numbers, modes)
-    for unit in made:
-        name = f"{unit.unit:>5}" + (f"  {short_label(unit.label)}" if unit.label else "")
-        seen = unit.montage or "is not activated by any image"
-        typer.echo(f"{name}: activation {unit.value:.5g}; {seen}")
-    silent = sum(unit.montage is None for unit in made)
-    new = sum(unit.new for unit in made)
+    if not units:
+        return
+    count = sum(map(len, units.values()))
+    each = " and ".join(["the top images", *(f"their {mode} maps" for mode in modes)])
+    alone = "; each picture by itself, too" if crops else ""
     typer.echo(
-        f"{layer}: {len(made) - silent} units, {new} new; {silent} not activated by any image",
+        f"pictures of {count:,} units of {len(units)} layers: a montage of {each}{alone}", err=True
+    )
+    with progress_bar("pictures", "units") as report:
+        made = make_top_pictures(
+            job.reporting(report), scanned, units, modes, crops, announce=_announce
+        )
+    for layer, some in made.items():
+        if count <= MOST_UNITS_LISTED:
+            for unit in some:
+                typer.echo(_describe(unit))
+        silent = sum(unit.montage is None for unit in some)
+        new = sum(unit.new for unit in some)
+        typer.echo(
+            f"{layer}: {len(some) - silent} units, {new} new; {silent} not activated by any image",
+            err=True,
+        )
+    typer.echo(f"look at them: deepvis gallery {shlex.quote(str(job.results))}", err=True)
+
+
+def _announce(ahead: Forecast) -> None:
+    typer.echo(
+        f"{ahead.tasks:,} more units: about {bytes_in_words(ahead.size)} of disk "
+        f"({bytes_in_words(ahead.free)} are free) and {duration(ahead.seconds)}",
         err=True,
     )
+
+
+def _describe(unit: TopUnit) -> str:
+    from deepvis_caffe.model.labels import short_label
+
+    name = f"{unit.unit:>5}" + (f"  {short_label(unit.label)}" if unit.label else "")
+    seen = unit.montage or "is not activated by any image"
+    return f"{name}: activation {unit.value:.5g}; {seen}"
 
 
 def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:

@@ -1,74 +1,37 @@
-"""What a flag's text means: ``"0-9,130" -> [0, ..., 9, 130]``, ``"3,4" -> (3, 4)``."""
+"""What a flag's text means: ``"0-9,tabby" -> [0, ..., 9, 281]``, ``"3,4" -> (3, 4)``."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.model.unit_text import MOST_UNITS, Units, parse_unit_numbers, parse_units
 
-MOST_UNITS = 2**20  # of a layer of which nobody here knows how many it has
-
-
-def parse_units(text: str, count: int) -> list[int | tuple[int, ...] | Literal["layer"]]:
-    """Units and other targets, in the order given and without duplicates.
-
-    Parameters
-    ----------
-    text
-        Numbers and ranges with both ends, ``130,366`` or ``0-99``, or ``all``; sums of units,
-        ``130+366`` or ``151+152-268``; ``layer`` for the whole layer at once.
-    count
-        Number of units in the layer.
-
-    Raises
-    ------
-    SettingsError
-        Something else, or a unit that the layer does not have.
-    """
-    word = text.strip().lower()
-    if word == "all":
-        return list(range(count))
-    if word == "layer":
-        return ["layer"]
-    found: list[int | tuple[int, ...] | Literal["layer"]] = []
-    for part in text.split(","):
-        if "+" in part:
-            members = dict.fromkeys(unit for one in part.split("+") for unit in _range(one, count))
-            found.append(tuple(members) if len(members) > 1 else next(iter(members)))
-        else:
-            found += _range(part, count)
-    return list(dict.fromkeys(found))
+if TYPE_CHECKING:
+    from deepvis_caffe.engines.base import Net
 
 
-def parse_unit_numbers(text: str, count: int = MOST_UNITS) -> list[int]:
-    """As :func:`parse_units`, for commands that take single units only."""
-    found = parse_units(text, count)
-    numbers = [unit for unit in found if isinstance(unit, int)]
-    if len(numbers) < len(found):
-        raise SettingsError(f"--units: {text!r} is not made of single units, as 130,366 or 0-99 is")
-    return numbers
+def chosen_units(net: Net, layer: str, text: str) -> list[int]:
+    """The single units of a layer that a flag names, by number or label."""
+    return parse_unit_numbers(text, _count(net, layer), net.named(layer))
 
 
-def _range(text: str, count: int) -> list[int]:
-    first, dash, last = text.partition("-")
-    try:
-        start = int(first)
-        stop = int(last) if dash else start
-    except ValueError:
-        raise SettingsError(
-            f"--units: {text.strip()!r} is neither a unit nor a range; write 130,366 or 0-99 or "
-            "all; 130+366 for a sum of units; layer for the whole layer at once"
-        ) from None
-    if start > stop >= 0:
-        raise SettingsError(
-            f"--units: {text.strip()!r} ends before it begins; write {stop}-{start}"
-        )
-    if not 0 <= start <= stop < count:
-        raise SettingsError(
-            f"--units: {text.strip()!r} is not within the layer's {count} units, which are "
-            f"numbered 0 to {count - 1}"
-        )
-    return list(range(start, stop + 1))
+def chosen_targets(net: Net, layer: str, text: str) -> Units:
+    """The units and sums of units of a layer that a flag names."""
+    return parse_units(text, _count(net, layer), net.named(layer))
+
+
+def chosen_unit(net: Net, layer: str, text: str) -> int:
+    """The one unit of a layer that a flag names, by number or label."""
+    found = chosen_units(net, layer, text)
+    if len(found) > 1:
+        raise SettingsError(f"--unit: {text!r} is {len(found)} units; give one of them")
+    return found[0]
+
+
+def _count(net: Net, layer: str) -> int:
+    shape = net.shapes.get(net.model.graph.activation(layer))
+    return MOST_UNITS if shape is None else (*shape[1:], 1)[0]
 
 
 def parse_numbers(text: str, what: str) -> list[float]:

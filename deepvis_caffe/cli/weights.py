@@ -10,7 +10,7 @@ import typer
 
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.progress import progress_bar
-from deepvis_caffe.cli.values import parse_unit_numbers
+from deepvis_caffe.model.unit_text import parse_unit_numbers
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL
 
@@ -27,7 +27,8 @@ def weights(
     units: Annotated[
         str | None,
         typer.Option(
-            help="Units to draw: 5 or 130,366 or 0-99. Default: all that one picture can hold."
+            help="Units to draw: 5 or 130,366 or 0-99, classes also by name. Default: all that one "
+            "picture can hold."
         ),
     ] = None,
     scale: Annotated[
@@ -75,7 +76,7 @@ def weights(
         count, channels, *window = found.values.shape
         each = " x ".join(map(str, (f"{channels} channel{'s' * (channels != 1)}", *window)))
         typer.echo(f"{own.name} ({own.type}): {count} units, each {each}")
-        chosen = parse_unit_numbers(units, count) if units else None
+        chosen = parse_unit_numbers(units, count, net.named(layer)) if units else None
     else:
         typer.echo(f"{own.name} ({own.type})")
     for number, blob in enumerate(blobs):

@@ -16,8 +16,9 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.rows import CONSTANTS
+from deepvis_caffe.model.unit_text import MOST_UNITS, Units, parse_units
 
 Reduced = TypeVar("Reduced")
 
@@ -198,10 +200,10 @@ class Net(abc.ABC):
         return label_of(labels, int(unit), len(labels)) if known else None
 
     def unit(self, layer: str, label: str) -> int:
-        """The unit with a name: a whole label, or one of the synonyms in it.
+        """The unit with a name: a whole label, or one of the synonyms in it; else its number.
 
-        >>> net.unit("pool10", "tabby")
-        281
+        >>> net.unit("pool10", "tabby"), net.unit("pool10", "281")
+        (281, 281)
 
         Raises
         ------
@@ -211,6 +213,11 @@ class Net(abc.ABC):
             Several units have it; or the layer's units have no names.
         """
         labels = self.labels_of(layer)
+        number = label.strip()
+        if number.isascii() and number.isdecimal():
+            with suppress(UnknownNameError):
+                return unit_of(labels, label, layer)
+            return int(number)
         if not labels:
             why = "they are not the net's classes" if self.labels else "load_net got no labels"
             raise SettingsError(
@@ -218,6 +225,31 @@ class Net(abc.ABC):
                 "the unit's number"
             )
         return unit_of(labels, label, layer)
+
+    def named(self, layer: str) -> Callable[[str], int] | None:
+        """`unit` of one layer; None where its units have no names."""
+        return partial(self.unit, layer) if self.labels_of(layer) else None
+
+    def units(self, layer: str, text: str) -> Units:
+        """The units that a text names, as the command line takes it.
+
+        >>> net.units("pool10", "tabby,0-2,130+340")
+        [281, 0, 1, 2, (130, 340)]
+
+        Raises
+        ------
+        UnknownNameError
+            The net has no such layer, or no unit of it has this name.
+        SettingsError
+            It is not written so; or the layer has no such unit.
+        """
+        named = self.named(layer)
+        if named is not None:
+            with suppress(UnknownNameError):  # a label may be a number, and another unit's
+                return [unit_of(self.labels, text, layer)]
+        shape = self.shapes.get(self.model.graph.activation(layer))
+        count = MOST_UNITS if shape is None else (*shape[1:], 1)[0]
+        return parse_units(text, count, named)
 
     def check_runs(self, values: Iterable[Value]) -> None:
         """Raise `EngineError` where a value needs a layer that cannot run."""

@@ -33,7 +33,7 @@ from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.scan import run_scan, scan_recipe, usual_shard_size
 from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.model.labels import unit_title
-from deepvis_caffe.optimizer.targets import check_units
+from deepvis_caffe.optimizer.targets import check_units, listed_targets
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import scan_folder
 from deepvis_caffe.results.scan_folder import ScanFolder
@@ -197,6 +197,7 @@ class TopImages:
         folder: str | os.PathLike[str],
         overwrite: bool = False,
         progress: ProgressCallback | None = None,
+        with_crops: bool = False,
     ) -> Path:
         """Write the scan and the pictures of `units`, as ``deepvis top-images`` does.
 
@@ -207,14 +208,18 @@ class TopImages:
         overwrite
             Whether results that were made of other images or with another net may be replaced.
         progress
-            Called as ``progress(done, total)``, in units of the layer in work.
+            Called as ``progress(done, total)``, in units.
+        with_crops
+            Whether each crop and saliency map is also written by itself, not just in the montage
+            of its unit.
 
         Raises
         ------
         SettingsError
             The folder holds other results.
         ResultsError
-            It cannot be written, or a picture there is another program's.
+            It cannot be written, a picture there is another program's, or the disk has too little
+            room.
         ImageError
             An image has changed since it was scanned.
         """
@@ -224,8 +229,7 @@ class TopImages:
             if kept.finished(self._scanned.recipe) is None:
                 kept.claim(self._scanned.recipe, usual_shard_size(self.source), overwrite)
                 kept.finish(self.scan, self._scanned.recipe)
-        for layer, units in self.units.items():
-            make_top_pictures(job, self._scanned, layer, units, self.modes)
+        make_top_pictures(job, self._scanned, self.units, self.modes, with_crops)
         return job.results
 
     def __repr__(self) -> str:
@@ -252,6 +256,7 @@ def top_images(
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
     batch_size: int | None = None,
+    with_crops: bool = False,
 ) -> TopImages:
     """Find the images that activate each unit most, in one pass for all layers.
 
@@ -285,6 +290,8 @@ def top_images(
         Called as ``progress(done, total)``, in images.
     batch_size
         Images that run side by side; by default as many as suit the engine.
+    with_crops
+        Whether `results` also gets each crop by itself; see `TopImages.save`.
 
     Raises
     ------
@@ -319,7 +326,7 @@ def top_images(
         )
     found = TopImages(net, scanned, chosen, modes)
     if results is not None:
-        found.save(results, overwrite)
+        found.save(results, overwrite, with_crops=with_crops)
     return found
 
 
@@ -328,5 +335,5 @@ def _units(net: Net, layer: str, shape: tuple[int, ...], units: Any) -> list[int
     if units is None:
         return list(range((*shape, 1)[0]))
     listed = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)
-    numbers = [net.unit(layer, one) if isinstance(one, str) else one for one in listed]
+    numbers = [some for one in listed for some in listed_targets(net, layer, one)]
     return list(dict.fromkeys(check_units(numbers, shape, layer)))

@@ -1,4 +1,4 @@
-"""A unit's top images as pictures: ``(job, scanned, layer, units) -> files``.
+"""A unit's top images as pictures: ``(job, scanned, {layer: units}) -> files``.
 
 The images of a dataset that activate a unit most, cut to its receptive field, and a saliency map of
 each crop by each backward mode. `deepvis_caffe.results.layout` names the files.
@@ -7,7 +7,8 @@ each crop by each backward mode. `deepvis_caffe.results.layout` names the files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.montage import GRAY, montage, shrunk, square_side, vivid
 from deepvis_caffe.files import remove_abandoned
 from deepvis_caffe.image import Picture, resize_image
+from deepvis_caffe.jobs.forecast import (
+    SAMPLE,
+    Forecast,
+    Sample,
+    check_free_space,
+    sample_first,
+    size_on_disk,
+)
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import Labels, label_of
 from deepvis_caffe.progress import ProgressMeter
@@ -83,63 +92,82 @@ class TopUnit:
 def make_top_pictures(
     job: Job,
     scanned: ScannedImages,
-    layer: str,
-    units: Sequence[int],
+    units: Mapping[str, Sequence[int]],
     modes: Sequence[str] = ("deconv",),
+    with_crops: bool = False,
     capacity: int | None = None,
-) -> list[TopUnit]:
-    """Write the pictures of some units of a layer; those that are there are left alone.
+    announce: Callable[[Forecast], None] | None = None,
+) -> dict[str, list[TopUnit]]:
+    """Write the pictures of some units of each layer; those that are there are left alone.
 
     Parameters
     ----------
     job
         Its `progress` counts units.
+    units
+        By layer.
     modes
         Backward modes to show beside the crops.
+    with_crops
+        Whether each crop and each saliency map is also written by itself. That takes ten to a
+        hundred times the disk.
     capacity
         Bytes of decoded images that each process keeps; `default_cache_size` by default.
+    announce
+        Called once with what is ahead, as soon as two units of every layer tell how much that is.
 
     Raises
     ------
     ImageError
         An image has changed since the scan.
     ResultsError
-        A picture was made by another program.
+        A picture was made by another program, or the disk has too little room.
     SettingsError
         A picture was made with other parameters.
     """
-    found, labels = scanned.scan.layers[layer], job.net.labels_of(layer)
-    writer = _Writer(job, scanned, layer)
-    trees = [TOP_IMAGES, *map(mode_tree, modes)]
-    missing = [unit for unit in units if not writer.has(trees, unit)]
-    silent = {unit for unit in units if not found.top.value[unit, 0] > min(found.low[unit], 0)}
-    todo = [unit for unit in missing if unit not in silent]
-    meter = ProgressMeter(job.progress, [1] * len(todo), before=len(units) - len(todo))
+    writers = {layer: _Writer(job, scanned, layer, modes, with_crops) for layer in units}
+    todo = {
+        layer: [unit for unit in some if not writer.has(unit) and not writer.is_silent(unit)]
+        for (layer, some), writer in zip(units.items(), writers.values(), strict=True)
+    }
+    tasks, sampled = sample_first(todo)
+    meter = ProgressMeter(
+        job.progress, [1] * len(tasks), before=sum(map(len, units.values())) - len(tasks)
+    )
     meter.report()
     if capacity is None:
         capacity = default_cache_size(job.processes)
-    make_state = partial(
-        _ready, scanned=scanned, layer=layer, modes=tuple(modes), capacity=capacity
-    )
+    make_state = partial(_ready, scanned=scanned, modes=tuple(modes), capacity=capacity)
+
+    def write(ready: tuple[int, tuple[list[Example], float]]) -> int:
+        layer, unit = tasks[ready[0]]
+        check_free_space(job.results)
+        return size_on_disk(writers[layer].write(unit, ready[1][0]))
+
+    sample = Sample({layer: len(some[SAMPLE:]) for layer, some in todo.items() if some})
     # A unit's files are written while the net computes the next: compressing takes as long.
     threads = max(1, usable_cores() // 2)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="write") as pool,
-        closing(job.run(_examples, todo, make_state)) as ready,
+        closing(job.run(_examples, tasks, make_state)) as ready,
     ):
-        written = ordered_map(lambda one: writer.write(todo[one[0]], one[1]), ready, pool, threads)
-        for number, _ in enumerate(written):
+        for count, (one, size) in enumerate(ordered_map(write, ready, pool, threads), 1):
+            number, (_, seconds) = one
+            if count <= sampled:
+                sample.add(tasks[number][0], size, seconds)
+            if count == sampled < len(tasks):
+                ahead = sample.forecast(job.results)
+                check_free_space(job.results, ahead.size, LESS)
+                if announce is not None:
+                    announce(ahead)
             meter.finish(number)
-    return [
-        TopUnit(
-            unit,
-            label_of(labels, unit, found.units),
-            None if unit in silent else writer.store.montage(TOP_IMAGES, layer, unit),
-            float(found.top.value[unit, 0]),
-            unit in set(todo),
-        )
-        for unit in units
-    ]
+    return {
+        layer: [writers[layer].result(unit, unit in new) for unit in some]
+        for (layer, some), new in zip(units.items(), map(set, todo.values()), strict=True)
+    }
+
+
+LESS = "ask for fewer units (--units, --pictures), modes (--modes) or no single crops"
 
 
 # -- what is written -----------------------------------------------------------------------------
@@ -148,42 +176,65 @@ def make_top_pictures(
 class _Writer:
     """Draws and writes the pictures of units of one layer."""
 
-    def __init__(self, job: Job, scanned: ScannedImages, layer: str) -> None:
-        self.store = TopImageStore(job.results, job.folders)
-        self._job, self._layer = job, layer
+    def __init__(
+        self, job: Job, scanned: ScannedImages, layer: str, modes: Sequence[str], with_crops: bool
+    ) -> None:
+        self._store = TopImageStore(job.results, job.folders)
+        self._job, self._layer, self._with_crops = job, layer, with_crops
+        self._trees = [TOP_IMAGES, *map(mode_tree, modes)]
         for tree in TREES:
             remove_abandoned(layer_folder(job.results, tree, layer, job.folders))
         self._found = scanned.scan.layers[layer]
+        self._labels = job.net.labels_of(layer)
         shown = job.net.preprocessor.picture_channels
         self._recipe = {
             **layer_recipe(scanned.recipe, layer),
             **({} if shown is None else {"picture_channels": list(shown)}),
         }
 
-    def has(self, trees: Sequence[str], unit: int) -> bool:
+    def is_silent(self, unit: int) -> bool:
+        """Whether no image activates a unit, which then has no pictures."""
+        return not self._found.top.value[unit, 0] > min(self._found.low[unit], 0)
+
+    def has(self, unit: int) -> bool:
         """Whether all pictures of a unit are there; raises where one must not be replaced."""
         overwrite, there = self._job.overwrite, True
-        for tree in trees:  # every one is checked
-            path = self.store.montage(tree, self._layer, unit)
-            there &= self.store.finished(path, self._layer, self._recipe, overwrite)
+        for tree in self._trees:  # every one is checked
+            path = self._store.montage(tree, self._layer, unit)
+            there &= self._store.finished(
+                path, self._layer, self._recipe, overwrite, self._with_crops
+            )
         return there
 
-    def write(self, unit: int, examples: Sequence[Example]) -> None:
-        """Write a unit's pictures in each tree."""
-        places = self._found.top.count
+    def write(self, unit: int, examples: Sequence[Example]) -> list[Path]:
+        """Write a unit's pictures in each tree; all files."""
+        places, files = self._found.top.count, []
         record = {
             "layer": self._layer,
             "unit": unit,
-            "label": label_of(self._job.net.labels_of(self._layer), unit, self._found.units),
+            "label": label_of(self._labels, unit, self._found.units),
             "model": self._job.model_names,
             "columns": square_side(places),
             "images": [_fields(example, self._job.net.labels) for example in examples],
             "recipe": self._recipe,
         }
         for tree, pictures in _trees(examples):
-            crops = [shrunk(picture, LARGEST_CROP) for picture in pictures]
+            single = pictures if self._with_crops else ()
+            crops = [shrunk(picture, LARGEST_CROP) for picture in single]
             cells = _cells(examples, pictures, stretch=tree != TOP_IMAGES)
-            self.store.write(tree, _square(cells, places), crops, places, record)
+            files += self._store.write(tree, _square(cells, places), crops, places, record)
+        return files
+
+    def result(self, unit: int, new: bool) -> TopUnit:
+        """A unit whose pictures are there, if it has any."""
+        silent = self.is_silent(unit)
+        return TopUnit(
+            unit,
+            label_of(self._labels, unit, self._found.units),
+            None if silent else self._store.montage(TOP_IMAGES, self._layer, unit),
+            float(self._found.top.value[unit, 0]),
+            new,
+        )
 
 
 def _trees(examples: Sequence[Example]) -> Iterator[tuple[str, list[Picture]]]:
@@ -235,34 +286,33 @@ class _State:
     net: Net
     images: ImageCache
     scanned: ScannedImages
-    layer: str
     modes: tuple[str, ...]
 
 
 def _ready(
-    make_net: Callable[[], Net],
-    scanned: ScannedImages,
-    layer: str,
-    modes: tuple[str, ...],
-    capacity: int,
+    make_net: Callable[[], Net], scanned: ScannedImages, modes: tuple[str, ...], capacity: int
 ) -> _State:
     net = make_net()
     images = ImageCache(scanned.source, net.preprocessor, capacity)
-    return _State(net, images, scanned, layer, modes)
+    return _State(net, images, scanned, modes)
 
 
-def _examples(state: _State, unit: int, report: Callable[[Any], None]) -> list[Example]:
-    report(unit)
-    return unit_examples(
+def _examples(
+    state: _State, task: tuple[str, int], report: Callable[[Any], None]
+) -> tuple[list[Example], float]:
+    """A unit's top images, and how many seconds it took to find them."""
+    report(task)
+    begun = time.perf_counter()
+    examples = unit_examples(
         state.net,
         state.scanned.source,
         state.scanned.scan,
-        state.layer,
-        unit,
+        *task,
         state.modes,
         usable_cores(),
         state.images,
     )
+    return examples, time.perf_counter() - begun
 
 
 def _as_text(path: Path | None) -> str | None:

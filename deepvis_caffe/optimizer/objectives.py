@@ -779,7 +779,8 @@ def function(function: Callable[..., Any], *layers: str) -> Objective:
 # -- as text -------------------------------------------------------------------------------------
 
 _FACTOR = re.compile(r"\s*([+-]?)\s*(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*)?", re.I)
-_UNITS = re.compile(r"\d+(?:\+\d+)*")
+_UNIT = r"(?:\d+|[^\W\d_][^:@+]*)"  # a number or a name
+_UNITS = re.compile(rf"{_UNIT}(?:\+{_UNIT})*")
 _POSITION = re.compile(r"center|all|mean|\d+(?:,\d+)*")
 
 
@@ -787,8 +788,9 @@ def parse(text: str) -> Objective:
     """An objective written as text: ``"pool10:130 + 0.5*fire5/concat:12"``.
 
     Terms are separated by `` + `` or `` - ``, with a space on each side. Each is a layer's name, a
-    colon, and a unit, units as ``130+340``, or ``layer``; then, if it is not to be the center, an
-    ``@`` and ``all``, ``mean`` or ``y,x``. A number and ``*`` before it is its factor.
+    colon, and a unit by number or label, units as ``130+340``, or ``layer``; then, if it is not to
+    be the center, an ``@`` and ``all``, ``mean`` or ``y,x``. A number and ``*`` before it is its
+    factor.
 
     Raises
     ------
@@ -834,12 +836,14 @@ def _parse_term(term: str, text: str) -> Objective:
     if not fits or (at and not _POSITION.fullmatch(position)):
         raise SettingsError(
             f"cannot read {term!r} in the objective {text!r}: each term is written LAYER:UNIT, for "
-            "example 'pool10:130', 'conv1:3@mean', 'conv5:7+12@4,5' or 'conv5:layer', with a "
-            "factor as in '0.5*pool10:130', and a space on each side of + and -"
+            "example 'pool10:130', 'pool10:tabby', 'conv1:3@mean', 'conv5:7+12@4,5' or "
+            "'conv5:layer', with a factor as in '0.5*pool10:130', and a space on each side of + "
+            "and -"
         )
     where: Any = position
     if at and position[0].isdigit():
         where = tuple(map(int, position.split(",")))
     if what == LAYER:
         return layer(name, where or "all")
-    return unit(name, tuple(map(int, what.split("+"))), where or "center")
+    units = tuple(int(one) if one.isdecimal() else one.strip() for one in what.split("+"))
+    return unit(name, units, where or "center")

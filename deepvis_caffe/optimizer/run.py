@@ -46,8 +46,8 @@ from deepvis_caffe.optimizer.targets import (
     Position,
     Target,
     UnitName,
+    listed_targets,
     name_of,
-    numbered,
     plain_position,
 )
 from deepvis_caffe.optimizer.tiles import tiled_where_needed
@@ -397,7 +397,9 @@ def resolve_targets(
             )
         own = TargetLayer.of(net, layer, position)
         listed = [units] if isinstance(units, str) else _listed("units", units)
-        return [(own, own.check(numbered(net, layer, one) for one in listed))]
+        return [
+            (own, own.check(some for one in listed for some in listed_targets(net, layer, one)))
+        ]
     if callable(layer):
         raise SettingsError(
             "a function does not say which layers it reads: give "

@@ -18,19 +18,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from deepvis_caffe.errors import SettingsError
+from deepvis_caffe.model.unit_text import LAYER
 from deepvis_caffe.npy import read_npy_file
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 UnitName = int | str
-LAYER: Literal["layer"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,37 @@ Target = int | tuple[int, ...] | Direction | Literal["layer"]
 
 
 def numbered(net: Net, layer: str, target: Any) -> Any:
-    """A target with numbers in place of labels; see `Net.unit`."""
-    if isinstance(target, str) and target != LAYER:
-        return net.unit(layer, target)
+    """A target with numbers in place of text; see `Net.units`.
+
+    Raises
+    ------
+    SettingsError
+        The text means several targets.
+    UnknownNameError
+        No unit has that name.
+    """
+    found = listed_targets(net, layer, target)
+    if len(found) > 1:
+        raise SettingsError(
+            f"{target!r} means {len(found)} units of layer {layer!r}, and one or a sum, as 3+4, is "
+            "taken here"
+        )
+    return found[0]
+
+
+def listed_targets(net: Net, layer: str, target: Any) -> list[Any]:
+    """The targets that one means: several where it is a text like ``"0-3"``; see `Net.units`."""
+    if isinstance(target, str):
+        return list(net.units(layer, target))
     if isinstance(target, (list, tuple)):
-        return tuple(numbered(net, layer, one) for one in target)
-    return target
+        return [tuple(chain.from_iterable(_members(net, layer, one) for one in target))]
+    return [target]
+
+
+def _members(net: Net, layer: str, given: Any) -> list[Any]:
+    """The units of a sum that one of its members means."""
+    found = listed_targets(net, layer, given)
+    return [unit for one in found for unit in (one if isinstance(one, tuple) else (one,))]
 
 
 def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:

@@ -12,7 +12,7 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         <recipe>/                                  the same files, by another recipe
     max_im/<layer>/                                crops of the images that activate a unit most
         <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
-        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0
+        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0; on request
     max_deconv/, max_gradient/, max_guided/        saliency maps of these crops, by backward mode
     weights/<layer>/                               pictures of the weights of units
         <layer>_<unit:04d>.png and .json           each of them
@@ -23,9 +23,9 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
 DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``,
-``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's own
-folder. ``<layer>`` is `folder_name`; two layers of a net that it would name
-alike are told apart by `net_folders`. The gallery page builds the same addresses in the browser, in
+``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's
+own folder. ``<layer>`` is `folder_name`; two layers of a net that it would name alike are told
+apart by `net_folders`. The gallery page builds the same addresses in the browser, in
 ``page/templates/pictures.js``.
 
 A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and

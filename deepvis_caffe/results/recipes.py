@@ -62,7 +62,7 @@ class RecipeFolder(NamedTuple):
 
 
 def identity(recipe: Mapping[str, Any]) -> Record:
-    """What tells recipes apart: all but the net, and the objective, which the files are named by."""
+    """What tells recipes apart: all but the net, and the objective, which names the files."""
     known: Record = as_json({k: v for k, v in recipe.items() if k not in ("net", "objective")})
     if "objective" in recipe:
         known["position"] = "center"  # the objective says itself where
@@ -220,7 +220,7 @@ def _recipes_in(own: Path) -> Iterator[Record]:
 
 
 def _has_others_pictures(own: Path) -> bool:
-    """Whether another program's pictures are there. Ours have records, or are PNG and unfinished."""
+    """Whether another program's pictures are there: ours have records, or are unfinished PNGs."""
     names = set(_names(own))
     return any(n.endswith(".jpg") and record_of(Path(n)).name not in names for n in names)
 

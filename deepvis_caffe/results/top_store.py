@@ -1,6 +1,6 @@
 """Top images of units on disk, with their records: ``(tree, layer, unit) -> files``.
 
-A unit's record is written after its pictures, so what has a record is finished. Montages of another
+A unit is finished if it has its montage and a record with the montage's recipe. Montages of another
 program are never replaced, and those made with other parameters only on request.
 `deepvis_caffe.results.layout` says where everything is.
 """
@@ -21,6 +21,8 @@ from deepvis_caffe.results.records import (
     read_record,
     write_record,
 )
+
+QUALITY = 85  # of the JPEG of a montage: half the size of 95, and hardly a difference to see
 
 
 class TopImageStore:
@@ -47,8 +49,20 @@ class TopImageStore:
         """One of the montage's pictures by itself; rank 0 is the strongest."""
         return self._path(tree, layer, layout.TopCrop(unit, rank))
 
-    def finished(self, path: Path, layer: str, recipe: Record, overwrite: bool = False) -> bool:
-        """Whether a montage and its crops are there, whole, and made by this recipe.
+    def finished(
+        self,
+        path: Path,
+        layer: str,
+        recipe: Record,
+        overwrite: bool = False,
+        with_crops: bool = False,
+    ) -> bool:
+        """Whether a montage is there, whole, and made by this recipe.
+
+        Parameters
+        ----------
+        with_crops
+            Whether its pictures have to be there by themselves, too.
 
         Raises
         ------
@@ -67,13 +81,15 @@ class TopImageStore:
             )
         if old != recipe or not is_whole(path):
             return False
+        if not with_crops:
+            return True
         crops = (path.with_name(f"{path.stem}_{rank}.png") for rank in range(_images(record)))
         return all(is_whole(crop) for crop in crops)
 
     def write(
         self, tree: str, montage: Picture, crops: Sequence[Picture], places: int, record: Record
-    ) -> None:
-        """Write a unit's pictures, then its record.
+    ) -> list[Path]:
+        """Write a unit's pictures and its record.
 
         Parameters
         ----------
@@ -82,23 +98,33 @@ class TopImageStore:
         montage
             (H, W, 3) RGB uint8.
         crops
-            Each of its pictures by itself, strongest first.
+            Each of its pictures by itself, strongest first; none to write the montage alone.
         places
             How many pictures the montage can hold. Crops of an earlier scan that are beyond those
             of this one are deleted.
         record
             Holds ``"layer"``, ``"unit"`` and ``"recipe"``.
+
+        Returns
+        -------
+        list of Path
+            The files.
         """
         layer, unit = record["layer"], record["unit"]
         path = self.montage(tree, layer, unit)
-        # If the write is cut off, the pictures are known as ours, and as unfinished.
-        write_record(record_of(path), {**record, "recipe": None})
-        for rank, picture in enumerate(crops):
-            write_image(self.crop(tree, layer, unit, rank), picture)
+        singles = [self.crop(tree, layer, unit, rank) for rank in range(len(crops))]
+        # If the write is cut off, the pictures are known as ours, and as unfinished: by a record
+        # without a recipe where there was a montage before, else by a record without a montage.
+        before = path.exists()
+        write_record(record_of(path), {**record, "recipe": None} if before else record)
+        for single, picture in zip(singles, crops, strict=True):
+            write_image(single, picture)
         for rank in range(len(crops), places):
             self.crop(tree, layer, unit, rank).unlink(missing_ok=True)
-        write_image(path, montage)
-        write_record(record_of(path), record)
+        write_image(path, montage, QUALITY)
+        if before:
+            write_record(record_of(path), record)
+        return [*singles, path, record_of(path)]
 
     def _path(self, tree: str, layer: str, name: layout.LayerFile) -> Path:
         return layout.path_of(self.folder, tree, layer, name, self.folders)

@@ -79,6 +79,26 @@ def test_the_highest_classes() -> None:
     assert sorted(names) == ["1", "ant", "cat", "dog"]  # "unit 1"
 
 
+@pytest.mark.usefixtures("same")
+def test_a_name_is_the_unit_in_every_command_and_flags_have_both_spellings() -> None:
+    for flags in (("fc", "--units", "dog,ant"), ("--layer", "fc", "--unit", "dog,ant")):
+        said = deepvis("optimize", *flags, *SHORT[2:]).output
+        assert [line[:10] for line in said.splitlines() if "activation" in line] == [
+            "    3  dog", "    0  ant"
+        ]  # fmt: skip
+    assert "2 already finished" in said
+    for one, unit in (("--layer", "--unit"), ("--layers", "--units")):
+        flags = (one, "fc", f"{unit}=dog")
+        assert "fc unit 3: activation" in deepvis("backward", "astronaut", *flags).output
+        assert "fc unit 3, by weights" in deepvis("drivers", *flags).output
+        deepvis("sweep", *flags, "--columns", "2", "--iterations", "2")
+        assert Path("out/sweep/fc_0003_0.png").is_file()
+    assert "fc.png: 1 units" in deepvis("layer-figure", "fc", "--unit", "dog").output
+    said = deepvis("backward", "astronaut", "--layer", "fc", "--unit", "dog,ant", code=2).output
+    assert "--unit: 'dog,ant' is 2 units; give one of them" in said
+    assert "did you mean 'dog'" in deepvis("optimize", "fc", "--units", "dgo", code=2).output
+
+
 def test_as_many_names_as_a_hidden_layer_has_units_fit_no_output(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

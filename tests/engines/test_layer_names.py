@@ -364,6 +364,7 @@ def test_pictures_of_other_layers_stay_beside_those_of_an_in_place_one(
         scan = scan_images(net, source, params)
         job = Job(net, tmp_path / "results")
         recipe = scan_recipe(job, source, params)
-        (made,) = make_top_pictures(job, ScannedImages(source, scan, recipe), "conv1", [1])
+        scanned = ScannedImages(source, scan, recipe)
+        (made,) = make_top_pictures(job, scanned, {"conv1": [1]})["conv1"]
         assert made.new == new
     assert layer_recipe(recipe, "bn1")["own_output"] == ["bn1"]

@@ -80,7 +80,7 @@ def test_a_unit_by_its_name(net: Net, label: str, unit: int) -> None:
 
 
 def test_names_that_mean_no_unit(folder: Path, net: Net) -> None:
-    for name in ("be", "", "0"):
+    for name in ("be", ""):
         with pytest.raises(dv.UnknownNameError, match="no label named"):
             net.unit("fc", name)
     with pytest.raises(dv.UnknownNameError, match="fc9"):
@@ -124,3 +124,35 @@ def test_every_call_takes_a_name(net: Net) -> None:
     assert dv.drivers_by_weights(net, "fc", "dog").record() == (
         dv.drivers_by_weights(net, "fc", 3).record()
     )
+
+
+def test_python_takes_what_the_command_line_takes(folder: Path) -> None:
+    net = load(folder, "torch", LABELS)
+    assert net.units("fc", "0-1,3+2") == [0, 1, (3, 2)]
+    assert net.units("conv/1", "all") == [0, 1, 2, 3, 4]
+    given = {"iterations": 1, "rate": "paper"}
+    for text, listed in (
+        ("0-1", [0, 1]),
+        (["2+3-3", "1"], [(2, 3), 1]),
+        ([("0", "2-3")], [(0, 2, 3)]),
+        ("layer", ["layer"]),
+    ):
+        by_text = dv.optimize(net, "fc", text, **given)
+        by_number = dv.optimize(net, "fc", listed, **given)
+        assert [one.unit for one in by_text] == [one.unit for one in by_number]
+        for mine, theirs in zip(by_text, by_number, strict=True):
+            np.testing.assert_array_equal(mine.image, theirs.image)
+
+
+def test_a_label_that_is_a_number_is_that_unit_in_python(folder: Path) -> None:
+    net = load(folder, "torch", ("1", "2", "3", "four"))
+    assert net.unit("fc", "2") == 1
+    assert net.units("fc", "2") == [1]
+    assert net.unit("fc", "0") == 0  # no label
+    assert net.unit("conv/1", "2") == 2  # no labels
+
+
+def test_a_text_that_means_several_units_is_no_single_target(folder: Path) -> None:
+    net = load(folder, "torch", LABELS)
+    with pytest.raises(dv.SettingsError, match=r"'0-1' means 2 units of layer 'fc'"):
+        dv.optimize(net, dv.objectives.unit("fc", "0-1"), iterations=1)

@@ -12,6 +12,7 @@ from deepvis_caffe.image import write_image
 from deepvis_caffe.model.caffemodel import write_caffemodel
 
 CLASSES = 1000
+NAMES = {281: ", tabby", 340: ", zebra"}  # of those that pages name so
 
 PROTOTXT = """
 name: "Documented"
@@ -57,7 +58,8 @@ def write_files(folder: Path) -> None:
     models.mkdir()
     write_caffemodel(models / "mynet.caffemodel", "Documented", _layers())
     (models / "mynet_deploy.prototxt").write_text(PROTOTXT)
-    (models / "synset_words.txt").write_text("".join(f"class {n}\n" for n in range(CLASSES)))
+    labels = [f"class {n}{NAMES.get(n, '')}\n" for n in range(CLASSES)]
+    (models / "synset_words.txt").write_text("".join(labels))
     shutil.copy(models / "mynet.caffemodel", folder / "net.caffemodel")
     (folder / "deploy.prototxt").write_text(PROTOTXT)
     (folder / "settings_local.py").write_text(SETTINGS)

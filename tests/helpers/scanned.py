@@ -27,7 +27,7 @@ def write_results(net: Net, images: Path, folder: Path, units: Sequence[int]) ->
     job, source = Job(net, folder), open_source(images)
     scan = run_scan(job, source, PARAMS)
     scanned = ScannedImages(source, scan, scan_recipe(job, source, PARAMS))
-    make_top_pictures(job, scanned, "conv/1", units)
+    make_top_pictures(job, scanned, {"conv/1": units})
     return folder
 
 

@@ -106,7 +106,7 @@ def test_top_images_are_told_apart(net: Net, tmp_path: Path) -> None:
     for layer in LAYERS[:2]:
         scanned = ScannedImages(source, scan, scan_recipe(job, source, params))
         unit = int(np.argmax(scan.layers[layer].top.value[:, 0]))
-        (made,) = make_top_pictures(job, scanned, layer, [unit])
+        (made,) = make_top_pictures(job, scanned, {layer: [unit]})[layer]
         assert made.montage is not None
         assert made.montage.parent.name == FOLDERS[layer]
         about = json.loads(made.montage.with_suffix(".json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from deepvis_caffe.dataset.top_images import unit_examples
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ResultsError, SettingsError
 from deepvis_caffe.image import read_image, write_image
+from deepvis_caffe.jobs.forecast import Forecast
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit, make_top_pictures
 from deepvis_caffe.results.index import read_results
@@ -44,7 +46,9 @@ def make(
     own = {name: more.pop(name) for name in ("where", "make_net", "overwrite") if name in more}
     job = Job(net, out, **own)
     scanned = ScannedImages(source, scan, more.pop("recipe", RECIPE))
-    return make_top_pictures(job, scanned, layer, **{"units": [0, 3], "modes": MODES, **more})
+    units = {layer: more.pop("units", [0, 3])}
+    given = {"modes": MODES, "with_crops": True, **more}
+    return make_top_pictures(job, scanned, units, **given)[layer]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -196,3 +200,89 @@ def test_a_unit_that_answers_to_nothing_has_no_pictures(
     assert unit.montage is None
     assert not unit.new
     assert not files(tmp_path)
+
+
+def test_the_montages_do_without_single_crops(
+    net: Net, source: Source, scan: Scan, tmp_path: Path
+) -> None:
+    make(net, source, scan, tmp_path / "all")
+    make(net, source, scan, tmp_path / "lean", with_crops=False)
+    everything = files(tmp_path / "all")
+    lean = {name: data for name, data in everything.items() if not name.endswith(".png")}
+    assert len(lean) == 2 * 3 * 2  # units, trees, montage and record
+    assert files(tmp_path / "lean") == lean
+    made = make(net, source, scan, tmp_path / "lean")  # the crops are asked for later
+    assert [unit.new for unit in made] == [True, True]
+    assert files(tmp_path / "lean") == everything
+    made = make(net, source, scan, tmp_path / "lean", with_crops=False)  # and stay
+    assert [unit.new for unit in made] == [False, False]
+    assert files(tmp_path / "lean") == everything
+
+
+def test_crops_of_another_scan_do_not_stay_beside_a_new_montage(
+    net: Net, source: Source, scan: Scan, tmp_path: Path
+) -> None:
+    make(net, source, scan, tmp_path)
+    make(net, source, scan, tmp_path, recipe={"images": "others"}, with_crops=False, overwrite=True)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_write_that_is_cut_off_is_made_up_for(
+    net: Net,
+    source: Source,
+    scan: Scan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replaced: bool,
+) -> None:
+    one = {"units": [0], "modes": (), "with_crops": False}
+    if replaced:
+        make(net, source, scan, tmp_path, **{**one, "recipe": {"images": "others"}})
+
+    def cut_off(path: Path, *rest: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deepvis_caffe.results.top_store.write_image", cut_off)
+        with pytest.raises(InterruptedError):
+            make(net, source, scan, tmp_path, overwrite=True, **one)
+    made = make(net, source, scan, tmp_path, overwrite=replaced, **one)
+    assert [unit.new for unit in made] == [True]
+    again = files(tmp_path)
+    make(net, source, scan, tmp_path / "whole", **one)
+    assert again == files(tmp_path / "whole")
+
+
+def test_what_is_ahead_is_announced_after_two_units_of_each_layer(
+    net: Net, source: Source, scan: Scan, tmp_path: Path
+) -> None:
+    job, scanned = Job(net, tmp_path), ScannedImages(source, scan, RECIPE)
+    ahead: list[Forecast] = []
+    units = {"conv/1": range(4), "fc": [0, 1, 2]}
+    make_top_pictures(job, scanned, units, announce=ahead.append)
+    (found,) = ahead
+    assert found.tasks == (4 - 2) + (3 - 2)
+    blocks = sum(-(-len(data) // 4096) * 4096 for data in files(tmp_path).values())
+    assert found.size == pytest.approx(blocks * 3 / 7, rel=0.4)
+    assert found.seconds > 0
+
+
+def test_it_stops_before_a_disk_is_full(
+    net: Net, source: Source, scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 99_000_000
+
+    def usage(_: object) -> object:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    with pytest.raises(ResultsError, match=r"has 99 MB free; 100 MB have to stay free"):
+        make(net, source, scan, tmp_path)
+    assert files(tmp_path) == {}
+    free = 100_000_500  # room for the first units' files, by what was asked, and not for the rest
+    with pytest.raises(ResultsError, match=r"has 100 MB free; about \d+ kB are to be written"):
+        make(net, source, scan, tmp_path, units=range(5), with_crops=False)
+    assert len(files(tmp_path)) < 5 * 3 * 2  # some units, to know what the others take
+    free = 200_000_000
+    make(net, source, scan, tmp_path, units=range(5), with_crops=False)
