@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN_EXTRAS := torch,plots,browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-images test test-fast fuzz lint pycaffe bench proto clean
+.PHONY: help setup demo demo-images test test-fast fuzz lint docs dist audit lock pycaffe bench \
+  proto clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,18 +19,43 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "no venv module: sudo apt-get install -y python3-venv" >&2; exit 1; }
 
+# Packages have the versions and hashes of requirements/. With LOCKED=no they have the newest versions
+# that setup.py and constraints.txt allow: for an index that does not serve these very files.
+LOCKED ?= yes
+ifeq ($(LOCKED),yes)
+define install
+  $(PIP) install --require-hashes --no-deps --requirement requirements/$(1).txt || \
+    { echo "if the pinned files are not to be had: make LOCKED=no ..." >&2; exit 1; }
+endef
+else
+define install
+  $(PIP) install --constraint constraints.txt --editable '.[$(1)]'
+endef
+endif
+
 # A stamp file stands for "installed as these files say", so that a second run starts at once.
-$(VENV)/.setup: setup.py constraints.txt | $(BIN)/python
+PINNED := setup.py pyproject.toml constraints.txt $(wildcard requirements/*.txt)
+$(VENV)/.setup: $(PINNED) | $(BIN)/python
 	@echo "setting up $(VENV) ..."
+ifeq ($(LOCKED),yes)
+	@$(call install,build)
+	@$(call install,run)
+	@$(PIP) install --require-hashes --no-deps -r requirements/torch-cpu.txt 2> /dev/null || \
+	  { $(call install,torch); }
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
+else
 	@$(PIP) install --upgrade pip
-	@$(PIP) install --constraint constraints.txt --editable '.[torch]'
+	@$(call install,$(RUN_EXTRAS))
+endif
+	@$(BIN)/python -m pip --disable-pip-version-check check > $(VENV)/check.txt || \
+	  { cat $(VENV)/check.txt >&2; exit 1; }
 	@$(BIN)/python -c 'import cv2' || \
 	  { echo "OpenCV lacks system libraries: sudo apt-get install -y libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.setup-dev: $(VENV)/.setup
-	@echo "adding the developers' tools ..."
-	@$(PIP) install --constraint constraints.txt --editable '.[torch,dev]'
+$(VENV)/.setup-%: $(VENV)/.setup
+	@echo "adding packages for $* ..."
+	@$(call install,$*)
 	@touch $@
 
 setup: $(VENV)/.setup  ## Install deepvis_caffe and the embedded engine into .venv
@@ -57,6 +84,18 @@ lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/.setup-docs  ## Build the documentation's pages into build/site
+	@$(BIN)/mkdocs build --quiet --strict
+
+dist: $(VENV)/.setup-release  ## Build sdist and wheel, and try the wheel in an empty environment
+	@$(BIN)/python -m tools.distributions
+
+audit: $(VENV)/.setup-release  ## Say which pinned packages have known vulnerabilities
+	@$(BIN)/python -m tools.audit
+
+lock: $(VENV)/.setup-release  ## Pin all packages anew (requirements/)
+	@$(BIN)/python -m tools.lock
 
 pycaffe: $(VENV)/.setup  ## Build real pycaffe for this Python and install it into .venv
 	@$(BIN)/python tools/pycaffe/build.py

