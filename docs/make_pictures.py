@@ -13,6 +13,7 @@ from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.dataset.correlation import related
 from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.dataset.tiles import write_tiles
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.drivers import drivers_figure
 from deepvis_caffe.figures.figure import Cell, grid
@@ -37,12 +38,13 @@ LAYER, UNIT = "fire8/concat", 375  # answers to eyes
 MODES = ("gradient", "deconv", "guided")
 OPTIMIZED = {"fire3/expand3x3": (range(64), 1), "fire8/expand3x3": ([119], 9)}  # units, seeds
 CORRELATED = ("fire8/expand3x3", 119)  # the layer and the unit of the correlation picture
+CLASS = 285  # Egyptian cat
 # Name, source, size and keys of each picture of the viewer.
 VIEWS = (
     ("viewer", "chelsea", (1440, 900), "o*30,down,right*119,n*3,t,T"),
     ("viewer_patterns", "coffee", (1280, 800), "o*8,down,right*18,s"),
     ("correlation", "chelsea", (1440, 900), "o*30,down,right*119,1"),
-    ("viewer_drivers", "chelsea", (1440, 900), "o*30,down,right*119,4"),
+    ("viewer_drivers", "chelsea", (1440, 900), f"end,u,down,right*{CLASS},4,enter,enter"),
 )
 
 
@@ -90,17 +92,31 @@ def views_of_the_viewer() -> None:
         partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
         one_seed = Ascents(ascent_params("best"), range(1))
         make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
-        found = dv.drivers(net, dv.sample_image("chelsea"), layer, unit, count=None)
-        drivers = [one.unit for one in (*found.raising[:6], *found.lowering[:6])]
-        make_layer(Job(net, results), TargetLayer.of(net, found[0].layer), drivers, one_seed)
+        for name, units in units_on_the_way_down(net).items():
+            make_layer(Job(net, results), TargetLayer.of(net, name), sorted(units), one_seed)
         for picture, source, size, keys in VIEWS:
             session = Session(Parts(net, parse_sources(source), results), *size)
             session.start()
             for key in parse_keys(keys):
+                if key == "enter":  # it goes where the frame's drivers say
+                    run_headless(session, 1, results / "way")
                 session.press(key)
             _, made = run_headless(session, 2, results / picture)  # the first one warms up
             session.close()
             shutil.copy(made, IMAGES / f"{picture}.png")
+
+
+def units_on_the_way_down(net: Net) -> dict[str, set[int]]:
+    """Two steps down from the class: the unit that is reached, and what drives it; by layer."""
+    photo, layer, unit = dv.sample_image("chelsea"), "pool10", CLASS
+    for _ in range(2):
+        first = dv.drivers(net, photo, layer, unit, count=None, reach="stage").raising[0]
+        layer, unit = first.layer, first.unit
+    units = {layer: {unit}}
+    found = dv.drivers(net, photo, layer, unit, count=None, reach="stage")
+    for one in (*found.raising[:6], *found.lowering[:6]):
+        units.setdefault(one.layer, set()).add(one.unit)
+    return units
 
 
 def backward_by_mode() -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.attribution.drivers import Reach
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Floats, Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
     EMPTY,
@@ -36,6 +36,7 @@ from deepvis_caffe.viewer.state.state import UnitRef
 
 GAP = 6  # pixels between parts
 LEAST, MOST = 40, 150  # pixels; the height of a card
+FINEST = 16  # positions across a map that is shown
 NARROW = 250  # pixels; a narrower column has no room for pictures beside the maps
 
 HINT = "click a unit to go down to it, or press enter for the first; backspace goes back up"
@@ -106,7 +107,7 @@ def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
     top, rest = _split(room, size)
     line, chip = _with_chip(view, top, size)
     if chip.has(y, x):
-        return Hit("command", value="reach", tip=f"what drives it in {_other_place(view)}")
+        return Hit("command", value="reach", tip=f"{_offer(view)} (-)")
     for step in _steps(view, line, size):
         if step.rect.has(y, x):
             return Hit("step", step.ago, tip=f"back up to {step.name}")
@@ -154,21 +155,21 @@ def _steps(view: View, line: Rect, size: int) -> list[Step]:
 
 def _with_chip(view: View, line: Rect, size: int) -> tuple[Rect, Rect]:
     """The rest of the line, and the chip at its right end, where there is room for both."""
-    wide = text_width(_other_place(view), size - 1) + size
+    wide = text_width(_offer(view), size - 1) + size
     wide = wide if wide <= line.width // 2 else 0
     chip = line._replace(left=line.right - wide, width=wide)
     return line._replace(width=max(1, line.width - wide - GAP)), chip
 
 
-def _other_place(view: View) -> str:
-    return PLACES["nearest" if view.state.reach == "stage" else "stage"]
+def _offer(view: View) -> str:
+    return f"show {PLACES['nearest' if view.state.reach == 'stage' else 'stage']}"
 
 
 def _draw_way(view: View, canvas: Picture, line: Rect, size: int) -> None:
     line, chip = _with_chip(view, line, size)
     if chip.width:
         fill(canvas, chip, RAISED, chip.height // 4)
-        write_middle(canvas, _other_place(view), chip, size - 1, SOFT)
+        write_middle(canvas, _offer(view), chip, size - 1, SOFT)
     steps = _steps(view, line, size)
     for step in steps:
         fill(canvas, step.rect, RAISED, step.rect.height // 4)
@@ -247,7 +248,7 @@ def _draw_card(view: View, canvas: Picture, card: Card, size: int) -> None:
 
 def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
     """The map by its signs; a single number as a square of its color."""
-    shown = card.driver.image_map
+    shown = _summed(card.driver.image_map)
     if shown.size == 1:
         fill(canvas, card.map, WELL)
         words = number(float(card.driver.activation.reshape(-1)[0]))
@@ -258,6 +259,17 @@ def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
     boost = boost_alone(view.state, signed=True)
     colors = color_maps(np.asarray(shown[np.newaxis]), place.height, place.width, boost)
     put(canvas, colors, place.top, place.left)
+
+
+def _summed(map_: Floats) -> Floats:
+    """A map, the values of neighbors added up so that a card has room for them.
+
+    The gradient reaches a large map through the few positions that maximum poolings chose: points,
+    which are too small to be seen.
+    """
+    step = max(1, -(-max(map_.shape) // FINEST))
+    rows, columns = (np.arange(0, length, step) for length in map_.shape)
+    return np.asarray(np.add.reduceat(np.add.reduceat(map_, rows, axis=0), columns, axis=1))
 
 
 def _largest(view: View) -> float:
