@@ -34,6 +34,7 @@ from deepvis_caffe.viewer.state.actions import (
 )
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
 from deepvis_caffe.viewer.state.request import Frame, Result, UnitDrivers, request_of
+from deepvis_caffe.viewer.state.search import type_key
 from deepvis_caffe.viewer.state.state import State
 from deepvis_caffe.viewer.state.units import UnitPictures
 from deepvis_caffe.viewer.threads import Newest
@@ -116,10 +117,14 @@ class Session:
     def press(self, key: str) -> None:
         """Perform the action of a key; other keys are ignored.
 
-        While a picture fills the window, any key but those of `WHILE_ENLARGED` goes back.
+        While a picture fills the window, any key but those of `WHILE_ENLARGED` goes back. While a
+        unit is searched for, keys are what is typed.
         """
         action = BY_KEY.get(key)
-        if self.state.zoom != "off" and (action is None or action.name not in WHILE_ENLARGED):
+        if self.state.search is not None:
+            self._settle(type_key(self.state, self.scene, key))
+            self.wake.set()
+        elif self.state.zoom != "off" and (action is None or action.name not in WHILE_ENLARGED):
             self._settle(zoom_to(self.state, "off"))
             self.wake.set()
         elif action is not None:
@@ -377,7 +382,7 @@ class Session:
 
     def _wheel(self, y: int, x: int, steps: int) -> None:
         found = self._screen.pane_at(y, x)
-        if found is None or self.state.help:
+        if found is None or self.state.help or self.state.search is not None:
             return
         pane, rect = found
         row = first_row(self.view, rect.height, rect.width) if pane == "layers" else 0

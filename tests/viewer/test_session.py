@@ -275,6 +275,30 @@ def test_a_picture_fills_the_window_until_any_key_or_click(start: Start) -> None
     assert session.state == before
 
 
+def test_a_unit_is_found_by_what_is_typed(start: Start) -> None:
+    session = start()
+    settle(session)
+    before = session.state
+    assert session.scene.labels, "the small net has some"
+    label = session.scene.labels[2]
+    session.press("/")
+    for letter in label[:-1]:
+        session.press("space" if letter == " " else letter)
+    assert session.state == replace(before, search=label[:-1])
+    assert session.running, "letters are no actions"
+    picture = settle(session)
+    np.testing.assert_array_equal(
+        picture[:-STATUS], Screen().draw(session.view, 900, 700)[:-STATUS]
+    )
+    session.mouse("wheel", 350, 450, 1)
+    session.press("enter")
+    entry = session.scene.entries[session.state.layer]
+    assert (entry.units, session.state.unit) == (len(session.scene.labels), 2)
+    session.press("/")
+    session.mouse("click", 690, 5)
+    assert session.state.search is None
+
+
 def test_what_is_enlarged_can_be_saved(start: Start, tmp_path: Path) -> None:
     session = start()
     session.press("z")

@@ -8,6 +8,7 @@ from deepvis_caffe.image_channels import as_rgb
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import BOXES, GROUND, WELL, Color
 from deepvis_caffe.viewer.panes.draw import Rect, fill, fitted, frame, paste, write_middle
+from deepvis_caffe.viewer.panes.maps import overlaid_input
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.view import View
 from deepvis_caffe.viewer.panes.widgets import inside, letters, titled, write_note
@@ -19,19 +20,23 @@ def draw(view: View, height: int, width: int) -> Picture:
     """Draw the net's picture and its name."""
     size = letters(width)
     shown = view.result.frame if view.result else view.frame
-    canvas, room = titled(
-        height, width, size, "input", shown.name if shown else "", "frozen" * view.state.frozen
-    )
+    right = "frozen" * view.state.frozen
+    if view.state.overlay:
+        unit = view.state.unit
+        has_map = not view.scene.entries[view.state.layer].is_vector
+        right = f"under unit {unit}" if has_map else f"unit {unit} has no map"
+    canvas, room = titled(height, width, size, "input", shown.name if shown else "", right)
     draw_input(view, canvas, room, size)
     return canvas
 
 
 def draw_input(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with the net's picture, and the boxes in it."""
+    """Fill a rectangle with the net's picture, what is to lie over it, and the boxes in it."""
     shown = view.result.frame if view.result else view.frame
     picture = as_rgb(shown.picture) if shown else None
     if view.result is not None:
-        picture = view.result.picture
+        over = overlaid_input(view) if view.state.overlay else None
+        picture = view.result.picture if over is None else over
     if picture is None:
         fill(canvas, room, WELL)
         write_note(canvas, room, pending(view, "picture"), size)

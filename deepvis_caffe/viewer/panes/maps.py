@@ -221,6 +221,17 @@ def heated_input(view: View) -> Picture | None:
     return _marked(map_overlay(_finite(found), view.result.picture), found)
 
 
+def overlaid_input(view: View) -> Picture | None:
+    """The picture that the net saw under the selected unit's map; None while it has none.
+
+    The map is stretched over the picture: what a unit sees at a border is not moved inside.
+    """
+    found = view.unit_map
+    if found is None or view.result is None:
+        return None
+    return _marked(map_overlay(_finite(found), view.result.picture), found)
+
+
 def _finite(map_: Floats) -> Floats:
     return np.nan_to_num(map_, posinf=0, neginf=0)
 

@@ -15,10 +15,12 @@ from deepvis_caffe.viewer.panes.help import help_pages, help_picture
 from deepvis_caffe.viewer.panes.layout import layout
 from deepvis_caffe.viewer.panes.pane import Pane, guarded
 from deepvis_caffe.viewer.panes.redraw import Redraw, unchanged
+from deepvis_caffe.viewer.panes.search import draw_search, search_places
 from deepvis_caffe.viewer.panes.view import Hover, View
 from deepvis_caffe.viewer.panes.widgets import wide_letters
 from deepvis_caffe.viewer.state.actions import HelpGroup
 from deepvis_caffe.viewer.state.mouse import Hit
+from deepvis_caffe.viewer.state.search import Match, labelled_layer, matches
 
 PANES = {
     one.name: one
@@ -37,9 +39,13 @@ PANES = {
 
 
 class _Overlay(NamedTuple):
-    """What lies over the panes: a page of the help, or a tip beside the mouse."""
+    """What lies over the panes: the search, a page of the help, or a tip beside the mouse."""
 
     help_page: int | None = None
+    query: str | None = None
+    found: tuple[Match, ...] = ()
+    match: int = 0
+    labelled: bool = True
     tip: str = ""
     hover: Hover | None = None
 
@@ -117,7 +123,12 @@ class Screen:
         return self._drawn[1]
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the last picture; an open help covers everything."""
+        """What lies at a pixel of the last picture; search and help cover everything."""
+        if view.state.search is not None:
+            count, (height, width) = len(matches(view.state, view.scene)), self._canvas.shape[:2]
+            rows = search_places(height, width, count)[1]
+            at = (place for place, row in enumerate(rows[:count]) if row.has(y, x))
+            return Hit("match", next(at, -1))
         if view.state.help:
             return Hit("command", value="help")
         for name, rect in self._rects.items():
@@ -140,15 +151,23 @@ class Screen:
         return self._pages[1]
 
     def _find_overlay(self, view: View, rects: dict[str, Rect]) -> _Overlay:
+        state = view.state
+        if state.search is not None:
+            labelled = labelled_layer(state, view.scene) is not None
+            found = matches(state, view.scene)
+            return _Overlay(query=state.search, found=found, match=state.match, labelled=labelled)
         if view.state.help:
             return _Overlay(help_page=view.state.help_page)
         hover = view.hover
-        found = self.hit(view, hover.y, hover.x) if hover is not None else None
-        return _Overlay(tip=found.tip, hover=hover) if found and found.tip else _Overlay()
+        hit = self.hit(view, hover.y, hover.x) if hover is not None else None
+        return _Overlay(tip=hit.tip, hover=hover) if hit and hit.tip else _Overlay()
 
     def _compose(self, overlay: _Overlay) -> Picture:
         picture = self._canvas.copy()
-        if overlay.help_page is not None:
+        if overlay.query is not None:
+            picture[:] = picture // 3
+            draw_search(picture, overlay.query, overlay.found, overlay.match, overlay.labelled)
+        elif overlay.help_page is not None:
             self._lay_help(picture, overlay.help_page)
         elif overlay.tip and overlay.hover is not None:
             draw_tip(picture, overlay.tip, overlay.hover)

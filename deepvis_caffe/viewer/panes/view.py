@@ -158,6 +158,18 @@ class View:
         return result.maps
 
     @property
+    def unit_map(self) -> Floats | None:
+        """(height, width), the selected unit's activations; None where it is a number, or until
+        they are computed.
+        """
+        result, state = self.result, self.state
+        if result is None or result.request.layer != state.layer:
+            return None
+        if state.unit >= len(result.maps) or self.scene.entries[state.layer].is_vector:
+            return None
+        return result.maps[state.unit]
+
+    @property
     def weights(self) -> UnitWeights | None:
         """The weights of the selected layer's units, where they are shown and known by now."""
         result, state = self.result, self.state

@@ -279,6 +279,11 @@ def _next_order(state: State, scene: Scene) -> State:
     return replace(state, by_number=not state.by_number, order=())
 
 
+def _search(state: State, scene: Scene) -> State:
+    """Begin to search; `deepvis_caffe.viewer.state.search` takes the keys until it ends."""
+    return replace(state, search="", match=0, help=False)
+
+
 def _next_resize(state: State, scene: Scene) -> State:
     return replace(state, resize="stretch" if state.resize == "crop" else "crop")
 
@@ -305,6 +310,7 @@ ACTIONS = (
     Action("next_layer", ("o", "O"), MOVING, "next layer", partial(_step_layer, 1)),
     Action("first_layer", ("home",), MOVING, "first, last layer", partial(_end_layer, False)),
     Action("last_layer", ("end",), MOVING, "first, last layer", partial(_end_layer, True)),
+    Action("search", ("/",), MOVING, "find a unit by its label or number", _search),
     Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
@@ -346,6 +352,9 @@ ACTIONS = (
     Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video, skip back"),
     Action("next_source", ("c",), INPUT, "next source: camera, files"),
     Action("previous_source", ("C", "v"), INPUT, "previous source"),
+    Action(
+        "overlay", ("space",), INPUT, "the unit's map over the input", partial(_toggle, "overlay")
+    ),
     Action("boxes", ("3",), INPUT, "boxes that a detector finds", partial(_toggle, "boxes")),
     Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
     Action("labels", ("8",), WINDOW, "show classes", partial(_toggle, "labels")),

@@ -21,6 +21,7 @@ from deepvis_caffe.viewer.state.actions import (
     walk,
     zoom_to,
 )
+from deepvis_caffe.viewer.state.search import choose
 from deepvis_caffe.viewer.state.state import BACKS, Scene, State, Zoom, grid_shape
 
 MouseKind = Literal["move", "click", "wheel", "leave"]
@@ -41,6 +42,7 @@ HitKind = Literal[
     "back",
     "style",
     "top",
+    "match",
     "command",
     "nothing",
 ]
@@ -59,7 +61,8 @@ class Hit:
         `value` of the layer; ``"picture"`` is number `index` of what `State.zoom` calls `value`,
         and ``"zoomed"`` what fills the window; ``"back"`` and
         ``"style"`` set the backward pass's mode and view to `value`; ``"command"`` is the action
-        named `value`; ``"top"`` makes the top image numbered `index` the input; ``"nothing"`` can
+        named `value`; ``"match"`` is the unit number `index` among those found, -1 ends the search;
+        ``"top"`` makes the top image numbered `index` the input; ``"nothing"`` can
         only be pointed at.
         What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
     index, value
@@ -177,6 +180,10 @@ def _click_top(state: State, scene: Scene, hit: Hit) -> State:
     return replace(zoom_to(state, "off"), cursor="units")
 
 
+def _click_match(state: State, scene: Scene, hit: Hit) -> State:
+    return choose(state, scene, hit.index)
+
+
 def _click_command(state: State, scene: Scene, hit: Hit) -> State:
     change = BY_NAME[hit.value].change
     return change(state, scene) if change else state
@@ -205,6 +212,7 @@ MOUSE_ACTIONS = (
     MouseAction("click", "back", "a backward mode: set it", _click_back),
     MouseAction("click", "style", "a backward style: set it", _click_style),
     MouseAction("click", "top", "below a top image: make it the input", _click_top),
+    MouseAction("click", "match", "a unit that was found: select it", _click_match),
     MouseAction("click", "command", "h for help: open or close this list", _click_command),
     MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
     MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),

@@ -85,6 +85,11 @@ class State:
         Whether the input is frozen.
     resize
         How a picture is brought to the input's size: ``"crop"`` or ``"stretch"``.
+    overlay
+        Whether the selected unit's map lies over the input.
+    search, match
+        What was typed to find a unit, None where none is searched for; and which of the matches is
+        marked.
     help, help_page
         Whether the list of keys lies over everything, and which page of it.
     help_pages
@@ -124,6 +129,9 @@ class State:
     synthesis: bool = True
     frozen: bool = False
     resize: Literal["crop", "stretch"] = "crop"
+    overlay: bool = False
+    search: str | None = None
+    match: int = 0
     help: bool = False
     help_page: int = 0
     help_pages: int = 1

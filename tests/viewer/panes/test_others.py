@@ -167,6 +167,31 @@ def test_the_input_is_what_the_net_saw_and_heat_is_drawn_once() -> None:
     np.testing.assert_array_equal(before, cold)
 
 
+def test_the_selected_unit_s_map_lies_over_the_input_where_asked() -> None:
+    maps = RNG.random((2, 2, 2)).astype(np.float32)
+    shown = view(maps, State(unit=1, overlay=True, boxes=False))
+    assert shown.result is not None
+    noisy = RNG.integers(0, 256, (8, 10, 3)).astype(np.uint8)
+    shown = replace(shown, result=replace(shown.result, picture=noisy))
+    place = fitted(8, 10, inside(300, 300, letters(300)))
+    size = place.height, place.width
+
+    def drawn(shown: View) -> np.ndarray:
+        made = input_pane.PANE.draw(shown, 300, 300)
+        return made[place.top : place.bottom, place.left : place.right]
+
+    expected = map_overlay(maps[1], noisy)
+    np.testing.assert_array_equal(drawn(shown), resize_image(expected, *size))
+    off = replace(shown, state=replace(shown.state, overlay=False))
+    np.testing.assert_array_equal(drawn(off), resize_image(noisy, *size))
+    later = replace(shown, result=replace(shown.result, maps=maps[:1]))
+    np.testing.assert_array_equal(drawn(later), resize_image(noisy, *size))
+    number = view_of(scene(entry("fc", 2)), np.ones((2, 1, 1)), State(overlay=True))
+    assert (drawn(number) == 90).all(), "a number has no map"
+    diffs = State(unit=1, overlay=True, boxes=False, back="deconv", show_back=True)
+    np.testing.assert_array_equal(drawn(replace(shown, state=diffs)), resize_image(expected, *size))
+
+
 def _found(*boxes: tuple[Box, str], **state: Any) -> View:
     return view(np.zeros((2, 3, 4)), State(**state), boxes=boxes)
 

@@ -14,6 +14,7 @@ from deepvis_caffe.viewer.panes.draw import blank
 from deepvis_caffe.viewer.panes.layout import layout
 from deepvis_caffe.viewer.panes.pane import Pane
 from deepvis_caffe.viewer.panes.screen import PANES, Screen
+from deepvis_caffe.viewer.panes.search import search_places
 from deepvis_caffe.viewer.panes.view import Hover, Status, View
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import State
@@ -235,3 +236,41 @@ def test_a_pane_may_be_ones_own() -> None:
     made, rect = screen.draw(view, *SIZE), layout(*SIZE, _view().state)["grid"]
     assert (made[rect.top : rect.bottom, rect.left : rect.right] == red).all()
     assert screen.hit(view, rect.top + 2, rect.left + 3) == Hit("nothing", tip="2 3")
+
+
+def test_what_a_search_finds_is_listed_and_hit_where_it_stands() -> None:
+    seen = scene(entry("conv", 6, 4, 4), entry("fc", 3), labels=("ant", "bee", "antelope"))
+    view = view_of(seen, np.zeros((6, 4, 4)), State(search="ant"))
+    made = Screen().draw(view, *SIZE)
+    rows: dict[int, list[int]] = {}
+    screen = Screen()
+    screen.draw(view, *SIZE)
+    for y in range(SIZE[1]):
+        hit = screen.hit(view, y, SIZE[0] // 2)
+        assert hit is not None
+        assert hit.kind == "match"
+        rows.setdefault(hit.index, []).append(y)
+    assert set(rows) == {-1, 0, 1}
+    marked = [y for y in range(SIZE[1]) if (made[y] == ACCENT).all(axis=1).sum() > 100]
+    assert marked
+    assert set(marked) <= set(rows[0])
+    second = screen.draw(replace(view, state=replace(view.state, match=1)), *SIZE)
+    marked = [y for y in range(SIZE[1]) if (second[y] == ACCENT).all(axis=1).sum() > 100]
+    assert marked
+    assert set(marked) <= set(rows[1])
+    none = replace(view, state=replace(view.state, search="xyz"))
+    assert not np.array_equal(screen.draw(none, *SIZE), made)
+    hit = screen.hit(none, *(side // 2 for side in (SIZE[1], SIZE[0])))
+    assert hit == Hit("match", -1)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1280, 800), (3840, 2160)])
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_a_search_has_room_in_any_window(size: tuple[int, int], count: int) -> None:
+    width, height = size
+    room, rows = search_places(height, width, count)
+    assert rows
+    for row in rows:
+        assert room.top < row.top
+        assert row.bottom <= room.bottom <= height
+        assert 0 <= room.left <= row.left < row.right <= room.right <= width

@@ -332,6 +332,7 @@ def test_boosts_and_colors_go_round(key: str, field: str, count: int) -> None:
         ("f", "frozen"),
         ("8", "labels"),
         ("3", "boxes"),
+        ("space", "overlay"),
         ("9", "unit_images"),
         ("x", "synthesis"),
         ("5", "timing"),
@@ -342,6 +343,11 @@ def test_boosts_and_colors_go_round(key: str, field: str, count: int) -> None:
 def test_switches_switch_one_thing_and_back(key: str, field: str) -> None:
     assert changes(State(), key) == {field: not getattr(State(), field)}
     assert changes(State(), key, key) == {}
+
+
+def test_a_search_begins_with_nothing_typed_and_closes_the_help() -> None:
+    assert changes(State(match=3), "/") == {"search": "", "match": 0}
+    assert changes(State(help=True), "/") == {"search": "", "help": False}
 
 
 def test_h_goes_through_the_help_s_pages_and_closes_it() -> None:
