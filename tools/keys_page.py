@@ -1,0 +1,36 @@
+"""Write docs/keys.md, the list of the viewer's keys: `python -m tools.keys_page`.
+
+It is made of the table that the viewer itself uses, and a test says when it is out of date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepvis_caffe.viewer.state.actions import ACTIONS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
+TOP = """# All keys of the viewer
+
+The same list, without the web page, is in the viewer: `h`. What the panes show is in
+[viewer.md](viewer.md).
+"""
+
+
+def page() -> str:
+    """The page: a table for each group, a line for each text of help."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for action in ACTIONS:
+        groups.setdefault(action.group, {}).setdefault(action.help, []).extend(action.keys)
+    lines = [TOP]
+    for group, texts in groups.items():
+        lines += [f"## {group}", "", "| keys | action |", "|---|---|"]
+        lines += [
+            f"| {' '.join(f'`{key}`' for key in keys)} | {text} |" for text, keys in texts.items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
