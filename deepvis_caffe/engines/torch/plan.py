@@ -5,6 +5,8 @@ Everything that makes a pass faster than running layer after layer is decided he
 - only the layers that the targets need, and every value is freed after its last reader;
 - a ReLU in one sweep with the convolution that it alone reads;
 - of the last layer with weights only the channels that are wanted.
+
+And that an image has the same values alone as in a batch, where another kernel would run for one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops
 from deepvis_caffe.engines.torch.layers.activation import ReLU
 from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution, RectifiedConvolution
+from deepvis_caffe.engines.torch.layers.dense import EvenInnerProduct, InnerProduct
 from deepvis_caffe.engines.torch.module import NetModule
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
@@ -137,7 +140,10 @@ def make_plan(
     steps: dict[tuple[Value, ...], PlanStep] = {}  # by tops
     for layer in layers:
         whole, below = module.layer(layer.name), steps.get(layer.bottoms)
-        step = PlanStep(whole, run[layer.name], layer.bottoms, layer.tops)
+        runs = run[layer.name]
+        if isinstance(runs, InnerProduct):
+            runs = EvenInnerProduct(runs)
+        step = PlanStep(whole, runs, layer.bottoms, layer.tops)
         if isinstance(whole, ReLU) and not whole.slope and below:
             alone = only_reader.get(layer.bottoms[0]) is layer
             if alone and isinstance(below.run, ImageConvolution):
