@@ -73,6 +73,27 @@ class ArrayOps(abc.ABC):
         except (OSError, ValueError):  # Windows, macOS
             return None
 
+    def sums(self, array: Any, kept: int = 1) -> Any:
+        """The sum of each image, (N,), or over all axes but the first `kept`, for numbers.
+
+        On the host it is the same to the last bit whatever the number of images, of channels that
+        are kept, and of threads: numpy adds up one after the other, each in the same order. Torch
+        shares a sum out among its threads.
+
+        Parameters
+        ----------
+        array
+            The engine's own array, (N, ...).
+        kept
+            How many axes, of N the first, the result has.
+
+        Returns
+        -------
+        array
+            One of :attr:`for_numbers`.
+        """
+        return array.reshape(*array.shape[:kept], -1).sum(axis=kept)
+
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:
         """Threads that work on arrays side by side, each on one core.
@@ -141,6 +162,10 @@ class NumpyOps(ArrayOps):
         """A copy."""
         return np.array(array)
 
+    def sums(self, array: Any, kept: int = 1) -> Any:
+        """By numpy's sum of contiguous memory."""
+        return super().sums(np.ascontiguousarray(array), kept)
+
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
         """Each row's percentile, by numpy's own (a partition, not a sort)."""
         qs = np.broadcast_to(q, len(rows))
@@ -174,6 +199,12 @@ class TorchOps(ArrayOps):
     def numbers(self, array: Any) -> Any:
         """The same memory as numpy's array, on the host."""
         return array.numpy() if self.on_host else array
+
+    def sums(self, array: Any, kept: int = 1) -> Any:
+        """On the host by numpy, of the same memory."""
+        if self.on_host:
+            return self.for_numbers.sums(array.contiguous().numpy(), kept)
+        return super().sums(array, kept)
 
     @cached_property
     def xp(self) -> ModuleType:  # type: ignore[override]

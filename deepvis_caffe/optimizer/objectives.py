@@ -169,7 +169,8 @@ class _Linear(_Placed):
             array = values[layer]
             rows = array if array.ndim > 1 else array.reshape(len(array), 1)
             read = rows[(slice(None), channels, *places)].reshape(len(rows), len(channels), -1)
-            return ops.numbers(read.sum(axis=2)) @ factors, {layer: diff_for(tuple(array.shape))}
+            activation = (ops.sums(read, 2) * factors).sum(axis=1)
+            return activation, {layer: diff_for(tuple(array.shape))}
 
         return evaluate
 
@@ -302,13 +303,13 @@ class _Aligned(_Placed):
             held = xp.clip(cosine, floor, None)
             factor = held**power
             scale = size / v.shape[2]
-            numbers = (dot * factor * scale).reshape(len(rows), -1).sum(axis=1)
+            activation = ops.sums(dot * factor * scale)
             # d(dot * cos^p) = cos^p u + p cos^p (u - cos v / |v|), where the cosine is not held
             free = (cosine > floor) * power
             slope = scale * factor * (unit_ + free * (unit_ - cosine * (v / norm)))
             diff = xp.zeros_like(rows)
             diff[(slice(None), slice(None), *places)] = slope.reshape(picked.shape)
-            return ops.numbers(numbers), {layer: diff.reshape(array.shape)}
+            return activation, {layer: diff.reshape(array.shape)}
 
         return evaluate
 
@@ -435,8 +436,7 @@ class _SquaredNorm(_Placed):
             array = values[layer]
             diff = ops.xp.zeros_like(array)
             diff[places] = array[places] / size
-            squares = (diff * array).reshape(len(array), -1).sum(axis=1) / 2
-            return ops.numbers(squares), {layer: diff}
+            return ops.sums(diff * array) / 2, {layer: diff}
 
         return evaluate
 
@@ -542,8 +542,7 @@ class _Match(_OfLayer):
 
         def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
             away = values[layer] - target
-            numbers = (away * away).reshape(len(away), -1).sum(axis=1) / -size
-            return ops.numbers(numbers), {layer: away * (-2 / size)}
+            return ops.sums(away * away) / -size, {layer: away * (-2 / size)}
 
         return evaluate
 

@@ -70,8 +70,7 @@ class GradientInfo:
         xp = self.xp
         scale = self.ops.xp.asarray(xp.where(self.largest > 0, self.largest, 1))
         unit = self.direction / scale[:, None, None, None]
-        square = self.ops.numbers((unit * unit).sum(axis=(1, 2, 3)))
-        square = xp.asarray(square, dtype=xp.float64)
+        square = xp.asarray(self.ops.sums(unit * unit), dtype=xp.float64)
         largest = xp.asarray(self.largest, dtype=xp.float64)
         return largest * largest * square
 

@@ -155,14 +155,14 @@ class TargetBatch:
         numbers, xp = self._ops.numbers, self._ops.for_numbers.xp
         if self._weights is None:
             diff = self._diff * values
-            squares = numbers((diff * values).reshape(len(values), -1).sum(axis=1))
+            squares = self._ops.sums(diff * values)
             activation = squares * (0.5 * self._sign)
             return Reading(activation, xp.zeros_like(activation) > 0, diff, None)
         values = values.reshape(len(values), 1) if values.ndim == 1 else values
         if self._where is not None:
             scores = numbers(values)[(slice(None), slice(None), *self._where)]
         else:
-            scores = numbers(values.sum(axis=self._map_axes) if self._map_axes else values)
+            scores = self._ops.sums(values, 2) if self._map_axes else numbers(values)
         # `where`, as a channel of weight 0 may be infinite.
         counted = xp.where(self._counts, scores * self._weights, 0)
         highest = scores.argmax(axis=1)

@@ -5,6 +5,8 @@ Everything that makes a pass faster than running layer after layer is decided he
 - only the layers that the targets need, and every value is freed after its last reader;
 - layers that can be one sweep are one, see `deepvis_caffe.engines.torch.fusion`;
 - of the last layer with weights only the channels that are wanted.
+
+And that an image has the same values alone as in a batch, where another kernel would run for one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor
 from deepvis_caffe.engines.torch.derived import Stamp
 from deepvis_caffe.engines.torch.fusion import Runnable, fused
 from deepvis_caffe.engines.torch.layer import Layer
+from deepvis_caffe.engines.torch.layers.dense import EvenInnerProduct, InnerProduct
 from deepvis_caffe.engines.torch.module import NetModule
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
@@ -137,7 +140,9 @@ def make_plan(
     steps: dict[tuple[Value, ...], PlanStep] = {}  # by tops
     for layer in layers:
         whole = module.layer(layer.name)
-        step = PlanStep((whole,), run[layer.name], layer.bottoms, layer.tops)
+        own = run[layer.name]
+        own = EvenInnerProduct(own) if isinstance(own, InnerProduct) else own
+        step = PlanStep((whole,), own, layer.bottoms, layer.tops)
         alone = {value for value in layer.bottoms if only_reader.get(value) is layer}
         # Of two that a sum reads the last one made: the other value is there by then.
         for below in reversed([one for one in steps.values() if alone.intersection(one.tops)]):

@@ -76,12 +76,14 @@ class Pooling(Layer):
             self.function = nn.MaxPool2d(kernel, stride, pad, dilation, ceil_mode=ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor | Tops:
-        """Pool x; global average pooling is a mean."""
+        """Pool x."""
         if self.function is not None and x.ndim == 4:
             y: Tensor = self.function(x)
             return y
         p, size = self.param.pooling_param, x.shape[2:]
-        if p.global_pooling and not self.maximum:
+        if p.global_pooling and not self.maximum and x.is_cuda:
+            # Windows this large are slow there. On a CPU a mean, unlike a window, adds up in an
+            # order that depends on the number of images, of channels and of threads.
             return x.mean(list(range(2, x.ndim)), keepdim=True)
         window = pooling_window(p, size)
         windows = pooled_size(size, window, p.ceil_mode, self.layer.type)
