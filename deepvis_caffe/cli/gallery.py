@@ -32,7 +32,10 @@ UNUSED = tuple(
 def gallery(
     read_settings: Callable[[], Settings],
     settings_file: Path | None,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="Results folder. Default: `results` of the settings."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -44,15 +47,16 @@ def gallery(
 
     The page opens from disk: no server, no network. It shows the results of `deepvis optimize` and
     `deepvis top-images`, and those of the Deep Visualization Toolbox. Where the settings name the
-    net, it also shows which units of the layers below drive a unit. It links to the images where
-    they are; run the command again when there are new ones.
+    net, it begins with a diagram of the net, and also shows which units of the layers below drive a
+    unit. It links to the images where they are; run the command again when there are new ones.
     """
     from deepvis_caffe.page.page import write_page
     from deepvis_caffe.results.index import read_results, with_statistics
 
+    folder = folder or read_settings().results
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
-    results = _with_drivers(with_statistics(results), read_settings)
+    results = _with_net(with_statistics(results), read_settings)
     path = write_page(results, out)
     for line in results.skipped[:MOST_SKIPPED]:
         typer.echo(f"left out: {line}", err=True)
@@ -64,16 +68,23 @@ def gallery(
     typer.echo(path)
 
 
-def _with_drivers(results: Results, read_settings: Callable[[], Settings]) -> Results:
-    """The results with what drives the units, if the settings name the net and it can be read."""
+def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Results:
+    """The results with all that the net tells, if the settings name it and it can be read."""
     from deepvis_caffe.engines.load import load_layers
-    from deepvis_caffe.results.index import with_drivers
+    from deepvis_caffe.results.index import with_drivers, with_net
 
     try:
         settings = read_settings()
-        if settings.prototxt is None or settings.weights is None:
+        if settings.prototxt is None:
             return results
-        return with_drivers(results, load_layers(settings, with_weights=True))
+        results = with_net(results, load_layers(settings))
     except DeepVisError as error:  # a page without it is a page
+        typer.echo(f"left out: what the net tells: {error}", err=True)
+        return results
+    if settings.weights is None:
+        return results
+    try:
+        return with_drivers(results, load_layers(settings, with_weights=True))
+    except DeepVisError as error:
         typer.echo(f"left out: what drives the units: {error}", err=True)
         return results

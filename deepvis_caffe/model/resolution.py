@@ -1,4 +1,4 @@
-"""Stages of a net, the layers of one resolution: ``(model, layer) -> layers of the stage below``.
+"""Stages of a net: the layers of one resolution, ``model -> (Stage, ...)``, and what ends them.
 
 Strides and poolings change the height and width of the maps, so a net falls into stages: those of
 ResNet-50 end at ``conv1``, ``res2c``, ``res3d``, ``res4f`` and ``res5c``. The last layers of a
@@ -12,6 +12,7 @@ These are not the stages that a prototxt includes layers by; see `deepvis_caffe.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -27,6 +28,30 @@ from deepvis_caffe.model.unit_sources import (
 
 # Types that change the size of a map, but not how far apart in the image its positions are.
 TRIMS = ("Crop", "CropCenter", "Pad", "Padding")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The layers of one resolution that are connected.
+
+    Attributes
+    ----------
+    extent
+        The size of the maps at its end, (height, width) for images; () for single numbers.
+    layers
+        In the order of the net.
+    reads
+        Which stages it reads, by their place in the net.
+    """
+
+    extent: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    reads: tuple[int, ...]
+
+
+def stages(model: Model) -> tuple[Stage, ...]:
+    """The stages of a net in the order of their first layers, without its inputs."""
+    return _Stages(model).all()
 
 
 def stage_below(model: Model, layer: Layer) -> tuple[Layer, ...]:
@@ -60,6 +85,42 @@ class _Stages:
                 sources = unit_sources(self._model, end, partial(makes_or_sums_units, self._model))
                 found |= {one.layer.name for one in sources}
         return tuple(one for one in self._model.graph if one.name in found)
+
+    def all(self) -> tuple[Stage, ...]:
+        graph = self._model.graph
+        first = list(range(len(graph.layers)))  # of a layer's stage; found in chains
+
+        def stage_of(number: int) -> int:
+            while first[number] != number:
+                number = first[number]
+            return number
+
+        crossings = []
+        for layer in (one for one in graph if one.bottoms and one.tops):
+            for bottom in self._bottoms(layer):
+                below = self._producer[bottom]
+                if self._changes_resolution(layer, bottom):
+                    crossings.append((layer.index, below.index))
+                elif not _is_input(below):
+                    ends = stage_of(layer.index), stage_of(below.index)
+                    first[max(ends)] = min(ends)
+        members: dict[int, list[Layer]] = {}
+        for layer in graph:
+            if not _is_input(layer):
+                members.setdefault(stage_of(layer.index), []).append(layer)
+        place = {number: at for at, number in enumerate(members)}
+        reads: dict[int, set[int]] = {}
+        for above, below_ in crossings:
+            if stage_of(below_) in place:  # not an input
+                reads.setdefault(stage_of(above), set()).add(place[stage_of(below_)])
+        return tuple(
+            Stage(
+                next((self._extent(one.tops[0]) or () for one in some[::-1] if one.tops), ()),
+                tuple(some),
+                tuple(sorted(reads.get(number, ()))),
+            )
+            for number, some in members.items()
+        )
 
     def _way_down_of(self, value: Value) -> tuple[set[str], set[Value]]:
         layer = self._producer[value]

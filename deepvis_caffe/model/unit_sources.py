@@ -36,7 +36,7 @@ CHANNEL_BY_CHANNEL = ELEMENTWISE | {
 }
 
 # Types whose second bottom says where the values of the first go, or how many of them.
-SECOND_IS_A_PLACE = ("Crop", "MaxUnPool", "Unpooling")
+SECOND_IS_A_PLACE = ("Crop", "MaxUnPool", "Unpooling", "Upsample")
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from deepvis_caffe.dataset.statistics import UnitStatistics
 from deepvis_caffe.figures.correlation_colors import NONE, STEPS, ZERO, colors, levels_of
 from deepvis_caffe.results.index import LayerResults, Results, Run, UnitResults
 from deepvis_caffe.results.layout import KINDS, MONTAGE, TREES
+from deepvis_caffe.results.records import TopImage
 
 Json = dict[str, Any]
 
@@ -66,6 +67,10 @@ def index_json(
             {**_layer_json(layer, addresses), "correlation": matrices.get(number)}
             for number, (layer, addresses) in enumerate(layers)
         ],
+        "stages": [
+            {"extent": list(one.extent), "layers": list(one.layers), "reads": list(one.reads)}
+            for one in results.stages
+        ],
         "skipped": list(results.skipped),
     }
 
@@ -78,7 +83,7 @@ def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
     number
         The layer's position in the index.
     """
-    if not any(_has_runs(unit) or unit.statistics or unit.drivers for unit in layer.units):
+    if not any(_has_runs(one) or one.top or one.statistics or one.drivers for one in layer.units):
         return
     for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
         recipes = [recipe.name for recipe in layer.recipes]
@@ -156,11 +161,21 @@ def _part_json(units: Sequence[UnitResults], recipes: Sequence[str]) -> Json:
         for unit in units
     ]
     part: Json = {"runs": runs, "made": [[list(fact) for fact in facts] for facts in made]}
+    if any(unit.top for unit in units):
+        part["top"] = [top_json(unit.top) for unit in units]
     if any(unit.statistics for unit in units):
         part["statistics"] = [statistics_json(unit.statistics) for unit in units]
     if any(unit.drivers for unit in units):
         part["drivers"] = [drivers_json(unit.drivers) for unit in units]
     return part
+
+
+def top_json(images: Sequence[TopImage]) -> list[list[str | float | None]]:
+    """[name, activation, class] of each top image, strongest first."""
+    return [
+        [one.name[:LONGEST_LABEL], _rounded(one.value), (one.class_name or "")[:LONGEST_LABEL]]
+        for one in images
+    ]
 
 
 def statistics_json(known: UnitStatistics | None) -> Json | None:

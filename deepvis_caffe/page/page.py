@@ -36,6 +36,7 @@ SCRIPTS = (
     "statistics.js",
     "correlation.js",
     "drivers.js",
+    "diagram.js",
     "lightbox.js",
     "keys.js",
     "main.js",
@@ -48,6 +49,7 @@ STYLES = (
     "statistics.css",
     "correlation.css",
     "drivers.css",
+    "diagram.css",
     "dialogs.css",
     "narrow.css",
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +19,15 @@ from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.scan_file import read_scan
 from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError, ResultsError
+from deepvis_caffe.model.graph import RAW, Value
 from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.resolution import stages
+from deepvis_caffe.model.unit_sources import makes_or_sums_units
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import (
     OPTIMIZED,
+    TOP_IMAGES,
     TREES,
     name_apart,
     plain_name,
@@ -33,10 +37,12 @@ from deepvis_caffe.results.recipes import RecipeFolder, recipe_folders
 from deepvis_caffe.results.records import (
     MOST_POINTS,
     RunRecord,
+    TopImage,
     UnitRecord,
     best_of,
     read_record,
     read_run_record,
+    read_top_record,
     read_unit_record,
 )
 
@@ -97,6 +103,9 @@ class UnitResults:
         By recipe, the best there is first.
     pictures
         Which of ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
+    top
+        Its top images by their record, strongest first, where each is there by itself, too; else
+        empty.
     statistics
         Of its activations, where a scan of a dataset has them; see `with_statistics`.
     drivers
@@ -108,6 +117,7 @@ class UnitResults:
     label: str | None
     optimized: tuple[Optimized, ...]
     pictures: frozenset[str]
+    top: tuple[TopImage, ...] = ()
     statistics: UnitStatistics | None = None
     drivers: WeightDrivers | None = None
 
@@ -166,6 +176,25 @@ class LayerResults:
 
 
 @dataclass(frozen=True)
+class StageResults:
+    """A stage of the net: its layers of one resolution.
+
+    Attributes
+    ----------
+    extent
+        The size of the maps, (height, width) for images; () for single numbers.
+    layers
+        The names of the layers that have units or results.
+    reads
+        Which stages it reads, by their place.
+    """
+
+    extent: tuple[int, ...]
+    layers: tuple[str, ...]
+    reads: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything in a results folder that the gallery page can show.
 
@@ -174,14 +203,18 @@ class Results:
     folder
         Where it is.
     layers
-        Sorted by name, with numbers by value: conv2 comes before conv10. At least one.
+        Sorted by name, with numbers by value: conv2 comes before conv10; see `with_net`. At least
+        one.
     skipped
         One line for each file or folder that was left out, with the reason.
+    stages
+        Of the net, in its order; empty where that is not known.
     """
 
     folder: Path
     layers: tuple[LayerResults, ...]
     skipped: tuple[str, ...]
+    stages: tuple[StageResults, ...] = ()
 
 
 def read_results(
@@ -255,13 +288,16 @@ class _Unit:
     pictures: set[str] = field(default_factory=set)
     optimized: dict[str, _Optimized] = field(default_factory=dict)  # by recipe
     label: str | None = None
+    top: tuple[TopImage, ...] = ()
+    crops: set[int] = field(default_factory=set)  # ranks of the top images that are there
 
     def by(self, recipe: Recipe) -> _Optimized:
         return self.optimized.setdefault(recipe.name, _Optimized())
 
     def frozen(self, unit: int) -> UnitResults:
         made = (one.frozen(name) for name, one in self.optimized.items() if one.runs or one.montage)
-        return UnitResults(unit, self.label, tuple(made), frozenset(self.pictures))
+        top = self.top if self.crops.issuperset(range(len(self.top))) else ()
+        return UnitResults(unit, self.label, tuple(made), frozenset(self.pictures), top)
 
 
 @dataclass
@@ -343,6 +379,10 @@ def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[st
                 | layout.WeightPicture(unit, "json")
             ):
                 layer.add_names(read_unit_record(path), int(unit))
+                if tree == TOP_IMAGES and (found := read_top_record(path)):
+                    layer.unit(int(unit)).top = found.images
+            case layout.TopCrop(unit, rank) if tree == TOP_IMAGES:
+                layer.unit(unit).crops.add(rank)
             case layout.Montage(unit):
                 layer.unit(int(unit)).by(recipe).montage = True
             case layout.TopMontage(unit) | layout.WeightPicture(unit):
@@ -379,6 +419,7 @@ def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[s
         own = same.unit(number)
         own.pictures |= unit.pictures
         own.label = own.label or unit.label
+        own.top, own.crops = own.top or unit.top, own.crops | unit.crops
 
 
 def _leave_out_older(layers: dict[str, _Layer], skipped: list[str]) -> None:
@@ -459,6 +500,46 @@ def _with_scan(layer: LayerResults, scan: Scan) -> LayerResults:
     )
     correlation = correlation_of(found.moments, scan.images)
     return replace(layer, units=tuple(units), correlation=correlation)
+
+
+def with_net(results: Results, model: Model) -> Results:
+    """The same results, the layers in the order of the net, and its stages.
+
+    Layers that the net does not have come last. Results of another net stay as they are.
+    """
+    graph = model.graph
+    named = {blob: graph.producer[Value(blob)] for blob in graph.blobs} | dict(graph.by_name)
+    place = {layout.plain_name(name): layer.index for name, layer in named.items()}  # no record
+    place |= {name: layer.index for name, layer in named.items()}
+
+    def key(layer: LayerResults) -> float:
+        of_net = layer.model in (None, graph.name)
+        return place.get(layer.name.removesuffix(RAW), math.inf) if of_net else math.inf
+
+    ordered = tuple(sorted(results.layers, key=key))  # a stable sort
+    names: dict[float, list[str]] = {}  # of results, by the place of their layers
+    for layer in ordered:
+        names.setdefault(key(layer), []).append(layer.name)
+    if names.keys() == {math.inf}:
+        return results
+    return replace(results, layers=ordered, stages=tuple(_shown_stages(model, names)))
+
+
+def _shown_stages(model: Model, names: Mapping[float, list[str]]) -> Iterator[StageResults]:
+    """The stages that have units or results; what a stage without them reads, its readers read."""
+    places: dict[int, set[int]] = {}  # where each stage of the net is shown
+    shown = 0
+    for number, stage in enumerate(stages(model)):
+        listed = [
+            name
+            for layer in stage.layers
+            for name in names.get(layer.index, [layer.name] * makes_or_sums_units(model, layer))
+        ]
+        reads = {place for one in stage.reads for place in places.get(one, ())}
+        places[number] = {shown} if listed else reads
+        if listed:
+            yield StageResults(stage.extent, tuple(listed), tuple(sorted(reads)))
+            shown += 1
 
 
 MOST_DRIVERS = 6  # units that raise a unit, and units that lower it

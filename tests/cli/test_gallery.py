@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,33 @@ def test_it_prints_the_page_that_it_wrote() -> None:
     assert result.stdout == "out/index.html\n"
     assert result.stderr == "2 units of 2 layers; open the page:\n"
     assert "zebra" in Path("out/index.html").read_text()
+
+
+def test_without_a_folder_it_is_that_of_the_settings(folder: Path) -> None:
+    result = _deepvis("gallery")
+    assert result.exit_code == 2
+    assert "cannot read results from results: there is no such folder" in result.stderr
+    write_model(folder)
+    (folder / "out").rename(folder / "elsewhere")
+    with (folder / "settings_local.py").open("a") as settings:
+        settings.write("\nresults = 'elsewhere'\n")
+    result = _deepvis("gallery")
+    assert result.exit_code == 0, result.output
+    assert Path(result.stdout.strip()).resolve() == folder / "elsewhere" / "index.html"
+
+
+def test_without_weights_there_is_the_order_of_the_net(folder: Path) -> None:
+    write_model(folder)
+    add_run(folder / "out", "conv_1", record("conv/1", 0, 0))
+    with (folder / "settings_local.py").open("a") as settings:
+        settings.write("\nweights = 'gone.caffemodel'\n")
+    result = _deepvis("gallery", "out")
+    assert "left out: what drives the units: " in result.stderr
+    page = Path("out/index.html").read_text()
+    (text,) = re.findall(r'<script type="application/json" id="index">(.*?)</script>', page)
+    index = json.loads(text)
+    assert [one["name"] for one in index["layers"]] == ["conv/1", "fc", "conv1"], "the last of none"
+    assert [one["layers"] for one in index["stages"]] == [["conv/1"], ["fc"]]
 
 
 @pytest.mark.parametrize("flag", ["--out", "-o"])
@@ -91,6 +120,6 @@ def test_without_a_net_there_is_a_page(folder: Path, settings: str | None, said:
     result = _deepvis("gallery", "out")
     assert result.exit_code == 0
     assert result.stdout == "out/index.html\n"
-    assert ("left out: what drives the units: " in result.stderr) == bool(said)
+    assert ("left out: what the net tells: " in result.stderr) == bool(said)
     assert said in result.stderr
     assert not _drivers_on_the_page()

@@ -10,7 +10,7 @@ from helpers.engine_nets import conv, layer, net_text, relu
 from deepvis_caffe.attribution.drivers import sources_below
 from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.model import Model, load_model
-from deepvis_caffe.model.resolution import stage_below
+from deepvis_caffe.model.resolution import stage_below, stages
 from deepvis_caffe.resources import resource
 
 # The class layer; what reads the image; and what ends the stages between, from above, as in table 1
@@ -77,18 +77,47 @@ def test_all_of_the_image_passes_through_the_stage_below(name: str) -> None:
 
 
 def reaches_an_input(model: Model, layer_: Layer, ends: set[str]) -> bool:
-    """Whether a way down from a layer avoids the ends; a Crop takes nothing but a size."""
+    """Whether a way down avoids the ends; of their second bottoms some take nothing but places."""
     todo, seen = [layer_], {layer_.name} | ends
     while todo:
         here = todo.pop()
         if here.type == "Input":
             return True
-        for bottom in here.bottoms[: 1 if here.type == "Crop" else None]:
+        for bottom in here.bottoms[: 1 if here.type in ("Crop", "Upsample") else None]:
             maker = model.graph.producer[bottom]
             if maker.name not in seen:
                 seen.add(maker.name)
                 todo.append(maker)
     return False
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),  # of the papers' tables; VGG's pool5, which has no units, is a stage, too
+    [
+        ("squeezenet_v1.1", (113, 56, 28, 14, 1)),
+        ("resnet50", (112, 56, 28, 14, 7, 1)),
+        ("densenet121", (112, 56, 28, 14, 7, 1)),
+        ("vgg16", (224, 112, 56, 28, 14, 7, 1)),
+        ("bvlc_googlenet", (112, 56, 28, 14, 7, 1)),
+    ],
+)
+def test_a_net_falls_into_stages_of_one_size(name: str, sizes: tuple[int, ...]) -> None:
+    model = model_of(name)
+    found = stages(model)
+    assert [stage.extent for stage in found] == [(one, one) if one > 1 else () for one in sizes]
+    assert [stage.reads for stage in found] == [(), *((place,) for place in range(len(sizes) - 1))]
+    together = [one for stage in found for one in stage.layers]
+    assert sorted(together, key=lambda one: one.index) == [
+        one for one in model.graph if one.type != "Input"
+    ]
+
+
+def test_a_decoder_reads_the_stage_that_it_unpools_as() -> None:
+    found = stages(model_of("segnet"))
+    assert [(*stage.extent, *stage.reads) for stage in found] == [
+        *((360, 480), (180, 240, 0), (90, 120, 1), (45, 60, 2), (23, 30, 3), (12, 15, 4)),
+        *((23, 30, 5), (45, 60, 6), (90, 120, 7), (180, 240, 8), (360, 480, 9)),
+    ]
 
 
 def test_every_name_of_a_class_leads_to_the_same_stage() -> None:

@@ -20,8 +20,10 @@ from deepvis_caffe.attribution.weight_drivers import WeightDriver, WeightDrivers
 from deepvis_caffe.dataset.correlation import Correlation
 from deepvis_caffe.dataset.statistics import Bars, UnitStatistics
 from deepvis_caffe.figures.correlation_colors import STILL, colors
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.page.page import write_page
-from deepvis_caffe.results.index import read_results
+from deepvis_caffe.resources import resource
+from deepvis_caffe.results.index import read_results, with_net
 from deepvis_caffe.results.layout import folder_name
 
 FIRE = "fire4/expand3x3"
@@ -616,3 +618,89 @@ def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
     page.until("Unit 2", HEADING)
     page.until(0, "document.querySelectorAll('.drivers').length")
     assert page.complaints() == []
+
+
+# -- the diagram of the net ------------------------------------------------------------------------
+
+BOXES = (
+    "[...document.querySelectorAll('#diagram:not([hidden]) .stage-box')].map(box =>"
+    " [box.querySelector('h3').textContent, ...[...box.querySelectorAll('a')].map("
+    "a => a.firstChild.textContent)])"
+)
+FOCUSED_LAYER = "document.activeElement.firstChild?.textContent ?? ''"
+
+
+@pytest.fixture(scope="module")
+def with_diagram(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of SqueezeNet: runs in three layers; in one of them a unit with top images alone."""
+    folder = tmp_path_factory.mktemp("net")
+    model = load_model(resource("prototxt", "squeezenet_v1.1.prototxt"), None, need_weights=False)
+    named = {"model": {"name": model.graph.name, "prototxt": "a", "weights": "b"}}
+    for layer in ("conv10", FIRE, "conv1"):
+        add_run(folder, folder_name(layer), record(layer, 3, 0, **named))
+    stem = f"max_im/{folder_name(FIRE)}/{folder_name(FIRE)}_0007"
+    add_pictures(folder, f"{stem}.jpg", f"{stem}_0.png", f"{stem}_1.png")
+    images = [
+        {"name": "cats/tom.jpg", "value": 12.5, "class_name": "tabby"},
+        {"name": HOSTILE, "value": 0.25, "class_name": None},
+    ]
+    about = {"layer": FIRE, "unit": 7, "label": None, "images": images, "columns": 2, **named}
+    (folder / f"{stem}.json").write_text(json.dumps(about))
+    return write_page(with_net(read_results(folder), model))
+
+
+def test_the_diagram_leads_into_the_layers(driver: Any, with_diagram: Path) -> None:
+    page = Page(driver, with_diagram).open()
+    page.until(
+        [["113 × 113", "conv1"], ["56 × 56"], ["28 × 28", FIRE], ["14 × 14"], ["1 × 1", "conv10"]],
+        BOXES,
+    )
+    assert page.run(
+        "[...document.querySelectorAll('#layer-list a')].map(a => a.firstChild.textContent)"
+    ) == [
+        *("conv1", FIRE, "conv10"),
+    ]
+    page.press("ARROW_RIGHT")
+    page.until("conv1", FOCUSED_LAYER)
+    page.press("ARROW_RIGHT")
+    page.until(FIRE, FOCUSED_LAYER)
+    page.press("ENTER")
+    page.until([f"{FIRE}, unit 3", f"{FIRE}, unit 7"], SHOWN)
+    page.until([], BOXES)
+    page.press("ESCAPE")
+    page.until(5, f"{BOXES}.length")
+    page.until(FIRE, FOCUSED_LAYER)
+    page.click("#stages > li:last-child a")
+    page.until("#/conv10", HASH)
+    page.click("#home")
+    page.until(5, f"{BOXES}.length")
+    page.press("/", *"conv10")
+    page.until(["conv10, unit 3"], SHOWN)
+    assert page.complaints() == []
+
+
+def test_each_top_image_has_its_name_and_activation(driver: Any, with_diagram: Path) -> None:
+    page = Page(driver, with_diagram).open(f"#/{quote(FIRE, safe='')}")
+    page.until(
+        ["3", "7top images"],
+        "[...document.querySelectorAll('#grid .caption')].map(one => "
+        "[...one.children].filter(c => !c.matches('.of')).map(c => c.textContent).join(''))",
+    )
+    page.open(f"#/{quote(FIRE, safe='')}/7")
+    page.until(
+        [["cats/tom.jpg, tabby", "12.5"], [HOSTILE, "0.25"]],
+        "[...document.querySelectorAll('.top-tiles .caption')].map(one => "
+        "[...one.children].map(part => part.textContent))",
+    )
+    page.until(True, LOADED)
+    said = page.run("document.querySelector('#unit').textContent")
+    assert "There are no optimized images of this unit." in said
+    assert "no record" not in said
+    page.click(".top-tiles a:last-child")
+    page.until(
+        "Activation 0.25.",
+        "document.querySelector('#lightbox .beside p:nth-of-type(3)').textContent",
+    )
+    page.press("ARROW_LEFT")
+    page.until("Top image 1: cats/tom.jpg, tabby", BOX)
+    assert page.run("window.broken") is None

@@ -129,6 +129,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
                 "correlation": None,
             },
         ],
+        "stages": [],
         "skipped": [],
     }
     key, part = _part(tmp_path, address)

@@ -2,6 +2,8 @@
 
 const index = JSON.parse(document.getElementById("index").textContent);
 
+const hasDiagram = index.stages.length > 0;
+
 // The kinds of pictures that a unit can have, in the order in which the page offers them.
 const KINDS = {
   best_X: {
@@ -112,11 +114,12 @@ const arrived = new Map(); // contents, by "layer.part"
 // Every part is a script that calls this.
 globalThis.deepvisPart = (key, content) => arrived.set(key, content);
 
-// The runs of a unit by the recipe that is shown, how they were made, what a data set says of it and what drives it, null where
-// that is not known: a promise of {runs, made, statistics, drivers}.
+// The runs of a unit by the recipe that is shown, how they were made, its top images as [name,
+// activation, class], what a data set says of it and what drives it, null where that is not known:
+// a promise of {runs, made, top, statistics, drivers}.
 function loadRuns(layer, place) {
   const { parts } = index.layers[layer];
-  if (parts.length === 0) return Promise.resolve({ runs: [], made: [], statistics: null, drivers: null });
+  if (parts.length === 0) return Promise.resolve({ runs: [], made: [], top: [], statistics: null, drivers: null });
   const number = Math.floor(place / index.unitsAPart);
   const address = parts[number];
   if (!loading.has(address)) {
@@ -125,6 +128,7 @@ function loadRuns(layer, place) {
   return loading.get(address).then((part) => ({
     runs: part.runs[place % index.unitsAPart].filter(({ recipe }) => recipe === shownRecipe(layer, place)),
     made: part.made,
+    top: part.top?.[place % index.unitsAPart] ?? [],
     statistics: part.statistics?.[place % index.unitsAPart] ?? null,
     drivers: part.drivers?.[place % index.unitsAPart] ?? null,
   }));

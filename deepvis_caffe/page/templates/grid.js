@@ -90,9 +90,11 @@ class Grid {
     const [layer, number] = this.items[place];
     const { name, units } = index.layers[layer];
     const label = shortLabel(layer, number);
+    const kind = kindFor(layer, number, this.kind); // another, where it has not the one that was chosen
     const caption = make("span", { class: "caption" },
       make("span", { class: "number" }, String(units[number])),
       make("span", { class: "label" }, label),
+      kind === this.kind || !kind ? null : make("span", { class: "kind" }, KINDS[kind].title.toLowerCase()),
       make("span", { class: "of" }, name));
     const card = this.makeLink(layer, number, {
       "aria-label": `${name}, ${unitTitle(layer, number)}`,

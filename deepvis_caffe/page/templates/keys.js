@@ -2,7 +2,8 @@
 
 // Where a key works: in the list, at a unit, in the lightbox, or while typing a search.
 const KEYS = [
-  { keys: ["/"], in: ["list", "unit", "matrix"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
+  { keys: ["/"], in: ["diagram", "list", "unit", "matrix"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["diagram"], says: "Move among the layers of the net", run: moveInDiagram },
   { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move among the units", run: moveInGrid },
   { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // it is a link: the browser does
   { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "Go to the first unit found", run: () => grid.focus(0) },
@@ -17,7 +18,7 @@ const KEYS = [
   { keys: ["Enter"], in: ["matrix"], says: "Open the marked unit", run: openMarked },
   { keys: ["[", "]"], in: ["list", "unit", "matrix"], says: "Previous or next layer", run: turnLayer },
   { keys: ["Escape"], in: ["list", "unit", "picture", "typing", "matrix"], says: "Close, go back, or end the search", run: goUp },
-  { keys: ["?"], in: ["list", "unit", "picture", "matrix"], says: "This help", run: () => byId("help").showModal() },
+  { keys: ["?"], in: ["diagram", "list", "unit", "picture", "matrix"], says: "This help", run: () => byId("help").showModal() },
 ];
 
 const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc" };
@@ -25,6 +26,7 @@ const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: 
 function whereKeysGo() {
   if (byId("help").open) return "help";
   if (document.activeElement === byId("query")) return "typing";
+  if (current.diagram) return "diagram";
   if (current.matrix) return "matrix";
   return current.picture ? "picture" : current.place !== null ? "unit" : "list";
 }
@@ -73,10 +75,12 @@ function goUp() {
   else if (current.matrix) leave({ layer: current.layer });
   else if (current.place !== null) leave({ ...current, place: null });
   else if (current.query) turn({ layer: current.layer });
+  else if (hasDiagram && !current.diagram) leave({ layer: 0, diagram: true });
 }
 
 function fillHelp() {
-  for (const { keys, says } of KEYS) {
+  for (const { keys, says, in: where } of KEYS) {
+    if (!hasDiagram && where.every((one) => one === "diagram")) continue;
     const names = keys.map((key) => make("kbd", {}, NAMES[key] ?? key));
     byId("keys").tBodies[0].append(make("tr", {},
       make("th", { scope: "row" }, ...names), make("td", {}, says)));

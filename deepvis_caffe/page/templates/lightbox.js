@@ -3,10 +3,10 @@
 async function showLightbox(route) {
   const box = byId("lightbox");
   const { layer, place } = route;
-  const { runs } = await loadRuns(layer, place);
+  const known = await loadRuns(layer, place);
   if (formatRoute(current) !== formatRoute(route)) return; // closed, or turned, meanwhile
-  const kind = OPTIMIZED.find((one) => route.picture.startsWith(`${one}.`)) ?? optimizedKind(runs);
-  const pictures = picturesOf(layer, place, runs, kind);
+  const kind = OPTIMIZED.find((one) => route.picture.startsWith(`${one}.`)) ?? optimizedKind(known.runs);
+  const pictures = picturesOf(layer, place, known, kind);
   const here = pictures.findIndex((one) => one.id === route.picture);
   if (here < 0) {
     turn({ ...route, picture: null });
@@ -24,8 +24,10 @@ async function showLightbox(route) {
       make("p", { class: "crumbs" }, index.layers[layer].name),
       make("h2", {}, `Unit ${index.layers[layer].units[place]}`,
         make("span", { class: "label" }, shortLabel(layer, place))),
-      make("p", {}, one.run ? `${KINDS[kind].title}, ${one.title}` : one.title),
+      make("p", {}, one.run ? `${KINDS[kind].title}, ${one.title}`
+        : one.value === undefined ? one.title : `Top image ${Number(one.id.split(".")[1]) + 1}: ${one.title}`),
       ...(one.run?.made === undefined ? [] : runFacts(one.run)),
+      one.value === undefined ? "" : make("p", {}, `Activation ${valueOf(one)}.`),
       make("p", { class: "quiet" }, make("a", { href: one.address, target: "_blank" }, "Open the file"))),
     make("div", { class: "steps" },
       step(-1, "Previous picture (←)", "←"), step(1, "Next picture (→)", "→"),

@@ -9,12 +9,13 @@ let listed = null; // which list the grid holds
 // Show what the address says.
 function show() {
   const before = current;
-  if (before.place === null && !before.matrix) scrolls.set(listed, scrollY);
+  if (before.place === null && !before.matrix && !before.diagram) scrolls.set(listed, scrollY);
   current = parseRoute(location.hash);
   byId("notice").textContent = current.lost;
   byId("notice").hidden = !current.lost;
   const atUnit = current.place !== null;
-  byId("list").hidden = atUnit || current.matrix;
+  byId("diagram").hidden = !current.diagram;
+  byId("list").hidden = atUnit || current.matrix || current.diagram;
   byId("matrix").hidden = !current.matrix;
   byId("unit").hidden = !atUnit;
   showLayers();
@@ -33,6 +34,8 @@ function show() {
       byId("matrix-title")?.focus({ preventScroll: true });
       say(`${index.layers[current.layer].name}, correlations between units`);
     }
+  } else if (current.diagram) {
+    showDiagram(before);
   } else {
     showList(before);
   }
@@ -41,8 +44,8 @@ function show() {
   document.title = titleOf(current);
 }
 
-function titleOf({ layer, place, query, matrix }) {
-  const about = matrix ? `correlations between units · ${index.layers[layer].name}` : place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
+function titleOf({ layer, place, query, matrix, diagram }) {
+  const about = diagram ? "The net" : matrix ? `correlations between units · ${index.layers[layer].name}` : place !== null ? `${unitTitle(layer, place)} · ${index.layers[layer].name}`
     : query ? `${query} · search` : index.layers[layer].name;
   return `${about} · ${byId("home").textContent}`;
 }
@@ -85,7 +88,7 @@ function showList(before) {
     scrollTo(0, scrolls.get(listed) ?? 0); // back at the list: where the reader left it
     const place = items.findIndex(([one, other]) => one === before.layer && other === before.place);
     if (place >= 0) grid.focus(place);
-  } else if (before.layer !== layer || before.query !== query) {
+  } else if (before.layer !== layer || before.query !== query || before.diagram) {
     scrollTo(0, 0);
   }
   grid.update();
@@ -162,6 +165,7 @@ function nextRecipe() {
 function showLayers() {
   const list = byId("layer-list");
   if (!list.children.length) {
+    if (hasDiagram) byId("layer-choice").append(make("option", { value: "" }, "The net"));
     index.layers.forEach(({ name, units }, layer) => {
       list.append(make("li", {}, link({ layer }, {}, make("span", {}, name),
         make("span", { class: "quiet" }, amount(units.length)))));
@@ -169,11 +173,15 @@ function showLayers() {
     });
   }
   [...list.children].forEach(({ firstChild }, layer) => {
-    const here = layer === current.layer && !current.query;
-    if (here) firstChild.setAttribute("aria-current", "true");
-    else firstChild.removeAttribute("aria-current");
+    markHere(firstChild, layer === current.layer && !current.query && !current.diagram);
   });
-  byId("layer-choice").value = current.layer;
+  markHere(byId("to-diagram"), current.diagram);
+  byId("layer-choice").value = current.diagram ? "" : current.layer;
+}
+
+function markHere(element, here) {
+  if (here) element.setAttribute("aria-current", "true");
+  else element.removeAttribute("aria-current");
 }
 
 function amount(number) {
@@ -195,11 +203,17 @@ function start() {
   byId("about").textContent = `${amount(units)} ${units === 1 ? "unit" : "units"} of ${layers} ${layers === 1 ? "layer" : "layers"}: what excites each one most.`;
   byId("home").addEventListener("click", (event) => {
     event.preventDefault();
-    enter({ layer: 0 });
+    enter({ layer: 0, diagram: hasDiagram });
+  });
+  byId("to-diagram").hidden = !hasDiagram;
+  byId("to-diagram").addEventListener("click", (event) => {
+    event.preventDefault();
+    enter({ layer: 0, diagram: true });
   });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
-    if (current.place === null) grid.move(0);
+    if (current.diagram) byId("stages").querySelector("a")?.focus();
+    else if (current.place === null) grid.move(0);
     else byId("unit-title").focus();
   });
   byId("search").addEventListener("submit", (event) => event.preventDefault());
@@ -208,7 +222,10 @@ function start() {
     if (current.place === null && current.query) turn(to);
     else enter(to);
   });
-  byId("layer-choice").addEventListener("change", () => enter({ layer: Number(byId("layer-choice").value) }));
+  byId("layer-choice").addEventListener("change", () => {
+    const chosen = byId("layer-choice").value;
+    enter({ layer: Number(chosen), diagram: chosen === "" });
+  });
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   byId("help").addEventListener("click", (event) => {
     if (event.target === event.currentTarget) event.currentTarget.close();

@@ -4,16 +4,18 @@ const TREES = Object.fromEntries(
   ["max_im", "max_deconv", "max_gradient", "max_guided", "weights"].map((tree) => [tree, tree]),
 );
 
-// The address of a picture; `what` is "montage", one of TREES, or {seed, kind, ending}.
+// The address of a picture; `what` is "montage", one of TREES, the {rank} of a top image, or
+// {seed, kind, ending}.
 function pictureAddress(layer, place, what) {
   const { folder, units, recipes } = index.layers[layer];
   const unit = String(units[place]).padStart(4, "0");
   const stem = encodeURIComponent(folder);
-  const tree = TREES[what] ?? "regularized_opt";
+  const tree = TREES[what] ?? (what.rank === undefined ? "regularized_opt" : "max_im");
   const last =
     what === "montage" ? "_montage.jpg"
     : what === "weights" ? ".png"
     : typeof what === "string" ? ".jpg"
+    : what.rank !== undefined ? `_${what.rank}.png`
     : `_${what.seed}_${what.kind}.${what.ending}`;
   const within = tree in TREES ? "" : withinAddress(recipes[shownRecipe(layer, place)]);
   return `${index.base}${tree}/${stem}/${within}${stem}_${unit}${last}`;

@@ -1,9 +1,11 @@
 // How pictures came about: the objective's chart, a row for each run, and the parameters.
 
-function unitRecord(runs, made) {
+function unitRecord(layer, place, runs, made) {
   const known = runs.filter((run) => run.made !== undefined);
   if (known.length === 0) {
-    return make("p", { class: "quiet" }, "There is no record of how these pictures were made.");
+    return make("p", { class: "quiet unrecorded" }, runs.length || hasMontage(layer, place)
+      ? "There is no record of how the optimized images were made."
+      : "There are no optimized images of this unit.");
   }
   const picture = chart(known);
   const record = make("aside", { class: "record", "aria-label": "How they were made" },

@@ -1,5 +1,5 @@
-// Where the reader is, kept in the address: #/layer/unit/picture?search, and for a layer's matrix
-// #/layer/correlation/unit. So every view can be linked to, and the browser's Back leads to the one
+// Where the reader is, kept in the address: #/layer/unit/picture?search, for a layer's matrix
+// #/layer/correlation/unit, and nothing for the diagram of the net, where there is one. So every view can be linked to, and the browser's Back leads to the one
 // before.
 
 function parseRoute(hash) {
@@ -7,7 +7,7 @@ function parseRoute(hash) {
   const [, name = "", unit = "", picture = ""] = path.split("/").map(decoded);
   const layer = index.layers.findIndex((one) => one.name === name);
   const route = { layer: Math.max(layer, 0), place: null, picture: null, query: decoded(query), lost: "",
-    matrix: false, marked: null };
+    matrix: false, marked: null, diagram: hasDiagram && !name && !query };
   if (name && layer < 0) route.lost = `There is no layer ${name} on this page.`;
   else if (unit === "correlation") {
     route.matrix = index.layers[layer].correlation !== null;
@@ -22,7 +22,8 @@ function parseRoute(hash) {
   return route;
 }
 
-function formatRoute({ layer, place = null, picture = null, query = "", matrix = false, marked = null }) {
+function formatRoute({ layer, place = null, picture = null, query = "", matrix = false, marked = null, diagram = false }) {
+  if (diagram) return "#";
   const { name, units } = index.layers[layer];
   const inside = matrix ? ["correlation", marked] : [place === null ? null : units[place], picture];
   const steps = [name, ...inside].filter((step) => step !== null);

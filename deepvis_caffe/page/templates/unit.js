@@ -1,7 +1,10 @@
 // One unit: large pictures of all its seeds, and how they came about.
 
-// Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}.
-function picturesOf(layer, place, runs, kind) {
+const OPTIMIZED = ["best_X", "best_Xpm"];
+
+// Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}, and
+// of a top image its value.
+function picturesOf(layer, place, { runs, top }, kind) {
   const shown = runs.filter((run) => run.pictures[kind]).map((run) => ({
     id: `${kind}.${run.seed}`,
     title: `seed ${run.seed}`,
@@ -17,8 +20,14 @@ function picturesOf(layer, place, runs, kind) {
     run: null,
   });
   if (hasMontage(layer, place) && shown.length === 0) shown.push(single("montage", "Montage"));
+  top.forEach(([name, value, label], rank) => {
+    const address = pictureAddress(layer, place, { rank });
+    const title = label ? `${name}, ${label}` : name;
+    shown.push({ id: `max_im.${rank}`, title, address, value, run: null,
+      frame: () => pictureFrame(address, `Top image ${rank + 1}: ${title}`, { kind: "max_im" }) });
+  });
   for (const tree of Object.keys(TREES)) {
-    if (has(layer, place, tree)) shown.push(single(tree, KINDS[tree].title));
+    if (has(layer, place, tree) && !(tree === "max_im" && top.length)) shown.push(single(tree, KINDS[tree].title));
   }
   return shown;
 }
@@ -35,15 +44,16 @@ async function showUnit(route) {
   const head = unitHead(route);
   if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
   root.dataset.unit = `${layer}/${place}`;
-  const { runs, made, statistics, drivers } = await loadRuns(layer, place);
+  const known = await loadRuns(layer, place);
+  const { runs, made, statistics, drivers } = known;
   if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
   const kind = optimizedKind(runs);
-  const pictures = picturesOf(layer, place, runs, kind);
+  const pictures = picturesOf(layer, place, known, kind);
   root.replaceChildren(head,
     make("div", { class: statistics || runs.some((run) => run.made !== undefined) ? "unit-body" : "unit-body alone" },
       make("div", { class: "unit-pictures" }, unitSwitches(route, runs, kind), tiles(route, pictures, kind)),
-      statistics ? make("div", {}, runs.length ? unitRecord(runs, made) : "", unitStatistics(route, statistics))
-        : pictures.every((one) => one.id === "weights") ? "" : unitRecord(runs, made)),
+      statistics ? make("div", {}, unitRecord(layer, place, runs, made), unitStatistics(route, statistics))
+        : unitRecord(layer, place, runs, made)),
     ...[drivers && unitDrivers(route, drivers), statistics && unitRelatives(route, statistics)].filter(Boolean));
   hideNeedless(root);
 }
@@ -137,15 +147,26 @@ function tiles(route, pictures, kind) {
       onfocus: () => mark(one.run?.seed) },
     one.frame(),
     make("span", { class: "caption" },
-      make("span", {}, one.title),
-      make("span", { class: "value" }, one.run?.best ? figure(one.run.best[1]) : "")));
+      make("span", { class: "name", title: one.title }, one.title),
+      make("span", { class: "value" }, valueOf(one))));
   const seeds = make("div", { class: `tiles ${kind}` }, ...runs.map(tile));
   seeds.style.setProperty("--columns", columnsFor(runs.length));
-  const singles = pictures.filter((one) => !one.run);
+  const tops = pictures.filter((one) => one.value !== undefined);
+  const singles = pictures.filter((one) => !one.run && one.value === undefined);
   return make("div", {},
     runs.length ? seeds : null,
+    tops.length ? make("section", { class: "tops", "aria-label": KINDS.max_im.title },
+      make("h3", {}, KINDS.max_im.title),
+      make("p", { class: "quiet" }, `${KINDS.max_im.about} Below each are its name and the activation.`),
+      make("div", { class: "top-tiles" }, ...tops.map(tile))) : null,
     singles.length ? make("div", { class: "singles" }, ...singles.map((one) => make("figure", {},
       tile(one), KINDS[one.id] ? make("figcaption", {}, KINDS[one.id].about) : ""))) : null);
+}
+
+// The activation that a picture brings about, where it is known.
+function valueOf(one) {
+  const value = one.run ? one.run.best?.[1] : one.value;
+  return value === undefined || value === null ? "" : figure(value);
 }
 
 // Make one seed stand out in the chart and the table.
