@@ -40,6 +40,10 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "decay_end": (float, "Final decay; it goes linearly from --decay to this."),
     "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
     "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
+    "total_variation_end": (
+        float,
+        "Final size of that step; it goes linearly from --total-variation to this.",
+    ),
     "jitter": (
         float,
         "Random translation by up to this fraction of the image's size.",

@@ -9,7 +9,7 @@ Records on disk keep the names that two parameters had in earlier versions, see 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -50,6 +50,7 @@ EXTRAS = (
     *(name for name, _, _ in EXTRA_RANGES),
     "decay_end",
     "blur_end",
+    "total_variation_end",
     "jitter",
     "octaves",
     "octave_scale",
@@ -58,6 +59,7 @@ EXTRAS = (
     "transforms",
     "regularizers",
     "parameterization",
+    "hidden",
 )
 # What is given as values, the numbers that it replaces, and what a list of it may hold.
 REPLACES = {
@@ -69,11 +71,14 @@ REPLACES = {
         "blur_end",
         *PERCENTILES,
         "total_variation",
+        "total_variation_end",
         "diversity",
     ),
     "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale", "coarse"),
     "parameterization": ("fourier", "decorrelate"),
 }
+# What may differ for hidden units: numbers that act on each image alone, and draw nothing.
+FOR_HIDDEN = {*REPLACES["regularizers"], *REPLACES["parameterization"]} - {"diversity"}
 LISTED: dict[str, tuple[type, str]] = {
     "regularizers": (r.Regularizer, "a regularizer such as decay(0.01), or a function (x, g, t)"),
     "transforms": (t.Transform, "a transform such as jitter(0.1), or a function of a torch tensor"),
@@ -124,6 +129,9 @@ class AscentParams:
     total_variation
         Descend the total variation, in gray levels per step where a single pixel stands out; see
         `deepvis_caffe.optimizer.regularizers.total_variation`.
+    total_variation_end
+        These steps change linearly from `total_variation` to this over the run; None keeps them
+        constant.
     jitter
         Show the net the image translated at random, by up to this fraction of its sides, in [0, 1);
         see `deepvis_caffe.optimizer.transforms`.
@@ -163,6 +171,10 @@ class AscentParams:
     parameterization
         A value of `deepvis_caffe.optimizer.parameterizations`. It replaces `fourier` and
         `decorrelate` in the same way.
+    hidden
+        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit that sees only a part
+        of the image, as a hidden unit does: a mapping, kept as a tuple of pairs. What `but` changes
+        counts for every unit.
 
     Raises
     ------
@@ -187,6 +199,7 @@ class AscentParams:
     decay_end: float | None = None
     blur_end: float | None = None
     total_variation: float = 0.0
+    total_variation_end: float | None = None
     jitter: float = 0.0
     scale: float = 0.0
     rotation: float = 0.0
@@ -201,6 +214,7 @@ class AscentParams:
     transforms: Sequence[Any] | None = None
     regularizers: Sequence[Any] | None = None
     parameterization: p.Parameterization | None = None
+    hidden: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
 
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
         """Name the new spelling where an old one is given."""
@@ -232,6 +246,7 @@ class AscentParams:
         check_start(self.start)
         self._check_extras()
         self._check_values()
+        self._check_hidden()
 
     def _check_extras(self) -> None:
         """Check the parameters that are not the paper's."""
@@ -244,6 +259,11 @@ class AscentParams:
             "blur_end",
             self.blur_end is None or 0 <= self.blur_end < math.inf,
             "a number of pixels, or None to keep the blur's width",
+        )
+        self._expect(
+            "total_variation_end",
+            self.total_variation_end is None or 0 <= self.total_variation_end <= 255,
+            "a number of gray levels, at least 0 and at most 255, or None to keep the steps' size",
         )
         self._expect(
             "jitter", 0 <= self.jitter < 1, "a fraction, at least 0 (none) and less than 1"
@@ -286,6 +306,27 @@ class AscentParams:
                     + ", ".join(f"{one}={getattr(self, one)!r}" for one in both)
                 )
 
+    def _check_hidden(self) -> None:
+        """Check what is different for hidden units, and make sorted pairs of it."""
+        try:
+            pairs = dict(self.hidden)
+        except (TypeError, ValueError):
+            raise SettingsError(
+                f"hidden must map names of parameters to numbers; got {self.hidden!r}"
+            ) from None
+        for name in pairs:
+            if name not in FOR_HIDDEN:
+                raise UnknownNameError("parameter for hidden units", name, sorted(FOR_HIDDEN))
+        object.__setattr__(self, "hidden", tuple(sorted(pairs.items())))
+        try:
+            self.for_hidden_units()
+        except SettingsError as error:
+            raise SettingsError(f"hidden: {error}") from error
+
+    def for_hidden_units(self) -> AscentParams:
+        """What counts for a unit that sees only a part of the image."""
+        return replace(self, hidden=(), **dict(self.hidden)) if self.hidden else self
+
     @property
     def blurs(self) -> bool:
         """Whether there is any blur by `blur_width`."""
@@ -303,7 +344,9 @@ class AscentParams:
         chosen: list[r.Regularizer] = []
         if q.diversity:
             chosen.append(r.diversity(q.diversity))
-        if q.total_variation:
+        if q.total_variation_end not in (None, q.total_variation):
+            chosen.append(r.falling_total_variation(q.total_variation, q.total_variation_end))
+        elif q.total_variation:
             chosen.append(r.total_variation(q.total_variation))
         if q.decay_end is not None and q.decay_end != q.decay:
             chosen.append(r.falling_decay(q.decay, q.decay_end))
@@ -374,7 +417,8 @@ class AscentParams:
         """These parameters with some changed; names of earlier versions are accepted.
 
         Values that are given, such as a list of regularizers, replace numbers of these parameters,
-        but none that are given with them.
+        but none that are given with them. What is changed is no longer different for hidden units,
+        unless `hidden` itself is given.
 
         Raises
         ------
@@ -393,7 +437,10 @@ class AscentParams:
             if current.get(name) is not None
             for number in numbers
         }
-        return replace(self, **{**replaced, **current})
+        changed = {**replaced, **current}
+        if "hidden" not in current:
+            changed["hidden"] = [pair for pair in self.hidden if pair[0] not in changed]
+        return replace(self, **changed)
 
     def record(self) -> dict[str, Any]:
         """The parameters in JSON's types, the rate by its type's name and its own parameters.
@@ -407,6 +454,8 @@ class AscentParams:
             for name, value in values.items()
             if off.get(name, self) != value
         }
+        if self.hidden:
+            plain["hidden"] = dict(self.hidden)
         rate = plain["rate"] if "type" in plain["rate"] else {"type": type(self.rate).__name__}
         return {**plain, "rate": rate}
 
@@ -468,6 +517,9 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
         and getattr(q, one.name) != one.default
     ]
     said = ", ".join(part for part in parts if part) or "no regularization"
+    if q.hidden:
+        other = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in q.hidden)
+        said += f"; for hidden units {other}"
     return f"{said}; {rate_in_words(q.rate)}" if rate else said
 
 

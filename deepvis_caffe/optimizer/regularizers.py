@@ -32,6 +32,7 @@ From other work:
 `total_variation`                 Rudin, Osher and Fatemi 1992; as a regularizer Mahendran and
                                   Vedaldi 2015, "Understanding Deep Image Representations by
                                   Inverting Them"
+`falling_total_variation`         the same, with steps that fall
 `falling_decay`                   ``x * (1 - fraction)``, a fraction that falls
 `falling_blur`                    Oygard 2015, "Visualizing GoogLeNet classes"
 `diversity`                       Olah et al. 2017, "Feature Visualization"
@@ -372,6 +373,40 @@ class total_variation(Regularizer):
         return lambda x, g, t: x - size * total_variation_gradient(info.ops, x, soft)
 
 
+@dataclass(frozen=True)
+class falling_total_variation(Regularizer):
+    """`total_variation` whose steps change linearly over the run.
+
+    With a rate that falls likewise, it keeps the same share of what the ascent does.
+
+    Parameters
+    ----------
+    first, last
+        Gray levels where a single pixel stands out, at the first and at the last step.
+    """
+
+    first: float
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        ranges.expect(
+            self,
+            first=ranges.between(self.first, 0, 255),
+            last=ranges.between(self.last, 0, 255),
+        )
+
+    def bind(self, info: BatchInfo) -> Operator:
+        """The operator."""
+        ops, soft = info.ops, info.pixel_scale
+        slope = (self.last - self.first) / max(info.steps - 1, 1)
+
+        def smooth(x: Any, g: Any, t: int) -> Any:
+            size = (self.first + slope * t) * soft
+            return x - size * total_variation_gradient(ops, x, soft)
+
+        return smooth
+
+
 def total_variation_gradient(ops: ArrayOps, x: Any, soft: float) -> Any:
     """The gradient of each channel's smoothed total variation.
 
@@ -480,6 +515,7 @@ REGULARIZERS: dict[str, type[Regularizer]] = {
         clip_small_contributions,
         clip_small_benefits,
         total_variation,
+        falling_total_variation,
         diversity,
     )
 }

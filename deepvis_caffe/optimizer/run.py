@@ -254,7 +254,6 @@ def run_batch(
     UnknownNameError, SettingsError, EngineError
         As `optimize`.
     """
-    params = batch.params
     if batch.objective:
         layer, targets = TargetLayer.of_objective(net, batch.objective)
     else:
@@ -262,6 +261,8 @@ def run_batch(
         targets = layer.check(target for target, _ in batch.runs)
     units = [name_of(target) for target in targets] * (len(batch.runs) // len(targets))
     seeds = [seed for _, seed in batch.runs]
+    sees_part = bool(layer.windows(net, "auto"))
+    params = batch.params.for_hidden_units() if sees_part else batch.params
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
@@ -311,7 +312,7 @@ def run_batch(
             best_iteration=track.best_iteration,
             first_top=track.first_top,
             stop=track.stop,
-            params=params,
+            params=batch.params,
             engine=net.engine,
             version=deepvis_caffe.__version__,
             preprocessor=preprocessor,

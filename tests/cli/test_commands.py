@@ -333,6 +333,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
         "contribution_percentile": 20.0,
         "blur_end": 0.5,
         "total_variation": 0.1,
+        "total_variation_end": 0.05,
         jitter: 0.1,
         "scale": 0.2,
         "rotation": 5.0,
@@ -361,7 +362,7 @@ def test_every_field_of_the_ascent_is_a_flag_that_arrives(jitter: str) -> None:
     more_given = {"start": "uniform", "rate": rate, "iterations": 5}
     named = {name: value for name, value in given.items() if name != jitter}
     assert record["params"] == {**named, **more_given, "shift": 0.1, "push": -1}
-    in_python = {"transforms", "regularizers", "parameterization"}  # values, and not numbers
+    in_python = {"transforms", "regularizers", "parameterization", "hidden"}  # no numbers
     known = {field.name for field in fields(AscentParams)}
     assert {*named, *more_given, "jitter", "sign", *in_python} == known
 

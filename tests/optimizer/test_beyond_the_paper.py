@@ -346,6 +346,7 @@ def test_diversity_keeps_a_units_images_in_one_batch(ops: ArrayOps, batch_size: 
     [
         ("blur_end", -1),
         ("total_variation", -0.1),
+        ("total_variation_end", 256),
         ("jitter", 1),
         ("scale", -0.5),
         ("rotation", 181),

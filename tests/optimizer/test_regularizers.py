@@ -63,6 +63,17 @@ def test_a_falling_decay_changes_linearly(ops: ArrayOps) -> None:
         np.testing.assert_allclose(got, left * x, rtol=1e-6)
 
 
+def test_falling_total_variation_takes_steps_that_change_linearly(ops: ArrayOps) -> None:
+    x = images(1, 3, 6, 7)
+    params = AscentParams(total_variation=0.8, total_variation_end=0.4, iterations=5)
+    (chosen,) = params.chosen_regularizers
+    fall = chosen.bind(batch_info(ops, 6, 7, steps=params.iterations))
+    step = operators.total_variation(1.0).bind(batch_info(ops, 6, 7))
+    whole = apply(ops, step, x, x) - x
+    for t, levels in ((0, 0.8), (1, 0.7), (2, 0.6), (4, 0.4)):
+        np.testing.assert_allclose(apply(ops, fall, x, x, t), x + levels * whole, atol=1e-4)
+
+
 def test_small_values_are_those_strictly_under_the_percentile(ops: ArrayOps) -> None:
     # magnitudes 1 2 3 4 5: their median 3 stays. The second image has its own median.
     x = np.array([[[[1, -2, 3, -4, 5]]], [[[50, 10, -20, 30, 40]]]], np.float32)

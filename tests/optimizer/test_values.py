@@ -266,7 +266,12 @@ COMPOSED = AscentParams(
         t.random_resized_crop(0.5),
         t.coarse_to_fine(0.5),
     ],
-    regularizers=[*EVERY_REGULARIZER, r.falling_blur(2, 0.5), r.falling_decay(0.1)],
+    regularizers=[
+        *EVERY_REGULARIZER,
+        r.falling_blur(2, 0.5),
+        r.falling_decay(0.1),
+        r.falling_total_variation(0.5),
+    ],
     parameterization=p.fourier(1.15, decorrelate=0.85),
 )
 
