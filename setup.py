@@ -74,6 +74,7 @@ setup(
         "rich>=13",
         "scikit-image>=0.20",
         "scipy>=1.10",
+        "threadpoolctl>=3",
         "tifffile>=2022.8",
         "typer>=0.12",
     ],

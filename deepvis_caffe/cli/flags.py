@@ -96,7 +96,11 @@ def with_settings(
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         help_ = f"{field.description} Default: {_as_flag(field.default)}."
-        added.append(_option(name, str, help_, f"{extra['group']} settings", "<value>"))
+        panel = f"{extra['group']} settings"
+        if field.annotation is bool:
+            added.append(_option(name, bool, help_, panel, None))
+        else:
+            added.append(_option(name, str, help_, panel, "<value>"))
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -128,10 +132,11 @@ def _as_flag(value: Any) -> str:
 
 
 def _option(
-    name: str, type_: type, help_: str, panel: str, metavar: str, *short: str
+    name: str, type_: type, help_: str, panel: str, metavar: str | None, *short: str
 ) -> inspect.Parameter:
+    spelled = f"{flag(name)}/{flag(f'no_{name}')}" if type_ is bool else flag(name)
     option = typer.Option(
-        flag(name), *short, help=help_, rich_help_panel=panel, metavar=metavar, show_default=False
+        spelled, *short, help=help_, rich_help_panel=panel, metavar=metavar, show_default=False
     )
     return inspect.Parameter(
         name,

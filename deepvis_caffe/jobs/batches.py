@@ -32,7 +32,8 @@ def make_batches(
     Parameters
     ----------
     job
-        Whose local processes share the work, so that none is idle while another has it all.
+        Whose local processes share the work, so that none is idle while another has it all. If it
+        is reproducible, each image is a batch.
     missing
         The runs of each set of parameters, (target, seed), those of a unit one after the other.
     batch_size, crop
@@ -41,12 +42,14 @@ def make_batches(
     images = [len(runs) for runs in missing.values()]
     if not any(images):
         return []
-    most = layer.batch_size(job.net, crop, max(images), batch_size)
-    most = min(most, -(-sum(images) // job.processes))
+    most = 1
+    if not job.reproducible:
+        most = layer.batch_size(job.net, crop, max(images), batch_size)
+        most = min(most, -(-sum(images) // job.processes))
     return [
         batch
         for params, runs in missing.items()
-        for batch in run.make_batches(job.net, layer, runs, params, crop, most)
+        for batch in run.make_batches(job.net, layer, runs, params, crop, most, job.reproducible)
     ]
 
 

@@ -19,6 +19,7 @@ from deepvis_caffe.cluster.cores import find_gpus
 from deepvis_caffe.engines.base import Net, same_net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ClusterError, ModelError
+from deepvis_caffe.optimizer.run import check_reproducible
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results.layout import Folders, net_folders
 from deepvis_caffe.results.store import ResultStore
@@ -46,11 +47,15 @@ class Job:
         Called as the work goes on with what is done and what there is to do.
     overwrite
         Whether results made with other parameters, images or nets may be replaced.
+    reproducible
+        Whether ascents give the same images to the last bit, as for `optimize`.
 
     Raises
     ------
     ClusterError
         Other processes are to compute, and there is no `make_net`.
+    SettingsError
+        They are to be reproducible, and the net runs on a GPU.
     """
 
     net: Net
@@ -59,8 +64,11 @@ class Job:
     make_net: Callable[[], Net] | None = None
     progress: ProgressCallback | None = None
     overwrite: bool = False
+    reproducible: bool = False
 
     def __post_init__(self) -> None:
+        if self.reproducible:
+            check_reproducible(self.net)
         if not isinstance(self.where, Serial) and self.make_net is None:
             raise ClusterError("other processes need a net of their own: give make_net")
 
@@ -87,6 +95,7 @@ class Job:
             where_of(settings, net),
             net_maker(settings, net),
             overwrite=overwrite,
+            reproducible=settings.reproducible,
         )
 
     def reporting(self, progress: ProgressCallback | None) -> Job:

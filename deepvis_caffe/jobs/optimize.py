@@ -245,6 +245,8 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
         decides["objective"] = layer.objective.record()
     if depends_on_seeds(layer, ascents):
         decides["seeds"] = list(ascents.seeds)
+    if job.reproducible:
+        decides["reproducible"] = True
     return decides
 
 

@@ -38,6 +38,7 @@ from deepvis_caffe.optimizer.run import (
     AscentBatch,
     ascend_batches,
     ascent_params,
+    check_reproducible,
     check_seeds,
     make_batches,
     resolve_targets,
@@ -64,6 +65,7 @@ class Work:
     net: Net
     layers: tuple[tuple[TargetLayer, tuple[Target, ...]], ...]
     ascents: Ascents
+    reproducible: bool = False
 
 
 class Runs(AscentResults):
@@ -104,7 +106,8 @@ class Runs(AscentResults):
                 "read from a folder"
             )
         net, ascents = self._work.net, self._work.ascents
-        job = Job(net, Path(folder), overwrite=overwrite)
+        reproducible = self._work.reproducible
+        job = Job(net, Path(folder), overwrite=overwrite, reproducible=reproducible)
         have = {(run.layer, run.unit, run.seed): run for run in self}
         layers = self._work.layers
         all_missing = [missing_runs(job, *one, ascents) for one in layers]  # before any is written
@@ -132,6 +135,7 @@ def optimize(
     watch: Callable[[Snapshot], None] | None = None,
     results: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    reproducible: bool = False,
     **changes: Any,
 ) -> Runs:
     """Find images that maximize units or objectives, as `deepvis_caffe.optimizer.optimize`.
@@ -143,8 +147,8 @@ def optimize(
     Parameters
     ----------
     net, layer, units, seeds, preset, position, iterations, rate, batch_size, crop
-        As for `deepvis_caffe.optimizer.optimize`; so are `progress`, `cancel`, `watch` and
-        `changes`.
+        As for `deepvis_caffe.optimizer.optimize`; so are `progress`, `cancel`, `watch`,
+        `reproducible` and `changes`.
     results
         A results folder. Each batch is written as soon as it has run, beside what was made with
         other parameters; what is there already is not run again, but read. So the same call goes on
@@ -171,8 +175,14 @@ def optimize(
         (own, tuple(dict.fromkeys(targets)))
         for own, targets in resolve_targets(net, layer, units, position)
     ]
-    runs = Runs(work=Work(net, tuple(layers), ascents))
-    job = Job(net, Path(results), overwrite=overwrite) if results is not None else None
+    if reproducible:
+        check_reproducible(net)
+    runs = Runs(work=Work(net, tuple(layers), ascents, reproducible))
+    job = (
+        Job(net, Path(results), overwrite=overwrite, reproducible=reproducible)
+        if results is not None
+        else None
+    )
     missing = [
         missing_runs(job, own, targets, ascents)
         if job
@@ -180,7 +190,7 @@ def optimize(
         for own, targets in layers
     ]  # of every layer before the first step: a conflict is found before work is lost
     batches = [
-        make_batches(net, own, some, params, crop, batch_size)
+        make_batches(net, own, some, params, crop, batch_size, reproducible)
         for (own, _), some in zip(layers, missing, strict=True)
     ]
     computed = ascend_batches(net, list(chain.from_iterable(batches)), progress, watch, cancel)
@@ -288,6 +298,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
             preprocessor=preprocessor,
             objective_text=record.get("goal", ""),
             label=record.get("label"),
+            computed=dict(record.get("computed") or {}),
         )
 
 

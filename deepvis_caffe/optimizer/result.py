@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -284,6 +284,9 @@ class AscentResult(_Traced):
         The objective where that is more than a target of one layer; empty for units.
     label
         The unit's name, where it has one.
+    computed
+        What the last bits depend on beside all that: `deepvis_caffe.engines.computed.computed_by`,
+        ``"batch"``, how many images ran at a time, and whether it is ``"reproducible"``.
     """
 
     layer: str
@@ -302,6 +305,7 @@ class AscentResult(_Traced):
     preprocessor: Preprocessor = field(repr=False)
     objective_text: str = ""
     label: str | None = None
+    computed: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def met_top(self) -> FirstTop | None:
@@ -342,6 +346,7 @@ class AscentResult(_Traced):
             "params": self.params.record(),
             "engine": self.engine,
             "version": self.version,
+            "computed": dict(self.computed),
             "objective": [float(value) for value in self.activations],  # as in all records so far
             **({"goal": self.objective_text} if self.objective_text else {}),
         }

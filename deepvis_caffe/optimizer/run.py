@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import deepvis_caffe
+from deepvis_caffe.engines.computed import computed_by, one_thread
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
@@ -69,6 +70,8 @@ class AscentBatch:
         As for `optimize`.
     objective
         What is maximized instead of a layer's units; the target of each run is then its name.
+    reproducible
+        Whether it runs on one thread; see `optimize`.
     """
 
     layer: str
@@ -77,6 +80,7 @@ class AscentBatch:
     position: Position = "center"
     crop: Crop = "auto"
     objective: Objective | None = None
+    reproducible: bool = False
 
     @property
     def steps(self) -> int:
@@ -108,6 +112,7 @@ def optimize(
     progress: ProgressCallback | None = None,
     cancel: Callable[[], bool] | None = None,
     watch: Callable[[Snapshot], None] | None = None,
+    reproducible: bool = False,
     **changes: Any,
 ) -> AscentResults:
     """Find images that maximize units or objectives, by regularized ascent from random starts.
@@ -158,6 +163,12 @@ def optimize(
         Called after every step, between `progress` and `cancel`, with a `Snapshot`. It may use the
         net for anything: ``forward`` and ``backward`` of other images, of any size, do not change
         the result.
+    reproducible
+        Compute each image by itself and on one thread, so that it is the same to the last bit
+        whatever `batch_size`, the number of threads and the other images are, on machines with the
+        same kind of processor and the same versions of the engine's libraries. Images that are
+        compared with each other, as by `diversity`, are one batch of all a unit's seeds. Meanwhile
+        other threads of this process compute on one thread, too.
     **changes
         Fields of `AscentParams` that replace the preset's, for example ``blur_width=0.5``,
         ``start="mean"`` or ``sign=-1``.
@@ -172,18 +183,21 @@ def optimize(
     UnknownNameError
         Unknown layer, start or parameter.
     SettingsError
-        A unit or position that the layer does not have, a parameter out of its range, or diversity
-        on a net whose output for one image depends on the rest of its batch.
+        A unit or position that the layer does not have, a parameter out of its range, diversity
+        on a net whose output for one image depends on the rest of its batch, or reproducible on a
+        GPU.
     EngineError
         The layer cannot run, or has no gradient.
     """
     params = ascent_params(preset, rate, iterations, **changes)
     checked = check_seeds(seeds)
+    if reproducible:
+        check_reproducible(net)
     batches = [
         batch
         for own, targets in resolve_targets(net, layer, units, position)
         for batch in make_batches(
-            net, own, list(product(targets, checked)), params, crop, batch_size
+            net, own, list(product(targets, checked)), params, crop, batch_size, reproducible
         )
     ]
     results = AscentResults()
@@ -254,6 +268,19 @@ def run_batch(
     UnknownNameError, SettingsError, EngineError
         As `optimize`.
     """
+    if not batch.reproducible:
+        return _run(net, batch, progress, watch, cancel)
+    with one_thread(net):
+        return _run(net, batch, progress, watch, cancel)
+
+
+def _run(
+    net: Net,
+    batch: AscentBatch,
+    progress: Callable[[int], None],
+    watch: Callable[[Snapshot], None] | None,
+    cancel: Callable[[], bool],
+) -> list[AscentResult]:
     if batch.objective:
         layer, targets = TargetLayer.of_objective(net, batch.objective)
     else:
@@ -300,6 +327,7 @@ def run_batch(
         params,
         _AfterStep(progress, snapshot, watch, cancel),
     )
+    by = computed_by(net)
     return [
         AscentResult(
             layer=layer.name,
@@ -315,6 +343,7 @@ def run_batch(
             params=batch.params,
             engine=net.engine,
             version=deepvis_caffe.__version__,
+            computed={**by, "batch": len(seeds), "reproducible": batch.reproducible},
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
             label=None if layer.objective else net.label(layer.name, unit),
@@ -364,24 +393,43 @@ def make_batches(
     params: AscentParams,
     crop: Crop = "auto",
     batch_size: int | None = None,
+    reproducible: bool = False,
 ) -> list[AscentBatch]:
-    """Cut runs into batches as large as pays.
+    """Cut runs into batches as large as pays; reproducible ones into the smallest.
 
     Parameters
     ----------
     runs
         The (target, seed) of each, those of a unit one after the other.
-    params, crop, batch_size
+    params, crop, batch_size, reproducible
         As for `optimize`.
     """
     if not runs:
         return []
-    most = layer.batch_size(net, crop, len(runs), batch_size)
+    most = 1 if reproducible else layer.batch_size(net, crop, len(runs), batch_size)
     whole = params.compares_images or bool(layer.objective and layer.objective.compares_images)
     return [
-        AscentBatch(layer.name, tuple(some), params, layer.position, crop, layer.objective)
+        AscentBatch(
+            layer.name,
+            tuple(some),
+            params,
+            layer.position,
+            crop,
+            layer.objective,
+            reproducible,
+        )
         for some in cut(runs, most, whole)
     ]
+
+
+def check_reproducible(net: Net) -> None:
+    """Raise `SettingsError` where an engine's device makes no promise about the last bits."""
+    if net.device != "cpu":
+        raise SettingsError(
+            f"reproducible results are promised on a CPU alone, and the net runs on {net.device}, "
+            "whose kernels may add up in another order at any time: choose device='cpu' "
+            "(--device cpu), or leave reproducible out"
+        )
 
 
 def resolve_targets(

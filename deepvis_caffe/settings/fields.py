@@ -371,6 +371,13 @@ class Settings(BaseModel):
         "Learning rate: auto (a fixed step in gray levels, which suits any net and layer), paper "
         "(the rate of the preset), or a number.",
     )
+    reproducible: bool = _setting(
+        OPTIMIZER,
+        False,
+        "Optimize each image by itself and on one thread, so that batch size, numbers of workers "
+        "and threads, and resuming change nothing, not even the last bit. On a CPU only; slower, "
+        "so give as many workers as there are cores.",
+    )
     images: Location | None = _setting(
         DATASET,
         None,
