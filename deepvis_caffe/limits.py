@@ -16,6 +16,7 @@ PRESETS = 16 * MIB
 RECORD = 64 * MIB  # bytes of a record beside a picture; one of a thousand steps has 30 kB
 ARRAY_FILE = 2048 * MIB  # bytes of a .npy or .binaryproto file
 IMAGE_FILE = 1024 * MIB
+DROPPED_IMAGE = 64 * MIB  # bytes of an image file that a page sends
 SCAN = 16384 * MIB  # bytes of all arrays of a scan
 
 # A compressed file holds at most so many times its own length: what deflate can do at best.

@@ -128,5 +128,12 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     )
     net = load_net(settings)
     how = SynthesisParams(params, settings.seeds) if synthesis else None
-    parts = Parts(net, sources, settings.results, how, box_score=settings.box_score)
+    parts = Parts(
+        net,
+        sources,
+        settings.results,
+        how,
+        box_score=settings.box_score,
+        megapixels=settings.max_megapixels,
+    )
     return Session(parts, *settings.window)

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
+from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
@@ -50,6 +51,8 @@ class Parts:
         What the worker computes, ``(frame, request) -> result``; by default, `net` does.
     box_score
         A box that a detector finds is shown if it scores higher.
+    megapixels
+        The largest image that is read from a visitor's file.
 
     Attributes
     ----------
@@ -59,6 +62,8 @@ class Parts:
         Slots with the newest frame and the newest result.
     player, library, correlations, worker
         The threads.
+    channels, megapixels
+        Of the net's input, and of the largest image that is read from a visitor's file.
     folder
         Where screenshots and videos go.
     """
@@ -71,7 +76,9 @@ class Parts:
         synthesis: SynthesisParams | None = None,
         compute: Callable[[Frame, Request], Result] | None = None,
         box_score: float = Scene.box_score,
+        megapixels: float = MEGAPIXELS,
     ) -> None:
+        self.megapixels = megapixels
         self.scene = scene_of(net, box_score)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]

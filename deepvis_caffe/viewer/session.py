@@ -11,17 +11,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
+from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.viewer.disk.recorder import Recorder
 from deepvis_caffe.viewer.panes.enlarged import zooms
 from deepvis_caffe.viewer.panes.layers import first_row
 from deepvis_caffe.viewer.panes.layout import grid_aspect, within_limits
 from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.panes.view import Hover, Status, View, drivers_of
-from deepvis_caffe.viewer.sources.images import top_source
+from deepvis_caffe.viewer.sources.images import given_image, top_source
 from deepvis_caffe.viewer.sources.source import Source
 from deepvis_caffe.viewer.state.actions import (
     BY_KEY,
@@ -80,7 +84,7 @@ class Session:
         self._hover: Hover | None = None
         self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
-        self._top: Source | None = None  # the top image that was clicked last
+        self._opened: Source | None = None  # the top image or file that was opened last
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
@@ -167,6 +171,32 @@ class Session:
     def end_push(self) -> None:
         """Give the input back to what it was before the first `push`."""
         self._parts.end_push()
+
+    def read_image(self, content: bytes) -> NDArray[Any]:
+        """Read the bytes of an image file as the net takes images; from any thread.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read, or is too large.
+        """
+        return read_channels(content, self._parts.channels, megapixels=self._parts.megapixels)
+
+    def open_image(self, picture: NDArray[Any], name: str) -> None:
+        """Make a picture that was read so the input, until another source is chosen."""
+        self._open(given_image(picture, name))
+        self.wake.set()
+
+    def would_quit(self, key: str) -> bool:
+        """Whether a key would end the session now: while something is typed it does not."""
+        action = BY_KEY.get(key)
+        taken = self.state.search is not None or self.state.zoom != "off"
+        return action is not None and action.name == "quit" and not taken
+
+    @property
+    def saved(self) -> tuple[Path, ...]:
+        """The screenshots and videos that are finished, in that order."""
+        return self._recorder.saved
 
     def set_visitors(self, count: int) -> None:
         """Set how many people watch through a browser."""
@@ -396,9 +426,12 @@ class Session:
         except DeepVisError as error:
             self.show_message(str(error), trouble=True)
             return
-        if self._top is not None:
-            self._parts.player.drop(self._top)  # the list of sources holds one at a time
-        self._top = source
+        self._open(source)
+
+    def _open(self, source: Source) -> None:
+        if self._opened is not None:
+            self._parts.player.drop(self._opened)  # the list of sources holds one at a time
+        self._opened = source
         self._parts.player.select(source)
 
     def _screenshot(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from deepvis_caffe.image import Picture
+from deepvis_caffe.image import Picture, read_image
 from deepvis_caffe.viewer.browser.serve import serve
 from helpers.waiting import LONG, eventually
 
@@ -39,6 +39,8 @@ class FakeSession:
         self.title = "a <net> & more"
         self.told: list[tuple[Any, ...]] = []
         self.pushed: list[Picture] = []
+        self.opened: list[Picture] = []
+        self.saved: list[Path] = []
         self.threads: set[int] = set()
         self.number = 0
         self.size = (640, 480)
@@ -68,6 +70,16 @@ class FakeSession:
 
     def end_push(self) -> None:
         self._tell("end_push")
+
+    def read_image(self, content: bytes) -> Picture:
+        return read_image(content, megapixels=1)
+
+    def open_image(self, picture: Picture, name: str) -> None:
+        self.opened.append(picture)
+        self._tell("open", name)
+
+    def would_quit(self, key: str) -> bool:
+        return key == "q"
 
     def set_visitors(self, count: int) -> None:
         self._tell("visitors", count)

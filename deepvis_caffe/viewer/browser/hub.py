@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from starlette.websockets import WebSocket
 
@@ -23,6 +24,7 @@ from deepvis_caffe.viewer.browser.messages import (
     Key,
     Message,
     Mouse,
+    Quit,
     Size,
     Take,
     Webcam,
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 FASTEST = 1 / 60  # seconds between draws
 SLOWEST = 0.25  # seconds between draws when no page is ready
+MOST_SAVED = 20  # files that a page offers, the newest ones
 HEARTBEAT = 2.0  # seconds; a page that receives nothing for longer assumes the connection is dead
 MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
 QUALITY = 90  # of the JPEGs
@@ -60,6 +63,8 @@ class Hub:
         self._frame = Encoded(-1, b"")
         self._size = (0, 0)  # height and width of the last drawing
         self._title = ""
+        self._saved = 0  # how many files the pages know of
+        self._opening = False  # whether an image file is being received
         self._over = self._ending = False
         self.error: Exception | None = None
 
@@ -70,8 +75,10 @@ class Hub:
         try:
             while self._session.running and not self._ending:
                 started = clock()
-                if started - last_status >= HEARTBEAT or self._session.title != self._title:
-                    last_status, self._title = started, self._session.title
+                known = (self._title, self._saved)
+                now = (self._session.title, len(self._session.saved))
+                if started - last_status >= HEARTBEAT or now != known:
+                    last_status, (self._title, self._saved) = started, now
                     self._send_status()
                 while self._calls:
                     self._calls.popleft()()
@@ -88,6 +95,32 @@ class Hub:
             for visitor in self._visitors.values():
                 visitor.end(reason)
             self._ended()
+
+    def refusal(self, visitor: str | None) -> str:
+        """Why a visitor may not open an image file now; empty if it may."""
+        controller = self._controller
+        if controller is None or visitor != str(controller.number):
+            return "another visitor is in control"
+        return "another image is on its way" if self._opening else ""
+
+    async def open_image(self, content: Awaitable[bytes], name: str) -> None:
+        """Receive an image file and make it the input.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read, or is too large.
+        """
+        self._opening = True
+        try:
+            picture = await asyncio.to_thread(self._session.read_image, await content)
+        finally:
+            self._opening = False
+        self._call(partial(self._session.open_image, picture, name))
+
+    def file(self, name: str) -> Path | None:
+        """A file that was saved in this session, by its name."""
+        return next((path for path in self._session.saved if path.name == name), None)
 
     def end(self) -> None:
         """End as if the session had ended: every visitor is notified."""
@@ -172,7 +205,9 @@ class Hub:
 
     def _drive(self, visitor: Visitor, message: Message) -> None:
         if isinstance(message, Key):
-            self._call(partial(self._session.press, message.key))
+            self._call(partial(self._press, visitor, message.key))
+        elif isinstance(message, Quit):
+            self.end()
         elif isinstance(message, Mouse):
             self._call(partial(self._point, message))
         elif isinstance(message, Webcam):
@@ -181,6 +216,13 @@ class Hub:
                 visitor.post("webcam", on=True)
             else:
                 self._stop_webcam(visitor)
+
+    def _press(self, visitor: Visitor, key: str) -> None:
+        """Press a key; one that would end the viewer for everybody is asked about first."""
+        if self._session.would_quit(key):
+            visitor.post("quit", visitors=len(self._visitors))
+        else:
+            self._session.press(key)
 
     def _point(self, message: Mouse) -> None:
         height, width = self._size  # current: the page may still show a larger picture
@@ -233,4 +275,5 @@ class Hub:
                 visitor=visitor.number,
                 visitors=len(self._visitors),
                 controller=self._controller.number if self._controller else None,
+                saved=[path.name for path in self._session.saved[-MOST_SAVED:]],
             )

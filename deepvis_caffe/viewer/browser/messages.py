@@ -95,7 +95,13 @@ class Webcam(_Message):
     on: bool
 
 
-Message = Ack | Key | Mouse | Size | Take | Webcam
+class Quit(_Message):
+    """The visitor was asked, and wants to end the viewer for everybody."""
+
+    type: Literal["quit"]
+
+
+Message = Ack | Key | Mouse | Size | Take | Webcam | Quit
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.state.mouse import MouseKind
@@ -11,7 +15,7 @@ from deepvis_caffe.viewer.state.mouse import MouseKind
 class Surface(Protocol):
     """The part of the viewer's session that a page uses.
 
-    It is called from one thread only, one call at a time.
+    It is called from one thread only, one call at a time, but for `read_image`.
     """
 
     @property
@@ -39,6 +43,19 @@ class Surface(Protocol):
 
     def end_push(self) -> None:
         """Give the input back to what it was before the first `push`."""
+
+    def read_image(self, content: bytes) -> NDArray[Any]:
+        """Read an image file for `open_image`; called from any thread, raises `ImageError`."""
+
+    def open_image(self, picture: NDArray[Any], name: str) -> None:
+        """Make a picture the input."""
+
+    def would_quit(self, key: str) -> bool:
+        """Whether a key would end the session now."""
+
+    @property
+    def saved(self) -> Sequence[Path]:
+        """The files that were saved so far, in that order."""
 
     def set_visitors(self, count: int) -> None:
         """Set how many visitors there are."""

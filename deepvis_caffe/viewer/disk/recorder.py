@@ -38,6 +38,12 @@ class Recorder:
         self._video: _Video | None = None
         self._savers: list[threading.Thread] = []
         self._naming = threading.Lock()  # a name is free until its file is there
+        self._saved: list[Path] = []
+
+    @property
+    def saved(self) -> tuple[Path, ...]:
+        """The files that were finished, in that order; from any thread."""
+        return tuple(self._saved)
 
     @property
     def recording(self) -> bool:
@@ -59,7 +65,7 @@ class Recorder:
             return
         try:
             path = _free(self._folder, "video", ".mp4")
-            self._video = _Video(path, picture, self._notify, self._clock)
+            self._video = _Video(path, picture, self._finished, self._notify, self._clock)
         except (DeepVisError, OSError) as error:
             self._notify(f"cannot record a video in {self._folder}: {error}", True)
         else:
@@ -89,7 +95,11 @@ class Recorder:
         except (DeepVisError, OSError) as error:
             self._notify(f"cannot save a screenshot in {self._folder}: {error}", True)
         else:
-            self._notify(f"saved {path}", False)
+            self._finished(path)
+
+    def _finished(self, path: Path) -> None:
+        self._saved.append(path)
+        self._notify(f"saved {path}", False)
 
 
 class _Video:
@@ -99,13 +109,19 @@ class _Video:
     """
 
     def __init__(
-        self, path: Path, first: Picture, notify: Notify, clock: Callable[[], float]
+        self,
+        path: Path,
+        first: Picture,
+        finished: Callable[[Path], None],
+        notify: Notify,
+        clock: Callable[[], float],
     ) -> None:
         import cv2
 
         height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec wants even sizes
         self.picture = first
-        self._path, self._notify, self._size, self._clock = path, notify, (height, width), clock
+        self._path, self._size, self._clock = path, (height, width), clock
+        self._finished, self._notify = finished, notify
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer: Any = cv2.VideoWriter(
@@ -134,7 +150,7 @@ class _Video:
             if not self._part.stat().st_size:
                 raise ImageError("the video could not be finished; the disk may be full")
             self._part.replace(self._path)
-            self._notify(f"saved {self._path}", False)
+            self._finished(self._path)
         except Exception as error:
             self._part.unlink(missing_ok=True)
             self._notify(f"the video {self._path} is lost: {error}", True)

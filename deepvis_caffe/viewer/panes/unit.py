@@ -27,6 +27,7 @@ from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
 
 MOST_MADE = 9  # optimized images that the pane shows; all of them are shown enlarged
+LEAST_CELL = 24  # pixels; where pictures would be smaller, the last sections are left out
 LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
 TITLE = "what excites it"
 
@@ -105,7 +106,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     room, foot = _split(unit, whole, size)
     if unit.statistics is not None and foot.height:
         _draw_statistics(canvas, unit.statistics, foot, size)
-    placed = place_sections(sections_of(unit, MOST_MADE), room, size)
+    placed = _placed(unit, room, size)
     for one in placed:
         draw_section(canvas, unit, one, size)
     if not placed:
@@ -120,7 +121,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
     if unit.statistics is not None and foot.has(y, x):
         tip = _statistics_tip(unit.statistics, foot, size, y, x)
         return Hit("nothing", tip=tip) if tip else None
-    for one in place_sections(sections_of(unit, MOST_MADE), room, size):
+    for one in _placed(unit, room, size):
         for index, cell in enumerate(one.cells):
             if cell.has(y, x):
                 return Hit(
@@ -130,6 +131,16 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
 
 
 PANE = Pane("unit", draw, hit)
+
+
+def _placed(unit: UnitPictures, room: Rect, size: int) -> list[Placed]:
+    """The sections in the pane: as many as leave the pictures large enough to be seen."""
+    sections = sections_of(unit, MOST_MADE)
+    for count in range(len(sections), 0, -1):
+        placed = place_sections(sections[:count], room, size)
+        if count == 1 or min(one.cells[0].width for one in placed) >= LEAST_CELL:
+            return placed
+    return []
 
 
 def place_sections(sections: list[Section], room: Rect, size: int) -> list[Placed]:

@@ -96,6 +96,11 @@ def one_sample(name: str) -> Images:
     return Images([(name, _sample(name))], name)
 
 
+def given_image(picture: NDArray[Any], name: str) -> Images:
+    """A source of one image that is read already, as `read_channels` reads it."""
+    return Images([(name, lambda channels: picture)], name)
+
+
 def _reader(path: Path, megapixels: float) -> Load:
     return lambda channels: read_channels(path, channels, megapixels=megapixels)
 

@@ -315,11 +315,7 @@ ACTIONS = (
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
     Action(
-        "method",
-        ("7", "N"),
-        BACKWARD,
-        "next method: Grad-CAM, occlusion, LRP, ...",
-        _next_method,
+        "method", ("7", "N"), BACKWARD, "next method: Grad-CAM, occlusion, LRP, ...", _next_method
     ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
     Action(
@@ -395,6 +391,26 @@ def by_key(actions: Iterable[Action]) -> dict[str, Action]:
 
 BY_KEY = by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
+
+
+# What is wanted often has a button where there are buttons, with this text.
+BUTTONS = {
+    **{"previous_layer": "‹ layer", "next_layer": "layer ›", "search": "Find"},
+    **{"common_back": "Backward", "method": "Attribution", "diff_style": "Style"},
+    **{"zoom": "Enlarge", "optimized": "Optimized", "weights": "Weights", "drivers": "Drivers"},
+    **{"correlation": "Correlation", "gamma": "Brighter", "freeze": "Freeze"},
+    **{"previous_image": "‹ image", "next_image": "image ›", "next_source": "Source"},
+    **{"overlay": "Overlay", "screenshot": "Picture", "record": "Record", "help": "Keys"},
+}
+
+
+def button_table() -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """The buttons: groups in order, each with its lines of (key, text, what it does)."""
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for name, text in BUTTONS.items():
+        action = BY_NAME[name]
+        groups.setdefault(action.group, []).append((action.keys[0], text, action.help))
+    return list(groups.items())
 
 
 def help_table() -> list[HelpGroup]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +14,9 @@ import pytest
 from helpers.browser_page import BrowserPage
 from helpers.browser_session import QUARTERS, FakeSession, Running, in_child, served
 from helpers.waiting import eventually
+
+from deepvis_caffe.image import encode_png, write_image
+from deepvis_caffe.viewer.state.actions import button_table
 
 # RGB of the middles of the canvas' quarters, row by row.
 MIDDLES = """(() => {
@@ -64,7 +69,7 @@ def test_the_picture_fills_the_canvas_pixel_for_pixel(
     left, top, width, height = page.run(BOX)
     assert page.run(SIZE) == room(page)
     assert (left, width) == (0, page.run("innerWidth"))
-    assert 0 < top < 40, "the bar covers nothing of it"
+    assert 0 < top < 100, "bar and buttons cover nothing of it"
     assert top + height == page.run("innerHeight")
     assert page.complaints() == []
     difference = np.array(page.run(MIDDLES)) - QUARTERS.astype(int)
@@ -247,11 +252,112 @@ def test_an_old_address_is_told_from_a_lost_connection(driver: Any) -> None:
             driver.get("about:blank")
 
 
-def test_q_ends_it_and_the_page_says_so(page: BrowserPage, running: Running) -> None:
+DIALOG = "document.getElementById('quit').open"
+
+
+def test_q_asks_and_then_ends_it_and_the_page_says_so(page: BrowserPage, running: Running) -> None:
     page.press("q")
+    page.until(True, DIALOG)
+    assert "The program that serves it ends" in page.run(
+        "document.getElementById('quit').innerText"
+    )
+    page.click("#quit-yes")
     page.until("The session has ended", VEIL)
     running.join()
     page.until("over", LINK)
     page.until(True, "document.getElementById('screen').classList.contains('stale')")
     assert page.run("document.getElementById('webcam').hidden") is True
     assert page.complaints() == []
+
+
+def test_who_is_asked_can_go_on(page: BrowserPage, session: FakeSession) -> None:
+    for leave in ("ESCAPE", "ENTER", "#quit-no"):  # enter is on "Go on"
+        page.press("q")
+        page.until(True, DIALOG)
+        page.press("x")  # a key of the viewer is none while it is asked
+        if leave.startswith("#"):
+            page.click(leave)
+        else:
+            page.press(leave)
+        page.until(False, DIALOG)
+    page.press("z")
+    eventually(lambda: session.said("press"))
+    assert session.said("press") == [("z",)]
+    assert session.running
+
+
+def test_buttons_press_their_keys(page: BrowserPage, session: FakeSession) -> None:
+    buttons = page.run(
+        "[...document.querySelectorAll('#buttons button')]"
+        ".map(b => [b.dataset.key, b.innerText, b.title])"
+    )
+    expected = [line for _, lines in button_table() for line in lines]
+    assert [(key, text, words) for key, text, words in buttons] == [
+        (key, f"{text} {key}", words) for key, text, words in expected
+    ]
+    for key in ("z", "space", "/"):
+        page.click(f"#buttons button[data-key='{key}']")
+    page.press("SPACE")  # the keys are still the viewer's
+    eventually(lambda: len(session.said("press")) == 4)
+    assert session.said("press") == [("z",), ("space",), ("/",), ("space",)]
+    _, with_buttons, _, high = page.run(BOX)
+    page.click("#more")
+    page.until(True, "document.getElementById('buttons').hidden")
+    _, without, _, higher = page.run(BOX)
+    assert with_buttons - without == higher - high > 15, "the picture has their room"
+
+
+DROP = """(async (name, bytes, type) => {
+  const data = new DataTransfer();
+  data.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], name, { type }));
+  const at = document.getElementById("screen");
+  const send = (kind) => at.dispatchEvent(
+    new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+  const taken = !send("dragover");
+  const marked = document.getElementById("stage").classList.contains("dropping");
+  return [taken, marked, !send("drop")];
+})(...arguments)"""
+
+
+def test_an_image_that_is_dropped_becomes_the_input(
+    page: BrowserPage, session: FakeSession
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    encoded = base64.b64encode(encode_png(picture)).decode()
+    assert page.run(DROP, "my cat.png", encoded, "image/png") == [True, True, True]
+    eventually(lambda: session.said("open"))
+    assert session.said("open") == [("my cat.png",)]
+    np.testing.assert_array_equal(session.opened[0], picture)
+    assert not page.run("document.getElementById('stage').classList.contains('dropping')")
+    let_notices_stay(page)
+    page.run(DROP, "no.png", base64.b64encode(b"no image").decode(), "image/png")
+    page.until(True, f"/^no.png: cannot read/.test({NOTICE})")
+    assert page.run("location.pathname") == "/"
+
+
+def test_an_image_can_be_chosen(page: BrowserPage, session: FakeSession, tmp_path: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    write_image(tmp_path / "dog.png", picture)
+    page.driver.find_element("css selector", "#file").send_keys(str(tmp_path / "dog.png"))
+    eventually(lambda: session.said("open"))
+    np.testing.assert_array_equal(session.opened[0], picture)
+
+
+def test_what_was_saved_can_be_downloaded(
+    page: BrowserPage, session: FakeSession, tmp_path: Path
+) -> None:
+    assert page.run("document.getElementById('saved').hidden")
+    for name in ("shot_0001.png", "video_0001.mp4"):
+        (tmp_path / name).write_bytes(name.encode())
+        session.saved = [*session.saved, tmp_path / name]
+    session.number += 1
+    page.until("Saved (2)", "document.querySelector('#saved summary').innerText")
+    page.click("#saved summary")
+    page.until(
+        ["video_0001.mp4", "shot_0001.png"],
+        "[...document.querySelectorAll('#saved-list a')].map(a => a.innerText)",
+    )
+    got = page.run(
+        "fetch(document.querySelector('#saved-list a').href).then(answer => answer.text())"
+    )
+    assert got == "video_0001.mp4"

@@ -13,6 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from deepvis_caffe.errors import ImageError, ViewerError
 from deepvis_caffe.image import encode_jpeg, encode_png, read_image
+from deepvis_caffe.viewer.browser import app as app_module
 from deepvis_caffe.viewer.browser.connection import MOST_WAITING, say_when_full
 from deepvis_caffe.viewer.browser.gate import Gate
 from deepvis_caffe.viewer.browser.messages import read_message
@@ -574,3 +576,120 @@ def test_the_pace_grows_on_a_long_line_and_falls_on_a_full_one() -> None:
         slow.acknowledged(now)
     assert slow.window <= 2
     assert Pace().acknowledged(1.0) is False
+
+
+# -- image files of visitors, and what was saved ---------------------------------------------------
+
+
+def post(url: str, content: bytes, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, content, headers, method="POST")
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+
+
+def test_an_image_file_of_the_visitor_in_control_becomes_the_input(
+    session: FakeSession, running: Running
+) -> None:
+    with Client(running) as client, Client(running) as other:
+        own, second = (one.hear("status")["visitor"] for one in (client, other))
+        client.hear("status", visitors=2, controller=own)
+        url = f"{running.url}image?visitor="
+        assert post(f"{url}{own}&name=cat.png", encode_png(NOISE)) == (200, "")
+        eventually(lambda: session.said("open"))
+        assert session.said("open") == [("cat.png",)]
+        np.testing.assert_array_equal(session.opened[0], NOISE)
+        for wrong in (str(second), "", "x", "99"):
+            status, said = post(f"{url}{wrong}&name=cat.png", encode_png(NOISE))
+            assert (status, said) == (409, "another visitor is in control\n")
+        status, said = post(f"{url}{own}&name=no.txt", b"no image")
+        assert status == 400
+        assert "cannot read" in said
+        large = encode_png(np.zeros((1001, 1001, 3), np.uint8))
+        status, said = post(f"{url}{own}&name=large.png", large)
+        assert status == 400
+        assert "1,001 x 1,001 pixels, and at most 1 million" in said
+        name = "../../" + "a" * 500 + ".png"
+        assert post(f"{url}{own}&name={name}", encode_png(NOISE))[0] == 200
+        eventually(lambda: len(session.said("open")) == 2)
+        assert session.said("open")[1] == ("a" * 100,)
+
+
+def test_an_image_file_has_an_end(
+    session: FakeSession, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "DROPPED_IMAGE", 1 << 20)
+    with Client(running) as client:
+        own = client.hear("status")["visitor"]
+        url = f"{running.url}image?visitor={own}&name=x.png"
+        status, said = post(url, bytes((1 << 20) + 1))
+        assert (status, said) == (
+            400,
+            "the image file has more than 1 MiB, the most that is taken\n",
+        )
+        assert post(url, encode_png(NOISE))[0] == 200, "and the next one is taken"
+    assert len(session.opened) <= 1
+
+
+def test_only_who_may_open_the_page_may_send_and_download(tmp_path: Path) -> None:
+    session = FakeSession()
+    path = tmp_path / "shot_0001.png"
+    path.write_bytes(b"a picture")
+    session.saved = [path]
+    with served(session, token="secret") as running:
+        here = f"http://127.0.0.1:{running.port}/"
+        assert post(f"{here}image?visitor=1", encode_png(NOISE))[0] == 403
+        assert http(f"{here}saved/shot_0001.png")[0] == 403
+        assert http(f"{here}saved/shot_0001.png?token=secret")[0] == 200
+    open_to_all = FakeSession()
+    open_to_all.saved = [path]
+    with served(open_to_all) as running:
+        url, evil = running.url, "http://evil.example"
+        assert post(f"{url}image?visitor=1", encode_png(NOISE), Origin=evil)[0] == 403
+        assert http(f"{url}saved/shot_0001.png", Origin=evil)[0] == 403
+        assert http(f"{url}saved/shot_0001.png")[0] == 200
+    assert session.opened == open_to_all.opened == []
+
+
+def test_what_was_saved_is_told_and_can_be_downloaded_and_nothing_else(
+    session: FakeSession, running: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    with Client(running) as client:
+        assert client.hear("status")["saved"] == []
+        for name in ("shot_0001.png", "video_0001.mp4"):
+            (tmp_path / name).write_bytes(name.encode())
+            session.saved = [*session.saved, tmp_path / name]
+        client.hear("status", saved=["shot_0001.png", "video_0001.mp4"])
+    status, text, headers = http(f"{running.url}saved/video_0001.mp4")
+    assert (status, text) == (200, "video_0001.mp4")
+    assert headers["content-disposition"] == 'attachment; filename="video_0001.mp4"'
+    for name in ("secret.png", "..%2fsecret.png", "../secret.png", "", "shot_0002.png"):
+        assert http(f"{running.url}saved/{name}")[0] == 404
+    session.saved[0].unlink()
+    assert http(f"{running.url}saved/shot_0001.png")[0] == 404
+
+
+def test_a_key_that_would_end_it_for_everybody_is_asked_about(
+    session: FakeSession, running: Running
+) -> None:
+    with Client(running) as client, Client(running) as other:
+        own = client.hear("status")["visitor"]
+        client.hear("status", visitors=2, controller=own)
+        client.say("key", key="q")
+        assert client.hear("quit") == {"type": "quit", "visitors": 2}
+        other.say("quit")  # who is not in control does not end it
+        client.say("key", key="z")
+        eventually(lambda: ("press", "z") in session.told)
+        assert session.running
+        assert ("press", "q") not in session.told
+        client.say("quit")
+        assert client.hear("ended")["reason"] == ""
+        assert other.hear("ended")["reason"] == ""
+    running.join()

@@ -123,6 +123,8 @@ def test_a_full_session(driver: Any, command: subprocess.Popen[str], twin: Sessi
     page.until("false", WEBCAM)
     same(page, twin)
     page.press("q")
+    page.until(True, "document.getElementById('quit').open")
+    page.click("#quit-yes")
     _, said = command.communicate(timeout=LONG)
     assert command.returncode == 0, said
     assert "Traceback" not in said

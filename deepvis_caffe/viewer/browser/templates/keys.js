@@ -27,8 +27,8 @@ function keyName(event) {
 function watchKeys(press) {
   addEventListener("keydown", (event) => {
     const name = keyName(event);
-    const onButton = event.target instanceof HTMLButtonElement;
-    if (name === null || (onButton && (name === "enter" || name === "space"))) return;
+    const own = event.target.closest?.("button, summary, a, dialog"); // enter and space press it
+    if (name === null || (own && (name === "enter" || name === "space" || own.open))) return;
     event.preventDefault(); // it would scroll, search or go back
     press(name);
   });

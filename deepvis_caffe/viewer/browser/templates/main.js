@@ -20,6 +20,7 @@ link.on = {
     const gained = !mine();
     status_ = words;
     bar.status(words);
+    offerFiles(words.saved);
     if (!mine() && webcam.stream) webcam.stop();
     if (mine() && gained && webcam.stream) link.send({ type: "webcam", on: true }); // a new connection
   },
@@ -28,7 +29,14 @@ link.on = {
     if (on && webcam.stream) webcam.next((blob) => link.sendBytes(blob));
     if (!on && webcam.stream) webcam.stop();
   },
+  quit({ visitors }) {
+    $("quit-text").textContent = visitors > 1
+      ? `It ends for all ${visitors} visitors, and for the program that serves it.`
+      : "The program that serves it ends, too.";
+    $("quit").showModal();
+  },
   close() {
+    $("quit").close();
     status_ = {};
     bar.link("trying");
     const seen = screen_.drawn > 0;
@@ -52,7 +60,8 @@ function over(title, text) {
   bar.link("over");
   bar.veil(title, text);
   $("who").textContent = "";
-  for (const id of ["take", "webcam"]) $(id).hidden = true;
+  for (const id of ["take", "webcam", "open", "more", "buttons", "saved"]) $(id).hidden = true;
+  $("quit").close();
   webcam.stop();
 }
 
@@ -62,7 +71,10 @@ function may() {
   return link.up && mine();
 }
 
-watchKeys((key) => may() && link.send({ type: "key", key }));
+const press = (key) => may() && link.send({ type: "key", key });
+watchKeys((key) => $("quit").open || press(key));
+watchButtons(press);
+watchFiles((file) => may() && sendImage(file, status_.visitor));
 watchPointer((kind, place = {}) => {
   if (kind === "click" ? may() : mine()) link.send({ type: "mouse", kind, ...place });
 });
@@ -71,6 +83,12 @@ watchSize((room) => {
   link.send({ type: "size", ...size });
 });
 watchFullScreen();
+$("quit-no").addEventListener("click", () => $("quit").close());
+$("quit-yes").addEventListener("click", () => {
+  $("quit").close();
+  if (may()) link.send({ type: "quit" });
+});
+$("quit").addEventListener("close", () => $("screen").focus());
 onPress("take", () => link.send({ type: "take" }));
 onPress("webcam", () => {
   if (webcam.stream) {
