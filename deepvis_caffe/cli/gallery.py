@@ -34,7 +34,7 @@ def gallery(
     settings_file: Path | None,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Results folder. Default: `results` of the settings."),
+        typer.Argument(metavar="DIR", help="Results folder. Default: `results` of the settings."),
     ] = None,
     out: Annotated[
         Path | None,
