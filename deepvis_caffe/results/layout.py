@@ -23,9 +23,9 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
 DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``,
-``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's own
-folder. ``<layer>`` is `folder_name`; two layers of a net that it would name
-alike are told apart by `net_folders`. The gallery page builds the same addresses in the browser, in
+``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's
+own folder. ``<layer>`` is `folder_name`; two layers of a net that it would name alike are told
+apart by `net_folders`. The gallery page builds the same addresses in the browser, in
 ``page/templates/pictures.js``.
 
 A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and
