@@ -174,7 +174,7 @@ def make_part(job: Job, part: Part) -> Path:
     from deepvis_caffe.optimizer.target_layer import TargetLayer
     from deepvis_caffe.results.layout import demo_montage
 
-    layer, ascents = TargetLayer.of(job.net, part.layer), Ascents(ascent_params("best"))
+    layer, ascents = TargetLayer.of(job.net, part.layer), Ascents(ascent_params())
     with progress_bar(f"{part.layer}, units {part.units}", "image steps") as report:
         made = make_layer(job.reporting(report), layer, part.units, ascents)
     store = store_of(job, layer, ascents)

@@ -22,12 +22,12 @@ def presets(
     unit: UnitName,
     which: Annotated[
         str, typer.Option("--presets", help="Presets by number or name, in the order to show.")
-    ] = "1,2,3,4",
+    ] = "1,2,3,4,best",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Images per preset.")] = 4,
     position: Annotated[
         str, typer.Option(help="Position in the unit's map: center, all (the whole map), or y,x.")
     ] = "center",
-    columns: Annotated[int, typer.Option(min=1, help="Presets per row.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, help="Presets per row.")] = 3,
     cell: Annotated[
         int, typer.Option(min=16, help="Size of the block of each preset, in pixels.")
     ] = 400,
@@ -40,9 +40,9 @@ def presets(
 ) -> None:
     """Compare presets: the images of one unit with each, side by side.
 
-    Draws the gorilla figure of the paper: some presets give high frequencies, others low; some
-    dense images, others sparse ones. Also writes a JSON record. Finished images are kept and
-    reused.
+    Draws the gorilla figure of the paper, with the default preset beside its four: some presets
+    give high frequencies, others low; some dense images, others sparse ones. Also writes a JSON
+    record. Finished images are kept and reused.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.experiments.presets import reached, write_comparison

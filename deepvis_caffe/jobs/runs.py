@@ -31,7 +31,7 @@ from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, missing_runs, store_of, write_layer
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.presets import params_from_record
+from deepvis_caffe.optimizer.presets import DEFAULT, params_from_record
 from deepvis_caffe.optimizer.rates import Rate
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, FirstTop, Snapshot
 from deepvis_caffe.optimizer.run import (
@@ -124,7 +124,7 @@ def optimize(
     layer: str | Objective | Iterable[Objective],
     units: int | str | Direction | Iterable[Any] | None = None,
     seeds: int | Iterable[int] = 1,
-    preset: int | str | AscentParams = 3,
+    preset: int | str | AscentParams = DEFAULT,
     position: Position = "center",
     iterations: int | None = None,
     rate: Rate | float | str = "auto",

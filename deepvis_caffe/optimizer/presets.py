@@ -91,6 +91,8 @@ PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
     }
 )
 
+DEFAULT = "best"
+
 # Rates of the paper's presets in gray levels, and steps enough for plain pictures at these rates.
 # Chosen by looking at SqueezeNet's pictures: preset 2 removes 0.3 of the picture at every step, and
 # needs longer steps for the same contrast; preset 1 has the weakest regularization.

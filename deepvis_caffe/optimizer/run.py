@@ -27,7 +27,7 @@ from deepvis_caffe.optimizer.channel_moments import moment_layers
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.objectives import objective_in
 from deepvis_caffe.optimizer.params import AscentParams
-from deepvis_caffe.optimizer.presets import GRAY_LEVEL_STEPS, GRAY_LEVELS
+from deepvis_caffe.optimizer.presets import DEFAULT, GRAY_LEVEL_STEPS, GRAY_LEVELS
 from deepvis_caffe.optimizer.presets import preset as preset_params
 from deepvis_caffe.optimizer.rates import Constant, Rate
 from deepvis_caffe.optimizer.readers import (
@@ -103,7 +103,7 @@ def optimize(
     layer: str | Objective | Iterable[Objective],
     units: int | str | Direction | Iterable[Any] | None = None,
     seeds: int | Iterable[int] = 1,
-    preset: int | str | AscentParams = 3,
+    preset: int | str | AscentParams = DEFAULT,
     position: Position = "center",
     iterations: int | None = None,
     rate: Rate | float | str = "auto",
@@ -134,8 +134,8 @@ def optimize(
         How many images to make of every unit: 9 are seeds 0 to 8, as with ``--seeds 9``; or the
         seeds themselves, such as ``[4]``.
     preset
-        1 to 4, the paper's sets of regularizers; the name of another one in `PRESETS`; or
-        `AscentParams`.
+        ``"best"``, ours; 1 to 4, the paper's sets of regularizers; or `AscentParams`. See
+        `deepvis_caffe.optimizer.presets`.
     position
         Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the sum of the whole
         channel. A layer without maps takes "center" and "all" alike.
@@ -353,7 +353,7 @@ def _run(
 
 
 def ascent_params(
-    preset: int | str | AscentParams = 3,
+    preset: int | str | AscentParams = DEFAULT,
     rate: Rate | float | str = "auto",
     iterations: int | None = None,
     **changes: Any,

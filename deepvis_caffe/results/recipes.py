@@ -37,6 +37,7 @@ from deepvis_caffe.results.records import Record, as_json, read_record
 BEST = "best"
 TOOLBOX = "toolbox"  # the name of pictures without records, such as DVT's
 CHANGED = "changed"  # the name of parameters that are near no preset
+NO_PART = ("net", "picture_channels", "objective")
 NEAR = 3  # parameters in which they may differ from one
 
 
@@ -62,8 +63,8 @@ class RecipeFolder(NamedTuple):
 
 
 def identity(recipe: Mapping[str, Any]) -> Record:
-    """What tells recipes apart: all but the net, and the objective, which names the files."""
-    known: Record = as_json({k: v for k, v in recipe.items() if k not in ("net", "objective")})
+    """What tells recipes apart: all but the net with its input, and what names the files itself."""
+    known: Record = as_json({k: v for k, v in recipe.items() if k not in NO_PART})
     if "objective" in recipe:
         known["position"] = "center"  # the objective says itself where
     return known
@@ -118,26 +119,21 @@ def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
     ResultsError
         It cannot be written, or the folder of that name holds another recipe.
     """
-    while True:
+    known = identity(recipe)
+    while True:  # until no other process came first
         within = folder_within(own, recipe)
         marked = _marked(own / within)
-        if marked is not None and identity(recipe) in marked:
+        if marked is not None and known in marked:
             return within
-        if marked is not None:
+        if marked is not None and within:
             raise ResultsError(
                 f"{own / within} holds images of another recipe than its name says; move it away"
             )
-        kept = [] if within else [one for one in _recipes_in(own) if one != identity(recipe)]
-        path, text = own / within / RECIPE, json.dumps({"recipes": [identity(recipe), *kept]})
-        try:
-            if _marked_by_nobody(path):
-                path.unlink(missing_ok=True)
-            new_text(path, text + "\n")
-            return within
-        except FileExistsError:  # another process came first
-            continue
-        except OSError as error:
-            raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+        if marked is None:
+            others = () if within else _recipes_in(own)
+            recipes = [known, *(one for one in others if one != known)]
+            if _mark(own / within, recipes):
+                return within
 
 
 def recipe_folders(own: Path) -> list[RecipeFolder]:
@@ -193,9 +189,18 @@ def _identity(recipe: Any) -> Record | None:
     return None
 
 
-def _marked_by_nobody(path: Path) -> bool:
-    """Whether a mark is there and cannot be read, as a power cut may leave it."""
-    return path.exists() and _marked(path.parent) is None
+def _mark(folder: Path, recipes: list[Record]) -> bool:
+    """Mark a folder as that of these recipes; return False if another process came first."""
+    path = folder / RECIPE
+    try:
+        if path.exists() and _marked(folder) is None:  # as a power cut may leave it
+            path.unlink(missing_ok=True)
+        new_text(path, json.dumps({"recipes": recipes}) + "\n")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+    return True
 
 
 def _begun(folder: Path) -> float:
@@ -220,7 +225,7 @@ def _recipes_in(own: Path) -> Iterator[Record]:
 
 
 def _has_others_pictures(own: Path) -> bool:
-    """Whether another program's pictures are there: ours have records, or are unfinished PNGs."""
+    """Whether there are another program's pictures. Ours have records, or are unfinished PNG."""
     names = set(_names(own))
     return any(n.endswith(".jpg") and record_of(Path(n)).name not in names for n in names)
 

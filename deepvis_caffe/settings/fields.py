@@ -346,9 +346,9 @@ class Settings(BaseModel):
     )
     preset: PresetName = _setting(
         OPTIMIZER,
-        3,
-        "Set of regularizers to use: 1 to 4 (Table 1 of the paper), best (ours), or the name of a "
-        "preset saved by `deepvis search`.",
+        "best",
+        "Preset, the regularizers and transforms to use: best (ours), 1 to 4 (Table 1 of the "
+        "paper), or the name of one saved by `deepvis search`.",
     )
     presets_file: Location = _setting(
         OPTIMIZER,

@@ -89,6 +89,7 @@ class Session:
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
         self._draw_seconds, self._shown_draw_seconds = 0.0, 0.0
+        self._turns = 0  # recipes to go on by, once it is known which there are
         self._number = 0
         self._picture: Picture | None = None
         self._recorder = Recorder(parts.folder, self.show_message)
@@ -101,7 +102,7 @@ class Session:
             "record": lambda: self._recorder.toggle(self.draw()[1]),
             "zoom": lambda: self._settle(next_zoom(self.state, zooms(self.view))),
             "follow": self._follow,
-            "recipe": self._next_recipe,
+            "recipe": self._turn_recipe,
             "quit": self._quit,
         }
         self.resize(width, height)
@@ -271,7 +272,7 @@ class Session:
         parts.request(
             self.state, self._drivers
         )  # a correlation that was just read tells whose pictures to read
-        return parts.library.busy or parts.correlations.busy
+        return parts.library.busy or parts.correlations.busy or self._turns > 0
 
     @property
     def drawn(self) -> int:
@@ -348,22 +349,34 @@ class Session:
             if refs:
                 self._settle(follow(self.state, self.scene, refs[0]))
 
-    def _next_recipe(self) -> None:
-        """Show the optimized images by another recipe, or again by the best that each unit has."""
-        entry = self.scene.entries[self.state.layer]
-        known = self._parts.library.recipes(entry)
+    def _turn_recipe(self) -> None:
+        """Show the optimized images by the next recipe; the first is the best of each unit."""
+        self._turns += 1
+        self._choose_recipe()
+
+    def _choose_recipe(self) -> None:
+        if not self._turns:
+            return
+        entry, library = self.scene.entries[self.state.layer], self._parts.library
+        known = library.recipes(entry)
+        if known is None:
+            library.request(entry, [self.state.unit])  # which the panes may not show
+            return
+        now = known.index(self.state.recipe) if self.state.recipe in known else 0
+        turns, self._turns = self._turns, 0
         if len(known) < 2:
             only = f", only by {known[0]}" if known else ""
             self.show_message(f"{entry.name} has no optimized images by several recipes{only}")
             return
-        now = known.index(self.state.recipe) if self.state.recipe in known else 0
-        recipe = known[(now + 1) % len(known)]
-        self._settle(replace(self.state, recipe="" if recipe == known[0] else recipe))
-        self.show_message(f"optimized images by {recipe}, where there are any ({', '.join(known)})")
+        place = (now + turns) % len(known)
+        self._settle(replace(self.state, recipe=known[place] if place else ""))
+        which = f"{known[place]} ({place + 1} of {len(known)} recipes)"
+        self.show_message(f"optimized images by {which}, where a unit has any")
 
     def _take(self) -> None:
         """Take what the threads have made since the last drawing."""
         self.state = self._parts.relations.with_order(self.state)
+        self._choose_recipe()
         frame = self._frames.take()
         if frame is not None:
             self._frame = frame

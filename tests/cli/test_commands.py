@@ -279,17 +279,18 @@ def test_optimize_checks_every_layer_before_it_begins() -> None:
 
 
 def test_optimize_makes_one_picture_from_a_start_that_is_the_same_for_all_seeds() -> None:
-    said = deepvis("optimize", "fc", "--units", "1", "--start", "mean", *SHORT).stderr
+    own = ("--preset", "3", *SHORT)  # without random transforms
+    said = deepvis("optimize", "fc", "--units", "1", "--start", "mean", *own).stderr
     assert "every seed gives the same image when starting from mean" in said
     assert "1 new runs" in said
     views = ("--start", "mean", "--shift", "0.1", "-o", "other")
-    assert "2 new runs" in deepvis("optimize", "fc", "--units", "2", *views, *SHORT).stderr
+    assert "2 new runs" in deepvis("optimize", "fc", "--units", "2", *views, *own).stderr
 
 
 def test_optimize_maximizes_a_group_of_units(net: Net) -> None:
     said = deepvis("optimize", "fc", "--units", "0+2-3", *SHORT)
     assert "2 new runs" in said.stderr
-    run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), preset=3, iterations=5)
+    run, _ = dv.optimize(net, "fc", [(0, 2, 3)], range(2), iterations=5)
     record = json.loads(Path("out/regularized_opt/fc/fc_0+2+3_0.json").read_text())
     assert record["best_value"] == pytest.approx(run.best_value, rel=1e-5)
 
@@ -298,7 +299,7 @@ def test_optimize_maximizes_an_objective_of_several_layers(net: Net) -> None:
     text = "fc:1 + 0.5*conv/1:2@3,3 - conv/1:0@mean"
     output = deepvis("optimize", text, "--seeds", "2", "--iterations", "4", "--preset", "3").stdout
     goal = dv.objectives.parse(text)
-    for run in dv.optimize(net, goal, seeds=range(2), iterations=4):
+    for run in dv.optimize(net, goal, seeds=range(2), preset=3, iterations=4):
         path = Path("out/regularized_opt/fc") / f"fc_{goal.name}_{run.seed}_best_Xpm.png"
         np.testing.assert_array_equal(read_rgb(path), run.picture())
     assert f"{goal.name}: activation" in output
@@ -313,11 +314,26 @@ def test_optimize_keeps_what_other_parameters_made() -> None:
     deepvis("optimize", "fc", "--units", "1", *SHORT)
     path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
     before = path.read_bytes()
-    said = deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", code=2).stderr
-    assert "push 1, now -1" in said
+    for flags in (("--preset", "3"), ("--push", "down")):
+        said = deepvis("optimize", "fc", "--units", "1", *SHORT, *flags).stderr
+        assert "2 new runs" in said
+        assert "0 new runs" in deepvis("optimize", "fc", "--units", "1", *SHORT, *flags).stderr
+    assert path.read_bytes() == before
+    names = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    assert sorted(name[:-6] for name in names) == ["best-", "preset3-"]
+
+
+def test_optimize_finds_another_nets_images_in_all_layers_before_it_begins() -> None:
+    deepvis("optimize", "fc", "--units", "1", *SHORT)
+    path = Path("out/regularized_opt/fc/fc_0001_0_best_Xpm.png")
+    before = path.read_bytes()
+    both = ("optimize", "--layers", "conv/1,fc", "--units", "1", *SHORT, "--mean", "9,9,9")
+    said = deepvis(*both, code=2).stderr
+    assert "another net or preprocessing" in said
     assert "--overwrite" in said
     assert path.read_bytes() == before
-    deepvis("optimize", "fc", "--units", "1", *SHORT, "--push", "down", "--overwrite")
+    assert not Path("out/regularized_opt/conv_1").exists()
+    deepvis(*both, "--overwrite")
     assert path.read_bytes() != before
 
 
@@ -384,8 +400,9 @@ def test_the_papers_rate_is_one_flag_away() -> None:
     assert record["params"]["contribution_percentile"] == 90
 
 
-def test_our_preset_goes_by_its_name() -> None:
-    deepvis("optimize", "fc", "--units", "0", *SHORT, "--preset", "best")
+def test_the_default_is_our_preset() -> None:
+    deepvis("optimize", "fc", "--units", "0", *SHORT)
+    assert "0 new" in deepvis("optimize", "fc", "--units", "0", *SHORT, "--preset", "best").stderr
     record = json.loads(Path("out/regularized_opt/fc/fc_0000_0.json").read_text())
     assert record["params"] == dv.optimizer.preset("best").but(iterations=5).record()
 
@@ -488,8 +505,8 @@ def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
     folder: Path, how: signal.Signals, where: str, finished: int
 ) -> None:
     """Ctrl-C, what Slurm sends, or kill -9 in the middle of a run, then the same command again."""
-    arguments = ["optimize", "fc", "--iterations", "8", "--seeds", "2", "--batch-size", "1"]
-    arguments += ["--engine", "torch"]
+    arguments = ["optimize", "fc", "--preset", "3", "--iterations", "8", "--seeds", "2"]
+    arguments += ["--batch-size", "1", "--engine", "torch"]
     process = subprocess.Popen(
         [sys.executable, "-c", STOPPED, *arguments, where],
         stdout=subprocess.PIPE,

@@ -294,6 +294,47 @@ def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_recipes_are_chosen(driver: Any, tmp_path: Path) -> None:
+    """The best that each unit has, until another one is chosen; then that one, where there is."""
+    own, best = tmp_path / "regularized_opt/conv1", tmp_path / "regularized_opt/conv1/best"
+    for unit in (0, 1):
+        add_run(tmp_path, "conv1", record("conv1", unit, 0, best_value=3))
+    other = add_run(tmp_path, "conv1", record("conv1", 1, 5, best_value=8))
+    best.mkdir()
+    for path in [other, *own.glob("conv1_0001_5_best*")]:
+        path.rename(best / path.name)
+    add_pictures(
+        tmp_path, "max_im/conv1/conv1_0001.jpg", "regularized_opt/conv1/best/whole_layer.jpg"
+    )
+    page = Page(driver, write_page(read_results(tmp_path))).open()
+    sources = "[...document.querySelectorAll('#grid img')].map(i => i.getAttribute('src'))"
+    plain = [f"regularized_opt/conv1/conv1_000{unit}_0_best_X.png" for unit in (0, 1)]
+    within = "regularized_opt/conv1/best/conv1_0001_5_best_X.png"
+    page.until([plain[0], within], sources)
+    page.until(True, LOADED)
+    whole = "document.querySelector('#list-about a').getAttribute('href')"
+    page.until("regularized_opt/conv1/best/whole_layer.jpg", whole)
+    switch = "[...document.querySelectorAll('#recipes button')].map(b => b.textContent)"
+    (name,) = [one for one in page.run(switch) if one.startswith("changed-")]
+    page.until(["Best of each unit", "best", name], switch)
+    page.press("r", "r")
+    page.until(plain, sources)
+    page.press("r")
+    page.until([plain[0], within], sources)
+    page.open("#/conv1/1")
+    values = (
+        "[...document.querySelectorAll('#unit table.runs td:nth-child(2)')].map(d => d.textContent)"
+    )
+    page.until(["8"], values)
+    page.press("r")
+    page.until(["3"], values)
+    page.until(True, LOADED)
+    page.open("#/conv1/0")
+    page.until(["3"], values)
+    page.until(0, "document.querySelectorAll('#unit [aria-label=Recipe]').length")
+    assert page.complaints() == []
+
+
 def test_every_backward_mode_of_the_top_images_is_there(driver: Any, tmp_path: Path) -> None:
     trees = ("max_im", "max_gradient", "max_guided")
     add_pictures(tmp_path, *(f"{tree}/conv1/conv1_0003.jpg" for tree in trees))

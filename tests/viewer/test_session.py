@@ -476,6 +476,53 @@ def test_s_fills_the_grid(start: Start, tmp_path: Path) -> None:
     eventually(lambda: names <= {path.name for path in folder.iterdir()})
 
 
+def test_recipes_are_chosen(start: Start, tmp_path: Path) -> None:
+    """The best that each unit has, until another one is chosen; then that one, where there is."""
+    folder = tmp_path / "out" / "regularized_opt" / "fc"
+    levels = {"fc_0000": 50, "fc_0001": 100, "best/fc_0001": 200}
+    for name, level in levels.items():
+        path = folder / f"{name}_montage.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, np.full((20, 20, 3), level, np.uint8))
+    session = start()
+
+    def shown() -> tuple[list[int], str, list[int]]:
+        """The level of the unit's picture, its recipe, and the levels of all units."""
+        session.draw()
+        unit = session.view.unit
+        levels = [session.view.optimized[k] for k in sorted(session.view.optimized)]
+        mean = lambda picture: round(float(picture.mean()), -1)  # noqa: E731
+        return [*map(mean, unit.optimized)], unit.recipe, [*map(mean, levels)]
+
+    for key in ("o", "down", "right", "s"):  # fc, unit 1
+        session.press(key)
+    eventually(lambda: shown() == ([200], "best", [50, 200]))
+    session.press(".")
+    eventually(lambda: shown() == ([100], "toolbox", [50, 100]))
+    assert session.view.status.message.startswith("optimized images by toolbox (2 of 2 recipes)")
+    session.press("S")
+    eventually(lambda: shown() == ([200], "best", [50, 200]))
+    assert session.state.recipe == ""
+
+
+def test_the_recipe_is_turned_as_soon_as_it_is_known_which_there_are(
+    start: Start, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out" / "regularized_opt" / "fc"
+    for name in ("fc_0000", "best/fc_0000"):
+        path = folder / f"{name}_montage.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, np.full((20, 20, 3), 100, np.uint8))
+    session = start()
+    for key in ("9", "o", "."):  # nothing that is shown asks for the unit's pictures
+        session.press(key)
+    run_headless(session, 1, tmp_path / "shots")
+    assert session.state.recipe == "toolbox"
+    session.press("u")
+    session.press(".")
+    eventually(lambda: session.draw() and "by several recipes" in session.view.status.message)
+
+
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = SynthesisParams(ascent_params(3, iterations=5), seeds=1)
     session = start(synthesis=params)

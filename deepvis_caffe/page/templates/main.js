@@ -120,7 +120,7 @@ function showKinds(items, kind) {
 function showRecipes(items) {
   const names = recipeNames(items);
   const shown = names.includes(options.recipe) ? options.recipe : "";
-  const offered = [["", "Best there is"], ...names.map((name) => [name, name])];
+  const offered = [["", "Best of each unit"], ...names.map((name) => [name, name])];
   const bar = choices("Recipe", offered, shown, (name) => setOption("recipe", name));
   byId("recipes").replaceChildren(...bar.children);
   byId("recipes").hidden = names.length < 2;

@@ -228,10 +228,13 @@ class Library:
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
-    def recipes(self, entry: Entry) -> tuple[str, ...]:
-        """The recipes of a layer's optimized images on disk, as far as it was read; shown first."""
+    def recipes(self, entry: Entry) -> tuple[str, ...] | None:
+        """The recipes of a layer's optimized images on disk, the one that is shown being first.
+
+        None as long as nothing of the layer was read.
+        """
         with self._news:
-            return self._recipes.get(entry, ())
+            return self._recipes.get(entry)
 
     def show_recipe(self, recipe: str) -> None:
         """Show the images by this recipe of units that have some; empty for the best there is."""
