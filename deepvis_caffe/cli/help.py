@@ -103,7 +103,8 @@ class Command(TyperCommand):
     @contextmanager
     def _shortened(self) -> Iterator[None]:
         """Within the block, only the first paragraph, and common flags."""
-        text, rare = self.help, [one for one in self.params if not _is_common(one)]
+        text = self.help
+        rare: list[Any] = [one for one in self.params if not _is_common(one)]
         before = [one.hidden for one in rare]
         self.help = (text or "").partition("\n\n")[0]
         for one in rare:

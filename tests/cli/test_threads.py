@@ -14,12 +14,14 @@ from helpers import cluster_work as work
 from deepvis_caffe.cluster import LocalProcesses, run_tasks
 from deepvis_caffe.cluster.cores import WAITING, WAITING_CHOSEN, threads_here, usable_cores, waiting
 
+COMMAND = ("backward", "astronaut", "--layer", "fc", "--unit", "0")
+
 
 def display(folder: Path, *flags: str, **environment: str) -> dict[str, str]:
-    """The settings that libgomp prints as it is loaded by ``deepvis info``."""
+    """The settings that libgomp prints as it is loaded by a command."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "deepvis_caffe", "info", *flags],
+        [sys.executable, "-m", "deepvis_caffe", *COMMAND, *flags],
         cwd=folder,
         env={**inherited, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
         capture_output=True,
