@@ -17,9 +17,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("deepvis doctor --write-settings", "deepvis doctor"),
     "info": ("deepvis info",),
     "view": ("deepvis view", "deepvis view --browser", "deepvis view --source photos/"),
-    "backward": ("deepvis backward chelsea --layer pool10 --unit tabby --overlay over.png",),
+    "backward": ("deepvis backward chelsea --layer pool10 --unit tabby",),
     "attribute": (
-        "deepvis attribute chelsea --layer pool10 --unit tabby --method grad_cam",
+        "deepvis attribute chelsea --layer pool10 --unit 281 --method grad-cam",
         "deepvis attribute chelsea --layer pool10 --unit tabby --all-methods",
     ),
     "drivers": (
@@ -34,7 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "top-images": (
         "deepvis top-images --images photos/",
-        "deepvis top-images --images photos/ --pictures pool10 --units tabby,zebra",
+        "deepvis top-images --images photos/ --pictures pool10 --units 0-9",
     ),
     "stats": ("deepvis stats",),
     "sensitivity": ("deepvis sensitivity clip.mp4",),
