@@ -15,6 +15,9 @@ INTERRUPTED = 130
 def main() -> None:
     """The entry point of the `deepvis` command."""
     try:
+        from deepvis_caffe.cluster.cores import waiting
+
+        os.environ.update(waiting(os.environ))  # before any library with threads is loaded
         from deepvis_caffe.cli.main import run
 
         try:

@@ -14,7 +14,7 @@ import typer
 
 from deepvis_caffe.cli.fetch import write_new
 from deepvis_caffe.cli.flags import with_settings
-from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError
+from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError, WeightsError
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
 from deepvis_caffe.settings.file import FILE_NAME, VARIABLE, template_text
@@ -149,6 +149,15 @@ def check_model(settings: Settings) -> Iterator[Check]:
         yield Check("warn", "weights", "none are set")
     try:
         net = load_net(settings.model_copy(update={"labels": None}))  # they are checked last
+        trained = settings.weights is not None
+    except WeightsError as error:
+        yield Check("fail", "weights", f"{error}. The rest is checked with random weights")
+        trained = False
+        try:
+            net = _with_random_weights(settings)
+        except DeepVisError as other:
+            yield Check("fail", _culprit(other), str(other))
+            return
     except DeepVisError as error:
         yield Check("fail", _culprit(error), str(error))
         return
@@ -159,13 +168,27 @@ def check_model(settings: Settings) -> Iterator[Check]:
         elif len(net.inputs) > 1:
             what = ": the image"
         yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}{what}")
-    if settings.weights is not None:
+    if trained:
         count = sum(layer.weights for layer in net.layers)
         yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
     yield from _check_layers(net)
-    yield _check_mean(net)
+    yield _check_mean(net, settings)
     yield _check_forward(net)
     yield _check_labels(net, settings)
+
+
+def _with_random_weights(settings: Settings) -> Net:
+    """The net that the settings name, with other weights than theirs."""
+    import numpy as np
+
+    from deepvis_caffe.engines.load import load_layers, load_net
+    from deepvis_caffe.model.fillers import random_weights
+    from deepvis_caffe.model.shapes import infer
+
+    model = load_layers(settings)
+    shapes = infer(model.graph, model.input_shapes, faults={})
+    weights = random_weights(shapes, model.graph, np.random.default_rng(0))
+    return load_net(settings.model_copy(update={"weights": weights, "labels": None}))
 
 
 def _culprit(error: DeepVisError) -> str:
@@ -198,7 +221,9 @@ def _check_layers(net: Net) -> Iterator[Check]:
         )
 
 
-def _check_mean(net: Net) -> Check:
+def _check_mean(net: Net, settings: Settings) -> Check:
+    from deepvis_caffe.engines.load import NO_MEAN, wants_mean
+
     try:
         p = net.preprocessor
     except ImageError as error:
@@ -207,16 +232,9 @@ def _check_mean(net: Net) -> Check:
         return Check("warn", "mean", p.mean_doubt)
     averages = -p.low.mean(axis=(1, 2)) / p.input_scale
     if not averages.any():
-        return (
-            Check(
-                "warn",
-                "mean",
-                "none is set; most nets for colour pictures were trained with one, ImageNet's is "
-                "(104, 117, 123)",
-            )
-            if p.shape[0] == 3
-            else Check("ok", "mean", f"none is set; pixels are from 0 to {p.raw_scale:g}")
-        )
+        if settings.mean is None and wants_mean(net.model, p):
+            return Check("warn", "mean", NO_MEAN)
+        return Check("ok", "mean", f"none is subtracted; pixels are from 0 to {p.raw_scale:g}")
     values = ", ".join(f"{value:.6g}" for value in averages[:MOST_MEANS])
     more = f" ... of {len(averages)} channels" if len(averages) > MOST_MEANS else ""
     return Check("ok", "mean", f"{values}{more} on average, in the net's channel order")

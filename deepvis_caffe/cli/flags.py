@@ -6,13 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from deepvis_caffe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from deepvis_caffe.image import Picture
 
 Command = Callable[..., None]
@@ -96,11 +98,9 @@ def with_settings(
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         help_ = f"{field.description} Default: {_as_flag(field.default)}."
-        panel = f"{extra['group']} settings"
-        if field.annotation is bool:
-            added.append(_option(name, bool, help_, panel, None))
-        else:
-            added.append(_option(name, str, help_, panel, "<value>"))
+        panel, switch = f"{extra['group']} settings", field.annotation is bool
+        metavar = None if switch else _choices(name, field)
+        added.append(_option(name, bool if switch else str, help_, panel, metavar))
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -108,7 +108,7 @@ def with_settings(
             path = given.pop("settings")
             flags = {name: given.pop(name) for name in fields}
             overrides = {name: value for name, value in flags.items() if value is not None}
-            read = functools.partial(load_settings, path, overrides)
+            read = functools.partial(_read, path, overrides)
             command(*((read(),) if load else (read, path)), **given)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[
@@ -122,6 +122,31 @@ def with_settings(
         return run
 
     return decorate
+
+
+CHOICES = {  # of settings that take some words, and values besides
+    "device": "auto|cpu|cuda|cuda:N",
+    "preset": "1|2|3|4|best|NAME",
+    "rate": "auto|paper|NUMBER",
+}
+
+
+def _choices(name: str, field: FieldInfo) -> str:
+    """What a setting takes, as help shows it."""
+    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return CHOICES.get(name) or "|".join(map(str, words)) or "<value>"
+
+
+def _read(path: Path | None, overrides: dict[str, Any]) -> Settings:
+    """The settings; the number of threads that they say holds for this process from now on."""
+    from deepvis_caffe.cluster.cores import limit_threads
+    from deepvis_caffe.cluster.process import use_threads
+
+    settings = load_settings(path, overrides)
+    if settings.threads is not None:
+        limit_threads(settings.threads)
+        use_threads(settings.threads)
+    return settings
 
 
 def _as_flag(value: Any) -> str:

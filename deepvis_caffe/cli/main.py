@@ -12,7 +12,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from deepvis_caffe import __version__
 from deepvis_caffe.cli import INTERRUPTED, main
@@ -24,6 +24,7 @@ from deepvis_caffe.cli.drivers import drivers
 from deepvis_caffe.cli.fetch import fetch
 from deepvis_caffe.cli.filters import filters
 from deepvis_caffe.cli.gallery import gallery
+from deepvis_caffe.cli.help import Command, with_help_all
 from deepvis_caffe.cli.info import info
 from deepvis_caffe.cli.layer_figure import layer_figure
 from deepvis_caffe.cli.optimize import optimize
@@ -64,51 +65,6 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)
             raise typer.Exit(INTERRUPTED) from None
-
-
-class Command(TyperCommand):
-    """A subcommand whose help shows no ``<bool>`` beside a switch, which takes no value."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """The parameters, as help and parser see them."""
-        params = super().get_params(ctx)
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-        return params
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments, with other spellings of flags that this command has."""
-        return super().parse_args(ctx, _own_spellings(self, args))
-
-
-# One and several are the same flag: each command has one of the two, and takes the other.
-SPELLINGS = {
-    "--unit": "--units",
-    "--units": "--unit",
-    "--layer": "--layers",
-    "--layers": "--layer",
-}
-
-
-def _own_spellings(command: TyperCommand, args: list[str]) -> list[str]:
-    """`args` with each flag of `SPELLINGS` as the command has it; LAYER may be a flag, too."""
-    flags = {flag for param in command.params for flag in param.opts}
-    found: list[str] = []
-    for number, word in enumerate(args):
-        if word == "--":
-            return found + args[number:]
-        flag, is_one_word, value = word.partition("=")
-        other = SPELLINGS.get(flag)
-        if other is None or flag in flags:
-            found.append(word)
-        elif other in flags:
-            found.append(other + is_one_word + value)
-        elif "layer" in flags and "--layer" in (flag, other):  # an argument of the command
-            found += [value] if is_one_word else []
-        else:
-            found.append(word)
-    return found
 
 
 app = typer.Typer(
@@ -174,7 +130,7 @@ for command in COMMANDS:
     # What follows a script is the script's own, options included.
     context = {"allow_interspersed_args": command is not run_caffe}
     name = command.__name__.replace("_", "-")
-    app.command(name, cls=Command, context_settings=context)(command)
+    app.command(name, cls=Command, context_settings=context)(with_help_all(command))
 
 
 def run() -> None:

@@ -67,7 +67,7 @@ def sensitivity(
     """
     import numpy as np
 
-    from deepvis_caffe.cluster.cores import usable_cores
+    from deepvis_caffe.cluster.cores import threads_here
     from deepvis_caffe.dataset import source as sources
     from deepvis_caffe.dataset.image_files import VIDEO_SUFFIXES
     from deepvis_caffe.dataset.open_source import open_source
@@ -79,7 +79,7 @@ def sensitivity(
     if frames and noise is not None:
         raise SettingsError("--noise and --frames exclude each other")
     follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
-    net, threads = load_net(settings), usable_cores()
+    net, threads = load_net(settings), threads_here()
     opened = partial(
         open_source,
         root=settings.image_root,

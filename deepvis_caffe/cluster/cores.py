@@ -1,16 +1,35 @@
-"""A worker's share of this machine's cores and GPUs, as environment variables."""
+"""What processes of ours take of this machine: cores, GPUs, and how their threads wait.
+
+All of it is environment variables, for libraries read these when they are loaded.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # For OpenMP (torch, and an OpenBLAS built with it), OpenBLAS itself, and MKL. Each library reads
 # its variable when it is loaded, so they must be set before the first import.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Threads of OpenMP wait for each other many times in a pass, by spinning for milliseconds. Where
+# another program has the core that they wait for, that is time lost for both. So they sleep soon.
+# libgomp, which torch has on Linux, reads the first; libomp, as on macOS, and MKL's the second.
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAITING_CHOSEN = ("OMP_WAIT_POLICY", *WAITING)  # by the user, if one of them is set
+
+
+def waiting(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that let threads sleep while they wait; none where the user has chosen."""
+    chosen = any(name in environment for name in WAITING_CHOSEN)
+    return {} if chosen else dict(WAITING)
+
+
+def limit_threads(count: int, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let libraries that this process has yet to load compute with so many threads."""
+    environment.update(dict.fromkeys(THREADS, str(count)))
 
 
 def share(worker: int, threads: int, gpus: Sequence[str] = ()) -> dict[str, str]:
@@ -33,6 +52,12 @@ def share(worker: int, threads: int, gpus: Sequence[str] = ()) -> dict[str, str]
 def threads_each(workers: int, cores: int | None = None) -> int:
     """Threads for each of so many workers: an equal share of the cores, at least 1."""
     return max(1, (cores or usable_cores()) // workers)
+
+
+def threads_here(environment: Mapping[str, str] = os.environ) -> int:
+    """Threads for this process: one for each of its cores, or fewer where it has a limit."""
+    limit = environment.get(THREADS[0], "")
+    return min(usable_cores(), max(1, int(limit))) if limit.isdecimal() else usable_cores()
 
 
 def usable_cores() -> int:

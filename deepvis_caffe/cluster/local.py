@@ -7,6 +7,7 @@ which task that process had. Here a process that dies is replaced, and its task 
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -19,7 +20,7 @@ from weakref import WeakSet
 
 import cloudpickle
 
-from deepvis_caffe.cluster.cores import share, threads_each
+from deepvis_caffe.cluster.cores import share, threads_each, waiting
 from deepvis_caffe.cluster.process import (
     DONE,
     FAILED,
@@ -52,7 +53,7 @@ def run_local(
     def start_worker(number: int) -> None:
         if (ticket := queue.next()) is None:
             return
-        environment = share(number, threads, where.gpus)
+        environment = {**waiting(os.environ), **share(number, threads, where.gpus)}
         worker = _Worker(number, environment, threads, job, ticket)
         workers[worker.connection] = worker
 

@@ -23,6 +23,7 @@ from deepvis_caffe.model.mean import MeanSpec, find_mean_file
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
+from deepvis_caffe.model.prototxt import warn_once
 from deepvis_caffe.model.shapes import infer
 from deepvis_caffe.settings import Settings
 
@@ -162,6 +163,10 @@ def load_net(
     net.labels = _fitting(net, names, labels if isinstance(labels, (str, Path)) else "labels")
     for line in opaque_lines(net.opaque):
         log.warning("%s", line)
+    if preprocessor and (doubt := preprocessor.mean_doubt):
+        warn_once(model.prototxt, f"the mean has {doubt}")
+    if mean is None and wants_mean(model, preprocessor):
+        warn_once(model.prototxt, NO_MEAN)
     for held in net.held:
         if held.is_given:
             log.info("%s: %s", model.prototxt, held)
@@ -171,6 +176,24 @@ def load_net(
             )
     log.info("%s runs on %s", model.prototxt, choice)
     return net
+
+
+NO_MEAN = (
+    "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
+    "123). Set mean to it (--mean), or to 0 if there was none"
+)
+# Layers that may take the place of a mean, if they read the image.
+SHIFTING = frozenset({"BatchNorm", "Bias", "MVN", "Power", "Scale"})
+
+
+def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
+    """Whether a net of this kind usually has a mean: one for color pictures of 0 to 255."""
+    if preprocessor is None or len(preprocessor.full_mean) != 3 or preprocessor.raw_scale != WHITE:
+        return False
+    image = Value(model.image_input)
+    if model.graph.producer[image].param.transform_param.mean_file:  # its absence is told
+        return False
+    return not any(image in one.bottoms and one.type in SHIFTING for one in model.graph)
 
 
 def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, overload
 
-from deepvis_caffe.cluster.cores import usable_cores
+from deepvis_caffe.cluster.cores import threads_here
 from deepvis_caffe.dataset.loader import ImageCache, default_cache_size
 from deepvis_caffe.dataset.open_source import Images, as_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams
@@ -181,7 +181,7 @@ class TopImages:
                 layer,
                 unit,
                 self.modes,
-                usable_cores(),
+                threads_here(),
                 self._images,
             )
             label = self.net.label(layer, unit)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where, run_tasks
-from deepvis_caffe.cluster.cores import find_gpus
+from deepvis_caffe.cluster.cores import find_gpus, threads_each, threads_here
 from deepvis_caffe.engines.base import Net, same_net
 from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.errors import ClusterError, ModelError
@@ -118,6 +118,13 @@ class Job:
         return self.where.count if isinstance(self.where, LocalProcesses) else 1
 
     @property
+    def threads(self) -> int:
+        """Threads that each process computes with; on a cluster, those of a machine like this."""
+        if isinstance(self.where, LocalProcesses):
+            return self.where.threads or threads_each(self.where.count)
+        return threads_here()
+
+    @property
     def model_names(self) -> dict[str, str | None]:
         """The names of the net and of its files, for records."""
         model = self.net.model
@@ -179,7 +186,7 @@ def where_of(settings: Settings, net: Net) -> Where:
     if settings.workers == 1:
         return Serial()
     own_gpus = net.device != "cpu" and not _names_gpu(settings.device)
-    return LocalProcesses(settings.workers, gpus=find_gpus() if own_gpus else ())
+    return LocalProcesses(settings.workers, settings.threads, find_gpus() if own_gpus else ())
 
 
 def net_maker(settings: Settings, net: Net) -> Callable[[], Net]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from deepvis_caffe.cluster import Serial, Where
-from deepvis_caffe.cluster.cores import usable_cores
 from deepvis_caffe.dataset.decoders import Decoders, processes_pay_off
 from deepvis_caffe.dataset.loader import check_prepared
 from deepvis_caffe.dataset.scan import Scan, ScanParams, merge, scan_batch_size, scan_images
@@ -205,7 +204,7 @@ class _Reader:
 def _reader_maker(
     job: Job, source: Source, params: ScanParams, batch_size: int | None, missing: list[Shard]
 ) -> Callable[[Callable[[], Net]], _Reader]:
-    threads = max(1, usable_cores() // job.processes)
+    threads = job.threads
     next_of: Mapping[int, range] = {}
     if isinstance(job.where, Serial):  # other processes get their shards in no fixed order
         next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from deepvis_caffe.cluster.cores import usable_cores
+from deepvis_caffe.cluster.cores import threads_here, usable_cores
 from deepvis_caffe.dataset.loader import ImageCache, default_cache_size, ordered_map
 from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.source import Source
@@ -309,7 +309,7 @@ def _examples(
         state.scanned.scan,
         *task,
         state.modes,
-        usable_cores(),
+        threads_here(),
         state.images,
     )
     return examples, time.perf_counter() - begun

@@ -23,6 +23,7 @@ from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
 
 log = logging.getLogger(__name__)
 
+PICTURES = (1, 3)  # channels of gray and color pictures
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
 
 
@@ -296,6 +297,11 @@ class Preprocessor:
                 f"values up to {largest:.4g}, as of images in 0..255, beside raw_scale {white:g}: "
                 "set raw_scale to 255, with input_scale for a factor after the mean is subtracted; "
                 f"or divide the mean by {255 / white:g}"
+            )
+        if white < largest and len(self.full_mean) in PICTURES:
+            return (
+                f"values up to {largest:.6g}, whiter than white, which is {white:g}: a digit too "
+                "many? Otherwise set raw_scale to what white was in training"
             )
         return ""
 

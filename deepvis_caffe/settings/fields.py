@@ -60,6 +60,12 @@ def _parse_numbers(value: Any) -> Any:
         return value
 
 
+def _parse_mean(value: Any) -> Any:
+    """As `_parse_numbers`, and one number is that of every channel."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value,) if number else _parse_numbers(value)
+
+
 def _check_length(value: Any, levels: int = 3) -> None:
     """Refuse what holds very many values, each of which may take a hundred bytes and a message."""
     if hasattr(value, "__next__"):
@@ -180,7 +186,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
 Inputs = Annotated[dict[str, float | Literal["image"] | Location], BeforeValidator(_parse_inputs)]
-Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_numbers)]
+Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_mean)]
 
 
 def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
@@ -250,6 +256,13 @@ class Settings(BaseModel):
         "auto",
         "Device to run on: auto (a GPU if the engine finds one), cpu, cuda, or a GPU by number "
         "(cuda:1).",
+    )
+    threads: Count | None = _setting(
+        MODEL,
+        None,
+        "CPU threads that each process computes with. If not set, OMP_NUM_THREADS, or one for each "
+        "core that is its share.",
+        ge=1,
     )
     precision: Literal["float32", "bfloat16", "auto"] = _setting(
         MODEL,

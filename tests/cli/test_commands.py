@@ -459,7 +459,7 @@ def test_help_lists_every_command_and_flag() -> None:
         assert command in text
     commands = {"Model": "optimize", "Optimizer": "optimize", "Viewer": "view"}
     commands |= {"Dataset": "top-images", "Running": "optimize"}
-    flags = {command: deepvis(command, "--help").stdout for command in commands.values()}
+    flags = {command: deepvis(command, "--help-all").stdout for command in commands.values()}
     assert not any("<bool>" in text for text in flags.values())
     assert "Default: 1280,800." in " ".join(flags["view"].split())
     for name, field in Settings.model_fields.items():

@@ -72,13 +72,27 @@ def test_without_settings(folder: Path) -> None:
         ("weights = 'other.caffemodel'", "weights", "fail", "other.caffemodel"),
         ("mean = 'gone.npy'", "mean", "fail", "gone.npy"),
         ("mean = (1, 2)", "mean", "fail", "mean"),
-        ("mean = None", "mean", "warn", "none is set"),
+        ("mean = None", "mean", "warn", "no mean is set"),
         ("mean = (0.485, 0.456, 0.406)", "mean", "warn", "the mean to (123.7, 116.3, 103.5)"),
         ("raw_scale = 1", "mean", "warn", "set raw_scale to 255"),
         ("mean = (0.4, 0.4, 0.4)\nraw_scale = 1", "mean", "ok", "0.4, 0.4, 0.4 on average"),
+        ("mean = (104, 117, 1104)", "mean", "warn", "up to 1104, whiter than white, which is 255"),
+        ("mean = 0", "mean", "ok", "none is subtracted"),
         ("mean = (2, 200, 3)", "mean", "ok", "2, 200, 3 on average"),
         ("labels = 'gone.txt'", "labels", "fail", "gone.txt"),
         ("labels = 'settings_local.py'", "labels", "warn", "no output has as many units"),
+        (
+            "labels = 'three.txt'",
+            "labels",
+            "warn",
+            "three.txt has 3 names, and no output",
+        ),  # data's
+        (
+            "labels = 'five.txt'",
+            "labels",
+            "warn",
+            "five.txt has 5 names, and no output",
+        ),  # conv/1's
         ("labels = None", "labels", "ok", "none are set"),
     ],
 )
@@ -87,10 +101,26 @@ def test_one_thing_is_wrong(folder: Path, lines: str, what: str, status: str, me
         file.write(lines + "\n")
     layers = {"somebody": ("Convolution", (np.ones((1, 1, 1, 1), np.float32),))}
     small_model.write_caffemodel(folder / "other.caffemodel", "Other", layers)
+    (folder / "three.txt").write_text("a\nb\nc\n")
+    (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
     code, checks = _doctor()
     assert code == (1 if status == "fail" else 0)
     assert checks[what][0] == status
     assert message in checks[what][1]
+
+
+def test_it_goes_on_without_the_weights(folder: Path) -> None:
+    (folder / "small.caffemodel").unlink()
+    (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
+    with (folder / "settings_local.py").open("a") as file:
+        file.write("mean = (104, 117, 1104)\nlabels = 'five.txt'\n")
+    code, checks = _doctor()
+    assert code == 1
+    assert checks["weights"][0] == "fail"
+    assert "small.caffemodel" in checks["weights"][1]
+    assert checks["input"][1] == "data 1 x 3 x 12 x 16"
+    assert checks["layers"][0] == checks["forward"][0] == "ok"
+    assert checks["mean"][0] == checks["labels"][0] == "warn"
 
 
 def test_weights_that_overflow_are_seen_in_the_forward_pass(folder: Path) -> None:

@@ -196,6 +196,11 @@ def beat_in_silence(state: None, task: tuple[int, Path], tell: Tell) -> int:
     return beat(state, task, lambda message: None)
 
 
+def variables(state: None, names: tuple[str, ...], tell: Tell) -> dict[str, str | None]:
+    """Environment variables of the worker."""
+    return {name: os.environ.get(name) for name in names}
+
+
 def surroundings(state: None, task: int, tell: Tell) -> tuple[dict[str, str], int, bool]:
     """Variables, torch's threads, and whether Ctrl-C has been kept out from the beginning."""
     import torch

@@ -265,7 +265,8 @@ def test_text_reads_back_as_the_same_objective(terms: list[tuple[float, Objectiv
 
 
 @pytest.mark.parametrize(
-    "text", ["", "pool10", "pool10:", ":3", "pool10:x", "pool10:3@", "pool10:3@top", "a:1 + ", "2*"]
+    "text",
+    ["", "pool10", "pool10:", ":3", "pool10:3x", "pool10:3@", "pool10:3@top", "a:1 + ", "2*"],
 )
 def test_what_is_no_objective_is_an_error_that_shows_how_to_write_one(text: str) -> None:
     with pytest.raises(SettingsError, match="each term is written LAYER:UNIT"):
@@ -298,8 +299,8 @@ def test_names_differ_where_what_is_maximized_differs() -> None:
         (lambda: o.unit("a", 1) + o.unit("b", 5), SettingsError, "has no unit 5"),
         (lambda: o.unit("b", 2.5), SettingsError, "a channel's number"),
         (lambda: o.unit("b", "layer"), SettingsError, "a channel's number"),
-        (lambda: o.unit("b", "2"), SettingsError, "have no names"),
-        (lambda: o.unit("b", "2") + o.unit("a", 1), SettingsError, "have no names"),
+        (lambda: o.unit("b", "two"), SettingsError, "have no names"),
+        (lambda: o.unit("b", "two") + o.unit("a", 1), SettingsError, "have no names"),
         (lambda: o.unit("b", 2, "middle"), SettingsError, "'mean'"),
         (lambda: o.unit("b", 1, (20, 0)) + o.unit("a", 1), SettingsError, r"\(20, 0\)"),
         (lambda: o.unit("b", 1) * float("nan"), SettingsError, "finite"),
