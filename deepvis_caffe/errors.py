@@ -37,6 +37,10 @@ class EngineError(DeepVisError):
     """An engine is missing, or cannot run what was asked of it."""
 
 
+class OutOfMemoryError(EngineError):
+    """Memory does not suffice; see `deepvis_caffe.engines.out_of_memory`."""
+
+
 class FetchError(DeepVisError):
     """A download failed, or the file does not match its checksum."""
 

@@ -7,11 +7,13 @@ than a backward pass, see `deepvis_caffe.attribution.attribute`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepvis_caffe.engines.out_of_memory import in_batches
 from deepvis_caffe.model.input_window import InputWindow, window_of
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def saliency_maps_at(
         Backward modes; none for activations alone.
     in_windows
         Whether to run only the part of each image that the unit sees. Images whose windows have the
-        same size run in one batch.
+        same size run in one batch, which is halved if memory runs out.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def saliency_maps_at(
     for number, window in enumerate(windows):
         key = (window.size, window.index) if window else None
         groups.setdefault(key, []).append(number)
-    for group in groups.values():
+
+    def run(group: Sequence[int], most: int) -> None:
         parts = [_part(windows[number]) for number in group]
         batch = net.ops.asarray(
             np.stack([x[number][part] for number, part in zip(group, parts, strict=True)])
@@ -76,6 +79,9 @@ def saliency_maps_at(
                 arrived = net.ops.numpy(net.input_gradient(net.ops.asarray(diff), mode))
                 for one, number, part in zip(arrived, group, parts, strict=True):
                     maps[mode][number][part] = one
+
+    for group in groups.values():
+        deque(in_batches(net, f"layer {layer!r}", group, run), 0)
     return activations, maps
 
 

@@ -40,8 +40,11 @@ def integrated_gradients(
     start = baseline_image(baseline, score.net.preprocessor, x[0])
     way = x[0] - start
     total = np.zeros(way.shape)
-    for part in score.batches(len(nodes), batch_size):
+
+    def gradients_at(part: slice) -> Floats:
         alphas = np.asarray((nodes[part] + 1) / 2, np.float32)  # from -1..1 to 0..1
-        gradients = score.gradients(start + alphas[:, None, None, None] * way)
+        return score.gradients(start + alphas[:, None, None, None] * way)
+
+    for part, gradients in score.in_batches(len(nodes), batch_size, gradients_at):
         total += np.tensordot(weights[part] / 2, gradients, axes=1)
     return np.asarray(total * way, np.float32)

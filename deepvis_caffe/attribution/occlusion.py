@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepvis_caffe.attribution.baseline import Baseline, baseline_image
 from deepvis_caffe.attribution.score import Score, whole_number
@@ -61,11 +62,15 @@ def occlusion(
     ]
     (whole_score,) = score(x)
     total, count = np.zeros(size), np.zeros(size)
-    for part in score.batches(len(windows), batch_size):
+
+    def covered_scores(part: slice) -> NDArray[np.float64]:
         covered = np.repeat(x, part.stop - part.start, axis=0)
         for image, (rows, columns) in zip(covered, windows[part], strict=True):
             image[:, rows, columns] = cover[:, rows, columns]
-        for one, place in zip(score(covered), windows[part], strict=True):
+        return score(covered)
+
+    for part, scores in score.in_batches(len(windows), batch_size, covered_scores):
+        for one, place in zip(scores, windows[part], strict=True):
             total[place] += whole_score - one
             count[place] += 1
     return np.asarray(total / count, np.float32)

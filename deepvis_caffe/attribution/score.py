@@ -15,14 +15,15 @@ The values are those at which backward passes start, below in-place ReLUs; see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.out_of_memory import in_batches
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.optimizer.shapes import unit_shape
@@ -30,6 +31,8 @@ from deepvis_caffe.optimizer.targets import Position, check_units, resolve_posit
 
 if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,21 +137,41 @@ class Score:
         diff[(slice(None), self.unit) if self.has_channels else ...] = self.weights
         return diff
 
-    def batches(self, count: int, batch_size: int) -> Iterator[slice]:
-        """Slices of `count` images, each of a batch; one image each where a batch mixes its own.
+    def in_batches(
+        self, count: int, batch_size: int, run: Callable[[slice], Result]
+    ) -> Iterator[tuple[slice, Result]]:
+        """Run `count` images in batches; one by one where a batch mixes its own.
+
+        Parameters
+        ----------
+        count, batch_size
+            How many there are, and how many run at a time; fewer once memory runs out.
+        run
+            ``run(part)`` runs some of them.
+
+        Yields
+        ------
+        tuple of slice and Result
+            Each batch, and what `run` gave for it.
 
         Raises
         ------
         SettingsError
             `batch_size` is less than 1.
+        OutOfMemoryError
+            Not even one image fits.
         """
-        size = whole_number("batch_size", batch_size)
+        size = min(whole_number("batch_size", batch_size), max(1, count))
         if size > 1 and self.net.why_mixed(self.layer, start=True):
             size = 1
-        for first in range(0, count, size):
-            if first:
+
+        def of_some(some: Sequence[int], most: int) -> tuple[slice, Result]:
+            if some[0]:
                 self.between()
-            yield slice(first, min(first + size, count))
+            part = slice(some[0], some[-1] + 1)
+            return part, run(part)
+
+        return in_batches(self.net, f"layer {self.layer!r}", range(count), of_some, size)
 
     def _evaluated(self, images: Floats) -> Any:
         channels = (self.unit,) if self.has_channels else None

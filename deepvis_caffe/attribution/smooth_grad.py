@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from deepvis_caffe.attribution.score import Score, positive_number, whole_number
@@ -42,7 +44,14 @@ def smooth_grad(
     sigma = positive_number("noise_level", noise_level) * float(x.max() - x.min())
     random = np.random.default_rng(whole_number("seed", seed, least=0))
     total = np.zeros(x.shape[1:])
-    for part in score.batches(count, batch_size):
+    before: dict[int, Any] = {}  # a batch that does not fit into memory draws its noise again
+
+    def gradients_of(part: slice) -> Floats:
+        generator = random.bit_generator
+        generator.state = before.setdefault(part.start, generator.state)
         noise = random.standard_normal((part.stop - part.start, *x.shape[1:]), np.float32)
-        total += score.gradients(x + np.float32(sigma) * noise).sum(axis=0, dtype=np.float64)
+        return score.gradients(x + np.float32(sigma) * noise)
+
+    for _, gradients in score.in_batches(count, batch_size, gradients_of):
+        total += gradients.sum(axis=0, dtype=np.float64)
     return np.asarray(total / count, np.float32)

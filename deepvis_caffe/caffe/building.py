@@ -21,7 +21,7 @@ from deepvis_caffe.caffe.memory import Array
 from deepvis_caffe.caffe.operations import Operation, operation_for
 from deepvis_caffe.caffe.python_layer import BlobLayer, make_layer
 from deepvis_caffe.caffe.wiring import Wire, mark_backward, wired
-from deepvis_caffe.engines.torch.device import explained
+from deepvis_caffe.engines.out_of_memory import in_memory
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.dialects import translate
 from deepvis_caffe.model.prototxt import parse_prototxt, warn_once
@@ -106,7 +106,7 @@ def build(
                 if not one.harmless:
                     note = f"layer {layer.name!r}, line {one.line}: no field {one.path!r} is known"
                     warn_once(Path(path), f"{note}; it has no effect")
-        with explained(f"the net's blobs on {device}"):
+        with in_memory(f"the net's blobs on {device}"):
             return _built(net, layers, phase, device)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None

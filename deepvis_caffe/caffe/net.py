@@ -28,8 +28,9 @@ from deepvis_caffe.caffe.weight_files import (
     save_weights,
     save_weights_hdf5,
 )
+from deepvis_caffe.engines.out_of_memory import in_memory
 from deepvis_caffe.engines.rules import check_mode
-from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
+from deepvis_caffe.engines.torch.device import choose_device, full_precision
 from deepvis_caffe.errors import DeepVisError, did_you_mean
 from deepvis_caffe.model.caffemodel import read_caffemodel
 from deepvis_caffe.model.schema_pb2 import TEST, Phase
@@ -594,7 +595,7 @@ class Net(Methods2014):
 
 def _explained(layer: NetLayer | BlobLayer) -> AbstractContextManager[None]:
     """Running out of memory in words; what a script's own layer raises is left as it is."""
-    return explained(f"layer {layer.name!r}") if isinstance(layer, NetLayer) else nullcontext()
+    return in_memory(f"layer {layer.name!r}") if isinstance(layer, NetLayer) else nullcontext()
 
 
 def _arguments(

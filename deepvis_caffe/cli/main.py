@@ -59,6 +59,12 @@ class Commands(TyperGroup):
             said = "\n  ".join([str(error), *getattr(error, "__notes__", ())])
             typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
+        except MemoryError as error:
+            if ctx.params.get("debug"):
+                raise
+            said = f"not enough memory: {error}" if str(error) else "not enough memory"
+            typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from None
         except Terminated as ended:
             typer.secho("\ndeepvis: terminated; what is finished is kept", err=True)
             raise typer.Exit(128 + ended.number) from None

@@ -36,13 +36,14 @@ from deepvis_caffe.dataset.loader import (
 from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.out_of_memory import in_batches
 from deepvis_caffe.errors import EngineError, ModelError, SettingsError
 from deepvis_caffe.image import Floats, opencv_threads
 from deepvis_caffe.model.batch import shape_for
 from deepvis_caffe.model.graph import RAW
 from deepvis_caffe.model.rows import check_has_units
 
-Read = Callable[[NDArray[np.float32], Executor | None], dict[str, Reduction]]
+Read = Callable[[NDArray[np.float32], Executor | None, int], dict[str, Reduction]]
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
 # and top, what the reduction makes of it, and memory not yet returned to the system.
 LIVE_VALUES = 6
@@ -88,8 +89,9 @@ def read_batches(
     threads
         How many threads decode, or run batches in parallel; the results do not depend on it.
     read
-        ``read(x, helpers)`` runs images through the net, and returns what is kept of each layer.
-        `helpers` are threads that it may share its work with. Several threads may call it.
+        ``read(x, helpers, most)`` runs images through the net, and returns what is kept of each
+        layer. `helpers` are threads that it may share its work with, and `most` is the size of a
+        batch: `batch_size`, or less once memory ran out. Several threads may call it.
     decoders
         Processes that decode instead of threads, for this source and batch size.
     """
@@ -97,13 +99,13 @@ def read_batches(
     parallel = parallel_batches(net, batch_size, threads)
     if parallel > 1:
 
-        def run(some: list[int]) -> ReducedBatch:
-            return _pass(load_batch(source, preprocessor, some), read)
+        def run(some: list[int]) -> list[ReducedBatch]:
+            return _passes(net, load_batch(source, preprocessor, some), read, batch_size)
 
         with net.ops.helpers(parallel) as pool, opencv_threads(1):
             every = chunks(indices, batch_size)
-            for _, batch in ordered_map(run, every, pool, ahead=2 * parallel):
-                yield batch
+            for _, passed in ordered_map(run, every, pool, ahead=2 * parallel):
+                yield from passed
         return
     shared = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
     if decoders:
@@ -112,7 +114,7 @@ def read_batches(
         batches = load_batches(source, preprocessor, indices, batch_size, threads)
     with shared as helpers, closing(batches):
         for loaded in batches:
-            yield _pass(loaded, read, helpers)
+            yield from _passes(net, loaded, read, batch_size, helpers)
 
 
 def parallel_batches(net: Net, batch_size: int, threads: int) -> int:
@@ -124,12 +126,28 @@ def parallel_batches(net: Net, batch_size: int, threads: int) -> int:
     return max(1, min(threads, free // (LIVE_VALUES * 4 * batch_size * largest)))
 
 
-def _pass(batch: Batch, read: Read, helpers: Executor | None = None) -> ReducedBatch:
-    """Run a batch, leaving out images whose activations are not finite."""
-    keep, skipped = list(range(len(batch.indices))), list(batch.skipped)
+def _passes(
+    net: Net, batch: Batch, read: Read, size: int, helpers: Executor | None = None
+) -> list[ReducedBatch]:
+    """Run a batch, in parts once memory runs out."""
+
+    def run(places: Sequence[int], most: int) -> ReducedBatch:
+        return _pass(batch, places, lambda x: read(x, helpers, most))
+
+    places = range(len(batch.indices))
+    passed = list(in_batches(net, "a pass over images", places, run, size))
+    passed[0] = replace(passed[0], skipped=(*batch.skipped, *passed[0].skipped))
+    return passed
+
+
+def _pass(
+    batch: Batch, places: Sequence[int], read: Callable[[Floats], dict[str, Reduction]]
+) -> ReducedBatch:
+    """Run some images of a batch, leaving out those whose activations are not finite."""
+    keep, skipped = list(places), list[tuple[int, str]]()
     parts: dict[str, Reduction] = {}
     while keep:
-        parts = read(np.stack([batch.images[place] for place in keep]), helpers)
+        parts = read(np.stack([batch.images[place] for place in keep]))
         wrong = first_not_finite(parts)
         if not wrong:
             break
@@ -367,8 +385,9 @@ def scan_images(
     indices
         Which images of the source, ascending; all by default.
     batch_size
-        Images in a batch; `default_batch_size` by default. The last batch is filled up, so that
-        every image is computed in a batch of this size.
+        Images in a batch; `default_batch_size` by default, and no more than the source has. The
+        last batch is filled up, so that every image is computed in a batch of this size. If memory
+        runs out, batches are halved.
     threads
         See `read_batches`.
     progress
@@ -385,14 +404,15 @@ def scan_images(
     """
     params = params.for_net(net)
     check_prepared(source, net.preprocessor)
-    batch_size = scan_batch_size(net, params.layers, batch_size)
+    # All of the source, not of `indices`: in each of its parts images run in batches of one size.
+    batch_size = min(scan_batch_size(net, params.layers, batch_size), max(1, len(source)))
     indices = range(len(source)) if indices is None else indices
     layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
     skipped: list[tuple[str, str]] = []
     done = 0
 
-    def read(x: Floats, helpers: Executor | None) -> dict[str, Reduction]:
-        return read_layers(net, x, params, batch_size, layers, helpers)
+    def read(x: Floats, helpers: Executor | None, most: int) -> dict[str, Reduction]:
+        return read_layers(net, x, params, most, layers, helpers)
 
     for batch in read_batches(net, source, indices, batch_size, threads, read, decoders):
         skipped += [(source.names[index], why) for index, why in batch.skipped]

@@ -10,11 +10,11 @@ used.
 from __future__ import annotations
 
 import abc
+import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from threading import Barrier
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deepvis_caffe.engines.warps import Affines, Back, Warps, numpy_warps, torch_warps
 from deepvis_caffe.errors import UnknownNameError
+from deepvis_caffe.memory import free_memory
 
 
 class ArrayOps(abc.ABC):
@@ -62,16 +63,8 @@ class ArrayOps(abc.ABC):
         return array
 
     def free_memory(self) -> int | None:
-        """Bytes to be had where the arrays lie; None where the system does not tell.
-
-        Linux counts what files are cached in, which it gives up when it is asked for memory.
-        """
-        try:
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            (kib,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-            return int(kib) * 1024
-        except (OSError, ValueError):  # Windows, macOS
-            return None
+        """Bytes to be had where the arrays lie; None where the system does not tell."""
+        return free_memory()
 
     def sums(self, array: Any, kept: int = 1) -> Any:
         """The sum of each image, (N,), or over all axes but the first `kept`, for numbers.
@@ -93,6 +86,10 @@ class ArrayOps(abc.ABC):
             One of :attr:`for_numbers`.
         """
         return array.reshape(*array.shape[:kept], -1).sum(axis=kept)
+
+    def release(self) -> None:
+        """Give memory back that is held and not used, after it has run out."""
+        gc.collect()
 
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:
@@ -220,6 +217,12 @@ class TorchOps(ArrayOps):
         cuda = self.xp.cuda
         kept = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
         return int(cuda.mem_get_info(self.device)[0] + kept)
+
+    def release(self) -> None:
+        """The device's, too: torch keeps what was freed."""
+        super().release()
+        if not self.on_host:
+            self.xp.cuda.empty_cache()
 
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
         """A contiguous tensor on the device, of the torch type that `dtype` names.

@@ -227,7 +227,7 @@ def _ready(
     next_of: Mapping[int, range],
 ) -> _Reader:
     net = make_net()
-    size = scan_batch_size(net, params.layers, batch_size)
+    size = min(scan_batch_size(net, params.layers, batch_size), max(1, len(source)))
     decoders = None
     if processes_pay_off(net, source, threads):
         decoders = Decoders(source, net.preprocessor, threads, size, next_of)

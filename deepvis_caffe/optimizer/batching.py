@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Sequence
 from itertools import chain, groupby, pairwise
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from deepvis_caffe.engines.out_of_memory import ran_out
 from deepvis_caffe.errors import ModelError, SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.model.shapes import infer
@@ -104,7 +106,12 @@ def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> 
     size = SMALLEST if most > SMALLEST * 2 else most
     best = math.inf if size == most else seconds_per_image(net, layer, size, window)
     while 2 * size <= most:
-        seconds = seconds_per_image(net, layer, 2 * size, window)
+        try:
+            seconds = seconds_per_image(net, layer, 2 * size, window)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            break
         if seconds > GAIN * best:
             break
         size, best = 2 * size, seconds
@@ -131,6 +138,22 @@ def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
     one = bytes_per_image(net, layer, window.size if window else None)
     free = net.ops.free_memory()
     return max(1, int(SHARE * free / one)) if free and one else SMALLEST
+
+
+def most_in_memory(net: Net, layer: str, size: tuple[int, int] | None = None) -> int:
+    """The most images of which every value fits into the free memory; at least 1.
+
+    Once: an engine needs that much at least. Caffe keeps the diff of each beside it, and ends the
+    process where it does not get the memory.
+
+    Parameters
+    ----------
+    net, layer, size
+        As for `bytes_per_image`.
+    """
+    one = bytes_per_image(net, layer, size) // COPIES * (1 if net.engine == "torch" else 2)
+    free = net.ops.free_memory()
+    return max(1, free // one) if free is not None and one else sys.maxsize
 
 
 def bytes_per_image(net: Net, layer: str, size: tuple[int, int] | None = None) -> int:

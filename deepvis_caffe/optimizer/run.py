@@ -7,22 +7,25 @@ results.
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import deepvis_caffe
 from deepvis_caffe.engines.computed import computed_by, one_thread
+from deepvis_caffe.engines.out_of_memory import in_batches
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.model.input_window import InputWindow
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
-from deepvis_caffe.optimizer.batching import cut
+from deepvis_caffe.optimizer.batching import cut, most_in_memory
 from deepvis_caffe.optimizer.channel_moments import moment_layers
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.objectives import objective_in
@@ -57,6 +60,8 @@ from deepvis_caffe.progress import ProgressCallback, ProgressMeter
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class AscentBatch:
@@ -86,6 +91,12 @@ class AscentBatch:
     def steps(self) -> int:
         """Image steps in all."""
         return len(self.runs) * self.params.iterations
+
+    @property
+    def compares_images(self) -> bool:
+        """Whether an image depends on the others of its unit, which have to be in one batch."""
+        of_objective = bool(self.objective and self.objective.compares_images)
+        return self.params.compares_images or of_objective
 
     @property
     def names(self) -> tuple[UnitName, ...]:
@@ -266,12 +277,49 @@ def run_batch(
     Raises
     ------
     UnknownNameError, SettingsError, EngineError
-        As `optimize`.
+        As `optimize`. `OutOfMemoryError` only where a single image does not fit, or those that are
+        compared do not: else the batch is halved.
     """
-    if not batch.reproducible:
-        return _run(net, batch, progress, watch, cancel)
-    with one_thread(net):
-        return _run(net, batch, progress, watch, cancel)
+    done = 0
+
+    def run(runs: Sequence[tuple[Target, int]], most: int) -> list[AscentResult]:
+        nonlocal done
+        part = replace(batch, runs=tuple(runs))
+        found = _run(net, part, lambda steps: progress(done + steps), watch, cancel)
+        done += part.steps
+        return found
+
+    with one_thread(net) if batch.reproducible else nullcontext():
+        found = in_batches(
+            net,
+            f"layer {batch.layer!r}",
+            batch.runs,
+            run,
+            size=_most(net, batch),
+            splits=not batch.compares_images,
+        )
+        return list(chain.from_iterable(found))
+
+
+def _most(net: Net, batch: AscentBatch) -> int:
+    """How many images fit at most: a system that promises more memory than it has ends us."""
+    layer, images = batch.layer, len(batch.runs)
+    if images == 1 or batch.compares_images:
+        return images
+    if batch.objective:
+        own = TargetLayer.of_objective(net, batch.objective)[0]
+    else:
+        own = TargetLayer.of(net, layer, batch.position)
+    windows = list(own.windows(net, batch.crop).values())
+    most = most_in_memory(net, layer, windows[0].size if windows else None)
+    if most < images:
+        log.warning(
+            "layer %r: %d images at a time do not fit into memory; going on with %d",
+            layer,
+            images,
+            most,
+        )
+    return min(images, most)
 
 
 def _run(

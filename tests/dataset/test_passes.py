@@ -40,7 +40,7 @@ def test_batches_come_in_order_whoever_is_done_first(net: Net, tmp_path: Path) -
         write_image(tmp_path / "images" / f"{number:02d}.png", level)
     (tmp_path / "images" / "04.png").write_bytes(b"no image")
 
-    def read(x: np.ndarray, helpers: object) -> dict[str, Reduction]:
+    def read(x: np.ndarray, helpers: object, most: int) -> dict[str, Reduction]:
         value = x if net.engine == "pycaffe" else net.ops.asarray(x)
         return {"data": reduce_value(net.ops, value, len(x))}
 

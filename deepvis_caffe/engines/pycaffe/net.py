@@ -12,6 +12,7 @@ import numpy as np
 
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.engines.base import Net, check_diff
+from deepvis_caffe.engines.out_of_memory import lack_of, ran_out
 from deepvis_caffe.engines.pycaffe.library import (
     check_builds,
     choose_device,
@@ -23,8 +24,9 @@ from deepvis_caffe.engines.pycaffe.library import (
 from deepvis_caffe.engines.pycaffe.surgery import TAP, write_net
 from deepvis_caffe.engines.pycaffe.wiring import Node, Wiring, segments
 from deepvis_caffe.engines.rules import NO_GRADIENT, rule_for
-from deepvis_caffe.errors import EngineError, ModelError
+from deepvis_caffe.errors import EngineError, ModelError, OutOfMemoryError
 from deepvis_caffe.image import Floats
+from deepvis_caffe.memory import in_gib
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.opaque import OpaqueLayers
@@ -197,7 +199,7 @@ class PycaffeNet(Net):
     ) -> list[Floats]:
         """Caffe's own memory, or copies of some channels."""
         self._start({self.image_input(): x, **self.other_inputs(x)})
-        self._run(list(starts))
+        self._run(list(starts), copies=2)
         self._channels = channels
         found = [self._blob(start).data for start in starts]
         return found if channels is None else [data[:, channels] for data in found]
@@ -213,6 +215,7 @@ class PycaffeNet(Net):
     def _start(self, inputs: Mapping[str, Floats]) -> None:
         """Set the inputs; nothing has run on them yet."""
         enter_device(self._caffe, self._device)
+        self._check_memory({Value(name): array.shape for name, array in inputs.items()})
         for name, array in inputs.items():
             blob = self._blob(Value(name))
             if tuple(blob.shape) != array.shape:
@@ -221,9 +224,12 @@ class PycaffeNet(Net):
         self._done = {self._wiring.writer[self._ids[Value(name)]].index for name in inputs}
         self._set, self._evaluated = inputs, None
 
-    def _run(self, values: list[Value]) -> None:
-        """Run the layers that `values` need and that have not run on these inputs."""
-        self._check_sizes(values)
+    def _run(self, values: list[Value], copies: int = 1) -> None:
+        """Run the layers that `values` need and that have not run on these inputs.
+
+        Of each value Caffe keeps one copy in memory, or two where a backward pass follows.
+        """
+        self._check_sizes(values, copies)
         nodes = self._wiring.forward_plan([self._ids[value] for value in values], self._done)
         for first, last in segments(nodes):
             with self._explained(first, last):
@@ -240,6 +246,8 @@ class PycaffeNet(Net):
             names = self._net._layer_names[first : last + 1]
             python = [name for name in names if self._type_of(name) == "Python"]
             listed = ", ".join(map(repr, python or names))
+            if ran_out(error):
+                raise lack_of(f"layer {listed}", error) from error
             raise EngineError(
                 f"layer {listed}{' (Python)' if python else ''} raised {type(error).__name__}: "
                 f"{error}"
@@ -249,21 +257,20 @@ class PycaffeNet(Net):
         layer = self.model.graph.by_name.get(name)
         return caffe_type(layer.type) if layer else "Split"
 
-    def _check_sizes(self, values: list[Value]) -> None:
+    def _check_sizes(self, values: list[Value], copies: int) -> None:
         """Refuse what Caffe would abort on: layers that cannot work on inputs of this size."""
         sizes = {name: tuple(self._blob(Value(name)).shape) for name in self.inputs}
-        key = (*sizes.items(), *values)
+        key = (*sizes.items(), *values, copies)
         if sizes == self.inputs or key in self._checked:
             return
-        where = "the net cannot run on inputs of shape " + ", ".join(
-            f"{shape} ({name!r})" for name, shape in sizes.items()
-        )
+        listed = ", ".join(f"{shape} ({name!r})" for name, shape in sizes.items())
+        where = f"the net cannot run on inputs of shape {listed}"
         layers = self.model.graph.ancestors([*values, *map(Value, sizes)])
         try:
-            needed = infer(Graph(self.model.graph.name, layers), sizes).weights
+            inferred = infer(Graph(self.model.graph.name, layers), sizes)
         except ModelError as error:
             raise EngineError(f"{where}: {error}") from error
-        for name, need in needed.items():
+        for name, need in inferred.weights.items():
             have = tuple(array.shape for array in self.model.weights[name])
             if need != have:
                 raise EngineError(
@@ -274,7 +281,26 @@ class PycaffeNet(Net):
             nodes = self._wiring.forward_plan([self._ids[value] for value in values], ())
             if why := why_not_at_size(self._text, self._by_name(sizes), segments(nodes)):
                 raise EngineError(f"{where}: Caffe said: {why}")
+        self._check_memory(inferred.values, copies)
         self._checked.add(key)
+
+    def _check_memory(self, values: Mapping[Value, tuple[int, ...]], copies: int = 1) -> None:
+        """Refuse what Caffe would abort on for lack of memory, or the system end it."""
+        counts = {self._ids[value]: (int(np.prod(shape)), value) for value, shape in values.items()}
+        more = {
+            value: 4 * copies * max(0, count - self._blobs[number].count)
+            for number, (count, value) in counts.items()
+        }
+        asked, free = sum(more.values()), self.ops.free_memory()
+        if self._device == "cpu" and free is not None and asked > free:
+            largest = max(more, key=more.__getitem__)
+            layer, shape = self.model.graph.producer[largest], values[largest]
+            most = max(1, shape[0] * free // asked) if shape else 1
+            raise OutOfMemoryError(
+                f"not enough memory for layer {layer.name!r} ({layer.type}) with a top of {shape}, "
+                f"which asks for {in_gib(more[largest])} of {in_gib(asked)}; {in_gib(free)} are "
+                f"free; take at most {most} images at a time (batch_size), or a smaller input_shape"
+            )
 
     def _by_name(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Input sizes by the names that the blobs have in Caffe's copy of the net."""

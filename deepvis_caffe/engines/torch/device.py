@@ -42,25 +42,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn running out of memory into an `EngineError` that says what was to be done.
-
-    Parameters
-    ----------
-    what
-        For example "the inputs data (8, 3, 227, 227)".
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise EngineError(
-            f"not enough memory for {what}; take a smaller batch_size or input_shape ({error})"
-        ) from error
-
-
 def memory_format(device: torch.device) -> torch.memory_format:
     """Channels last on a CPU, where oneDNN's convolutions and pooling are faster so."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.out_of_memory import lack_of, ran_out
 from deepvis_caffe.engines.rules import Rule, rule_for
 from deepvis_caffe.engines.torch_support import why_not
 from deepvis_caffe.errors import EngineError, ModelError
@@ -128,9 +129,10 @@ class Layer(nn.Module):
         """An error with the layer and the shapes that came to it."""
         pairs = zip(self.layer.bottoms, bottoms, strict=True)
         came = ", ".join(f"{value.blob} {tuple(x.shape)}" for value, x in pairs) or "no bottoms"
-        return EngineError(
-            f"layer {self.layer.name!r} ({self.layer.type}) cannot run on {came}: {why}"
-        )
+        what = f"layer {self.layer.name!r} ({self.layer.type})"
+        if isinstance(why, BaseException) and ran_out(why):
+            return lack_of(f"{what} on {came}", why, len(bottoms[0]) if bottoms else 0)
+        return EngineError(f"{what} cannot run on {came}: {why}")
 
     def rule(self, mode: str) -> Rule | None:
         """What replaces the gradient in that backward mode, None where the gradient holds."""

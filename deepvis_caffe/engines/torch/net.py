@@ -17,7 +17,8 @@ from torch import Tensor
 
 from deepvis_caffe.engines.arrays import ops_for
 from deepvis_caffe.engines.base import Net, check_diff
-from deepvis_caffe.engines.torch.device import choose_device, explained, full_precision
+from deepvis_caffe.engines.out_of_memory import in_memory, lack_of, ran_out
+from deepvis_caffe.engines.torch.device import choose_device, full_precision
 from deepvis_caffe.engines.torch.graphs import CapturedPasses, Evaluation, Graphs
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
@@ -74,7 +75,7 @@ class TorchNet(Net):
         self._device = choose_device(device)
         self.precision = choose_precision(precision, self._device, model.graph)
         self._dtype = DTYPES[self.precision]
-        with explained(f"the net's weights on {self._device}"):
+        with in_memory(f"the net's weights on {self._device}"):
             self.module = NetModule(model, self._device).to(self._dtype)
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
@@ -271,7 +272,7 @@ class TorchNet(Net):
 
     def _on_device(self, inputs: dict[str, Floats]) -> dict[Value, Tensor]:
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
-        with explained(f"the inputs {listed} on {self._device}"):
+        with in_memory(f"the inputs {listed} on {self._device}"):
             return {
                 Value(name): laid_out(self.ops.asarray(array)).to(self._dtype)
                 for name, array in inputs.items()
@@ -283,13 +284,16 @@ class TorchNet(Net):
         try:
             with full_precision(self._device):
                 yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             starts = ", ".join(f"{v.blob!r}, of shape {tuple(dy.shape)}" for v, dy in diffs.items())
+            if ran_out(error):
+                images = len(next(iter(diffs.values())))
+                raise lack_of(f"the backward pass from {starts}", error, images) from error
             raise EngineError(f"the backward pass from {starts}, failed: {error}") from error
 
 
 def _host(tensor: Tensor) -> Floats:
-    with explained(f"a copy of values of shape {tuple(tensor.shape)}"):
+    with in_memory(f"a copy of values of shape {tuple(tensor.shape)}"):
         # A GPU writes several times as fast to page-locked memory, which is not for keeping.
         copy = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=tensor.is_cuda)
         copy.copy_(tensor)

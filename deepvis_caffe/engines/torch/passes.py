@@ -50,7 +50,8 @@ class Pass:
         Raises
         ------
         EngineError
-            A step cannot run: which layer, on what shapes, and why.
+            A step cannot run: which layer, on what shapes, and why; `OutOfMemoryError` where that
+            is a lack of memory.
         """
         now = self.values
         with torch.no_grad():
@@ -63,7 +64,7 @@ class Pass:
                         self._record.append((step, saved))
                     else:
                         tops = step.run.infer(*bottoms)
-                except (RuntimeError, IndexError) as error:  # running out of memory included
+                except (RuntimeError, IndexError, MemoryError) as error:
                     raise step.cannot_run(bottoms, error) from error
                 for value, top in zip(step.tops, tops, strict=True):
                     now[value] = top

@@ -17,7 +17,7 @@ from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise,
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.torch.device import choose_device, full_precision
 from deepvis_caffe.engines.torch.layer import Layer, register
-from deepvis_caffe.errors import EngineError
+from deepvis_caffe.errors import EngineError, OutOfMemoryError
 
 # conv1 (1x1, 3 -> 4), ReLU in place, conv2 (1x1, 4 -> 2), ReLU in place: matrices over pixels
 CHAIN = net_text(
@@ -244,7 +244,9 @@ def test_an_error_within_torch_names_the_layer(tmp_path: Path, monkeypatch) -> N
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "sigmoid", out_of_memory)
-    with pytest.raises(EngineError, match=r"'l' \(Sigmoid\).*data \(1, 1, 1, 1\).*out of memory"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"memory for layer 'l' \(Sigmoid\) on data \(1, 1, "
+    ):
         net.forward(noise(1, 1, 1, 1))
 
 
