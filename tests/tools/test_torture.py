@@ -98,4 +98,4 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         assert unfinished(tmp_path) == [part]
         found = differences(tmp_path / "ours", tmp_path / "theirs")
     assert found == ["b: differs", "c: not in an undisturbed run", "d: missing"]
-    assert differences(tmp_path / "ours", tmp_path / "theirs", ("b", "d")) == found[1:2]
+    assert differences(tmp_path / "ours", tmp_path / "theirs", ("b", "d", "e")) == found[1:2]

@@ -113,7 +113,7 @@ COMMANDS = (
     _command("weights --gallery", "weights conv2 --units 0-9 --gallery --out weights.png"),
     _command("filters", "filters --images photos --count 3 --plot --out filters.csv"),
     _command("layer-figure", "layer-figure ip2", OPTIMIZE.replace("0-1", "0-9"), TOP_IMAGES),
-    _command("search --keep", SEARCH + " --keep 2 --name crisp"),
+    _command("search --keep", SEARCH + " --keep 2 --name crisp", SEARCH),
     _command("optimize --workers", OPTIMIZE + " --workers 2", processes=True),
     _command("top-images --workers", TOP_IMAGES + " --modes deconv --workers 2", processes=True),
     _command("optimize --scheduler", f"{OPTIMIZE} --scheduler {SCHEDULER}", processes=True),
