@@ -7,8 +7,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_EXTRAS := torch,plots,browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-images test test-fast fuzz lint docs dist audit lock pycaffe bench \
-  proto clean
+.PHONY: help setup demo demo-images test test-fast fuzz torture lint docs dist audit lock \
+  pycaffe bench proto clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ FUZZ_SEED ?= $(shell date +%s)
 fuzz: $(VENV)/.setup-dev  ## Read many damaged files of every kind, others each time
 	@DEEPVIS_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) DEEPVIS_FUZZ_SEED=$(FUZZ_SEED) \
 	  $(BIN)/python -m pytest -s --timeout 7200 tests/fuzz
+
+TORTURE_KILLS ?= 1000
+torture: $(VENV)/.setup-dev  ## Kill every command that writes, at many moments, and see what is left
+	@$(BIN)/python -m tools.torture --kills $(TORTURE_KILLS)
 
 lint: $(VENV)/.setup-dev  ## Run ruff, mypy and import-linter
 	@$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from deepvis_caffe.errors import ResultsError
 
 _PART = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
+_SWEPT: set[str] = set()  # the folders that this process has deleted abandoned files from
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A new file beside `path`, which takes its place if the block ends without an error.
 
     What it holds is on the disk before it has its name. So a power cut leaves the old file or the
-    new one, and no empty one under that name.
+    new one, and no empty one under that name. What killed processes have left in the folder is
+    deleted when this process first writes into it; see `remove_abandoned`.
 
     Yields
     ------
@@ -38,6 +40,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     OSError
         The folder does not exist, or cannot be written to.
     """
+    folder = str(path.parent.absolute())
+    if folder not in _SWEPT:  # once: a listing for each file of a folder of many takes minutes
+        _SWEPT.add(folder)
+        remove_abandoned(path.parent)
     part = _new_part(path)
     try:
         yield part

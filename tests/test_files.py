@@ -101,6 +101,16 @@ def test_only_what_was_abandoned_is_removed(tmp_path):
     assert remove_abandoned(tmp_path / "nowhere") == 0
 
 
+def test_who_writes_into_a_folder_first_removes_what_was_abandoned_there(tmp_path):
+    left, being_written = tmp_path / ".one.png.0123abcd.part", tmp_path / ".two.png.0123abcd.part"
+    for path in (left, being_written):
+        path.write_text("half")
+    os.utime(left, (0, 0))
+    with whole_file(tmp_path / "three.png"):
+        assert not left.exists()
+    assert being_written.exists()
+
+
 @pytest.mark.process
 def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path):
     path = tmp_path / "scan.lock"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepvis_caffe.figures.weights import layer_weights
-from deepvis_caffe.image import write_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.model.labels import label_of
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
-from deepvis_caffe.results.records import check_picture_owner, write_record
+from deepvis_caffe.results.records import check_picture_owner, write_with_record
 
 
 def write_weight_pictures(job: Job, layer: str, progress: ProgressCallback | None = None) -> Path:
@@ -55,8 +54,7 @@ def write_weight_pictures(job: Job, layer: str, progress: ProgressCallback | Non
                 "high": known.high,
             },
         }
-        write_image(path, found.picture(unit))
-        write_record(layout.record_of(path), record)
+        write_with_record(path, found.picture(unit), record)
         if progress is not None:
             progress(unit + 1, count)
     return layout.layer_folder(store.folder, layout.WEIGHTS, layer, store.folders)

@@ -1,7 +1,8 @@
 """Records beside pictures: JSON that says how a picture was made, checked as it is read.
 
-A record is written whole or not at all, after its pictures. So a picture that has a record is
-finished, and one without was made by another program.
+A record is written whole or not at all, after its pictures; for pictures that one of another
+program may stand in place of, a first one without a recipe is written before. So a picture whose
+record has a recipe is finished, and one without a record was made by another program.
 
 Records are untrusted, like any other file: one whose values do not have the types that ours have
 counts as damaged. Long histories are cut to size, because a results folder may hold a hundred
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepvis_caffe.errors import ResultsError, boundary, shortened
 from deepvis_caffe.files import exists, read_file, read_json, write_text
+from deepvis_caffe.image import Picture, write_image
 from deepvis_caffe.limits import RECORD
 from deepvis_caffe.optimizer.presets import PRESETS
 from deepvis_caffe.results.layout import record_of
@@ -44,6 +46,21 @@ def write_record(path: Path, record: Record) -> Path:
         return write_text(path, text)
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_with_record(path: Path, picture: Picture, record: Record) -> Path:
+    """Write a picture, and its record beside it.
+
+    Raises
+    ------
+    ImageError, ResultsError
+        They cannot be written.
+    """
+    # If the write is cut off between the two, the picture is known as ours, and as unfinished.
+    write_record(record_of(path), {**record, "recipe": None})
+    write_image(path, picture)
+    write_record(record_of(path), record)
+    return path
 
 
 def read_record(path: Path) -> Record | None:

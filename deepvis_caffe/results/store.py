@@ -36,6 +36,7 @@ from deepvis_caffe.results.records import (
     differences,
     read_record,
     write_record,
+    write_with_record,
 )
 
 IN_PASSING = "in_passing"  # in a record: nobody asked for it, so it is never in the way
@@ -327,7 +328,7 @@ class ResultStore:
         known = cells or {}
         shown = [known[k] if k in known else self.cell(layer, unit, k) for k in seeds]
         named = {"layer": layer, "unit": unit, "seeds": list(seeds), **record}
-        return _write_with_record(path, montage(shown), named)
+        return write_with_record(path, montage(shown), named)
 
     def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
         """Write the picture of a layer from the first seed of each unit that is finished.
@@ -367,7 +368,7 @@ class ResultStore:
         height, width = (max(cell.shape[axis] for cell in cells.values()) for axis in (0, 1))
         cells = {unit: resize_image(cell, height, width) for unit, cell in cells.items()}
         record = {"layer": layer, "count": count, "units": sorted(cells), "recipe": recipe}
-        return _write_with_record(path, sprite(cells, count), record)
+        return write_with_record(path, sprite(cells, count), record)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -405,14 +406,6 @@ class ResultStore:
             name = layout.parse_file(OPTIMIZED, own, path.name)
             if isinstance(name, layout.Montage):
                 yield int(name.unit), read_record(path) or {}
-
-
-def _write_with_record(path: Path, picture: Picture, record: Record) -> Path:
-    # If the write is cut off between the two, the picture is known as ours, and as unfinished.
-    write_record(record_of(path), {**record, "recipe": None})
-    write_image(path, picture)
-    write_record(record_of(path), record)
-    return path
 
 
 def _recipe(path: Path) -> Any:

@@ -13,7 +13,9 @@ from helpers.commands import deepvis, read_rgb
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.image import write_image
 from deepvis_caffe.model.caffemodel import write_caffemodel
+from deepvis_caffe.results import records
 from deepvis_caffe.results.index import read_results
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -88,6 +90,21 @@ def test_pictures_of_each_unit_for_the_gallery(net: Net) -> None:
     Path("out/weights/fc/fc_0000.json").unlink()
     said = deepvis("weights", "fc", "--gallery", code=2).stderr
     assert "is there without a record of ours" in said
+
+
+def test_cut_off_between_a_picture_and_its_record_they_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write_and_stop(path: Path, picture: np.ndarray) -> None:
+        write_image(path, picture)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "write_image", write_and_stop)
+        deepvis("weights", "fc", "--gallery", code=130)
+    assert Path("out/weights/fc/fc_0000.png").exists()
+    deepvis("weights", "fc", "--gallery")
+    assert len(list(Path("out/weights/fc").glob("fc_*.json"))) == 4
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_montage_cut_off_before_its_record_is_ours_and_unfinished(
 ) -> None:
     _write(store)
     with monkeypatch.context() as patch:
-        patch.setattr("deepvis_caffe.results.store.write_image", _stop)
+        patch.setattr("deepvis_caffe.results.records.write_image", _stop)
         with pytest.raises(KeyboardInterrupt):
             store.write_montage("fc", 3, [0], {"recipe": RECIPE})
     store.montage("fc", 3).write_bytes(b"just written")

@@ -1,0 +1,1 @@
+"""Kill commands in the middle of their work, and see what they leave and how they go on."""

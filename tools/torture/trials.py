@@ -1,0 +1,165 @@
+"""``(command, random numbers) -> what a kill did``: run, kill, look, run again, compare."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.torture.commands import SCHEDULER, Command, prepare
+from tools.torture.process import Aim, Child, End, group
+from tools.torture.whole import damaged, differences, finished, unfinished
+
+KILLED = (signal.SIGKILL, signal.SIGPROF, signal.SIGXFSZ)
+LAST_WORDS = 60.0  # seconds that workers may take to see that they are alone
+
+
+@dataclass
+class Tally:
+    """What was found of a command.
+
+    Attributes
+    ----------
+    kills, missed
+        Runs that were killed, and that had ended before.
+    damaged, unequal, left
+        Of the kills: after which a finished file was not whole; whose next run failed or did not
+        end with the files of an undisturbed run; after which that run left the unfinished ones.
+    notes
+        Each finding in words.
+    """
+
+    kills: int = 0
+    missed: int = 0
+    damaged: int = 0
+    unequal: int = 0
+    left: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def findings(self) -> int:
+        """How much went wrong."""
+        return self.damaged + self.unequal + self.left
+
+
+class Trials:
+    """Trials of one command.
+
+    Parameters
+    ----------
+    command
+        Which.
+    folder
+        For all that is written. The command always runs in the same folder of it, because records
+        say where images lie.
+    scheduler
+        The address of a Dask scheduler, if the command needs one.
+    """
+
+    def __init__(self, command: Command, folder: Path, scheduler: str = "") -> None:
+        self.command, self.tally = command, Tally()
+        self.arguments = [scheduler if one == SCHEDULER else one for one in command.arguments]
+        self._start, self._expected = folder / "start", folder / "expected"
+        self._work, self._log = folder / "work", folder / "log"
+        for one in (self._start, self._expected, self._work):
+            shutil.rmtree(one, ignore_errors=True)
+        prepare(self._work)
+        for arguments in command.before:
+            self._undisturbed(arguments)
+        shutil.copytree(self._work, self._start)
+        self.undisturbed = self._undisturbed(self.arguments)
+        self._work.rename(self._expected)
+        self._files = len(finished(self._expected)) - len(finished(self._start))
+
+    def check_repeatable(self) -> list[str]:
+        """What two undisturbed runs do not write alike, without what the command says varies."""
+        self._again_from_start()
+        self._undisturbed(self.arguments)
+        return self._differences()
+
+    def kill(self, rng: random.Random) -> None:
+        """Kill one run somewhere, and see what comes of it."""
+        aim = self._draw(rng)
+        self._again_from_start()
+        child = Child(self.arguments, self._work, self._log, aim)
+        end = self._killed(child, aim)
+        if end.signal not in KILLED:
+            self.tally.missed += 1
+            if end.code:
+                self._note("unequal", aim, f"ended with exit code {end.code}: {_last(end.said)}")
+                return
+            if aim.victim != "worker":
+                return
+        self.tally.kills += 1
+        for what in damaged(self._work):
+            self._note("damaged", aim, what)
+        if aim.victim != "worker" or end.signal in KILLED:
+            for path in unfinished(self._work):
+                os.utime(path, (0, 0))  # as if more than ten minutes had gone by
+            again = Child(self.arguments, self._work, self._log).wait()
+            if again.code:
+                self._note("unequal", aim, f"the next run failed: {_last(again.said)}")
+                return
+        for what in [*damaged(self._work), *self._differences()]:
+            self._note("unequal", aim, what)
+        for path in unfinished(self._work):
+            self._note("left", aim, path.name)
+        self._wait_for_orphans(child, aim)
+
+    def _draw(self, rng: random.Random) -> Aim:
+        if self.command.processes:
+            at = rng.randint(0, self._files)
+            return Aim("files", at, victim=rng.choice(("all", "main", "worker")))
+        how = rng.choice(("random", "change", "write"))
+        if how == "random":
+            return Aim(how, rng.uniform(0.001, self.undisturbed.cpu))
+        return Aim(how, rng.randint(1, self.undisturbed.changes), int(10 ** rng.uniform(0, 4)))
+
+    def _killed(self, child: Child, aim: Aim) -> End:
+        if aim.how != "files":
+            return child.wait()
+        before, done = len(finished(self._start)), False
+
+        def meanwhile() -> None:
+            nonlocal done
+            if not done and len(finished(self._work)) - before >= aim.at:
+                done = True
+                child.kill(aim.victim)
+
+        return child.wait(meanwhile)
+
+    def _wait_for_orphans(self, child: Child, aim: Aim) -> None:
+        until = time.monotonic() + LAST_WORDS
+        while group(child.pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        if group(child.pid):
+            self._note("left", aim, f"processes that go on: {group(child.pid)}")
+            os.killpg(child.pid, signal.SIGKILL)
+
+    def _again_from_start(self) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.copytree(self._start, self._work)
+
+    def _undisturbed(self, arguments: Sequence[str]) -> End:
+        end = Child(arguments, self._work, self._log).wait()
+        if end.code:
+            raise RuntimeError(f"deepvis {' '.join(arguments)}\n{end.said}")
+        return end
+
+    def _differences(self) -> list[str]:
+        return differences(self._work, self._expected, self.command.varies)
+
+    def _note(self, kind: str, aim: Aim, what: str) -> None:
+        note = f"{self.command.name}: {kind}, {aim}: {what}"
+        if not self.tally.notes or self.tally.notes[-1].split(": ")[:2] != note.split(": ")[:2]:
+            setattr(self.tally, kind, getattr(self.tally, kind) + 1)
+        self.tally.notes.append(note)
+
+
+def _last(said: str) -> str:
+    return " | ".join(said.strip().splitlines()[-3:])
