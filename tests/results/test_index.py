@@ -11,7 +11,7 @@ from helpers.results_folder import PNG, add_pictures, add_run, record
 
 from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.results.index import LayerResults, Run, UnitResults, read_results
-from deepvis_caffe.results.records import MOST_POINTS, best_of
+from deepvis_caffe.results.records import MOST_POINTS, best_of, plain_value
 
 TWO_KINDS = {"best_X": "png", "best_Xpm": "png"}
 
@@ -56,6 +56,10 @@ def test_our_own_results(tmp_path: Path) -> None:
     )
     assert results.skipped == ()
     assert seen[-1] == (12, 12)
+
+
+def test_what_counts_for_hidden_units_is_said() -> None:
+    assert plain_value({"decay": 0.014, "decay_end": 0.0}) == "decay 0.014, decay_end 0"
 
 
 def test_what_the_toolbox_left(tmp_path: Path) -> None:
