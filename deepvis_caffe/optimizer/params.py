@@ -172,9 +172,9 @@ class AscentParams:
         A value of `deepvis_caffe.optimizer.parameterizations`. It replaces `fourier` and
         `decorrelate` in the same way.
     hidden
-        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit that sees only a part
-        of the image, as a hidden unit does: a mapping, kept as a tuple of pairs. What `but` changes
-        counts for every unit.
+        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit of which only the
+        receptive field is run, as for most hidden units: a mapping, kept as a tuple of pairs. What
+        `but` changes counts for every unit.
 
     Raises
     ------
@@ -324,7 +324,7 @@ class AscentParams:
             raise SettingsError(f"hidden: {error}") from error
 
     def for_hidden_units(self) -> AscentParams:
-        """What counts for a unit that sees only a part of the image."""
+        """What counts for a unit of which only the receptive field is run."""
         other: dict[str, Any] = dict(self.hidden)
         return replace(self, hidden=(), **other) if other else self
 
