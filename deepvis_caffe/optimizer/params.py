@@ -172,9 +172,9 @@ class AscentParams:
         A value of `deepvis_caffe.optimizer.parameterizations`. It replaces `fourier` and
         `decorrelate` in the same way.
     hidden
-        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit that sees only a part
-        of the image, as a hidden unit does: a mapping, kept as a tuple of pairs. What `but` changes
-        counts for every unit.
+        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit of which only the
+        receptive field is run, as for most hidden units: a mapping, kept as a tuple of pairs. What
+        `but` changes counts for every unit.
 
     Raises
     ------
@@ -324,8 +324,9 @@ class AscentParams:
             raise SettingsError(f"hidden: {error}") from error
 
     def for_hidden_units(self) -> AscentParams:
-        """What counts for a unit that sees only a part of the image."""
-        return replace(self, hidden=(), **dict(self.hidden)) if self.hidden else self
+        """What counts for a unit of which only the receptive field is run."""
+        other: dict[str, Any] = dict(self.hidden)
+        return replace(self, hidden=(), **other) if other else self
 
     @property
     def blurs(self) -> bool:
@@ -439,7 +440,8 @@ class AscentParams:
         }
         changed = {**replaced, **current}
         if "hidden" not in current:
-            changed["hidden"] = [pair for pair in self.hidden if pair[0] not in changed]
+            other = dict(self.hidden)
+            changed["hidden"] = {name: other[name] for name in other if name not in changed}
         return replace(self, **changed)
 
     def record(self) -> dict[str, Any]:
@@ -518,7 +520,9 @@ def in_words(params: AscentParams, rate: bool = False) -> str:
     ]
     said = ", ".join(part for part in parts if part) or "no regularization"
     if q.hidden:
-        other = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in q.hidden)
+        other = ", ".join(
+            f"{name.replace('_', ' ')} {value:g}" for name, value in dict(q.hidden).items()
+        )
         said += f"; for hidden units {other}"
     return f"{said}; {rate_in_words(q.rate)}" if rate else said
 

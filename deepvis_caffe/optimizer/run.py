@@ -336,8 +336,8 @@ def _run(
         targets = layer.check(target for target, _ in batch.runs)
     units = [name_of(target) for target in targets] * (len(batch.runs) // len(targets))
     seeds = [seed for _, seed in batch.runs]
-    sees_part = bool(layer.windows(net, "auto"))
-    params = batch.params.for_hidden_units() if sees_part else batch.params
+    windows = layer.windows(net, batch.crop)
+    params = batch.params.for_hidden_units() if windows else batch.params
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
@@ -345,7 +345,6 @@ def _run(
         )
     start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
-    windows = layer.windows(net, batch.crop)
     box = None
     for window in windows.values():  # all of them are the same part of the input
         box = window.box

@@ -260,9 +260,10 @@ def _regularizers(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain_value(value: Any) -> str:
     """A parameter's value in words; empty where it is off."""
-    if isinstance(value, Mapping):  # a rate: its type, and its own parameters
-        own = ", ".join(f"{name} {plain_value(v)}" for name, v in value.items() if name != "type")
-        text = f"{value.get('type', '')} ({own})" if own else str(value.get("type", ""))
+    if isinstance(value, Mapping):  # a rate: its type, and its own parameters; or these alone
+        own = [f"{name} {plain_value(v) or 0}" for name, v in value.items() if name != "type"]
+        kind, listed = str(value.get("type", "")), ", ".join(own)
+        text = f"{kind} ({listed})" if kind and listed else kind or listed
     elif isinstance(value, list | tuple):
         text = ", ".join(map(str, value))
     elif isinstance(value, float) and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Parameters of their own for hidden units: the same pictures as with plain parameters."""
+"""Numbers of their own for hidden units: the same pictures as with plain parameters."""
 
 from __future__ import annotations
 
@@ -35,13 +35,17 @@ def net(engine: str, tmp_path: Path) -> Net:
     return load_text(engine, tmp_path, TEXT, mean=(100, 110, 120))
 
 
-@pytest.mark.parametrize("crop", ["auto", "off"])
 @pytest.mark.parametrize(
-    ("name", "plain"),
-    [("b", BASE.but(**OTHER)), (dv.objectives.unit("b", 2), BASE.but(**OTHER)), ("fc", BASE)],
+    ("name", "crop", "plain"),
+    [
+        ("b", "auto", BASE.but(**OTHER)),
+        (dv.objectives.unit("b", 2), "auto", BASE.but(**OTHER)),
+        ("b", "off", BASE),
+        ("fc", "auto", BASE),
+    ],
 )
-def test_they_count_for_units_that_see_a_part(
-    net: Net, name: Any, plain: AscentParams, crop: Any
+def test_they_count_where_only_the_receptive_field_is_run(
+    net: Net, name: Any, crop: Any, plain: AscentParams
 ) -> None:
     units = None if isinstance(name, dv.objectives.Objective) else 2
     (got,) = dv.optimize(net, name, units, preset=BOTH, crop=crop)
@@ -50,7 +54,7 @@ def test_they_count_for_units_that_see_a_part(
     assert got.params == BOTH  # what the record says, for any unit
 
 
-def test_a_channel_that_is_read_as_a_whole_is_no_unit_that_sees_a_part(net: Net) -> None:
+def test_a_channel_that_is_read_as_a_whole_is_as_a_class(net: Net) -> None:
     (got,) = dv.optimize(net, "b", 2, preset=BOTH, position="all")
     (expected,) = dv.optimize(net, "b", 2, preset=BASE, position="all")
     np.testing.assert_array_equal(got.image, expected.image)

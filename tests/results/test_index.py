@@ -18,7 +18,7 @@ from deepvis_caffe.results.index import (
     UnitResults,
     read_results,
 )
-from deepvis_caffe.results.records import MOST_POINTS, best_of
+from deepvis_caffe.results.records import MOST_POINTS, best_of, plain_value
 
 TWO_KINDS = {"best_X": "png", "best_Xpm": "png"}
 
@@ -65,6 +65,10 @@ def test_our_own_results(tmp_path: Path) -> None:
     )
     assert results.skipped == ()
     assert seen[-1] == (12, 12)
+
+
+def test_what_counts_for_hidden_units_is_said() -> None:
+    assert plain_value({"decay": 0.014, "decay_end": 0.0}) == "decay 0.014, decay_end 0"
 
 
 def test_what_the_toolbox_left(tmp_path: Path) -> None:
