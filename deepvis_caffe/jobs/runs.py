@@ -119,7 +119,7 @@ def optimize(
     net: Net,
     layer: str | Objective | Iterable[Objective],
     units: int | str | Direction | Iterable[Any] | None = None,
-    seeds: int | Iterable[int] = (0,),
+    seeds: int | Iterable[int] = 1,
     preset: int | str | AscentParams = 3,
     position: Position = "center",
     iterations: int | None = None,
