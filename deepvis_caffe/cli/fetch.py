@@ -31,6 +31,12 @@ def fetch(
             "--write-settings", help=f"Write a matching ./{FILE_NAME}, unless there is one."
         ),
     ] = False,
+    checksum: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256", help="That of the weights, sha256:..., where none is published."
+        ),
+    ] = None,
 ) -> None:
     """Download the weights of a known model and print matching settings."""
     from deepvis_caffe import fetch as fetching
@@ -41,7 +47,7 @@ def fetch(
             typer.echo(f"{name:16}{row.title}")
         return
     with progress_bar(f"fetching {model}", "bytes") as report:
-        path = fetching.fetch(model, folder, progress=report)
+        path = fetching.fetch(model, folder, report, checksum)
     text = settings_text(models[model], path)
     typer.secho(f"weights: {path}\n", err=True)
     if not write_settings:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
@@ -27,6 +29,7 @@ def fetch(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
+    checksum: str | None = None,
 ) -> Path:
     """Download a known model's weights, unless they are there already.
 
@@ -38,6 +41,8 @@ def fetch(
         Folder for the weights; :func:`default_folder` by default.
     progress
         Called as ``progress(done, total)``, in bytes; ``total`` is None if it is not known.
+    checksum
+        That of the weights, ``"sha256:..."``, where their publisher states none.
 
     Returns
     -------
@@ -49,9 +54,25 @@ def fetch(
     UnknownNameError
         The table has no such model.
     FetchError
-        There is no connection, or the file that came, or that is there, is not the published one.
+        There is no connection; the file that came, or that is there, is not the published one; or
+        no checksum tells whether it is.
     """
-    return fetch_model(known_model(name), folder, progress)
+    model = known_model(name)
+    if checksum is not None:
+        _expect_checksum(model, checksum)
+        model = replace(model, digest=checksum)
+    return fetch_model(model, folder, progress)
+
+
+def _expect_checksum(model: KnownModel, checksum: str) -> None:
+    if not re.fullmatch(r"sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}", checksum):
+        raise FetchError(
+            f"a checksum is sha256: or sha1: and its hexadecimal digits; got {checksum!r}"
+        )
+    if model.digest not in (None, checksum):
+        raise FetchError(
+            f"the published checksum of {model.name} is {model.digest}; got {checksum}"
+        )
 
 
 def fetch_model(
@@ -88,9 +109,13 @@ def default_folder(name: str) -> Path:
 
 def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> None:
     if model.url is not None:
-        # Without a published checksum, the file must at least hold the weights of this net.
-        check = None if model.digest else lambda file: _check_weights(model, file)
-        download(model.url, path, model.digest, progress, check)
+        if model.digest is None:
+            raise FetchError(
+                f"no checksum of {model.name} has been published, so nothing tells whether what "
+                f"{model.url} sends is genuine. If you know the right one, say "
+                f"deepvis fetch {model.name} --checksum sha256:..."
+            )
+        download(model.url, path, model.digest, progress)
     elif model.shipped:
         shutil.copyfile(resource("weights", model.weights), path)
     else:
@@ -110,9 +135,10 @@ def _verify_existing(model: KnownModel, path: Path) -> None:
     ):
         return
     try:
-        verify(path, model.digest, str(path))
-        if model.digest is None:
+        if model.digest is None:  # put there by hand: it must at least fit the net
             _check_weights(model, path)
+        else:
+            verify(path, model.digest, str(path))
     except FetchError as error:
         raise FetchError(f"{error}; move it away and fetch again") from error
     _write_record(model, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -20,9 +19,8 @@ TIMEOUT = 30.0  # seconds without any data, not for the whole file
 def download(
     url: str,
     path: Path,
-    digest: str | None = None,
+    digest: str,
     progress: ProgressCallback | None = None,
-    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Download one file; it gets its name only once it is complete and verified.
 
@@ -35,8 +33,6 @@ def download(
     progress
         Called with the bytes so far and the bytes in total, which is None if the server does not
         say.
-    check
-        Called with the file before it gets its name; raises an error if something is wrong.
 
     Raises
     ------
@@ -47,15 +43,11 @@ def download(
     with whole_file(path) as partial:
         _copy(url, partial, progress)
         verify(partial, digest, f"what {url} sent")
-        if check:
-            check(partial)
     return path
 
 
-def verify(path: Path, digest: str | None, what: str) -> None:
-    """Compare a file with a checksum, if there is one; `FetchError` if they differ."""
-    if digest is None:
-        return
+def verify(path: Path, digest: str, what: str) -> None:
+    """Compare a file with a checksum; `FetchError` if they differ."""
     got = digest_of(path, digest.partition(":")[0])
     if got != digest:
         raise FetchError(

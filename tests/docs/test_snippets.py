@@ -243,6 +243,18 @@ def test_commands_in_the_text_exist(page: Path) -> None:
 
 # Of other programs: pip, dask, tools/pycaffe and tools/corpus.
 OTHERS = {"--nthreads", "--resources", "--cuda", "--sdist", "--force", "--caffe"}
+# Of the Deep Visualization Toolbox's optimize_image.py, on the page about moving from it.
+OTHERS |= {
+    "--blur-radius",
+    "--brave",
+    "--lr-params",
+    "--lr-policy",
+    "--max-iter",
+    "--output-prefix",
+}
+OTHERS |= {"--push-channel", "--push-dir", "--push-layer", "--push-spatial", "--rand-seed"}
+OTHERS |= {"--px-abs-benefit-percentile", "--px-benefit-percentile", "--small-norm-percentile"}
+OTHERS |= {"--small-val-percentile", "--start-at"}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)

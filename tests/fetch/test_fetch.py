@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers.waiting import LONG
 
+import deepvis_caffe.fetch as fetching
 from deepvis_caffe.errors import FetchError, UnknownNameError
 from deepvis_caffe.fetch import (
     KnownModel,
@@ -177,25 +178,42 @@ def test_a_new_checksum_in_the_table_makes_the_file_be_looked_at_again(row, serv
         fetch_model(replace(row, digest="sha256:0000"), tmp_path / "w")
 
 
-def test_without_a_checksum_the_file_must_be_weights_of_the_net(row, server, tmp_path):
-    unsummed = replace(row, digest=None)
-    with pytest.raises(FetchError, match="these are not the weights of two"):
-        fetch_model(unsummed, tmp_path / "w")
+def test_nothing_is_downloaded_without_a_checksum(row, server, tmp_path):
+    with pytest.raises(FetchError, match=r"no checksum of two has been published.*--checksum"):
+        fetch_model(replace(row, digest=None), tmp_path / "w")
+    assert server.asked == []
     assert names(tmp_path / "w") == []
+
+
+def test_a_file_put_there_by_hand_must_be_weights_of_the_net(row, tmp_path):
+    unsummed, folder = replace(row, digest=None), tmp_path / "w"
+    folder.mkdir()
+    (folder / "two.caffemodel").write_bytes(CONTENT)
+    with pytest.raises(FetchError, match="these are not the weights of two"):
+        fetch_model(unsummed, folder)
 
     blobs = {
         "a": ("Convolution", (np.ones((3, 2, 2, 1), np.float32), np.ones(3, np.float32))),
         "f/b": ("Convolution", (np.ones((1, 3, 1, 1), np.float32), np.ones(1, np.float32))),
     }
-    write_caffemodel(tmp_path / "good", "Two", blobs)
-    server.body = (tmp_path / "good").read_bytes()
-    path = fetch_model(unsummed, tmp_path / "w")
-    assert path.read_bytes() == server.body
-    record = json.loads((tmp_path / "w" / "two.caffemodel.json").read_text())
-    assert record["digest"] == "sha256:" + hashlib.sha256(server.body).hexdigest()
-    path.write_bytes(b"something else")
-    with pytest.raises(FetchError, match="these are not the weights"):
-        fetch_model(unsummed, tmp_path / "w")
+    write_caffemodel(folder / "two.caffemodel", "Two", blobs)
+    path = fetch_model(unsummed, folder)
+    record = json.loads((folder / "two.caffemodel.json").read_text())
+    assert record["digest"] == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_checksum_of_ones_own_is_enforced(row, server, tmp_path, monkeypatch):
+    unsummed = replace(row, digest=None)
+    monkeypatch.setattr(fetching, "known_model", lambda name: unsummed)
+    wrong, right = "sha256:" + "0" * 64, "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    with pytest.raises(FetchError, match=f"checksum is {right}, expected {wrong}"):
+        fetch("two", tmp_path / "w", checksum=wrong)
+    assert fetch("two", tmp_path / "w", checksum=right).read_bytes() == CONTENT
+    with pytest.raises(FetchError, match="hexadecimal digits; got 'sha256:12'"):
+        fetch("two", tmp_path / "w", checksum="sha256:12")
+    monkeypatch.setattr(fetching, "known_model", lambda name: row)
+    with pytest.raises(FetchError, match=f"the published checksum of two is {SHA1}"):
+        fetch("two", tmp_path / "v", checksum=wrong)
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_words(row, tmp_path):
@@ -223,7 +241,7 @@ def test_every_row_is_enforced(server, tmp_path, name):
     else:
         page = model.url.rpartition("/")[2]
         model = replace(model, url=f"{server.address}/{page}")
-        words = model.digest or "these are not the weights"
+        words = model.digest or "no checksum of"
     with pytest.raises(FetchError, match=words):
         fetch_model(model, tmp_path)
     assert not (tmp_path / model.weights).exists()

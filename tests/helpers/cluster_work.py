@@ -61,6 +61,25 @@ def meeting_net(folder: Path, meeting: Path, processes: int) -> Any:
     return net
 
 
+def held_net(folder: Path) -> Any:
+    """The small net; before each pass it leaves a sign, and waits as long as its host is held.
+
+    The host is named by the environment, and signs and holds lie beside the model.
+    """
+    net, host = small_net(folder), os.environ["DEEPVIS_TEST_HOST"]
+    evaluate = net.evaluate
+
+    def wait_and_evaluate(*arguments: Any) -> Any:
+        hold, sign = folder / f"hold-{host}", folder / f"at-{host}"
+        if hold.exists():
+            sign.touch()
+            eventually(lambda: not hold.exists(), 600)
+        return evaluate(*arguments)
+
+    net.evaluate = wait_and_evaluate
+    return net
+
+
 def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[Any, ...]:
     """One unit and seed. In the middle of the last one, the process is killed, if `task` says so.
 
