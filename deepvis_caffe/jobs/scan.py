@@ -118,6 +118,7 @@ def run_scan(
     kept = ScanFolder(folder or scan_folder(job.results))
     done = kept.finished(recipe)
     if done is not None:
+        kept.remove_merged_shards()
         return done
     with kept.locked():
         return kept.finished(recipe) or _scanned(job, source, params, batch_size, shard_size, kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,18 @@ class ScanFolder:
         """Write the scan of all shards, and then delete them."""
         write_scan(self.folder / SCAN, scan, recipe)
         self._remove_shards()
+
+    def remove_merged_shards(self) -> None:
+        """Delete the shards of a finished scan, if a process was killed before it did.
+
+        Unless another process holds the folder, or it cannot be written to: they are in nobody's
+        way.
+        """
+        if any(ShardFile.parse(path.name) for path in self.folder.iterdir()):
+            # A scan that is not finished has no file, since `claim` deletes an older one's first.
+            with suppress(ResultsError), self.locked():
+                if (self.folder / SCAN).is_file():
+                    self._remove_shards()
 
     def _shard(self, number: int) -> Path:
         return self.folder / str(ShardFile(number))

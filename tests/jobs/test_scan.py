@@ -22,10 +22,13 @@ from deepvis_caffe.cluster import LocalProcesses
 from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams
+from deepvis_caffe.dataset.scan_file import write_scan
 from deepvis_caffe.dataset.source import every
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
+from deepvis_caffe.files import lock
 from deepvis_caffe.jobs.scan import scan_dataset
+from deepvis_caffe.results.scan_folder import ScanFolder
 
 IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
 
@@ -84,6 +87,28 @@ def test_finished_shards_are_kept_and_the_same_call_goes_on(
     assert content(scan, tmp_path) == expected
     assert seen[0] > 10
     assert seen[-1] == IMAGES + 1
+
+
+def test_shards_that_were_left_beside_the_finished_scan_go(
+    net: Net,
+    images: Path,
+    tmp_path: Path,
+    expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a process leaves them that is killed at the end; not while another one has the folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ScanFolder, "finish", _write_only)
+        run(net, images, tmp_path)
+    with lock(tmp_path / "scan.lock", "the scan"):
+        assert run(net, images, tmp_path).names == expected["names"]
+    assert list(tmp_path.glob("shard_*"))
+    assert content(run(net, images, tmp_path), tmp_path) == expected
+    assert not list(tmp_path.glob("shard_*"))
+
+
+def _write_only(kept: ScanFolder, scan: Scan, recipe: dict[str, object]) -> None:
+    write_scan(kept.folder / "scan.npz", scan, recipe)
 
 
 def test_a_damaged_shard_is_made_again(

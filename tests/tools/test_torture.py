@@ -37,11 +37,12 @@ OTHERS = {"info", "doctor", "fetch", "demo", "run-caffe"}
 def _torture(
     *arguments: str, program: tuple[str, ...] = ("-m", "tools.torture")
 ) -> tuple[int, str]:
+    """The exit status, and what was printed."""
     ended = subprocess.run(
         [sys.executable, *program, "--seed", "0", *arguments],
-        capture_output=True, text=True, check=False, timeout=LONG,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=LONG,
+        cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    assert not ended.stderr, ended.stderr
     return ended.returncode, ended.stdout
 
 
@@ -51,15 +52,16 @@ def _torture(
 def test_a_killed_command_goes_on_to_the_same_files(only: str) -> None:
     code, said = _torture("--kills", "4", "--only", only)
     assert code == 0, said
-    assert said.splitlines()[-1].split() == ["all", "4", *said.split()[-4:-3], "0", "0", "0"]
+    name, kills, _missed, *findings = said.splitlines()[-1].split()
+    assert (name, kills, findings) == ("all", "4", ["0", "0", "0"])
 
 
 @pytest.mark.process
 @pytest.mark.slow
 def test_a_command_that_writes_in_place_is_found_out() -> None:
     code, said = _torture("--kills", "8", "--only", "optimize, torch", program=("-c", IN_PLACE))
-    assert code == 1
-    assert "not whole" in said or "error" in said
+    assert code == 1, said
+    assert int(said.splitlines()[-1].split()[3]) > 0  # damaged files
 
 
 def test_every_command_that_writes_is_tortured() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -49,11 +50,20 @@ class Aim:
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: its exit code, or the signal; the changes of files that it made."""
+    """How a process ended.
+
+    Attributes
+    ----------
+    code, signal
+        Its exit code, or what killed it.
+    cpu
+        Seconds that it has computed.
+    said
+        What it printed.
+    """
 
     code: int | None
     signal: int | None
-    changes: int
     cpu: float
     said: str
 
@@ -68,7 +78,7 @@ class Child:
     folder
         Where it runs. Changes of files in there are counted.
     log
-        A file for what it says.
+        A file for what it says. What it changed, if it came to its end, is in one beside it.
     aim
         When it is to be killed; None for never.
     """
@@ -78,13 +88,10 @@ class Child:
     ) -> None:
         self.log, self.aim = log, aim
         log.write_bytes(b"")
-        self._count, counted = os.pipe()
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
-            os.close(self._count)
-            _be_the_command(arguments, folder, log, counted, aim)
-        os.close(counted)
+            _be_the_command(arguments, folder, log, aim)
 
     def wait(self, meanwhile: Callable[[], None] | None = None) -> End:
         """Wait for its end, calling `meanwhile` now and then."""
@@ -95,16 +102,16 @@ class Child:
             assert meanwhile
             meanwhile()
             time.sleep(0.01)
-        with os.fdopen(self._count, "rb") as pipe:
-            os.set_blocking(pipe.fileno(), False)  # workers may hold its other end
-            changes = int(pipe.read() or b"0")
         return End(
             os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-            changes,
             usage.ru_utime + usage.ru_stime,
             self.log.read_text(errors="replace"),
         )
+
+    def changes(self) -> list[str]:
+        """Each change of a file in the folder: what it was, and of which file but for numbers."""
+        return _changes_file(self.log).read_text().splitlines()
 
     def kill(self, victim: str) -> None:
         """End all processes of its group, the main one, or one of the others."""
@@ -131,9 +138,7 @@ def group(leader: int) -> set[int]:
     return found
 
 
-def _be_the_command(
-    arguments: Sequence[str], folder: Path, log: Path, counted: int, aim: Aim | None
-) -> None:
+def _be_the_command(arguments: Sequence[str], folder: Path, log: Path, aim: Aim | None) -> None:
     code = 1
     counter = _Changes(folder, aim)
     try:
@@ -164,38 +169,44 @@ def _be_the_command(
         counter.aim = None
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(counted, str(counter.count).encode())
+        _changes_file(log).write_text("\n".join(counter.seen))
         os._exit(code)
 
 
+def _changes_file(log: Path) -> Path:
+    return log.with_name(f"{log.name}.changes")
+
+
 class _Changes:
-    """An audit hook that counts the changes of files in a folder, and kills at one of them."""
+    """An audit hook that notes the changes of files in a folder, and kills at one of them."""
 
     def __init__(self, folder: Path, aim: Aim | None) -> None:
-        self.folder, self.aim, self.count = folder, aim, 0
+        self.folder, self.aim = folder, aim
+        self.seen: list[str] = []
 
     def __call__(self, event: str, given: tuple[Any, ...]) -> None:
-        if not self._is_change(event, given):
+        path = _changed(event, given)
+        if path is None or not path.is_relative_to(self.folder):
             return
-        self.count += 1
-        if self.aim is None or self.count != self.aim.at:
+        # Names that are drawn, and numbers of units, make no other kind of change.
+        self.seen.append(re.sub(r"[0-9a-f]{8}|\d+", "#", f"{event} {path}").replace("\n", " "))
+        if self.aim is None or len(self.seen) != self.aim.at:
             return
         if self.aim.how == "change":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.aim.how == "write":
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.aim.size, self.aim.size))
 
-    def _is_change(self, event: str, given: tuple[Any, ...]) -> bool:
-        if event == "open":
-            path, mode, flags = given
-            if isinstance(mode, str) and not set(mode) & set("wax+"):
-                return False
-            if mode is None and not flags & WRITES:
-                return False
-        elif event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate"):
-            path = given[0]
-        else:
-            return False
-        if not isinstance(path, str | os.PathLike):  # a descriptor
-            return False
-        return Path(path).absolute().is_relative_to(self.folder)
+
+def _changed(event: str, given: tuple[Any, ...]) -> Path | None:
+    """The file that an audited event changes, if it changes one."""
+    if event == "open":
+        path, mode, flags = given
+        if not (set(mode) & set("wax+") if isinstance(mode, str) else flags & WRITES):
+            return None
+    elif event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate"):
+        path = given[0]
+    else:
+        return None
+    # Otherwise it is a descriptor.
+    return Path(path).absolute() if isinstance(path, str | os.PathLike) else None

@@ -72,7 +72,11 @@ class Trials:
         for arguments in command.before:
             self._undisturbed(arguments)
         shutil.copytree(self._work, self._start)
-        self.undisturbed = self._undisturbed(self.arguments)
+        child = Child(self.arguments, self._work, self._log)
+        self._cpu = _successful(child.wait(), self.arguments).cpu
+        self._changes: dict[str, list[int]] = {}  # where each kind of change is among all of them
+        for at, change in enumerate(child.changes(), 1):
+            self._changes.setdefault(change, []).append(at)
         self._work.rename(self._expected)
         self._files = len(finished(self._expected)) - len(finished(self._start))
 
@@ -117,8 +121,9 @@ class Trials:
             return Aim("files", at, victim=rng.choice(("all", "main", "worker")))
         how = rng.choice(("random", "change", "write"))
         if how == "random":
-            return Aim(how, rng.uniform(0.001, self.undisturbed.cpu))
-        return Aim(how, rng.randint(1, self.undisturbed.changes), int(10 ** rng.uniform(0, 4)))
+            return Aim(how, rng.uniform(0.001, self._cpu))
+        kind = rng.choice(list(self._changes))  # those that happen once as often as all others
+        return Aim(how, rng.choice(self._changes[kind]), int(10 ** rng.uniform(0, 4)))
 
     def _killed(self, child: Child, aim: Aim) -> End:
         if aim.how != "files":
@@ -145,11 +150,8 @@ class Trials:
         shutil.rmtree(self._work, ignore_errors=True)
         shutil.copytree(self._start, self._work)
 
-    def _undisturbed(self, arguments: Sequence[str]) -> End:
-        end = Child(arguments, self._work, self._log).wait()
-        if end.code:
-            raise RuntimeError(f"deepvis {' '.join(arguments)}\n{end.said}")
-        return end
+    def _undisturbed(self, arguments: Sequence[str]) -> None:
+        _successful(Child(arguments, self._work, self._log).wait(), arguments)
 
     def _differences(self) -> list[str]:
         return differences(self._work, self._expected, self.command.varies)
@@ -159,6 +161,12 @@ class Trials:
         if not self.tally.notes or self.tally.notes[-1].split(": ")[:2] != note.split(": ")[:2]:
             setattr(self.tally, kind, getattr(self.tally, kind) + 1)
         self.tally.notes.append(note)
+
+
+def _successful(end: End, arguments: Sequence[str]) -> End:
+    if end.code:
+        raise RuntimeError(f"deepvis {' '.join(arguments)}\n{end.said}")
+    return end
 
 
 def _last(said: str) -> str:
