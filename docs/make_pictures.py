@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import deepvis_caffe as dv
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.dataset.correlation import related
 from deepvis_caffe.dataset.scan import ScanParams
-from deepvis_caffe.dataset.tiles import write_tiles
+from deepvis_caffe.dataset.tiles import parse_tile_name, write_tiles
+from deepvis_caffe.dataset.top_images import distinct
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.figures.attributions import side_by_side
 from deepvis_caffe.figures.drivers import drivers_figure
@@ -22,11 +25,13 @@ from deepvis_caffe.figures.montage import captioned, montage, vivid
 from deepvis_caffe.image import sample_images
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, make_layer
-from deepvis_caffe.jobs.scan import run_scan
+from deepvis_caffe.jobs.scan import run_scan, scan_recipe
+from deepvis_caffe.jobs.top_images import ScannedImages, make_top_pictures
 from deepvis_caffe.optimizer import GrayLevels, ascent_params
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.optimizer.transforms import jitter, noise, random_resized_crop, rotation
+from deepvis_caffe.viewer.browser.serve import serve
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
 from deepvis_caffe.viewer.session import Session
@@ -40,12 +45,15 @@ MODES = ("gradient", "deconv", "guided")
 OPTIMIZED = {"fire3/expand3x3": (range(64), 1), "fire8/expand3x3": ([119], 9)}  # units, seeds
 CORRELATED = ("fire8/expand3x3", 119)  # the layer and the unit of the correlation picture
 CLASS = 285  # Egyptian cat
-# Name, source, size and keys of each picture of the viewer.
+UNIT_OF_EYES = "o*30,down,right*119"
+# Name, source, size and keys of each picture of the viewer; after each text it draws a frame.
 VIEWS = (
-    ("viewer", "chelsea", (1440, 900), "o*30,down,right*119,n*3,t,T"),
+    ("viewer", "chelsea", (1440, 900), f"{UNIT_OF_EYES},n*3"),
+    ("viewer_enlarged", "chelsea", (1280, 800), UNIT_OF_EYES, "z*2"),
+    ("viewer_search", "chelsea", (1280, 800), f"{UNIT_OF_EYES},space", "/,c,a,t"),
     ("viewer_patterns", "coffee", (1280, 800), "o*8,down,right*18,s"),
-    ("correlation", "chelsea", (1440, 900), "o*30,down,right*119,1"),
-    ("viewer_drivers", "chelsea", (1440, 900), f"end,u,down,right*{CLASS},4,enter,enter"),
+    ("correlation", "chelsea", (1440, 900), f"{UNIT_OF_EYES},1"),
+    ("viewer_drivers", "chelsea", (1440, 900), f"end,u,down,right*{CLASS},4", "enter", "enter"),
 )
 
 
@@ -114,22 +122,59 @@ def views_of_the_viewer() -> None:
         layer, unit = CORRELATED
         pictures = {one: dv.sample_image(one) for one in sample_images(more=True)}
         source = write_tiles(pictures, results / "tiles")
-        scan = run_scan(Job(net, results), source, ScanParams((layer,), correlation=True))
+        job, params = Job(net, results), ScanParams((layer,), correlation=True).for_net(net)
+        scan = run_scan(job, source, params)
+        top = distinct(net, scan, layer, 9, parse_tile_name)
+        apart = replace(scan, layers={layer: replace(scan.layers[layer], top=top)})
+        scanned = ScannedImages(source, apart, scan_recipe(job, source, params))
+        make_top_pictures(job, scanned, layer, [unit])
         partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
         one_seed = Ascents(ascent_params("best"), range(1))
         make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
         for name, units in units_on_the_way_down(net).items():
             make_layer(Job(net, results), TargetLayer.of(net, name), sorted(units), one_seed)
-        for picture, source, size, keys in VIEWS:
-            session = Session(Parts(net, parse_sources(source), results), *size)
+        for picture, photo, size, *steps in VIEWS:
+            session = Session(Parts(net, parse_sources(photo), results), *size)
             session.start()
-            for key in parse_keys(keys):
-                if key == "enter":  # it goes where the frame's drivers say
-                    run_headless(session, 1, results / "way")
-                session.press(key)
-            _, made = run_headless(session, 2, results / picture)  # the first one warms up
+            for keys in steps:
+                for key in parse_keys(keys):
+                    session.press(key)
+                made = run_headless(session, 1, results / picture)[-1]
             session.close()
             shutil.copy(made, IMAGES / f"{picture}.png")
+        page_of_the_viewer(Session(Parts(net, parse_sources("chelsea"), results)))
+
+
+def page_of_the_viewer(session: Session) -> None:
+    """The viewer's page in headless Chromium, which must be there, with a file to download."""
+    from selenium import webdriver
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    lines: list[str] = []
+    session.start()
+    for key in parse_keys(f"{UNIT_OF_EYES},n*3,p"):
+        session.press(key)
+    serving = threading.Thread(target=serve, args=(session, "127.0.0.1", 0, None, lines.append))
+    serving.start()
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless=new", "--no-sandbox", "--window-size=1280,880"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options)
+    try:
+        WebDriverWait(browser, 60).until(lambda _: lines)
+        browser.get(lines[0].split()[-1])
+        find = "return document.getElementById('saved').hidden"
+        WebDriverWait(browser, 60).until(lambda _: not browser.execute_script(find))
+        browser.find_element("css selector", "#saved summary").click()
+        WebDriverWait(browser, 60).until(lambda _: session.settled and not session.reading)
+        time.sleep(2)  # until the last picture is on the canvas
+        browser.save_screenshot(str(IMAGES / "viewer_browser.png"))
+    finally:
+        browser.quit()
+        session.running = False
+        session.wake.set()
+        serving.join()
+        session.close()
 
 
 def units_on_the_way_down(net: Net) -> dict[str, set[int]]:

@@ -15,7 +15,7 @@ from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
 
 import deepvis_caffe as dv
-from deepvis_caffe.image import read_image, write_image
+from deepvis_caffe.image import encode_png, read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
@@ -320,6 +320,53 @@ def test_a_picture_from_outside_becomes_the_input(start: Start) -> None:
     assert np.abs(session.view.result.picture.astype(int) - 77).max() <= 1
 
 
+def test_an_image_file_becomes_the_input_until_another_source_is_chosen(
+    start: Start, tmp_path: Path
+) -> None:
+    session = start()
+    first = shown(session)
+    noisy = np.random.default_rng(5).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+    path = write_image(tmp_path / "own.png", noisy)
+    session.open_image(session.read_image(path.read_bytes()), "own.png")
+    eventually(lambda: session.draw() and session.shown != first and session.settled)
+    result = session.view.result
+    assert result is not None
+    np.testing.assert_array_equal(result.frame.picture, noisy)
+    assert (result.frame.name, result.frame.live) == ("own.png", False)
+    last = session.shown
+    session.press("c")
+    eventually(lambda: session.draw() and session.shown != last and session.settled)
+    assert session.view.status.source == "0.png (1 of 3)"
+    with pytest.raises(dv.ImageError, match="cannot read the image"):
+        session.read_image(b"no image")
+
+
+def test_an_image_file_has_the_limit_of_all_images(engine: str, tmp_path: Path) -> None:
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": engine}))
+    sources = parse_sources("chelsea")
+    session = Session(Parts(net, sources, tmp_path / "out", megapixels=0.01))
+    fits, large = (np.zeros((side, 100, 3), np.uint8) for side in (100, 101))
+    assert session.read_image(encode_png(fits)).shape == (100, 100, 3)
+    with pytest.raises(dv.ImageError, match="too large: 101 x 100 pixels"):
+        session.read_image(encode_png(large))
+    assert session.close(LONG)
+
+
+def test_q_would_quit_only_where_it_is_not_typed_or_goes_back(start: Start) -> None:
+    session = start()
+    assert session.would_quit("q")
+    assert not session.would_quit("z")
+    assert not session.would_quit("no such key")
+    session.press("z")
+    assert not session.would_quit("q")
+    session.press("q")
+    session.press("/")
+    assert not session.would_quit("q")
+    session.press("q")
+    assert session.state.search == "q"
+    assert session.running
+
+
 def test_an_error_of_the_worker_is_said_and_goes_away(start: Start) -> None:
     computing = Replaceable()
     session = start(compute=computing)
@@ -366,6 +413,7 @@ def test_screenshots_are_what_is_shown(start: Start, tmp_path: Path) -> None:
     session.press("p")
     path = tmp_path / "out" / "viewer" / "shot_0001.png"
     eventually(path.exists)
+    eventually(lambda: session.saved == (path,))
     saved = cv2.imread(str(path))[..., ::-1]
     np.testing.assert_array_equal(saved[:-STATUS], picture[:-STATUS])
 

@@ -82,7 +82,7 @@ def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
         ):
             return Hit("top", index, tip=picture_name(view.unit, section, index))
         if index < 0:
-            for one in place_sections([section], inside(height, width, size), size):
+            for one in place_sections([section], inside(height, width, size), size, False):
                 cells = enumerate(one.cells)
                 at = next((k for k, cell in cells if cell.has(y, x)), None)
                 tip = "" if at is None else picture_name(view.unit, section, at)
@@ -127,7 +127,7 @@ def _draw_section(view: View, canvas: Picture, room: Rect, size: int) -> None:
         if low:
             draw_chip(canvas, _open_chip(room, size), size, False)
     else:
-        for one in place_sections([section], room, size):
+        for one in place_sections([section], room, size, captions=False):
             draw_section(canvas, view.unit, one, size)
 
 

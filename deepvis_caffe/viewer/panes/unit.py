@@ -143,12 +143,16 @@ def _placed(unit: UnitPictures, room: Rect, size: int) -> list[Placed]:
     return []
 
 
-def place_sections(sections: list[Section], room: Rect, size: int) -> list[Placed]:
+def place_sections(
+    sections: list[Section], room: Rect, size: int, captions: bool = True
+) -> list[Placed]:
     """Stack sections in a rectangle, with pictures as large as they can be."""
     if not sections:
         return []
     step = row_height(size - 1)
-    heads = [tuple(wrapped(one.title, size - 1, room.width)) for one in sections]
+    heads = [
+        tuple(wrapped(one.title, size - 1, room.width)) if captions else () for one in sections
+    ]
     groups = [
         Group(len(one.pictures), one.ratio, step * len(lines))
         for one, lines in zip(sections, heads, strict=True)

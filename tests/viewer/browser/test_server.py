@@ -323,6 +323,8 @@ def test_q_ends_it_for_all(session: FakeSession, running: Running) -> None:
     with Client(running) as client, Client(running) as other:
         other.hear("status")
         client.say("key", key="q")
+        client.hear("quit")
+        client.say("quit")
         for one in (client, other):
             assert one.hear("ended")["reason"] == ""
             with pytest.raises(ConnectionClosed):

@@ -58,6 +58,7 @@ def test_screenshots_are_numbered_and_whole(tmp_path: Path) -> None:
         recorder.screenshot(plain(red, 20, 30))
         assert said.wait()[1] is False
     recorder.close()
+    assert [path.name for path in recorder.saved] == ["shot_0001.png", "shot_0002.png"]
     for number, red in ((1, 10), (2, 200)):
         found = cv2.imread(str(tmp_path / "new" / f"shot_{number:04d}.png"))
         np.testing.assert_array_equal(found[..., ::-1], plain(red, 20, 30))
@@ -88,8 +89,10 @@ def test_after_a_video_that_was_lost_the_key_starts_another(tmp_path: Path) -> N
     recorder.toggle(plain(1, 2, 3))
     assert said.wait() == ("recording video_0001.mp4", False)
     assert recorder.recording
+    assert recorder.saved == (), "what is not finished is not there"
     recorder.close()
     assert [path.name for path in (tmp_path / "videos").iterdir()] == ["video_0001.mp4"]
+    assert recorder.saved == (tmp_path / "videos" / "video_0001.mp4",)
 
 
 def test_a_video_shows_what_was_shown_in_its_order(

@@ -443,6 +443,24 @@ def test_a_units_pictures_stand_at_their_places_as_large_as_they_can() -> None:
     assert sides == {max(fits)}
 
 
+def test_where_there_is_little_room_the_last_pictures_are_left_out() -> None:
+    picture = np.full((30, 30, 3), (1, 2, 200), np.uint8)
+    known = UnitPictures(optimized=(picture,) * 9, top=picture, deconv=picture)
+    shown = replace(view(np.ones((2, 2, 2))), unit=known)
+
+    def kinds(height: int, width: int) -> list[str]:
+        hits = (
+            unit.PANE.hit(shown, height, width, y, x)
+            for y, x in itertools.product(range(0, height, 3), range(0, width, 3))
+        )
+        return list(dict.fromkeys(hit.value for hit in hits if hit is not None))
+
+    assert kinds(600, 330) == ["optimized", "top", "deconv"]
+    assert kinds(230, 200) == ["optimized", "top"]
+    assert kinds(130, 140) == ["optimized"]
+    assert kinds(60, 60) == ["optimized"], "however small"
+
+
 def test_the_captions_of_a_unit_s_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[str, int, int]] = []
 

@@ -56,7 +56,7 @@ def test_no_key_and_shift_alone_have_no_name(code: int) -> None:
 def test_every_key_of_an_action_can_be_pressed() -> None:
     for codes in (range(0x10000), range(0, 0x7FFFFFFF, 0x10000)):  # Qt's and GTK's, Windows'
         names = {key_name(code) for code in codes}
-        characters = {"esc", "enter", "backspace"}  # ASCII's control codes, on Windows, too
+        characters = {"esc", "enter", "backspace", "space"}  # ASCII's, on Windows, too
         assert {key for key in BY_KEY if len(key) > 1} - characters <= names
     assert "esc" in {key_name(code) for code in range(128)}
 

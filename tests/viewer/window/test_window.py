@@ -162,7 +162,7 @@ def test_a_full_session(display: str, squeezenet: Settings) -> None:
         assert np.any(keep("2_unit") != first)
         viewer.press("z")
         keep("3_zoom")
-        viewer.press("z", "b")
+        viewer.press("z", "esc", "b")  # the next picture, back, and on
         keep("4_gradient")
         viewer.press("b", "b", "b", "a")
         keep("5_guided_diffs")

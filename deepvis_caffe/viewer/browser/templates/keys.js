@@ -27,8 +27,9 @@ function keyName(event) {
 function watchKeys(press) {
   addEventListener("keydown", (event) => {
     const name = keyName(event);
-    const own = event.target.closest?.("button, summary, a, dialog"); // enter and space press it
-    if (name === null || (own && (name === "enter" || name === "space" || own.open))) return;
+    if (name === null || document.querySelector("dialog[open]")) return;
+    const pressed = event.target.closest?.("button, summary, a"); // by enter and space
+    if (pressed && (name === "enter" || name === "space")) return;
     event.preventDefault(); // it would scroll, search or go back
     press(name);
   });

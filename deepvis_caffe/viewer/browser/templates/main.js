@@ -72,7 +72,7 @@ function may() {
 }
 
 const press = (key) => may() && link.send({ type: "key", key });
-watchKeys((key) => $("quit").open || press(key));
+watchKeys(press);
 watchButtons(press);
 watchFiles((file) => may() && sendImage(file, status_.visitor));
 watchPointer((kind, place = {}) => {
