@@ -40,6 +40,12 @@ from deepvis_caffe.cli.view import view
 from deepvis_caffe.cli.weights import weights
 from deepvis_caffe.errors import DeepVisError
 
+FIRST_LINES = (
+    "deepvis fetch squeezenet --write-settings",
+    "deepvis view",
+    "deepvis optimize --help",
+)
+
 
 class Commands(TyperGroup):
     """A group of commands whose errors are plain."""
@@ -47,6 +53,13 @@ class Commands(TyperGroup):
     def __init__(self, **parts: Any) -> None:
         # Boxes are worth rich's import time for the many flags of a command, not for this list.
         super().__init__(**{**parts, "rich_markup_mode": None})
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write what to type first, and then the commands."""
+        for number, line in enumerate(FIRST_LINES):
+            formatter.write(f"{'Example: ' if not number else '         '}{line}\n")
+        formatter.write("\n")
+        super().format_help(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; say what went wrong, without a traceback."""

@@ -46,10 +46,8 @@ class Estimate:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._points: deque[tuple[float, int]] = deque()
-        self.done, self.total = 0, None
-
-    done: int
-    total: int | None
+        self.done = 0
+        self.total: int | None = None
 
     def update(self, done: int, total: int | None) -> None:
         """Note what is done now."""

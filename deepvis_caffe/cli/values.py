@@ -23,6 +23,8 @@ def chosen_targets(net: Net, layer: str, text: str) -> Units:
 
 def chosen_unit(net: Net, layer: str, text: str) -> int:
     """The one unit of a layer that a flag names, by number or label."""
+    if text.strip().isdecimal():  # whether the layer has it, what takes the number says
+        return int(text)
     found = chosen_units(net, layer, text)
     if len(found) > 1:
         raise SettingsError(f"--unit: {text!r} is {len(found)} units; give one of them")

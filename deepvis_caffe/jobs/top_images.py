@@ -45,6 +45,7 @@ from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.top_store import TopImageStore
 
 SMALLEST_CELL, LARGEST_CROP = 128, 512  # pixels
+LESS = "ask for fewer units (--units, --pictures), modes (--modes) or no single crops"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +166,6 @@ def make_top_pictures(
         layer: [writers[layer].result(unit, unit in new) for unit in some]
         for (layer, some), new in zip(units.items(), map(set, todo.values()), strict=True)
     }
-
-
-LESS = "ask for fewer units (--units, --pictures), modes (--modes) or no single crops"
 
 
 # -- what is written -----------------------------------------------------------------------------

@@ -79,6 +79,9 @@ def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:
     second = deepvis(*command, "3", "--modes", "none")
     assert "already finished" in second.output
     assert "0 new;" in second.output
+    assert not list((folder / "out" / "max_im").rglob("*.png"))
+    assert "1 new;" in deepvis(*command, "3", "--modes", "none", "--crops").output
+    assert len(list((folder / "out" / "max_im").rglob("*.png"))) == 3
     refused = deepvis(*command, "4", code=2)
     assert "count 3, now 4" in " ".join(refused.output.split())
     deepvis(*command, "4", "--overwrite")

@@ -36,6 +36,10 @@ def test_help_begins_with_an_example_and_is_short(command: str) -> None:
         assert flags(said(command, "--help")) == few  # also after the long one
 
 
+def test_the_list_of_commands_begins_with_an_example_too() -> None:
+    assert said("--help")[0] == "Example: deepvis fetch squeezenet --write-settings"
+
+
 def flags(lines: list[str]) -> set[str]:
     return set(re.findall(r"^│ [ *]*(--[a-z-]+)", "\n".join(lines), re.M))
 
