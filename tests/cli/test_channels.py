@@ -110,7 +110,18 @@ def test_top_images(channels: int, ending: str, as_list: bool) -> None:
         Path(source).write_text("".join(f"{name} 1\n" for name in images))
     chosen = ["--picture-channels", "1,0,1"]
     said = deepvis(
-        *("top-images", "--images", source, "--units", "1", "--top", "1", "--modes", "none"),
+        *(
+            "top-images",
+            "--images",
+            source,
+            "--units",
+            "1",
+            "--top",
+            "1",
+            "--modes",
+            "none",
+            "--crops",
+        ),
         *("--layers", "c", *chosen),
         *net(channels),
     ).output
@@ -181,10 +192,10 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
 @pytest.mark.parametrize(
     ("channels", "flags", "words"),
     [
-        (10, [], "none is set; pixels are from 0 to 255"),
+        (10, [], "none is subtracted; pixels are from 0 to 255"),
         (5, ["--mean", "1,2,3,4,5"], "1, 2, 3, 4 ... of 5 channels on average"),
         (2, ["--mean", "1.5,2"], "1.5, 2 on average"),
-        (3, [], "none is set; most nets for colour pictures were trained with one"),
+        (3, [], "no mean is set; most nets for color pictures were trained with one"),
     ],
 )
 def test_doctors_line_on_the_mean(channels: int, flags: list[str], words: str) -> None:

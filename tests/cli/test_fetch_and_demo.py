@@ -38,7 +38,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetching.KnownMode
         mean=small_model.MEAN,
     )
 
-    def fetch(name: str, folder: Path | None = None, progress: object = None) -> Path:
+    def fetch(
+        name: str, folder: Path | None = None, progress: object = None, checksum: object = None
+    ) -> Path:
         assert name == row.name
         target = folder or tmp_path / "cache"
         target.mkdir(exist_ok=True)

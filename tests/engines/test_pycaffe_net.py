@@ -407,7 +407,7 @@ def test_screen_and_environment_stay_clean(caffe: Any, tmp_path: Path) -> None:
     from pathlib import Path
     from helpers.engine_nets import load_net, noise, weights_for
     path = Path(sys.argv[1])
-    net = load_net(path, weights_for(path), "pycaffe")
+    net = load_net(path, weights_for(path), "pycaffe", mean=0)
     net.forward(noise(2, 3, 8, 9))
     import os
     assert "GLOG_minloglevel" not in os.environ  # it was set while Caffe was imported

@@ -13,6 +13,20 @@ PNG = base64.b64decode(
 )
 
 
+def same_everywhere(folder: Path) -> dict[str, bytes]:
+    """All files' contents by name, but for what records say of the machine and the batch."""
+    contents = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".json":
+                found = json.loads(content)
+                found.pop("computed", None)
+                content = json.dumps(found).encode()
+            contents[str(path.relative_to(folder))] = content
+    return contents
+
+
 def record(layer: str, unit: int, seed: int, **more: Any) -> dict[str, Any]:
     """A run's record, as `deepvis optimize` writes it; `more` in place of its own."""
     return {

@@ -16,6 +16,7 @@ import pytest
 from distributed import LocalCluster
 from helpers import small_model
 from helpers.jobs import make_layer
+from helpers.results_folder import same_everywhere
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
@@ -45,7 +46,7 @@ def net(settings: Settings) -> Net:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return same_everywhere(folder)
 
 
 @pytest.mark.process

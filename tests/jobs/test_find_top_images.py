@@ -151,7 +151,7 @@ def test_errors(net: Net, pictures: list[Picture], tmp_path: Path) -> None:
         (0, "several layers were scanned"),
         (("prob", 0), "not among those that were scanned: conv/1, fc"),
         (("conv/1", 5), "it has 5, numbered 0 to 4"),
-        (("conv/1", "bee"), "they are not the net's classes"),
+        (("conv/1", "bee"), "these units have no names"),
     ):
         with pytest.raises(dv.SettingsError, match=words):
             found[key]

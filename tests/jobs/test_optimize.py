@@ -14,6 +14,7 @@ import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
 from helpers.jobs import make_layer
+from helpers.results_folder import same_everywhere
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
@@ -53,8 +54,7 @@ def _load(folder: Path, engine: str, **more: object) -> Net:
 
 
 def _files(store: ResultStore) -> dict[str, bytes]:
-    paths = (p for p in store.folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(store.folder)): p.read_bytes() for p in paths}
+    return same_everywhere(store.folder)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_decoding_processes_change_no_bit_and_end_with_the_pass(
             super().close()
 
     monkeypatch.setattr("deepvis_caffe.jobs.scan.Decoders", Watched)
-    monkeypatch.setattr("deepvis_caffe.jobs.scan.usable_cores", lambda: 2)
+    monkeypatch.setattr("deepvis_caffe.jobs.job.threads_here", lambda: 2)
     monkeypatch.setattr("deepvis_caffe.dataset.decoders.FEWEST", 1)
     monkeypatch.setattr(net, "reentrant", False)
     before = len(multiprocessing.active_children())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -243,12 +244,12 @@ def test_it_leads_to_natural_moments(net: Net) -> None:
         x = net.ops.asarray(image[None])
         return float(net.ops.for_numbers.numpy(departs(net.evaluate_layers(x, ["a", "b"]))[0])[0])
 
+    plainly: Any = {"preset": 3, "iterations": 60, "rate": GrayLevels(3)}
     plain, natural = (
-        dv.optimize(net, "fc", 2, iterations=60, rate=GrayLevels(3), naturalness=strength)[0]
-        for strength in (0, 20)
+        dv.optimize(net, "fc", 2, naturalness=strength, **plainly)[0] for strength in (0, 20)
     )
     assert apart(natural.image) < 0.5 * apart(plain.image)
-    (alone,) = dv.optimize(net, o.channel_moments("a", "b"), iterations=60, rate=GrayLevels(3))
+    (alone,) = dv.optimize(net, o.channel_moments("a", "b"), **plainly)
     assert alone.best_value == pytest.approx(-apart(alone.image), rel=1e-3)
     assert apart(alone.image) < apart(natural.image)
 

@@ -219,17 +219,17 @@ MIXING = net_text(
 def test_images_that_would_mix_run_one_at_a_time(
     engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, why: str
 ) -> None:
-    net = load_text(engine, tmp_path, MIXING)
-    together = optimize(net, name, [2, 0], seeds=[4, 5], iterations=4)
+    net = load_text(engine, tmp_path, MIXING, mean=0)
+    together = optimize(net, name, [2, 0], seeds=[4, 5], preset=3, iterations=4)
     (warning,) = caplog.messages
     assert re.search(f"one at a time.*{why}", warning)
     caplog.clear()
     for run in together:
-        (alone,) = optimize(net, name, run.unit, [run.seed], iterations=4, batch_size=1)
+        (alone,) = optimize(net, name, run.unit, [run.seed], preset=3, iterations=4, batch_size=1)
         np.testing.assert_array_equal(run.image, alone.image)
         np.testing.assert_array_equal(run.activations, alone.activations)
     assert not caplog.messages
-    assert optimize(net, "conv1", 0, [1, 2], iterations=2)  # keeps them apart
+    assert optimize(net, "conv1", 0, [1, 2], preset=3, iterations=2)  # keeps them apart
     assert not caplog.messages
 
 
@@ -360,7 +360,7 @@ def test_bad_layers_units_and_positions(small: Net) -> None:
         optimize(small, "flat", 0)
     with pytest.raises(SettingsError, match="batch_size must be at least 1; got 0"):
         optimize(small, "fc", 0, batch_size=0)
-    with pytest.raises(SettingsError, match=r"none is '130': .*give the unit's number"):
+    with pytest.raises(SettingsError, match=r"'130' is not within the layer's 5 units"):
         optimize(small, "fc", "130")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a seed must be a whole number from 0"):
         optimize(small, "fc", 0, seeds=[-1])
@@ -372,7 +372,7 @@ def test_bad_layers_units_and_positions(small: Net) -> None:
 
 
 def test_a_result_says_how_it_came_about(net: FakeNet) -> None:
-    run = optimize(net, "unit", 1, seeds=[4], iterations=3, position="all")[0]
+    run = optimize(net, "unit", 1, seeds=[4], preset=3, iterations=3, position="all")[0]
     assert (run.engine, run.version) == ("fake", deepvis_caffe.__version__)
     record = json.loads(json.dumps(run.record()))
     assert record["objective"] == run.activations.tolist()

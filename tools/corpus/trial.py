@@ -107,7 +107,8 @@ class _Trial:
     def build(self) -> None:
         """The net with its weights on the torch engine."""
         weights = weights_for(self._model, self._options)
-        self._net = load_net(self._path, weights, "torch", input_shapes=self._sizes, device="cpu")
+        sizes = self._sizes
+        self._net = load_net(self._path, weights, "torch", mean=0, input_shapes=sizes, device="cpu")
         self._tell(**_counted(self._net.opaque))
 
     def forward(self) -> None:

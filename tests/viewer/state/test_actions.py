@@ -81,6 +81,7 @@ COMMANDS = {
     "screenshot",
     "record",
     "follow",
+    "recipe",
     "quit",
 }
 
