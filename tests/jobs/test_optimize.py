@@ -13,6 +13,7 @@ import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
 from helpers.jobs import make_layer
+from helpers.results_folder import contents
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
@@ -49,8 +50,7 @@ def _load(folder: Path, engine: str, **more: object) -> Net:
 
 
 def _files(store: ResultStore) -> dict[str, bytes]:
-    paths = (p for p in store.folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(store.folder)): p.read_bytes() for p in paths}
+    return contents(store.folder)
 
 
 def _read(path: Path) -> np.ndarray:
