@@ -13,9 +13,6 @@ import argparse
 import statistics
 import time
 
-from rich.console import Console
-from rich.table import Table
-
 import deepvis_caffe as dv
 from benchmarks.cases import active_unit, load
 from deepvis_caffe.engines.base import Net
@@ -36,22 +33,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--engine", default="torch")
     options = parser.parse_args()
-    table = Table(title=f"{options.engine}, {SEEDS} images", title_justify="left")
-    for column in ("net", "layer", "ms per image and step", "reproducible", "ratio", "range"):
-        table.add_column(column, justify="left" if column in ("net", "layer") else "right")
+    print(f"{options.engine}, {SEEDS} images; ms per image and step, reproducible, ratio, range")
     nets: dict[str, Net] = {}
     for name, layer in CASES:
         net = nets.setdefault(name, load(name, options.engine)[0])
         plain, alone = times(net, layer, options.rounds)
         ratios = [b / a for a, b in zip(plain, alone, strict=True)]
-        table.add_row(
-            name,
-            layer,
-            *(f"{1000 * statistics.median(some):.2f}" for some in (plain, alone)),
-            f"{statistics.median(ratios):.2f}",
-            f"{min(ratios):.2f} to {max(ratios):.2f}",
+        plain_ms, alone_ms = (1000 * statistics.median(some) for some in (plain, alone))
+        print(
+            f"{name:24} {layer:16} {plain_ms:7.2f} {alone_ms:7.2f} "
+            f"{statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            flush=True,
         )
-    Console(width=110).print(table)
 
 
 def times(net: Net, layer: str, rounds: int) -> tuple[list[float], list[float]]:
