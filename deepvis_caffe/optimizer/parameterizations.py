@@ -174,7 +174,8 @@ def color_mix(swap: Sequence[int], part: float) -> NDArray[np.float64]:
 
 def mixed(matrix: Any, images: Any) -> Any:
     """`images` (N, C, H, W) with the channels of each pixel multiplied by a (C, C) matrix."""
-    return (matrix @ images.reshape(len(images), len(matrix), -1)).reshape(images.shape)
+    # Of 3 axes, so that torch does not make one product of all images.
+    return (matrix[None] @ images.reshape(len(images), len(matrix), -1)).reshape(images.shape)
 
 
 def _channels(preprocessor: Preprocessor) -> tuple[int, ...]:

@@ -197,11 +197,17 @@ class TargetBatch:
     def narrowed(self, others: Iterable[int] = ()) -> TargetBatch:
         """The same targets on fewer channels: those that it maximizes, and some others.
 
-        A whole layer, and values without a channel axis, cannot be narrowed: the batch itself.
+        A whole layer, and values without a channel axis, cannot be narrowed: the batch itself. A
+        single channel never comes alone, because there are kernels for one, which add up in another
+        order than those for several: an image would depend on what else is in its batch.
         """
         if self._weights is None or not self._shape:
             return self
-        return TargetBatch(*self._same, tuple(sorted(self._needed.union(others))))
+        channels = self._needed.union(others)
+        if len(channels) == 1 < self.count:
+            (only,) = channels
+            channels |= {(only + 1) % self.count}
+        return TargetBatch(*self._same, tuple(sorted(channels)))
 
     def _place(self, axes: int) -> tuple[slice | int, ...]:
         return (slice(None),) * axes if self._where is None else self._where

@@ -189,8 +189,9 @@ class blur(Regularizer):
         """The operator."""
         ops = info.ops
         rows, columns = (blur_matrix(size, self.width) for size in (info.height, info.width))
-        by_row = [(seen, ops.asarray(band)) for seen, band in bands(rows)]
-        by_column = [(seen, ops.asarray(band.T)) for seen, band in bands(columns)]
+        # Of 4 axes: with two, torch makes one product of all images, which rounds by their number.
+        by_row = [(seen, ops.asarray(band)[None, None]) for seen, band in bands(rows)]
+        by_column = [(seen, ops.asarray(band.T)[None, None]) for seen, band in bands(columns)]
 
         def join(parts: list[Any], axis: int) -> Any:
             return ops.xp.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]

@@ -388,14 +388,16 @@ class coarse_to_fine(Transform):
         size = max(1, round(info.height * self.size)), max(1, round(info.width * self.size))
         if size == (info.height, info.width) or not info.takes_size(size):
             return lambda x, t: (x, _identity)
-        rows = info.ops.asarray(shrinking(info.height, size[0]))
-        columns = info.ops.asarray(shrinking(info.width, size[1]).T)
+        # Of 4 axes: with two, torch makes one product of all images, which rounds by their number.
+        rows = info.ops.asarray(shrinking(info.height, size[0]))[None, None]
+        columns = info.ops.asarray(shrinking(info.width, size[1]).T)[None, None]
+        rows_back, columns_back = rows.swapaxes(2, 3), columns.swapaxes(2, 3)
         until = self.part * info.steps
 
         def show(x: Any, t: int) -> tuple[Any, Adjoint]:
             if t >= until:
                 return x, _identity
-            return rows @ x @ columns, lambda gradient: rows.T @ gradient @ columns.T
+            return rows @ x @ columns, lambda gradient: rows_back @ gradient @ columns_back
 
         return show
 

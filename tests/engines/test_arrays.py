@@ -1,5 +1,7 @@
 """Array operations of both kinds of arrays against numpy's own."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers.array_ops import OPS
@@ -36,6 +38,30 @@ def test_a_host_array_comes_back_as_it_went(ops: ArrayOps) -> None:
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, array)
     assert ops.numpy(ops.asarray([1, 2], np.int64)).dtype == np.int64
+
+
+def test_sums_are_the_same_whatever_is_beside_them(ops: ArrayOps) -> None:
+    """To the last bit on the host, with several threads and an array that torch would share out."""
+    rng = np.random.default_rng(0)
+    host = rng.normal(0, 1, (5, 3, 150, 150)).astype(np.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        every = ops.for_numbers.numpy(ops.sums(ops.asarray(host)))
+        maps = ops.for_numbers.numpy(ops.sums(ops.asarray(host), 2))
+        alone = [ops.for_numbers.numpy(ops.sums(ops.asarray(one[None])))[0] for one in host]
+        one_map = ops.for_numbers.numpy(ops.sums(ops.asarray(host[:1, 1:2]), 2))
+        last = ops.asarray(host.transpose(0, 2, 3, 1)).swapaxes(1, 3).swapaxes(2, 3)
+        of_last = ops.for_numbers.numpy(ops.sums(last, 2))  # channels last in memory
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(every, [math.fsum(one.ravel()) for one in host], atol=1e-2)
+    np.testing.assert_allclose(maps, host.sum(axis=(2, 3), dtype=np.float64), atol=1e-2)
+    np.testing.assert_allclose(of_last, maps, atol=1e-2)
+    if ops.on_host:
+        assert every.tolist() == alone
+        assert maps[0, 1] == one_map[0, 0]
+        assert of_last.tolist() == maps.tolist()
 
 
 def test_asarray_and_numpy_copy(ops: ArrayOps) -> None:

@@ -75,10 +75,8 @@ def test_what_libraries_say(error: BaseException, expected: bool) -> None:
 
 
 def test_numpys_own_error_is_said_with_its_size() -> None:
-    with (
-        pytest.raises(OutOfMemoryError, match=r"for the picture, where [\d.,]+ \w+ more were"),
-        in_memory("the picture"),
-    ):
+    said = r"for the picture, where [\d.,]+ \w+ more were"
+    with pytest.raises(OutOfMemoryError, match=said), in_memory("the picture"):
         np.zeros((2**30, 2**24), np.float32)
 
 

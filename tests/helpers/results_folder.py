@@ -13,18 +13,22 @@ PNG = base64.b64decode(
 )
 
 
-def same_everywhere(folder: Path) -> dict[str, bytes]:
-    """All files' contents by name, but for what records say of the machine and the batch."""
-    contents = {}
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file by its name; of records all but how many images and threads ran at a time.
+
+    These say how a result was computed, and differ where an interrupted run goes on.
+    """
+    found = {}
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            if path.suffix == ".json":
-                found = json.loads(content)
-                found.pop("computed", None)
-                content = json.dumps(found).encode()
-            contents[str(path.relative_to(folder))] = content
-    return contents
+            if path.suffix == ".json" and b'"computed"' in content:
+                about = json.loads(content)
+                for name in ("batch", "threads"):
+                    del about["computed"][name]
+                content = json.dumps(about).encode()
+            found[str(path.relative_to(folder))] = content
+    return found
 
 
 def record(layer: str, unit: int, seed: int, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from distributed import LocalCluster
 from helpers import small_model
 from helpers.jobs import make_layer
-from helpers.results_folder import same_everywhere
+from helpers.results_folder import contents
 
 import deepvis_caffe as dv
 from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial
@@ -45,10 +45,6 @@ def net(settings: Settings) -> Net:
     return dv.load_net(settings)
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return same_everywhere(folder)
-
-
 @pytest.mark.process
 @pytest.mark.parametrize("how", ["local", "dask"])
 def test_every_file_is_the_serial_one_byte_for_byte(
@@ -62,7 +58,7 @@ def test_every_file_is_the_serial_one_byte_for_byte(
         store = ResultStore(tmp_path / name)
         made = make_layer(net, store, layer, units, seeds, params, **more)
         assert [unit.new for unit in made] == [3, 3, 3]
-        return _files(tmp_path / name)
+        return contents(tmp_path / name)
 
     def report(done: int, total: int) -> None:
         seen.append((done, total))

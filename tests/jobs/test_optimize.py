@@ -14,7 +14,7 @@ import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, load_text, net_text
 from helpers.jobs import make_layer
-from helpers.results_folder import same_everywhere
+from helpers.results_folder import contents
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
@@ -54,7 +54,7 @@ def _load(folder: Path, engine: str, **more: object) -> Net:
 
 
 def _files(store: ResultStore) -> dict[str, bytes]:
-    return same_everywhere(store.folder)
+    return contents(store.folder)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import small_model
+from helpers.results_folder import contents
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
@@ -26,10 +27,6 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
     small_model.write_model(path)
     files = path / "small.prototxt", path / "small.caffemodel"
     return dv.load_net(*files, engine="torch", mean=small_model.MEAN)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_it_computes_what_the_optimizer_does(net: Net) -> None:

@@ -128,3 +128,35 @@ def test_an_error_names_what_a_convolution_came_upon(tmp_path: Path) -> None:
     for act in (net.forward, lambda x: net.evaluate(torch.tensor(x), "relu_b")):
         with pytest.raises(Exception, match=r"'b' \(Convolution\) .* pool \(1, 6, 1, 1\)"):
             act(noise(1, 2, 3, 3))
+
+
+# a convolution, a mean over its map, and an inner product
+DENSE = net_text(
+    conv("a", "data", 40, 3),
+    relu("relu_a", "a"),
+    layer("mean", "Pooling", "a", "mean", "pooling_param { pool: AVE global_pooling: true }"),
+    layer("fc", "InnerProduct", "a", "fc", "inner_product_param { num_output: 30 }"),
+    data=(1, 3, 20, 20),
+)
+
+
+@pytest.mark.parametrize("name", ["relu_a", "mean", "fc"])
+def test_an_image_alone_has_the_bits_that_it_has_in_a_batch(tmp_path: Path, name: str) -> None:
+    """Of all channels or two; the values themselves are those of `forward`."""
+    net = load_text("torch", tmp_path, DENSE)
+    x = noise(5, 3, 20, 20)
+    every = net.ops.numpy(net.evaluate(net.ops.asarray(x), name))
+    start = "a:raw" if name == "relu_a" else name
+    np.testing.assert_allclose(every, net.forward(x, [start])[start], rtol=1e-4, atol=1e-4)
+    diff = np.zeros_like(every)
+    diff[:, 7] = 1
+    gradient = net.ops.numpy(net.input_gradient(net.ops.asarray(diff)))
+    for channels in (None, (7, 9)):
+        for i in range(5):
+            value = net.ops.numpy(net.evaluate(net.ops.asarray(x[i : i + 1]), name, channels))
+            own = 7 if channels is None else 0
+            assert value[0, own].tobytes() == every[i, 7].tobytes()
+            diff = np.zeros_like(value)
+            diff[:, own] = 1
+            found = net.ops.numpy(net.input_gradient(net.ops.asarray(diff)))
+            assert found[0].tobytes() == gradient[i].tobytes()

@@ -137,14 +137,10 @@ class _Product:
         if len(x) < 2 or not has_packed(x):
             return F.linear(x, self._matrix(weight), bias)
         packed = self._packed.get((weight,), len(x), self._pack)
-        only = weight.shape[1 if self._transpose else 0] == 1
-        both = bias.expand(2).contiguous() if only and bias is not None else bias
-        y = torch.ops.mkldnn._linear_pointwise(x, packed, both, "none", [], None)
-        return y[:, :1] if only else y
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], None)
 
     def _pack(self, weights: Sequence[Tensor], rows: int) -> Tensor:
-        matrix = self._matrix(weights[0])
-        matrix = torch.cat([matrix, matrix]) if len(matrix) == 1 else matrix.contiguous()
+        matrix = self._matrix(weights[0]).contiguous()
         return torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
 
     def _matrix(self, weight: Tensor) -> Tensor:
