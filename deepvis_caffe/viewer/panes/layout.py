@@ -161,14 +161,17 @@ def _parts(names: list[str], side: int, state: State) -> list[Part]:
     back = Part("back", chips + side // 3, chips + side, 1, 0) if on else None
     few, many = (head + rows_height(count, size) + 8 for count in (4 if on else 5, MOST))
     # Where the unit's images share the column they get the room, and its map stands beside words.
-    small = head + round(side * 0.4) if "unit" in names and names[0] == "detail" else 0
+    small = (
+        head + min(round(side * 0.4), 5 * head) if "unit" in names and names[0] == "detail" else 0
+    )
     low, high = (small or head + round(side * share) + 3 * size for share in (0.5, 1))
     parts = {
         "input": Part("input", head + round(side * (0.45 if on else 0.55)), head + side, 0, 1),
         "back": back or Part("back", chips, chips, 1, 0),
         "classes": Part("classes", few, many, 2, 3),
         "detail": Part("detail", low, high, 4, 2),
-        "unit": Part("unit", head + round(side * 0.7), 10**6, 3, 4),
+        # A wide column in a low window keeps its map, too.
+        "unit": Part("unit", head + min(round(side * 0.7), 7 * head), 10**6, 3, 4),
     }
     return [parts[name] for name in names]
 

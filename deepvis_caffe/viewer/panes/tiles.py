@@ -83,16 +83,20 @@ def largest_tiles(group: Group, height: int, width: int) -> Tiles:
 def stacked(groups: tuple[Group, ...], height: int, width: int) -> tuple[Tiles, ...]:
     """The cells of groups one below the other, below their heads.
 
-    Their heights are shared such that the product of the cells' areas is largest: a single picture
-    is larger than one of nine, but not at the cost of the nine. Groups alike have cells alike.
+    Their heights are shared such that the product of the cells' areas is largest, where a group of
+    nine counts three times as much as one of one: a single picture is larger than one of nine, but
+    not at the cost of the nine. Groups alike have cells alike.
     """
     room = max(len(groups), height - sum(group.head + GAP for group in groups))
     kinds = Counter(replace(group, head=0) for group in groups)
     shares = [{kind: largest_tiles(kind, room // len(groups), width) for kind in kinds}]
     shares += _shares(kinds, room, width)
 
-    def worth(share: dict[Group, Tiles]) -> int:
-        return math.prod((one.height * one.width) ** kinds[kind] for kind, one in share.items())
+    def worth(share: dict[Group, Tiles]) -> float:
+        return sum(
+            kinds[kind] * math.sqrt(kind.count) * math.log(one.height * one.width)
+            for kind, one in share.items()
+        )
 
     best = max(shares, key=worth)
     return tuple(best[replace(group, head=0)] for group in groups)

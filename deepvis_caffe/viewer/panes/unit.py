@@ -72,15 +72,13 @@ class Placed(NamedTuple):
 def sections_of(unit: UnitPictures, most_made: int | None = None) -> list[Section]:
     """What there is of a unit, at most so many optimized images, the one in progress last."""
     found: list[Section] = []
-    made = unit.optimized[:most_made]
-    if unit.working is not None:
-        made = (*unit.optimized[: most_made and most_made - 1], unit.working)
+    made = unit.optimized if unit.working is None else (*unit.optimized, unit.working)
     if made:
         # The note is about finished images; one in progress has its own title.
         working = unit.working is not None
         done = unit.note or _optimized_by(unit)
         title = f"optimizing {unit.progress:.0%}" if working else done
-        found.append(Section("optimized", title, made))
+        found.append(Section("optimized", title, made[:most_made]))
     if unit.top is not None:
         title = "the images that excite it most"
         found.append(Section("top", title, _cells(unit, unit.top)))

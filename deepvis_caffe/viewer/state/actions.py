@@ -315,7 +315,11 @@ ACTIONS = (
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
     Action(
-        "method", ("7", "N"), BACKWARD, "next method: Grad-CAM, occlusion, LRP, ...", _next_method
+        "method",
+        ("7", "N"),
+        BACKWARD,
+        "next method: Grad-CAM, occlusion, LRP, ...",
+        _next_method,
     ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
     Action(

@@ -59,7 +59,8 @@ def labelled_layer(state: State, scene: Scene) -> int | None:
     labelled = [
         index
         for index, entry in enumerate(scene.entries)
-        if any(unit_label(scene.labels, entry, unit) for unit in range(entry.units))
+        if entry.classes
+        and any(unit_label(scene.labels, entry, unit) for unit in range(entry.units))
     ]
     if state.layer in labelled:
         return state.layer

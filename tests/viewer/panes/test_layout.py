@@ -55,7 +55,9 @@ def test_the_grid_stands_still_whatever_is_shown_beside_the_unit_s_images() -> N
     assert len({layout(1280, 800, state)["grid"] for state in states}) == 1
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1600, 1000), (1920, 1080), (3840, 2160)])
+@pytest.mark.parametrize(
+    "size", [(1280, 640), (1280, 800), (1600, 1000), (1920, 900), (1920, 1080), (3840, 2160)]
+)
 @pytest.mark.parametrize("back", ["off", "guided"])
 def test_a_wide_window_shows_all(size: tuple[int, int], back: str) -> None:
     rects = layout(*size, State(back=back))  # type: ignore[arg-type]
