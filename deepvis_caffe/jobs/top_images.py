@@ -110,8 +110,8 @@ def make_top_pictures(
     modes
         Backward modes to show beside the crops.
     with_crops
-        Whether each crop and each saliency map is also written by itself. That takes ten to a
-        hundred times the disk.
+        Whether each crop and each saliency map is also written by itself. That takes about ten
+        times the disk.
     capacity
         Bytes of decoded images that each process keeps; `default_cache_size` by default.
     announce
