@@ -7,7 +7,6 @@ milliseconds and are as a command's own process is.
 from __future__ import annotations
 
 import os
-import random
 import re
 import resource
 import signal
@@ -113,16 +112,16 @@ class Child:
         """Each change of a file in the folder: what it was, and of which file but for numbers."""
         return _changes_file(self.log).read_text().splitlines()
 
-    def kill(self, victim: str) -> None:
-        """End all processes of its group, the main one, or one of the others."""
-        if victim == "main":
-            os.kill(self.pid, signal.SIGKILL)
-        elif victim == "all":
+    def kill(self, victim: str) -> bool:
+        """Kill all processes of its group, the main one, or one of the others, if there is one."""
+        if victim == "all":
             os.killpg(self.pid, signal.SIGKILL)
-        else:
-            others = group(self.pid) - {self.pid}
-            if others:
-                os.kill(random.choice(sorted(others)), signal.SIGKILL)
+            return True
+        others = sorted(group(self.pid) - {self.pid})
+        chosen = [self.pid] if victim == "main" else others[-1:]  # not Python's resource tracker
+        for process in chosen:
+            os.kill(process, signal.SIGKILL)
+        return bool(chosen)
 
 
 def group(leader: int) -> set[int]:

@@ -91,18 +91,16 @@ class Trials:
         aim = self._draw(rng)
         self._again_from_start()
         child = Child(self.arguments, self._work, self._log, aim)
-        end = self._killed(child, aim)
-        if end.signal not in KILLED:
+        end, killed = self._killed(child, aim)
+        if end.code:
+            self._note("unequal", aim, f"ended with exit code {end.code}: {_last(end.said)}")
+        if end.code or not killed:
             self.tally.missed += 1
-            if end.code:
-                self._note("unequal", aim, f"ended with exit code {end.code}: {_last(end.said)}")
-                return
-            if aim.victim != "worker":
-                return
+            return
         self.tally.kills += 1
         for what in damaged(self._work):
             self._note("damaged", aim, what)
-        if aim.victim != "worker" or end.signal in KILLED:
+        if end.signal is not None:  # a command outlives one of its workers
             for path in unfinished(self._work):
                 os.utime(path, (0, 0))  # as if more than ten minutes had gone by
             again = Child(self.arguments, self._work, self._log).wait()
@@ -125,18 +123,19 @@ class Trials:
         kind = rng.choice(list(self._changes))  # those that happen once as often as all others
         return Aim(how, rng.choice(self._changes[kind]), int(10 ** rng.uniform(0, 4)))
 
-    def _killed(self, child: Child, aim: Aim) -> End:
+    def _killed(self, child: Child, aim: Aim) -> tuple[End, bool]:
+        """How it ended, and whether anything was killed before."""
         if aim.how != "files":
-            return child.wait()
-        before, done = len(finished(self._start)), False
+            end = child.wait()
+            return end, end.signal in KILLED
+        before, killed, tried = len(finished(self._start)), False, False
 
         def meanwhile() -> None:
-            nonlocal done
-            if not done and len(finished(self._work)) - before >= aim.at:
-                done = True
-                child.kill(aim.victim)
+            nonlocal killed, tried
+            if not tried and len(finished(self._work)) - before >= aim.at:
+                killed, tried = child.kill(aim.victim), True
 
-        return child.wait(meanwhile)
+        return child.wait(meanwhile), killed
 
     def _wait_for_orphans(self, child: Child, aim: Aim) -> None:
         until = time.monotonic() + LAST_WORDS
