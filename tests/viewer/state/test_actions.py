@@ -71,6 +71,7 @@ COMMANDS = {
     "screenshot",
     "record",
     "follow",
+    "recipe",
     "quit",
 }
 
