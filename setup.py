@@ -66,6 +66,7 @@ setup(
         "deepvis_caffe.weights": ["*.caffemodel", "*.txt", "*.json"],
     },
     install_requires=[
+        "cloudpickle>=3",
         "filelock>=3.12",
         "h5py>=3",
         "jinja2>=3",

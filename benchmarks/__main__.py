@@ -1,9 +1,13 @@
-"""Forward, gradient and ascent step per image: both engines, and the toolbox's way as baseline.
+"""Forward, gradient and ascent step per image: our engines, and what else runs a Caffe net.
 
-    python -m benchmarks [--rounds 7] [--nets squeezenet_v1.1,bvlc_reference_caffenet]
+    python -m benchmarks [--rounds 7] [--nets squeezenet_v1.1,resnet50] [--without pycaffe,dvt]
 
-Every case runs once a round, in turn; a figure is the median over rounds, a ratio the median of
-the rounds' ratios.
+Beside our two engines: a plain PyTorch module with autograd; OpenCV 4's dnn, where it was put by
+
+    pip install --no-deps --target benchmarks/opencv4 'opencv-python-headless<5'
+
+and the toolbox's way. Every case runs once a round, in turn; a figure is the median over rounds, a
+ratio the median of the rounds' ratios. Weights are random.
 """
 
 from __future__ import annotations
@@ -12,45 +16,60 @@ import argparse
 import importlib.util
 import os
 import statistics
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import BATCHES, WORKS
-from benchmarks.timing import Figures, interleave, median_ratio
+from benchmarks.engine import LAYERS
+from benchmarks.timing import OPENCV4, Figures, interleave, median_ratio
 
-LAYERS = {"squeezenet_v1.1": "pool10", "bvlc_reference_caffenet": "fc8"}
+# Who is timed, and the title of its column.
+CONTESTANTS = {
+    "torch": "ours",
+    "plain": "PyTorch",
+    "opencv": "OpenCV",
+    "pycaffe": "Caffe",
+    "dvt": "DVT's way",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--nets", default=",".join(LAYERS))
+    parser.add_argument("--without", default="", help="contestants to leave out")
     options = parser.parse_args()
-    console = Console(width=100)
-    has_caffe = importlib.util.find_spec("caffe") is not None
-    contestants = ["torch", "pycaffe", "dvt"] if has_caffe else ["torch"]
+    console = Console(width=120)
+    missing = {"opencv"} if not OPENCV4.is_dir() else set()
+    if importlib.util.find_spec("caffe") is None:
+        missing |= {"pycaffe", "dvt"}
+        console.print("no pycaffe here: run `make pycaffe` for its columns")
+    who = [one for one in CONTESTANTS if one not in missing | set(options.without.split(","))]
     for name in options.nets.split(","):
-        figures = interleave(name, LAYERS[name], contestants, options.rounds)
-        console.print(_table(name, LAYERS[name], figures))
+        figures = interleave(name, LAYERS[name], who, options.rounds)
+        console.print(_table(name, LAYERS[name], who, figures))
     console.print(f"{os.cpu_count()} cores; milliseconds per image, median of {options.rounds}")
-    if not has_caffe:
-        console.print("no pycaffe here: run `make pycaffe` for the other columns")
 
 
-def _table(name: str, layer: str, figures: Figures) -> Table:
+def _table(name: str, layer: str, who: Sequence[str], figures: Figures) -> Table:
     table = Table(title=f"{name}, {layer}", title_justify="left")
-    for column in ("work", "batch", "torch", "pycaffe", "pycaffe / torch", "DVT's way / torch"):
-        table.add_column(column, justify="left" if column == "work" else "right")
-    dvt = figures.get(("dvt", "ascent step/1"))
+    table.add_column("work")
+    table.add_column("batch", justify="right")
+    for one in who:
+        table.add_column(CONTESTANTS[one], justify="right")
+        if one != "torch":
+            table.add_column("/ ours", justify="right")
     for work in WORKS:
         for batch in BATCHES:
-            torch, caffe = (figures.get((who, f"{work}/{batch}")) for who in ("torch", "pycaffe"))
-            baseline = dvt if work == "ascent step" else None
-            ratios = (_ratio(caffe, torch), _ratio(baseline, torch))
-            table.add_row(work, str(batch), _median(torch), _median(caffe), *ratios)
-    if dvt:
-        table.caption = f"DVT's way: {_median(dvt)} a step, batch 1"
+            row = []
+            ours = figures.get(("torch", f"{work}/{batch}"))
+            for one in who:
+                # The toolbox has one image at a time.
+                own = figures.get((one, f"{work}/{1 if one == 'dvt' else batch}"))
+                row += [_median(own)] if one == "torch" else [_median(own), _ratio(own, ours)]
+            table.add_row(work, str(batch), *row)
     return table
 
 

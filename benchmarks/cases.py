@@ -1,16 +1,21 @@
-"""What is timed: forward, gradient and ascent step of each engine, and the toolbox's way."""
+"""What is timed: forward, gradient and ascent step of each contestant."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 import deepvis_caffe as dv
 from benchmarks.dvt_way import ascend, force_backward_net
+from benchmarks.plain import PlainNet
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.fillers import random_weights
 from deepvis_caffe.model.graph import Graph
@@ -22,9 +27,12 @@ from deepvis_caffe.resources import resource
 
 MEAN = (104, 117, 123)
 GRAY = ("lenet",)  # nets that have one channel
-WORKS = ("forward", "forward + gradient", "ascent step")
+WORKS = ("forward", "reduce", "forward + gradient", "ascent step")
 BATCHES = (1, 8)
 STEPS = 16  # of one timed ascent: four of them blur, as one in four does
+
+
+Calls = dict[str, Callable[[], object]]  # by work
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,21 @@ def load(name: str, engine: str, device: str = "cpu") -> tuple[Net, Path, Weight
 
 
 def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
-    """The cases of one contestant: ``"torch"``, ``"pycaffe"`` or ``"dvt"``."""
-    net, prototxt, weights = load(name, "torch" if who == "torch" else "pycaffe")
+    """The cases of one contestant.
+
+    Parameters
+    ----------
+    name, layer
+        A net of our prototxts, and the layer that gradients start from.
+    who
+        ``"torch"`` or ``"pycaffe"``, our engines; ``"plain"``, a PyTorch module with autograd;
+        ``"opencv"``, OpenCV 4's dnn; ``"dvt"``, the toolbox's way.
+    """
+    net, prototxt, weights = load(name, "torch" if who in ("torch", "plain") else "pycaffe")
+    if who == "plain":
+        return _each_batch(_plain_calls, net, layer)
+    if who == "opencv":
+        return _each_batch(_opencv_calls, net, prototxt)
     unit = active_unit(net, layer)
     if who == "dvt":
         stock = force_backward_net(prototxt, weights)
@@ -56,10 +77,17 @@ def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
         return {
             "ascent step/1": Case(lambda: ascend(stock, layer, unit, mean, 0, STEPS), STEPS),
         }
+    return _each_batch(_calls, net, layer, unit)
+
+
+def _each_batch(
+    calls: Callable[..., dict[str, Callable[[], object]]], *args: Any
+) -> dict[str, Case]:
+    """The cases of each batch size; a call does its work `STEPS` times."""
     return {
         f"{work}/{batch}": Case(call, batch * STEPS)
         for batch in BATCHES
-        for work, call in zip(WORKS, _calls(net, layer, unit, batch), strict=True)
+        for work, call in calls(*args, batch).items()
     }
 
 
@@ -69,27 +97,78 @@ def active_unit(net: Net, layer: str) -> int:
     return int(net.ops.numpy(value).reshape(8, value.shape[1], -1).max(axis=2).min(axis=0).argmax())
 
 
-def _calls(net: Net, layer: str, unit: int, batch: int) -> tuple[Callable[[], object], ...]:
-    _, channels, height, width = next(iter(net.inputs.values()))
-    host = np.random.default_rng(0).normal(0, 50, (batch, channels, height, width))
+def _images(net: Net, batch: int) -> np.ndarray:
+    shape = batch, *next(iter(net.inputs.values()))[1:]
+    return np.random.default_rng(0).normal(0, 50, shape).astype(np.float32)
+
+
+def _plain_calls(net: Net, layer: str, batch: int) -> Calls:
+    """What a PyTorch user would write; `reduce` is its forward pass, too."""
+    plain, output = PlainNet(net.model).eval(), net.model.graph.outputs[0]
+    host = _images(net, batch)
+    x = torch.from_numpy(host).contiguous(memory_format=torch.channels_last)
+    diff = torch.zeros_like(plain(x, layer))
+    diff[:, 1] = 1
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for _ in range(STEPS):
+                plain(torch.from_numpy(host), output).numpy()
+
+    def gradient() -> None:
+        for _ in range(STEPS):
+            leaf = x.detach().requires_grad_()
+            torch.autograd.grad(plain(leaf, layer), leaf, diff)
+
+    return {"forward": forward, "reduce": forward, "forward + gradient": gradient}
+
+
+def _opencv_calls(net: Net, prototxt: Path, batch: int) -> Calls:
+    """OpenCV's dnn, which has no backward pass."""
+    import cv2
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.caffemodel"
+        kinds = {layer.name: layer.type for layer in net.model.graph}
+        blobs = {name: (kinds[name], some) for name, some in net.model.weights.items()}
+        write_caffemodel(file, "net", blobs)
+        theirs = cv2.dnn.readNetFromCaffe(str(prototxt), str(file))
+    host = _images(net, batch)
+
+    def forward() -> None:
+        for _ in range(STEPS):
+            theirs.setInput(host)
+            theirs.forward()
+
+    return {"forward": forward, "reduce": forward}
+
+
+def _calls(net: Net, layer: str, unit: int, batch: int) -> Calls:
+    host = _images(net, batch)
     x = net.ops.asarray(host)
     one_hot = np.zeros((batch, *net.shapes[net.model.graph.gradient_start(layer)][1:]), np.float32)
     one_hot[:, unit] = 1
     diff = net.ops.asarray(one_hot)
 
+    outputs = net.model.graph.outputs
+
     def forward() -> None:
         for _ in range(STEPS):
-            net.forward(host, ["prob"])
+            net.forward(host, outputs)
+
+    def reduce() -> None:
+        for _ in range(STEPS):
+            net.reduce(host, outputs, lambda blob, value: value.sum())
 
     def gradient() -> None:
         for _ in range(STEPS):
             net.evaluate(x, layer)
             net.input_gradient(diff)
 
-    return (
-        forward,
-        gradient,
-        lambda: dv.optimize(
+    def ascent() -> None:
+        dv.optimize(
             net, layer, units=[unit], seeds=range(batch), preset=3, rate="paper", iterations=STEPS
-        ),
-    )
+        )
+
+    calls = forward, reduce, gradient, ascent
+    return dict(zip(WORKS, calls, strict=True))

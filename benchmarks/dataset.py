@@ -2,13 +2,14 @@
 
     python -m benchmarks.dataset [--images 192] [--size 500x375] [--long 4000]
 
-All look through the same JPEGs on SqueezeNet, random weights. The toolbox's way: load an image,
-send it forward by itself on real pycaffe, and loop over the channels of each layer in Python to
-keep the nine largest. It is timed twice: loading as the toolbox did, by what pycaffe's `caffe.io`
-does (scikit-image, floats; written out here, for `caffe.io` itself does not run with today's
-scikit-image), and with OpenCV in its place. Rounds take turns, and each contestant has a process of
-its own. Then memory: `--long` images of a small size by the new way, with the resident memory as it
-goes. `--rounds 0` does that alone.
+All look through the same JPEGs on SqueezeNet, random weights. Of ours, two parts are timed alone:
+decoding, and decoding with the net's pass, whose layers are not read. The toolbox's way: load an
+image, send it forward by itself on real pycaffe, and loop over the channels of each layer in Python
+to keep the nine largest. It is timed twice: loading as the toolbox did, by what pycaffe's
+`caffe.io` does (scikit-image, floats; written out here, for `caffe.io` itself does not run with
+today's scikit-image), and with OpenCV in its place. Rounds take turns, and each contestant has a
+process of its own. Then memory: `--long` images of a small size by the new way, with the resident
+memory as it goes. `--rounds 0` does that alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -31,7 +33,13 @@ import deepvis_caffe as dv
 from benchmarks.cases import MEAN, load
 from benchmarks.timing import median_ratio
 from deepvis_caffe.dataset.image_files import read_folder
-from deepvis_caffe.dataset.scan import ScanParams, learned_layers, scan_images
+from deepvis_caffe.dataset.scan import (
+    ScanParams,
+    learned_layers,
+    read_batches,
+    scan_batch_size,
+    scan_images,
+)
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import resize_image, write_image
 
@@ -56,7 +64,11 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Rounds in turn, and the table."""
-    contestants: dict[str, tuple[Callable[..., Any], int]] = {"ours": (ours, options.images)}
+    contestants: dict[str, tuple[Callable[..., Any], int]] = {
+        "ours": (ours, options.images),
+        "... decoding alone": (decoding, options.images),
+        "... and the net": (decoding_and_net, options.images),
+    }
     if importlib.util.find_spec("caffe"):
         few = max(1, options.images // 4)
         contestants |= {"DVT's way": (toolbox, few), "... with OpenCV": (toolbox_opencv, few)}
@@ -79,7 +91,7 @@ def compare(options: argparse.Namespace) -> None:
     for who in contestants:
         wall, cpu = zip(*(round_[who] for round_ in rounds[1:]), strict=True)
         print(
-            f"{who:16s}{1000 / statistics.median(wall):7.2f} images a second, "
+            f"{who:20s}{1000 / statistics.median(wall):7.2f} images a second, "
             f"{statistics.median(cpu):6.1f} ms of a core an image, "
             f"ours is {median_ratio(list(wall), mine):.1f} times as fast"
         )
@@ -90,7 +102,7 @@ def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tu
     if not _have:
         net, prototxt, weights = load(NET, "torch")
         _have.update(net=net, layers=learned_layers(net))
-        if work is not ours:
+        if work in (toolbox, toolbox_opencv):
             from benchmarks.dvt_way import force_backward_net
 
             _have["stock"] = force_backward_net(prototxt, weights)
@@ -106,6 +118,28 @@ def ours(paths: list[Path], threads: int) -> None:
     scan_images(
         _have["net"], read_folder(paths[0].parent), ScanParams(count=COUNT), threads=threads
     )
+
+
+def decoding(paths: list[Path], threads: int) -> None:
+    """Of ours, decoding and shrinking alone."""
+    _parts(paths, threads, lambda x, helpers: {})
+
+
+def decoding_and_net(paths: list[Path], threads: int) -> None:
+    """The net's pass, too; its layers are not read."""
+    net, layers = _have["net"], _have["layers"]
+
+    def run(x: np.ndarray, helpers: object) -> dict[str, Any]:
+        net.reduce(x, layers, lambda name, value: None)
+        return {}
+
+    _parts(paths, threads, run)
+
+
+def _parts(paths: list[Path], threads: int, read: Callable[..., dict[str, Any]]) -> None:
+    net, source = _have["net"], read_folder(paths[0].parent)
+    size = scan_batch_size(net, _have["layers"], None)
+    deque(read_batches(net, source, range(len(source)), size, threads, read), 0)
 
 
 def toolbox(paths: list[Path], threads: int) -> None:

@@ -54,22 +54,6 @@ class Way:
         return ", ".join([self.precision, *(name for name, on in extras.items() if on)])
 
 
-class InBfloat16(TorchNet):
-    """Weights and values of 16 bits; images and gradients come and go in float32."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.module.to(torch.bfloat16)
-
-    def _begin(self, plan: Any, starts: Any, x: Any) -> Any:
-        evaluation, tops = super()._begin(plan, starts, x.to(torch.bfloat16))
-        return evaluation, [top.float() for top in tops]
-
-    def _finish(self, evaluated: Any, diffs: Any, mode: str, again: bool = False) -> Any:
-        small = {value: diff.to(torch.bfloat16) for value, diff in diffs.items()}
-        return super()._finish(evaluated, small, mode, again).float()
-
-
 @contextmanager
 def running(name: str, way: Way, device: str) -> Iterator[TorchNet]:
     """A net with random weights, and the process as that way needs it."""
@@ -82,8 +66,8 @@ def running(name: str, way: Way, device: str) -> Iterator[TorchNet]:
             stack.enter_context(mock.patch.object(torch_net, "full_precision", _with_tf32))
         stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = way.tuned
-        kind = InBfloat16 if way.precision == BFLOAT16 else TorchNet
-        net = kind(*_model(name), device)
+        held = BFLOAT16 if way.precision == BFLOAT16 else FLOAT32
+        net = TorchNet(*_model(name), device, held)
         net.cuda_graphs = way.graphs
         yield net
 

@@ -128,6 +128,11 @@ def relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
     """
     net = score.net
     net.check_gradient(score.layer)
+    if net.precision != "float32":
+        raise EngineError(
+            f'layer-wise relevance propagation needs precision="float32"; this net has '
+            f"{net.precision!r}"
+        )
     module: NetModule = net.module  # type: ignore[attr-defined]
     start = net.model.graph.gradient_start(score.layer)
     images = [Value(blob) for blob in net.model.image_inputs]

@@ -12,8 +12,8 @@ from deepvis_caffe.caffe.blob import Blob, BlobVec
 from deepvis_caffe.caffe.memory import ParameterMemory
 from deepvis_caffe.caffe.operations import Operation, operation_for
 from deepvis_caffe.caffe.wiring import Wire
-from deepvis_caffe.engines.torch.layer import why_unknown
 from deepvis_caffe.engines.torch.module import laid_out
+from deepvis_caffe.engines.torch_support import why_unknown
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import LayerParameter, Phase

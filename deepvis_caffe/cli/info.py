@@ -34,7 +34,7 @@ def info(
     if settings.weights is None and (model := load_layers(settings)).weight_shapes:
         record = as_record(model, layer_infos(model, model.shapes))
     else:
-        net = load_net(settings)
+        net = load_net(settings, run=False)
         record = as_record(net.model, net.layers, net.choice)
     if as_json:
         typer.echo(json.dumps(record, indent=1))

@@ -7,7 +7,6 @@ which task that process had. Here a process that dies is replaced, and its task 
 from __future__ import annotations
 
 import atexit
-import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -17,6 +16,8 @@ from functools import cache
 from multiprocessing.connection import Connection, wait
 from typing import Any
 from weakref import WeakSet
+
+import cloudpickle
 
 from deepvis_caffe.cluster.cores import share, threads_each
 from deepvis_caffe.cluster.process import (
@@ -43,7 +44,7 @@ def run_local(
     on_report: OnReport,
 ) -> Generator[tuple[int, Any], None, None]:
     """As `deepvis_caffe.cluster.run_tasks` on `LocalProcesses`."""
-    job = pickle.dumps((make_state, work))
+    job = cloudpickle.dumps((make_state, work))
     threads = where.threads or threads_each(where.count)
     queue = _Queue(tasks)
     workers: dict[Connection, _Worker] = {}
@@ -142,7 +143,7 @@ class _Worker:
             self.stop()
             return False
         self.ticket = ticket
-        self._send(lambda: self.connection.send(ticket.task))
+        self._send(lambda: self.connection.send_bytes(cloudpickle.dumps(ticket.task)))
         return True
 
     def receive(self) -> tuple[str, Any]:

@@ -18,6 +18,8 @@ from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import cloudpickle
+
 from deepvis_caffe.cluster.failure import Failure, in_task
 
 # A forked process would share the parent's CUDA context and OpenMP threads, and fail on them.
@@ -104,7 +106,7 @@ def serve(connection: Connection, threads: int) -> None:
     Parameters
     ----------
     connection
-        Receives the pickled ``(make_state, work)`` and then tasks; sends reports and results.
+        Receives the pickled ``(make_state, work)``, then pickled tasks; sends reports and results.
     threads
         How many threads to compute with.
     """
@@ -120,7 +122,7 @@ def serve(connection: Connection, threads: int) -> None:
         use_threads(threads)
         connection.send((READY, None))
         while True:
-            task = connection.recv()
+            task = pickle.loads(connection.recv_bytes())
             _answer(connection, work, state, task)
     except (EOFError, OSError):  # the parent has closed its end
         return
@@ -131,7 +133,7 @@ def _answer(
 ) -> None:
     try:
         answer = DONE, work(state, task, lambda message: connection.send((REPORT, message)))
-        data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        data = cloudpickle.dumps(answer)
     except Exception as error:
         data = pickle.dumps((FAILED, Failure.of(error, in_task(task))))
     connection.send_bytes(data)

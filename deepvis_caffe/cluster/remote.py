@@ -1,6 +1,7 @@
 """Tasks on a Dask cluster: few in flight, and each worker keeps its state in its process.
 
-Functions are sent by name, so the scheduler and the workers need the same version of this package.
+This package's functions are sent by name, so the scheduler and the workers need the same version of
+it; a script's own functions are sent whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+import cloudpickle
 
 import deepvis_caffe
 from deepvis_caffe.cluster.cores import THREADS
@@ -34,7 +37,7 @@ def run_remote(
     where: DaskCluster,
 ) -> Generator[tuple[int, Any], None, None]:
     """As `deepvis_caffe.cluster.run_tasks` on a `DaskCluster`."""
-    job = pickle.dumps((make_state, work))
+    job = cloudpickle.dumps((make_state, work))
     run = uuid.uuid4().hex
     fresh = enumerate(tasks)
     running: dict[Any, tuple[int, Any]] = {}
@@ -54,7 +57,7 @@ def run_remote(
                 future = client.submit(
                     run_task,
                     (run, deepvis_caffe.__version__, job),
-                    pickle.dumps(task),
+                    cloudpickle.dumps(task),
                     key=f"deepvis-{run}-{index}",
                     resources=needed(workers),
                     pure=False,

@@ -43,7 +43,8 @@ def run_tasks(
         `on_report`. Call it often: on a cluster, that is where a run that was stopped ends.
     tasks
         Taken one by one as workers become free. ``str(task)`` names a task in messages. Except with
-        `Serial`, both functions, the tasks and the results must be picklable.
+        `Serial`, both functions, the tasks and the results must be what cloudpickle can pickle, as
+        lambdas and functions of a script are.
     where
         `Serial`, `LocalProcesses` or `DaskCluster`.
     on_report

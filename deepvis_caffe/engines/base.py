@@ -87,6 +87,8 @@ class Net(abc.ABC):
         Whether several threads may be in :meth:`reduce` at a time, each on a core of its own.
     reason
         Why this engine was chosen, in words.
+    precision
+        The type in which it computes, ``"float32"`` or ``"bfloat16"``.
     labels
         The names of the classes, in the net's order; empty where none are known.
     """
@@ -95,6 +97,7 @@ class Net(abc.ABC):
     ops: ArrayOps
     reentrant: bool = False
     reason: str = "made directly"
+    precision: str = "float32"
     labels: Labels = ()
 
     def __init__(self, model: Model, preprocessor: Preprocessor | None) -> None:
@@ -118,7 +121,9 @@ class Net(abc.ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the net's layers, weights and preprocessing: the same for the same files.
+        """A digest of the net's layers, weights, preprocessing and precision.
+
+        It is the same for the same files.
 
         Raises
         ------
@@ -142,6 +147,8 @@ class Net(abc.ABC):
                 digest.update(b"image" if held.array is None else held.array.tobytes())
         if self.image_input() != next(iter(self.inputs)):
             digest.update(self.image_input().encode())
+        if self.precision != "float32":
+            digest.update(self.precision.encode())
         return digest.hexdigest()
 
     @cached_property

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.engines.pycaffe import library
+from deepvis_caffe.engines.torch_support import for_processors_only, opaque_layers, why_unknown
+from deepvis_caffe.engines.unloaded import UnloadedNet
 from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
@@ -27,6 +29,7 @@ from deepvis_caffe.settings import Settings
 log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "pycaffe", "torch"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
 
@@ -49,7 +52,9 @@ def load_net(
     image_input: str | None = None,
     inputs: GivenInputs | None = None,
     device: str = "auto",
+    precision: Precision = "float32",
     labels: str | Path | Sequence[str] | None = None,
+    run: bool = True,
 ) -> Net:
     """Load a Caffe model onto an engine.
 
@@ -86,8 +91,14 @@ def load_net(
         array, by blob; by default 0. See `deepvis_caffe.model.held.held_inputs`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+    precision
+        ``"float32"``; or ``"bfloat16"``, where values have 8 bits in place of 24 and half the size;
+        or ``"auto"``, which is bfloat16 where that is faster. The torch engine alone has it.
     labels
         The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
+    run
+        Whether the net is to run. If not, it only tells about itself, and PyTorch, which takes most
+        of a second to import, is left alone where possible.
 
     Raises
     ------
@@ -96,10 +107,10 @@ def load_net(
     ModelError, WeightsError, ImageError
         The net, its weights or its mean cannot be read or do not belong together.
     EngineError
-        The engine cannot be imported, or cannot run this net or use this device.
+        The engine cannot be imported, or cannot run this net, or use this device or precision.
     """
     if isinstance(prototxt, Settings):
-        return _load_from(prototxt)
+        return _load_from(prototxt, run)
     names = as_labels(labels)
     model = load_model(
         prototxt,
@@ -110,7 +121,11 @@ def load_net(
         image_input=image_input,
         inputs=inputs,
     )
-    choice = choose_engine(engine, device, model.graph)
+    choice = choose_engine(
+        engine, device, model.graph, torch=torch_offer if run else torch_offer_unloaded
+    )
+    if precision not in get_args(Precision):
+        raise UnknownNameError("precision", precision, get_args(Precision))
     if raw_scale == WHITE:
         mean, input_scale = _with_trained(model, mean, input_scale)
     shape = _image_shape(model)
@@ -128,14 +143,21 @@ def load_net(
     if preprocessor and asks and (trained := _trained_size(model, preprocessor)):
         preprocessor = replace(preprocessor, mean=preprocessor.full_mean, resize_to=trained)
     net: Net
-    if choice.engine == "pycaffe":
+    if choice.engine == "torch" and not run:
+        net = UnloadedNet(model, preprocessor, choice, opaque_layers(model))
+    elif choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet
 
+        if precision == "bfloat16":
+            raise EngineError(
+                'precision="bfloat16" is for the torch engine, and this net runs on pycaffe '
+                f'({choice.reason}); take precision="float32" or engine="torch"'
+            )
         net = PycaffeNet(model, preprocessor, choice.device)
     else:
         from deepvis_caffe.engines.torch import TorchNet
 
-        net = TorchNet(model, preprocessor, choice.device)
+        net = TorchNet(model, preprocessor, choice.device, precision)
     net.reason = choice.reason
     net.labels = _fitting(net, names, labels if isinstance(labels, (str, Path)) else "labels")
     for line in opaque_lines(net.opaque):
@@ -204,14 +226,22 @@ def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
         )
     try:
         from deepvis_caffe.engines.torch.device import choose_device
-        from deepvis_caffe.engines.torch.layer import why_unknown
 
-        unknown = {
-            layer.name: why for layer in layers if (why := why_unknown(layer.type, layer.param))
-        }
-        return _offer(str(choose_device(device)), layers, unknown)
+        return _torch_on(str(choose_device(device)), layers)
     except EngineError as error:
         return Offer(None, str(error))
+
+
+def torch_offer_unloaded(layers: Sequence[Layer], device: str) -> Offer:
+    """The same, without importing PyTorch where it can be known that it has no GPU."""
+    if device in ("auto", "cpu") and for_processors_only():
+        return _torch_on("cpu", layers)
+    return torch_offer(layers, device)
+
+
+def _torch_on(device: str, layers: Sequence[Layer]) -> Offer:
+    unknown = {layer.name: why for layer in layers if (why := why_unknown(layer.type, layer.param))}
+    return _offer(device, layers, unknown)
 
 
 def _offer(device: str, layers: Sequence[Layer], unknown: Mapping[str, str]) -> Offer:
@@ -293,7 +323,7 @@ def choose_engine(
     return EngineChoice("torch", ours.device, "on a CPU PyTorch is faster than Caffe")
 
 
-def _load_from(settings: Settings) -> Net:
+def _load_from(settings: Settings, run: bool) -> Net:
     return load_net(
         _prototxt(settings),
         settings.weights,
@@ -311,7 +341,9 @@ def _load_from(settings: Settings) -> Net:
         image_input=settings.image_input,
         inputs=settings.inputs,
         device=settings.device,
+        precision=settings.precision,
         labels=settings.labels,
+        run=run,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.load import Engine, load_net
+from deepvis_caffe.engines.load import Engine, Precision, load_net
 from deepvis_caffe.fetch import fetch_model
 from deepvis_caffe.fetch.table import known_model
 from deepvis_caffe.progress import ProgressCallback
@@ -16,6 +16,7 @@ def zoo(
     engine: Engine = "auto",
     *,
     device: str = "auto",
+    precision: Precision = "float32",
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Net:
@@ -29,7 +30,7 @@ def zoo(
     ----------
     name
         One of `deepvis_caffe.fetch.known_models`, as ``deepvis fetch`` lists them.
-    engine, device
+    engine, device, precision
         As for `load_net`.
     folder, progress
         As for `deepvis_caffe.fetch.fetch`.
@@ -58,4 +59,5 @@ def zoo(
         input_scale=model.input_scale,
         labels=model.labels,
         device=device,
+        precision=precision,
     )

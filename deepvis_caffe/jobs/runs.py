@@ -120,7 +120,7 @@ def optimize(
     net: Net,
     layer: str | Objective | Iterable[Objective],
     units: int | str | Direction | Iterable[Any] | None = None,
-    seeds: int | Iterable[int] = (0,),
+    seeds: int | Iterable[int] = 1,
     preset: int | str | AscentParams = DEFAULT,
     position: Position = "center",
     iterations: int | None = None,

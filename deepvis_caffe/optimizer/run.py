@@ -98,7 +98,7 @@ def optimize(
     net: Net,
     layer: str | Objective | Iterable[Objective],
     units: int | str | Direction | Iterable[Any] | None = None,
-    seeds: int | Iterable[int] = (0,),
+    seeds: int | Iterable[int] = 1,
     preset: int | str | AscentParams = DEFAULT,
     position: Position = "center",
     iterations: int | None = None,
@@ -126,7 +126,8 @@ def optimize(
         Channels of that layer, or their labels; or instead sums of channels, directions or the
         whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
-        Each makes another image of every unit.
+        How many images to make of every unit: 9 are seeds 0 to 8, as with ``--seeds 9``; or the
+        seeds themselves, such as ``[4]``.
     preset
         ``"best"``, ours; 1 to 4, the paper's sets of regularizers; or `AscentParams`. See
         `deepvis_caffe.optimizer.presets`.
@@ -474,6 +475,13 @@ def _listed(name: str, items: Any) -> list[Any]:
 
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     """Seeds as `optimize` takes them, as a list; `SettingsError` where one is none."""
+    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise SettingsError(
+                f"seeds must be at least 1, how many images each unit gets, or a list of numbers, "
+                f"as [0]; got {seeds}"
+            )
+        return list(range(int(seeds)))
     listed = _listed("seeds", seeds)
     for seed in listed:
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:

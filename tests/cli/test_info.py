@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from helpers import small_model
 from helpers.engine_nets import conv, layer, net_text, relu
 from typer.testing import CliRunner
 
+import deepvis_caffe as dv
+from deepvis_caffe.cli.info import as_record
 from deepvis_caffe.cli.main import app
+from deepvis_caffe.engines.torch_support import for_processors_only
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.settings.file import load_settings
 
 
 def test_a_prototxt_alone_tells_its_layers(tmp_path: Path) -> None:
@@ -23,6 +32,49 @@ def test_a_prototxt_alone_tells_its_layers(tmp_path: Path) -> None:
     assert theirs["engine_reason"] == "as asked for"
     assert mine == {name: theirs[name] for name in mine}
     assert "; no weights" in CliRunner().invoke(app, alone).stdout
+
+
+@pytest.mark.process
+def test_pytorch_is_not_imported_where_it_has_no_gpu(tmp_path: Path) -> None:
+    """Importing it takes longer than all the rest."""
+    settings = small_model.write_model(tmp_path)
+    code = (
+        "import sys; from deepvis_caffe.cli.main import run; "
+        "sys.argv = ['deepvis', 'info', '--json', '--settings', sys.argv[1]]\n"
+        "try: run()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == str(not for_processors_only())
+    net = dv.load_net(load_settings(settings))
+    assert json.loads(done.stdout) == as_record(net.model, net.layers, net.choice)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None", True),
+        ("cuda = None\nhip = None\n", True),
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None", False),
+        ("cuda: Optional[str] = None\nhip = '7.1'", False),
+        ("__version__ = '3'", False),
+    ],
+)
+def test_what_pytorch_was_built_for_is_read_from_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, expected: bool
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("")
+    (tmp_path / "torch" / "version.py").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert for_processors_only() is expected
+
+
+def test_a_net_that_was_not_to_run_says_so(tmp_path: Path) -> None:
+    net = dv.load_net(load_settings(small_model.write_model(tmp_path)), run=False)
+    with pytest.raises(EngineError, match="loaded with run=False"):
+        net.forward(np.zeros((1, *net.preprocessor.shape)))
 
 
 def test_layers_in_place_are_marked_and_their_naming_is_explained(tmp_path: Path) -> None:

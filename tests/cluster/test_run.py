@@ -55,7 +55,7 @@ def test_ascents_are_the_serial_ones_bit_for_bit_though_a_worker_is_killed(
     assert sorted(found) == [0, 1, 2, 3]
     net = work.small_net(folder)
     for index, (unit, seed, _) in enumerate(tasks):
-        (run,) = dv.optimize(net, "fc", unit, seed, iterations=8)
+        (run,) = dv.optimize(net, "fc", unit, [seed], iterations=8)
         image, objective, best, picture = found[index]
         assert image.tobytes() == run.image.tobytes()
         assert objective.tobytes() == run.activations.tobytes()
@@ -67,6 +67,15 @@ def test_every_task_runs_once_and_comes_with_its_place(anywhere: Where) -> None:
     found = list(run_tasks(work.no_state, work.square, iter(range(20)), anywhere))
     assert sorted(found) == [(i, i * i) for i in range(20)]
     assert list(run_tasks(work.no_state, work.square, [], anywhere)) == []
+
+
+def test_functions_of_a_script_are_sent_whole(anywhere: Where) -> None:
+    factor, halved = 3, lambda number: number / 2
+    found = run_tasks(
+        lambda: factor, lambda state, task, report: (state * task(8), task), [halved], anywhere
+    )
+    ((index, (value, again)),) = found
+    assert (index, value, again(2)) == (0, 12, 1)
 
 
 def test_a_process_makes_its_state_once_and_works_on_one_thread(

@@ -180,7 +180,7 @@ def test_a_diff_is_read_below_what_works_in_place(net: Net, x: np.ndarray) -> No
 def test_an_ascent_maximizes_it(net: Net, name: str) -> None:
     """Unit 0 of the convolution is scaled by a negative number: the two pull opposite ways."""
     params = AscentParams(rate=Constant(20), iterations=25, decay=0, start="mean")
-    (one,) = dv.optimize(net, name, 0, seeds=1, preset=params, crop="off")
+    (one,) = dv.optimize(net, name, 0, seeds=[1], preset=params, crop="off")
     center = (0, 0, 2, 2)  # of a map of 4 x 5
     wanted, other = (STARTS["conv1"], "conv1:raw")[:: 1 if name == "conv1" else -1]
     first, last = slow(np.zeros((1, *SIZE))), slow(one.image[None])

@@ -78,7 +78,7 @@ def test_the_rest_has_the_values_of_the_net_without_them(net: Net, alone: Net) -
 
 
 def test_the_ascent_the_scan_and_the_viewer_take_the_rest(net: Net, alone: Net) -> None:
-    ours, theirs = (optimize(one, "conv2", [1], seeds=2, iterations=3) for one in (net, alone))
+    ours, theirs = (optimize(one, "conv2", [1], seeds=[2], iterations=3) for one in (net, alone))
     np.testing.assert_array_equal(ours[0].image, theirs[0].image)
     assert learned_layers(net) == learned_layers(alone) == ("conv1", "conv2")
     assert catalogue(net) == catalogue(alone)

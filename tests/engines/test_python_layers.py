@@ -188,7 +188,7 @@ def test_in_place_and_without_a_backward_pass(tmp_path: Path) -> None:
 
 
 def test_the_ascent_runs_through_it(tmp_path: Path) -> None:
-    (run,) = optimize(load(tmp_path), "half", [1], iterations=5, seeds=1)
+    (run,) = optimize(load(tmp_path), "half", [1], iterations=5, seeds=[1])
     assert run.activations[-1] > run.activations[0]
 
 

@@ -75,7 +75,7 @@ def ascend(net: Any, task: tuple[int, int, Path | None], tell: Tell) -> tuple[An
         if marker and done == 4:
             die_once(marker)
 
-    (run,) = dv.optimize(net, "fc", unit, seed, iterations=8, progress=progress)
+    (run,) = dv.optimize(net, "fc", unit, [seed], iterations=8, progress=progress)
     return run.image, run.activations, run.best_iteration, run.picture()
 
 

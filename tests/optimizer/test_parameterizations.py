@@ -132,7 +132,7 @@ def test_the_result_has_the_photographs_magnitudes(
         np.testing.assert_allclose(found, fixed, atol=2e-4 * fixed.max())
         assert run.activations[-1] > 1.02 * run.activations[0]
     assert np.abs(runs[0].image - runs[1].image).max() > 1
-    alone = optimize(net, "unit", 0, 9, preset=params)[0]
+    alone = optimize(net, "unit", 0, [9], preset=params)[0]
     np.testing.assert_allclose(alone.image, runs[1].image, atol=0.02)
 
 

@@ -62,6 +62,14 @@ def assert_gradient_ascent(net: Any, layer: str, sign: int = 1, **options: Any) 
             assert run.stop == "zero gradient"
 
 
+def test_a_number_of_seeds_counts_them_as_the_command_line_does(small: Net) -> None:
+    counted = optimize(small, "fc", [1], seeds=3, iterations=2)
+    listed = optimize(small, "fc", [1], seeds=[0, 1, 2], iterations=2)
+    assert [run.seed for run in counted] == [0, 1, 2]
+    for one, other in zip(counted, listed, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
 @pytest.mark.parametrize("name", ["conv1", "relu1", "pool1", "fc", "prob"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_every_kind_of_layer_is_maximized(small: Net, name: str, sign: int) -> None:
@@ -76,7 +84,7 @@ def test_whole_channels_and_positions_are_maximized(small: Net) -> None:
 # -- order, batches, progress --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("units", "seeds"), [([], 0), (1, []), ([], [])])
+@pytest.mark.parametrize(("units", "seeds"), [([], 1), (1, []), ([], [])])
 def test_no_units_or_seeds_are_no_results(small: Net, units: Any, seeds: Any) -> None:
     assert optimize(small, "fc", units, seeds, iterations=2) == []
 
@@ -123,13 +131,13 @@ def test_each_run_starts_from_its_seeds_noise(net: FakeNet) -> None:
 
 def test_noise_is_in_gray_levels_of_the_nets_own_pixels() -> None:
     net = FakeNet(bumps(CENTERS), 4, SHAPE, mean=0.5, raw_scale=1)
-    run = optimize(net, "unit", 1, seeds=3, iterations=1)[0]
+    run = optimize(net, "unit", 1, seeds=[3], iterations=1)[0]
     noise = np.random.RandomState(3).normal(0, 10, SHAPE) / 255
     np.testing.assert_allclose(run.image, noise, rtol=1e-6)
 
 
 def test_uniform_start_covers_all_pixels(net: FakeNet) -> None:
-    run = optimize(net, "unit", 1, seeds=3, iterations=1, start="uniform")[0]
+    run = optimize(net, "unit", 1, seeds=[3], iterations=1, start="uniform")[0]
     expected = np.random.RandomState(3).uniform(0, 255, SHAPE) - 100
     np.testing.assert_allclose(run.image, expected, atol=1e-4)
 
@@ -168,7 +176,7 @@ def test_progress_arrives_where_runs_end_early() -> None:
 
 
 def test_numbers_of_numpy_are_numbers(net: FakeNet) -> None:
-    runs = optimize(net, "unit", np.arange(4)[1:3], seeds=np.int64(3), iterations=1)
+    runs = optimize(net, "unit", np.arange(4)[1:3], seeds=[np.int64(3)], iterations=1)
     assert [(run.unit, run.seed) for run in runs] == [(1, 3), (2, 3)]
     assert json.dumps(runs[0].record()["unit"]) == "1"
 
@@ -217,7 +225,7 @@ def test_images_that_would_mix_run_one_at_a_time(
     assert re.search(f"one at a time.*{why}", warning)
     caplog.clear()
     for run in together:
-        (alone,) = optimize(net, name, run.unit, run.seed, iterations=4, batch_size=1)
+        (alone,) = optimize(net, name, run.unit, [run.seed], iterations=4, batch_size=1)
         np.testing.assert_array_equal(run.image, alone.image)
         np.testing.assert_array_equal(run.activations, alone.activations)
     assert not caplog.messages
@@ -252,7 +260,7 @@ def test_cancelling_keeps_what_there_is(net: FakeNet) -> None:
         (2, "cancelled", 2),
         (3, "cancelled", 2),
     ]
-    full = optimize(net, "unit", 0, seeds=2, iterations=5)[0]
+    full = optimize(net, "unit", 0, seeds=[2], iterations=5)[0]
     np.testing.assert_array_equal(runs[2].activations, full.activations[:2])
 
 
@@ -356,13 +364,15 @@ def test_bad_layers_units_and_positions(small: Net) -> None:
         optimize(small, "fc", "130")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a seed must be a whole number from 0"):
         optimize(small, "fc", 0, seeds=[-1])
+    with pytest.raises(SettingsError, match=r"seeds must be at least 1.* as \[0\]; got 0"):
+        optimize(small, "fc", 0, seeds=0)
 
 
 # -- results -------------------------------------------------------------------------------------
 
 
 def test_a_result_says_how_it_came_about(net: FakeNet) -> None:
-    run = optimize(net, "unit", 1, seeds=4, iterations=3, position="all")[0]
+    run = optimize(net, "unit", 1, seeds=[4], iterations=3, position="all")[0]
     assert (run.engine, run.version) == ("fake", deepvis_caffe.__version__)
     record = json.loads(json.dumps(run.record()))
     assert record["objective"] == run.activations.tolist()

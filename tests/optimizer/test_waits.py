@@ -107,7 +107,7 @@ def test_an_ascent_waits_once_between_checks(
     net: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     waits, uploads = waits_and_uploads(
-        net, monkeypatch, "fc", [1, 2], seeds=2, preset=PRESETS[name], rate="auto"
+        net, monkeypatch, "fc", [1, 2], seeds=[2], preset=PRESETS[name], rate="auto"
     )
     assert waits.total() == 2, waits  # at steps 16 and 32
     assert uploads <= 5  # what is maximized, anew on fewer channels, once
@@ -120,7 +120,7 @@ def test_so_does_that_of_an_objective_with_magnitudes_of_photographs(
     params = AscentParams(
         iterations=STEPS, rate=dv.optimizer.GrayLevels(2), parameterization=maco()
     )
-    waits, uploads = waits_and_uploads(net, monkeypatch, goal, seeds=2, preset=params)
+    waits, uploads = waits_and_uploads(net, monkeypatch, goal, seeds=[2], preset=params)
     assert waits.total() == 2, waits
     assert uploads == 0
 

@@ -79,7 +79,7 @@ def test_the_last_pass_is_there_after_every_step(engine: str, tmp_path: Path) ->
         np.testing.assert_array_equal(net.backward("conv2", diff)["data"], expected[1])
 
     params = AscentParams(iterations=4, rate=GrayLevels(3))
-    assert optimize(net, "conv2", 2, 0, params, watch=check)[0].stop == "finished"
+    assert optimize(net, "conv2", 2, 1, params, watch=check)[0].stop == "finished"
 
 
 def test_what_is_seen_is_what_the_net_saw(ops: ArrayOps) -> None:
@@ -109,13 +109,13 @@ def test_nothing_is_copied_that_is_not_asked_for(monkeypatch: pytest.MonkeyPatch
         NumpyOps, "numpy", lambda self, x: copied.append(x.nbytes) or plain(self, x)
     )
     params = AscentParams(iterations=6, rate=GrayLevels(9))
-    optimize(net, "unit", 2, 0, params)
+    optimize(net, "unit", 2, 1, params)
     without = list(copied)
     copied.clear()
-    optimize(net, "unit", 2, 0, params, watch=lambda step: None)
+    optimize(net, "unit", 2, 1, params, watch=lambda step: None)
     assert copied == without
     copied.clear()
-    optimize(net, "unit", 2, 0, params, watch=lambda step: step.pictures() and None)
+    optimize(net, "unit", 2, 1, params, watch=lambda step: step.pictures() and None)
     assert sum(copied) - sum(without) == 6 * 4 * np.prod(SHAPE)
 
 
@@ -131,7 +131,7 @@ def test_progress_then_watch_then_cancel() -> None:
         net,
         "unit",
         1,
-        0,
+        1,
         AscentParams(iterations=9, rate=GrayLevels(2)),
         progress=lambda done, total: said.append(done),
         watch=lambda step: said.append((step.step,)),
@@ -145,5 +145,5 @@ def test_the_step_at_which_all_have_ended_is_seen_too() -> None:
     net = FakeNet(lambda x: (0 * x[:, :1, 0, 0], lambda diff: 0 * x), 1, SHAPE)
     seen: list[int] = []
     params = AscentParams(iterations=50, rate=GrayLevels(2))
-    (run,) = optimize(net, "unit", 0, 0, params, watch=lambda step: seen.append(step.step))
+    (run,) = optimize(net, "unit", 0, 1, params, watch=lambda step: seen.append(step.step))
     assert (run.stop, seen) == ("zero gradient", [0])

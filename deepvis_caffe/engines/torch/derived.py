@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
@@ -45,13 +45,23 @@ class Derived(Generic[Made]):
     __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._last: tuple[Any, Stamp, Made] | None = None
+        self._last: tuple[Any, list[Stamp], Made] | None = None
 
-    def get(self, weight: Tensor, key: Any, make: Callable[[Tensor, Any], Made]) -> Made:
+    def get(
+        self,
+        weights: Sequence[Tensor],
+        key: Any,
+        make: Callable[[Sequence[Tensor], Any], Made],
+    ) -> Made:
         """What `make` gives for these weights and this key, made anew only where one changed."""
         last = self._last  # threads share it
-        if last is None or last[0] != key or not last[1].fits(weight):
-            last = self._last = key, Stamp(weight), make(weight, key)
+        if (
+            last is None
+            or last[0] != key
+            or len(last[1]) != len(weights)
+            or not all(map(Stamp.fits, last[1], weights))
+        ):
+            last = self._last = key, [Stamp(weight) for weight in weights], make(weights, key)
         return last[2]
 
     def __reduce__(self) -> tuple[Any, ...]:  # oneDNN's tensors and closures cannot be copied

@@ -7,7 +7,6 @@ That is all that most types have; a few also say how their gradient is computed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.rules import Rule, rule_for
+from deepvis_caffe.engines.torch_support import why_not
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model import graph
-from deepvis_caffe.model.python_layers import why_not_allowed
-from deepvis_caffe.model.schema_pb2 import LayerParameter
 from deepvis_caffe.model.shapes import RULES
 
 Tops = tuple[Tensor, ...]
@@ -99,6 +97,10 @@ class Layer(nn.Module):
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
         """A layer that computes only these channels of the top; None where that saves nothing."""
+        return None
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """Factor and offset of each channel, float64 (C,) or (), where that is all that it does."""
         return None
 
     def check(self, bottoms: Sequence[Tensor]) -> None:
@@ -185,17 +187,6 @@ class Opaque(Layer):
         """Nothing: `forward` says why."""
 
 
-def why_unknown(kind: str, param: LayerParameter | None = None) -> str:
-    """Why a layer of a type that this engine does not have cannot run; empty where it has it."""
-    if kind in BUILDERS:
-        return ""
-    if kind == "Python" and param is not None:
-        return why_not_allowed(param)
-    near = difflib.get_close_matches(kind, BUILDERS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"the torch engine has no layer type {kind!r}{hint}"
-
-
 def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
     """The module of a layer.
 
@@ -204,6 +195,6 @@ def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
     EngineError
         The layer's type is unknown, or its parameters ask for what this engine does not do.
     """
-    if why := why_unknown(layer.type, layer.param):
+    if why := why_not(layer, [tuple(blob.shape) for blob in weights]):
         raise EngineError(why)
     return BUILDERS[layer.type](layer, weights)

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.device import memory_format
-from deepvis_caffe.engines.torch.layer import Layer, Opaque, build, why_unknown
+from deepvis_caffe.engines.torch.layer import Layer, Opaque, build
 from deepvis_caffe.engines.torch.layers.source import Input
-from deepvis_caffe.errors import EngineError
+from deepvis_caffe.engines.torch_support import opaque_layers
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
-from deepvis_caffe.model.opaque import OpaqueLayers
 
 
 class NetModule(nn.Module):
@@ -54,12 +53,7 @@ class NetModule(nn.Module):
     def __init__(self, model: Model, device: torch.device) -> None:
         super().__init__()
         self.graph, self.inputs = model.graph, tuple(model.input_shapes)
-        reasons = {
-            layer.name: why
-            for layer in model.graph
-            if (why := model.faults.get(layer.name) or why_unknown(layer.type, layer.param))
-        }
-        known = OpaqueLayers(model.graph, reasons)
+        self.opaque = opaque_layers(model)
         self._by_layer: dict[str, str] = {}
         parameters: dict[int, nn.Parameter] = {}  # layers may share weights
         for layer in model.graph:
@@ -71,16 +65,10 @@ class NetModule(nn.Module):
             name = re.sub(r"\W", "_", layer.name) or "_"
             while hasattr(self, name):
                 name += "_"
-            module: Layer = Opaque(layer, known.why_not(layer.name))
-            if known.runs(layer.name):
-                try:
-                    module = build(layer, weights)
-                except EngineError as error:
-                    reasons = {**reasons, layer.name: str(error)}
-                    module = Opaque(layer, str(error))
+            reason = self.opaque.why_not(layer.name)
+            module = Opaque(layer, reason) if reason else build(layer, weights)
             self.add_module(name, module.to(device))
             self._by_layer[layer.name] = name
-        self.opaque = OpaqueLayers(model.graph, reasons)
         self.eval()
 
     def layer(self, name: str) -> Layer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from deepvis_caffe.engines.torch.graphs import CapturedPasses, Evaluation, Graph
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
+from deepvis_caffe.engines.torch.precision import DTYPES, choose_precision
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
@@ -40,11 +42,15 @@ class TorchNet(Net):
         How a picture becomes the net's input, and back; None where that holds no pictures.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"auto"``; see
+        `deepvis_caffe.engines.torch.precision.choose_precision`. Inputs, values and diffs come and
+        go in float32 either way.
 
     Attributes
     ----------
     module
-        The same layers as a plain `torch.nn.Module`.
+        The same layers as a plain `torch.nn.Module`, in that precision.
     cuda_graphs
         Whether the passes of an ascent on a GPU are replayed as CUDA graphs where that is possible;
         False unless it is set. See `deepvis_caffe.engines.torch.graphs`.
@@ -52,26 +58,33 @@ class TorchNet(Net):
     Raises
     ------
     EngineError
-        There is no such device.
+        There is no such device; or a layer needs more than bfloat16.
     """
 
     engine = "torch"
 
     def __init__(
-        self, model: Model, preprocessor: Preprocessor | None, device: str = "auto"
+        self,
+        model: Model,
+        preprocessor: Preprocessor | None,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         super().__init__(model, preprocessor)
         self._device = choose_device(device)
+        self.precision = choose_precision(precision, self._device, model.graph)
+        self._dtype = DTYPES[self.precision]
         with explained(f"the net's weights on {self._device}"):
-            self.module = NetModule(model, self._device)
+            self.module = NetModule(model, self._device).to(self._dtype)
         self.ops = ops_for("torch", str(self._device))
         self.reentrant = self.ops.on_host
         self.cuda_graphs = False
         self._graphs = Graphs()
-        self._plans: dict[tuple[tuple[Value, ...], bool], tuple[Channels, Plan]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Channels, Plan]] = {}
         self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
+        self._asked_for_more = False  # than forward returned, of that pass
         self._ascent: Evaluation | CapturedPasses | None = None  # evaluate's
 
     @property
@@ -84,28 +97,43 @@ class TorchNet(Net):
         """``"cpu"``, or ``"cuda:0"`` and so on."""
         return str(self._device)
 
-    # -- for people: every value is kept, and recorded for any number of backward passes -------
+    # -- for people: any value can be read, and any number of backward passes follow -----------
+    #
+    # To keep all values costs up to a third of a pass. It is done from the first read or backward
+    # pass on, and in the next forward pass if the last one was followed by such. Either way each
+    # layer computes the same values.
 
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
+        keep, self._asked_for_more = self._asked_for_more, False
         self._last = None  # the last pass's memory is free for this one
         self._last = Pass(self._on_device(inputs))
-        return [_host(tensor) for tensor in self._computed(self._last, values)]
+        if keep:
+            return [_host(tensor) for tensor in self._computed(self._last, values)]
+        found: dict[Value, Floats] = {}
+        self._seen_once(
+            self._last.values, values, lambda value, top: found.update({value: _host(top)}), False
+        )
+        return [found[value] for value in values]
 
     def _read(self, values: list[Value]) -> list[Floats]:
+        return [_host(tensor) for tensor in self._computed(self._recorded("read"), values)]
+
+    def _recorded(self, asking: str) -> Pass:
+        """The last pass, for a read or a way back."""
         if self._last is None:
-            raise EngineError("read needs a forward pass before it: call forward first")
-        return [_host(tensor) for tensor in self._computed(self._last, values)]
+            raise EngineError(f"{asking} needs a forward pass before it: call forward first")
+        self._asked_for_more = True
+        return self._last
 
     def _backward(
         self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
     ) -> list[Floats]:
-        if self._last is None:
-            raise EngineError("backward needs a forward pass before it: call forward first")
-        top, *bottoms = self._computed(self._last, [seed, *values])
+        last = self._recorded("backward")
+        top, *bottoms = self._computed(last, [seed, *values])
         check_diff(seed.blob, tuple(top.shape), diff)
-        diffs = {seed: torch.tensor(diff, device=self._device)}
+        diffs = {seed: torch.tensor(diff, device=self._device, dtype=self._dtype)}
         with self._explained(diffs):
-            found = self._last.backward(diffs, values, mode, again=True, partial=partial)
+            found = last.backward(diffs, values, mode, again=True, partial=partial)
         return [
             _host(found[value] if value in found else torch.zeros_like(x))
             for value, x in zip(values, bottoms, strict=True)
@@ -124,16 +152,26 @@ class TorchNet(Net):
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]
     ) -> None:
-        run, wanted = Pass(self._on_device(inputs)), set(values)
+        self._seen_once(self._on_device(inputs), values, take)
+
+    def _seen_once(
+        self,
+        inputs: Mapping[Value, Tensor],
+        values: list[Value],
+        take: Callable[[Value, Tensor], None],
+        scale: bool = True,
+    ) -> None:
+        """`take` each value as it is computed; `scale` is `make_plan`'s."""
+        run, wanted = Pass(inputs), set(values)
         for value in wanted & run.values.keys():
-            take(value, run.values[value])
+            take(value, run.values[value].float())
         computed = tuple(value for value in values if value not in run.values)
         if computed:
             with full_precision(self._device):
                 run.forward(
-                    self._plan(computed, run.values.keys()).steps,
+                    self._plan(computed, run.values.keys(), scale=scale).steps,
                     record=False,
-                    see=lambda value, top: take(value, top) if value in wanted else None,
+                    see=lambda value, top: take(value, top.float()) if value in wanted else None,
                 )
 
     # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
@@ -144,7 +182,7 @@ class TorchNet(Net):
         begin = partial(self._begin, plan, starts)
         if self.cuda_graphs and not self.ops.on_host:
             key = tuple(x.shape), starts, channels
-            layers = [step.layer for step in plan.steps]
+            layers = [layer for step in plan.steps for layer in step.layers]
             self._ascent = self._graphs.passes(key, begin, self._finish, x, layers)
             if self._ascent is not None:
                 return self._ascent.forward(x)
@@ -162,13 +200,14 @@ class TorchNet(Net):
         self, plan: Plan, starts: tuple[Value, ...], x: Tensor
     ) -> tuple[Evaluation, list[Tensor]]:
         """The forward pass."""
-        image = laid_out(x.detach())
+        image = laid_out(x.detach()).to(self._dtype)
         values = {Value(blob): image for blob in self.model.image_inputs}
         run = Pass({**self._held(image), **values})
         with full_precision(self._device):
             run.forward(plan.steps)
         tops, index = [run.values[start] for start in starts], self._indices(plan.select)
-        return Evaluation(run, index, x), [top if index is None else top[:, index] for top in tops]
+        chosen = [top.float() if index is None else top[:, index].float() for top in tops]
+        return Evaluation(run, index, x), chosen
 
     def _finish(
         self, evaluated: Evaluation, diffs: Mapping[Value, Tensor], mode: str, again: bool = False
@@ -178,12 +217,14 @@ class TorchNet(Net):
         if index is not None:
             some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
             for start, diff in diffs.items():
-                diff[:, index] = some[start]
+                diff[:, index] = some[start].to(self._dtype)
+        else:
+            diffs = {start: diff.to(self._dtype) for start, diff in diffs.items()}
         images = [Value(blob) for blob in self.model.image_inputs]
         with self._explained(diffs):
             found = run.backward(diffs, images, mode, again)
         parts = [found[image] for image in images if image in found]
-        total = sum(parts[1:], parts[0]).contiguous() if parts else torch.zeros_like(x)
+        total = sum(parts[1:], parts[0]).float().contiguous() if parts else torch.zeros_like(x)
         return total.clone() if any(total is diff for diff in diffs.values()) else total
 
     def _indices(self, channels: Channels) -> Tensor | None:
@@ -214,13 +255,17 @@ class TorchNet(Net):
         return self._constants[1]
 
     def _plan(
-        self, targets: tuple[Value, ...], have: Iterable[Value], channels: Channels = None
+        self,
+        targets: tuple[Value, ...],
+        have: Iterable[Value],
+        channels: Channels = None,
+        scale: bool = True,
     ) -> Plan:
-        key = targets, channels is None
+        key = targets, channels is None, scale
         known, plan = self._plans.get(key, (None, None))
         # Of parts the last one only: they are many.
         if plan is None or known != channels or not plan.up_to_date:
-            plan = make_plan(self.module, targets, set(have), channels)
+            plan = make_plan(self.module, targets, set(have), channels, scale)
             self._plans[key] = channels, plan
         return plan
 
@@ -228,7 +273,8 @@ class TorchNet(Net):
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
         with explained(f"the inputs {listed} on {self._device}"):
             return {
-                Value(name): laid_out(self.ops.asarray(array)) for name, array in inputs.items()
+                Value(name): laid_out(self.ops.asarray(array)).to(self._dtype)
+                for name, array in inputs.items()
             }
 
     @contextmanager
@@ -245,6 +291,6 @@ class TorchNet(Net):
 def _host(tensor: Tensor) -> Floats:
     with explained(f"a copy of values of shape {tuple(tensor.shape)}"):
         # A GPU writes several times as fast to page-locked memory, which is not for keeping.
-        copy = torch.empty(tensor.shape, pin_memory=tensor.is_cuda)
+        copy = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=tensor.is_cuda)
         copy.copy_(tensor)
         return np.array(copy) if tensor.is_cuda else copy.numpy()

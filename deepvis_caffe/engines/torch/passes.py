@@ -56,7 +56,7 @@ class Pass:
         with torch.no_grad():
             for step in steps:
                 bottoms = [now[value] for value in step.bottoms]
-                step.layer.check(bottoms)
+                step.check(bottoms)
                 try:
                     if record:
                         tops, saved = step.run.fwd(*bottoms)
@@ -64,7 +64,7 @@ class Pass:
                     else:
                         tops = step.run.infer(*bottoms)
                 except (RuntimeError, IndexError) as error:  # running out of memory included
-                    raise step.layer.cannot_run(bottoms, error) from error
+                    raise step.cannot_run(bottoms, error) from error
                 for value, top in zip(step.tops, tops, strict=True):
                     now[value] = top
                     see(value, top)

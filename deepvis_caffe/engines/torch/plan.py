@@ -3,7 +3,7 @@
 Everything that makes a pass faster than running layer after layer is decided here:
 
 - only the layers that the targets need, and every value is freed after its last reader;
-- a ReLU in one sweep with the convolution that it alone reads;
+- layers that can be one sweep are one, see `deepvis_caffe.engines.torch.fusion`;
 - of the last layer with weights only the channels that are wanted.
 """
 
@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from torch import Tensor
 
 from deepvis_caffe.engines.torch.derived import Stamp
-from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops
-from deepvis_caffe.engines.torch.layers.activation import ReLU
-from deepvis_caffe.engines.torch.layers.convolution import ImageConvolution, RectifiedConvolution
+from deepvis_caffe.engines.torch.fusion import Runnable, fused
+from deepvis_caffe.engines.torch.layer import Layer
 from deepvis_caffe.engines.torch.module import NetModule
+from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
 
@@ -46,40 +45,38 @@ CHANNEL_BY_CHANNEL = (
 )
 
 
-class Runnable(Protocol):
-    """A `Layer`'s two directions, or those of two layers in one; see there."""
-
-    def infer(self, *bottoms: Tensor) -> Tops:
-        """The tops, where no diff will come back."""
-
-    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """The tops, and what :meth:`bwd` needs."""
-
-    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The bottoms' diffs for the tops'."""
-
-
 @dataclass(frozen=True)
 class PlanStep:
-    """A layer to run, or two that follow each other.
+    """A layer to run, or several that follow each other.
 
     Attributes
     ----------
-    layer
-        The layer, or the first of the two; it checks the bottoms' shapes, and errors name it.
+    layers
+        The layers. The first one checks the shapes of its bottoms, and errors name it.
     run
-        What runs it.
+        What runs them.
     bottoms, tops
-        The values read and written.
+        The values read and written; of several layers, first the bottoms of the first one.
     done
         Values that no later step reads.
     """
 
-    layer: Layer
+    layers: tuple[Layer, ...]
     run: Runnable
     bottoms: tuple[Value, ...]
     tops: tuple[Value, ...]
     done: tuple[Value, ...] = ()
+
+    def check(self, bottoms: Sequence[Tensor]) -> None:
+        """`EngineError` in words where the first layer does not fit bottoms of these shapes."""
+        self.layers[0].check(self._of_first(bottoms))
+
+    def cannot_run(self, bottoms: Sequence[Tensor], why: object) -> EngineError:
+        """An error with the first layer and the shapes that came to it."""
+        return self.layers[0].cannot_run(self._of_first(bottoms), why)
+
+    def _of_first(self, bottoms: Sequence[Tensor]) -> Sequence[Tensor]:
+        return bottoms[: len(self.layers[0].layer.bottoms)]
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Plan:
 def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[PlanStep]:
     """Layer after layer, every value kept: what any diff can be asked of afterwards."""
     modules = [module.layer(layer.name) for layer in layers]
-    return [PlanStep(m, m, m.layer.bottoms, m.layer.tops) for m in modules]
+    return [PlanStep((m,), m, m.layer.bottoms, m.layer.tops) for m in modules]
 
 
 def make_plan(
@@ -117,6 +114,7 @@ def make_plan(
     targets: Sequence[Value],
     have: Collection[Value],
     channels: Channels = None,
+    scale: bool = True,
 ) -> Plan:
     """The way from the values in `have` to those of `targets`, which alone are there afterwards.
 
@@ -128,6 +126,8 @@ def make_plan(
         What is wanted, and what is there.
     channels
         Of the one target, the channels that are wanted; None for all.
+    scale
+        Whether filters may be scaled beforehand, which rounds otherwise than layer after layer.
     """
     layers = module.graph.ancestors(targets, have)
     run: dict[str, Runnable] = {layer.name: module.layer(layer.name) for layer in layers}
@@ -136,14 +136,18 @@ def make_plan(
     only_reader = _only_readers(layers, targets)
     steps: dict[tuple[Value, ...], PlanStep] = {}  # by tops
     for layer in layers:
-        whole, below = module.layer(layer.name), steps.get(layer.bottoms)
-        step = PlanStep(whole, run[layer.name], layer.bottoms, layer.tops)
-        if isinstance(whole, ReLU) and not whole.slope and below:
-            alone = only_reader.get(layer.bottoms[0]) is layer
-            if alone and isinstance(below.run, ImageConvolution):
+        whole = module.layer(layer.name)
+        step = PlanStep((whole,), run[layer.name], layer.bottoms, layer.tops)
+        alone = {value for value in layer.bottoms if only_reader.get(value) is layer}
+        # Of two that a sum reads the last one made: the other value is there by then.
+        for below in reversed([one for one in steps.values() if alone.intersection(one.tops)]):
+            if together := fused(below.run, whole, scale):
                 del steps[below.tops]
-                together = RectifiedConvolution(below.run, whole)
-                step = PlanStep(below.layer, together, below.bottoms, layer.tops)
+                others = tuple(value for value in layer.bottoms if value not in below.tops)
+                step = PlanStep(
+                    (*below.layers, whole), together, (*below.bottoms, *others), layer.tops
+                )
+                break
         steps[step.tops] = step
     copied = tuple(
         (whole, name, Stamp(weight))

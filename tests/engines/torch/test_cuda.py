@@ -194,7 +194,7 @@ ASCENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ASCENTS)
 def test_devices_agree_on_ascents(smooth: list[Any], name: str) -> None:
     gpu, cpu = (
-        dv.optimize(net, "fc", [1, 4], seeds=2, iterations=20, **ASCENTS[name]) for net in smooth
+        dv.optimize(net, "fc", [1, 4], seeds=[2], iterations=20, **ASCENTS[name]) for net in smooth
     )
     for ours, expected in zip(gpu, cpu, strict=True):
         # Rounding may put a pixel on the other side of a percentile: then few of them differ.
@@ -209,7 +209,7 @@ def test_devices_agree_on_ascents(smooth: list[Any], name: str) -> None:
 @pytest.mark.cuda
 def test_devices_agree_on_an_objective(smooth: list[Any]) -> None:
     goal = o.unit("fc", 3) + 0.5 * o.channel("conv2", 4) - 0.1 * o.unit("conv1", 2, (3, 4))
-    gpu, cpu = (dv.optimize(net, goal, seeds=3, preset=3, iterations=20)[0] for net in smooth)
+    gpu, cpu = (dv.optimize(net, goal, seeds=[3], preset=3, iterations=20)[0] for net in smooth)
     np.testing.assert_allclose(gpu.activations, cpu.activations, rtol=1e-3)
     assert relative_error(gpu.image, cpu.image) < 1e-2
 
@@ -268,7 +268,7 @@ def test_an_ascent_waits_for_the_device_once_between_checks(smooth: list[Any], n
                 smooth[0],
                 "fc",
                 [1, 4],
-                seeds=2,
+                seeds=[2],
                 iterations=40,
                 batch_size=4,
                 watch=lambda snapshot: seen.setdefault(snapshot.step, len(caught)),
@@ -284,9 +284,9 @@ def test_an_ascent_waits_for_the_device_once_between_checks(smooth: list[Any], n
 def test_graphs_give_what_passes_without_them_give(smooth: list[Any]) -> None:
     needs_cuda()
     gpu, _ = smooth
-    plain = dv.optimize(gpu, "fc", [1, 4], seeds=2, preset=3, iterations=40)
+    plain = dv.optimize(gpu, "fc", [1, 4], seeds=[2], preset=3, iterations=40)
     gpu.cuda_graphs = True
-    graphed = dv.optimize(gpu, "fc", [1, 4], seeds=2, preset=3, iterations=40)
+    graphed = dv.optimize(gpu, "fc", [1, 4], seeds=[2], preset=3, iterations=40)
     assert gpu._graphs._kept  # not as a way around them
     for one, other in zip(plain, graphed, strict=True):
         np.testing.assert_allclose(other.activations, one.activations, rtol=1e-3)

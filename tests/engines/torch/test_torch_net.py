@@ -103,18 +103,28 @@ def test_lrn_passes_deconv_through_where_it_is_ignored(tmp_path: Path, ignore: b
 # -- what is computed ----------------------------------------------------------------------------
 
 
-def test_nothing_runs_twice_and_nothing_runs_unasked(chain: Net, ran: list[str]) -> None:
+def test_nothing_runs_unasked_and_once_asked_for_nothing_runs_twice(
+    chain: Net, ran: list[str]
+) -> None:
     x = noise(1, 3, 2, 2)
     chain.forward(x, [])
     assert ran == []
-    chain.forward(x, ["conv1"])
-    assert ran == ["conv1", "relu1"]
-    chain.backward("conv1", noise(1, 4, 2, 2))
-    assert ran == ["conv1", "relu1"]
+    (first,) = chain.forward(x, ["conv1"]).values()
+    assert ran == ["conv1"]  # and its ReLU with it
+    ran.clear()
+    chain.backward("conv1", noise(1, 4, 2, 2))  # nothing was recorded so far
+    assert ran == ["conv1"]
     chain.backward("relu2", noise(1, 2, 2, 2))  # the same pass, extended
+    chain.read(["relu1"])
     assert ran == ["conv1", "relu1", "conv2", "relu2"]
     chain.backward("relu2", noise(1, 2, 2, 2), "guided")
     assert len(ran) == 4
+
+    ran.clear()
+    (again,) = chain.forward(x, ["conv1"]).values()  # records now, as it was needed the last time
+    chain.backward("conv1", noise(1, 4, 2, 2))
+    assert ran == ["conv1", "relu1"]
+    np.testing.assert_array_equal(again, first)
 
 
 def test_evaluate_stops_at_its_layer(chain: Net, ran: list[str]) -> None:

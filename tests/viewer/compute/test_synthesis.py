@@ -188,7 +188,7 @@ def test_an_image_is_shown_as_it_sharpens(
     assert {note for _, _, note in seen} == {""}
     last = viewer.shown("fc", 0)
     assert (last.working, last.progress, last.note) == (None, 0, "")
-    (run,) = optimize(torch_net, "fc", 0, 0, PARAMS)
+    (run,) = optimize(torch_net, "fc", 0, 1, PARAMS)
     assert run.best_iteration is not None
     np.testing.assert_array_equal(seen[run.best_iteration][0], last.optimized[0])
 

@@ -6,6 +6,7 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
-from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.shapes.windows import local_window
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
@@ -40,11 +40,6 @@ class _Filters(Layer):
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
         super().__init__(layer, weights)
         param, axes = layer.param.convolution_param, weights[0].ndim - 2
-        if not 1 <= axes <= 3:
-            raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): {axes} spatial axes; the torch engine "
-                "convolves over one, two or three"
-            )
         self.axes, self.group, self.axis = axes, param.group, param.axis
         self.window = convolution_window(param, axes)
         if not param.bias_term:
@@ -85,9 +80,9 @@ class ImageConvolution(Convolution):
         # Filters of the way back take memory: made when first needed.
         self._gradient: Derived[InputGradient] = Derived()
 
-    def correlate(self, x: Tensor, rectify: bool = False) -> Tensor:
-        """The top, or that of a ReLU after it."""
-        return self._correlate(x, self.blob("weight"), self.blob("bias"), rectify)
+    def correlate(self, x: Tensor, rectify: bool = False, other: Tensor | None = None) -> Tensor:
+        """The top, with another value added, or of a ReLU after it; see `Correlation`."""
+        return self._correlate(x, self.blob("weight"), self.blob("bias"), rectify, other)
 
     def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         (x,) = bottoms
@@ -102,59 +97,32 @@ class ImageConvolution(Convolution):
         """``dx``, the correlation of dy with the turned filters."""
         (dy,) = dys
         assert dy is not None
-        return (self._gradient.get(self.blob("weight"), None, self._make_gradient)(dy, saved),)
+        return (self._gradient.get((self.blob("weight"),), None, self._make_gradient)(dy, saved),)
 
-    def _make_gradient(self, weight: Tensor, _: None) -> InputGradient:
-        return _input_gradient(weight, self.window, self.group)
+    def _make_gradient(self, weights: Sequence[Tensor], _: None) -> InputGradient:
+        return _input_gradient(weights[0], self.window, self.group)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
         """Only some of its filters, where each sees all of C."""
         if self.group > 1:
             return None
-        layout, some = memory_format(self.weight.device), list(channels)
-        weights = [self.weight[some].contiguous(memory_format=layout)]
-        weights += [] if self.bias is None else [self.bias[some]]
-        return ImageConvolution(
-            self.layer, [nn.Parameter(blob, requires_grad=False) for blob in weights]
-        )
+        some = list(channels)
+        return self.like(self.weight[some], None if self.bias is None else self.bias[some])
 
-
-class RectifiedConvolution:
-    """A convolution and the ReLU that alone reads it, in one sweep; for a pass.
-
-    Parameters
-    ----------
-    convolution
-        The convolution.
-    relu
-        A ReLU without a slope.
-    """
-
-    def __init__(self, convolution: ImageConvolution, relu: Layer) -> None:
-        self._convolution, self._relu = convolution, relu
-
-    def infer(self, *bottoms: Tensor) -> Tops:
-        """The ReLU's top."""
-        (x,) = bottoms
-        return (self._convolution.correlate(x, rectify=True),)
-
-    def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the ReLU's top, and the height and width of x."""
-        (x,) = bottoms
-        y = self._convolution.correlate(x, rectify=True)
-        return (y,), (y, x.shape[2:])
-
-    def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The ReLU's, then the convolution's."""
-        y, size = saved
-        return self._convolution.bwd(size, self._relu.bwd(y, dys, mode), mode)
+    def like(self, weight: Tensor, bias: Tensor | None) -> ImageConvolution:
+        """The same convolution with other filters and biases, which become of its own type."""
+        layout, own = memory_format(weight.device), self.weight.dtype
+        filters = weight.to(own).contiguous(memory_format=layout)
+        other = ImageConvolution(self.layer, [nn.Parameter(filters, requires_grad=False)])
+        other.bias = None if bias is None else nn.Parameter(bias.to(own), requires_grad=False)
+        return other
 
 
 class Correlation:
-    """Cross-correlation of images with filters, and an optional ReLU after it.
+    """Cross-correlation of images with filters; a sum and a ReLU may follow in the same sweep.
 
     PyTorch's public functions lay the filters out for oneDNN anew in each call. The operators
-    that its own compiler emits do not, and have the ReLU in the same sweep. They are used for
+    that its own compiler emits do not, and have the rest in the same sweep. They are used for
     float32 on a CPU, where this PyTorch has them.
 
     Parameters
@@ -169,7 +137,12 @@ class Correlation:
         self._packed: Derived[Tensor] = Derived()  # for images of a shape: the best layout differs
 
     def __call__(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, rectify: bool = False
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        rectify: bool = False,
+        other: Tensor | None = None,
     ) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW).
 
@@ -180,19 +153,27 @@ class Correlation:
         weight, bias
             (O, C / group, KH, KW) and (O,) or None. The same ones again need not be laid out again.
         rectify
-            Whether a ReLU follows.
+            Whether a ReLU follows at the end.
+        other
+            (N, O, OH, OW), added before that.
         """
         if not has_packed(x):
             y = F.conv2d(x, weight, bias, *self._options)
+            y = y if other is None else y.add_(other)
             return y.clamp_(min=0) if rectify else y
-        packed = self._packed.get(weight, x.shape, self._pack)
-        after = "relu" if rectify else "none"
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, bias, *self._window, after, [], None
+        packed = self._packed.get((weight,), x.shape, self._pack)
+        if other is None:
+            after = "relu" if rectify else "none"
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, packed, bias, *self._window, after, [], None
+            )
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            *(x, other, packed, bias, *self._window, "add", None),
+            *("relu" if rectify else None, [], None),
         )
 
-    def _pack(self, weight: Tensor, shape: torch.Size) -> Tensor:
-        return torch.ops.mkldnn._reorder_convolution_weight(weight, *self._window, shape)
+    def _pack(self, weights: Sequence[Tensor], shape: torch.Size) -> Tensor:
+        return torch.ops.mkldnn._reorder_convolution_weight(weights[0], *self._window, shape)
 
 
 @register("Convolution")
@@ -307,15 +288,31 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
     phases = phases.contiguous(memory_format=memory_format(weight.device))
     back = SlidingWindow(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
     correlate = Correlation(back)
-    top, left = window.pad
 
     def gradient(dy: Tensor, size: Size) -> Tensor:
         z = correlate(dy, phases)
-        n, _, height, width = z.shape
-        z = z.reshape(n, channels, rows, columns, height, width).permute(0, 1, 4, 2, 5, 3)
-        dx = z.reshape(n, channels, height * rows, width * columns)
-        # Cut the padding off; where no window reaches the image's end, there are zeros.
-        after = size[1] + left - dx.shape[3], size[0] + top - dx.shape[2]
-        return F.pad(dx, (-left, after[0], -top, after[1]))
+        z = z.reshape(len(z), channels, rows, columns, *z.shape[2:])
+        layout = memory_format(dy.device)
+        shape = len(z), channels, *size
+        dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
+        for row, column in product(range(rows), range(columns)):
+            first, reached = zip(
+                *map(_phase, (row, column), window.stride, window.pad, size, z.shape[4:]),
+                strict=True,
+            )
+            part = dx[:, :, first[0] :: rows, first[1] :: columns]
+            found = z[:, :, row, column, reached[0], reached[1]]
+            if found.shape != part.shape:  # where no window reaches the image's end
+                part.zero_()
+            part[:, :, : found.shape[2], : found.shape[3]] = found
+        return dx
 
     return gradient
+
+
+def _phase(phase: int, stride: int, pad: int, size: int, windows: int) -> tuple[int, slice]:
+    """Of one axis, a phase's first pixel in the image, and which of its positions lie there."""
+    start = -(-(pad - phase) // stride)  # those before are of the padding
+    start = max(start, 0)
+    first = stride * start + phase - pad
+    return first, slice(start, min(windows, start + len(range(first, size, stride))))

@@ -94,11 +94,11 @@ class _Product:
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if len(x) < 2 or not has_packed(x):
             return F.linear(x, self._matrix(weight), bias)
-        packed = self._packed.get(weight, len(x), self._pack)
+        packed = self._packed.get((weight,), len(x), self._pack)
         return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], None)
 
-    def _pack(self, weight: Tensor, rows: int) -> Tensor:
-        matrix = self._matrix(weight).contiguous()
+    def _pack(self, weights: Sequence[Tensor], rows: int) -> Tensor:
+        matrix = self._matrix(weights[0]).contiguous()
         return torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
 
     def _matrix(self, weight: Tensor) -> Tensor:

@@ -248,6 +248,13 @@ class Concat(Layer):
 class Eltwise(Layer):
     """Product, sum with coefficients, or maximum of blobs of one shape."""
 
+    @property
+    def plain_sum(self) -> bool:
+        """Whether it adds two blobs as they are."""
+        param = self.param.eltwise_param
+        ones = all(coefficient == 1 for coefficient in param.coeff)
+        return param.operation == EltwiseParameter.SUM and ones and len(self.layer.bottoms) == 2
+
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
         param = self.param.eltwise_param
         if param.operation == EltwiseParameter.PROD:

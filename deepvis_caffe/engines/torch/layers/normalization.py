@@ -36,9 +36,23 @@ class BatchNorm(Layer):
             axes = [0, *range(2, x.ndim)]
             variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
             return (x - mean) / torch.sqrt(variance + param.eps)
+        mean, variance = self._statistics()
+        return F.batch_norm(x, mean, variance, eps=param.eps)
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """By the stored statistics only."""
+        param = self.param.batch_norm_param
+        if param.HasField("use_global_stats") and not param.use_global_stats:
+            return None
+        mean, variance = (one.double() for one in self._statistics())
+        factor = (variance + param.eps).rsqrt()
+        return factor, -mean * factor
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance, (C,)."""
         mean, variance, count = (b.reshape(-1) for b in (self.mean, self.variance, self.count))
         factor = torch.where(count == 0, torch.zeros_like(count), 1 / count)
-        return F.batch_norm(x, mean * factor, variance * factor, eps=param.eps)
+        return mean * factor, variance * factor
 
 
 def aligned(factor: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -65,6 +79,14 @@ class Scale(Layer):
             return x * factor
         return torch.addcmul(aligned(self.bias, x, param.axis), x, factor)
 
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """By learned factors of the channels."""
+        param = self.param.scale_param
+        if len(self.layer.bottoms) > 1 or param.axis != 1 or self.scale.ndim != 1:
+            return None
+        factor = self.scale.double()
+        return factor, self.bias.double() if param.bias_term else torch.zeros_like(factor)
+
 
 @register("Bias")
 class Bias(Layer):
@@ -75,6 +97,13 @@ class Bias(Layer):
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:  # noqa: D102
         return x + aligned(given[0] if given else self.bias, x, self.param.bias_param.axis)
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """By a learned number for each channel."""
+        if len(self.layer.bottoms) > 1 or self.param.bias_param.axis != 1 or self.bias.ndim != 1:
+            return None
+        offset = self.bias.double()
+        return torch.ones_like(offset), offset
 
 
 @register("LRN")

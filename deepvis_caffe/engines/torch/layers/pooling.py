@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
-from deepvis_caffe.errors import EngineError
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size, pyramid_levels
@@ -68,12 +67,6 @@ class Pooling(Layer):
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
         super().__init__(layer, weights)
         p = layer.param.pooling_param
-        if p.pool == PoolingParameter.STOCHASTIC:
-            raise EngineError(
-                f"layer {layer.name!r} (Pooling): STOCHASTIC pooling is not defined outside "
-                "training, not by Caffe on a CPU either; set pool: AVE or pool: MAX in the deploy "
-                "prototxt"
-            )
         self.maximum, self.with_mask = p.pool == PoolingParameter.MAX, len(layer.tops) > 1
         self._options = self._options_within()
         # Where PyTorch has a module for it, that one, for tools that look for such; see `Function`.

@@ -60,9 +60,4 @@ class DummyData(Layer):
             return np.full(shape, filler.value)
         if filler.type == "uniform":
             return rng.uniform(filler.min, filler.max, shape)
-        if filler.type == "gaussian":
-            return rng.normal(filler.mean, filler.std, shape)
-        raise EngineError(
-            f"layer {self.layer.name!r} (DummyData): filler {filler.type!r}; the torch engine "
-            "fills with constant, uniform and gaussian"
-        )
+        return rng.normal(filler.mean, filler.std, shape)

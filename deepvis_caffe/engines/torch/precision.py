@@ -1,0 +1,75 @@
+"""In which type a net's values are: float32, or bfloat16 where that is wanted and faster.
+
+bfloat16 has float32's range and 8 of its 24 bits. Values take half the memory, and processors that
+multiply it gain up to twice the speed; each value is off by up to 0.4 percent.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from deepvis_caffe.engines.rules import NO_GRADIENT
+from deepvis_caffe.errors import EngineError
+from deepvis_caffe.model.graph import Layer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Layers that look up, compare or place by numbers that 8 bits do not hold, or run others' code.
+EXACT = NO_GRADIENT - {"Accuracy", "Threshold"} | {"BatchReindex", "Python", "ROIPooling"}
+
+
+def choose_precision(name: str, device: torch.device, layers: Iterable[Layer]) -> str:
+    """``"float32"`` or ``"bfloat16"``.
+
+    Parameters
+    ----------
+    name
+        One of the two; or ``"auto"``: bfloat16 where it is known to be faster and every layer can
+        do with it.
+    device, layers
+        Where the net runs, and its layers.
+
+    Raises
+    ------
+    EngineError
+        bfloat16 is asked for, and a layer needs more bits.
+    """
+    if name == "float32":
+        return name
+    exact = next((layer for layer in layers if layer.type in EXACT), None)
+    if name == "auto":
+        return "bfloat16" if exact is None and multiplies_bfloat16(device) else "float32"
+    if exact is not None:
+        raise EngineError(
+            f"layer {exact.name!r} ({exact.type}) works with positions and indices that bfloat16 "
+            'does not hold; take precision="float32"'
+        )
+    return name
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there.
+
+    GPUs from compute capability 8.0 on; processors with AMX, and AMD's with AVX512_BF16. Intel's
+    with AVX512_BF16 but without AMX take twice as long as with float32 (`benchmarks/README.md`).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    return torch.cpu._is_avx512_bf16_supported() and _vendor() == "AuthenticAMD"
+
+
+def _vendor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # Windows, macOS
+        return ""
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
+    return next(found, "")
