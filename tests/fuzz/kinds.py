@@ -41,6 +41,7 @@ from deepvis_caffe.optimizer.presets import PRESETS, read_presets
 from deepvis_caffe.optimizer.targets import read_directions
 from deepvis_caffe.resources import resource
 from deepvis_caffe.results.index import read_results
+from deepvis_caffe.results.recipes import folder_within, recipe_folders
 from deepvis_caffe.results.records import read_run_record, read_top_record
 from deepvis_caffe.results.scan_folder import ScanFolder
 from deepvis_caffe.settings import load_settings
@@ -338,6 +339,16 @@ def _read_record(path: Path) -> None:
     read_run_record(path).facts()
 
 
+def _marks(folder: Path) -> list[bytes]:
+    recipes = [{"params": PRESETS[which].record(), "position": "center"} for which in (1, "best")]
+    return [json.dumps({"recipes": recipes}).encode()]
+
+
+def _read_mark(path: Path) -> None:
+    recipe_folders(path.parent)
+    folder_within(path.parent, {"params": PRESETS[1].record(), "position": "center"})
+
+
 def _labels(folder: Path) -> list[bytes]:
     return [b"n01440764 tench, Tinca tinca\ncat\n\n", "Stra\xdfe\ncaf\xe9\n".encode("utf-16")]
 
@@ -360,6 +371,7 @@ KINDS = {
         lambda path: ScanFolder(path.parent).claim({"layers": ["conv"]}, 8, overwrite=False),
     ),
     "presets": Kind("presets.json", _presets, read_presets),
+    "recipe-mark": Kind("recipe.json", _marks, _read_mark),
     "record": Kind("fc_0007.json", _records, _read_record),
     "labels": Kind("labels.txt", _labels, read_labels),
 }
