@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.testing  # noqa: F401  # here, since numpy 1 starts a process (lscpu) at this import
 import pytest
 from helpers.array_ops import OPS
 from helpers.browser_page import open_browser

@@ -153,7 +153,8 @@ def test_shrinking_one_axis_and_growing_the_other():
 def test_many_channels_are_each_resized_alone():
     image = np.random.default_rng(0).random((9, 7, 11), np.float32)
     each = np.stack([resize_image(image[..., c], 5, 12) for c in range(11)], axis=2)
-    np.testing.assert_array_equal(resize_image(image, 5, 12), each)
+    # OpenCV 4 rounds the last bit of many channels in another way than of one.
+    np.testing.assert_allclose(resize_image(image, 5, 12), each, rtol=3e-7)
     np.testing.assert_array_equal(resize_image(image[..., :1], 5, 12), each[..., :1])
 
 

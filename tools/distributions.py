@@ -39,7 +39,7 @@ COMMANDS = (
     "fetch lenet-digits --write-settings",
     "doctor",
     "search ip2 --units 0 --trials 18 --iterations 2",
-    "view --headless frames --frames 2 --no-synthesis chelsea.png",
+    "view chelsea.png --headless --out frames --frames 2 --no-synthesis",
 )
 
 
