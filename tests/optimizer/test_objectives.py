@@ -160,8 +160,8 @@ def test_its_value_is_the_formulas_and_its_gradient_that_of_finite_differences(
 
 @pytest.mark.parametrize("case", [name for name in CASES if name != "diversity"])
 def test_gradient_ascent_raises_it(net: Net, case: str) -> None:
-    rate = dv.AscentParams().rate
-    (run,) = dv.optimize(net, CASES[case][0], seeds=[3], preset=3, iterations=12, rate=rate)
+    goal, rate = CASES[case][0], dv.AscentParams().rate
+    (run,) = dv.optimize(net, goal, preset=3, iterations=12, rate=rate, seeds=[3])
     assert run.activations[-1] > run.activations[0]
 
 
