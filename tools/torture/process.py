@@ -15,6 +15,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             _be_the_command(arguments, folder, log, aim)
+        with suppress(OSError):  # it may have done so itself, and more
+            os.setpgid(self.pid, self.pid)
 
     def wait(self, meanwhile: Callable[[], None] | None = None) -> End:
         """Wait for its end, calling `meanwhile` now and then."""
@@ -141,7 +144,7 @@ def _be_the_command(arguments: Sequence[str], folder: Path, log: Path, aim: Aim 
     code = 1
     counter = _Changes(folder, aim)
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.chdir(folder)
         said = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
