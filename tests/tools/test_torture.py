@@ -59,7 +59,7 @@ def test_a_killed_command_goes_on_to_the_same_files(only: str) -> None:
 @pytest.mark.process
 @pytest.mark.slow
 def test_a_command_that_writes_in_place_is_found_out() -> None:
-    code, said = _torture("--kills", "8", "--only", "optimize, torch", program=("-c", IN_PLACE))
+    code, said = _torture("--kills", "24", "--only", "optimize, torch", program=("-c", IN_PLACE))
     assert code == 1, said
     assert int(said.splitlines()[-1].split()[3]) > 0  # damaged files
 

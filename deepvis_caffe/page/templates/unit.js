@@ -1,7 +1,5 @@
 // One unit: large pictures of all its seeds, and how they came about.
 
-const OPTIMIZED = ["best_X", "best_Xpm"];
-
 // Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}, and
 // of a top image its value.
 function picturesOf(layer, place, { runs, top }, kind) {

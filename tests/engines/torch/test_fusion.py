@@ -72,6 +72,17 @@ NETS = {
         ],
         ("a", 3),
     ),
+    "after an LRN": (
+        [
+            *(conv("a", "data", 6, 3), relu("r", "a")),
+            layer("l", "LRN", "a", "l", "lrn_param { local_size: 3 alpha: 9 }"),
+            *(
+                conv("b", "l", 4, 3),
+                layer("p", "Pooling", "b", "p", "pooling_param { kernel_size: 2 }"),
+            ),
+        ],
+        ("p", 4),
+    ),
     "of vectors": (
         [
             layer("f", "InnerProduct", "data", "f", "inner_product_param { num_output: 5 }"),

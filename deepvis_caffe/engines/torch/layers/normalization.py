@@ -119,6 +119,10 @@ class LRN(Layer):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x * self._scale(x) ** -self.param.lrn_param.beta
 
+    def infer(self, *bottoms: Tensor) -> Tops:
+        """The same bits as where a diff comes back."""
+        return self.fwd(*bottoms)[0]
+
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Saves the powers, too."""
         (x,) = bottoms
