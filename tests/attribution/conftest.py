@@ -29,5 +29,6 @@ def plain_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for module in (convolution, dense):
         monkeypatch.setattr(module, "has_packed", lambda x: False)
+    monkeypatch.setattr(LRN, "infer", Layer.infer)
     monkeypatch.setattr(LRN, "fwd", Layer.fwd)
     monkeypatch.setattr(LRN, "bwd", Layer.bwd)

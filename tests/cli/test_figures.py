@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import deepvis, read_rgb
+from helpers.results_folder import contents
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
@@ -318,14 +319,9 @@ def test_workers_make_the_same_files(
     command: tuple[str, ...], net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deepvis(*command, *SHORT)
-    serial = _files(Path("out"))
+    serial = contents(Path("out"))
     Path("out").rename("serial")
     _no_more_runs(net, monkeypatch)  # in this process: only others can make an image
     deepvis(*command, *SHORT, "--workers", "2")
     assert any(name.endswith("_best_X.png") for name in serial)
-    assert _files(Path("out")) == serial
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    assert contents(Path("out")) == serial

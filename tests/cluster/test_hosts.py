@@ -11,6 +11,7 @@ import pytest
 from helpers import small_model
 from helpers.cluster_work import small_net
 from helpers.hosts import Host, network, why_not
+from helpers.results_folder import contents
 from helpers.waiting import eventually
 
 from deepvis_caffe.jobs.job import Job
@@ -59,14 +60,6 @@ def hosts() -> Iterator[list[Host]]:
         pytest.skip(f"needs network namespaces: {missing}")
     with network("head", "a", "b") as made:
         yield made
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_cut_links_and_lost_hosts_change_no_byte(hosts: list[Host], tmp_path: Path) -> None:

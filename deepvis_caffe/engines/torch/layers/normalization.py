@@ -121,11 +121,13 @@ class LRN(Layer):
 
     def infer(self, *bottoms: Tensor) -> Tops:
         """The same bits as where a diff comes back."""
-        return self.fwd(*bottoms)[0]
+        return self._with_powers(*bottoms)[0]
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """Saves the powers, too."""
-        (x,) = bottoms
+        return self._with_powers(*bottoms)
+
+    def _with_powers(self, x: Tensor) -> tuple[Tops, Any]:
         scale = self._scale(x)
         beta = self.param.lrn_param.beta
         # 0.75 is that of every net of note, and roots are far faster than powers.
