@@ -112,7 +112,10 @@ class TorchNet(Net):
             return [_host(tensor) for tensor in self._computed(self._last, values)]
         found: dict[Value, Floats] = {}
         self._seen_once(
-            self._last.values, values, lambda value, top: found.update({value: _host(top)}), False
+            self._last.values,
+            values,
+            lambda value, top: found.update({value: _host(top)}),
+            scale=False,
         )
         return [found[value] for value in values]
 

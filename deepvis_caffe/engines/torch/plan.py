@@ -137,15 +137,17 @@ def make_plan(
     some = narrowed(module, targets[0], have, channels) if channels else {}
     run |= some
     only_reader = _only_readers(layers, targets)
+    made_as = {value: number for number, layer in enumerate(layers) for value in layer.tops}
     steps: dict[tuple[Value, ...], PlanStep] = {}  # by tops
     for layer in layers:
         whole = module.layer(layer.name)
         own = run[layer.name]
         own = EvenInnerProduct(own) if isinstance(own, InnerProduct) else own
         step = PlanStep((whole,), own, layer.bottoms, layer.tops)
-        alone = {value for value in layer.bottoms if only_reader.get(value) is layer}
+        alone = [v for v in layer.bottoms if only_reader.get(v) is layer and (v,) in steps]
         # Of two that a sum reads the last one made: the other value is there by then.
-        for below in reversed([one for one in steps.values() if alone.intersection(one.tops)]):
+        for made in sorted(alone, key=made_as.__getitem__, reverse=True):
+            below = steps[(made,)]
             if together := fused(below.run, whole, scale):
                 del steps[below.tops]
                 others = tuple(value for value in layer.bottoms if value not in below.tops)
