@@ -13,21 +13,23 @@ PNG = base64.b64decode(
 )
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """What is in every file, by its path from the folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file by its name; of records all but how many images and threads ran at a time.
+    """`files`, but of records all but how many images and threads ran at a time.
 
     These say how a result was computed, and differ where an interrupted run goes on.
     """
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            if path.suffix == ".json" and b'"computed"' in content:
-                about = json.loads(content)
-                for name in ("batch", "threads"):
-                    del about["computed"][name]
-                content = json.dumps(about).encode()
-            found[str(path.relative_to(folder))] = content
+    found = files(folder)
+    for path, content in found.items():
+        if path.endswith(".json") and b'"computed"' in content:
+            about = json.loads(content)
+            for name in ("batch", "threads"):
+                del about["computed"][name]
+            found[path] = json.dumps(about).encode()
     return found
 
 

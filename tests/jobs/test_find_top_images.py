@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import small_model
 from helpers.commands import deepvis
+from helpers.results_folder import files
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
@@ -74,14 +75,6 @@ def test_what_is_said_of_an_image(net: Net, photos: Path) -> None:
     np.testing.assert_array_equal(one.crop, dv.read_image(one.file)[top:bottom, left:right])
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def test_files_are_the_commands(photos: Path, tmp_path: Path) -> None:
     settings = small_model.write_model(tmp_path)
     net = dv.load_net(load_settings(settings))
@@ -90,13 +83,13 @@ def test_files_are_the_commands(photos: Path, tmp_path: Path) -> None:
         *("--layers", "conv/1,fc", "--top", str(COUNT), "--units", "0,3"),
         *("--out", str(tmp_path / "command")),
     )
-    expected = _files(tmp_path / "command")
+    expected = files(tmp_path / "command")
     assert any("max_im" in name for name in expected)
     how = {"layers": ["conv/1", "fc"], "units": [0, 3], "count": COUNT}
     dv.top_images(net, photos, **how, results=tmp_path / "direct")
-    assert _files(tmp_path / "direct") == expected
+    assert files(tmp_path / "direct") == expected
     dv.top_images(net, photos, **how).save(tmp_path / "later")
-    assert _files(tmp_path / "later") == expected
+    assert files(tmp_path / "later") == expected
 
 
 def test_the_same_call_reads_what_is_there(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.jobs import make_layer
+from helpers.results_folder import files
 from threadpoolctl import threadpool_limits
 
 import deepvis_caffe as dv
@@ -68,10 +69,6 @@ def threads(count: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture

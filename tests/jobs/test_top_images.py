@@ -12,6 +12,7 @@ import pytest
 from helpers import small_model
 from helpers.cluster_work import small_net
 from helpers.image_sets import write_folder
+from helpers.results_folder import files
 
 from deepvis_caffe.cluster import LocalProcesses
 from deepvis_caffe.dataset.open_source import open_source
@@ -49,10 +50,6 @@ def make(
     units = {layer: more.pop("units", [0, 3])}
     given = {"modes": MODES, "with_crops": True, **more}
     return make_top_pictures(job, scanned, units, **given)[layer]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_files_are_where_the_toolbox_has_them_and_say_what_they_show(
