@@ -121,6 +121,17 @@ class Net(abc.ABC):
         """Which engine this is, where it computes, and why it was chosen."""
         return EngineChoice(self.engine, self.device, self.reason)
 
+    def computes_with(self) -> dict[str, Any]:
+        """What of the engine the last bits of its values depend on, in JSON's types.
+
+        Returns
+        -------
+        dict
+            ``"threads"``. Of the torch engine the version of ``"torch"``, and ``"kernels"``, the
+            instructions that it uses, or ``"gpu"``; of the pycaffe engine ``"caffe"``, ``"blas"``.
+        """
+        return {}
+
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the net's layers, weights, preprocessing and precision.

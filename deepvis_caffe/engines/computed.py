@@ -11,7 +11,6 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +27,16 @@ def computed_by(net: Net) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"device"``, ``"processor"``, ``"threads"`` and the version of ``"numpy"``. Of the torch
-        engine that of ``"torch"``, and ``"kernels"``, the instructions that it uses, or ``"gpu"``;
-        of the pycaffe engine ``"caffe"`` and ``"blas"``.
+        ``"device"``, ``"processor"``, the version of ``"numpy"``, and what the engine says in
+        `Net.computes_with`.
     """
-    by: dict[str, Any] = {"device": net.device, "processor": processor(), "numpy": np.__version__}
-    if net.engine == "torch":
-        import torch
+    here = {"device": net.device, "processor": processor(), "numpy": np.__version__}
+    return {**here, **net.computes_with()}
 
-        by["torch"] = str(torch.__version__)
-        if net.device == "cpu":
-            by["kernels"] = torch.backends.cpu.get_cpu_capability()
-        else:
-            by["gpu"] = torch.cuda.get_device_name(net.device)
-        return {**by, "threads": torch.get_num_threads()}
-    found = _libraries(net.engine).select(user_api="blas").info()
+
+def blas_of(engine: str) -> dict[str, Any]:
+    """The ``"blas"`` that an engine brings, sorted, and its ``"threads"``."""
+    found = _libraries(engine).select(user_api="blas").info()
     # Those of numpy's and scipy's wheels are their own.
     libraries = [one for one in found if ".libs" not in one["filepath"]] or found
     blas = {
@@ -50,7 +44,7 @@ def computed_by(net: Net) -> dict[str, Any]:
         for one in libraries
     }
     threads = max((one["num_threads"] for one in libraries), default=1)
-    return {**by, "caffe": _caffe_version(), "blas": sorted(blas), "threads": threads}
+    return {"blas": sorted(blas), "threads": threads}
 
 
 @contextmanager
@@ -89,15 +83,3 @@ def processor() -> str:
 def _libraries(engine: str) -> ThreadpoolController:
     """The libraries with threads of their own that are loaded; each engine brings some."""
     return ThreadpoolController()
-
-
-def _caffe_version() -> str:
-    import caffe
-
-    found = getattr(caffe, "__version__", None)
-    if found:
-        return str(found)
-    try:
-        return version("caffe")
-    except PackageNotFoundError:
-        return "unknown"

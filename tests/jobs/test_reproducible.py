@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.fake_nets import FakeNet, bumps
 from helpers.jobs import make_layer
 from helpers.results_folder import files
 from threadpoolctl import threadpool_limits
@@ -168,3 +170,17 @@ def test_the_number_of_threads_comes_back(tmp_path: Path, engine: str) -> None:
             assert torch.get_num_threads() == 1
         assert computed_by(net)["threads"] == 2
         assert torch.get_num_threads() == 2
+
+
+def test_records_say_what_the_engine_computes_with_and_no_other(
+    tmp_path: Path, engine: str
+) -> None:
+    here = {"device", "processor", "numpy", "threads"}
+    own = {"torch": {"torch", "kernels"}, "pycaffe": {"caffe", "blas"}}[engine]
+    assert computed_by(make_net(engine, tmp_path)).keys() == here | own
+
+
+def test_a_net_of_another_engine_asks_for_no_caffe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "caffe", None)  # as where it is not installed
+    (run,) = dv.optimizer.optimize(FakeNet(bumps(np.ones((1, 3, 8, 7)))), "unit", 0, iterations=1)
+    assert run.computed.keys() == {"device", "processor", "numpy", "batch", "reproducible"}

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def _quiet_log() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+def caffe_version(caffe: Any) -> str:
+    """What this Caffe calls itself; "unknown" where it does not say."""
+    found = getattr(caffe, "__version__", None)
+    if found:
+        return str(found)
+    try:
+        return version("caffe")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:

@@ -12,8 +12,10 @@ import numpy as np
 
 from deepvis_caffe.engines.arrays import NumpyOps
 from deepvis_caffe.engines.base import Net, check_diff
+from deepvis_caffe.engines.computed import blas_of
 from deepvis_caffe.engines.out_of_memory import lack_of, ran_out
 from deepvis_caffe.engines.pycaffe.library import (
+    caffe_version,
     check_builds,
     choose_device,
     enter_device,
@@ -106,6 +108,10 @@ class PycaffeNet(Net):
     def device(self) -> str:
         """Where Caffe computes, ``"cpu"`` or ``"cuda:<index>"``."""
         return self._device
+
+    def computes_with(self) -> dict[str, Any]:
+        """Caffe, its BLAS and threads; see `Net.computes_with`."""
+        return {"caffe": caffe_version(self._caffe), **blas_of(self.engine)}
 
     @property
     def caffe_net(self) -> Any:

@@ -98,6 +98,15 @@ class TorchNet(Net):
         """``"cpu"``, or ``"cuda:0"`` and so on."""
         return str(self._device)
 
+    def computes_with(self) -> dict[str, Any]:
+        """PyTorch, its kernels or the GPU, and threads; see `Net.computes_with`."""
+        on = (
+            {"kernels": torch.backends.cpu.get_cpu_capability()}
+            if self._device.type == "cpu"
+            else {"gpu": torch.cuda.get_device_name(self._device)}
+        )
+        return {"torch": str(torch.__version__), **on, "threads": torch.get_num_threads()}
+
     # -- for people: any value can be read, and any number of backward passes follow -----------
     #
     # To keep all values costs up to a third of a pass. It is done from the first read or backward
