@@ -615,8 +615,12 @@ def test_a_unit_shows_whom_it_goes_with(driver: Any, related: Path) -> None:
 
 
 def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
-    """A card for each, of whatever layer, that leads to the unit where the page has it."""
+    """A card for each, of whatever layer, that leads to the unit where the page has it.
+
+    It shows the unit's optimized image and its top images.
+    """
     add_pictures(tmp_path, "max_im/fc/fc_0000.jpg", "max_im/conv_1/conv_1_0002.jpg")
+    add_run(tmp_path, "conv_1", record("conv/1", 2, 0, window=None, sees=None))
     (tmp_path / "max_im/conv_1/conv_1_0002.json").write_text(
         json.dumps({"layer": "conv/1", "unit": 2, "label": None})
     )
@@ -636,15 +640,20 @@ def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
     cards = (
         "[...document.querySelectorAll('.drivers .relatives')].map(row => [...row.children].map("
         "card => [card.tagName, ...[...card.querySelectorAll('.caption span')].map(s =>"
-        " s.textContent).filter(Boolean), card.querySelector('img')?.getAttribute('src') ?? null]))"
+        " s.textContent).filter(Boolean), ...[...card.querySelectorAll('img')].map(i =>"
+        " i.getAttribute('src'))]))"
     )
     page.until(
         [
             [
-                ["A", "conv/1", "2", "+12.5", "max_im/conv_1/conv_1_0002.jpg"],
-                ["SPAN", "data", "0", "+0.25", None],
+                [
+                    *("A", "conv/1", "2", "+12.5"),
+                    "regularized_opt/conv_1/conv_1_0002_0_best_X.png",
+                    "max_im/conv_1/conv_1_0002.jpg",
+                ],
+                ["SPAN", "data", "0", "+0.25"],
             ],
-            [["SPAN", "conv/1", "4", "−3", None]],
+            [["SPAN", "conv/1", "4", "−3"]],
         ],
         cards,
     )

@@ -81,14 +81,18 @@ class DriverPictures:
 
     Attributes
     ----------
-    by_unit
-        One for each unit that has some.
-    pictured
+    optimized
+        The optimized image of each unit that has one.
+    top
+        The strongest of the top images of each unit that has some, side by side.
+    has_optimized, has_top
         Whether to leave room for them.
     """
 
-    by_unit: Mapping[UnitRef, Picture] = field(default_factory=dict)
-    pictured: bool = False
+    optimized: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    top: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    has_optimized: bool = False
+    has_top: bool = False
 
 
 NO_DRIVER_PICTURES = DriverPictures()
