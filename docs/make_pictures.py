@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def classes_by_maco() -> np.ndarray:
 def knobs_of_best() -> np.ndarray:
     """Two classes by preset best, by the same without each of its parts, and by preset 3."""
     net = dv.zoo("squeezenet", "torch")
-    without = {
+    without: dict[str, dict[str, Any]] = {
         "preset best": {},
         "no transforms": {"jitter": 0, "scale": 0, "rotation": 0},
         "no Fourier": {"fourier": 0},
@@ -165,9 +166,10 @@ def make_results(net: Net, results: Path) -> None:
         for one in layers
     }
     scanned = ScannedImages(source, replace(scan, layers=top), scan_recipe(job, source, params))
-    for one, units in shown.items():
-        make_layer(job, TargetLayer.of(net, one), sorted(units), one_seed)
-    make_top_pictures(job, scanned, {layer: [unit]} | {k: sorted(v) for k, v in shown.items()})
+    by_layer = {name: sorted(units) for name, units in shown.items()}
+    for name, numbers in by_layer.items():
+        make_layer(job, TargetLayer.of(net, name), numbers, one_seed)
+    make_top_pictures(job, scanned, {layer: [unit]} | by_layer)
     partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
     make_layer(job, TargetLayer.of(net, layer), partners, one_seed)
 
