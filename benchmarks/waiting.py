@@ -1,11 +1,13 @@
 """How threads wait for each other, beside busy programs and alone: wall and processor time.
 
     python -m benchmarks.waiting [--busy 0,7] [--rounds 7] [--steps 20] [--layer fire5/expand3x3]
+                                 [--settings default,passive,1000,10000,one-thread]
 
 An ascent by preset best, of four units with two seeds each, in a process for each setting of
-OpenMP's environment variables. In every round each of them runs once, so that other work on the
-machine meets all; the figures are medians over rounds of the ratio to the first one, OpenMP's own
-default. The others are its passive waiting, short spinning, and one thread.
+OpenMP's environment variables: its own default, its passive waiting, a number of times that a
+thread looks before it sleeps (GOMP_SPINCOUNT), and one thread. In every round each of them runs
+once, so that other work on the machine meets all; the figures are medians over rounds, and of the
+rounds' ratios to the first setting.
 """
 
 from __future__ import annotations
@@ -15,17 +17,16 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "OpenMP's default": {},
-    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
-    "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
-    "one thread": {"OMP_NUM_THREADS": "1"},
+    "default": {},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one-thread": {"OMP_NUM_THREADS": "1"},
 }
+ALL = "default,passive,1000,3000,10000,30000,100000,one-thread"
 OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 
 Figure = tuple[float, float]  # seconds of wall time, and of processor time
@@ -37,9 +38,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--layer", default="fire5/expand3x3")
+    parser.add_argument("--settings", default=ALL)
     options = parser.parse_args()
+    settings = options.settings.split(",")
     for busy in map(int, options.busy.split(",")):
-        with busy_programs(busy), contestants(options.layer, options.steps) as workers:
+        with busy_programs(busy), contestants(settings, options.layer, options.steps) as workers:
             rounds = [
                 {who: worker.submit(_run).result() for who, worker in workers.items()}
                 for _ in range(options.rounds)
@@ -48,12 +51,11 @@ def main() -> None:
         print(f"\n{options.layer} beside {busy} busy programs of ours, load average {load:.1f}\n")
         print("| setting | wall, s | processor, s | wall, ratio | processor, ratio |")
         print("|---|---|---|---|---|")
-        for who in SETTINGS:
-            print(f"| {who} | {' | '.join(_columns(rounds, who))} |", flush=True)
+        for who in settings:
+            print(f"| {who} | {' | '.join(_columns(rounds, who, settings[0]))} |", flush=True)
 
 
-def _columns(rounds: list[dict[str, Figure]], who: str) -> Iterator[str]:
-    first = next(iter(SETTINGS))
+def _columns(rounds: list[dict[str, Figure]], who: str, first: str) -> Iterator[str]:
     for kind in (0, 1):
         yield f"{statistics.median(one[who][kind] for one in rounds):.2f}"
     for kind in (0, 1):
@@ -80,16 +82,20 @@ def _loop() -> None:
 
 
 @contextmanager
-def contestants(layer: str, steps: int) -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """A warm process for each of `SETTINGS`, which libraries read when they are loaded."""
+def contestants(
+    settings: Sequence[str], layer: str, steps: int
+) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A warm process for each setting; libraries read it when they are loaded."""
     spawn = multiprocessing.get_context("spawn")
     outer = dict(os.environ)
     with ExitStack() as stack:
         workers = {}
-        for who, values in SETTINGS.items():
+        for who in settings:
             for name in OURS:
                 os.environ.pop(name, None)
-            os.environ.update(values)
+            os.environ.update(
+                SETTINGS.get(who) or ({"GOMP_SPINCOUNT": who} if who.isdecimal() else {})
+            )
             worker = stack.enter_context(ProcessPoolExecutor(1, spawn, _load, (layer, steps)))
             worker.submit(_run).result()
             workers[who] = worker

@@ -8,23 +8,51 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # For OpenMP (torch, and an OpenBLAS built with it), OpenBLAS itself, and MKL. Each library reads
 # its variable when it is loaded, so they must be set before the first import.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Threads of OpenMP wait for each other many times in a pass, by spinning for milliseconds. Where
-# another program has the core that they wait for, that is time lost for both. So they sleep soon.
+# another program has the core that they wait for, that is time lost for both. So they sleep after
+# half a millisecond, which is about the time between two layers; and on a machine where others
+# compute, after some microseconds. See "Beside other programs" in benchmarks/README.md.
 # libgomp, which torch has on Linux, reads the first; libomp, as on macOS, and MKL's the second.
-WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
-WAITING_CHOSEN = ("OMP_WAIT_POLICY", *WAITING)  # by the user, if one of them is set
+ON_FREE_CORES = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+BESIDE_OTHERS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAITING_CHOSEN = ("OMP_WAIT_POLICY", *ON_FREE_CORES)  # by the user, if one of them is set
+LOAD = Path("/proc/loadavg")
+LOOKS, APART = 3, 0.003  # at what runs, and seconds between two: a program that wakes up is no load
 
 
 def waiting(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that let threads sleep while they wait; none where the user has chosen."""
-    chosen = any(name in environment for name in WAITING_CHOSEN)
-    return {} if chosen else dict(WAITING)
+    """The variables that say how long threads spin while they wait; none where the user has."""
+    if any(name in environment for name in WAITING_CHOSEN):
+        return {}
+    return dict(BESIDE_OTHERS if others_compute() else ON_FREE_CORES)
+
+
+def others_compute(load: Path = LOAD) -> bool:
+    """Whether other programs have so many cores now that a thread on each of ours must share one.
+
+    Parameters
+    ----------
+    load
+        Linux's list of what runs, see proc(5). Where there is none, nothing is known: False.
+    """
+    free = (os.cpu_count() or 1) - usable_cores()
+    for look in range(LOOKS):
+        time.sleep(APART * bool(look))
+        try:
+            running, _, _ = load.read_text(encoding="ascii").split()[3].partition("/")
+        except (OSError, ValueError, IndexError):
+            return False
+        if not running.isdecimal() or int(running) - 1 <= free:  # this thread runs, too
+            return False
+    return True
 
 
 def limit_threads(count: int, environment: MutableMapping[str, str] = os.environ) -> None:

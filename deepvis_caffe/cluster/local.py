@@ -49,11 +49,12 @@ def run_local(
     threads = where.threads or threads_each(where.count)
     queue = _Queue(tasks)
     workers: dict[Connection, _Worker] = {}
+    spinning = waiting(os.environ)  # the load that they make themselves counts for none of them
 
     def start_worker(number: int) -> None:
         if (ticket := queue.next()) is None:
             return
-        environment = {**waiting(os.environ), **share(number, threads, where.gpus)}
+        environment = {**spinning, **share(number, threads, where.gpus)}
         worker = _Worker(number, environment, threads, job, ticket)
         workers[worker.connection] = worker
 
