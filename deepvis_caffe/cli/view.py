@@ -135,5 +135,7 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
         how,
         box_score=settings.box_score,
         megapixels=settings.max_megapixels,
+        pictures_from=settings.pictures_from,
+        layer_names=settings.layer_names,
     )
     return Session(parts, *settings.window)

@@ -268,6 +268,26 @@ def test_hostile_names_are_shown_as_text(driver: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_a_unit_of_a_concatenation_is_shown_as_the_one_that_it_is(
+    driver: Any, tmp_path: Path
+) -> None:
+    squeezenet = load_model(
+        resource("prototxt", "squeezenet_v1.1.prototxt"), None, need_weights=False
+    )
+    own = {"model": {"name": squeezenet.graph.name, "prototxt": "a", "weights": "b"}}
+    for seed in (0, 1):
+        add_run(tmp_path, folder_name(FIRE), record(FIRE, 5, seed, **own))
+    add_pictures(tmp_path, f"max_im/{folder_name(FIRE)}/{folder_name(FIRE)}_0005.jpg")
+    results = with_net(read_results(tmp_path), squeezenet)
+    page = Page(driver, write_page(results)).open("#/fire4%2Fconcat/133")  # 128 come before
+    page.until("Unit 133", HEADING)
+    page.until(3, "document.querySelectorAll('#unit .tile').length")
+    page.until(True, LOADED)
+    said = page.run("document.querySelector('#unit header').textContent")
+    assert f"as {FIRE}, unit 5" in said
+    assert page.complaints() == []
+
+
 def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
     for unit in (0, 1):
         add_pictures(

@@ -40,6 +40,9 @@ class UnitPictures:
         Those that the layer has images of.
     statistics
         The unit's statistics over a dataset; None where there are none on disk.
+    shown_as
+        The unit of another layer whose pictures these are, because it is the same; empty where they
+        are its own.
     """
 
     optimized: tuple[Picture, ...] = ()
@@ -53,6 +56,7 @@ class UnitPictures:
     recipe: str = ""
     recipes: tuple[str, ...] = ()
     statistics: UnitStatistics | None = None
+    shown_as: str = ""
 
 
 @dataclass(frozen=True, eq=False)
