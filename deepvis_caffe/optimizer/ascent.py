@@ -39,6 +39,7 @@ from deepvis_caffe.optimizer.rates import GradientInfo
 from deepvis_caffe.optimizer.readers import Reader
 from deepvis_caffe.optimizer.result import Track, Tracker
 
+NONE_SILENT = np.zeros(0, np.bool_)
 CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a check waits for it
 
 
@@ -74,8 +75,9 @@ def ascend(
         any transform. Where it returns False the ascent is cancelled. No array that belongs to the
         net is in use at that time: the net may run other inputs, of any shape.
     redirects
-        For how many steps an image without a gradient may follow the redirected one. Where that is
-        not 0, every step waits for a GPU.
+        For how many steps an image without a gradient may follow the redirected one. A GPU is asked
+        for such images at the first step, as long as there are some, and otherwise with the other
+        checks: each time the host waits for it.
 
     Returns
     -------
@@ -95,6 +97,7 @@ def ascend(
     x = form.start(ops.asarray(x))
     tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
     last = params.iterations - 1
+    some_silent = False
 
     def aimed(x: Any, gradient: Any) -> tuple[Any, Any]:
         """The direction of the step, and its largest magnitude (N,)."""
@@ -110,7 +113,11 @@ def ascend(
             tracker.add(t, x, activation, on_top)
             gradient = adjoint(read.gradient())
             direction, largest = aimed(x, gradient)
-            if t < last and redirects and (silent := tracker.redirected(largest, redirects)).any():
+            checks = t % CHECK_EVERY == 0
+            looks = redirects and (ops.on_host or some_silent or checks)
+            silent = tracker.redirected(largest, redirects) if looks and t < last else NONE_SILENT
+            some_silent = bool(silent.any())
+            if some_silent:
                 own = gradient * 1  # a copy, as it may be the net's own memory
                 seen, adjoint = transform(x, t)  # an adjoint serves once
                 other = adjoint(read.redirected_gradient(seen))
@@ -118,7 +125,7 @@ def ascend(
                 direction, largest = aimed(x, gradient)
             tracker.end_without_gradient(largest)
             ends = t == last
-            if not ends and t % CHECK_EVERY == 0:
+            if not ends and checks:
                 ends, undecided = tracker.check()
                 if not ends:
                     read.narrow(undecided)
