@@ -7,7 +7,7 @@ images. Which image that is depends on the seed alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def restarted(
     layer: TargetLayer,
     found: Batches,
     run: Callable[[Sequence[AscentBatch]], Batches],
-) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
+) -> Generator[tuple[AscentBatch, Sequence[AscentResult]], None, None]:
     """Run those that were silent again, from their units' top images.
 
     Parameters
