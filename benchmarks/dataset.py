@@ -1,6 +1,6 @@
 """Images a second: every layer's nine strongest images, against the toolbox's way, in one run.
 
-    python -m benchmarks.dataset [--images 192] [--size 500x375] [--long 4000]
+    python -m benchmarks.dataset [--images 192] [--size 500x375] [--parts] [--long 4000]
 
 All look through the same JPEGs on SqueezeNet, random weights. Of ours, two parts are timed alone:
 decoding, and the net's pass over images that are there, whose layers are not read; the latter in
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--size", default="500x375")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parts", action="store_true", help="ours and its parts alone")
     parser.add_argument("--long", type=int, default=0, help="small images, to watch the memory")
     parser.add_argument("--long-net", default=NET, help="lenet sees 100,000 in minutes")
     options = parser.parse_args()
@@ -75,7 +76,7 @@ def compare(options: argparse.Namespace) -> None:
         "the net alone, lanes": (net_in_lanes, options.images),
         "... one batch": (net_by_batches, options.images),
     }
-    if importlib.util.find_spec("caffe"):
+    if importlib.util.find_spec("caffe") and not options.parts:
         few = max(1, options.images // 4)
         contestants |= {"DVT's way": (toolbox, few), "... with OpenCV": (toolbox_opencv, few)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -106,8 +106,7 @@ def reduce_value(
     count = prod(shape[2:])
     flat = value.reshape((*shape[:2], count))[:images]
     pixels = _as_pixels(ops, value)
-    # Warnings of overflow would be noise: values that are not finite are reported later.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with _quiet():
         if pixels is None:
             found = _reduce_maps(ops, flat, threshold, helpers)
         else:
@@ -161,9 +160,19 @@ def _each_block(
     work: Callable[[slice], Result], images: int, size: int, helpers: Executor | None
 ) -> list[Result]:
     """`work` on every `size` images, or 1, of so many."""
+
+    def quietly(block: slice) -> Result:
+        with _quiet():  # of this thread
+            return work(block)
+
     size = max(1, size)
     blocks = [slice(first, first + size) for first in range(0, images, size)]
-    return list(helpers.map(work, blocks) if helpers and len(blocks) > 1 else map(work, blocks))
+    return list(helpers.map(quietly, blocks) if helpers and len(blocks) > 1 else map(work, blocks))
+
+
+def _quiet() -> np.errstate:
+    """Without warnings of overflow: values that are not finite are reported later."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
@@ -248,7 +257,7 @@ def _first_of(
     found = rows[image[which], :, column, unit[which]] == value[which, None]
     first = np.full(len(image), positions)
     np.minimum.at(first, which, found.argmax(axis=1) * width + column)
-    return first
+    return np.where(first < positions, first, 0)  # a map with a NaN has no highest value
 
 
 @functools.cache
@@ -275,12 +284,6 @@ def _about_the_mean(
     squares = power - about_zero
     far = ~(np.isfinite(power) & (squares * FAR >= about_zero))
     return mean.astype(np.float32), squares.astype(np.float32), far
-
-
-def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
-    """The maps of (N, C, P) that are `wanted` (N, C), as (M, P)."""
-    image, unit = (ops.asarray(index, np.int64) for index in np.nonzero(wanted))
-    return flat[image, unit]
 
 
 def check_readable(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
