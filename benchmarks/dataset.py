@@ -4,15 +4,16 @@
 
 All look through the same JPEGs on SqueezeNet, random weights. Of ours, two parts are timed alone:
 decoding, and the net's pass over images that are there, whose layers are not read; the latter in
-lanes, as the scan runs it, and as one batch on all cores. What the scan reaches of its parts is said
-in two ways: of the slower part's rate, and of ``1 / (1 / decoding + 1 / net)``, the rate at which
-cores that both need can do the one and the other and nothing else. The toolbox's way: load an
-image, send it forward by itself on real pycaffe, and loop over the channels of each layer in Python
-to keep the nine largest. It is timed twice: loading as the toolbox did, by what pycaffe's
-`caffe.io` does (scikit-image, floats; written out here, for `caffe.io` itself does not run with
-today's scikit-image), and with OpenCV in its place. Rounds take turns, and each contestant has a
-process of its own. Then memory: `--long` images of a small size by the new way, with the resident
-memory as it goes. `--rounds 0` does that alone.
+lanes, as the scan runs it, and as one batch on all cores. What the scan reaches of its parts is
+said in two ways: of the slower part's rate, and of ``1 / (1 / decoding + 1 / net)``, the rate at
+which cores that both need can do the one and the other and nothing else. `--parts` does that alone.
+
+The toolbox's way: load an image, send it forward by itself on real pycaffe, and loop over the
+channels of each layer in Python to keep the nine largest. It is timed twice: loading as the toolbox
+did, by what pycaffe's `caffe.io` does (scikit-image, floats; written out here, for `caffe.io`
+itself does not run with today's scikit-image), and with OpenCV in its place. Rounds take turns, and
+each contestant has a process of its own. Then memory: `--long` images of a small size by the new
+way, with the resident memory as it goes. `--rounds 0` does that alone.
 """
 
 from __future__ import annotations
@@ -102,14 +103,18 @@ def compare(options: argparse.Namespace) -> None:
             f"{statistics.median(cpu):6.1f} ms of a core an image, "
             f"ours is {median_ratio(list(wall), mine):.2f} times as fast"
         )
-    decode, *nets = ([round_[part][0] for round_ in rounds[1:]] for part in list(contestants)[1:4])
-    for way, net in zip(("lanes", "one batch"), nets, strict=True):
-        slower = list(map(max, decode, net))
-        both = list(map(sum, zip(decode, net, strict=True)))
-        print(
-            f"beside the net in {way}: {median_ratio(slower, mine):.2f} of the slower part's rate, "
-            f"{median_ratio(both, mine):.2f} of the rate of both parts one after the other"
-        )
+    for net in ("the net alone, lanes", "... one batch"):
+        for kind, clock in enumerate(("by the clock", "by processor time")):
+            scan, decode, run = (
+                [round_[part][kind] for round_ in rounds[1:]]
+                for part in ("ours", "decoding alone", net)
+            )
+            slower = list(map(max, decode, run))
+            both = [a + b for a, b in zip(decode, run, strict=True)]
+            print(
+                f"beside {net}: {median_ratio(slower, scan):.2f} of the slower part's rate, "
+                f"{median_ratio(both, scan):.2f} of the rate of both in turn, {clock}"
+            )
 
 
 def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from deepvis_caffe.errors import ModelError
 
 # Values reduced at a time on the host, so that they stay in a core's caches from one statistic to
 # the next. A whole batch of a first layer is ten times too large for them.
-BLOCK = 2**18
+BLOCK = 2**19
 ROW = 1024  # values
 # The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
 # mean(x)^2 is more than this many times the variance: then rounding would lose too much.

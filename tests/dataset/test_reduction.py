@@ -96,3 +96,7 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, how) 
     np.testing.assert_allclose(
         found.squares, flat.shape[2] * flat.var(axis=2), rtol=1e-5, atol=1e-4
     )
+    # Whatever images run beside it, in what blocks, an image has the same bits.
+    alone = reduce_value(*laid_out(how, values[:1]), 1, threshold)
+    np.testing.assert_array_equal(alone.mean[0], found.mean[0])
+    np.testing.assert_array_equal(alone.squares[0], found.squares[0])
