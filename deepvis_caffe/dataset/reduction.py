@@ -67,9 +67,14 @@ class Reduction:
         """Of the images of all parts, in order; `products` only of a single one."""
         if len(parts) == 1:
             return parts[0]
-        names = ("high", "position", "mean", "squares", "zeros")
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(parts[0].count, **arrays)
+        return cls(
+            parts[0].count,
+            np.concatenate([part.high for part in parts]),
+            np.concatenate([part.position for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.squares for part in parts]),
+            np.concatenate([part.zeros for part in parts]),
+        )
 
     def finite(self) -> NDArray[np.bool_]:
         """(N,) bool: the images whose values are all finite."""
@@ -202,7 +207,7 @@ def _reduce_pixels(
     pixels of the row are added up.
     """
     images, positions, units = pixels.shape
-    width = _row_of_pixels(positions, units)
+    width = _row_of_pixels(positions, units, ROW)
     rows = pixels.reshape(images, positions // width, width * units)
     step = max(1, min(MOST_COUNTED, BLOCK // rows.shape[2]))
     parts = [slice(first, first + step) for first in range(0, rows.shape[1], step)]
@@ -261,10 +266,10 @@ def _first_of(
 
 
 @functools.cache
-def _row_of_pixels(positions: int, units: int) -> int:
-    """How many pixels to take as a row of about `ROW` values; rows of so many fill the map."""
+def _row_of_pixels(positions: int, units: int, values: int) -> int:
+    """How many pixels to take as a row of about so many values; rows of so many fill the map."""
     widths = (width for width in range(1, positions + 1) if positions % width == 0)
-    return min(widths, key=lambda width: abs(math.log(width * units / ROW)))
+    return min(widths, key=lambda width: abs(math.log(width * units / values)))
 
 
 def _wanted(high: NDArray[np.float32], threshold: NDArray[np.float32] | None) -> NDArray[np.bool_]:
