@@ -40,7 +40,7 @@ class Parts:
     Parameters
     ----------
     net
-        From now on used by the worker's thread alone.
+        Loaded, if it is not yet, and from then on used by the worker's thread alone.
     sources
         Where frames come from, at least one.
     results
@@ -97,7 +97,7 @@ class Parts:
         if compute is None:
             own = Compute(net, self.scene)
             compute, self._finish = own, own.finish
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle)
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle, net.loaded)
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
