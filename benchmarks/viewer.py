@@ -1,6 +1,6 @@
 """The live viewer on a camera-sized stream: frames a second, and how soon a key is on the screen.
 
-    python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16]
+    python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16] [--ours]
 
 Drives the real loop, all but OpenCV's window: a synthetic 640x480 stream of 60 frames a second, the
 session, a wait of 8 ms for keys and a look for them between panes, as the window has. A typist
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nets", default="squeezenet_v1.1,vgg16")
+    parser.add_argument("--ours", action="store_true", help="leave the toolbox's way out")
     options = parser.parse_args()
     console = Console(width=120)
     table = Table(title=f"the viewer's loop on a 640x480 stream of {STREAM:g} frames a second")
@@ -103,7 +104,7 @@ def main() -> None:
     os.environ.update(waiting(os.environ))  # as `deepvis view` has it
     spawn = multiprocessing.get_context("spawn")
     for net in options.nets.split(","):
-        found: dict[str, list[Figures]] = {OURS: [], ITS: []}
+        found: dict[str, list[Figures]] = {who: [] for who in (OURS, *[ITS][options.ours :])}
         for _ in range(options.rounds):
             for who, runs in found.items():
                 with ProcessPoolExecutor(1, spawn) as process:
