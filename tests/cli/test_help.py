@@ -52,7 +52,7 @@ def test_examples_are_command_lines(line: str) -> None:
     GROUP.commands[command].make_context(command, arguments)
 
 
-@pytest.mark.parametrize("words", [["presets", "--help"], ["--help"], ["presetz"], ["--version"]])
+@pytest.mark.parametrize("words", [["presets", "--help"], ["presetz"], ["--version"]])
 def test_a_command_that_is_made_alone_says_what_it_says_among_all(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
