@@ -126,7 +126,7 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )
-    net = load_net(settings)
+    net = load_net(settings, run=False)  # the window is there before PyTorch is
     how = SynthesisParams(params, settings.seeds) if synthesis else None
     parts = Parts(
         net,
