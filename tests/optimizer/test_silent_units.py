@@ -136,6 +136,22 @@ def test_a_unit_that_no_image_switches_on_is_given_up(one: Net) -> None:
     assert (run.stop, run.silent) == ("zero gradient", True)
 
 
+def test_an_image_that_is_given_up_stays_what_it_is_beside_others(one: Net) -> None:
+    """Real Caffe's max pooling writes outside of its memory on the way back from NaN."""
+    seen: list[np.ndarray] = []
+    optimize(
+        one,
+        "on",
+        [2, 1],
+        preset=STEP.but(iterations=REDIRECTS + 20, rate=GrayLevels(0.5)),
+        watch=lambda step: seen.append(step.images()),
+    )
+    images = np.stack(seen)
+    assert np.isfinite(images).all()
+    assert (images[REDIRECTS + 1 :, 0] == images[REDIRECTS, 0]).all()
+    assert (np.diff(images[:, 1], axis=0) > 0).all()
+
+
 def test_what_is_lowered_to_nothing_is_not_raised_again(one: Net) -> None:
     (run,) = optimize(one, "on", 1, preset=STEP.but(sign=-1))
     # x + 1 = 1, 0, and then the unit is off, which is the lowest that it can be.
