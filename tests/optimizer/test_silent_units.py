@@ -188,6 +188,31 @@ def test_random_transforms_and_windows_of_the_input(engine: str, tmp_path: Path)
     assert off.activations[-1] > 0
 
 
+NATURAL = net_text(
+    conv("low", "data", 8, 3),
+    relu("low_relu", "low"),
+    conv("high", "low", 2, 3),
+    relu("high_relu", "high"),
+    layer("mean", "Pooling", "high", "", "pooling_param { pool: AVE global_pooling: true }"),
+    data=(1, 3, 24, 24),
+)
+
+
+def test_naturalness_leads_nowhere_while_the_unit_is_off(engine: str, tmp_path: Path) -> None:
+    weights = arrays(
+        low=(np.random.default_rng(0).normal(0, 1, (8, 3, 3, 3)), np.zeros(8)),
+        high=(np.full((2, 8, 3, 3), 1 / 72), [-60, 60]),
+    )
+    net = load_text(engine, tmp_path, NATURAL, weights, mean=100)
+    params = AscentParams(iterations=20, rate=GrayLevels(5))
+    plain = optimize(net, "mean", 0, preset=params)[0]
+    natural = optimize(net, "mean", 0, preset=params.but(naturalness=4))[0]
+    assert plain.redirected_steps == natural.redirected_steps > 0
+    on = natural.redirected_steps  # from here on the two differ
+    assert plain.activations[on] == pytest.approx(natural.activations[on], rel=1e-4)
+    assert plain.activations[-1] != pytest.approx(natural.activations[-1], rel=1e-3)
+
+
 def test_a_layer_that_ends_below_its_relu_is_not_redirected(deep: Net) -> None:
     (run,) = optimize(deep, "left", 1, preset=STEP)
     assert run.redirected_steps == 0
