@@ -101,7 +101,7 @@ def view(
     session = open_session(settings, first, synthesis, run=headless)
     # OpenCV uses one thread: the net has the cores, and what is drawn is small.
     with opencv_threads(1), closing(session):
-        # The worker imports PyTorch. By then all that is drawn with is imported: an interrupt in the
+        # The worker imports PyTorch. By then all that is drawn with is there: an interrupt in the
         # middle of another import would leave Python's locks of imports taken, and stop the worker.
         session.draw()
         session.start()
