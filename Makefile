@@ -73,10 +73,12 @@ test: $(VENV)/.setup-dev  ## Run the tests
 test-fast: $(VENV)/.setup-dev  ## Run the tests that take under a minute in all
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not (browser or screen or cluster or process or slow)"
 
-FUZZ_EXAMPLES ?= 20000
+FUZZ_EXAMPLES ?= 2000
+FUZZ_MINUTES ?= 10
 FUZZ_SEED ?= $(shell date +%s)
-fuzz: $(VENV)/.setup-dev  ## Read many damaged files of every kind, others each time
-	@DEEPVIS_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) DEEPVIS_FUZZ_SEED=$(FUZZ_SEED) \
+fuzz: $(VENV)/.setup-dev  ## Read damaged files of every kind for ten minutes, others each time
+	@DEEPVIS_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) DEEPVIS_FUZZ_MINUTES=$(FUZZ_MINUTES) \
+	  DEEPVIS_FUZZ_SEED=$(FUZZ_SEED) \
 	  $(BIN)/python -m pytest -s --timeout 7200 tests/fuzz
 
 TORTURE_KILLS ?= 1000

@@ -27,7 +27,8 @@ from deepvis_caffe.resources import resource
 
 MEAN = (104, 117, 123)
 GRAY = ("lenet",)  # nets that have one channel
-WORKS = ("forward", "reduce", "forward + gradient", "ascent step")
+ASCENT = "ascent step"
+WORKS = ("forward", "reduce", "forward + gradient", ASCENT)
 BATCHES = (1, 8)
 STEPS = 16  # of one timed ascent: four of them blur, as one in four does
 
@@ -37,10 +38,15 @@ Calls = dict[str, Callable[[], object]]  # by work
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time: a call, and how many image-steps one call does."""
+    """One thing to time: a call, how many image-steps it does, and how often it is called.
+
+    What is called more than once is called once before: after a batch of another size packed
+    weights are laid out anew.
+    """
 
     call: Callable[[], object]
     images: int
+    repeats: int = 1
 
 
 def load(name: str, engine: str, device: str = "cpu") -> tuple[Net, Path, Weights]:
@@ -75,7 +81,7 @@ def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
         stock = force_backward_net(prototxt, weights)
         mean = np.array(MEAN, float)[:, None, None]
         return {
-            "ascent step/1": Case(lambda: ascend(stock, layer, unit, mean, 0, STEPS), STEPS),
+            f"{ASCENT}/1": Case(lambda: ascend(stock, layer, unit, mean, 0, STEPS), STEPS),
         }
     return _each_batch(_calls, net, layer, unit)
 
@@ -83,9 +89,9 @@ def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
 def _each_batch(
     calls: Callable[..., dict[str, Callable[[], object]]], *args: Any
 ) -> dict[str, Case]:
-    """The cases of each batch size; a call does its work `STEPS` times."""
+    """The cases of each batch size; a call does one step, and one of an ascent `STEPS`."""
     return {
-        f"{work}/{batch}": Case(call, batch * STEPS)
+        f"{work}/{batch}": Case(call, batch * STEPS) if work == ASCENT else Case(call, batch, STEPS)
         for batch in BATCHES
         for work, call in calls(*args, batch).items()
     }
@@ -112,13 +118,11 @@ def _plain_calls(net: Net, layer: str, batch: int) -> Calls:
 
     def forward() -> None:
         with torch.inference_mode():
-            for _ in range(STEPS):
-                plain(torch.from_numpy(host), output).numpy()
+            plain(torch.from_numpy(host), output).numpy()
 
     def gradient() -> None:
-        for _ in range(STEPS):
-            leaf = x.detach().requires_grad_()
-            torch.autograd.grad(plain(leaf, layer), leaf, diff)
+        leaf = x.detach().requires_grad_()
+        torch.autograd.grad(plain(leaf, layer), leaf, diff)
 
     return {"forward": forward, "reduce": forward, "forward + gradient": gradient}
 
@@ -136,9 +140,8 @@ def _opencv_calls(net: Net, prototxt: Path, batch: int) -> Calls:
     host = _images(net, batch)
 
     def forward() -> None:
-        for _ in range(STEPS):
-            theirs.setInput(host)
-            theirs.forward()
+        theirs.setInput(host)
+        theirs.forward()
 
     return {"forward": forward, "reduce": forward}
 
@@ -153,17 +156,14 @@ def _calls(net: Net, layer: str, unit: int, batch: int) -> Calls:
     outputs = net.model.graph.outputs
 
     def forward() -> None:
-        for _ in range(STEPS):
-            net.forward(host, outputs)
+        net.forward(host, outputs)
 
     def reduce() -> None:
-        for _ in range(STEPS):
-            net.reduce(host, outputs, lambda blob, value: value.sum())
+        net.reduce(host, outputs, lambda blob, value: value.sum())
 
     def gradient() -> None:
-        for _ in range(STEPS):
-            net.evaluate(x, layer)
-            net.input_gradient(diff)
+        net.evaluate(x, layer)
+        net.input_gradient(diff)
 
     def ascent() -> None:
         dv.optimize(

@@ -1,13 +1,19 @@
-"""The README's pictures, made anew: `python docs/make_pictures.py`, after `make demo`."""
+"""The pictures of README and docs, made anew: `python docs/make_pictures.py`, after `make demo`.
+
+With names, as in `python docs/make_pictures.py drivers viewer_drivers`, only these.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +37,7 @@ from deepvis_caffe.optimizer import GrayLevels, ascent_params
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.target_layer import TargetLayer
 from deepvis_caffe.optimizer.transforms import jitter, noise, random_resized_crop, rotation
+from deepvis_caffe.results.unit_pictures import read_unit_pictures
 from deepvis_caffe.viewer.browser.serve import serve
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.parts import Parts
@@ -57,18 +64,22 @@ VIEWS = (
 )
 
 
-def main() -> None:
-    """Write them all."""
+def main(names: Sequence[str]) -> None:
+    """Write those that are named; all of them where none is."""
     IMAGES.mkdir(exist_ok=True)
-    for path in DEMO.glob("demo_[!i]*.png"):
-        shutil.copy(path, IMAGES)
-    dv.write_image(IMAGES / "backward.png", backward_by_mode())
-    dv.write_image(IMAGES / "attribution.jpg", attribution_by_method())
-    dv.write_image(IMAGES / "maco.jpg", classes_by_maco())
-    dv.write_image(IMAGES / "drivers.jpg", what_drives_a_unit())
-    dv.write_image(IMAGES / "weights.png", weights_of_units())
-    dv.write_image(IMAGES / "knobs.jpg", knobs_of_best())
-    views_of_the_viewer()
+    if not names:
+        for path in DEMO.glob("demo_[!i]*.png"):
+            shutil.copy(path, IMAGES)
+    for file, make in {
+        "backward.png": backward_by_mode,
+        "attribution.jpg": attribution_by_method,
+        "maco.jpg": classes_by_maco,
+        "weights.png": weights_of_units,
+        "knobs.jpg": knobs_of_best,
+    }.items():
+        if not names or file.split(".")[0] in names:
+            dv.write_image(IMAGES / file, make())
+    with_results(names or ["drivers", "viewer_browser", *(one[0] for one in VIEWS)])
 
 
 def classes_by_maco() -> np.ndarray:
@@ -90,7 +101,7 @@ def classes_by_maco() -> np.ndarray:
 def knobs_of_best() -> np.ndarray:
     """Two classes by preset best, by the same without each of its parts, and by preset 3."""
     net = dv.zoo("squeezenet", "torch")
-    without = {
+    without: dict[str, dict[str, Any]] = {
         "preset best": {},
         "no transforms": {"jitter": 0, "scale": 0, "rotation": 0},
         "no Fourier": {"fourier": 0},
@@ -111,29 +122,18 @@ def knobs_of_best() -> np.ndarray:
     return figure(rows, 200, "pool10: what each part of preset best does")
 
 
-def views_of_the_viewer() -> None:
-    """Units with their optimized images and their correlation, beside a photograph."""
+def with_results(names: Sequence[str]) -> None:
+    """Those of `names` that show optimized and top images, which are made first."""
+    wanted = [view for view in VIEWS if view[0] in names]
+    if not wanted and not {"drivers", "viewer_browser"} & set(names):
+        return
     net = dv.zoo("squeezenet", "torch")
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
-        for layer, (units, seeds) in OPTIMIZED.items():
-            ascents = Ascents(ascent_params("best"), range(seeds))
-            make_layer(Job(net, results), TargetLayer.of(net, layer), list(units), ascents)
-        layer, unit = CORRELATED
-        pictures = {one: dv.sample_image(one) for one in sample_images(more=True)}
-        source = write_tiles(pictures, results / "tiles")
-        job, params = Job(net, results), ScanParams((layer,), correlation=True).for_net(net)
-        scan = run_scan(job, source, params)
-        top = distinct(net, scan, layer, 9, parse_tile_name)
-        apart = replace(scan, layers={layer: replace(scan.layers[layer], top=top)})
-        scanned = ScannedImages(source, apart, scan_recipe(job, source, params))
-        make_top_pictures(job, scanned, layer, [unit])
-        partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
-        one_seed = Ascents(ascent_params("best"), range(1))
-        make_layer(Job(net, results), TargetLayer.of(net, layer), partners, one_seed)
-        for name, units in units_on_the_way_down(net).items():
-            make_layer(Job(net, results), TargetLayer.of(net, name), sorted(units), one_seed)
-        for picture, photo, size, *steps in VIEWS:
+        make_results(net, results)
+        if "drivers" in names:
+            dv.write_image(IMAGES / "drivers.jpg", what_drives_a_unit(net, results))
+        for picture, photo, size, *steps in wanted:
             session = Session(Parts(net, parse_sources(photo), results), *size)
             session.start()
             for keys in steps:
@@ -142,7 +142,36 @@ def views_of_the_viewer() -> None:
                 made = run_headless(session, 1, results / picture)[-1]
             session.close()
             shutil.copy(made, IMAGES / f"{picture}.png")
-        page_of_the_viewer(Session(Parts(net, parse_sources("chelsea"), results)))
+        if "viewer_browser" in names:
+            page_of_the_viewer(Session(Parts(net, parse_sources("chelsea"), results)))
+
+
+def make_results(net: Net, results: Path) -> None:
+    """Optimized images, and a scan of tiles of photographs with the top images of some units."""
+    job, one_seed = Job(net, results), Ascents(ascent_params("best"), range(1))
+    for layer, (units, seeds) in OPTIMIZED.items():
+        ascents = Ascents(ascent_params("best"), range(seeds))
+        make_layer(job, TargetLayer.of(net, layer), list(units), ascents)
+    shown = units_on_the_way_down(net)
+    for one in dv.drivers(net, dv.sample_image("chelsea"), LAYER, UNIT):
+        shown.setdefault(one.layer, set()).add(one.unit)
+    layer, unit = CORRELATED
+    layers = tuple({layer, *shown})
+    pictures = {one: dv.sample_image(one) for one in sample_images(more=True)}
+    source = write_tiles(pictures, results / "tiles")
+    params = ScanParams(layers, correlation=True).for_net(net)
+    scan = run_scan(job, source, params)
+    top = {
+        one: replace(scan.layers[one], top=distinct(net, scan, one, 9, parse_tile_name))
+        for one in layers
+    }
+    scanned = ScannedImages(source, replace(scan, layers=top), scan_recipe(job, source, params))
+    by_layer = {name: sorted(units) for name, units in shown.items()}
+    for name, numbers in by_layer.items():
+        make_layer(job, TargetLayer.of(net, name), numbers, one_seed)
+    make_top_pictures(job, scanned, {layer: [unit]} | by_layer)
+    partners = [one for group in related(scan.layers[layer].moments, unit) for one, _ in group]
+    make_layer(job, TargetLayer.of(net, layer), partners, one_seed)
 
 
 def page_of_the_viewer(session: Session) -> None:
@@ -224,11 +253,12 @@ def attribution_by_method() -> np.ndarray:
     return side_by_side(results, f"{LAYER} unit {UNIT}")
 
 
-def what_drives_a_unit() -> np.ndarray:
-    """As `deepvis drivers chelsea --layer fire8/concat --unit 375` draws it."""
-    net = dv.zoo("squeezenet")
-    return drivers_figure(dv.drivers(net, dv.sample_image("chelsea"), LAYER, UNIT))
+def what_drives_a_unit(net: Net, results: Path) -> np.ndarray:
+    """As `deepvis drivers chelsea --layer fire8/concat --unit 375 --out drivers.jpg` draws it."""
+    found = dv.drivers(net, dv.sample_image("chelsea"), LAYER, UNIT)
+    known = read_unit_pictures(results, [(one.layer, one.unit) for one in found])
+    return drivers_figure(found, known.optimized, known.top)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -357,8 +358,7 @@ def test_a_dvt_file_loads_with_one_warning(
     )
     (warning,) = caplog.messages
     assert warning.endswith(
-        "not used here: base_folder, caffevis_caffe_root, caffevis_label_layers, "
-        "caffevis_layer_pretty_name_fn, window_panes"
+        "not used here: base_folder, caffevis_caffe_root, caffevis_label_layers, window_panes"
     )
 
 
@@ -379,6 +379,11 @@ def test_a_dvt_file_loads_with_one_warning(
             "static_files_dir = '%DVT_ROOT%/images'",
             {"source": "1,HERE/images"},
         ),
+        (
+            "caffevis_jpgvis_remap = {'pool1': 'conv1', 'prob': 'fc8'}",
+            {"pictures_from": {"pool1": "conv1", "prob": "fc8"}},
+        ),
+        ("caffevis_labels = ''", {"source": None}),  # there is no folder input_images
     ],
 )
 def test_dvt_names(tmp_path: Path, lines: str, expected: dict[str, object]) -> None:
@@ -390,6 +395,43 @@ def test_dvt_names(tmp_path: Path, lines: str, expected: dict[str, object]) -> N
         elif isinstance(value, str):
             value = value.replace("HERE", str(tmp_path))
         assert getattr(settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("", "0,HERE/input_images"),  # the toolbox's defaults for both
+        ("input_updater_capture_device = None", "HERE/input_images"),
+        ("static_files_dir = '%DVT_ROOT%/mine'", "HERE/mine"),
+        ("source = 'coffee'", "coffee"),
+    ],
+)
+def test_dvt_s_default_folder_of_images(tmp_path: Path, lines: str, expected: str) -> None:
+    (tmp_path / "input_images").mkdir()
+    _file(tmp_path / "settings_local.py", f"caffevis_labels = ''\n{lines}")
+    assert load_settings().source == expected.replace("HERE", str(tmp_path))
+
+
+def test_dvt_s_pretty_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    prototxt = tmp_path / "net.prototxt"
+    prototxt.write_text(
+        'layer { name: "pool1/3x3" top: "pool1/3x3" } layer { name:\'norm\' top: "n" }\n'
+        'layers { bottom: "x" name: "bad" top: "odd" }'
+    )
+    _file(
+        tmp_path / "settings_local.py",
+        f"caffevis_deploy_prototxt = {str(prototxt)!r}\n"
+        "def caffevis_layer_pretty_name_fn(name):\n"
+        "    if name == 'odd': return 3\n"
+        "    if name == 'bad': return {}[name]\n"
+        "    return name.replace('pool', 'p').replace('norm', '')\n",
+    )
+    with caplog.at_level(logging.WARNING):
+        settings = load_settings()
+    assert settings.layer_names == {"pool1/3x3": "p1/3x3"}  # no name is empty, or no text
+    (warning,) = caplog.messages
+    assert "caffevis_layer_pretty_name_fn fails for layer 'bad'" in warning
+    assert pickle.loads(pickle.dumps(settings)) == settings  # as workers get it
 
 
 # -- what the viewer looks at --------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.cli.top_images import summary
 
@@ -83,7 +84,7 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
     for path in made:
         typer.echo(f"  {path}")
     typer.echo("(there are few photographs: the last of a unit's nine are what comes nearest)")
-    typer.echo(f"and at all of it: deepvis gallery {results}")
+    typer.echo(f"and at all of it: {command('gallery', results)}")
 
 
 def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
@@ -161,7 +162,8 @@ def demo(
     typer.echo("look at these first:")
     for path in montages:
         typer.echo(f"  {path}")
-    typer.echo("and watch the net: deepvis fetch squeezenet --write-settings; deepvis view")
+    ready, view = command("fetch", MODEL, "--write-settings"), command("view")
+    typer.echo(f"and watch the net: {ready} && {view}")
 
 
 def make_part(job: Job, part: Part) -> Path:

@@ -14,6 +14,7 @@ import typer
 
 from deepvis_caffe.cli.fetch import write_new
 from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError, WeightsError
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.model.graph import Layer
 
-NO_SETTINGS = (
-    f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one to edit: deepvis "
-    "doctor --write-settings; or for a model that is ready to run: deepvis fetch squeezenet "
-    "--write-settings"
-)
 MOST_MEANS = 4  # channels whose mean is printed
 COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
@@ -70,7 +66,7 @@ def doctor(
     if write_settings:
         if not write_new(Path(FILE_NAME), template_text()):
             raise SettingsError(f"{Path(FILE_NAME).absolute()} is there already and stays as it is")
-        typer.echo(f"wrote {FILE_NAME}; edit it, then try: deepvis doctor", err=True)
+        typer.echo(f"wrote {FILE_NAME}; edit it, then try: {command('doctor')}", err=True)
         return
     failed = False
     for check in checks(read, path):
@@ -92,7 +88,7 @@ def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
         if found is not None:
             yield Check("ok", "settings", str(found))
         elif settings.prototxt is None:
-            yield Check("warn", "settings", NO_SETTINGS)
+            yield Check("warn", "settings", _no_settings())
         else:
             yield Check("ok", "settings", "no file; taken from the flags")
     yield from check_engines(settings)
@@ -320,3 +316,12 @@ def check_camera() -> Check:
     finally:
         camera.release()
     return Check("warn", "camera", "number 0 does not open; image files work without one")
+
+
+def _no_settings() -> str:
+    own = command("doctor", "--write-settings")
+    ready = command("fetch", "squeezenet", "--write-settings")
+    return (
+        f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one to edit: "
+        f"{own}; or for a model that is ready to run: {ready}"
+    )

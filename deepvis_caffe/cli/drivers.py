@@ -51,7 +51,12 @@ def drivers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write a figure of the units' maps: .png or .jpg."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write a figure, .png or .jpg: the units' maps, and their optimized images "
+            "and top images, as far as the results folder has some.",
+        ),
     ] = None,
 ) -> None:
     """Show which units of the layers below raise and lower a unit most.
@@ -93,7 +98,12 @@ def drivers(
             f"like: {found.rest:.5g}; score: {found.score:.5g}"
         )
     if out:
-        write_image(out, drivers_figure(found))
+        from deepvis_caffe.results.layout import net_folders
+        from deepvis_caffe.results.unit_pictures import read_unit_pictures
+
+        units = [(one.layer, one.unit) for one in found]
+        known = read_unit_pictures(settings.results, units, net_folders(net.model.graph))
+        write_image(out, drivers_figure(found, known.optimized, known.top))
         typer.echo(f"wrote {out}", err=True)
 
 

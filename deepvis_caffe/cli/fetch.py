@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import progress_bar
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.settings.file import FILE_NAME
@@ -54,7 +55,7 @@ def fetch(
         typer.secho(f"put these lines into {FILE_NAME}:\n", err=True)
         typer.echo(text, nl=False)
     elif write_new(Path(FILE_NAME), text):
-        typer.secho(f"wrote {FILE_NAME}; try: deepvis info", err=True)
+        typer.secho(f"wrote {FILE_NAME}; try: {command('info')}", err=True)
     else:
         typer.secho(
             f"{FILE_NAME} is there already and stays as it is; its lines would be:\n", err=True

@@ -77,7 +77,7 @@ def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Result
         settings = read_settings()
         if settings.prototxt is None:
             return results
-        results = with_net(results, load_layers(settings))
+        results = with_net(results, load_layers(settings), settings.pictures_from)
     except DeepVisError as error:  # a page without it is a page
         typer.echo(f"left out: what the net tells: {error}", err=True)
         return results

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 from deepvis_caffe.settings import Settings
 
@@ -82,7 +83,7 @@ def layer_figure(
             raise UnknownNameError("recipe", recipe, known, str(store.layer_folder(layer)))
         raise SettingsError(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
-            f"deepvis optimize {layer}"
+            f"{command('optimize', layer)}"
         )
     labelled = recorded_labels(there)
     named = partial(unit_of, labelled, layer=layer) if any(labelled) else None

@@ -283,9 +283,23 @@ def optimize_layer(
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
         f"{len(made)} units, {seeds} seeds each, in {folder}; "
-        f"{new} new runs, {runs - new} already finished{rate}",
+        f"{new} new runs, {runs - new} already finished{rate}"
+        f"{began_off(sum(unit.redirected for unit in made), sum(unit.restarted for unit in made))}",
         err=True,
     )
+
+
+def began_off(redirected: int, restarted: int) -> str:
+    """What was done about units that were off behind a ReLU at first; empty for none."""
+    ways = [
+        f"{count} {way}"
+        for count, way in (
+            (redirected, "led on by redirected gradients"),
+            (restarted, "started from top images"),
+        )
+        if count
+    ]
+    return f"; {redirected + restarted} began silent: {', '.join(ways)}" if ways else ""
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
@@ -319,7 +333,10 @@ def off_note(
         )
     if not below:
         return note
-    return f"{note} behind a ReLU; optimize below it instead: {', '.join(below)}"
+    return (
+        f"{note} behind a ReLU, wherever it began; optimize below it instead: {', '.join(below)}; "
+        "or find its top images (deepvis top-images), and run this again to start from these"
+    )
 
 
 def describe(unit: Unit, seeds: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepvis_caffe.cli.flags import with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import chosen_units, parse_position
 from deepvis_caffe.errors import SettingsError
@@ -72,10 +72,8 @@ def search(
 
     if (keep is None) != (name is None):
         raise SettingsError("--keep TRIAL and --name NAME go together")
-    same_seed = f" --seed {seed}" if seed else ""
-    results = shlex.quote(str(settings.results))
-    what = f"{shlex.quote(layer)} --units {shlex.quote(units)}"
-    again = f"deepvis search {what}{same_seed} --results {results}"
+    same_seed = ["--seed", str(seed)] if seed else []
+    again = command("search", layer, "--units", units, *same_seed, "--results", settings.results)
     if keep is not None and name is not None:
         sheet_at = partial(
             search_sheet, settings.results, layer, _numbers(settings, layer, units), seed, ".json"

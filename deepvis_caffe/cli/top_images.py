@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import duration, progress_bar
 from deepvis_caffe.cli.values import chosen_units
 from deepvis_caffe.errors import SettingsError
@@ -215,7 +215,7 @@ def _make_pictures(
             f"{layer}: {len(some) - silent} units, {new} new; {silent} not activated by any image",
             err=True,
         )
-    typer.echo(f"look at them: deepvis gallery {shlex.quote(str(job.results))}", err=True)
+    typer.echo(f"look at them: {command('gallery', job.results)}", err=True)
 
 
 def _announce(ahead: Forecast) -> None:

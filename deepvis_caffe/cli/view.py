@@ -149,5 +149,7 @@ def open_session(
         how,
         box_score=settings.box_score,
         megapixels=settings.max_megapixels,
+        pictures_from=settings.pictures_from,
+        layer_names=settings.layer_names,
     )
     return Session(parts, *settings.window)

@@ -25,7 +25,7 @@ import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
-from deepvis_caffe.engines.rules import NO_GRADIENT, check_mode
+from deepvis_caffe.engines.rules import MODES, NO_GRADIENT, REDIRECTED, check_mode
 from deepvis_caffe.errors import (
     EngineError,
     ImageError,
@@ -585,6 +585,12 @@ class Net(abc.ABC):
         It is the sum over all inputs that hold the image. May be called once after each
         :meth:`evaluate`.
 
+        Parameters
+        ----------
+        mode
+            As in :meth:`backward`, or ``"redirected"``: a ReLU that lets nothing of an image's
+            diff through lets that through which would switch its units on.
+
         Returns
         -------
         array
@@ -595,7 +601,7 @@ class Net(abc.ABC):
         EngineError
             No :meth:`evaluate` came before, or `diff` has another shape than what that gave.
         """
-        check_mode(mode)
+        check_mode(mode, (*MODES, REDIRECTED))
         ((name, (start, shape)),) = self._last_starts("evaluate", "input_gradient").items()
         check_diff(name, shape, diff)
         return self._image_diff({start: diff}, mode)
@@ -614,7 +620,7 @@ class Net(abc.ABC):
             zero. Diffs of two names of one value add up; that of an input that holds the image adds
             to the result.
         mode
-            As in :meth:`backward`.
+            As in :meth:`input_gradient`.
 
         Returns
         -------
@@ -628,7 +634,7 @@ class Net(abc.ABC):
         UnknownNameError
             A name that :meth:`evaluate_layers` was not asked for.
         """
-        check_mode(mode)
+        check_mode(mode, (*MODES, REDIRECTED))
         starts = self._last_starts("evaluate_layers", "layers_gradient")
         sums: dict[Value, Any] = {}
         for name, diff in diffs.items():

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deepvis_caffe.errors import ResultsError, boundary
@@ -17,8 +18,10 @@ from deepvis_caffe.figures.montage import cell_of
 from deepvis_caffe.image import Picture
 from deepvis_caffe.jobs.batches import make_batches, run_batches
 from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.top_image_starts import can_restart, restarted
 from deepvis_caffe.model.labels import Labels, label_of, short_label
 from deepvis_caffe.optimizer import AscentParams, AscentResult
+from deepvis_caffe.optimizer.result import is_silent
 from deepvis_caffe.optimizer.run import AscentBatch
 from deepvis_caffe.optimizer.start import start_digest
 from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
@@ -70,6 +73,10 @@ class Unit:
         For how many seeds the unit became the highest of its layer.
     no_gradient
         How many seeds ended at a gradient of exactly 0.
+    redirected
+        How many seeds began where the unit was off behind a ReLU, and went on to where it is on.
+    restarted
+        How many seeds started from the unit's top images, as that did not help.
     new
         How many of its seeds ran now; the others were there already.
     """
@@ -80,6 +87,8 @@ class Unit:
     value: float | None
     met_top: int
     no_gradient: int
+    redirected: int
+    restarted: int
     new: int
 
 
@@ -110,8 +119,10 @@ def make_layer(
     targets = list(dict.fromkeys(layer.check(units)))
     missing = missing_runs(job, layer, targets, ascents)
     batches = make_batches(job, layer, {ascents.params: missing}, ascents.batch_size, ascents.crop)
+    quiet = job.reporting(None)  # what starts again was counted
     with closing(run_batches(job, batches)) as found:
-        write_layer(job, layer, targets, ascents, missing, found)
+        all_found = restarted(job, layer, found, partial(run_batches, quiet))
+        write_layer(job, layer, targets, ascents, missing, all_found)
     new = Counter(target for target, _ in missing)
     return [_summary(job, layer, target, ascents, new[target]) for target in targets]
 
@@ -132,11 +143,25 @@ def missing_runs(
     store.claim(layer.name, names, seeds, own_recipe, job.overwrite)
     missing: list[tuple[Target, int]] = []
     for target, name in zip(targets, names, strict=True):
-        some = [seed for seed in seeds if not store.has_run(layer.name, name, seed, own_recipe)]
+        is_final = partial(_is_final, can_restart(job, layer, target, ascents.params))
+        some = [
+            seed
+            for seed in seeds
+            if not store.has_run(layer.name, name, seed, own_recipe, is_final)
+        ]
         if some and depends_on_seeds(layer, ascents):
             some = list(seeds)  # a unit's images depend on each other: all are made anew, or none
         missing += [(target, seed) for seed in some]
     return missing
+
+
+def _is_final(has_other_start: bool, record: Record) -> bool:
+    """Whether another run would find no more: this one was not silent, or all starts were tried."""
+    activations = record.get("objective")
+    if not isinstance(activations, list) or not is_silent(record.get("stop"), activations):
+        return True
+    tried_all = not has_other_start or "started_from" in record
+    return "redirected_steps" in record and tried_all  # older versions did not redirect
 
 
 def check_layers(
@@ -202,6 +227,8 @@ def write_layer(
             store.write_montage(layer.name, name, seeds, record, made)
 
     for name in of_name:
+        if left[name]:
+            job.store.of(layer.name, own_recipe).unfinish(layer.name, name, left[name])
         finish(name)
     for batch, results in found:
         for result in results:
@@ -290,6 +317,12 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     return " + ".join([*named[:NAMED], *more])
 
 
+def _went_on(record: Record) -> bool:
+    """Whether a run found a gradient that it did not have at first."""
+    helped = record.get("redirected_steps") or "started_from" in record
+    return bool(helped) and not is_silent(record["stop"], record["objective"])
+
+
 def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new: int) -> Unit:
     store, name = store_of(job, layer, ascents), name_of(target)
     records = [read_record(store.record(layer.name, name, seed)) or {} for seed in ascents.seeds]
@@ -306,5 +339,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new
         value=value,
         met_top=met_top,
         no_gradient=no_gradient,
+        redirected=sum(_went_on(one) and "started_from" not in one for one in records),
+        restarted=sum(_went_on(one) and "started_from" in one for one in records),
         new=new,
     )

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from deepvis_caffe.errors import (
 from deepvis_caffe.image import read_image
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.optimize import Ascents, missing_runs, store_of, write_layer
+from deepvis_caffe.jobs.top_image_starts import Batches, restarted
 from deepvis_caffe.optimizer.objective import Objective
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.presets import DEFAULT, params_from_record
@@ -197,7 +199,11 @@ def optimize(
     for (own, targets), some, of_layer in zip(layers, missing, batches, strict=True):
         found: dict[tuple[UnitName, int], AscentResult] = {}
         lacking = set(some)
-        new = _kept(islice(computed, len(of_layer)), found)
+        ran: Batches = islice(computed, len(of_layer))
+        if job:
+            again = partial(ascend_batches, net, watch=watch, cancel=cancel)
+            ran = restarted(job, own, ran, again)
+        new = _kept(ran, found)
         if job:
             write_layer(job, own, targets, ascents, some, new)
         else:
@@ -213,9 +219,8 @@ def optimize(
 
 
 def _kept(
-    batches: Iterable[tuple[AscentBatch, list[AscentResult]]],
-    found: dict[tuple[UnitName, int], AscentResult],
-) -> Iterator[tuple[AscentBatch, list[AscentResult]]]:
+    batches: Batches, found: dict[tuple[UnitName, int], AscentResult]
+) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
     """The batches as they come; what they hold is put into `found`, too."""
     for batch, results in batches:
         found.update({(one.unit, one.seed): one for one in results})
@@ -299,6 +304,8 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
             objective_text=record.get("goal", ""),
             label=record.get("label"),
             computed=dict(record.get("computed") or {}),
+            redirected_steps=int(record.get("redirected_steps", 0)),
+            started_from=record.get("started_from"),
         )
 
 

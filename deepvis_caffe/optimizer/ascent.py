@@ -39,6 +39,7 @@ from deepvis_caffe.optimizer.rates import GradientInfo
 from deepvis_caffe.optimizer.readers import Reader
 from deepvis_caffe.optimizer.result import Track, Tracker
 
+NONE_SILENT = np.zeros(0, np.bool_)
 CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a check waits for it
 
 
@@ -48,11 +49,15 @@ def ascend(
     x: Floats,
     params: AscentParams,
     after_step: Callable[[int, Any], bool] = lambda t, x: True,
+    redirects: int = 0,
 ) -> list[Track]:
     """Maximize an objective from a batch of first images, each image independently.
 
     An image ends where its gradient is exactly 0, or its activation or gradient is not finite.
     Nothing is remembered of it from then on; the others go on.
+
+    Behind a ReLU a unit that is off has no gradient. It follows the redirected one instead, which
+    leads to where the unit is on, for `redirects` steps at most.
 
     Parameters
     ----------
@@ -69,6 +74,10 @@ def ascend(
         Called at the end of each step with its number and the engine's own array of images, before
         any transform. Where it returns False the ascent is cancelled. No array that belongs to the
         net is in use at that time: the net may run other inputs, of any shape.
+    redirects
+        For how many steps an image without a gradient may follow the redirected one. A GPU is asked
+        for such images at the first step, as long as there are some, and otherwise with the other
+        checks: each time the host waits for it.
 
     Returns
     -------
@@ -88,6 +97,14 @@ def ascend(
     x = form.start(ops.asarray(x))
     tracker = Tracker(ops, x, params.iterations, params.sign, latest=params.has_transforms)
     last = params.iterations - 1
+    some_silent = False
+
+    def aimed(x: Any, gradient: Any) -> tuple[Any, Any]:
+        """The direction of the step, and its largest magnitude (N,)."""
+        direction = form.direction(x, gradient)
+        highest, lowest = xp.amax(direction, axis=(1, 2, 3)), xp.amin(direction, axis=(1, 2, 3))
+        return direction, small.maximum(ops.numbers(highest), -ops.numbers(lowest))
+
     with np.errstate(all="ignore"):  # an image that has ended may overflow
         for t in range(params.iterations):
             before = x = form.settle(xp.clip(x, low, high))
@@ -95,14 +112,20 @@ def ascend(
             activation, on_top = read(seen)
             tracker.add(t, x, activation, on_top)
             gradient = adjoint(read.gradient())
-            direction = form.direction(x, gradient)
-            largest = small.maximum(
-                ops.numbers(xp.amax(direction, axis=(1, 2, 3))),
-                -ops.numbers(xp.amin(direction, axis=(1, 2, 3))),
-            )
+            direction, largest = aimed(x, gradient)
+            checks = t % CHECK_EVERY == 0
+            looks = redirects and (ops.on_host or some_silent or checks)
+            silent = tracker.redirected(largest, redirects) if looks and t < last else NONE_SILENT
+            some_silent = bool(silent.any())
+            if some_silent:
+                own = gradient * 1  # a copy, as it may be the net's own memory
+                seen, adjoint = transform(x, t)  # an adjoint serves once
+                other = adjoint(read.redirected_gradient(seen))
+                gradient = xp.where(ops.asarray(silent, np.bool_)[:, None, None, None], other, own)
+                direction, largest = aimed(x, gradient)
             tracker.end_without_gradient(largest)
             ends = t == last
-            if not ends and t % CHECK_EVERY == 0:
+            if not ends and checks:
                 ends, undecided = tracker.check()
                 if not ends:
                     read.narrow(undecided)

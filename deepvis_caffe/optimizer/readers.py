@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
+from deepvis_caffe.engines.rules import REDIRECTED
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.channel_moments import (
     Departure,
@@ -24,6 +25,7 @@ from deepvis_caffe.optimizer.channel_moments import (
     moment_layers,
     photograph_values,
 )
+from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 from deepvis_caffe.optimizer.targets import LAYER, Direction, Target, weights_of
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ class Reader(Protocol):
         """The gradient of ``sign * activation`` in the images of the last call; once after each.
 
         The engine's own array, (N, C, H, W), valid until the next call.
+        """
+
+    def redirected_gradient(self, x: Any) -> Any:
+        """As `gradient`, for the images of the last call, where that was 0.
+
+        A ReLU that lets nothing of an image's gradient through lets that through which would switch
+        its units on; see `deepvis_caffe.engines.rules`. The images are evaluated again for it.
         """
 
     def narrow(self, undecided: Any) -> None:
@@ -265,6 +274,7 @@ class TargetReader:
         self._highest: Any = None  # (N,) channels, when all were last read
         self._leaders: set[int] = set()
         self._diff: Any = None  # of the last call
+        self._channels: tuple[int, ...] | None = None  # those that it read
 
     def __call__(self, x: Any) -> tuple[Any, Any]:
         """See `Reader`; whether a unit is on top is exact for images where it never was before."""
@@ -275,6 +285,11 @@ class TargetReader:
     def gradient(self) -> Any:
         """See `Reader`."""
         return self._net.input_gradient(self._diff)
+
+    def redirected_gradient(self, x: Any) -> Any:
+        """See `Reader`."""
+        self._net.evaluate(x, self._layer, self._channels)
+        return self._net.input_gradient(self._diff, REDIRECTED)
 
     def _reading(self, x: Any) -> Reading:
         if self._part is not None:
@@ -310,6 +325,7 @@ class TargetReader:
         self._undecided = undecided
 
     def _read(self, x: Any, targets: TargetBatch) -> Reading:
+        self._channels = targets.channels
         return targets(self._net.evaluate(x, self._layer, targets.channels))
 
 
@@ -339,8 +355,16 @@ class ObjectiveReader:
 
     def gradient(self) -> Any:
         """See `Reader`."""
+        return self._gradient("gradient")
+
+    def redirected_gradient(self, x: Any) -> Any:
+        """See `Reader`."""
+        self._net.evaluate_layers(x, self._layers)
+        return self._gradient(REDIRECTED)
+
+    def _gradient(self, mode: str) -> Any:
         diffs = {name: self._sign * diff for name, diff in self._diffs.items()}
-        return self._net.layers_gradient(diffs)
+        return self._net.layers_gradient(diffs, mode)
 
     def narrow(self, undecided: Any) -> None:
         """See `Reader`: what an objective reads is always needed."""
@@ -355,7 +379,8 @@ class NaturalReader:
     The gradient is that of ``sign * activation - strength * spread * departure``: the departure
     from photographs (`deepvis_caffe.optimizer.channel_moments`) counts in standard deviations of
     the activation over the same photographs, so that a strength means the same for every unit. What
-    is reported is the activation alone.
+    is reported is the activation alone. Behind a rectifier an image is led nowhere else while its
+    activation is 0, so that an ascent sees that it has no gradient.
 
     Parameters
     ----------
@@ -384,6 +409,7 @@ class NaturalReader:
         self._spread, self._strength = spread, strength
         self._natural = moment_layers(net, layers)
         self._names = tuple(dict.fromkeys((*self._layers, *self._natural)))
+        self._rectified = any(layers_below_relus(net, name) for name in layers)
         self._pulls: dict[tuple[int, int], tuple[Any, Departure]] = {}  # by the images' size
         self._diffs: dict[str, Any] = {}
 
@@ -392,6 +418,8 @@ class NaturalReader:
         factor, departs = self._pull(tuple(x.shape[2:]))
         values = self._net.evaluate_layers(x, self._names)
         activation, on_top, self._diffs = self._evaluate(values)
+        if self._rectified:
+            factor = factor * self._net.ops.xp.asarray(activation != 0)
         _, diffs = departs({name: values[name] for name in self._natural})
         for name, diff in diffs.items():
             diff = diff * factor[(slice(None), *(None,) * (diff.ndim - 1))]
@@ -401,6 +429,11 @@ class NaturalReader:
     def gradient(self) -> Any:
         """See `Reader`."""
         return self._net.layers_gradient(self._diffs)
+
+    def redirected_gradient(self, x: Any) -> Any:
+        """See `Reader`."""
+        self._net.evaluate_layers(x, self._names)
+        return self._net.layers_gradient(self._diffs, REDIRECTED)
 
     def narrow(self, undecided: Any) -> None:
         """See `Reader`: what is read is always needed."""

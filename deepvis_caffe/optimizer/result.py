@@ -21,6 +21,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.image import Floats, Picture, encode_png
@@ -88,6 +89,8 @@ class Track(_Traced):
         The first x for which the unit was the highest of its layer, or None.
     stop
         Why it ended.
+    redirected_steps
+        At how many steps it had no gradient, and followed the redirected one.
     """
 
     image: Floats
@@ -95,6 +98,7 @@ class Track(_Traced):
     best_iteration: int | None
     first_top: FirstTop | None
     stop: Stop
+    redirected_steps: int = 0
 
 
 class Tracker:
@@ -129,6 +133,7 @@ class Tracker:
         self._best = small.asarray(np.full(count, -np.inf))
         self._best_step = small.asarray(np.full(count, -1), np.int64)
         self._top_step = small.asarray(np.full(count, -1), np.int64)
+        self._redirected = small.asarray(np.zeros(count), np.int64)
         self._best_x, self._top_x = x, x
 
     def add(self, t: int, x: Any, activation: Any, on_top: Any) -> None:
@@ -146,6 +151,17 @@ class Tracker:
         first = running & on_top & (self._top_step < 0)
         self._top_step = where(first, t, self._top_step)
         self._top_x = self._replace(first, x, self._top_x)
+
+    def redirected(self, largest: Any, most: int) -> NDArray[np.bool_]:
+        """Which images (N,), on the host, are to follow the redirected gradient at this step.
+
+        Those that run and whose gradient, of `largest` magnitude (N,), is all 0, unless they did so
+        at `most` steps before.
+        """
+        silent = (self._stop == _RUNNING) & (largest == 0) & (self._redirected < most)
+        self._redirected += silent
+        found: NDArray[np.bool_] = self._ops.for_numbers.numpy(silent)
+        return found
 
     def end_without_gradient(self, largest: Any) -> None:
         """End the images whose gradient, of `largest` magnitude (N,), is all 0 or not finite."""
@@ -167,6 +183,7 @@ class Tracker:
         """One track per image, copied to the host."""
         numpy, small = self._ops.numpy, self._ops.for_numbers.numpy
         stop, steps, history = small(self._stop), small(self._steps), small(self._history)
+        redirected = small(self._redirected)
         best_step, best_x = small(self._best_step), numpy(self._best_x)
         top_step, top_x = small(self._top_step), numpy(self._top_x)
         end: Stop = "cancelled" if cancelled else "finished"
@@ -182,6 +199,7 @@ class Tracker:
                 best_iteration=int(best_step[i]) if best_step[i] >= 0 else None,
                 first_top=FirstTop(int(top_step[i]), top_x[i].copy()) if top_step[i] >= 0 else None,
                 stop=reasons[int(stop[i])],
+                redirected_steps=int(redirected[i]),
             )
             for i in range(len(stop))
         ]
@@ -245,6 +263,11 @@ class Snapshot:
         return [show(image) for image in self.images()]
 
 
+def is_silent(stop: Any, activations: Any) -> bool:
+    """Whether an ascent ended for lack of a gradient, and its activation never changed."""
+    return stop == "zero gradient" and all(one == activations[0] for one in activations)
+
+
 SHOWN = 36  # results that a notebook displays
 
 
@@ -272,7 +295,7 @@ class AscentResult(_Traced):
     first_top
         The first x for which the unit was the highest of its layer; None where it never was.
     stop
-        ``"finished"``, ``"zero gradient"`` (exactly 0, as below a dead unit), ``"not finite"`` (an
+        ``"finished"``, ``"zero gradient"`` (exactly 0, as of a dead unit), ``"not finite"`` (an
         activation or gradient became NaN or infinite) or ``"cancelled"``.
     params
         The parameters of the ascent.
@@ -287,6 +310,13 @@ class AscentResult(_Traced):
     computed
         What the last bits depend on beside all that: `deepvis_caffe.engines.computed.computed_by`,
         ``"batch"``, how many images ran at a time, and whether it is ``"reproducible"``.
+    redirected_steps
+        At how many steps its unit was off behind a ReLU, so that the image followed the redirected
+        gradient to where it is on.
+    started_from
+        Where that did not help: what it started from instead of ``params.start``. One of the unit's
+        top images, by ``"top_image"``, its name, ``"file"``, ``"value"``, the activation in it, and
+        ``"digest"``, of the first image.
     """
 
     layer: str
@@ -306,6 +336,13 @@ class AscentResult(_Traced):
     objective_text: str = ""
     label: str | None = None
     computed: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    redirected_steps: int = 0
+    started_from: Mapping[str, Any] | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it ended for lack of a gradient, and its activation never changed."""
+        return is_silent(self.stop, self.activations)
 
     @property
     def met_top(self) -> FirstTop | None:
@@ -347,6 +384,8 @@ class AscentResult(_Traced):
             "engine": self.engine,
             "version": self.version,
             "computed": dict(self.computed),
+            "redirected_steps": self.redirected_steps,
+            **({"started_from": dict(self.started_from)} if self.started_from else {}),
             "objective": [float(value) for value in self.activations],  # as in all records so far
             **({"goal": self.objective_text} if self.objective_text else {}),
         }

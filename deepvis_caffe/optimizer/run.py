@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,9 @@ from deepvis_caffe.optimizer.readers import (
     natural_objective,
     natural_targets,
 )
+from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
 from deepvis_caffe.optimizer.result import AscentResult, AscentResults, Snapshot
-from deepvis_caffe.optimizer.start import first_images
+from deepvis_caffe.optimizer.start import OtherStart, first_images
 from deepvis_caffe.optimizer.target_layer import Crop, TargetLayer
 from deepvis_caffe.optimizer.targets import (
     LAYER,
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REDIRECTS = 64  # steps behind a ReLU that an image without a gradient has, to get one
+
 
 @dataclass(frozen=True)
 class AscentBatch:
@@ -77,6 +80,8 @@ class AscentBatch:
         What is maximized instead of a layer's units; the target of each run is then its name.
     reproducible
         Whether it runs on one thread; see `optimize`.
+    starts
+        The first image of every run, where these are not what `params` says.
     """
 
     layer: str
@@ -86,6 +91,7 @@ class AscentBatch:
     crop: Crop = "auto"
     objective: Objective | None = None
     reproducible: bool = False
+    starts: Mapping[tuple[Target, int], OtherStart] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -127,6 +133,9 @@ def optimize(
     **changes: Any,
 ) -> AscentResults:
     """Find images that maximize units or objectives, by regularized ascent from random starts.
+
+    Where a unit behind a ReLU is off, so that it has no gradient, the image first goes where the
+    unit is on; the result's `redirected_steps` says for how many steps.
 
     Parameters
     ----------
@@ -343,7 +352,11 @@ def _run(
             "diversity needs a unit's images in one batch, and this net's outputs depend on "
             "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
         )
-    start = first_images(params.start, seeds, net.preprocessor)
+    others = [batch.starts.get(run) for run in batch.runs]
+    if batch.starts:
+        start = np.stack([other.x for other in others if other is not None])
+    else:
+        start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
     box = None
     for window in windows.values():  # all of them are the same part of the input
@@ -373,6 +386,7 @@ def _run(
         start,
         params,
         _AfterStep(progress, snapshot, watch, cancel),
+        REDIRECTS if any(layers_below_relus(net, name) for name in layer.reads) else 0,
     )
     by = computed_by(net)
     return [
@@ -394,8 +408,10 @@ def _run(
             preprocessor=preprocessor,
             objective_text=str(layer.objective or ""),
             label=None if layer.objective else net.label(layer.name, unit),
+            redirected_steps=track.redirected_steps,
+            started_from=other.record if other else None,
         )
-        for unit, seed, track in zip(units, seeds, tracks, strict=True)
+        for unit, seed, track, other in zip(units, seeds, tracks, others, strict=True)
     ]
 
 
@@ -441,6 +457,7 @@ def make_batches(
     crop: Crop = "auto",
     batch_size: int | None = None,
     reproducible: bool = False,
+    starts: Mapping[tuple[Target, int], OtherStart] | None = None,
 ) -> list[AscentBatch]:
     """Cut runs into batches as large as pays; reproducible ones into the smallest.
 
@@ -450,6 +467,8 @@ def make_batches(
         The (target, seed) of each, those of a unit one after the other.
     params, crop, batch_size, reproducible
         As for `optimize`.
+    starts
+        The first image of each run, where `params` does not say it.
     """
     if not runs:
         return []
@@ -464,6 +483,7 @@ def make_batches(
             crop,
             layer.objective,
             reproducible,
+            {run: starts[run] for run in some} if starts else {},
         )
         for some in cut(runs, most, whole)
     ]

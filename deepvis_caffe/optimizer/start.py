@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
     "uniform": uniform,
     "mean": mean,
 }
+
+
+@dataclass(frozen=True, eq=False)
+class OtherStart:
+    """A first image in place of the one that an ascent's parameters ask for.
+
+    Attributes
+    ----------
+    x
+        (C, H, W) float32, in the net's units.
+    record
+        What it is, in JSON's types.
+    """
+
+    x: Floats = field(repr=False)
+    record: Mapping[str, Any]
 
 
 def frozen_start(start: Any) -> Any:

@@ -104,6 +104,11 @@ class TargetLayer:
         return own, own.check([objective.name])
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the layers that are read, each once."""
+        return self.objective.layers if self.objective else (self.name,)
+
+    @property
     def count(self) -> int:
         """Number of units."""
         return self.shape[0] if self.shape else 1
@@ -144,19 +149,17 @@ class TargetLayer:
             Height and width of the image.
         """
         graph = net.model.graph
-        names = self.objective.layers if self.objective else (self.name,)
-        starts = [graph.gradient_start(name) for name in names]
+        starts = [graph.gradient_start(name) for name in self.reads]
         return keeps_shapes(net.model, starts, size)
 
     def batch_size(self, net: Net, crop: Crop, images: int, wanted: int | None = None) -> int:
         """How many images to optimize at a time; see `resolve_batch_size`."""
         windows = list(self.windows(net, crop).values())
         window = windows[0] if windows else None
-        names = self.objective.layers if self.objective else (self.name,)
         graph = net.model.graph
-        below = {name: len(graph.ancestors([graph.gradient_start(name)])) for name in names}
+        below = {name: len(graph.ancestors([graph.gradient_start(name)])) for name in self.reads}
         size = images
-        for name in sorted(names, key=below.__getitem__, reverse=True):  # the costliest first
+        for name in sorted(self.reads, key=below.__getitem__, reverse=True):  # the costliest first
             size = resolve_batch_size(net, name, wanted, size, window)
             wanted = size
         return size

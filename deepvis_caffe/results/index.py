@@ -22,6 +22,7 @@ from deepvis_caffe.errors import DeepVisError, ResultsError
 from deepvis_caffe.model.graph import RAW, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.resolution import stages
+from deepvis_caffe.model.same_units import same_units
 from deepvis_caffe.model.unit_sources import makes_or_sums_units
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.results import layout
@@ -92,6 +93,26 @@ class Optimized:
 
 
 @dataclass(frozen=True)
+class ShownAs:
+    """The unit of another layer whose pictures a unit has, because it is the same.
+
+    Attributes
+    ----------
+    layer, folder
+        That layer's name, and its folder's.
+    unit
+        Its number there.
+    within
+        By the name of a recipe, the folder of its optimized images within that layer's.
+    """
+
+    layer: str
+    folder: str
+    unit: int
+    within: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class UnitResults:
     """One unit's pictures.
 
@@ -111,6 +132,8 @@ class UnitResults:
     drivers
         The units of layers below that raise it and lower it most, by the net's weights; see
         `with_drivers`.
+    shown_as
+        Whose pictures these are; None where they are its own. See `with_net`.
     """
 
     unit: int
@@ -120,6 +143,7 @@ class UnitResults:
     top: tuple[TopImage, ...] = ()
     statistics: UnitStatistics | None = None
     drivers: WeightDrivers | None = None
+    shown_as: ShownAs | None = None
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -502,12 +526,23 @@ def _with_scan(layer: LayerResults, scan: Scan) -> LayerResults:
     return replace(layer, units=tuple(units), correlation=correlation)
 
 
-def with_net(results: Results, model: Model) -> Results:
+def with_net(
+    results: Results, model: Model, pictures_from: Mapping[str, str] | None = None
+) -> Results:
     """The same results, the layers in the order of the net, and its stages.
 
     Layers that the net does not have come last. Results of another net stay as they are.
+
+    A unit of a concatenation that has no pictures has those of the unit that it is, see
+    `deepvis_caffe.model.same_units`.
+
+    Parameters
+    ----------
+    pictures_from
+        More layers whose units are to have the pictures of another layer's, in their order.
     """
     graph = model.graph
+    results = _with_same_units(results, model, pictures_from or {})
     named = {blob: graph.producer[Value(blob)] for blob in graph.blobs} | dict(graph.by_name)
     place = {layout.plain_name(name): layer.index for name, layer in named.items()}  # no record
     place |= {name: layer.index for name, layer in named.items()}
@@ -523,6 +558,50 @@ def with_net(results: Results, model: Model) -> Results:
     if names.keys() == {math.inf}:
         return results
     return replace(results, layers=ordered, stages=tuple(_shown_stages(model, names)))
+
+
+def _with_same_units(results: Results, model: Model, pictures_from: Mapping[str, str]) -> Results:
+    of_net = [one for one in results.layers if one.model in (None, model.graph.name)]
+    by_folder = {one.folder: one for one in of_net}
+    layers = {one.folder: one for one in results.layers}
+    joins = [one.tops[0].blob for one in model.graph if one.type == "Concat"]
+    blobs = dict.fromkeys([*joins, *(one for one in pictures_from if one in model.graph.blobs)])
+    for blob in blobs:
+        writer = model.graph.producer[Value(blob)].name
+        folders = [layout.plain_name(name) for name in (writer, blob)]
+        own = next((by_folder[one] for one in folders if one in by_folder), None)
+        if own is None and any(one in layers for one in folders):
+            continue  # of another net
+        shape = model.shapes.get(model.graph.blobs[blob], ())
+        own = own or LayerResults(writer, folders[0], (*shape, 1, 1)[1], (), None, ())
+        units = {one.unit: one for one in own.units}
+        recipes = {one.name: one for one in own.recipes}
+        for same in same_units(model, blob, pictures_from):
+            named = (by_folder.get(layout.plain_name(name)) for name in same.names)
+            for other in filter(None, named):
+                within = {one.name: one.within for one in other.recipes}
+                there = {one.unit: one for one in other.units}
+                for unit, number in same.units.items():
+                    if unit in units or number not in there:
+                        continue
+                    shown_as = ShownAs(other.name, other.folder, number, within)
+                    units[unit] = replace(there[number], unit=unit, shown_as=shown_as)
+                    recipes = {one.name: one for one in other.recipes} | recipes
+        if units.keys() == {one.unit for one in own.units}:
+            continue
+        layers[own.folder] = replace(
+            own,
+            units=tuple(units[unit] for unit in sorted(units)),
+            recipes=tuple(
+                one if one in own.recipes else replace(one, whole_layer=False)
+                for one in recipes.values()
+            ),
+        )
+    if all(one is layers[one.folder] for one in results.layers) and len(layers) == len(
+        results.layers
+    ):
+        return results
+    return replace(results, layers=tuple(layers.values()))
 
 
 def _shown_stages(model: Model, names: Mapping[float, list[str]]) -> Iterator[StageResults]:

@@ -3,6 +3,7 @@
 For callers that poll, such as the viewer. Pictures of the Deep Visualization Toolbox (DVT)
 count, too: it keeps no records, and of many layers it has montages alone, or one
 ``whole_layer.jpg``. A layer may have two folders: one after the layer's name, one after its blob's.
+A unit without pictures has those of the same unit of another layer, if there is one.
 Where a unit has optimized images of several recipes, those of one are listed: of the one that is
 asked for, or else of the best there is, see `deepvis_caffe.results.recipes`.
 """
@@ -13,12 +14,15 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import is_not
 from pathlib import Path
+from typing import NamedTuple
 
 from deepvis_caffe.errors import DeepVisError, ImageError, ResultsError
 from deepvis_caffe.figures.montage import cell_of, shrunk, square_side
 from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.model.same_units import SameUnits
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layout import (
     BEST_X,
@@ -42,6 +46,16 @@ SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # what the viewer has a place for
 RACY = 2.0
 
 
+class SameUnit(NamedTuple):
+    """A unit of another layer: what that layer is called, and the unit's number."""
+
+    names: tuple[str, ...]
+    unit: int
+
+    def __str__(self) -> str:
+        return f"{self.names[0]} {self.unit}"
+
+
 @dataclass(frozen=True)
 class UnitFiles:
     """The pictures of one unit, by their paths.
@@ -54,16 +68,24 @@ class UnitFiles:
         By what it is: ``"montage"``, ``"max_im"`` or ``"max_deconv"``.
     recipe
         The recipe of its optimized images; empty where there are none.
+    shown_as
+        The unit of another layer whose pictures these are, because it is the same; None where they
+        are its own.
     """
 
     runs: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
     single: Mapping[str, Path] = field(default_factory=dict)
     recipe: str = ""
+    shown_as: SameUnit | None = None
 
     @property
     def optimized(self) -> bool:
         """Whether there is an optimized image, whoever made it."""
         return bool(self.runs) or MONTAGE in self.single
+
+    def names(self, own: tuple[str, ...]) -> tuple[str, ...]:
+        """What the layer is called that the pictures are of; `own` where that is the unit's."""
+        return self.shown_as.names if self.shown_as else own
 
     @property
     def first(self) -> Path | None:
@@ -114,17 +136,21 @@ class LayerFolder:
         What the layer is called, the name that counts more first.
     folders
         Where layers are that their names alone do not tell apart, from `layout.net_folders`.
-
-    Attributes
-    ----------
-    listed
-        Counts how often the folders were listed.
+    same
+        Units of other layers, whose pictures those have that have none of their own.
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], folders: layout.Folders = layout.NO_FOLDERS
+        self,
+        folder: Path,
+        names: Sequence[str],
+        folders: layout.Folders = layout.NO_FOLDERS,
+        same: Sequence[SameUnits] = (),
     ) -> None:
         self.names = tuple(names)
+        self._others = [(LayerFolder(folder, one.names, folders), one) for one in same]
+        self._read: tuple[LayerFiles, ...] = ()  # what was put together last, and its result
+        self._together = LayerFiles()
         places = [
             (tree, layout.layer_folder(folder, tree, name, folders))
             for tree in SHOWN
@@ -134,7 +160,12 @@ class LayerFolder:
         self._within: list[Path] = []  # the folders of recipes, as of the last listing
         self._stamp: Stamp | None = None
         self._files = LayerFiles()
-        self.listed = 0
+        self._listed = 0
+
+    @property
+    def listed(self) -> int:
+        """Counts how often folders were listed."""
+        return self._listed + sum(other.listed for other, _ in self._others)
 
     def files(self, recipe: str = "") -> LayerFiles:
         """What is there now.
@@ -145,11 +176,29 @@ class LayerFolder:
             Which one's optimized images are wanted of units that have several; empty for the best
             there is.
         """
+        read = (self._own(recipe), *(other.files(recipe) for other, _ in self._others))
+        if len(read) != len(self._read) or any(map(is_not, read, self._read)):
+            self._read, self._together = read, self._with_others(*read)
+        return self._together
+
+    def _with_others(self, own: LayerFiles, *others: LayerFiles) -> LayerFiles:
+        """A layer's own pictures, and those of the same units of others."""
+        if not others:
+            return own
+        units = dict(own.units)
+        for (folder, same), files in zip(self._others, others, strict=True):
+            for unit, number in same.units.items():
+                if unit not in units and (there := files.units.get(number)):
+                    units[unit] = replace(there, shown_as=SameUnit(folder.names, number))
+        recipes = dict.fromkeys(name for one in (own, *others) for name in one.recipes)
+        return replace(own, units=dict(sorted(units.items())), recipes=tuple(recipes))
+
+    def _own(self, recipe: str) -> LayerFiles:
         before = time.time()
         stamp = self._now(recipe)
         if stamp != self._stamp:
             self._files, self._within = _list(self._places, recipe)
-            self.listed += 1
+            self._listed += 1
             stamp = self._now(recipe)
             times = (one[0] for one in stamp if isinstance(one, tuple))
             newest = max(times, default=0) / 1e9
@@ -159,7 +208,7 @@ class LayerFolder:
     @property
     def recipes(self) -> tuple[str, ...]:
         """The recipes that there were at the last listing, in the order in which they are shown."""
-        return self._files.recipes
+        return self._together.recipes
 
     def _now(self, recipe: str) -> Stamp:
         paths = [*(path for _, path in self._places), *self._within]

@@ -301,12 +301,15 @@ class TopImage:
         the record does not say.
     class_name
         Of the image's class, where that is known.
+    place
+        The position on the unit's map, one index an axis.
     """
 
     name: str
     value: float
     file: Path | None = None
     class_name: str | None = None
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -335,6 +338,7 @@ class _TopImage(BaseModel):
     value: float
     file: str | None = Field(None, min_length=1)
     class_name: str | None = None
+    place: list[int] = []
 
 
 class _TopRecord(BaseModel):
@@ -363,7 +367,13 @@ def read_top_record(path: Path) -> TopRecord | None:
     except ValidationError:
         return None
     images = tuple(
-        TopImage(one.name, one.value, Path(one.file) if one.file else None, one.class_name)
+        TopImage(
+            one.name,
+            one.value,
+            Path(one.file) if one.file else None,
+            one.class_name,
+            tuple(one.place),
+        )
         for one in record.images
     )
     return TopRecord(record.layer, images, record.columns)

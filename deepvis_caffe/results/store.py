@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deepvis_caffe.errors import ResultsError, SettingsError, boundary
 from deepvis_caffe.figures.montage import cell_of, montage, shrunk, sprite, square_side
@@ -114,10 +114,24 @@ class ResultStore:
 
     # -- what is there -----------------------------------------------------------------------
 
-    def has_run(self, layer: str, unit: UnitName, seed: int, recipe: Record) -> bool:
-        """Whether the pictures of one run are there, made by this recipe."""
+    def has_run(
+        self,
+        layer: str,
+        unit: UnitName,
+        seed: int,
+        recipe: Record,
+        is_final: Callable[[Record], bool] = lambda record: True,
+    ) -> bool:
+        """Whether the pictures of one run are there, made by this recipe.
+
+        Parameters
+        ----------
+        is_final
+            Whether what a record says is the last word.
+        """
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
-        same = _recipe(self.record(layer, unit, seed)) == as_json(recipe)
+        record = read_record(self.record(layer, unit, seed)) or {}
+        same = record.get("recipe") == as_json(recipe) and is_final(record)
         return same and all(is_whole(path) for path in pictures)
 
     def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
@@ -330,6 +344,20 @@ class ResultStore:
         named = {"layer": layer, "unit": unit, "seeds": list(seeds), **record}
         return write_with_record(path, montage(shown), named)
 
+    def unfinish(self, layer: str, unit: UnitName, seeds: Collection[int]) -> None:
+        """Mark a unit's montage as unfinished, where it shows runs that are about to be replaced.
+
+        Parameters
+        ----------
+        seeds
+            Those of the runs.
+        """
+        path = record_of(self.montage(layer, unit))
+        record = read_record(path) or {}
+        shown = record.get("seeds")
+        if isinstance(shown, list) and any(seed in seeds for seed in shown):
+            write_record(path, {**record, "recipe": None})
+
     def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
         """Write the picture of a layer from the first seed of each unit that is finished.
 
@@ -406,11 +434,6 @@ class ResultStore:
             name = layout.parse_file(OPTIMIZED, own, path.name)
             if isinstance(name, layout.Montage):
                 yield int(name.unit), read_record(path) or {}
-
-
-def _recipe(path: Path) -> Any:
-    recipe = (read_record(path) or {}).get("recipe")
-    return recipe if isinstance(recipe, dict) else None  # what is no recipe of ours is unfinished
 
 
 def _differences(old: Record, new: Record) -> str:

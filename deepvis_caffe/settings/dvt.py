@@ -6,9 +6,16 @@ panes, fonts, sleeps, the path of its patched Caffe) is named once in a warning 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from deepvis_caffe.files import exists, read_file
+from deepvis_caffe.limits import PROTOTXT
+
+log = logging.getLogger(__name__)
 
 PREFIX = "caffevis_"
 
@@ -18,9 +25,13 @@ RENAMED = {
     "caffevis_data_mean": "mean",
     "caffevis_labels": "labels",
     "caffevis_unit_jpg_dir": "results",
+    "caffevis_jpgvis_remap": "pictures_from",
 }
+PRETTY_NAME = "caffevis_layer_pretty_name_fn"
 SWITCHES = ("caffevis_mode_gpu", "caffevis_gpu_id", "static_file_stretch_mode")
 SOURCES = ("input_updater_capture_device", "static_files_dir")  # the camera, then the files
+INPUT_IMAGES = "input_images"  # in DVT's folder: the files where the settings name none
+NAME = re.compile(r"""\b(?:name|top)\s*:\s*(["'])(.*?)\1""")  # in a prototxt
 
 
 def is_dvt(names: Mapping[str, Any]) -> bool:
@@ -56,11 +67,17 @@ def translate(
         values["device"] = _device(bool(names["caffevis_mode_gpu"]), names.get("caffevis_gpu_id"))
     if "static_file_stretch_mode" in names:
         values["resize"] = "stretch" if names["static_file_stretch_mode"] else "crop"
+    if callable(pretty := names.get(PRETTY_NAME)):
+        prototxt = names.get("prototxt") or values.get("prototxt") or ""
+        values["layer_names"] = _shorter(pretty, folder / str(prototxt))
     sources = [str(_rooted(names[name], folder)) for name in SOURCES if names.get(name) is not None]
+    if "static_files_dir" not in names and exists(folder / INPUT_IMAGES):
+        camera = names.get("input_updater_capture_device", 0)  # DVT's own default
+        sources = [*([] if camera is None else [str(camera)]), str(folder / INPUT_IMAGES)]
     if sources:
         values["source"] = ",".join(sources)
     values |= {name: value for name, value in names.items() if name in known}
-    used = {*RENAMED, *SWITCHES, *SOURCES, *known}
+    used = {*RENAMED, *SWITCHES, *SOURCES, PRETTY_NAME, *known}
     return values, [name for name in names if name not in used]
 
 
@@ -69,6 +86,24 @@ def _device(gpu: bool, index: Any) -> str:
         return "cpu"
     # True was DVT's default, so without a number it asks for a GPU only where there is one.
     return "auto" if index is None else f"cuda:{index}"
+
+
+def _shorter(pretty: Callable[[str], Any], prototxt: Path) -> dict[str, str]:
+    """What the file's function calls the layers of the net: once for each, now."""
+    try:
+        text = read_file(prototxt, PROTOTXT).decode(errors="replace")
+    except OSError:  # whoever loads the net says so
+        return {}
+    found = {}
+    for name in dict.fromkeys(match[2] for match in NAME.finditer(text)):
+        try:
+            shown = pretty(name)
+        except Exception as error:  # the user's own code
+            log.warning("%s fails for layer %r, which keeps its name: %r", PRETTY_NAME, name, error)
+            continue
+        if isinstance(shown, str) and shown.strip() and shown != name:
+            found[name] = shown
+    return found
 
 
 def _rooted(value: Any, folder: Path) -> Any:

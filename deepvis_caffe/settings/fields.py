@@ -122,6 +122,16 @@ def _parse_inputs(value: Any) -> Any:
     return found
 
 
+def _parse_layers(value: Any) -> Any:
+    """``"pool1:conv1;prob:fc8"`` as a mapping, None as none; anything else as it is."""
+    if not isinstance(value, str):
+        return {} if value is None else value
+    named = [part.partition(":") for part in value.split(";") if part.strip()]
+    if not all(colon and one.strip() and other.strip() for one, colon, other in named):
+        raise ValueError("it should name layers in pairs, as in pool1:conv1;prob:fc8")
+    return {one.strip(): other.strip() for one, _, other in named}
+
+
 def _parse_count(value: Any) -> Any:
     # Pydantic strips leading zeros, and reads "0-4" as -4.
     if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value.strip()):
@@ -186,6 +196,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Shape = tuple[Annotated[int, Field(ge=1)], ...]
 Shapes = Annotated[dict[str, Shape] | Shape, BeforeValidator(_parse_shapes)]
 Inputs = Annotated[dict[str, float | Literal["image"] | Location], BeforeValidator(_parse_inputs)]
+Layers = Annotated[dict[str, str], BeforeValidator(_parse_layers)]
 Mean = Annotated[tuple[float, ...] | Location, BeforeValidator(_parse_mean)]
 
 
@@ -449,6 +460,19 @@ class Settings(BaseModel):
         "The viewer draws the boxes that a detector finds if they score higher than this.",
         ge=0,
         le=1,
+    )
+    pictures_from: Layers = _setting(
+        VIEWER,
+        {},
+        "Layers whose units show the pictures of another layer's units in viewer and gallery, "
+        "where they have none of their own (as a flag: prob:fc8;pool1:conv1). Units of "
+        "concatenations, rectifiers and poolings do so without being named.",
+    )
+    layer_names: Layers = _setting(
+        VIEWER,
+        {},
+        "Shorter names for layers in the viewer's list of layers (as a flag: "
+        "inception_3a/output:3a).",
     )
 
     def __init__(self, **values: Any) -> None:

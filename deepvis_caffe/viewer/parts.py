@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import Picture
 from deepvis_caffe.limits import MEGAPIXELS
+from deepvis_caffe.model.same_units import same_units
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
@@ -33,6 +37,8 @@ from deepvis_caffe.viewer.threads import Newest
 
 log = logging.getLogger(__name__)
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 
 class Parts:
     """What a session works with.
@@ -53,6 +59,10 @@ class Parts:
         A box that a detector finds is shown if it scores higher.
     megapixels
         The largest image that is read from a visitor's file.
+    pictures_from
+        By layer another one, whose units' pictures are shown where its own have none.
+    layer_names
+        By layer what the list of layers calls it.
 
     Attributes
     ----------
@@ -77,9 +87,11 @@ class Parts:
         compute: Callable[[Frame, Request], Result] | None = None,
         box_score: float = Scene.box_score,
         megapixels: float = MEGAPIXELS,
+        pictures_from: Mapping[str, str] = NOTHING,
+        layer_names: Mapping[str, str] = NOTHING,
     ) -> None:
         self.megapixels = megapixels
-        self.scene = scene_of(net, box_score)
+        self.scene = replace(scene_of(net, box_score), layer_names=layer_names)
         self.preprocessor = net.preprocessor
         self.channels = self.preprocessor.shape[0]
         self.folder = viewer_folder(results)
@@ -88,7 +100,12 @@ class Parts:
         self._changed: Callable[[], None] = lambda: None
         self._pushed: Pushed | None = None
         folders = net_folders(net.model.graph)
-        self.library = Library(results, lambda: self._changed(), folders=folders)
+        self.library = Library(
+            results,
+            lambda: self._changed(),
+            folders=folders,
+            same=partial(same_units, net.model, pictures_from=dict(pictures_from)),
+        )
         self.correlations = Correlations(results, lambda: self._changed())
         self.relations = Relations(self.library, self.correlations, self.scene)
         self.driver_pictures = DriverLibrary(self.library, self.scene)

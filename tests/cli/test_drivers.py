@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import deepvis, read_rgb
+from helpers.results_folder import add_run, record
 
 import deepvis_caffe as dv
 from deepvis_caffe.engines.base import Net
@@ -36,6 +37,32 @@ def test_a_table_and_a_figure(net: Net, photo: np.ndarray) -> None:
     assert f"all units: {found.total:.5g}; biases and the like: {found.rest:.5g}" in total
     np.testing.assert_array_equal(read_rgb("drivers.png"), drivers_figure(found))
     assert said.stderr == "wrote drivers.png\n"
+
+
+def test_the_figure_has_the_pictures_of_the_results_folder(net: Net, photo: np.ndarray) -> None:
+    """Rows of optimized and top images below the maps: the very colors of the files."""
+    found = dv.drivers(net, photo, "fc", 1, count=4)
+    assert {one.layer for one in found} == {"conv/1"}
+    first, second = found.raising[0].unit, found.raising[1].unit
+    purple, green = np.uint8([[[150, 30, 190]]]), np.uint8([[[30, 180, 60]]])
+    made = add_run(Path("out"), "conv_1", record("conv/1", first, 0, window=None, sees=None))
+    made.with_name(f"conv_1_{first:04d}_0_best_X.png").unlink()  # the other is shown as it is
+    write_image(made.with_name(f"conv_1_{first:04d}_0_best_Xpm.png"), np.tile(purple, (8, 8, 1)))
+    top = Path("out/max_im/conv_1")
+    top.mkdir(parents=True)
+    write_image(top / f"conv_1_{second:04d}.jpg", np.tile(green, (24, 24, 1)))
+    deepvis("drivers", "photo.png", *UNIT, "--count", "4", "-o", "drivers.png")
+    figure = read_rgb("drivers.png").astype(int)
+    plain = drivers_figure(found)
+    rows = figure.shape[0] - plain.shape[0]
+    assert rows == 2 * (150 + 6), "two rows of 150 pixels more"
+    at = {}
+    for name, color in (("purple", purple), ("green", green)):
+        near = (np.abs(figure - color).max(axis=2) <= 8).nonzero()
+        assert len(near[0]) >= 0.95 * 150**2
+        at[name] = (near[0].min(), near[1].min())
+    assert at["green"][0] == at["purple"][0] + 156, "the next row"
+    assert at["green"][1] == at["purple"][1] + 156, "below the map of the second unit"
 
 
 def test_json_a_position_and_layers(net: Net, photo: np.ndarray) -> None:

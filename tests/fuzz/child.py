@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seed", type=int, help="by default the same inputs each time")
+    parser.add_argument("--minutes", type=float, default=0, help="at least, of CPU time")
     args = parser.parse_args()
     kind, path = KINDS[args.kind], args.folder / KINDS[args.kind].file
     inputs = kind.inputs(args.folder)
@@ -60,12 +61,15 @@ def main() -> None:
         slowest = max(slowest, time.process_time() - begun)
         assert slowest < SECONDS, f"it took {slowest:.0f} s of CPU time"
 
-    if args.seed is not None:
-        attempt = seed(args.seed)(attempt)
-    attempt()
+    number = args.seed
+    while True:
+        (attempt if number is None else seed(number)(attempt))()
+        if time.process_time() >= args.minutes * 60:
+            break
+        number = (number or 0) + 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     said = f"{count} inputs, {valid} valid, slowest {slowest:.2f} s, peak {peak} MB"
-    sys.stdout.write(f"{args.kind}: {said}\n")
+    sys.stdout.write(f"{args.kind}: {said}, {time.process_time() / 60:.1f} min\n")
 
 
 def check_memory(error: BaseException | None) -> None:

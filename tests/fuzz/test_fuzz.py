@@ -18,6 +18,7 @@ from hypothesis import Phase, find, settings
 TESTS = Path(__file__).parents[1]
 EXAMPLES = os.environ.get("DEEPVIS_FUZZ_EXAMPLES", "100")
 SEED = os.environ.get("DEEPVIS_FUZZ_SEED")
+MINUTES = os.environ.get("DEEPVIS_FUZZ_MINUTES", "0")
 
 
 @pytest.mark.process
@@ -25,6 +26,7 @@ SEED = os.environ.get("DEEPVIS_FUZZ_SEED")
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_but_our_errors(kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fuzz.child", kind, str(tmp_path), "--examples", EXAMPLES]
+    command += ["--minutes", MINUTES]
     command += ["--seed", SEED] if SEED else []
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

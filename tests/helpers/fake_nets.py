@@ -54,6 +54,7 @@ class FakeNet:
         self.model = SimpleNamespace(
             input_shapes=self.inputs,
             shapes=shapes,
+            weights={},
             graph=graph,
             receptive_fields=receptive_fields(graph, shapes, ["data"]),
             image_input="data",

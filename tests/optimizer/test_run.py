@@ -55,9 +55,11 @@ def assert_gradient_ascent(net: Any, layer: str, sign: int = 1, **options: Any) 
     params = AscentParams(iterations=8, rate=rate, start="mean", sign=sign)
     for run in optimize(net, layer, [0, 1], preset=params, **options):
         if run.stop == "finished":
-            steps = sign * np.diff(run.activations.astype(np.float64))
+            own = run.activations[run.redirected_steps :]
+            steps = sign * np.diff(own.astype(np.float64))
             assert (steps > 0).all()
-            assert steps[0] == pytest.approx(1e-3, rel=0.2)
+            if not run.redirected_steps:  # at once in a region where it is smooth
+                assert steps[0] == pytest.approx(1e-3, rel=0.2)
         else:
             assert run.stop == "zero gradient"
 

@@ -113,6 +113,15 @@ def test_an_ascent_waits_once_between_checks(
     assert uploads <= 5  # what is maximized, anew on fewer channels, once
 
 
+def test_behind_a_relu_it_looks_for_silent_images_with_the_other_checks(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, _ = waits_and_uploads(
+        net, monkeypatch, "pool1", [4, 5], seeds=[2], preset=3, rate="auto", crop="off"
+    )
+    assert waits.total() == 4, waits  # two at each of the steps 16 and 32
+
+
 def test_so_does_that_of_an_objective_with_magnitudes_of_photographs(
     net: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,6 +268,26 @@ def test_hostile_names_are_shown_as_text(driver: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_a_unit_of_a_concatenation_is_shown_as_the_one_that_it_is(
+    driver: Any, tmp_path: Path
+) -> None:
+    squeezenet = load_model(
+        resource("prototxt", "squeezenet_v1.1.prototxt"), None, need_weights=False
+    )
+    own = {"model": {"name": squeezenet.graph.name, "prototxt": "a", "weights": "b"}}
+    for seed in (0, 1):
+        add_run(tmp_path, folder_name(FIRE), record(FIRE, 5, seed, **own))
+    add_pictures(tmp_path, f"max_im/{folder_name(FIRE)}/{folder_name(FIRE)}_0005.jpg")
+    results = with_net(read_results(tmp_path), squeezenet)
+    page = Page(driver, write_page(results)).open("#/fire4%2Fconcat/133")  # 128 come before
+    page.until("Unit 133", HEADING)
+    page.until(3, "document.querySelectorAll('#unit .tile').length")
+    page.until(True, LOADED)
+    said = page.run("document.querySelector('#unit header').textContent")
+    assert f"as {FIRE}, unit 5" in said
+    assert page.complaints() == []
+
+
 def test_what_the_toolbox_left(driver: Any, tmp_path: Path) -> None:
     for unit in (0, 1):
         add_pictures(
@@ -615,8 +635,12 @@ def test_a_unit_shows_whom_it_goes_with(driver: Any, related: Path) -> None:
 
 
 def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
-    """A card for each, of whatever layer, that leads to the unit where the page has it."""
+    """A card for each, of whatever layer, that leads to the unit where the page has it.
+
+    It shows the unit's optimized image and its top images.
+    """
     add_pictures(tmp_path, "max_im/fc/fc_0000.jpg", "max_im/conv_1/conv_1_0002.jpg")
+    add_run(tmp_path, "conv_1", record("conv/1", 2, 0, window=None, sees=None))
     (tmp_path / "max_im/conv_1/conv_1_0002.json").write_text(
         json.dumps({"layer": "conv/1", "unit": 2, "label": None})
     )
@@ -636,15 +660,20 @@ def test_a_unit_shows_what_drives_it(driver: Any, tmp_path: Path) -> None:
     cards = (
         "[...document.querySelectorAll('.drivers .relatives')].map(row => [...row.children].map("
         "card => [card.tagName, ...[...card.querySelectorAll('.caption span')].map(s =>"
-        " s.textContent).filter(Boolean), card.querySelector('img')?.getAttribute('src') ?? null]))"
+        " s.textContent).filter(Boolean), ...[...card.querySelectorAll('img')].map(i =>"
+        " i.getAttribute('src'))]))"
     )
     page.until(
         [
             [
-                ["A", "conv/1", "2", "+12.5", "max_im/conv_1/conv_1_0002.jpg"],
-                ["SPAN", "data", "0", "+0.25", None],
+                [
+                    *("A", "conv/1", "2", "+12.5"),
+                    "regularized_opt/conv_1/conv_1_0002_0_best_X.png",
+                    "max_im/conv_1/conv_1_0002.jpg",
+                ],
+                ["SPAN", "data", "0", "+0.25"],
             ],
-            [["SPAN", "conv/1", "4", "−3", None]],
+            [["SPAN", "conv/1", "4", "−3"]],
         ],
         cards,
     )

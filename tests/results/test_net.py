@@ -10,7 +10,7 @@ from helpers.results_folder import add_pictures, add_run, record
 
 from deepvis_caffe.model.model import Model, load_model
 from deepvis_caffe.resources import resource
-from deepvis_caffe.results.index import read_results, with_net
+from deepvis_caffe.results.index import ShownAs, read_results, with_net
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,13 @@ def test_layers_are_in_the_order_of_the_net_and_in_its_stages(
     add_pictures(tmp_path, "max_im/fire4_squeeze1x1/fire4_squeeze1x1_0002.jpg")  # the toolbox's
     before = read_results(tmp_path)
     found = with_net(before, squeezenet)
-    order = ["conv1", "fire2/concat", "fire4_squeeze1x1", "fire9/expand1x1", "conv10", "pool10"]
+    order = [
+        *("conv1", "fire2/concat", "fire4_squeeze1x1", "fire9/expand1x1", "fire9/concat"),
+        *("conv10", "pool10"),
+    ]
     assert [one.name for one in found.layers] == [*order, "conv10000"]
-    assert sorted(found.layers, key=lambda one: one.name) == sorted(
-        before.layers, key=lambda one: one.name
-    )
+    own = [one for one in found.layers if one.name != "fire9/concat"]  # what it joins has pictures
+    assert sorted(own, key=lambda one: one.name) == sorted(before.layers, key=lambda one: one.name)
     assert [(one.extent[:1], one.reads) for one in found.stages] == [
         *(((113,), ()), ((56,), (0,)), ((28,), (1,)), ((14,), (2,)), ((), (3,))),
     ]
@@ -60,6 +62,30 @@ def test_what_a_stage_without_units_reads_its_reader_reads(tmp_path: Path) -> No
         *((224,), (112,), (56,), (28,), (14,), ()),  # without pool5
     ]
     assert [one.reads for one in found.stages] == [(), (0,), (1,), (2,), (3,), (4,)]
+
+
+def test_units_of_a_concatenation_have_the_pictures_of_what_it_joins(
+    squeezenet: Model, tmp_path: Path
+) -> None:
+    name = squeezenet.graph.name
+    for layer, unit in (("fire3/expand1x1", 5), ("fire3/expand3x3", 6), ("fire3/concat", 5)):
+        about = record(layer, unit, 0, model={"name": name, "prototxt": "a", "weights": "b"})
+        add_run(tmp_path, layer.replace("/", "_"), about)
+    add_pictures(tmp_path, "max_im/fire3_expand3x3/fire3_expand3x3_0063.jpg")  # the toolbox's
+    add_layer(tmp_path, "pool10", name)
+    found = {one.name: one for one in with_net(read_results(tmp_path), squeezenet).layers}
+    own, third, last = found["fire3/concat"].units  # 64 of each make it up
+    assert [own.unit, third.unit, last.unit] == [5, 70, 127]
+    assert own.shown_as is None
+    (recipe,) = found["fire3/expand3x3"].recipes
+    assert third.shown_as == ShownAs("fire3/expand3x3", "fire3_expand3x3", 6, {recipe.name: ""})
+    assert third.optimized == found["fire3/expand3x3"].units[0].optimized
+    assert (last.pictures, last.optimized) == ({"max_im"}, ())
+    assert "prob" not in found
+    named = with_net(read_results(tmp_path), squeezenet, {"prob": "pool10", "none": "pool10"})
+    (unit,) = next(one for one in named.layers if one.name == "prob").units
+    assert unit.shown_as is not None
+    assert (unit.shown_as.layer, unit.shown_as.unit) == ("pool10", 0)
 
 
 def test_another_net_s_results_stay_as_they_are(squeezenet: Model, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_a_click_on_a_driver_goes_down_to_it_and_its_picture_is_read(
     (layer, unit) = result.drivers.raising[0][1]
     folder = tmp_path / "out" / "max_im" / "conv_1"
     write_image(folder / f"conv_1_{unit:04d}.jpg", np.full((30, 30, 3), 200, np.uint8))
-    eventually(lambda: (session.draw(), (layer, unit) in session.view.driver_pictures.by_unit)[1])
+    eventually(lambda: (session.draw(), (layer, unit) in session.view.driver_pictures.top)[1])
     width, height = 900, 700
     hits = {
         (hit.index, hit.value): (y, x)

@@ -187,14 +187,18 @@ function signedFigure(value) {
   return Number(text) === 0 ? text : (value < 0 ? "−" : "+") + text;
 }
 
-// A card of a unit, a link where the page has pictures of it, and what fills in its picture. The
-// value is written by `words`; `name` is what stands before the unit's number.
-function relative(layer, unit, value, query, words = signedFigure, name = null) {
+// A card of a unit, a link where the page has pictures of it, and what fills in its pictures. The
+// value is written by `words`; `name` is what stands before the unit's number. Of `kinds` it has
+// those that the unit has, or else another.
+function relative(layer, unit, value, query, { words = signedFigure, name = null, kinds = ["max_im"] } = {}) {
   const place = layer < 0 ? -1 : index.layers[layer].units.indexOf(unit);
   const there = place >= 0;
   const label = there ? shortLabel(layer, place) : "";
-  const space = make("span", { class: "space" }, there ? "" : make("span", { class: "quiet" }, "no pictures"));
-  const inside = [space, make("span", { class: "caption" },
+  const some = there ? kinds.filter((kind) => has(layer, place, kind)) : [];
+  const shown = there && !some.length ? [kindFor(layer, place, kinds[0])] : some;
+  const spaces = shown.map(() => make("span", { class: "space" }));
+  const nothing = make("span", { class: "space" }, make("span", { class: "quiet" }, "no pictures"));
+  const inside = [make("span", { class: "spaces" }, ...(there ? spaces : [nothing])), make("span", { class: "caption" },
     name === null ? null : make("span", { class: "layer" }, name),
     make("span", { class: "number" }, String(unit)),
     make("span", { class: "label" }, label),
@@ -202,7 +206,7 @@ function relative(layer, unit, value, query, words = signedFigure, name = null) 
   const title = [name === null ? `unit ${unit}` : `${name} unit ${unit}`, there ? labelOf(layer, place) : ""].filter(Boolean).join(", ");
   const card = there ? link({ layer, place, query }, { class: "relative", title }, ...inside)
     : make("span", { class: "relative", title }, ...inside);
-  return { card, fill: () => there && fillCard(space, layer, place, kindFor(layer, place, "max_im")) };
+  return { card, fill: () => spaces.forEach((space, at) => fillCard(space, layer, place, shown[at])) };
 }
 
 // Below a unit's own pictures: those of the units that go with it, and against it.

@@ -108,6 +108,18 @@ function unitTitle(layer, place) {
   return `unit ${index.layers[layer].units[place]}` + (label ? `, ${label}` : "");
 }
 
+// The unit of another layer whose pictures a unit has, because it is the same: {layer, folder, unit,
+// within}, or null where they are its own.
+function shownAs(layer, place) {
+  return index.layers[layer].shownAs?.[place] ?? null;
+}
+
+// Whose pictures a unit's are, in words; empty where they are its own.
+function shownAsText(layer, place) {
+  const other = shownAs(layer, place);
+  return other ? `as ${other.layer}, unit ${other.unit}` : "";
+}
+
 const loading = new Map(); // promises, by the part's address
 const arrived = new Map(); // contents, by "layer.part"
 

@@ -7,7 +7,7 @@ function unitDrivers({ query }, { means, raising, lowering }) {
     if (!some.length) return null;
     const made = some.map(([name, unit, value]) => {
       const layer = index.layers.findIndex((one) => one.name === name);
-      return relative(layer, unit, value, query, signed, name);
+      return relative(layer, unit, value, query, { words: signed, name, kinds: ["best_X", "max_im"] });
     });
     made.forEach(({ fill }) => fill());
     return make("div", {}, make("h3", {}, title), make("div", { class: "relatives" }, ...made.map(({ card }) => card)));

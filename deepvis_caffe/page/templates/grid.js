@@ -100,7 +100,7 @@ class Grid {
       "aria-label": `${name}, ${unitTitle(layer, number)}`,
       tabindex: place === this.current ? 0 : -1,
     }, make("span", { class: "space" }), caption);
-    card.title = [`${name}, unit ${units[number]}`, labelOf(layer, number)].filter(Boolean).join("\n");
+    card.title = [`${name}, unit ${units[number]}`, labelOf(layer, number), shownAsText(layer, number)].filter(Boolean).join("\n");
     return make("li", {
       "data-place": place, "aria-setsize": this.items.length, "aria-posinset": place + 1,
     }, card);

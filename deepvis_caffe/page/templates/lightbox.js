@@ -24,6 +24,7 @@ async function showLightbox(route) {
       make("p", { class: "crumbs" }, index.layers[layer].name),
       make("h2", {}, `Unit ${index.layers[layer].units[place]}`,
         make("span", { class: "label" }, shortLabel(layer, place))),
+      shownAs(layer, place) ? make("p", { class: "quiet" }, shownAsText(layer, place)) : "",
       make("p", {}, one.run ? `${KINDS[kind].title}, ${one.title}`
         : one.value === undefined ? one.title : `Top image ${Number(one.id.split(".")[1]) + 1}: ${one.title}`),
       ...(one.run?.made === undefined ? [] : runFacts(one.run)),

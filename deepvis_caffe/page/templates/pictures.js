@@ -8,8 +8,9 @@ const TREES = Object.fromEntries(
 // {seed, kind, ending}.
 function pictureAddress(layer, place, what) {
   const { folder, units, recipes } = index.layers[layer];
-  const unit = String(units[place]).padStart(4, "0");
-  const stem = encodeURIComponent(folder);
+  const other = shownAs(layer, place);
+  const unit = String(other?.unit ?? units[place]).padStart(4, "0");
+  const stem = encodeURIComponent(other?.folder ?? folder);
   const tree = TREES[what] ?? (what.rank === undefined ? "regularized_opt" : "max_im");
   const last =
     what === "montage" ? "_montage.jpg"
@@ -17,7 +18,8 @@ function pictureAddress(layer, place, what) {
     : typeof what === "string" ? ".jpg"
     : what.rank !== undefined ? `_${what.rank}.png`
     : `_${what.seed}_${what.kind}.${what.ending}`;
-  const within = tree in TREES ? "" : withinAddress(recipes[shownRecipe(layer, place)]);
+  const recipe = recipes[shownRecipe(layer, place)];
+  const within = tree in TREES ? "" : withinAddress(other ? { within: other.within[recipe.name] } : recipe);
   return `${index.base}${tree}/${stem}/${within}${stem}_${unit}${last}`;
 }
 

@@ -89,7 +89,8 @@ function unitHead(route) {
         leave(up);
       } }, route.query ? `Search: ${route.query}` : name), route.query ? ` · ${name}` : ""),
       make("h2", { id: "unit-title", tabindex: "-1" }, `Unit ${units[place]}`,
-        label ? make("span", { class: "label" }, label) : "")),
+        label ? make("span", { class: "label" }, label) : ""),
+      shownAs(layer, place) ? make("p", { class: "quiet" }, shownAsText(layer, place)) : ""),
     make("nav", { class: "steps", "aria-label": "Units" },
       neighbour(-1, "Previous:", "←"), neighbour(1, "Next:", "→")));
 }

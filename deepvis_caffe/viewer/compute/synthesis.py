@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import DeepVisError, in_words
@@ -25,9 +25,12 @@ from deepvis_caffe.jobs.optimize import (
     record_fields,
     write_result,
 )
-from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot, optimize
+from deepvis_caffe.jobs.top_image_starts import restarted
+from deepvis_caffe.optimizer import AscentParams, AscentResult, Snapshot
 from deepvis_caffe.optimizer.relu_inputs import unit_below_relu
+from deepvis_caffe.optimizer.run import ascend_batches, make_batches
 from deepvis_caffe.optimizer.target_layer import TargetLayer
+from deepvis_caffe.optimizer.targets import Target
 from deepvis_caffe.results.layer_files import LayerFolder, UnitFiles, read_run
 from deepvis_caffe.results.recipes import recipe_name
 from deepvis_caffe.results.records import Box, Record
@@ -96,7 +99,8 @@ class _Plan:
 class Synthesis:
     """Optimizes the images that the requested units lack: `Idle` work for the worker.
 
-    A unit that has images of another program or of other parameters lacks none, and no file is
+    A unit that has images of another program or of other parameters lacks none, nor does one that
+    is the same as a unit of another layer that has some. No file is
     ever overwritten. Images that cannot be saved are shown all the same. Those that are saved are
     marked as made in passing, and are never in the way of what a command is to write.
 
@@ -217,7 +221,8 @@ class Synthesis:
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
         """Take off the plan what is on disk; everything, if it is by other parameters."""
-        units = LayerFolder(self._library.folder, names, self._job.folders).files().units
+        same = self._library.same(names[-1])
+        units = LayerFolder(self._library.folder, names, self._job.folders, same).files().units
         files = units.get(plan.unit, UnitFiles())
         if not files.optimized:
             return files
@@ -255,23 +260,22 @@ class Synthesis:
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
         # Diversity couples a unit's images: they are optimized together or not at all.
         seeds = list(plan.todo) if self._params.params.compares_images else plan.todo[:1]
-        results = optimize(
-            self._net,
-            plan.layer,
-            [plan.unit],
-            seeds,
-            self._params.params,
-            batch_size=len(seeds),
-            watch=_Shown(self._library, key, plan.receptive_field),
-            cancel=stops,
+        assert plan.target is not None  # else there was nothing to do
+        runs: list[tuple[Target, int]] = [(plan.unit, seed) for seed in seeds]
+        batches = make_batches(
+            self._net, plan.target, runs, self._params.params, batch_size=len(seeds)
         )
+        shown = _Shown(self._library, key, plan.receptive_field)
+        run = partial(ascend_batches, self._net, watch=shown, cancel=stops)
+        found = restarted(self._job, plan.target, run(batches), run)
+        results = [result for _, some in found for result in some]
         if any(result.stop == "cancelled" for result in results):
             return
         for result in results:
             plan.todo.remove(result.seed)
             if result.best_iteration is None:
                 plan.note = plan.note or NOT_FINITE
-            elif result.stop == "zero gradient" and len(result.activations) == 1:
+            elif result.silent:
                 if self._go_below(key, plan, result.seed):
                     return
                 plan.note = "" if plan.found else SILENT

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.disk.library import Library
-from deepvis_caffe.viewer.disk.relations import strip
+from deepvis_caffe.viewer.disk.relations import top_row
 from deepvis_caffe.viewer.state.request import UnitDrivers
-from deepvis_caffe.viewer.state.state import Scene
-from deepvis_caffe.viewer.state.units import NO_DRIVER_PICTURES, DriverPictures, UnitPictures
+from deepvis_caffe.viewer.state.state import Scene, UnitRef
+from deepvis_caffe.viewer.state.units import NO_DRIVER_PICTURES, DriverPictures
 
 
 class DriverLibrary:
-    """One small picture for each unit that drives another: optimized, or else its top images.
+    """The optimized image and the top images of each unit that drives another, small.
 
     Parameters
     ----------
@@ -33,18 +35,23 @@ class DriverLibrary:
     def of(self, found: UnitDrivers | None) -> DriverPictures:
         """Those that are read by now; the same object as long as nothing is new.
 
-        Once there was one there is room for them, so that the screen does not jump at each step.
+        Once there was one of a kind there is room for it, so that the screen does not jump at each
+        step.
         """
-        pictures = {
-            (layer, unit): picture
-            for layer, unit in (found.refs if found else ())
-            if (picture := _one(self._library.unit(self._scene.entries[layer], unit))) is not None
-        }
-        last = self._last.by_unit
-        if pictures.keys() != last.keys() or any(last[key] is not pictures[key] for key in last):
-            self._last = DriverPictures(pictures, self._last.pictured or bool(pictures))
+        optimized, top = {}, {}
+        for ref in found.refs if found else ():
+            unit = self._library.unit(self._scene.entries[ref[0]], ref[1])
+            if unit.optimized:
+                optimized[ref] = unit.optimized[0]
+            if (row := top_row(unit)) is not None:
+                top[ref] = row
+        last = self._last
+        if not (_same(optimized, last.optimized) and _same(top, last.top)):
+            self._last = DriverPictures(
+                optimized, top, last.has_optimized or bool(optimized), last.has_top or bool(top)
+            )
         return self._last
 
 
-def _one(unit: UnitPictures) -> Picture | None:
-    return unit.optimized[0] if unit.optimized else strip(unit)
+def _same(some: Mapping[UnitRef, Picture], others: Mapping[UnitRef, Picture]) -> bool:
+    return some.keys() == others.keys() and all(some[ref] is others[ref] for ref in some)

@@ -22,6 +22,7 @@ from deepvis_caffe.dataset.statistics import UnitStatistics, unit_statistics
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.figures.montage import shrunk
 from deepvis_caffe.image import Picture, read_image
+from deepvis_caffe.model.same_units import SameUnits
 from deepvis_caffe.results import layout
 from deepvis_caffe.results.layer_files import (
     LayerFolder,
@@ -63,6 +64,7 @@ class _Unit:
     record: TopRecord | None = None  # of the top images
     statistics: UnitStatistics | None = None
     stamp: Stamp | None = None
+    shown_as: str = ""  # the same unit of another layer, whose pictures these are
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,9 @@ class Library:
         Returns the time in seconds.
     folders
         Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+    same
+        Maps a layer's name to the units of other layers that its units are, see
+        `deepvis_caffe.model.same_units`.
     """
 
     def __init__(
@@ -156,8 +161,9 @@ class Library:
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         folders: layout.Folders = layout.NO_FOLDERS,
+        same: Callable[[str], Sequence[SameUnits]] = lambda layer: (),
     ) -> None:
-        self.folder, self.folders = Path(folder), folders
+        self.folder, self.folders, self.same = Path(folder), folders, same
         self._changed, self._clock = changed, clock
         self._thread = Background("library", self._run)
         self._news = self._thread.news
@@ -352,6 +358,7 @@ class Library:
             recipe=disk.recipe,
             recipes=self._recipes.get(key[0], ()),
             statistics=disk.statistics,
+            shown_as=disk.shown_as,
         )
 
     def _refresh(self, key: Key) -> None:
@@ -412,7 +419,8 @@ class Library:
         stamp = (files.recipe, there.recipes, *files.stamp(), self._scan.stamp())
         if old is not None and old.stamp == stamp:
             return False
-        runs = {seed: self._try(read_run, one, folder.names) for seed, one in files.runs.items()}
+        names = files.names(folder.names)
+        runs = {seed: self._try(read_run, one, names) for seed, one in files.runs.items()}
         single = {what: self._try(read_image, path) for what, path in files.single.items()}
         optimized = {seed: one for seed, one in runs.items() if one is not None}
         montage = single.get(layout.MONTAGE)
@@ -424,12 +432,13 @@ class Library:
         record = (
             read_top_record(files.single[layout.TOP_IMAGES]) if layout.TOP_IMAGES in found else None
         )
-        if record is not None and record.layer not in folder.names:  # of the same folder name
+        if record is not None and record.layer not in names:  # of the same folder name
             found, record = {}, None
         statistics = self._scan.unit(folder.names, entry.units, unit)
         size = sum(one.nbytes for one in (*optimized.values(), *found.values()))
         with self._news:
-            read = _Unit(optimized, files.recipe, found, record, statistics, stamp)
+            shown_as = str(files.shown_as or "")
+            read = _Unit(optimized, files.recipe, found, record, statistics, stamp, shown_as)
             self._units.put(key, read, size)
             self._recipes[entry] = there.recipes
             self._refresh(key)
@@ -471,5 +480,6 @@ class Library:
     def _folder(self, entry: Entry) -> LayerFolder:
         if entry not in self._folders:
             names = (entry.layer, entry.name)
-            self._folders[entry] = LayerFolder(self.folder, names, self.folders)
+            same = self.same(entry.name)
+            self._folders[entry] = LayerFolder(self.folder, names, self.folders, same)
         return self._folders[entry]

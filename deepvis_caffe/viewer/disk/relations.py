@@ -78,8 +78,13 @@ def strip(unit: UnitPictures) -> Picture | None:
 
     The first row of its top images, or else its first optimized image.
     """
+    return unit.optimized[0] if unit.top is None and unit.optimized else top_row(unit)
+
+
+def top_row(unit: UnitPictures) -> Picture | None:
+    """The first row of a unit's top images, the same object each time; None where it has none."""
     top = unit.top
     if top is None:
-        return unit.optimized[0] if unit.optimized else None
+        return None
     rows = unit.columns if unit.found else max(1, round(unit.columns * top.shape[0] / top.shape[1]))
     return _strips.get(top, rows, lambda: top[: max(1, top.shape[0] // rows)].copy())

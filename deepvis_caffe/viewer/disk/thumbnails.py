@@ -123,7 +123,7 @@ class LayerThumbnails:
 
     def _picture(self, files: UnitFiles) -> Picture:
         for pictures in files.runs.values():
-            return read_run(pictures, self._folder.names)
+            return read_run(pictures, files.names(self._folder.names))
         return read_image(files.single[MONTAGE])  # whatever is in it, small
 
     def _look_at_sprite(self, files: LayerFiles) -> bool:

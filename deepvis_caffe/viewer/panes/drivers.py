@@ -2,8 +2,8 @@
 
 They are units of the stage below, or of the nearest layers; a chip and a key change that. Each has
 its map of gradient times activation, orange where it raises the unit and blue where it lowers it,
-and a picture of what it responds to. A click goes down to it. Above are the units on the way from
-which one went down.
+its optimized image, and its top images. A click goes down to it. Above are the units on the way
+from which one went down.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from deepvis_caffe.viewer.state.state import UnitRef
 GAP = 6  # pixels between parts
 LEAST, MOST = 40, 150  # pixels; the height of a card
 FINEST = 16  # positions across a map that is shown
+BAR = 8  # pixels; the height of a bar and of the space above it
+SMALLEST = 18  # pixels; the height of a row of top images
 NARROW = 250  # pixels; a narrower column has no room for pictures beside the maps
 
 HINT = "click a unit to go down to it, or press enter for the first; backspace goes back up"
@@ -44,14 +46,15 @@ PLACES: dict[Reach, str] = {"stage": "the stage below", "nearest": "the nearest 
 
 
 class Card(NamedTuple):
-    """One driver: its map, its picture if there is room for one, and its words."""
+    """One driver: its map, its pictures if there is room for them, and its words."""
 
     driver: Driver
     ref: UnitRef | None
     whole: Rect
     map: Rect
-    picture: Rect | None
+    optimized: Rect | None
     words: Rect
+    top: Rect | None
 
 
 class Step(NamedTuple):
@@ -196,54 +199,71 @@ def _cards(view: View, group: Rect, size: int, raises: bool) -> list[Card]:
     room = max(1, group.bottom - top)
     most = max(len(found.raising), len(found.lowering), 1)
     high = max(LEAST, min(MOST, group.width // 3, (room + GAP) // most - GAP))
-    pictured = view.driver_pictures.pictured and group.width >= NARROW
+    known, line = view.driver_pictures, row_height(size)
+    optimized = known.has_optimized and group.width >= NARROW
+    beside = 2 * line + BAR + GAP  # what words take above a row of top images
+    top_images = known.has_top and high >= beside + SMALLEST
     cards = []
     for place, (driver, ref) in enumerate(some):
         whole = Rect(top + place * (high + GAP), group.left, high, group.width)
         if whole.bottom > group.bottom:
             break
         square = Rect(whole.top, whole.left, high, high)
-        second = square._replace(left=square.right + GAP // 2) if pictured else None
+        second = square._replace(left=square.right + GAP // 2) if optimized else None
         left = (second or square).right + GAP + 2
         words = Rect(whole.top, left, high, max(1, whole.right - left))
-        cards.append(Card(driver, ref, whole, square, second, words))
+        row = None
+        if top_images:
+            row = words._replace(top=words.top + beside, height=high - beside)
+            words = words._replace(height=2 * line + BAR)
+        cards.append(Card(driver, ref, whole, square, second, words, row))
     return cards
 
 
 def _draw_card(view: View, canvas: Picture, card: Card, size: int) -> None:
     _draw_map(view, canvas, card, size)
-    if card.picture is not None:
-        picture = view.driver_pictures.by_unit.get(card.ref) if card.ref is not None else None
-        fill(canvas, card.picture, EMPTY)
-        if picture is not None:
-            small = thumb(picture, card.picture.height, card.picture.width)
-            place = fitted(small.shape[0], small.shape[1], card.picture)
-            put(canvas, small, place.top, place.left)
+    known = view.driver_pictures
+    if card.optimized is not None:
+        fill(canvas, card.optimized, EMPTY)
+    for pictures, rect in ((known.optimized, card.optimized), (known.top, card.top)):
+        picture = pictures.get(card.ref) if card.ref is not None else None
+        if picture is not None and rect is not None:
+            _put_small(canvas, picture, rect, left=rect is card.top)
     driver, line = card.driver, row_height(size)
     color = POSITIVE if driver.contribution > 0 else NEGATIVE
-    rows = min(3, max(1, (card.words.height - 8) // line))
-    top = card.words.top + max(0, (card.words.height - rows * line - 8) // 2)
+    rows = min(3, max(1, (card.words.height - BAR) // line))
+    top = card.words.top + max(0, (card.words.height - rows * line - BAR) // 2)
     row = Rect(top, card.words.left, line, card.words.width)
     value = share(driver.share)
+    label = _label(view, card)
     if rows == 1:
         kept = write_middle(canvas, value, row, size, color, "right", bold=True) + GAP
         name = row._replace(width=max(1, row.width - kept))
         write_middle(canvas, f"{driver.layer} {driver.unit}", name, size, TEXT, "left")
+    elif rows == 2:
+        kept = write_middle(canvas, value, row, size, color, "left", bold=True) + GAP
+        rest = row._replace(left=row.left + kept, width=max(1, row.width - kept))
+        write_middle(canvas, label, rest, size - 1, SOFT, "right")
+        below = row._replace(top=row.top + line)
+        write_middle(canvas, f"{driver.layer} {driver.unit}", below, size - 1, TEXT, "left")
     else:
         write_middle(canvas, value, row, size, color, "left", bold=True)
         below = row._replace(top=row.top + line)
-        number_ = f"unit {driver.unit}"
-        if rows == 2:
-            number_ = f"{driver.layer} {driver.unit}"
-        write_middle(canvas, number_ if rows == 2 else driver.layer, below, size - 1, TEXT, "left")
-        if rows == 3:
-            last = below._replace(top=below.top + line)
-            label = _label(view, card)
-            write_middle(canvas, f"{number_}  {label}".rstrip(), last, size - 1, SOFT, "left")
+        write_middle(canvas, driver.layer, below, size - 1, TEXT, "left")
+        last = below._replace(top=below.top + line)
+        numbered = f"unit {driver.unit}  {label}".rstrip()
+        write_middle(canvas, numbered, last, size - 1, SOFT, "left")
     track = Rect(top + rows * line + 3, card.words.left, 4, card.words.width)
     fill(canvas, track, RAISED)
     long = round(track.width * min(1.0, abs(driver.contribution) / _largest(view)))
     fill(canvas, track._replace(width=max(1, long)), color)
+
+
+def _put_small(canvas: Picture, picture: Picture, rect: Rect, left: bool = False) -> None:
+    """Put a picture into the middle of a rectangle, or at its left end."""
+    small = thumb(picture, rect.height, rect.width)
+    place = fitted(small.shape[0], small.shape[1], rect)
+    put(canvas, small, place.top, rect.left if left else place.left)
 
 
 def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:

@@ -176,7 +176,11 @@ class _Item(NamedTuple):
 
 def _items(scene: Scene) -> list[_Item]:
     """All chips in the net's order."""
-    items = [_Item(index, one.name, _shape(one)) for index, one in enumerate(scene.entries)]
+    shown = scene.layer_names
+    items = [
+        _Item(index, shown.get(one.name, one.name), _shape(one))
+        for index, one in enumerate(scene.entries)
+    ]
     for one in reversed(scene.opaque):
         why = f"({one.type}) {one.short}: {one.why}"
         items.insert(one.before, _Item(None, one.name, one.short, why))

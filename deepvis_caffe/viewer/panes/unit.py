@@ -80,7 +80,7 @@ def sections_of(unit: UnitPictures, most_made: int | None = None) -> list[Sectio
         title = f"optimizing {unit.progress:.0%}" if working else done
         found.append(Section("optimized", title, made[:most_made]))
     if unit.top is not None:
-        title = "the images that excite it most"
+        title = f"the images that excite {unit.shown_as or 'it'} most"
         found.append(Section("top", title, _cells(unit, unit.top)))
     if unit.deconv is not None:
         found.append(Section("deconv", "what in them does (deconv)", _cells(unit, unit.deconv)))
@@ -89,7 +89,8 @@ def sections_of(unit: UnitPictures, most_made: int | None = None) -> list[Sectio
 
 def _optimized_by(unit: UnitPictures) -> str:
     """What the optimized images are; with their recipe where there are others."""
-    return f"optimized by {unit.recipe}" if len(unit.recipes) > 1 else "optimized"
+    of = f" for {unit.shown_as}" if unit.shown_as else ""
+    return f"optimized{of} by {unit.recipe}" if len(unit.recipes) > 1 else f"optimized{of}"
 
 
 def draw(view: View, height: int, width: int) -> Picture:

@@ -41,6 +41,9 @@ class Entry:
         (height, width) in which one unit is shown; (1, 1) where it is a number.
     classes
         Whether the units can be the net's classes.
+    scores
+        Of a Softmax, the name of the blob that it reads: the score of each class by itself, where
+        a probability depends on all scores. Empty for all others.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Entry:
     units: int
     map_size: tuple[int, int]
     classes: bool = False
+    scores: str = ""
 
     @property
     def is_vector(self) -> bool:
@@ -112,7 +116,9 @@ def catalogue(net: Net, shapes: Mapping[Value, Shape] | None = None) -> tuple[En
         if final != graph.blobs[final.blob]:  # what works on it in place cannot run
             layer = graph.start_name(final) or layer
         classes = final in net.class_values
-        entries.append(Entry(name, layer, writer.type, shape, units, map_size, classes))
+        read = writer.bottoms[0] if writer.type == "Softmax" else None
+        scores = (graph.value_name(read) or read.blob) if read else ""
+        entries.append(Entry(name, layer, writer.type, shape, units, map_size, classes, scores))
     if not entries:
         raise EngineError(f"net {graph.name!r} has no layers to show")
     return tuple(entries)

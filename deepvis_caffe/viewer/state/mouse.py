@@ -152,7 +152,14 @@ def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
 
 
 def _click_class(state: State, scene: Scene, hit: Hit) -> State:
-    layer = next(at for at, one in enumerate(scene.entries) if one.name == hit.value)
+    """Select the class, by its score where the blob is a Softmax's probabilities.
+
+    What raises a score raises the class. A probability's gradient is near 0 where the net is sure,
+    and otherwise about whatever competes with the class.
+    """
+    places = {one.name: at for at, one in enumerate(scene.entries)}
+    layer = places[hit.value]
+    layer = places.get(scene.entries[layer].scores, layer)
     chosen = select_layer(state, scene, layer)
     return replace(select_unit(chosen, scene, hit.index), cursor="units")
 
@@ -206,7 +213,7 @@ MOUSE_ACTIONS = (
     MouseAction("click", "picture", "a picture: enlarge it", _click_picture),
     MouseAction("click", "zoomed", "an enlarged picture: back", _click_zoomed),
     MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
-    MouseAction("click", "class", "a class: select its unit", _click_class),
+    MouseAction("click", "class", "a class: select its score", _click_class),
     MouseAction("click", "driver", "a unit that drives this one: go down to it", _click_driver),
     MouseAction("click", "step", "a unit on the way: back up to it", _click_step),
     MouseAction("click", "back", "a backward mode: set it", _click_back),

@@ -7,7 +7,8 @@ threads are asked for what it shows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deepvis_caffe.attribution.attribute import METHODS
@@ -189,6 +190,8 @@ class Scene:
         Those of `OTHER_METHODS` that the engine can run.
     left_out
         Which it cannot, and why; empty where it can run all.
+    layer_names
+        By the name of an entry what the list of layers calls it instead.
     """
 
     entries: tuple[Entry, ...]
@@ -200,6 +203,7 @@ class Scene:
     opaque: tuple[Opaque, ...] = ()
     methods: tuple[str, ...] = OTHER_METHODS
     left_out: str = ""
+    layer_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def visible_units(entry: Entry, state: State) -> range:

@@ -40,6 +40,9 @@ class UnitPictures:
         Those that the layer has images of.
     statistics
         The unit's statistics over a dataset; None where there are none on disk.
+    shown_as
+        The unit of another layer whose pictures these are, because it is the same; empty where they
+        are its own.
     """
 
     optimized: tuple[Picture, ...] = ()
@@ -53,6 +56,7 @@ class UnitPictures:
     recipe: str = ""
     recipes: tuple[str, ...] = ()
     statistics: UnitStatistics | None = None
+    shown_as: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +85,18 @@ class DriverPictures:
 
     Attributes
     ----------
-    by_unit
-        One for each unit that has some.
-    pictured
+    optimized
+        The optimized image of each unit that has one.
+    top
+        The strongest of the top images of each unit that has some, side by side.
+    has_optimized, has_top
         Whether to leave room for them.
     """
 
-    by_unit: Mapping[UnitRef, Picture] = field(default_factory=dict)
-    pictured: bool = False
+    optimized: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    top: Mapping[UnitRef, Picture] = field(default_factory=dict)
+    has_optimized: bool = False
+    has_top: bool = False
 
 
 NO_DRIVER_PICTURES = DriverPictures()

@@ -1,4 +1,4 @@
-"""Pictures of the units that drive another: optimized ones first, and room for them for good."""
+"""Pictures of the units that drive another, optimized and top images; room for them for good."""
 
 from __future__ import annotations
 
@@ -34,37 +34,41 @@ def pictures(tmp_path: Path) -> Iterator[DriverLibrary]:
         cv2.imwrite(str(path), np.full((30, 30, 3), level, np.uint8))
     about = record("conv1", 3, 0, window=None, sees=None)
     made = add_run(tmp_path, "conv1", about)
-    cv2.imwrite(str(made.with_name("conv1_0003_0_best_X.png")), np.full((8, 8, 3), 200, np.uint8))
+    made.with_name("conv1_0003_0_best_X.png").unlink()  # the other is shown as it is
+    cv2.imwrite(str(made.with_name("conv1_0003_0_best_Xpm.png")), np.full((8, 8, 3), 200, np.uint8))
     library = Library(tmp_path)
     library.start()
     yield DriverLibrary(library, SCENE)
     assert library.close(LONG)
 
 
-def test_the_optimized_image_comes_before_the_top_images(pictures: DriverLibrary) -> None:
+def test_optimized_and_top_images(pictures: DriverLibrary) -> None:
     found = driven((0, 2), (0, 3), (1, 2), None)
 
     def known() -> bool:
         pictures.request(found)
-        return pictures.of(found).by_unit.keys() == {(0, 2), (0, 3)}
+        now = pictures.of(found)
+        return now.top.keys() == {(0, 2), (0, 3)} and now.optimized.keys() == {(0, 3)}
 
     eventually(known)
-    by_unit = pictures.of(found).by_unit
-    assert by_unit[0, 2].shape == (10, 30, 3), "the first row"
-    assert np.abs(by_unit[0, 2].astype(int) - 60).max() <= 2
-    assert by_unit[0, 3].shape[0] == by_unit[0, 3].shape[1], "not the row"
-    assert pictures.of(found) is pictures.of(found)
+    now = pictures.of(found)
+    for unit, level in ((2, 60), (3, 90)):
+        assert now.top[0, unit].shape == (10, 30, 3), "the first row"
+        assert np.abs(now.top[0, unit].astype(int) - level).max() <= 2
+    assert np.abs(now.optimized[0, 3].astype(int) - 200).max() <= 2
+    assert pictures.of(found) is now
 
 
 def test_room_for_pictures_stays(pictures: DriverLibrary) -> None:
     found = driven((0, 2))
-    assert not pictures.of(None).pictured
+    assert not pictures.of(None).has_top
 
     def known() -> bool:
         pictures.request(found)
-        return pictures.of(found).pictured
+        return pictures.of(found).has_top
 
     eventually(known)
-    assert pictures.of(None).pictured
-    assert not pictures.of(None).by_unit
-    assert pictures.of(driven((1, 5))).pictured
+    assert pictures.of(None).has_top
+    assert not pictures.of(None).top
+    other = pictures.of(driven((1, 5)))
+    assert (other.has_top, other.has_optimized) == (True, False)

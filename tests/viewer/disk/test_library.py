@@ -16,6 +16,7 @@ import pytest
 from helpers.results_folder import add_run, record
 from helpers.waiting import LONG, eventually
 
+from deepvis_caffe.model.same_units import SameUnits
 from deepvis_caffe.viewer.cache import Recent
 from deepvis_caffe.viewer.disk.library import LOOK_EVERY, Library
 from deepvis_caffe.viewer.state.catalogue import Entry
@@ -394,3 +395,45 @@ def test_what_is_kept_is_bounded() -> None:
     assert list(recent) == ["b", "d", "f"]
     recent.put("e", 2, 500)
     assert (list(recent), recent.get("e")) == (["e"], 2)
+
+
+# -- pictures of the same unit of another layer --------------------------------------------------
+
+JOINED = Entry("joined", "joined", "Concat", (1, 5, 9, 9), 5, (9, 9))
+
+
+def test_a_unit_without_pictures_has_those_of_the_same_unit(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def same(layer: str) -> tuple[SameUnits, ...]:
+        asked.append(layer)
+        return (SameUnits(("right", "right_on"), {3: 0, 4: 1}),)
+
+    def add(name: str, unit: int, level: int) -> None:
+        path = add_run(tmp_path, name, record(name, unit, 0))
+        path.with_name(f"{path.stem}_best_X.png").unlink()
+        write(path.with_name(f"{path.stem}_best_Xpm.png"), plain(level))
+
+    add("right", 0, 50)
+    add("right_on", 1, 100)
+    add("joined", 4, 200)
+    write(tmp_path / "max_im/right/right_0000.jpg", plain(90))
+    library = Library(tmp_path, same=same)
+    library.start()
+    (picture,) = known(library, 3, 1, JOINED).optimized
+    assert (picture == 50).all()
+    assert library.unit(JOINED, 3).shown_as == "right 0"
+    assert library.unit(JOINED, 3).top is not None
+    (picture,) = known(library, 4, 1, JOINED).optimized
+    assert (picture == 200).all()
+    assert library.unit(JOINED, 4).shown_as == ""
+    shown = cells(library, {3, 4}, JOINED)
+    assert {unit: gray(cell) for unit, cell in shown.items()} == {3: 50, 4: 200}
+    assert set(asked) == {"joined"}
+    add("joined", 3, 250)  # a picture of its own
+    eventually(lambda: not look(library, JOINED, 3).shown_as)
+    (picture,) = known(library, 3, 1, JOINED).optimized
+    assert (picture == 250).all()
+    assert library.unit(JOINED, 3).top is None
+    eventually(lambda: gray(look_at_all(library, JOINED)[3]) == 250)
+    assert library.close(LONG)

@@ -25,7 +25,8 @@ LETTERS = wide_letters(SIZE[1])
 ROOM = inside(*SIZE, LETTERS)
 SCENE = scene(entry("low", 9, 2, 2), entry("high", 5, 2, 2), labels=("a", "b", "c", "tree", "e"))
 GREEN = np.full((10, 10, 3), (10, 200, 10), np.uint8)
-PICTURES = DriverPictures({(0, 2): GREEN}, True)
+PINK = np.full((10, 30, 3), (230, 20, 150), np.uint8)
+PICTURES = DriverPictures({(0, 2): GREEN}, {(0, 2): PINK, (0, 7): PINK}, True, True)
 
 
 def driver(unit: int, share: float, *map_: float, layer: str = "low") -> Driver:
@@ -115,18 +116,34 @@ def test_a_click_goes_down_to_what_lies_there() -> None:
     assert hit.tip == "data 1   −1.0% of the response   at most 0.0100"
 
 
-def test_pictures_stand_beside_the_maps_where_there_are_some() -> None:
+def test_a_card_has_its_map_its_optimized_image_and_its_top_images() -> None:
     without = PANE.draw(shown(), *SIZE)
-    assert all(card.picture is None for card in cards(shown()))
+    assert all(card.optimized is None and card.top is None for card in cards(shown()))
     view = replace(shown(), driver_pictures=PICTURES)
     made = PANE.draw(view, *SIZE)
     assert not has(without, (10, 200, 10))
-    first, second, *_ = cards(view)
-    assert first.picture is not None
-    assert second.picture is not None
-    middle = (slice(second.picture.top + 9, second.picture.top + 12), second.picture.left + 9)
-    assert (made[middle] == (10, 200, 10)).all()
-    assert not (made[first.picture.top + 9, first.picture.left + 9] == (10, 200, 10)).all()
+    assert not has(without, (230, 20, 150))
+
+    def counts(rect: drivers.Rect | None, color: tuple[int, int, int]) -> int:
+        assert rect is not None
+        part = made[rect.top : rect.bottom, rect.left : rect.right]
+        return int((part == color).all(axis=2).sum())
+
+    first, second, *_ = cards(view)  # units 7 and 2
+    assert second.optimized is not None
+    assert second.top is not None
+    assert counts(second.optimized, (10, 200, 10)) == second.optimized.height**2, "all of it"
+    assert counts(first.optimized, (10, 200, 10)) == 0, "it has none"
+    high = min(second.top.height, second.top.width / 3)  # three side by side
+    assert counts(second.top, (230, 20, 150)) == pytest.approx(3 * high**2, rel=0.1)
+    assert counts(first.top, (230, 20, 150)) == counts(second.top, (230, 20, 150))
+    assert second.words.bottom <= second.top.top
+
+
+def test_there_is_room_for_top_images_alone() -> None:
+    view = replace(shown(), driver_pictures=DriverPictures(top={(0, 2): PINK}, has_top=True))
+    PANE.draw(view, *SIZE)
+    assert all(card.optimized is None and card.top is not None for card in cards(view))
 
 
 def test_the_way_is_shown_and_leads_back_up() -> None:

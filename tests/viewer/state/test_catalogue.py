@@ -39,6 +39,7 @@ def test_every_blob_is_one_entry_in_the_net_s_order(engine: str, tmp_path: Path)
         ("prob", "prob", "Softmax", (1, 4)),
     ]
     assert [(e.units, e.map_size, e.is_vector) for e in entries][-2:] == [(4, (1, 1), True)] * 2
+    assert [e.scores for e in entries] == ["", "", "", "", "", "fc"]
 
 
 def test_the_batch_of_the_prototxt_does_not_count(engine: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from helpers.scenes import scene
+from helpers.scenes import entry, scene
 
 from deepvis_caffe.viewer.panes.screen import PANES
 from deepvis_caffe.viewer.state.mouse import (
@@ -31,6 +31,14 @@ def test_a_layer_and_a_unit_are_selected() -> None:
 def test_a_class_is_selected_in_the_layer_that_scores_it() -> None:
     chosen = click(replace(STATE, cursor="layers"), SCENE, Hit("class", 3, "fc"))
     assert chosen == replace(STATE, layer=2, unit=3, cursor="units")
+
+
+def test_a_class_of_a_softmax_is_selected_by_its_score() -> None:
+    prob = replace(entry("prob", 1, 4, type_="Softmax"), scores="fc")
+    probs = scene(*SCENE.entries, prob)
+    assert click(STATE, probs, Hit("class", 3, "prob")).layer == 2
+    hidden = scene(SCENE.entries[0], prob)  # its bottom is not among what can be looked at
+    assert click(STATE, hidden, Hit("class", 3, "prob")).layer == 1
 
 
 def test_a_driver_is_gone_down_to_and_a_step_back_up_to() -> None:

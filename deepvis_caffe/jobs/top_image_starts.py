@@ -1,0 +1,138 @@
+"""Ascents that start from a unit's top images: ``(job, layer, runs) -> runs``.
+
+A unit that is off at its first image, and stays off on the way that the redirected gradient leads,
+starts again from an image of a dataset that activates it, where the results folder has its top
+images. Which image that is depends on the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.image import Floats
+from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.optimizer.frozen_array import FrozenArray
+from deepvis_caffe.optimizer.params import AscentParams
+from deepvis_caffe.optimizer.result import AscentResult
+from deepvis_caffe.optimizer.run import AscentBatch, make_batches
+from deepvis_caffe.optimizer.start import OtherStart
+from deepvis_caffe.optimizer.target_layer import TargetLayer
+from deepvis_caffe.optimizer.targets import Target
+from deepvis_caffe.results.layout import TOP_IMAGES, record_of
+from deepvis_caffe.results.records import TopImage, read_record, read_top_record
+from deepvis_caffe.results.top_store import TopImageStore
+
+Batches = Iterable[tuple[AscentBatch, Sequence[AscentResult]]]
+
+
+def restarted(
+    job: Job,
+    layer: TargetLayer,
+    found: Batches,
+    run: Callable[[Sequence[AscentBatch]], Batches],
+) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
+    """Run those that were silent again, from their units' top images.
+
+    Parameters
+    ----------
+    found
+        Batches of the layer with their results.
+    run
+        What runs more of them.
+
+    Yields
+    ------
+    tuple of AscentBatch and list of AscentResult
+        The batches as they come, without the runs that start again; these follow at the end.
+    """
+    again: list[tuple[AscentBatch, dict[tuple[Target, int], OtherStart]]] = []
+    for batch, results in found:
+        starts = {} if batch.compares_images else _starts(job, layer, batch, results)
+        if starts:
+            again.append((batch, starts))
+            pairs = zip(batch.runs, results, strict=True)
+            results = [result for one, result in pairs if one not in starts]
+        yield batch, results
+    for batch, starts in again:
+        most = len(batch.runs)
+        more = make_batches(
+            job.net,
+            layer,
+            list(starts),
+            batch.params,
+            batch.crop,
+            most,
+            batch.reproducible,
+            starts,
+        )
+        yield from run(more)
+
+
+def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[TopImage, ...]:
+    """The images from which ascents of a unit may start, strongest first.
+
+    None for what is no unit, and where the results folder has none of this net that are files.
+    """
+    if not isinstance(target, int) or layer.objective:
+        return ()
+    montage = TopImageStore(job.results, job.folders).montage(TOP_IMAGES, layer.name, target)
+    record = read_top_record(montage)
+    if record is None or record.layer != layer.name:
+        return ()
+    recipe = (read_record(record_of(montage)) or {}).get("recipe")
+    if not isinstance(recipe, Mapping) or recipe.get("net") != job.net.fingerprint:
+        return ()
+    return tuple(one for one in record.images if one.file is not None and one.file.is_file())
+
+
+def can_restart(job: Job, layer: TargetLayer, target: Target, params: AscentParams) -> bool:
+    """Whether a silent ascent of this target has another start."""
+    return params.sign > 0 and not params.compares_images and bool(top_images(job, layer, target))
+
+
+def _starts(
+    job: Job, layer: TargetLayer, batch: AscentBatch, results: Sequence[AscentResult]
+) -> dict[tuple[Target, int], OtherStart]:
+    """The other start of each silent run that has one."""
+    starts = {}
+    for (target, seed), result in zip(batch.runs, results, strict=True):
+        if not result.silent or not can_restart(job, layer, target, batch.params):
+            continue
+        images = top_images(job, layer, target)
+        image = images[seed % len(images)]
+        try:
+            x = _first_image(job, layer, image)
+        except DeepVisError:  # it cannot be read any more
+            continue
+        starts[target, seed] = OtherStart(
+            x,
+            {
+                "top_image": image.name,
+                "file": str(image.file),
+                "value": image.value,
+                "digest": FrozenArray(x).digest,
+            },
+        )
+    return starts
+
+
+def _first_image(job: Job, layer: TargetLayer, image: TopImage) -> Floats:
+    """A top image as input, moved so that the position that is maximized sees what activates."""
+    preprocessor = job.net.preprocessor
+    assert image.file is not None
+    x: Floats = preprocessor(read_channels(image.file, preprocessor.shape[0]))
+    field = job.net.model.receptive_fields.get(job.net.model.graph.gradient_start(layer.name))
+    if field is None or layer.index is None or len(layer.index) != 2 or len(image.place) != 2:
+        return x
+    moved = np.zeros_like(x)  # the mean, beyond the image
+    here, there = [], []
+    for axis, (to, at, size) in enumerate(zip(layer.index, image.place, x.shape[1:], strict=True)):
+        shift = int((to - at) * field.stride[axis])
+        here.append(slice(max(shift, 0), max(size + min(shift, 0), 0)))
+        there.append(slice(max(-shift, 0), max(size - max(shift, 0), 0)))
+    moved[:, here[0], here[1]] = x[:, there[0], there[1]]
+    return moved
