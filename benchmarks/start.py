@@ -92,8 +92,8 @@ def main() -> None:
                 expected = _expected(folder, net)
                 commands["browser"] = lambda: browser(folder, net, expected)
             if "view" in only:
-                window = WindowTimes(folder, net, expected)
-                commands["view"] = stack.enter_context(closing(window)).__call__
+                screen = stack.enter_context(closing(Screen(folder)))
+                commands["view"] = WindowTimes(screen, folder, net, expected)
             rounds = [
                 {
                     f"{who}: {what}".removesuffix(": "): seconds
@@ -271,10 +271,10 @@ class WindowTimes:
         What it shows in the end, but for the status line and images in progress.
     """
 
-    def __init__(self, folder: Path, net: list[str], expected: Picture) -> None:
-        self._folder, self._expected = folder, expected
+    def __init__(self, screen: Screen, folder: Path, net: list[str], expected: Picture) -> None:
+        self._screen, self._folder, self._expected = screen, folder, expected
         self._words = [*DEEPVIS, "view", SOURCE, *net, "--results", str(folder / "none")]
-        self._screen, self._panes = Screen(folder), layout(*SIZE, State())
+        self._panes = layout(*SIZE, State())
         with self._viewer() as (process, clock):
             while (found := self._corner()) is None:
                 _check(process, clock)
@@ -300,10 +300,6 @@ class WindowTimes:
         while not np.array_equal(self._screen.look(STEP), empty):
             time.sleep(LOOK)
         return moments
-
-    def close(self) -> None:
-        """End the screen."""
-        self._screen.close()
 
     @contextmanager
     def _viewer(self) -> Iterator[tuple[subprocess.Popen[str], Clock]]:

@@ -98,8 +98,9 @@ def test_a_net_that_does_not_load_ends_the_viewer_with_its_error(folder: Path) -
     path = folder / "net.prototxt"
     path.write_text(net_text(layer("best", "ArgMax", "data"), data=(1, 3, 4, 4)))
     given = ("--prototxt", str(path), "--weights", "none", "--mean", "0", "--engine", "torch")
-    result = _view("photos", "--headless", "--precision", "bfloat16", *given, code=2)
-    assert "layer 'best' (ArgMax) works with positions" in " ".join(result.output.split())
+    for where in (("--headless",), ("--browser", "--port", "0")):
+        result = _view("photos", *where, "--precision", "bfloat16", *given, code=2)
+        assert "layer 'best' (ArgMax) works with positions" in " ".join(result.output.split())
 
 
 @pytest.mark.process
