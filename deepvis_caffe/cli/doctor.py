@@ -218,7 +218,7 @@ def _check_layers(net: Net) -> Iterator[Check]:
 
 
 def _check_mean(net: Net, settings: Settings) -> Check:
-    from deepvis_caffe.engines.load import NO_MEAN, wants_mean
+    from deepvis_caffe.engines.load import NO_MEAN, untrained, wants_mean
 
     try:
         p = net.preprocessor
@@ -226,6 +226,8 @@ def _check_mean(net: Net, settings: Settings) -> Check:
         return Check("warn", "mean", str(error))
     if p.mean_doubt:
         return Check("warn", "mean", p.mean_doubt)
+    if differs := untrained(net.model, p):
+        return Check("warn", "mean", differs)
     averages = -p.low.mean(axis=(1, 2)) / p.input_scale
     if not averages.any():
         if settings.mean is None and wants_mean(net.model, p):
