@@ -16,6 +16,7 @@ from deepvis_caffe.cli.fetch import write_new
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.hints import command
 from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError, WeightsError
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
 from deepvis_caffe.settings.file import FILE_NAME, VARIABLE, template_text
@@ -115,7 +116,7 @@ def check_engines(settings: Settings) -> Iterator[Check]:
         yield Check("ok", "torch", f"{torch.__version__}, {gpu}")
     else:
         status = "fail" if settings.engine == "torch" else "warn"
-        yield Check(status, "torch", "is not installed: pip install 'deepvis_caffe[torch]'")
+        yield Check(status, "torch", f"is not installed: {pip_install('torch')}")
     layers: Iterable[Layer] = ()
     if settings.prototxt:
         with suppress(DeepVisError):  # what is wrong with it, its own check says

@@ -28,6 +28,7 @@ from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.prototxt import warn_once
 from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -286,9 +287,7 @@ Probe = Callable[[Sequence[Layer], str], Offer]
 def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
     """What PyTorch can do: it has to be installed and to have the device; which layers it lacks."""
     if not find_spec("torch"):
-        return Offer(
-            None, "PyTorch is not installed; install it with: pip install 'deepvis_caffe[torch]'"
-        )
+        return Offer(None, f"PyTorch is not installed; install it with: {pip_install('torch')}")
     try:
         from deepvis_caffe.engines.torch.device import choose_device
 

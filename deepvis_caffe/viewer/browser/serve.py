@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from deepvis_caffe.errors import ViewerError
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
 from deepvis_caffe.viewer.browser.surface import Surface
 
@@ -72,7 +73,7 @@ def serve(
         from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
     except ImportError as error:
         raise ViewerError(
-            f"the viewer in a browser needs {error.name}: pip install 'deepvis_caffe[browser]'"
+            f"the viewer in a browser needs {error.name}: {pip_install('browser')}"
         ) from error
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
