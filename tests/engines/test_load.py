@@ -231,7 +231,11 @@ def test_pictures_are_prepared_as_in_training(
         ("mean_file: 'away/mean.npy'", {"mean": 55}, "(55, 55, 55), ... (1, 2, 3, away/mean.npy)"),
         ("mean_file: 'away/mean.npy'", {"mean": (1, 2, 3)}, ""),
         ("mean_file: 'gone.npy'", {"mean": 55}, ""),
-        (f"scale: 0.5 {MEANS}", {"input_scale": 0.017}, "is 0.017, but ... 0.5; input_scale = None"),
+        (
+            f"scale: 0.5 {MEANS}",
+            {"input_scale": 0.017},
+            "is 0.017, ... 0.5; input_scale = None",
+        ),
         ("scale: 0.017", {"input_scale": 0.017}, ""),
         (f"scale: 0.00390625 {MEANS}", {"raw_scale": 1, "mean": 0.4}, ""),
         ("", {"mean": (104, 117, 123), "input_scale": 0.017}, ""),
