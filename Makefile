@@ -48,6 +48,7 @@ else
 	@$(PIP) install --upgrade pip
 	@$(call install,$(RUN_EXTRAS))
 endif
+	@$(BIN)/python -m tools.clone_on_path
 	@$(BIN)/python -m pip --disable-pip-version-check check > $(VENV)/check.txt || \
 	  { cat $(VENV)/check.txt >&2; exit 1; }
 	@$(BIN)/python -c 'import cv2' || \

@@ -1,7 +1,8 @@
-"""Files that come with the package: prototxts, labels, the table of models to fetch."""
+"""What comes with the package: prototxts, labels, the table of models; and optional parts."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from deepvis_caffe.errors import UnknownNameError
@@ -29,3 +30,14 @@ def resource(folder: str, name: str) -> Path:
         if path.is_file() and path.suffix != ".py"
     )
     raise UnknownNameError(f"shipped {folder} file", name, known)
+
+
+def pip_install(extra: str) -> str:
+    """The command that adds an optional part of the package, such as ``"torch"``.
+
+    In a clone of the repository it names the clone: no package index need have the package.
+    """
+    clone = Path(__file__).resolve().parents[1]
+    if (clone / "setup.py").is_file():
+        return f"pip install -e {shlex.quote(f'{clone}[{extra}]')}"
+    return f"pip install 'deepvis_caffe[{extra}]'"

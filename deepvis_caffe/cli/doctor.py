@@ -16,6 +16,7 @@ from deepvis_caffe.cli.fetch import write_new
 from deepvis_caffe.cli.flags import with_settings
 from deepvis_caffe.cli.hints import command
 from deepvis_caffe.errors import DeepVisError, ImageError, SettingsError, WeightsError
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.settings import Settings, find_settings_file
 from deepvis_caffe.settings.fields import MODEL
 from deepvis_caffe.settings.file import FILE_NAME, VARIABLE, template_text
@@ -115,7 +116,7 @@ def check_engines(settings: Settings) -> Iterator[Check]:
         yield Check("ok", "torch", f"{torch.__version__}, {gpu}")
     else:
         status = "fail" if settings.engine == "torch" else "warn"
-        yield Check(status, "torch", "is not installed: pip install 'deepvis_caffe[torch]'")
+        yield Check(status, "torch", f"is not installed: {pip_install('torch')}")
     layers: Iterable[Layer] = ()
     if settings.prototxt:
         with suppress(DeepVisError):  # what is wrong with it, its own check says
@@ -218,7 +219,7 @@ def _check_layers(net: Net) -> Iterator[Check]:
 
 
 def _check_mean(net: Net, settings: Settings) -> Check:
-    from deepvis_caffe.engines.load import NO_MEAN, wants_mean
+    from deepvis_caffe.engines.load import NO_MEAN, untrained, wants_mean
 
     try:
         p = net.preprocessor
@@ -226,6 +227,8 @@ def _check_mean(net: Net, settings: Settings) -> Check:
         return Check("warn", "mean", str(error))
     if p.mean_doubt:
         return Check("warn", "mean", p.mean_doubt)
+    if differs := untrained(net.model, p):
+        return Check("warn", "mean", differs)
     averages = -p.low.mean(axis=(1, 2)) / p.input_scale
     if not averages.any():
         if settings.mean is None and wants_mean(net.model, p):

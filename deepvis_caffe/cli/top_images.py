@@ -211,9 +211,9 @@ def _make_pictures(
                 typer.echo(_describe(unit))
         silent = sum(unit.montage is None for unit in some)
         new = sum(unit.new for unit in some)
+        left_out = f"; no image activates {silent} of its {len(some)} units" if silent else ""
         typer.echo(
-            f"{layer}: {len(some) - silent} units, {new} new; {silent} not activated by any image",
-            err=True,
+            f"{layer}: pictures of {len(some) - silent} units, {new} new{left_out}", err=True
         )
     typer.echo(f"look at them: {command('gallery', job.results)}", err=True)
 

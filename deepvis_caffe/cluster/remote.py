@@ -24,6 +24,7 @@ from deepvis_caffe.cluster.failure import Failure, in_task
 from deepvis_caffe.cluster.process import use_threads
 from deepvis_caffe.cluster.where import DaskCluster
 from deepvis_caffe.errors import ClusterError
+from deepvis_caffe.resources import pip_install
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,7 @@ def _connected(where: DaskCluster) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ClusterError(
-            f"Dask cannot be imported ({error}): pip install 'deepvis_caffe[dask]'"
-        ) from error
+        raise ClusterError(f"Dask cannot be imported ({error}): {pip_install('dask')}") from error
     try:
         client = Client(where.address, timeout=where.timeout, set_as_default=False)
     except (OSError, ValueError) as error:

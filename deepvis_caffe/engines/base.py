@@ -109,6 +109,13 @@ class Net(abc.ABC):
         # What input_gradient or layers_gradient can follow: by which method; its values and shapes.
         self._evaluated: tuple[str, Mapping[str, tuple[Value, tuple[int, ...]]]] | None = None
 
+    def __repr__(self) -> str:
+        shapes = (f"{name} {' x '.join(map(str, shape))}" for name, shape in self.inputs.items())
+        return (
+            f"<{self.model.graph.name or 'net'}: {len(self.layers)} layers, input "
+            f"{', '.join(shapes)}, {self.engine} on {self.device}>"
+        )
+
     # -- what the net is ---------------------------------------------------------------------
 
     def loaded(self) -> Net:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
+
+import numpy as np
 
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.engines.torch_support import for_processors_only, opaque_layers, why_unknown
 from deepvis_caffe.engines.unloaded import UnloadedNet
-from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.held import Given as GivenInputs
 from deepvis_caffe.model.labels import Labels, as_labels, fit_labels
-from deepvis_caffe.model.mean import MeanSpec, find_mean_file
+from deepvis_caffe.model.mean import MeanSpec, find_mean_file, load_mean
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.prototxt import warn_once
 from deepvis_caffe.model.shapes import infer
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -167,6 +171,8 @@ def load_net(
         warn_once(model.prototxt, f"the mean has {doubt}")
     if mean is None and wants_mean(model, preprocessor):
         warn_once(model.prototxt, NO_MEAN)
+    if differs := untrained(model, preprocessor):
+        warn_once(model.prototxt, differs)
     for held in net.held:
         if held.is_given:
             log.info("%s: %s", model.prototxt, held)
@@ -182,6 +188,7 @@ NO_MEAN = (
     "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
     "123). Set mean to it (--mean), or to 0 if there was none"
 )
+ONE_GRAY = 1.0  # of 255; means that were computed or rounded otherwise are closer than that
 # Layers that may take the place of a mean, if they read the image.
 SHIFTING = frozenset({"BatchNorm", "Bias", "MVN", "Power", "Scale"})
 
@@ -194,6 +201,42 @@ def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
     if model.graph.producer[image].param.transform_param.mean_file:  # its absence is told
         return False
     return not any(image in one.bottoms and one.type in SHIFTING for one in model.graph)
+
+
+def untrained(model: Model, preprocessor: Preprocessor | None) -> str:
+    """How mean or scale differ from those of the net's own data layer, in words; or empty.
+
+    A mean image and its averages are one mean, and so are two means that round to the same grays.
+    A mean of 0 and a scale of 1 differ on purpose: they say that there is none.
+    """
+    if preprocessor is None or preprocessor.raw_scale != WHITE:
+        return ""
+    transform = model.graph.producer[Value(model.image_input)].param.transform_param
+    spec: MeanSpec = tuple(transform.mean_value) or None
+    if spec is None and transform.mean_file:
+        spec = find_mean_file(model.prototxt, transform.mean_file)
+    said = []
+    if spec is not None and preprocessor.full_mean.any():
+        with suppress(ImageError):  # one that cannot be read says nothing
+            theirs = load_mean(spec, len(preprocessor.full_mean)).mean(axis=(1, 2))
+            ours = preprocessor.full_mean.mean(axis=(1, 2))
+            if np.abs(theirs - ours).max() > ONE_GRAY:
+                where = "" if transform.mean_value else f", {transform.mean_file}"
+                said.append(
+                    f"the mean is ({_numbers(ours)}), but the net's own transform_param says "
+                    f"({_numbers(theirs)}{where}); mean = None takes that one"
+                )
+    scale = preprocessor.input_scale
+    if transform.HasField("scale") and scale != 1 and not np.isclose(scale, transform.scale):
+        said.append(
+            f"input_scale is {scale:g}, but the net's own transform_param says "
+            f"{transform.scale:g}; input_scale = None takes that one"
+        )
+    return "; ".join(said)
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:
@@ -244,9 +287,7 @@ Probe = Callable[[Sequence[Layer], str], Offer]
 def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
     """What PyTorch can do: it has to be installed and to have the device; which layers it lacks."""
     if not find_spec("torch"):
-        return Offer(
-            None, "PyTorch is not installed; install it with: pip install 'deepvis_caffe[torch]'"
-        )
+        return Offer(None, f"PyTorch is not installed; install it with: {pip_install('torch')}")
     try:
         from deepvis_caffe.engines.torch.device import choose_device
 

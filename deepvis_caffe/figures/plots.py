@@ -13,6 +13,7 @@ from deepvis_caffe.dataset.scan import Scan
 from deepvis_caffe.dataset.statistics import selectivity
 from deepvis_caffe.errors import ImageError, SettingsError
 from deepvis_caffe.files import whole_file
+from deepvis_caffe.resources import pip_install
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +39,7 @@ def new_figure(width: float, height: float, otherwise: str) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SettingsError(
-            f"plots need matplotlib: pip install 'deepvis_caffe[plots]', or {otherwise} ({error})"
+            f"plots need matplotlib: {pip_install('plots')}, or {otherwise} ({error})"
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # the figure keeps it

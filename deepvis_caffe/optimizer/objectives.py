@@ -64,6 +64,7 @@ from deepvis_caffe.optimizer.targets import (
     weights_of,
 )
 from deepvis_caffe.optimizer.value_records import record_of
+from deepvis_caffe.resources import pip_install
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -699,7 +700,7 @@ class _Function(Objective):
             import torch
         except ModuleNotFoundError as error:
             raise EngineError(
-                f"{self} is differentiated by PyTorch: pip install 'deepvis_caffe[torch]'"
+                f"{self} is differentiated by PyTorch: {pip_install('torch')}"
             ) from error
         ops, on_torch = net.ops, net.ops.xp.__name__ == "torch"
         for name in self.names:

@@ -47,6 +47,7 @@ from deepvis_caffe.errors import EngineError, SettingsError
 from deepvis_caffe.optimizer import ranges
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.value_records import in_words, name_of_callable
+from deepvis_caffe.resources import pip_install
 
 Adjoint = Callable[[Any], Any]
 Shown = Callable[[Any, int], tuple[Any, Adjoint]]
@@ -425,7 +426,7 @@ def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
     except ImportError as error:
         raise EngineError(
             f"transform {names[0]} is a function of torch tensors, and PyTorch is not installed; "
-            "install it with: pip install 'deepvis_caffe[torch]'"
+            f"install it with: {pip_install('torch')}"
         ) from error
     steps = [_takes_step(function) for function in functions]
 

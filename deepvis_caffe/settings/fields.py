@@ -285,8 +285,9 @@ class Settings(BaseModel):
         MODEL,
         None,
         "Mean that was subtracted from each training image: one value per channel in the net's "
-        "channel order (usually BGR), or a .npy or .binaryproto file. If not set, the mean is read "
-        "from the transform_param of a train_val prototxt, if it has one.",
+        "channel order (usually BGR), as (104, 117, 123) for most nets of ImageNet; or a .npy or "
+        ".binaryproto file. If not set, the mean is read from the transform_param of a train_val "
+        "prototxt, if it has one.",
     )
     channel_swap: Integers | None = _setting(
         MODEL,

@@ -46,7 +46,6 @@ EXAMPLE = 'prototxt = "path/to/deploy.prototxt"'
 EXAMPLES: dict[str, Any] = {
     "prototxt": "path/to/deploy.prototxt",
     "weights": "path/to/weights.caffemodel",
-    "mean": (104, 117, 123),
 }
 
 

@@ -16,6 +16,8 @@ import pytest
 from helpers.caffe_net import write_net
 from helpers.commands import deepvis
 
+from deepvis_caffe.resources import pip_install
+
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 RUN = [sys.executable, "-m", "deepvis_caffe", "run-caffe"]
@@ -44,6 +46,7 @@ import sys
 import deepvis_caffe.caffe as ours
 from deepvis_caffe.engines.pycaffe.library import import_caffe
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.resources import pip_install
 assert "caffe" not in sys.modules  # nothing is taken until it is asked for
 assert ours.install() is ours.install() is ours
 sys.path.insert(0, "old/python/")
@@ -114,7 +117,7 @@ def test_without_pytorch(tmp_path: Path) -> None:
     write(tmp_path / "torch.py", "raise ImportError('none here')")
     done = run(*RUN, str(write(tmp_path / "script.py", "import caffe")), cwd=tmp_path, code=2)
     assert done.stderr.startswith("deepvis: the torch engine needs PyTorch")
-    assert done.stderr.endswith("pip install 'deepvis_caffe[torch]'\n")
+    assert done.stderr.endswith(f"{pip_install('torch')}\n")
 
 
 # -- deepvis run-caffe -----------------------------------------------------------------------------

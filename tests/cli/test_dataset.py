@@ -74,13 +74,15 @@ def test_top_images_and_stats(folder: Path) -> None:
 def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:
     command = ("top-images", "--images", "images", "--layers", "conv/1", "--units", "0", "--top")
     first = deepvis(*command, "3", "--modes", "none")
-    assert "1 new;" in first.output
+    assert "pictures of 1 units, 1 new" in first.output
     assert not (folder / "out" / "max_deconv").exists()
     second = deepvis(*command, "3", "--modes", "none")
     assert "already finished" in second.output
-    assert "0 new;" in second.output
+    assert "pictures of 1 units, 0 new" in second.output
     assert not list((folder / "out" / "max_im").rglob("*.png"))
-    assert "1 new;" in deepvis(*command, "3", "--modes", "none", "--crops").output
+    assert (
+        "pictures of 1 units, 1 new" in deepvis(*command, "3", "--modes", "none", "--crops").output
+    )
     assert len(list((folder / "out" / "max_im").rglob("*.png"))) == 3
     refused = deepvis(*command, "4", code=2)
     assert "count 3, now 4" in " ".join(refused.output.split())

@@ -109,6 +109,18 @@ def test_one_thing_is_wrong(folder: Path, lines: str, what: str, status: str, me
     assert message in checks[what][1]
 
 
+def test_a_mean_that_is_not_the_trainings(folder: Path) -> None:
+    path = folder / "small.prototxt"
+    trained = 'type: "Input" top: "data" transform_param { mean_value: 7 }'
+    path.write_text(path.read_text().replace('type: "Input" top: "data"', trained))
+    code, checks = _doctor()
+    assert code == 0
+    status, message = checks["mean"]
+    assert status == "warn"
+    assert "(100, 110, 120)" in message
+    assert "(7, 7, 7)" in message
+
+
 def test_it_goes_on_without_the_weights(folder: Path) -> None:
     (folder / "small.caffemodel").unlink()
     (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")

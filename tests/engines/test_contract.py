@@ -87,6 +87,9 @@ def test_net_says_what_it_is(smooth: Net, engine: str) -> None:
     assert described["conv1"] == ("Convolution", (1, 4, 9, 13), 4 * 2 * 9 + 4)
     assert described["pool1"] == ("Pooling", (1, 4, 4, 6), 0)
     assert described["fc"] == ("InnerProduct", (1, 6), 6 * 5 * 2 * 4 + 6)
+    assert (
+        repr(smooth) == f"<small: 8 layers, input data 1 x 2 x 9 x 13, {engine} on {smooth.device}>"
+    )
 
 
 # -- reading more of a pass ----------------------------------------------------------------------

@@ -221,6 +221,42 @@ def test_pictures_are_prepared_as_in_training(
     np.testing.assert_allclose(net.preprocessor(WHITE)[:, 0, 0], expected, 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("transform", "options", "said"),
+    [
+        (MEANS, {"mean": (104, 117, 123)}, "(104, 117, 123), but ... (10, 20, 30); mean = None"),
+        (MEANS, {"mean": (10.4, 19.7, 30)}, ""),  # as people round it
+        (MEANS, {"mean": 0}, ""),  # there was none, they say
+        (MEANS, {}, ""),
+        ("mean_file: 'away/mean.npy'", {"mean": 55}, "(55, 55, 55), ... (1, 2, 3, away/mean.npy)"),
+        ("mean_file: 'away/mean.npy'", {"mean": (1, 2, 3)}, ""),
+        ("mean_file: 'gone.npy'", {"mean": 55}, ""),
+        (
+            f"scale: 0.5 {MEANS}",
+            {"input_scale": 0.017},
+            "is 0.017, ... 0.5; input_scale = None",
+        ),
+        ("scale: 0.017", {"input_scale": 0.017}, ""),
+        (f"scale: 0.00390625 {MEANS}", {"raw_scale": 1, "mean": 0.4}, ""),
+        ("", {"mean": (104, 117, 123), "input_scale": 0.017}, ""),
+    ],
+)
+def test_settings_that_are_not_those_of_the_training_are_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    transform: str,
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    np.save(tmp_path / "mean.npy", np.float32([1, 2, 3]))
+    path = write_trained(tmp_path, transform)
+    load_net(path, WEIGHTS, "torch", device="cpu", **options)
+    told = [line for line in caplog.messages if "transform_param says" in line]
+    assert bool(told) == bool(said)
+    if said:
+        assert all(part in told[0] for part in said.split(" ... "))
+
+
 def test_the_mean_of_an_old_file_and_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     np.save(tmp_path / "sub/mean.npy", np.float32([1, 2, 3]))

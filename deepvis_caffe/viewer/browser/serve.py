@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from deepvis_caffe.errors import ViewerError
+from deepvis_caffe.resources import pip_install
 from deepvis_caffe.viewer.browser.gate import Gate, is_loopback
 from deepvis_caffe.viewer.browser.surface import Surface
 
@@ -131,7 +132,7 @@ def check_packages() -> None:
         import deepvis_caffe.viewer.browser.connection  # noqa: F401
     except ImportError as error:
         raise ViewerError(
-            f"the viewer in a browser needs {error.name}: pip install 'deepvis_caffe[browser]'"
+            f"the viewer in a browser needs {error.name}: {pip_install('browser')}"
         ) from error
 
 

@@ -47,7 +47,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     canvas, room = titled(
         height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
     )
-    if state.weights:
+    if state.weights and not (view.weights and view.weights.why_not):  # why not: in the grid
         weights.draw_unit(view, canvas, room, size)
         return canvas
     maps = view.shown_maps

@@ -150,8 +150,9 @@ def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
     unit = state.unit + columns + rows * width
     if rows < 0 and unit < 0:  # over the upper edge
         return replace(state, cursor="layers", unit=state.unit % width)
-    if rows > 0 and unit >= scene.entries[state.layer].units:
-        return state  # there is no row below
+    if rows > 0:  # no further than to the last row
+        rows_below = (scene.entries[state.layer].units - 1 - state.unit) // width
+        unit = state.unit + min(rows, rows_below) * width
     return select_unit(state, scene, unit)
 
 

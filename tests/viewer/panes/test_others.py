@@ -54,7 +54,7 @@ from deepvis_caffe.viewer.panes.widgets import inside, letters, row_height, writ
 from deepvis_caffe.viewer.state.actions import help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.state import DIFF_STYLES, State
-from deepvis_caffe.viewer.state.units import UnitPictures
+from deepvis_caffe.viewer.state.units import UnitPictures, UnitWeights
 
 RNG = np.random.default_rng(0)
 DIFF = RNG.normal(size=(3, 8, 10)).astype(np.float32)
@@ -145,6 +145,17 @@ def test_why_a_method_says_nothing_stands_in_its_place(monkeypatch: pytest.Monke
     notes.clear()
     back.PANE.draw(view(np.ones((2, 2, 2)), state, later=True), 400, 300)
     assert notes == ["computing Grad-CAM ..."]
+
+
+def test_a_unit_without_weights_shows_its_map_beside_the_reason() -> None:
+    maps = np.random.default_rng(0).random((2, 5, 6))
+    found = UnitWeights(why_not="layer 'conv' (Pooling) has no weights")
+    asked, plain = view(maps, State(weights=True), weights=found), view(maps)
+    np.testing.assert_array_equal(
+        detail.PANE.draw(asked, 200, 300), detail.PANE.draw(plain, 200, 300)
+    )
+    drawing = view(maps, State(weights=True))  # it may have some
+    assert (detail.PANE.draw(drawing, 200, 300) != detail.PANE.draw(plain, 200, 300)).any()
 
 
 def test_a_frozen_source_shows_in_the_title() -> None:

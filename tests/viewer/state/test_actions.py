@@ -160,6 +160,7 @@ def test_in_the_grid_the_cursor_moves_by_cells_and_stays_inside() -> None:
     assert changes(inside, "J") == {"unit": 1}
     assert changes(inside, "L") == {"unit": 11}
     assert changes(inside, "L", "L") == {"unit": 11}
+    assert changes(inside, "K") == {"unit": 10}, "as in the toolbox: to the last row"
 
 
 def test_another_layer_keeps_the_unit_as_far_as_it_has_one() -> None:
