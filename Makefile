@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Errors alone: its warnings are about caches, old metadata and other package indexes.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 RUN_EXTRAS := torch,plots,browser
 
 .DEFAULT_GOAL := help

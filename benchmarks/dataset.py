@@ -1,15 +1,19 @@
 """Images a second: every layer's nine strongest images, against the toolbox's way, in one run.
 
-    python -m benchmarks.dataset [--images 192] [--size 500x375] [--long 4000]
+    python -m benchmarks.dataset [--images 192] [--size 500x375] [--parts] [--long 4000]
 
 All look through the same JPEGs on SqueezeNet, random weights. Of ours, two parts are timed alone:
-decoding, and decoding with the net's pass, whose layers are not read. The toolbox's way: load an
-image, send it forward by itself on real pycaffe, and loop over the channels of each layer in Python
-to keep the nine largest. It is timed twice: loading as the toolbox did, by what pycaffe's
-`caffe.io` does (scikit-image, floats; written out here, for `caffe.io` itself does not run with
-today's scikit-image), and with OpenCV in its place. Rounds take turns, and each contestant has a
-process of its own. Then memory: `--long` images of a small size by the new way, with the resident
-memory as it goes. `--rounds 0` does that alone.
+decoding, and the net's pass over images that are there, whose layers are not read; the latter in
+lanes, as the scan runs it, and as one batch on all cores. What the scan reaches of its parts is
+said in two ways: of the slower part's rate, and of ``1 / (1 / decoding + 1 / net)``, the rate at
+which cores that both need can do the one and the other and nothing else. `--parts` does that alone.
+
+The toolbox's way: load an image, send it forward by itself on real pycaffe, and loop over the
+channels of each layer in Python to keep the nine largest. It is timed twice: loading as the toolbox
+did, by what pycaffe's `caffe.io` does (scikit-image, floats; written out here, for `caffe.io`
+itself does not run with today's scikit-image), and with OpenCV in its place. Rounds take turns, and
+each contestant has a process of its own. Then memory: `--long` images of a small size by the new
+way, with the resident memory as it goes. `--rounds 0` does that alone.
 """
 
 from __future__ import annotations
@@ -28,11 +32,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import deepvis_caffe as dv
 from benchmarks.cases import MEAN, load
 from benchmarks.timing import median_ratio
 from deepvis_caffe.dataset.image_files import read_folder
+from deepvis_caffe.dataset.loader import load_batch
 from deepvis_caffe.dataset.scan import (
     ScanParams,
     learned_layers,
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--size", default="500x375")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parts", action="store_true", help="ours and its parts alone")
     parser.add_argument("--long", type=int, default=0, help="small images, to watch the memory")
     parser.add_argument("--long-net", default=NET, help="lenet sees 100,000 in minutes")
     options = parser.parse_args()
@@ -66,10 +73,11 @@ def compare(options: argparse.Namespace) -> None:
     """Rounds in turn, and the table."""
     contestants: dict[str, tuple[Callable[..., Any], int]] = {
         "ours": (ours, options.images),
-        "... decoding alone": (decoding, options.images),
-        "... and the net": (decoding_and_net, options.images),
+        "decoding alone": (decoding, options.images),
+        "the net alone, lanes": (net_in_lanes, options.images),
+        "... one batch": (net_by_batches, options.images),
     }
-    if importlib.util.find_spec("caffe"):
+    if importlib.util.find_spec("caffe") and not options.parts:
         few = max(1, options.images // 4)
         contestants |= {"DVT's way": (toolbox, few), "... with OpenCV": (toolbox_opencv, few)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -93,8 +101,20 @@ def compare(options: argparse.Namespace) -> None:
         print(
             f"{who:20s}{1000 / statistics.median(wall):7.2f} images a second, "
             f"{statistics.median(cpu):6.1f} ms of a core an image, "
-            f"ours is {median_ratio(list(wall), mine):.1f} times as fast"
+            f"ours is {median_ratio(list(wall), mine):.2f} times as fast"
         )
+    for net in ("the net alone, lanes", "... one batch"):
+        for kind, clock in enumerate(("by the clock", "by processor time")):
+            scan, decode, run = (
+                [round_[part][kind] for round_ in rounds[1:]]
+                for part in ("ours", "decoding alone", net)
+            )
+            slower = list(map(max, decode, run))
+            both = [a + b for a, b in zip(decode, run, strict=True)]
+            print(
+                f"beside {net}: {median_ratio(slower, scan):.2f} of the slower part's rate, "
+                f"{median_ratio(both, scan):.2f} of the rate of both in turn, {clock}"
+            )
 
 
 def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tuple[float, float]:
@@ -122,24 +142,39 @@ def ours(paths: list[Path], threads: int) -> None:
 
 def decoding(paths: list[Path], threads: int) -> None:
     """Of ours, decoding and shrinking alone."""
-    _parts(paths, threads, lambda x, helpers: {})
+    source, size = read_folder(paths[0].parent), _batch_size()
+    passed = read_batches(
+        _have["net"], source, range(len(paths)), size, threads, lambda x, helpers, most: {}
+    )
+    deque(passed, 0)
 
 
-def decoding_and_net(paths: list[Path], threads: int) -> None:
-    """The net's pass, too; its layers are not read."""
-    net, layers = _have["net"], _have["layers"]
-
-    def run(x: np.ndarray, helpers: object) -> dict[str, Any]:
-        net.reduce(x, layers, lambda name, value: None)
-        return {}
-
-    _parts(paths, threads, run)
+def net_in_lanes(paths: list[Path], threads: int) -> None:
+    """Of ours, the net's pass alone, a batch a core; the layers are not read."""
+    run, passes = _pass_of(paths), len(paths) // _batch_size()
+    with _have["net"].ops.helpers(threads) as lanes:
+        deque(lanes.map(run, range(passes)), 0)
 
 
-def _parts(paths: list[Path], threads: int, read: Callable[..., dict[str, Any]]) -> None:
-    net, source = _have["net"], read_folder(paths[0].parent)
-    size = scan_batch_size(net, _have["layers"], None)
-    deque(read_batches(net, source, range(len(source)), size, threads, read), 0)
+def net_by_batches(paths: list[Path], threads: int) -> None:
+    """The same passes, each on all cores."""
+    run, passes = _pass_of(paths), len(paths) // _batch_size()
+    torch.set_num_threads(threads)
+    deque(map(run, range(passes)), 0)
+
+
+def _pass_of(paths: list[Path]) -> Callable[[int], object]:
+    """One batch's pass, over the first images."""
+    net, size = _have["net"], _batch_size()
+    if "images" not in _have:
+        first = load_batch(read_folder(paths[0].parent), net.preprocessor, range(size))
+        _have["images"] = np.stack(first.images)
+    blobs = [net.model.graph.activation_name(name) for name in _have["layers"]]
+    return lambda _: net.reduce(_have["images"], blobs, lambda name, value: None)
+
+
+def _batch_size() -> int:
+    return scan_batch_size(_have["net"], _have["layers"])
 
 
 def toolbox(paths: list[Path], threads: int) -> None:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.settings import Settings as Settings
     from deepvis_caffe.settings import load_settings as load_settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     name: f"optimizer.{name}"

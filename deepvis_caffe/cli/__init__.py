@@ -5,6 +5,7 @@ Its entry point is here, and imports the rest where an interrupt is expected.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -14,6 +15,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point of the `deepvis` command."""
+    # Imports make a million objects that stay, PyTorch's most of them: to go through them again and
+    # again takes a tenth of the start.
+    gc.set_threshold(50_000)
     try:
         from deepvis_caffe.cluster.cores import waiting
 

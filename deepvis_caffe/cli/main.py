@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -154,7 +155,12 @@ for command in COMMANDS:
 
 def run() -> None:
     """Run the command that the arguments say, and exit."""
-    app(sys.argv[1:], prog_name="deepvis")
+    words = sys.argv[1:]
+    # Typer makes the flags of every command that it is given before it runs one.
+    own = copy(app)
+    named = [one for one in app.registered_commands if [one.name] == words[:1]]
+    own.registered_commands = named or app.registered_commands
+    own(words, prog_name="deepvis")
 
 
 if __name__ == "__main__":

@@ -86,34 +86,48 @@ def view(
     if browser and headless:
         raise SettingsError("--browser and --headless exclude each other")
     keys = parse_keys(press)
-    if not browser and not headless:
-        from deepvis_caffe.viewer.window.display import check_display
+    # What is missing is said before the net loads, which takes its time.
+    if headless:
+        from deepvis_caffe.viewer.headless import run_headless
+    elif browser:
+        from deepvis_caffe.viewer.browser.serve import check_packages, serve
 
-        check_display()  # before the net loads, which takes its time
-    session = open_session(settings, first, synthesis)
+        check_packages()
+    else:
+        from deepvis_caffe.viewer.window.display import check_display
+        from deepvis_caffe.viewer.window.window import run_window
+
+        check_display()
+    session = open_session(settings, first, synthesis, run=headless)
     # OpenCV uses one thread: the net has the cores, and what is drawn is small.
     with opencv_threads(1), closing(session):
+        # The worker imports PyTorch. By then all that is drawn with is there: an interrupt in the
+        # middle of another import would leave Python's locks of imports taken, and stop the worker.
+        session.draw()
         session.start()
         for key in keys:
             session.press(key)
         if headless:
-            from deepvis_caffe.viewer.headless import run_headless
-
             with progress_bar("pictures") as report:
                 written = run_headless(session, frames, out, report)
             typer.echo(f"wrote {len(written)} pictures into {out}", err=True)
         elif browser:
-            from deepvis_caffe.viewer.browser.serve import serve
-
             serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))
         else:
-            from deepvis_caffe.viewer.window.window import run_window
-
             run_window(session)
 
 
-def open_session(settings: Settings, source: str | None, synthesis: bool) -> Session:
-    """Load the net and make everything around it; no thread is started yet."""
+def open_session(
+    settings: Settings, source: str | None, synthesis: bool, run: bool = False
+) -> Session:
+    """Load the net and make everything around it; no thread is started yet.
+
+    Parameters
+    ----------
+    run
+        Whether the net is ready to run then; otherwise the session's worker makes it so, and there
+        is something to see meanwhile.
+    """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params
     from deepvis_caffe.optimizer.presets import find_preset
@@ -126,7 +140,7 @@ def open_session(settings: Settings, source: str | None, synthesis: bool) -> Ses
     params = ascent_params(
         find_preset(settings.preset, settings.presets_file), settings.rate, settings.iterations
     )
-    net = load_net(settings)
+    net = load_net(settings, run=run)
     how = SynthesisParams(params, settings.seeds) if synthesis else None
     parts = Parts(
         net,

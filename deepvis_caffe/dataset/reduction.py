@@ -6,11 +6,13 @@ Written in the namespace that numpy and torch share, see `deepvis_caffe.engines.
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,17 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import ModelError
 
-# Values reduced at a time on the host, so that intermediate results stay in a core's caches. A
-# whole batch of a first layer is ten times too large for them, and takes five times as long.
+# Values reduced at a time on the host, so that they stay in a core's caches from one statistic to
+# the next. A whole batch of a first layer is ten times too large for them.
 BLOCK = 2**19
+ROW = 1024  # values
 # The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
 # mean(x)^2 is more than this many times the variance: then rounding would lose too much.
-FAR = 8.0
+FAR = 32.0
+MOST_COUNTED = 255  # rows at a time, so that a byte holds how many of their values are not 0
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +61,20 @@ class Reduction:
     squares: NDArray[np.float32]
     zeros: NDArray[np.int64]
     products: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Reduction]) -> Reduction:
+        """Of the images of all parts, in order; `products` only of a single one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            parts[0].count,
+            np.concatenate([part.high for part in parts]),
+            np.concatenate([part.position for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.squares for part in parts]),
+            np.concatenate([part.zeros for part in parts]),
+        )
 
     def finite(self) -> NDArray[np.bool_]:
         """(N,) bool: the images whose values are all finite."""
@@ -87,65 +108,187 @@ def reduce_value(
         Threads that share the work; see `ArrayOps.helpers`.
     """
     shape = tuple(value.shape)
-    flat = value.reshape((*shape[:2], prod(shape[2:])))[:images]
-    step = max(1, BLOCK // max(1, prod(shape[1:]))) if ops.on_host else images
-    blocks = [flat[first : first + step] for first in range(0, images, step)]
-    work = partial(_reduce_block, ops, threshold)
-    done = helpers.map(work, blocks) if helpers and len(blocks) > 1 else map(work, blocks)
-    high, mean, squares, nonzeros, position = (
-        np.concatenate(parts) for parts in zip(*done, strict=True)
-    )
+    count = prod(shape[2:])
+    flat = value.reshape((*shape[:2], count))[:images]
+    pixels = _as_pixels(ops, value)
+    with _quiet():
+        if pixels is None:
+            found = _reduce_maps(ops, flat, threshold, helpers)
+        else:
+            found = _reduce_pixels(pixels[:images], threshold, helpers)
+    high, mean, squares, nonzeros, position = found
     products = None
     if correlation:
         origin = mean.mean(axis=0)
         columns = ops.xp.swapaxes(flat - ops.asarray(origin)[None, :, None], 0, 1)
         columns = columns.reshape((shape[1], -1))
         products = ops.numpy(columns @ columns.T), origin
-    zeros = flat.shape[2] - nonzeros.astype(np.int64)
-    return Reduction(flat.shape[2], high, position, mean, squares, zeros, products)
+    return Reduction(count, high, position, mean, squares, count - nonzeros, products)
 
 
-def _reduce_block(
-    ops: ArrayOps, threshold: NDArray[np.float32] | None, flat: Any
-) -> tuple[NDArray[Any], ...]:
-    """Maximum, mean, squares, number of nonzeros and position of (N, C, P), each (N, C).
-
-    Without warnings of overflow: values that are not finite are reported later.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _reduced(ops, threshold, flat)
+# High, mean, squares, number of nonzeros and position, each (N, C).
+_Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]
 
 
-def _reduced(
-    ops: ArrayOps, threshold: NDArray[np.float32] | None, flat: Any
-) -> tuple[NDArray[Any], ...]:
-    high = ops.numpy(ops.xp.amax(flat, 2))
-    total = ops.numpy(flat.sum(axis=2)).astype(np.float64)
-    work = flat * flat
-    power = ops.numpy(work.sum(axis=2)).astype(np.float64)
-    # Into floats: counting a comparison's booleans goes through 64-bit integers, four times slower.
-    nonzeros = ops.numpy(ops.xp.not_equal(flat, 0, out=work).sum(axis=2))
-    mean = total / flat.shape[2]
-    about_zero = total * mean
-    squares = power - about_zero
-    near = np.isfinite(power) & (squares * FAR >= about_zero)
-    if not near.all():
-        rows = _rows(ops, flat, ~near)
-        apart = rows - rows.mean(axis=1)[:, None]
-        squares[~near] = ops.numpy((apart * apart).sum(axis=1))
-    wanted = np.ones_like(high, bool) if threshold is None else high > threshold
-    position = np.zeros(high.shape, np.int64)
-    if wanted.all():
-        position[...] = ops.numpy(flat.argmax(axis=2))
-    elif wanted.any():
-        position[wanted] = ops.numpy(_rows(ops, flat, wanted).argmax(axis=1))
-    return high, mean.astype(np.float32), squares.astype(np.float32), nonzeros, position
+def _reduce_maps(
+    ops: ArrayOps, flat: Any, threshold: NDArray[np.float32] | None, helpers: Executor | None
+) -> _Found:
+    """Of the engine's own (N, C, P), wherever it lies and however it is laid out."""
+
+    def read(block: Any) -> tuple[NDArray[Any], ...]:
+        high = ops.numpy(ops.xp.amax(block, 2))
+        total = ops.numpy(block.sum(axis=2)).astype(np.float64)
+        work = block * block
+        power = ops.numpy(work.sum(axis=2)).astype(np.float64)
+        # Into floats: counting booleans goes through 64-bit integers, four times slower.
+        nonzeros = ops.numpy(ops.xp.not_equal(block, 0, out=work).sum(axis=2))
+        mean, squares, far = _about_the_mean(total, power, block.shape[2])
+        if far.any():
+            rows = _rows(ops, block, far)
+            apart = rows - rows.mean(axis=1)[:, None]
+            squares[far] = ops.numpy((apart * apart).sum(axis=1))
+        wanted = _wanted(high, threshold)
+        position = np.zeros(high.shape, np.int64)
+        if wanted.all():
+            position[...] = ops.numpy(block.argmax(axis=2))
+        elif wanted.any():
+            position[wanted] = ops.numpy(_rows(ops, block, wanted).argmax(axis=1))
+        return high, mean, squares, nonzeros.astype(np.int64), position
+
+    size = BLOCK // prod(flat.shape[1:]) if ops.on_host else len(flat)
+    blocks = _each_block(lambda block: read(flat[block]), len(flat), size, helpers)
+    high, mean, squares, nonzeros, position = map(np.concatenate, zip(*blocks, strict=True))
+    return high, mean, squares, nonzeros, position
+
+
+def _each_block(
+    work: Callable[[slice], Result], images: int, size: int, helpers: Executor | None
+) -> list[Result]:
+    """`work` on every `size` images, or 1, of so many."""
+
+    def quietly(block: slice) -> Result:
+        with _quiet():  # of this thread
+            return work(block)
+
+    size = max(1, size)
+    blocks = [slice(first, first + size) for first in range(0, images, size)]
+    return list(helpers.map(quietly, blocks) if helpers and len(blocks) > 1 else map(work, blocks))
+
+
+def _quiet() -> np.errstate:
+    """Without warnings of overflow: values that are not finite are reported later."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
     """The maps of (N, C, P) that are `wanted` (N, C), as (M, P)."""
     image, unit = (ops.asarray(index, np.int64) for index in np.nonzero(wanted))
     return flat[image, unit]
+
+
+def _as_pixels(ops: ArrayOps, value: Any) -> NDArray[np.float32] | None:
+    """(N, P, C) of the same memory, where values lie so on the host, all of a pixel's together."""
+    if not ops.on_host:
+        return None
+    array = ops.numbers(value)
+    pixels = array.transpose(0, *range(2, array.ndim), 1)
+    if not pixels.flags.c_contiguous:
+        return None
+    return pixels.reshape(len(pixels), prod(pixels.shape[1:-1]), pixels.shape[-1])
+
+
+def _reduce_pixels(
+    pixels: NDArray[np.float32], threshold: NDArray[np.float32] | None, helpers: Executor | None
+) -> _Found:
+    """Of (N, P, C).
+
+    Each statistic takes one sweep over rows of some pixels, which add up into one such row. That
+    row stays in the cache, and is long enough for its sum to take longer than the call. Then the
+    pixels of the row are added up.
+    """
+    images, positions, units = pixels.shape
+    width = _row_of_pixels(positions, units, ROW)
+    rows = pixels.reshape(images, positions // width, width * units)
+    step = max(1, min(MOST_COUNTED, BLOCK // rows.shape[2]))
+    parts = [slice(first, first + step) for first in range(0, rows.shape[1], step)]
+    highest = np.empty((images, len(parts), width * units), np.float32)
+    sums, counts = np.empty((2, *highest.shape), np.float32), np.empty(highest.shape, np.uint8)
+
+    def sweep(block: slice) -> None:
+        for number, part in enumerate(parts):
+            some, into = rows[block, part], (block, number)
+            np.maximum.reduce(some, axis=1, out=highest[into])
+            np.add.reduce(some, axis=1, out=sums[0][into])
+            np.einsum("nrk,nrk->nk", some, some, out=sums[1][into])
+            nonzero = np.not_equal(some, 0).view(np.uint8)
+            np.add.reduce(nonzero, axis=1, dtype=np.uint8, out=counts[into])
+
+    _each_block(sweep, images, BLOCK // (positions * units), helpers)
+    nonzeros = np.add.reduce(counts.reshape(images, -1, units), axis=1, dtype=np.int64)
+    total, power = np.add.reduce(sums.reshape(2, images, -1, units), axis=2).astype(np.float64)
+    mean, squares, far = _about_the_mean(total, power, positions)
+    if far.any():
+        image, unit = np.nonzero(far)
+        maps = pixels[image, :, unit]
+        apart = maps - maps.mean(axis=1)[:, None]
+        squares[far] = (apart * apart).sum(axis=1)
+    columns = np.maximum.reduce(highest, axis=1).reshape(images, width, units)
+    high = np.maximum.reduce(columns, axis=1)
+    position = np.zeros(high.shape, np.int64)
+    # All values of a unit that is silent are the highest: the first of these is found at once.
+    elsewhere = _wanted(high, threshold) & (pixels[:, 0] != high)
+    if elsewhere.any():
+        position[elsewhere] = _first_of(pixels, columns, high, elsewhere)
+    return high, mean, squares, nonzeros, position
+
+
+def _first_of(
+    pixels: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    high: NDArray[np.float32],
+    wanted: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """The first position of the highest value of each `wanted` map.
+
+    Only the columns of a map are searched that have that value: `columns` (N, W, C) holds their
+    highest ones.
+    """
+    images, positions, units = pixels.shape
+    width = columns.shape[1]
+    image, unit = np.nonzero(wanted)
+    value = high[image, unit]
+    which, column = np.nonzero(columns[image, :, unit] == value[:, None])
+    rows = pixels.reshape(images, positions // width, width, units)
+    found = rows[image[which], :, column, unit[which]] == value[which, None]
+    first = np.full(len(image), positions)
+    np.minimum.at(first, which, found.argmax(axis=1) * width + column)
+    return np.where(first < positions, first, 0)  # a map with a NaN has no highest value
+
+
+@functools.cache
+def _row_of_pixels(positions: int, units: int, values: int) -> int:
+    """How many pixels to take as a row of about so many values; rows of so many fill the map."""
+    widths = (width for width in range(1, positions + 1) if positions % width == 0)
+    return min(widths, key=lambda width: abs(math.log(width * units / values)))
+
+
+def _wanted(high: NDArray[np.float32], threshold: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+    """The maps whose maximum gets a position."""
+    return np.ones_like(high, bool) if threshold is None else high > threshold
+
+
+def _about_the_mean(
+    total: NDArray[np.float64], power: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Mean, sum of squared differences from it, and where that has to be computed otherwise.
+
+    From sums of values and of their squares.
+    """
+    mean = total / count
+    about_zero = total * mean
+    squares = power - about_zero
+    far = ~(np.isfinite(power) & (squares * FAR >= about_zero))
+    return mean.astype(np.float32), squares.astype(np.float32), far
 
 
 def check_readable(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:

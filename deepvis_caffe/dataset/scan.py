@@ -47,6 +47,8 @@ Read = Callable[[NDArray[np.float32], Executor | None, int], dict[str, Reduction
 # The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
 # and top, what the reduction makes of it, and memory not yet returned to the system.
 LIVE_VALUES = 6
+# Images that are added to a scan at a time, at least: to add one takes as long as to add many.
+ADDED_TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -410,22 +412,33 @@ def scan_images(
     layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
     skipped: list[tuple[str, str]] = []
     done = 0
+    together = 1 if params.correlation else ADDED_TOGETHER
 
     def read(x: Floats, helpers: Executor | None, most: int) -> dict[str, Reduction]:
         return read_layers(net, x, params, most, layers, helpers)
 
+    def add(batches: list[ReducedBatch]) -> None:
+        own = [NO_LABEL if one is None else one for batch in batches for one in batch.labels]
+        images = np.arange(len(numbers), len(numbers) + len(own))
+        classes = np.array(own, np.int64)
+        for name, layer in layers.items():
+            part = Reduction.joined([batch.parts[name] for batch in batches])
+            layers[name] = layer.with_batch(part, images, classes, classes != NO_LABEL)
+        numbers.extend(index for batch in batches for index in batch.indices)
+        labels.extend(own)
+
+    waiting: list[ReducedBatch] = []
     for batch in read_batches(net, source, indices, batch_size, threads, read, decoders):
         skipped += [(source.names[index], why) for index, why in batch.skipped]
-        if batch.indices:
-            images = np.arange(len(numbers), len(numbers) + len(batch.indices))
-            own = np.array([NO_LABEL if one is None else one for one in batch.labels], np.int64)
-            for name, part in batch.parts.items():
-                layers[name] = layers[name].with_batch(part, images, own, own != NO_LABEL)
-            numbers += batch.indices
-            labels += own.tolist()
+        waiting += [batch] if batch.indices else []
+        if sum(len(one.indices) for one in waiting) >= together:
+            add(waiting)
+            waiting = []
         done += len(batch.indices) + len(batch.skipped)
         if progress:
             progress(done)
+    if waiting:
+        add(waiting)
     names = tuple(source.names[index] for index in numbers)
     whole = Scan(layers, names, np.array(labels, np.int64), len(names), tuple(sorted(skipped)))
     return whole.trimmed()

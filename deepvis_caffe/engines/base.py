@@ -118,6 +118,10 @@ class Net(abc.ABC):
 
     # -- what the net is ---------------------------------------------------------------------
 
+    def loaded(self) -> Net:
+        """The net as one that runs: itself, but where it was loaded with ``run=False``."""
+        return self
+
     @property
     @abc.abstractmethod
     def device(self) -> str:

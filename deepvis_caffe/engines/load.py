@@ -103,7 +103,7 @@ def load_net(
         The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
     run
         Whether the net is to run. If not, it only tells about itself, and PyTorch, which takes most
-        of a second to import, is left alone where possible.
+        of a second to import, is left alone where possible; `Net.loaded` runs.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def load_net(
         preprocessor = replace(preprocessor, mean=preprocessor.full_mean, resize_to=trained)
     net: Net
     if choice.engine == "torch" and not run:
-        net = UnloadedNet(model, preprocessor, choice, opaque_layers(model))
+        net = UnloadedNet(model, preprocessor, choice, opaque_layers(model), precision)
     elif choice.engine == "pycaffe":
         from deepvis_caffe.engines.pycaffe import PycaffeNet
 

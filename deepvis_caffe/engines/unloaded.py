@@ -1,7 +1,8 @@
-"""A net that tells about itself and does not run: no engine is imported for it."""
+"""A net that tells about itself; no engine is imported before it is to run."""
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 from deepvis_caffe.engines.base import EngineChoice, Net
@@ -12,7 +13,9 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 
 class UnloadedNet(Net):
-    """What can be known of a net on the torch engine.
+    """What can be known of a net on the torch engine without PyTorch.
+
+    :meth:`loaded` is the same net as one that runs.
 
     Parameters
     ----------
@@ -22,6 +25,8 @@ class UnloadedNet(Net):
         The engine and device that it would run on.
     opaque
         The layers that would not run.
+    precision
+        The one that is asked for.
     """
 
     engine = "torch"
@@ -32,9 +37,12 @@ class UnloadedNet(Net):
         preprocessor: Preprocessor | None,
         choice: EngineChoice,
         opaque: OpaqueLayers,
+        precision: str = "float32",
     ) -> None:
         super().__init__(model, preprocessor)
-        self._choice, self._opaque = choice, opaque
+        self._choice, self._opaque, self._asked = choice, opaque, precision
+        self._loading = Lock()
+        self._loaded: Net | None = None
 
     @property
     def device(self) -> str:
@@ -46,8 +54,21 @@ class UnloadedNet(Net):
         """The layers that would not run; see `Net.opaque`."""
         return self._opaque
 
+    def loaded(self) -> Net:
+        """The same net on its engine; the first call imports PyTorch. From any thread."""
+        with self._loading:
+            if self._loaded is None:
+                from deepvis_caffe.engines.torch import TorchNet
+
+                net = TorchNet(self.model, self._preprocessor, self._choice.device, self._asked)
+                net.reason, net.labels = self.reason, self.labels
+                self._loaded = net
+            return self._loaded
+
     def _refuse(self, *args: Any) -> Any:
-        raise EngineError("this net was loaded with run=False, only to tell about itself")
+        raise EngineError(
+            "this net was loaded with run=False, only to tell about itself; net.loaded() runs"
+        )
 
     _forward: Any = _refuse
     _read: Any = _refuse

@@ -7,7 +7,7 @@ again. So the work can be interrupted at any moment, and the same call goes on w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -120,8 +120,10 @@ def make_layer(
     missing = missing_runs(job, layer, targets, ascents)
     batches = make_batches(job, layer, {ascents.params: missing}, ascents.batch_size, ascents.crop)
     quiet = job.reporting(None)  # what starts again was counted
-    with closing(run_batches(job, batches)) as found:
-        all_found = restarted(job, layer, found, partial(run_batches, quiet))
+    with (
+        closing(run_batches(job, batches)) as found,
+        closing(restarted(job, layer, found, partial(run_batches, quiet))) as all_found,
+    ):
         write_layer(job, layer, targets, ascents, missing, all_found)
     new = Counter(target for target, _ in missing)
     return [_summary(job, layer, target, ascents, new[target]) for target in targets]
@@ -143,7 +145,8 @@ def missing_runs(
     store.claim(layer.name, names, seeds, own_recipe, job.overwrite)
     missing: list[tuple[Target, int]] = []
     for target, name in zip(targets, names, strict=True):
-        is_final = partial(_is_final, can_restart(job, layer, target, ascents.params))
+        can_restart_it = partial(can_restart, job, layer, target, ascents.params)
+        is_final = partial(_is_final, can_restart_it)
         some = [
             seed
             for seed in seeds
@@ -155,13 +158,14 @@ def missing_runs(
     return missing
 
 
-def _is_final(has_other_start: bool, record: Record) -> bool:
+def _is_final(can_restart_it: Callable[[], bool], record: Record) -> bool:
     """Whether another run would find no more: this one was not silent, or all starts were tried."""
     activations = record.get("objective")
     if not isinstance(activations, list) or not is_silent(record.get("stop"), activations):
         return True
-    tried_all = not has_other_start or "started_from" in record
-    return "redirected_steps" in record and tried_all  # older versions did not redirect
+    if "redirected_steps" not in record:  # older versions did not redirect
+        return False
+    return "started_from" in record or not can_restart_it()
 
 
 def check_layers(

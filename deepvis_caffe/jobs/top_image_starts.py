@@ -7,7 +7,8 @@ images. Which image that is depends on the seed alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.image_channels import read_channels
 from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.model.same_units import same_units
 from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.params import AscentParams
 from deepvis_caffe.optimizer.result import AscentResult
@@ -34,7 +36,7 @@ def restarted(
     layer: TargetLayer,
     found: Batches,
     run: Callable[[Sequence[AscentBatch]], Batches],
-) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
+) -> Generator[tuple[AscentBatch, Sequence[AscentResult]], None, None]:
     """Run those that were silent again, from their units' top images.
 
     Parameters
@@ -72,21 +74,40 @@ def restarted(
         yield from run(more)
 
 
-def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[TopImage, ...]:
+class Found(NamedTuple):
+    """A top image, and the layer on whose map its place is."""
+
+    image: TopImage
+    layer: str
+
+
+def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...]:
     """The images from which ascents of a unit may start, strongest first.
 
-    None for what is no unit, and where the results folder has none of this net that are files.
+    They may be those of the unit of another layer that is the same, as a scan of the convolutions
+    has them for a concatenation. None for what is no unit, and where the results folder has none of
+    this net that are files.
     """
     if not isinstance(target, int) or layer.objective:
         return ()
-    montage = TopImageStore(job.results, job.folders).montage(TOP_IMAGES, layer.name, target)
-    record = read_top_record(montage)
-    if record is None or record.layer != layer.name:
-        return ()
-    recipe = (read_record(record_of(montage)) or {}).get("recipe")
-    if not isinstance(recipe, Mapping) or recipe.get("net") != job.net.fingerprint:
-        return ()
-    return tuple(one for one in record.images if one.file is not None and one.file.is_file())
+    same = same_units(job.net.model, layer.name)
+    others = [
+        (name, one.units[target]) for one in same if target in one.units for name in one.names
+    ]
+    for name, unit in ((layer.name, target), *others):
+        montage = TopImageStore(job.results, job.folders).montage(TOP_IMAGES, name, unit)
+        record = read_top_record(montage)
+        if record is None or record.layer != name:
+            continue
+        recipe = (read_record(record_of(montage)) or {}).get("recipe")
+        if not isinstance(recipe, Mapping) or recipe.get("net") != job.net.fingerprint:
+            continue
+        return tuple(
+            Found(one, name)
+            for one in record.images
+            if one.value > 0 and one.file is not None and one.file.is_file()
+        )
+    return ()
 
 
 def can_restart(job: Job, layer: TargetLayer, target: Target, params: AscentParams) -> bool:
@@ -103,9 +124,10 @@ def _starts(
         if not result.silent or not can_restart(job, layer, target, batch.params):
             continue
         images = top_images(job, layer, target)
-        image = images[seed % len(images)]
+        found = images[seed % len(images)]
+        image = found.image
         try:
-            x = _first_image(job, layer, image)
+            x = _first_image(job, layer, found)
         except DeepVisError:  # it cannot be read any more
             continue
         starts[target, seed] = OtherStart(
@@ -120,18 +142,21 @@ def _starts(
     return starts
 
 
-def _first_image(job: Job, layer: TargetLayer, image: TopImage) -> Floats:
+def _first_image(job: Job, layer: TargetLayer, found: Found) -> Floats:
     """A top image as input, moved so that the position that is maximized sees what activates."""
-    preprocessor = job.net.preprocessor
+    net, image = job.net, found.image
     assert image.file is not None
-    x: Floats = preprocessor(read_channels(image.file, preprocessor.shape[0]))
-    field = job.net.model.receptive_fields.get(job.net.model.graph.gradient_start(layer.name))
-    if field is None or layer.index is None or len(layer.index) != 2 or len(image.place) != 2:
+    x: Floats = net.preprocessor(read_channels(image.file, net.preprocessor.shape[0]))
+    fields, graph = net.model.receptive_fields, net.model.graph
+    own = fields.get(graph.gradient_start(layer.name))
+    other = fields.get(graph.gradient_start(found.layer))
+    if not own or not other or len(layer.index or ()) != 2 or len(image.place) != 2:
         return x
+    to, at = own.box(*layer.index), other.box(*image.place)  # type: ignore[misc]
     moved = np.zeros_like(x)  # the mean, beyond the image
     here, there = [], []
-    for axis, (to, at, size) in enumerate(zip(layer.index, image.place, x.shape[1:], strict=True)):
-        shift = int((to - at) * field.stride[axis])
+    for axis, size in enumerate(x.shape[1:]):
+        shift = (to[axis] + to[axis + 2] - at[axis] - at[axis + 2]) // 2  # of what is in the middle
         here.append(slice(max(shift, 0), max(size + min(shift, 0), 0)))
         there.append(slice(max(-shift, 0), max(size - max(shift, 0), 0)))
     moved[:, here[0], here[1]] = x[:, there[0], there[1]]

@@ -139,7 +139,10 @@ def ascend(
                     ops=ops,
                     progress=t / params.iterations,
                 )
-                rate = small.asarray(params.rate(info), dtype=small.float32)[:, None, None, None]
+                rate = small.asarray(params.rate(info), dtype=small.float32)
+                # 0 / 0 for an image without a gradient, and Caffe's max pooling writes anywhere
+                # on its way back from NaN.
+                rate = small.where(largest > 0, rate, small.zeros_like(rate))[:, None, None, None]
                 x = x + xp.asarray(rate) * direction
                 x = regularize(x, gradient, t)
             # `activation` and `gradient` may be the net's own memory: not read after this.

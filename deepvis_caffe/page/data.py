@@ -117,11 +117,13 @@ def _layer_json(layer: LayerResults, parts: Sequence[str]) -> Json:
         "made": [[_bits(_kinds(unit, [name])) for unit in layer.units] for name in names]
         if len(names) > 1
         else None,
-        # Where the pictures are of units that are the same as those of another layer.
-        "shownAs": [_shown_as_json(unit) for unit in layer.units]
-        if any(unit.shown_as for unit in layer.units)
-        else None,
         "parts": list(parts),
+        # Where the pictures are of units that are the same as those of another layer.
+        **(
+            {"shownAs": [_shown_as_json(unit) for unit in layer.units]}
+            if any(unit.shown_as for unit in layer.units)
+            else {}
+        ),
     }
 
 

@@ -46,7 +46,7 @@ class Parts:
     Parameters
     ----------
     net
-        From now on used by the worker's thread alone.
+        Loaded, if it is not yet, and from then on used by the worker's thread alone.
     sources
         Where frames come from, at least one.
     results
@@ -114,7 +114,7 @@ class Parts:
         if compute is None:
             own = Compute(net, self.scene)
             compute, self._finish = own, own.finish
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle)
+        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle, net.loaded)
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)

@@ -216,7 +216,14 @@ class Session:
         stop
             Asked before each pane that has to be drawn. If it returns True, the last picture is
             returned, and the next call goes on from the panes that are drawn by then.
+
+        Raises
+        ------
+        EngineError
+            The net cannot be loaded.
         """
+        if self._parts.worker.error is not None:
+            raise self._parts.worker.error
         self.wake.clear()
         self._take()
         self._parts.request(self.state, self._drivers)

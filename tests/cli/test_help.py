@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from deepvis_caffe.cli.help import EXAMPLES
-from deepvis_caffe.cli.main import app
+from deepvis_caffe.cli.main import app, run
 
 GROUP: Any = typer.main.get_command(app)
 WIDE = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
@@ -49,6 +50,21 @@ def test_examples_are_command_lines(line: str) -> None:
     program, command, *arguments = shlex.split(line)
     assert program == "deepvis"
     GROUP.commands[command].make_context(command, arguments)
+
+
+@pytest.mark.parametrize("words", [["presets", "--help"], ["presetz"], ["--version"]])
+def test_a_command_that_is_made_alone_says_what_it_says_among_all(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = CliRunner(env=WIDE).invoke(app, words, prog_name="deepvis")
+    for name, value in WIDE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["deepvis", *words])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == expected.exit_code
+    assert "".join(capsys.readouterr()).split() == expected.output.split()  # lines may be longer
+    assert set(typer.main.get_command(app).commands) == set(GROUP.commands)  # type: ignore[attr-defined]
 
 
 def test_choices_are_shown() -> None:

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 from helpers import small_model
+from helpers.engine_nets import layer, net_text
 from helpers.waiting import LONG, eventually
 from typer.testing import CliRunner, Result
 
 from deepvis_caffe.cli.main import app
 from deepvis_caffe.cli.view import open_session
+from deepvis_caffe.engines.torch_support import for_processors_only
 from deepvis_caffe.image import write_image
 from deepvis_caffe.settings import load_settings
 
@@ -65,6 +67,40 @@ def test_the_settings_say_the_source_and_a_word_wins(folder: Path) -> None:
     a, b = (cv2.imread(f"{name}/frame_0001.png") for name in "ab")
     assert a.shape == b.shape == (480, 640, 3)
     assert np.any(a[:-STATUS] != b[:-STATUS])
+
+
+SCREEN_FIRST = """
+import sys
+from deepvis_caffe.cli.view import open_session
+from deepvis_caffe.settings import load_settings
+
+session = open_session(load_settings(), "photos", synthesis=False)
+_, picture = session.draw()
+print("torch" in sys.modules, picture.std() > 1)
+session.start()
+while not (session.draw() and session.settled):
+    session.wake.wait(1)
+print("torch" in sys.modules, session.view.result.maps.shape)
+assert session.close()
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not for_processors_only(), reason="whether there is a GPU, PyTorch says")
+def test_the_screen_is_there_before_pytorch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCREEN_FIRST], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["False True", "True (5, 5, 7)"]
+
+
+def test_a_net_that_does_not_load_ends_the_viewer_with_its_error(folder: Path) -> None:
+    path = folder / "net.prototxt"
+    path.write_text(net_text(layer("best", "ArgMax", "data"), data=(1, 3, 4, 4)))
+    given = ("--prototxt", str(path), "--weights", "none", "--mean", "0", "--engine", "torch")
+    for where in (("--headless",), ("--browser", "--port", "0")):
+        result = _view("photos", *where, "--precision", "bfloat16", *given, code=2)
+        assert "layer 'best' (ArgMax) works with positions" in " ".join(result.output.split())
 
 
 @pytest.mark.process

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deepvis_caffe.dataset import reduction
 from deepvis_caffe.dataset.reduction import reduce_value
-from deepvis_caffe.engines.arrays import ArrayOps, ops_for
+from deepvis_caffe.engines.arrays import NumpyOps, ops_for
 
 SHAPE = (3, 4, 5, 7)
 _rng = np.random.default_rng(0)
@@ -15,6 +20,7 @@ NORMAL = _rng.normal(0, 1, SHAPE)
 VALUES = {
     "around zero": NORMAL,
     "rectified": np.maximum(NORMAL, 0),
+    "five spreads from zero": NORMAL + 5,
     "far from zero": NORMAL + 1000,
     "some far": NORMAL + np.array([0, 1000, -50, 3])[None, :, None, None],
     "large and equal": np.full(SHAPE, 2.0**80),
@@ -23,17 +29,24 @@ VALUES = {
 }
 
 
-@pytest.fixture(params=["torch", "pycaffe"])
-def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    if request.param == "torch":
-        pytest.importorskip("torch")
-    return ops_for(request.param, "cpu")
+def laid_out(how: str, values: NDArray[Any]) -> tuple[Any, ...]:
+    """What `reduce_value` takes: an engine's operations and its own array, in a layout."""
+    values = values.astype(np.float32)
+    if how == "numpy":
+        return NumpyOps(), values
+    torch = pytest.importorskip("torch")
+    kind = torch.channels_last if how == "torch, channels last" else torch.contiguous_format
+    return ops_for("torch", "cpu"), torch.from_numpy(values).contiguous(memory_format=kind)
 
 
+LAYOUTS = pytest.mark.parametrize("how", ["numpy", "torch", "torch, channels last"])
+
+
+@LAYOUTS
 @pytest.mark.parametrize("name", VALUES)
-def test_statistics_are_those_of_the_values(ops: ArrayOps, name: str) -> None:
+def test_statistics_are_those_of_the_values(how: str, name: str) -> None:
     values: NDArray[np.float32] = VALUES[name].astype(np.float32)
-    found = reduce_value(ops, ops.asarray(values), len(values))
+    found = reduce_value(*laid_out(how, values), len(values))
     flat = values.reshape(*SHAPE[:2], -1).astype(np.float64)
     mean = flat.mean(axis=2)
     squares = ((flat - mean[:, :, None]) ** 2).sum(axis=2)
@@ -48,9 +61,57 @@ def test_statistics_are_those_of_the_values(ops: ArrayOps, name: str) -> None:
     assert found.finite().all()
 
 
-def test_an_image_with_a_value_that_is_no_number_is_told(ops: ArrayOps) -> None:
-    values = NORMAL.astype(np.float32)
+@LAYOUTS
+def test_an_image_with_a_value_that_is_no_number_is_told(how: str) -> None:
+    values = NORMAL.copy()
     values[1, 2, 3, 4] = np.nan
     values[2, 0, 0, 0] = -np.inf
-    found = reduce_value(ops, ops.asarray(values), len(values))
+    found = reduce_value(*laid_out(how, values), len(values))
     assert found.finite().tolist() == [True, False, False]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(
+        [(3, 2), (2, 3, 4), (1, 1, 9, 7), (4, 3, 300, 2), (2, 5, 6, 9), (2, 5, 2, 3, 4)]
+    ),
+    st.sampled_from([1, 40, 2**18]),
+    st.sampled_from([1, 20, 2**10]),
+    st.sampled_from(["numpy", "torch", "torch, channels last"]),
+)
+@example(0, (4, 3, 300, 2), 2**18, 1, "torch, channels last")  # more rows than a byte counts
+def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, how) -> None:
+    # Of few different values the highest is at many positions.
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 3, shape) * rng.integers(0, 2, (*shape[:2], *[1] * (len(shape) - 2)))
+    if how == "torch, channels last" and len(shape) != 4:
+        how = "torch"
+    threshold = rng.integers(-1, 3, shape[1]).astype(np.float32)
+    images = int(rng.integers(1, shape[0] + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduction, "BLOCK", block)
+        patch.setattr(reduction, "ROW", row)
+        found = reduce_value(*laid_out(how, values), images, threshold)
+    flat = values.reshape(*shape[:2], -1)[:images]
+    above = flat.max(axis=2) > threshold
+    np.testing.assert_array_equal(found.high, flat.max(axis=2))
+    np.testing.assert_array_equal(found.position, np.where(above, flat.argmax(axis=2), 0))
+    np.testing.assert_array_equal(found.zeros, (flat == 0).sum(axis=2))
+    np.testing.assert_allclose(found.mean, flat.mean(axis=2), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.squares, flat.shape[2] * flat.var(axis=2), rtol=1e-5, atol=1e-4
+    )
+
+
+@LAYOUTS
+def test_an_image_has_the_same_bits_alone_and_beside_others(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.maximum(np.random.default_rng(1).normal(0.3, 1, (5, 24, 26, 31)), 0)
+    monkeypatch.setattr(reduction, "BLOCK", values[:2].size)
+    whole = reduce_value(*laid_out(how, values), len(values))
+    for place, value in enumerate(values):
+        alone = reduce_value(*laid_out(how, value[None]), 1)
+        for name in ("high", "position", "mean", "squares", "zeros"):
+            np.testing.assert_array_equal(getattr(alone, name)[0], getattr(whole, name)[place])

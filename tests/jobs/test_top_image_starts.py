@@ -20,7 +20,10 @@ from deepvis_caffe.results.store import ResultStore
 # Unit 0 is on where the mean of its 3 x 3 pixels is above 200, unit 1 for every image, and unit 2
 # for none. The steps of the ascents here are far too small to get there.
 NET = net_text(
-    conv("conv", "data", 3, 3, "pad: 1"), layer("on", "ReLU", "conv"), data=(1, 1, 11, 13)
+    conv("conv", "data", 3, 3, "pad: 1"),
+    layer("on", "ReLU", "conv"),
+    layer("pool", "Pooling", "on", "", "pooling_param { kernel_size: 3 stride: 1 pad: 1 }"),
+    data=(1, 1, 11, 13),
 )
 WEIGHTS = arrays(conv=(np.full((3, 1, 3, 3), [[[[1 / 9]]]] * 3), [-100, 1000, -1000]))
 PARAMS = AscentParams(iterations=70, rate=Constant(1e-5))
@@ -69,6 +72,22 @@ def test_a_silent_unit_starts_from_its_top_images(net: Net, photos: Path, tmp_pa
     runs = dv.optimize(net, "on", [0], 3, preset=PARAMS, results=store.folder)
     assert files(store.folder) == before
     assert [run.started_from["top_image"] for run in runs] == ["a.png", "b.png", "a.png"]
+
+
+def test_top_images_of_the_same_unit_of_another_layer(
+    net: Net, photos: Path, tmp_path: Path
+) -> None:
+    """The convolution below the ReLU was scanned, as `deepvis top-images` does by itself."""
+    store = ResultStore(tmp_path / "out")
+    dv.top_images(net, photos, ["conv"], results=store.folder)
+    (off,) = make_layer(net, store, "on", [0], [0, 1, 2], PARAMS)
+    assert off.restarted == 3
+    got = records(store, 0)
+    assert [one["objective"][0] for one in got] == pytest.approx([40, 20, 40], rel=1e-4)
+    # The middle of what a pooling's position sees, and not its first position.
+    (off,) = make_layer(net, store, "pool", [0], [0, 1], PARAMS)
+    got = [json.loads(store.record("pool", 0, seed).read_text()) for seed in (0, 1)]
+    assert [one["objective"][0] for one in got] == pytest.approx([40, 20], rel=1e-4)
 
 
 def test_top_images_that_come_later_are_started_from(

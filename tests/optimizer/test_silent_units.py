@@ -136,6 +136,22 @@ def test_a_unit_that_no_image_switches_on_is_given_up(one: Net) -> None:
     assert (run.stop, run.silent) == ("zero gradient", True)
 
 
+def test_an_image_that_is_given_up_stays_what_it_is_beside_others(one: Net) -> None:
+    """Real Caffe's max pooling writes outside of its memory on the way back from NaN."""
+    seen: list[np.ndarray] = []
+    optimize(
+        one,
+        "on",
+        [2, 1],
+        preset=STEP.but(iterations=REDIRECTS + 20, rate=GrayLevels(0.5)),
+        watch=lambda step: seen.append(step.images()),
+    )
+    images = np.stack(seen)
+    assert np.isfinite(images).all()
+    assert (images[REDIRECTS + 1 :, 0] == images[REDIRECTS, 0]).all()
+    assert (np.diff(images[:, 1], axis=0) > 0).all()
+
+
 def test_what_is_lowered_to_nothing_is_not_raised_again(one: Net) -> None:
     (run,) = optimize(one, "on", 1, preset=STEP.but(sign=-1))
     # x + 1 = 1, 0, and then the unit is off, which is the lowest that it can be.
@@ -170,6 +186,31 @@ def test_random_transforms_and_windows_of_the_input(engine: str, tmp_path: Path)
     assert 0 < off.redirected_steps < 30
     assert (off.stop, on.stop, on.redirected_steps) == ("finished", "finished", 0)
     assert off.activations[-1] > 0
+
+
+NATURAL = net_text(
+    conv("low", "data", 8, 3),
+    relu("low_relu", "low"),
+    conv("high", "low", 2, 3),
+    relu("high_relu", "high"),
+    layer("mean", "Pooling", "high", "", "pooling_param { pool: AVE global_pooling: true }"),
+    data=(1, 3, 24, 24),
+)
+
+
+def test_naturalness_leads_nowhere_while_the_unit_is_off(engine: str, tmp_path: Path) -> None:
+    weights = arrays(
+        low=(np.random.default_rng(0).normal(0, 1, (8, 3, 3, 3)), np.zeros(8)),
+        high=(np.full((2, 8, 3, 3), 1 / 72), [-60, 60]),
+    )
+    net = load_text(engine, tmp_path, NATURAL, weights, mean=100)
+    params = AscentParams(iterations=20, rate=GrayLevels(5))
+    plain = optimize(net, "mean", 0, preset=params)[0]
+    natural = optimize(net, "mean", 0, preset=params.but(naturalness=4))[0]
+    assert plain.redirected_steps == natural.redirected_steps > 0
+    on = natural.redirected_steps  # from here on the two differ
+    assert plain.activations[on] == pytest.approx(natural.activations[on], rel=1e-4)
+    assert plain.activations[-1] != pytest.approx(natural.activations[-1], rel=1e-3)
 
 
 def test_a_layer_that_ends_below_its_relu_is_not_redirected(deep: Net) -> None:

@@ -721,14 +721,18 @@ def with_diagram(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_diagram_leads_into_the_layers(driver: Any, with_diagram: Path) -> None:
     page = Page(driver, with_diagram).open()
+    joined = "fire4/concat"  # of which each unit is one of two layers, and has its pictures
     page.until(
-        [["113 × 113", "conv1"], ["56 × 56"], ["28 × 28", FIRE], ["14 × 14"], ["1 × 1", "conv10"]],
+        [
+            *(["113 × 113", "conv1"], ["56 × 56"], ["28 × 28", FIRE, joined], ["14 × 14"]),
+            ["1 × 1", "conv10"],
+        ],
         BOXES,
     )
     assert page.run(
         "[...document.querySelectorAll('#layer-list a')].map(a => a.firstChild.textContent)"
     ) == [
-        *("conv1", FIRE, "conv10"),
+        *("conv1", FIRE, joined, "conv10"),
     ]
     page.press("ARROW_RIGHT")
     page.until("conv1", FOCUSED_LAYER)

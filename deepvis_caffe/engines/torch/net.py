@@ -22,7 +22,14 @@ from deepvis_caffe.engines.torch.device import choose_device, full_precision
 from deepvis_caffe.engines.torch.graphs import CapturedPasses, Evaluation, Graphs
 from deepvis_caffe.engines.torch.module import NetModule, laid_out
 from deepvis_caffe.engines.torch.passes import Pass
-from deepvis_caffe.engines.torch.plan import Channels, Plan, every_layer, make_plan, narrowed
+from deepvis_caffe.engines.torch.plan import (
+    Channels,
+    Joined,
+    Plan,
+    every_layer,
+    make_plan,
+    narrowed,
+)
 from deepvis_caffe.engines.torch.precision import DTYPES, choose_precision
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
@@ -82,6 +89,7 @@ class TorchNet(Net):
         self.cuda_graphs = False
         self._graphs = Graphs()
         self._plans: dict[tuple[Any, ...], tuple[Channels, Plan]] = {}
+        self._joined: Joined = {}  # of all plans
         self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # forward's
@@ -278,7 +286,7 @@ class TorchNet(Net):
         known, plan = self._plans.get(key, (None, None))
         # Of parts the last one only: they are many.
         if plan is None or known != channels or not plan.up_to_date:
-            plan = make_plan(self.module, targets, set(have), channels, scale)
+            plan = make_plan(self.module, targets, set(have), channels, scale, self._joined)
             self._plans[key] = channels, plan
         return plan
 

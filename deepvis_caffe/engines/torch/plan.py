@@ -27,6 +27,7 @@ from deepvis_caffe.model import graph
 from deepvis_caffe.model.graph import Graph, Value
 
 Channels = tuple[int, ...] | None
+Joined = dict[tuple[Layer, ...], Runnable]
 
 # Layers without weights whose every channel comes of the same channel of the one bottom.
 CHANNEL_BY_CHANNEL = (
@@ -118,6 +119,7 @@ def make_plan(
     have: Collection[Value],
     channels: Channels = None,
     scale: bool = True,
+    joined: Joined | None = None,
 ) -> Plan:
     """The way from the values in `have` to those of `targets`, which alone are there afterwards.
 
@@ -131,6 +133,9 @@ def make_plan(
         Of the one target, the channels that are wanted; None for all.
     scale
         Whether filters may be scaled beforehand, which rounds otherwise than layer after layer.
+    joined
+        Layers that other plans of this net run as one, which have scaled filters of their own, as
+        large as the net. They are used here, too, and those of this plan are added.
     """
     layers = module.graph.ancestors(targets, have)
     run: dict[str, Runnable] = {layer.name: module.layer(layer.name) for layer in layers}
@@ -156,6 +161,11 @@ def make_plan(
                 )
                 break
         steps[step.tops] = step
+    if joined is not None:
+        for tops, step in steps.items():
+            if len(step.layers) > 1 and not some.keys() & {one.layer.name for one in step.layers}:
+                run_of = joined.setdefault(step.layers, step.run)
+                steps[tops] = replace(step, run=run_of)
     copied = tuple(
         (whole, name, Stamp(weight))
         for whole in map(module.layer, some)

@@ -65,16 +65,12 @@ def serve(
             "the token is empty, perhaps from a shell variable that is not set, and everybody "
             "would get in: give one (--token), or leave it out for a new one"
         )
-    try:
-        import uvicorn
-        import websockets  # noqa: F401  # uvicorn would do without, and refuse the page's connection
+    check_packages()
+    import uvicorn
 
-        from deepvis_caffe.viewer.browser.app import app
-        from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
-    except ImportError as error:
-        raise ViewerError(
-            f"the viewer in a browser needs {error.name}: {pip_install('browser')}"
-        ) from error
+    from deepvis_caffe.viewer.browser.app import app
+    from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
+
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
     listener = _listen(host, port)
@@ -124,6 +120,20 @@ def serve(
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
             raise hub.error
+
+
+def check_packages() -> None:
+    """Import what serving needs, or raise `ViewerError`, which says what is missing."""
+    try:
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401  # uvicorn would do without, and refuse the page's connection
+
+        import deepvis_caffe.viewer.browser.app
+        import deepvis_caffe.viewer.browser.connection  # noqa: F401
+    except ImportError as error:
+        raise ViewerError(
+            f"the viewer in a browser needs {error.name}: {pip_install('browser')}"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -50,7 +51,7 @@ class Compute:
     """
 
     def __init__(self, net: Net, scene: Scene) -> None:
-        self._net, self._entries = net, scene.entries
+        self._given, self._entries = net, scene.entries
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")
@@ -59,7 +60,6 @@ class Compute:
         outputs = {name: shapes[name] for name in net.outputs if name in shapes}
         self._scores = class_blob(outputs, scene.labels)
         self._detector, self._scene = detector(net), scene
-        self._drivers = LiveDrivers(net, scene)
         self._numbers = count(1)
         self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
         self._values: dict[str, Floats] = {}
@@ -124,6 +124,14 @@ class Compute:
             number=next(self._numbers),
         )
         return self._last
+
+    @cached_property
+    def _net(self) -> Net:
+        return self._given.loaded()
+
+    @cached_property
+    def _drivers(self) -> LiveDrivers:
+        return LiveDrivers(self._net, self._scene)
 
     def finish(self, between: Pause) -> Result | None:
         """The last result with its attribution, where that is still to come and none came after.
@@ -194,7 +202,7 @@ class Compute:
             self._values |= self._net.read(missing)
 
     def _copied(self, name: str, value: Any) -> Floats:
-        return np.array(self._net.ops.numpy(value), np.float32, order="C")
+        return np.asarray(self._net.ops.numpy(value), np.float32)
 
     def _score(
         self, source: UnitRef, blob: str = "", between: Callable[[], None] = lambda: None

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import DeepVisError, in_words
@@ -115,12 +115,19 @@ class Synthesis:
     """
 
     def __init__(self, net: Net, library: Library, params: SynthesisParams) -> None:
-        self._net, self._library, self._params = net, library, params
-        self._job = Job(net, library.folder)
+        self._given, self._library, self._params = net, library, params
         self._seeds = list(range(params.seeds))
         self._ascents = Ascents(params.params, self._seeds)
         self._wanted: _Wanted | None = None
         self._plans: dict[Key, _Plan] = {}
+
+    @cached_property
+    def _net(self) -> Net:
+        return self._given.loaded()
+
+    @cached_property
+    def _job(self) -> Job:
+        return Job(self._net, self._library.folder)
 
     def request(self, entry: Entry | None, unit: int = 0, others: range = range(0)) -> bool:
         """Ask for images of this unit, from any thread; None for none. Whether that is new.

@@ -50,6 +50,14 @@ class Worker:
     idle
         Work for the time between frames, if any. It calls the function that it is given between
         two of its steps; a frame that has come meanwhile is computed within that call.
+    prepare
+        Called first, on the worker's thread, before it lets others go first: it may take long. If
+        it fails, nothing is computed.
+
+    Attributes
+    ----------
+    error
+        What `prepare` raised.
     """
 
     def __init__(
@@ -58,8 +66,11 @@ class Worker:
         results: Newest[Result],
         changed: Callable[[], None] = lambda: None,
         idle: Idle | None = None,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         self._compute, self._results, self._changed, self._idle = compute, results, changed, idle
+        self._prepare = prepare
+        self.error: Exception | None = None
         self._thread = Background("worker", self._run)
         self._news = self._thread.news
         self._frame: Frame | None = None
@@ -115,6 +126,12 @@ class Worker:
     # -- on the worker's thread ----------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._prepare()
+        except Exception as error:
+            self.error = error
+            self._changed()
+            return
         _lower_priority()
         while not self._thread.closing:
             if self._serve():

@@ -7,6 +7,7 @@ squares.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -96,19 +97,25 @@ def common_range(maps: Floats, signed: bool = False) -> tuple[float, float]:
 
     The upper one is of the values above the lower one: behind a ReLU half of all are 0.
     """
-    values = maps[np.isfinite(maps)]
+    numbers, every = maps.shape[1:] == (1, 1), maps.reshape(-1)
+    values = _finite_of(every if numbers else every[:: (every.size // SAMPLED) | 1])
+    if not values.size:  # it may be the sample that has none
+        values = _finite_of(every)
     if not values.size:
         return 0.0, 0.0
-    if maps.shape[1:] == (1, 1):  # a class that stands out is what there is to see
+    if numbers:  # a class that stands out is what there is to see
         low, high = float(values.min()), float(values.max())
         return (-max(abs(low), abs(high)), max(abs(low), abs(high))) if signed else (low, high)
-    values = values[:: (values.size // SAMPLED) | 1]
-    if signed:
-        values = np.abs(values)
-    low = 0.0 if signed else float(np.percentile(values, LOWEST, method="lower"))
-    above = values[values > low]
-    high = float(np.percentile(above, HIGHEST, method="higher")) if above.size else low
+    values = np.sort(np.abs(values) if signed else values)  # a quarter of a percentile's time
+    low = 0.0 if signed else float(values[math.floor(LOWEST / 100 * (values.size - 1))])
+    above = values[np.searchsorted(values, low, "right") :]
+    high = float(above[math.ceil(HIGHEST / 100 * (above.size - 1))]) if above.size else low
     return (-high, high) if signed else (low, high)
+
+
+def _finite_of(values: Floats) -> Floats:
+    good = np.isfinite(values)
+    return values if good.all() else values[good]
 
 
 def color_maps(
@@ -185,7 +192,7 @@ def _levels(maps: Floats, low: Floats, high: Floats, boost: Boost) -> Levels:
     if boost.gamma == 1:
         return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
     steps = np.clip(scaled, 0, STEPS, out=scaled).astype(np.uint16)
-    return _powers(boost.gamma, 255)[steps]
+    return _powers(boost.gamma, 255).take(steps)
 
 
 @lru_cache(maxsize=8)
@@ -196,8 +203,7 @@ def _powers(gamma: float, top: int) -> Levels:
 def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
     import cv2
 
-    lookup = np.ascontiguousarray(colors[:, np.newaxis])
-    return np.asarray(cv2.LUT(cv2.merge([levels] * 3), lookup), np.uint8)
+    return np.asarray(cv2.applyColorMap(levels, colors[:, np.newaxis]), np.uint8)
 
 
 # -- attribution at the input ---------------------------------------------------------------------

@@ -208,6 +208,6 @@ def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
     }
     if unknown:
         zeros = {name: np.zeros((1, *shape[1:]), np.float32) for name, shape in net.inputs.items()}
-        found = net.forward(zeros, blobs=unknown)
+        found = net.loaded().forward(zeros, blobs=unknown)
         known |= {value: found[name].shape for name, value in unknown.items()}
     return known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import sys
 from pathlib import Path
@@ -60,7 +59,7 @@ def _check_platform(plugins: Path) -> None:
 def _answers(display: str) -> bool:
     """Whether an X server accepts us; asked through the library that the window will use."""
     try:
-        xcb = ctypes.CDLL(ctypes.util.find_library("xcb") or "libxcb.so.1")
+        xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
         return True  # it cannot be asked
     xcb.xcb_connect.restype = ctypes.c_void_p

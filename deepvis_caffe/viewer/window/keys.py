@@ -15,7 +15,6 @@ X server for the state of the key; and since that may fail, no action is on a ca
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import sys
 from typing import Any
 
@@ -146,7 +145,7 @@ class Shift:
 
     def _connect(self) -> None:
         try:
-            x11 = ctypes.CDLL(ctypes.util.find_library("X11") or "libX11.so.6")
+            x11 = ctypes.CDLL("libX11.so.6")
         except OSError:
             return
         x11.XOpenDisplay.restype = ctypes.c_void_p

@@ -16,7 +16,8 @@ import torch
 from helpers.engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.torch.plan import make_plan
+from deepvis_caffe.engines.torch.fusion import FusedConvolution, Runnable
+from deepvis_caffe.engines.torch.plan import Channels, Joined, make_plan
 from deepvis_caffe.model.graph import Value
 
 SCALE = "scale_param { bias_term: true }"
@@ -41,6 +42,10 @@ NETS = {
     "convolution, norm, relu": (
         [conv("a", "data", 6, 3, "bias_term: false"), norm("a", "a"), relu("r", "a")],
         ("r", 1),
+    ),
+    "some channels of a rectified convolution": (
+        [conv("a", "data", 6, 3), relu("ra", "a"), conv("b", "a", 4), layer("r", "ReLU", "b")],
+        ("r", 2),
     ),
     "a bias layer": ([conv("a", "data", 6, 3), layer("b", "Bias", "a"), relu("r", "b")], ("r", 1)),
     "residual, projected": (
@@ -167,6 +172,46 @@ def test_which_layers_are_one(case: tuple[Net, str, int]) -> None:
         len(make_plan(net.module, [net.model.graph.activation(name)], {Value("data")}).steps)
         == steps
     )
+
+
+def test_plans_share_what_runs_as_one_and_not_what_has_some_channels(
+    case: tuple[Net, str, int],
+) -> None:
+    net, name, _ = case
+    module, have, joined = net.module, {Value("data")}, Joined()
+    top = net.model.graph.activation(name)
+
+    def runs(channels: Channels = None) -> list[Runnable]:
+        plan = make_plan(module, [top], have, channels, joined=joined)
+        return [step.run for step in plan.steps if len(step.layers) > 1]
+
+    runs((1,))
+    first = runs()
+    again = runs()
+    assert list(map(id, again)) == list(map(id, first))
+    for layers, run in joined.items():  # of the module's own layers, with all their channels
+        own = (run.convolution, *run.affine) if isinstance(run, FusedConvolution) else run.affine
+        assert list(map(id, own)) == list(map(id, layers[: len(own)]))
+    x = torch.tensor(noise(2, 3, 9, 8))
+    every, one = (net.ops.numpy(net.evaluate(x, name, some)) for some in (None, (1,)))
+    np.testing.assert_allclose(one, every[:, 1:2], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_every_layer_after_the_others(case: tuple[Net, str, int], order: int) -> None:
+    net, _, _ = case
+    x, module = noise(2, 3, 9, 8), copy.deepcopy(net.module).double()
+    found: dict[str, np.ndarray] = {}
+    for one in list(net.model.graph)[1:]:
+        module.layer(one.name).register_forward_hook(
+            lambda _, inputs, top, name=one.name: found.update({name: top.numpy().copy()})
+        )
+    module(torch.tensor(x).double())
+    for name in list(found)[::order]:
+        top = net.model.graph.layer(name).tops[0]
+        if top == net.model.graph.blobs[top.blob]:  # nothing works on it in place
+            (values,) = net.reduce(x, [top.blob], lambda _, value: net.ops.numpy(value)).values()
+            assert relative_error(values, found[name]) < 1e-5
 
 
 @pytest.mark.parametrize("mode", ["deconv", "guided"])

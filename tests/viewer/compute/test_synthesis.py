@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.load import load_net
+from deepvis_caffe.model.same_units import same_units
 from deepvis_caffe.optimizer import AscentParams, ascent_params, optimize
 from deepvis_caffe.results.store import ResultStore
 from deepvis_caffe.viewer.compute import synthesis as synthesis_module
@@ -375,6 +377,16 @@ def test_a_silent_unit_is_climbed_below_its_relu(
     assert again.run(name, unit) == 2
     np.testing.assert_array_equal(again.shown(name, unit).optimized[1], shown.optimized[1])
     assert files(tmp_path / "out") == before
+
+
+def test_a_unit_that_is_one_of_another_layer_lacks_no_images(off: Net, tmp_path: Path) -> None:
+    viewer = Viewer(off, tmp_path / "out")
+    viewer.library.same = partial(same_units, off.model)
+    viewer.run("other", 1)
+    before = files(tmp_path / "out")
+    assert viewer.run("joined", 4) == 1  # a look: it is pool's three units, and then other's two
+    assert files(tmp_path / "out") == before
+    assert viewer.run("joined", 1) > 1  # conv's unit 1 has none
 
 
 def test_a_unit_without_any_gradient_is_not_tried_again(

@@ -227,3 +227,50 @@ def test_the_slot_keeps_the_newest_and_wakes_who_waits() -> None:
     assert slot.take() is None
     threading.Timer(0.01, slot.put, [3]).start()
     assert slot.take(LONG) == 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is a process's there")
+def test_what_takes_long_is_prepared_first_and_before_the_net_stands_back(start: Callable) -> None:
+    story: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def nice() -> str:
+        return f"{os.getpriority(os.PRIO_PROCESS, threading.get_native_id()):+d}"
+
+    def prepare() -> None:
+        begun.set()
+        assert go.wait(LONG)
+        story.append(f"prepared at {nice()}")
+
+    results = Newest[Result]()
+    worker = start(
+        lambda f, r: story.append(f"frame {f.number}") or answer(f, r), results, prepare=prepare
+    )
+    assert begun.wait(LONG)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert worker.busy
+    go.set()
+    assert results.take(LONG) is not None
+    assert story == [f"prepared at {nice()}", "frame 1"]
+
+
+def test_where_nothing_could_be_prepared_nothing_is_computed(start: Callable) -> None:
+    error, changed = EngineError("no such device"), threading.Semaphore(0)
+
+    def prepare() -> None:
+        raise error
+
+    seen: list[int] = []
+    worker = start(
+        lambda f, r: seen.append(f.number) or answer(f, r),
+        Newest(),
+        changed.release,
+        prepare=prepare,
+    )
+    assert changed.acquire(timeout=LONG)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert worker.close(LONG)
+    assert worker.error is error
+    assert not seen
