@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ _IMAGE_STARTS = (
     *(b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"\x93NUMPY"),
 )
 
+LEGIBLE = 192  # pixels; a net of 28 x 28 would make stamps
 _SAMPLES = {
     "astronaut": "astronaut.png",
     "chelsea": "chelsea.png",
@@ -314,6 +316,15 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}; choose another folder") from error
     return path
+
+
+def legible(picture: Picture) -> Picture:
+    """A picture, (H, W, C), whose longer side has at least 192 pixels: small ones become blocks.
+
+    A whole factor keeps every pixel a square of one color.
+    """
+    grow = max(1, math.ceil(LEGIBLE / max(picture.shape[:2])))
+    return picture.repeat(grow, axis=0).repeat(grow, axis=1)
 
 
 def encode_png(image: Picture) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from deepvis_caffe.attribution.pictures import map_overlay, map_picture
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.files import whole_file
-from deepvis_caffe.image import Floats, Picture, encode_png, write_image
+from deepvis_caffe.image import Floats, Picture, encode_png, legible, write_image
 from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
 
@@ -118,12 +118,12 @@ class Attribution:
         return path
 
     def _repr_png_(self) -> bytes:
-        return encode_png(self.picture())
+        return encode_png(legible(self.picture()))
 
     def _repr_html_(self) -> str:
         pictures = "".join(
             f'<img src="data:image/png;base64,{base64.b64encode(encode_png(one)).decode()}">'
-            for one in (self.picture(), self.overlay())
+            for one in map(legible, (self.picture(), self.overlay()))
         )
         caption = f"{self.title}: activation {self.activation:.4g}"
         return f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>"

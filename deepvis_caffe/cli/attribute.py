@@ -74,7 +74,7 @@ def attribute(
     from deepvis_caffe.attribution.attribute import attribute as attribute_to
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.attributions import side_by_side
-    from deepvis_caffe.image import write_image
+    from deepvis_caffe.image import legible, write_image
 
     given = dict(map(_parsed, parameter or ()))
     if all_methods and overlay:
@@ -84,12 +84,12 @@ def attribute(
     at, number = parse_position(position), chosen_unit(net, layer, unit)
     if not all_methods:
         found = attribute_to(net, picture, layer, number, method.replace("-", "_"), at, **given)
-        if out.suffix.lower() == ".npy" or view is None:
+        if out.suffix.lower() == ".npy":
             found.save(out)
         else:
-            write_image(out, found.picture(view))
+            write_image(out, legible(found.picture(view)))
         if overlay:
-            write_image(overlay, found.overlay())
+            write_image(overlay, legible(found.overlay()))
         typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
         if not found.map.any():
             typer.echo("nothing is attributed to the image: the map is zero everywhere", err=True)

@@ -56,7 +56,7 @@ def backward(
     from deepvis_caffe.attribution.attribute import attribute
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.engines.rules import check_mode
-    from deepvis_caffe.image import write_image
+    from deepvis_caffe.image import legible, write_image
     from deepvis_caffe.model.labels import class_blob, top_classes
 
     net = load_net(settings)
@@ -64,9 +64,9 @@ def backward(
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     number = chosen_unit(net, layer, unit)
     found = attribute(net, picture, layer, number, check_mode(mode), at)
-    write_image(out, found.picture(view))
+    write_image(out, legible(found.picture(view)))
     if overlay:
-        write_image(overlay, found.overlay())
+        write_image(overlay, legible(found.overlay()))
     typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
     if not found.map.any():
         typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)

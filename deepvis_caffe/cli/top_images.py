@@ -211,7 +211,7 @@ def _make_pictures(
                 typer.echo(_describe(unit))
         silent = sum(unit.montage is None for unit in some)
         new = sum(unit.new for unit in some)
-        left_out = f"; no image activates {silent} of its {len(some)} units" if silent else ""
+        left_out = f"; no image activates the other {silent}" if silent else ""
         typer.echo(
             f"{layer}: pictures of {len(some) - silent} units, {new} new{left_out}", err=True
         )

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepvis_caffe.engines.arrays import ArrayOps
-from deepvis_caffe.image import Floats, Picture, encode_png
+from deepvis_caffe.image import Floats, Picture, encode_png, legible
 from deepvis_caffe.model.input_window import Box
 from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -391,12 +391,12 @@ class AscentResult(_Traced):
         }
 
     def _repr_png_(self) -> bytes:
-        return encode_png(self.picture())
+        return encode_png(legible(self.picture()))
 
     def _repr_html_(self) -> str:
         pictures = "".join(
             f'<img src="data:image/png;base64,{base64.b64encode(encode_png(picture)).decode()}">'
-            for picture in (self.picture(), self.symmetric_picture())
+            for picture in map(legible, (self.picture(), self.symmetric_picture()))
         )
         best = "none" if self.best_iteration is None else f"step {self.best_iteration}"
         caption = (

@@ -79,5 +79,6 @@ def test_save(small: Net, tmp_path: Path) -> None:
 
 def test_a_notebook_shows_the_picture(small: Net) -> None:
     found = dv.attribute(small, noise(1, 3, 12, 16), "ip", 2, "lrp_epsilon")
-    np.testing.assert_array_equal(dv.read_image(found._repr_png_()), found.picture())
+    blocks = np.kron(found.picture(), np.ones((12, 12, 1), np.uint8))  # 16 pixels in 192
+    np.testing.assert_array_equal(dv.read_image(found._repr_png_()), blocks)
     assert "ip unit 2, lrp_epsilon: activation" in found._repr_html_()

@@ -74,6 +74,8 @@ def test_info_as_a_table() -> None:
 
 # -- backward --------------------------------------------------------------------------------------
 
+PIXELS = np.s_[::12, ::12]  # a small picture is written in blocks: 16 pixels in 192
+
 
 @pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
 def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> None:
@@ -87,7 +89,7 @@ def test_backward_from_a_whole_map(net: Net, photo: np.ndarray, mode: str) -> No
     arrived = net.backward("conv/1", diff, mode)["data"][0][::-1].transpose(1, 2, 0)
     largest = np.percentile(abs(arrived), 99)
     expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)
-    np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("backward.png")[PIXELS], expected, atol=0.6)
     assert f"conv/1 unit 2: activation {values[0, 2].max():.5g}" in output
 
 
@@ -100,7 +102,7 @@ def test_backward_from_one_position(net: Net, photo: np.ndarray) -> None:
     arrived[:, 2:5, 4:7] = kernel
     largest = np.percentile(abs(arrived), 99)
     expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)[::-1].transpose(1, 2, 0)
-    np.testing.assert_allclose(read_rgb("o.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("o.png")[PIXELS], expected, atol=0.6)
 
 
 def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
@@ -116,7 +118,7 @@ def test_backward_tells_the_classes_and_lays_heat_over_the_photo(
     assert [name for _, name in told] == [small_model.LABELS[unit] for unit in order]
     np.testing.assert_allclose([float(s) for s, _ in told], scores[order], atol=1e-4)
     shown = net.preprocessor.show(x[0]).astype(int)
-    changed = np.abs(read_rgb("over.png") - shown).max(axis=2)
+    changed = np.abs(read_rgb("over.png")[PIXELS] - shown).max(axis=2)
     assert changed.min() <= 1, "the coldest pixel is the photo's own"
     assert changed.max() > 20
 
@@ -165,7 +167,7 @@ def test_backward_of_a_layer_of_one_number_an_image(
     arrived = net.backward("relu1", diff)["data"][0][::-1].transpose(1, 2, 0)
     largest = np.percentile(abs(arrived), 99)
     expected = 127.5 + 127.5 * np.clip(arrived / largest, -1, 1)
-    np.testing.assert_allclose(read_rgb("backward.png"), expected, atol=0.6)
+    np.testing.assert_allclose(read_rgb("backward.png")[PIXELS], expected, atol=0.6)
 
 
 def test_backward_of_a_net_without_outputs(folder: Path, photo: np.ndarray) -> None:
