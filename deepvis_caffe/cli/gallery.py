@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,6 +54,7 @@ def gallery(
     from deepvis_caffe.page.page import write_page
     from deepvis_caffe.results.index import read_results, with_statistics
 
+    read_settings = functools.cache(read_settings)  # what they warn of is said once
     folder = folder or read_settings().results
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)

@@ -41,10 +41,12 @@ def test_without_a_folder_it_is_that_of_the_settings(folder: Path) -> None:
     write_model(folder)
     (folder / "out").rename(folder / "elsewhere")
     with (folder / "settings_local.py").open("a") as settings:
-        settings.write("\nresults = 'elsewhere'\n")
+        settings.write("\nresults = 'elsewhere'\nprint('read')\n")
     result = _deepvis("gallery")
     assert result.exit_code == 0, result.output
-    assert Path(result.stdout.strip()).resolve() == folder / "elsewhere" / "index.html"
+    assert result.output.count("read\n") == 1, "what the settings say is said once"
+    page = Path(result.stdout.removeprefix("read\n").strip())
+    assert page.resolve() == folder / "elsewhere" / "index.html"
 
 
 def test_without_weights_there_is_the_order_of_the_net(folder: Path) -> None:
