@@ -52,7 +52,8 @@ def gallery(
     unit. It links to the images where they are; run the command again when there are new ones.
     """
     from deepvis_caffe.page.page import write_page
-    from deepvis_caffe.results.index import read_results, with_statistics
+    from deepvis_caffe.results.additions import with_statistics
+    from deepvis_caffe.results.index import read_results
 
     read_settings = functools.cache(read_settings)  # what they warn of is said once
     folder = folder or read_settings().results
@@ -73,7 +74,7 @@ def gallery(
 def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Results:
     """The results with all that the net tells, if the settings name it and it can be read."""
     from deepvis_caffe.engines.load import load_layers
-    from deepvis_caffe.results.index import with_drivers, with_net
+    from deepvis_caffe.results.additions import with_drivers, with_net
 
     try:
         settings = read_settings()

@@ -23,7 +23,8 @@ from deepvis_caffe.figures.correlation_colors import STILL, colors
 from deepvis_caffe.model.model import load_model
 from deepvis_caffe.page.page import write_page
 from deepvis_caffe.resources import resource
-from deepvis_caffe.results.index import read_results, with_net
+from deepvis_caffe.results.additions import with_net
+from deepvis_caffe.results.index import read_results
 from deepvis_caffe.results.layout import folder_name
 
 FIRE = "fire4/expand3x3"

@@ -15,7 +15,8 @@ from deepvis_caffe.engines.load import load_layers
 from deepvis_caffe.jobs.job import Job
 from deepvis_caffe.jobs.scan import run_scan
 from deepvis_caffe.model.model import Model
-from deepvis_caffe.results.index import MOST_DRIVERS, read_results, with_drivers
+from deepvis_caffe.results.additions import MOST_DRIVERS, with_drivers
+from deepvis_caffe.results.index import read_results
 from deepvis_caffe.settings import load_settings
 
 

@@ -17,7 +17,8 @@ from deepvis_caffe.dataset.scan import ScanParams
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.jobs.scan import scan_dataset
 from deepvis_caffe.page.data import part_texts
-from deepvis_caffe.results.index import read_results, with_statistics
+from deepvis_caffe.results.additions import with_statistics
+from deepvis_caffe.results.index import read_results
 
 IMAGES = 6
 

@@ -10,7 +10,8 @@ from helpers.results_folder import add_pictures, add_run, record
 
 from deepvis_caffe.model.model import Model, load_model
 from deepvis_caffe.resources import resource
-from deepvis_caffe.results.index import ShownAs, read_results, with_net
+from deepvis_caffe.results.additions import with_net
+from deepvis_caffe.results.index import ShownAs, read_results
 
 
 @pytest.fixture(scope="module")
