@@ -112,7 +112,16 @@ def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...
 
 def can_restart(job: Job, layer: TargetLayer, target: Target, params: AscentParams) -> bool:
     """Whether a silent ascent of this target has another start."""
-    return params.sign > 0 and not params.compares_images and bool(top_images(job, layer, target))
+    return bool(_candidates(job, layer, target, params))
+
+
+def _candidates(
+    job: Job, layer: TargetLayer, target: Target, params: AscentParams
+) -> tuple[Found, ...]:
+    """The top images that a silent ascent may start from; none where it must not."""
+    if params.sign < 0 or params.compares_images:
+        return ()
+    return top_images(job, layer, target)
 
 
 def _starts(
@@ -121,9 +130,9 @@ def _starts(
     """The other start of each silent run that has one."""
     starts = {}
     for (target, seed), result in zip(batch.runs, results, strict=True):
-        if not result.silent or not can_restart(job, layer, target, batch.params):
+        images = _candidates(job, layer, target, batch.params) if result.silent else ()
+        if not images:
             continue
-        images = top_images(job, layer, target)
         found = images[seed % len(images)]
         image = found.image
         try:
