@@ -219,7 +219,11 @@ def _check_layers(net: Net) -> Iterator[Check]:
 
 
 def _check_mean(net: Net, settings: Settings) -> Check:
-    from deepvis_caffe.engines.load import NO_MEAN, untrained, wants_mean
+    from deepvis_caffe.engines.preprocessing_checks import (
+        NO_MEAN,
+        differs_from_training,
+        wants_mean,
+    )
 
     try:
         p = net.preprocessor
@@ -227,7 +231,7 @@ def _check_mean(net: Net, settings: Settings) -> Check:
         return Check("warn", "mean", str(error))
     if p.mean_doubt:
         return Check("warn", "mean", p.mean_doubt)
-    if differs := untrained(net.model, p):
+    if differs := differs_from_training(net.model, p):
         return Check("warn", "mean", differs)
     averages = -p.low.mean(axis=(1, 2)) / p.input_scale
     if not averages.any():

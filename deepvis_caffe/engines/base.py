@@ -25,7 +25,7 @@ import numpy as np
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.engines.layer_info import LayerInfo, layer_infos
-from deepvis_caffe.engines.rules import MODES, NO_GRADIENT, REDIRECTED, check_mode
+from deepvis_caffe.engines.rules import ASCENT_MODES, NO_GRADIENT, check_mode
 from deepvis_caffe.errors import (
     EngineError,
     ImageError,
@@ -608,7 +608,7 @@ class Net(abc.ABC):
         EngineError
             No :meth:`evaluate` came before, or `diff` has another shape than what that gave.
         """
-        check_mode(mode, (*MODES, REDIRECTED))
+        check_mode(mode, ASCENT_MODES)
         ((name, (start, shape)),) = self._last_starts("evaluate", "input_gradient").items()
         check_diff(name, shape, diff)
         return self._image_diff({start: diff}, mode)
@@ -641,7 +641,7 @@ class Net(abc.ABC):
         UnknownNameError
             A name that :meth:`evaluate_layers` was not asked for.
         """
-        check_mode(mode, (*MODES, REDIRECTED))
+        check_mode(mode, ASCENT_MODES)
         starts = self._last_starts("evaluate_layers", "layers_gradient")
         sums: dict[Value, Any] = {}
         for name, diff in diffs.items():

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-
 from deepvis_caffe.engines.base import EngineChoice, Net
 from deepvis_caffe.engines.detections import detector
+from deepvis_caffe.engines.preprocessing_checks import (
+    NO_MEAN,
+    WHITE,
+    differs_from_training,
+    wants_mean,
+)
 from deepvis_caffe.engines.pycaffe import library
 from deepvis_caffe.engines.torch_support import for_processors_only, opaque_layers, why_unknown
 from deepvis_caffe.engines.unloaded import UnloadedNet
-from deepvis_caffe.errors import EngineError, ImageError, SettingsError, UnknownNameError
+from deepvis_caffe.errors import EngineError, SettingsError, UnknownNameError
 from deepvis_caffe.model.deploy import Given
 from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.held import Given as GivenInputs
 from deepvis_caffe.model.labels import Labels, as_labels, fit_labels
-from deepvis_caffe.model.mean import MeanSpec, find_mean_file, load_mean
+from deepvis_caffe.model.mean import MeanSpec, find_mean_file
 from deepvis_caffe.model.model import Model, Weights, load_model
 from deepvis_caffe.model.opaque import OpaqueLayer, OpaqueLayers
 from deepvis_caffe.model.preprocess import Preprocessor
@@ -35,8 +38,6 @@ log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "pycaffe", "torch"]
 Precision = Literal["float32", "bfloat16", "auto"]
-
-WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
 
 
 def load_net(
@@ -131,6 +132,7 @@ def load_net(
     )
     if precision not in get_args(Precision):
         raise UnknownNameError("precision", precision, get_args(Precision))
+    given = mean is not None or input_scale is not None
     if raw_scale == WHITE:
         mean, input_scale = _with_trained(model, mean, input_scale)
     shape = _image_shape(model)
@@ -171,7 +173,7 @@ def load_net(
         warn_once(model.prototxt, f"the mean has {doubt}")
     if mean is None and wants_mean(model, preprocessor):
         warn_once(model.prototxt, NO_MEAN)
-    if differs := untrained(model, preprocessor):
+    if given and (differs := differs_from_training(model, preprocessor)):
         warn_once(model.prototxt, differs)
     for held in net.held:
         if held.is_given:
@@ -182,61 +184,6 @@ def load_net(
             )
     log.info("%s runs on %s", model.prototxt, choice)
     return net
-
-
-NO_MEAN = (
-    "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
-    "123). Set mean to it (--mean), or to 0 if there was none"
-)
-ONE_GRAY = 1.0  # of 255; means that were computed or rounded otherwise are closer than that
-# Layers that may take the place of a mean, if they read the image.
-SHIFTING = frozenset({"BatchNorm", "Bias", "MVN", "Power", "Scale"})
-
-
-def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
-    """Whether a net of this kind usually has a mean: one for color pictures of 0 to 255."""
-    if preprocessor is None or len(preprocessor.full_mean) != 3 or preprocessor.raw_scale != WHITE:
-        return False
-    image = Value(model.image_input)
-    if model.graph.producer[image].param.transform_param.mean_file:  # its absence is told
-        return False
-    return not any(image in one.bottoms and one.type in SHIFTING for one in model.graph)
-
-
-def untrained(model: Model, preprocessor: Preprocessor | None) -> str:
-    """How mean or scale differ from those of the net's own data layer, in words; or empty.
-
-    A mean image and its averages are one mean, and so are two means that round to the same grays.
-    A mean of 0 and a scale of 1 differ on purpose: they say that there is none.
-    """
-    if preprocessor is None or preprocessor.raw_scale != WHITE:
-        return ""
-    transform = model.graph.producer[Value(model.image_input)].param.transform_param
-    spec: MeanSpec = tuple(transform.mean_value) or None
-    if spec is None and transform.mean_file:
-        spec = find_mean_file(model.prototxt, transform.mean_file)
-    said = []
-    if spec is not None and preprocessor.full_mean.any():
-        with suppress(ImageError):  # one that cannot be read says nothing
-            theirs = load_mean(spec, len(preprocessor.full_mean)).mean(axis=(1, 2))
-            ours = preprocessor.full_mean.mean(axis=(1, 2))
-            if np.abs(theirs - ours).max() > ONE_GRAY:
-                where = "" if transform.mean_value else f", {transform.mean_file}"
-                said.append(
-                    f"the mean is ({_numbers(ours)}), but the net's own transform_param says "
-                    f"({_numbers(theirs)}{where}); mean = None takes that one"
-                )
-    scale = preprocessor.input_scale
-    if transform.HasField("scale") and scale != 1 and not np.isclose(scale, transform.scale):
-        said.append(
-            f"input_scale is {scale:g}, but the net's own transform_param says "
-            f"{transform.scale:g}; input_scale = None takes that one"
-        )
-    return "; ".join(said)
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:

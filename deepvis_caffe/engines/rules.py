@@ -22,6 +22,7 @@ Rule = Callable[[Any, Any], Any]
 
 MODES = ("gradient", "deconv", "guided")
 REDIRECTED = "redirected"  # an ascent's alone: it says nothing of an image
+ASCENT_MODES = (*MODES, REDIRECTED)
 
 # Layer types that choose, sort, compare or look up: they have no gradient.
 NO_GRADIENT = frozenset(

@@ -1,0 +1,69 @@
+"""Whether mean and scale are what a net was trained with: ``(model, preprocessor) -> words``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import numpy as np
+
+from deepvis_caffe.errors import ImageError
+from deepvis_caffe.model.graph import Value
+from deepvis_caffe.model.mean import MeanSpec, find_mean_file, load_mean
+from deepvis_caffe.model.model import Model
+from deepvis_caffe.model.preprocess import Preprocessor
+
+WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
+NO_MEAN = (
+    "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
+    "123). Set mean to it (--mean), or to 0 if there was none"
+)
+ONE_GRAY = 1.0  # of 255; means that were computed or rounded otherwise are closer than that
+# Layers that may take the place of a mean, if they read the image.
+SHIFTING = frozenset({"BatchNorm", "Bias", "MVN", "Power", "Scale"})
+
+
+def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
+    """Whether a net of this kind usually has a mean: one for color pictures of 0 to 255."""
+    if preprocessor is None or len(preprocessor.full_mean) != 3 or preprocessor.raw_scale != WHITE:
+        return False
+    image = Value(model.image_input)
+    if model.graph.producer[image].param.transform_param.mean_file:  # its absence is told
+        return False
+    return not any(image in one.bottoms and one.type in SHIFTING for one in model.graph)
+
+
+def differs_from_training(model: Model, preprocessor: Preprocessor | None) -> str:
+    """How mean or scale differ from those of the net's own data layer, in words; or empty.
+
+    A mean image and its averages are one mean, and so are two means that round to the same grays.
+    A mean of 0 and a scale of 1 differ on purpose: they say that there is none.
+    """
+    if preprocessor is None or preprocessor.raw_scale != WHITE:
+        return ""
+    transform = model.graph.producer[Value(model.image_input)].param.transform_param
+    spec: MeanSpec = tuple(transform.mean_value) or None
+    if spec is None and transform.mean_file:
+        spec = find_mean_file(model.prototxt, transform.mean_file)
+    said = []
+    if spec is not None and preprocessor.full_mean.any():
+        with suppress(ImageError):  # one that cannot be read says nothing
+            theirs = load_mean(spec, len(preprocessor.full_mean)).mean(axis=(1, 2))
+            ours = preprocessor.full_mean.mean(axis=(1, 2))
+            if np.abs(theirs - ours).max() > ONE_GRAY:
+                where = "" if transform.mean_value else f", {transform.mean_file}"
+                said.append(
+                    f"the mean is ({_numbers(ours)}), but the net's own transform_param says "
+                    f"({_numbers(theirs)}{where}); mean = None takes that one"
+                )
+    scale = preprocessor.input_scale
+    if transform.HasField("scale") and scale != 1 and not np.isclose(scale, transform.scale):
+        said.append(
+            f"input_scale is {scale:g}, but the net's own transform_param says "
+            f"{transform.scale:g}; input_scale = None takes that one"
+        )
+    return "; ".join(said)
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
