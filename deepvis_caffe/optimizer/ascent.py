@@ -75,9 +75,9 @@ def ascend(
         any transform. Where it returns False the ascent is cancelled. No array that belongs to the
         net is in use at that time: the net may run other inputs, of any shape.
     redirects
-        For how many steps an image without a gradient may follow the redirected one. A GPU is asked
-        for such images at the first step, as long as there are some, and otherwise with the other
-        checks: each time the host waits for it.
+        For how many steps an image without a gradient may follow the redirected one. To look for
+        such images makes the host wait for a GPU. So they are looked for at the first step, at each
+        step after one that found some, and otherwise every `CHECK_EVERY` steps.
 
     Returns
     -------

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepvis_caffe.engines.arrays import ops_for
+from deepvis_caffe.engines.arrays import copy_on_host, ops_for
 from deepvis_caffe.engines.base import Net, check_diff
 from deepvis_caffe.engines.out_of_memory import in_memory, lack_of, ran_out
 from deepvis_caffe.engines.torch.device import choose_device, full_precision
@@ -314,7 +314,4 @@ class TorchNet(Net):
 
 def _host(tensor: Tensor) -> Floats:
     with in_memory(f"a copy of values of shape {tuple(tensor.shape)}"):
-        # A GPU writes several times as fast to page-locked memory, which is not for keeping.
-        copy = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=tensor.is_cuda)
-        copy.copy_(tensor)
-        return np.array(copy) if tensor.is_cuda else copy.numpy()
+        return copy_on_host(tensor, torch.float32)
