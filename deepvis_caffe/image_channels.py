@@ -26,6 +26,7 @@ from deepvis_caffe.image import (
     read_array,
     read_image,
 )
+from deepvis_caffe.image_size import tiff_pages
 from deepvis_caffe.limits import MEGAPIXELS
 
 RGB = (1, 3)  # numbers of channels that every picture can be turned into
@@ -91,9 +92,11 @@ def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any
     Raises
     ------
     ImageError
-        It has other axes.
+        It has other axes, or no pixels.
     """
     shape = array.shape
+    if not array.size:
+        raise ImageError(f"{where} has shape {shape}: no pixels")
     while array.ndim > 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 4 and array.shape[0] * array.shape[3] == channels:  # pages of several bands
@@ -162,11 +165,19 @@ def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
 
 
 def _tiff(content: bytes) -> NDArray[Any] | None:
-    """All bands and pages of a TIFF; None if it has to be read as a picture."""
+    """All bands and pages of a TIFF; None if it has to be read as a picture.
+
+    Pages of another shape or type than the first one, such as thumbnails, do not count.
+    """
     import tifffile
 
+    count = sum(1 for _ in tiff_pages(content))
     try:
-        return np.asarray(tifffile.imread(io.BytesIO(content)))
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            pages = [file.pages[number] for number in range(count)]
+            first = pages[0]
+            alike = [p for p in pages if (p.shape, p.dtype) == (first.shape, first.dtype)]
+            return np.stack([page.asarray() for page in alike])
     except Exception:  # a compression that it lacks, or whatever it raises at a damaged file
         return _opencv_pages(content)
 

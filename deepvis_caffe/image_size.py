@@ -24,6 +24,7 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 MOST_PAGES = 4096  # of a TIFF; each is an entry in a chain that may go round in circles
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
+_DEPTH = 32997  # of a volume: what a page has of such images
 _INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes, by the type of a TIFF's entry
 
 
@@ -98,6 +99,34 @@ def jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
         at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
 
 
+def tiff_pages(content: bytes) -> Iterator[dict[int, int]]:
+    """The pages of a TIFF: of each its whole numbers by tag, the first one where there are several.
+
+    Each is the next one in a chain, which ends where it leaves the file or comes back to itself.
+    Pages of a proper file do not overlap, so that reading all of them reads the file once.
+    """
+    order, big = ("little" if content[:1] == b"I" else "big"), content[2:4] in (b"+\0", b"\0+")
+    number = lambda at, size: int.from_bytes(content[at : at + size], order)  # type: ignore[arg-type]  # noqa: E731
+    counter, entry, offset = (8, 20, 8) if big else (2, 12, 4)
+    at, seen, read = number(8, 8) if big else number(4, 4), set[int](), 0
+    while at and at not in seen:
+        seen.add(at)
+        end = at + counter + number(at, counter) * entry
+        read += end - at
+        if max(end, read) > len(content) or len(seen) > MOST_PAGES:
+            return
+        tags: dict[int, int] = {}
+        for place in range(at + counter, end, entry):
+            size = _INTEGERS.get(number(place + 2, 2))
+            if size is None:
+                continue
+            inline = number(place + 4, offset) * size <= offset
+            value_at = place + 4 + offset
+            tags[number(place, 2)] = number(value_at if inline else number(value_at, offset), size)
+        yield tags
+        at = number(end, offset)
+
+
 def pillow_formats(content: bytes) -> list[str]:
     """The formats that Pillow may read these bytes in; others run other programs."""
     from PIL import Image
@@ -164,31 +193,12 @@ def _by_pillow(content: bytes) -> Size | None:
 
 def _tiff(content: bytes) -> Size | None:
     """The largest page of a TIFF, and the bytes of all of them."""
-    order, big = ("little" if content[:1] == b"I" else "big"), content[2:4] in (b"+\0", b"\0+")
-    number = lambda at, size: int.from_bytes(content[at : at + size], order)  # type: ignore[arg-type]  # noqa: E731
-    counter, entry, offset = (8, 20, 8) if big else (2, 12, 4)
-    at, seen = number(8, 8) if big else number(4, 4), set[int]()
     largest, nbytes = (0, 0), 0
-    while at and at not in seen:
-        seen.add(at)
-        count = number(at, counter)
-        end = at + counter + count * entry
-        if end > len(content) or len(seen) > MOST_PAGES:
-            break  # its other pages are not there
-        tags = {_SAMPLES: 1, _BITS: 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0}
-        for place in range(at + counter, end, entry):
-            size = _INTEGERS.get(number(place + 2, 2))
-            if size is None:
-                continue
-            values = number(place + 4, offset)
-            inline = values * size <= offset
-            value_at = place + 4 + offset
-            tags[number(place, 2)] = number(value_at if inline else number(value_at, offset), size)
+    for tags in tiff_pages(content):
         height, width = tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0)
         # A decoder allocates whole tiles, too.
-        tile = tags[_TILE_WIDTH] * tags[_TILE_HEIGHT]
+        tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
         largest = max(largest, (height, width), key=lambda one: one[0] * one[1])
-        depth = max(1, -(-tags[_BITS] // 8)) * max(tags[_SAMPLES], 1)
-        nbytes += max(height * width, tile) * depth
-        at = number(end, offset)
+        layers = max(tags.get(_SAMPLES, 1), 1) * max(tags.get(_DEPTH, 1), 1)
+        nbytes += max(height * width, tile) * max(1, -(-tags.get(_BITS, 1) // 8)) * layers
     return Size(*largest, nbytes) if nbytes else None

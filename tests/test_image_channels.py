@@ -93,6 +93,38 @@ def test_a_tiff_with_a_compression_that_only_opencv_reads(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_channels(path, 5), np.dstack(pages))
 
 
+def test_a_reduced_copy_behind_the_pages_of_a_tiff_is_no_channel() -> None:
+    pages, data = levels(4, 6, 7), io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        file.write(pages, photometric="minisblack")
+        file.write(pages[0, ::2, ::2], photometric="minisblack", subfiletype=1)
+    np.testing.assert_array_equal(read_channels(data.getvalue(), 4), pages.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}, {"bigtiff": True}])
+def test_stacks_of_microscopes_have_their_channels_as_pages(options: dict) -> None:
+    pages = levels(5, 6, 7)
+    content = tiff(pages, metadata={"axes": "CYX"}, **options)
+    np.testing.assert_array_equal(read_channels(content, 5), pages.transpose(1, 2, 0))
+
+
+def test_each_page_of_a_chain_that_goes_round_is_read_once() -> None:
+    """tifffile drops a page of this one, and follows others for minutes."""
+    content = bytearray(tiff(pages := levels(5, 6, 7), photometric="minisblack", metadata=None))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        second, last = file.pages[1].offset, file.pages[4].offset
+    entries = int.from_bytes(content[last : last + 2], "little")
+    link = last + 2 + 12 * entries
+    assert content[link : link + 4] == bytes(4)  # there it ends
+    content[link : link + 4] = second.to_bytes(4, "little")
+    np.testing.assert_array_equal(read_channels(bytes(content), 5), pages.transpose(1, 2, 0))
+
+
+def test_an_image_without_pixels_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"has shape \(0, 5, 3\): no pixels"):
+        read_channels(npy(levels(0, 5, 3)), 3)
+
+
 def test_a_net_of_three_channels_gets_the_first_page() -> None:
     pages = levels(2, 6, 7, 3)
     content = tiff(pages, photometric="rgb")

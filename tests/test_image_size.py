@@ -15,7 +15,7 @@ from PIL import Image
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import read_image
 from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.image_size import check_size, declared_size
+from deepvis_caffe.image_size import check_size, declared_size, tiff_pages
 
 HEIGHT, WIDTH = 7, 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -109,3 +109,26 @@ def test_a_chain_of_pages_that_goes_round_ends() -> None:
     entry = struct.pack("<HHII", 256, 4, 1, 5) + struct.pack("<HHII", 257, 4, 1, 6)
     content = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 2) + entry
     assert declared_size(content + struct.pack("<I", 8))[:2] == (6, 5)
+
+
+def test_pages_that_overlap_are_not_all_read() -> None:
+    """A hundred kilobytes could name a thousand pages of eight thousand entries each."""
+    count = 8000
+    entries = struct.pack("<HHII", 256, 4, 1, 5) * (count + 1000)
+    content = bytearray(b"II*\0" + struct.pack("<I", 8) + entries)
+    for number in range(1000):  # each begins 12 bytes after the one before, and points to the next
+        at = 8 + 12 * number
+        content[at : at + 2] = struct.pack("<H", count)
+        end = at + 2 + 12 * count
+        content[end : end + 4] = struct.pack("<I", at + 12)
+    assert sum(1 for _ in tiff_pages(bytes(content))) == 1
+
+
+def test_a_volume_counts_with_its_depth() -> None:
+    def page(*more: bytes) -> bytes:
+        tags = [struct.pack("<HHII", 256, 4, 1, 5), struct.pack("<HHII", 257, 4, 1, 6), *more]
+        directory = struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+        return b"II*\0" + struct.pack("<I", 8) + directory
+
+    assert declared_size(page()).nbytes == 30
+    assert declared_size(page(struct.pack("<HHII", 32997, 4, 1, 1000))).nbytes == 30_000

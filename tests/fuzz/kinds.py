@@ -17,6 +17,7 @@ import cv2
 import h5py
 import lmdb
 import numpy as np
+import tifffile
 from fuzz.mutations import WORDS, mutated
 from hypothesis import strategies as st
 from PIL import Image
@@ -188,6 +189,10 @@ def _pictures(folder: Path) -> list[bytes]:
         file = io.BytesIO()
         array = _pixels()[..., 0].astype(np.uint16) if kind == "PNG" else _pixels()
         Image.fromarray(array).save(file, kind, **options)
+        found.append(file.getvalue())
+    for options in ({"ome": True}, {"imagej": True}, {"bigtiff": True, "compression": "zlib"}):
+        file = io.BytesIO()
+        tifffile.imwrite(file, np.stack([_pixels()[..., 0]] * 4), **options)
         found.append(file.getvalue())
     archive = io.BytesIO()
     np.savez_compressed(archive, image=_pixels())
