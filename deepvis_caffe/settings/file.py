@@ -1,8 +1,8 @@
-"""The settings file: finding it, reading it, and a template to start from.
+"""The settings file: finding it, reading it, and a template for it.
 
-It is a Python module, run in a namespace of its own. Names that it assigns are settings. Names that
-begin with an underscore, imported modules and functions are the file's own business. Other names
-are ignored with a warning, unless they nearly match a setting's: those are errors.
+It is a Python module, run in its own namespace. Names that it assigns are settings; names that
+begin with an underscore, imported modules and functions are left to the file. Unknown names are
+ignored with a warning, unless they nearly match a setting: those are errors.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | Non
     Returns
     -------
     Path or None
-        Absolute. None where no file is named and the current folder has none.
+        An absolute path; None if no file is named and the current folder has none.
 
     Raises
     ------
     SettingsError
-        A file is named and does not exist.
+        The named file does not exist.
     """
     named = path or os.environ.get(VARIABLE)
     source = "--settings" if path else f"${VARIABLE}"
@@ -81,23 +81,23 @@ def load_settings(
     Parameters
     ----------
     path
-        The file; None for the one that :func:`find_settings_file` finds. Relative paths in it start
-        at its folder.
+        The file; None for the one that :func:`find_settings_file` finds. Relative paths in it are
+        relative to its folder.
     overrides
-        Settings by name, which win over the file's. Relative paths here start at the current
-        folder.
+        Settings by name, which take precedence over the file's. Relative paths here are relative to
+        the current folder.
 
     Raises
     ------
     SettingsError
-        The file is missing or fails, or a setting is unknown or has a value that does not fit. The
-        message names the file and line, or the flag.
+        The file is missing or fails, or a setting is unknown or has an invalid value. The message
+        names the file and line, or the flag.
     """
     found = find_settings_file(path)
     if found is None:
         settings = Settings()
     else:
-        # It runs the user's own code, whose values may be of any type.
+        # It runs the user's code, which may assign values of any type.
         with boundary(SettingsError, str(found)):
             settings = _read(found)
     if not overrides:
@@ -110,7 +110,7 @@ def load_settings(
 
 
 def template_text() -> str:
-    """The text of a settings file: each setting's meaning, and its default or an example."""
+    """The text of a settings file: each setting's description, and its default or an example."""
     parts = [HEAD]
     for name, field in Settings.model_fields.items():
         value = EXAMPLES.get(name, field.default)
@@ -176,19 +176,19 @@ def _read(path: Path) -> Settings:
 
 
 def _beside(path: Path, source: str) -> str:
-    """One of the viewer's sources; a file or folder is looked for beside the settings file."""
+    """One of the viewer's sources; a file or folder beside the settings file takes precedence."""
     beside = path.parent / source.strip()
     return str(beside) if exists(beside) else source.strip()
 
 
 def _without_backslashes(path: Path) -> Path:
-    """A path that was written on Windows, where only its other form is there."""
+    """A path with slashes for backslashes, if only that one exists."""
     other = Path(str(path).replace("\\", "/"))
     return other if exists(other) and not exists(path) else path
 
 
 def _source(path: Path) -> str:
-    """The text of the file, in the encoding that it names or else seems to have."""
+    """The text of the file, in the encoding that it declares or that is guessed."""
     with boundary(SettingsError, f"cannot read the settings {path}"):
         data = read_file(path, SETTINGS)
     named = re.match(rb"(?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", data)  # PEP 263
@@ -250,12 +250,12 @@ def _is_setting(name: str, value: Any) -> bool:
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name is a setting's, or so close to one that it must be a typo."""
+    """Whether a name is a setting, or so close to one that it must be a typo."""
     return bool(difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.7))
 
 
 def _line_of(source: str, name: str) -> int | None:
-    """The line on which the file assigns `name` last."""
+    """The last line on which the file assigns `name`."""
     tree = ast.parse(source)
     lines = [
         node.lineno
