@@ -141,10 +141,10 @@ def _check_versions(client: Any) -> None:
     found |= client.run(pkgutil.resolve_name, name, on_error="return")
     for place, version in found.items():
         if isinstance(version, ImportError | str) and version != ours:
-            raise ClusterError(_differs(place, version, ours))
+            raise ClusterError(_version_mismatch(place, version, ours))
 
 
-def _differs(place: str, version: ImportError | str, ours: str) -> str:
+def _version_mismatch(place: str, version: ImportError | str, ours: str) -> str:
     has = f"has {version}" if isinstance(version, str) else f"has none ({version})"
     return (
         f"the cluster has several versions of deepvis_caffe: {place} {has}, and this process has "
@@ -243,7 +243,7 @@ def _run_task(run: str, version: str, job: bytes, data: bytes, threads: int) -> 
     try:
         report()
         if version != deepvis_caffe.__version__:
-            raise ClusterError(_differs("a worker", deepvis_caffe.__version__, version))
+            raise ClusterError(_version_mismatch("a worker", deepvis_caffe.__version__, version))
         _worker.prepare(run, job)
         use_threads(threads)
         task = pickle.loads(data)

@@ -324,7 +324,7 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     return " + ".join([*named[:NAMED], *more])
 
 
-def _went_on(record: Record) -> bool:
+def _recovered(record: Record) -> bool:
     """Whether a run without a gradient at first found one by redirection or restart."""
     helped = record.get("redirected_steps") or "started_from" in record
     return bool(helped) and not is_silent(record["stop"], record["objective"])
@@ -346,7 +346,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new
         value=value,
         met_top=met_top,
         no_gradient=no_gradient,
-        redirected=sum(_went_on(one) and "started_from" not in one for one in records),
-        restarted=sum(_went_on(one) and "started_from" in one for one in records),
+        redirected=sum(_recovered(one) and "started_from" not in one for one in records),
+        restarted=sum(_recovered(one) and "started_from" in one for one in records),
         new=new,
     )

@@ -279,7 +279,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
     if not isinstance(recipe, dict) or recipe.get("net") != net.fingerprint:
         raise ResultsError(f"{path} is of another net, or was made with another preprocessing")
     preprocessor = net.preprocessor
-    with _damage_is_said(path):
+    with _damage_reported(path):
         window = tuple(record["window"]) if record["window"] else None
         if window:
             top, left, bottom, right = window
@@ -310,7 +310,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
 
 
 @contextmanager
-def _damage_is_said(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[None]:
     what = f"{path} and its pictures cannot be read"
     with boundary(ResultsError, what):
         try:

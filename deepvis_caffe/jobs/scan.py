@@ -211,7 +211,7 @@ def _reader_maker(
     if isinstance(job.where, Serial):  # other processes get their shards in no fixed order
         next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}
     return partial(
-        _ready,
+        _make_reader,
         source=source,
         params=params,
         batch_size=batch_size,
@@ -220,7 +220,7 @@ def _reader_maker(
     )
 
 
-def _ready(
+def _make_reader(
     make_net: Callable[[], Net],
     source: Source,
     params: ScanParams,

@@ -138,7 +138,7 @@ def make_top_pictures(
     meter.report()
     if capacity is None:
         capacity = default_cache_size(job.processes)
-    make_state = partial(_ready, scanned=scanned, modes=tuple(modes), capacity=capacity)
+    make_state = partial(_make_state, scanned=scanned, modes=tuple(modes), capacity=capacity)
 
     def write(ready: tuple[int, tuple[list[Example], float]]) -> int:
         layer, unit = tasks[ready[0]]
@@ -287,7 +287,7 @@ class _State:
     modes: tuple[str, ...]
 
 
-def _ready(
+def _make_state(
     make_net: Callable[[], Net], scanned: ScannedImages, modes: tuple[str, ...], capacity: int
 ) -> _State:
     net = make_net()
