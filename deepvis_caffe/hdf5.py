@@ -53,7 +53,7 @@ def check_dataset(dataset: Any, path: Path) -> None:
     if dataset.shape is None:
         raise ValueError(f"{where} is empty")
     if dataset.dtype.kind not in "buif":
-        raise ValueError(f"{where} holds {dataset.dtype} values, and no numbers")
+        raise ValueError(f"{where} holds {dataset.dtype} values, not numbers")
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"the values of {where} are in other files, which are not read")
     # h5py reads whole chunks, even where the dataset is smaller than one.

@@ -107,7 +107,7 @@ class Npz(Mapping[str, NDArray[np.generic]]):
             raise
         except Exception as error:  # whatever zipfile raises at a damaged file
             self._file.close()
-            raise ArrayFileError(f"it is no .npz, or damaged: {error}") from error
+            raise ArrayFileError(f"it is not a .npz file, or is damaged: {error}") from error
         self._parts = {part.filename.removesuffix(".npy"): part for part in parts}
         claimed = sum(part.file_size for part in self._parts.values())
         length = self._file.seek(0, io.SEEK_END)

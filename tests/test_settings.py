@@ -317,7 +317,7 @@ def test_a_line_of_a_file_in_utf_16(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "settings_local.py").write_bytes(b"\x0a\x07AlexNet\xa2\x06\0\1\2")
-    with pytest.raises(SettingsError, match=r"settings_local\.py are no text file"):
+    with pytest.raises(SettingsError, match=r"settings_local\.py is not a text file"):
         load_settings()
 
 
@@ -495,7 +495,7 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('results = "~nobody_of_that_name/x"', "the home folder of nobody known here"),
+        ('results = "~nobody_of_that_name/x"', "the home folder of an unknown user"),
         ("mean = range(10**9)", "at most 65,536 values, and has 1,000,000,000"),
         ("stages = [range(10**9)]", "at most 65,536 values, and has 1,000,000,000"),
         ('labels = "x" * 10**7', "at most 1,048,576 characters long"),

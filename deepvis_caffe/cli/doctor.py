@@ -66,7 +66,7 @@ def doctor(
         return
     if write_settings:
         if not write_new(Path(FILE_NAME), template_text()):
-            raise SettingsError(f"{Path(FILE_NAME).absolute()} is there already and stays as it is")
+            raise SettingsError(f"{Path(FILE_NAME).absolute()} exists already and stays as it is")
         typer.echo(f"wrote {FILE_NAME}; edit it, then try: {command('doctor')}", err=True)
         return
     failed = False
@@ -79,7 +79,7 @@ def doctor(
 
 
 def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
-    """Every check in order; those of the model only where settings name one."""
+    """Every check in order; those of the model only if the settings name one."""
     try:
         settings, found = read(), find_settings_file(path)
     except DeepVisError as error:
@@ -99,7 +99,7 @@ def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
 
 
 def check_engines(settings: Settings) -> Iterator[Check]:
-    """Which engines can be imported, and which of them, on what, will be used."""
+    """Which engines can be imported, and which one will be used, on which device."""
     from deepvis_caffe.engines.load import choose_engine, load_layers
     from deepvis_caffe.engines.pycaffe.library import import_caffe
 
@@ -119,7 +119,7 @@ def check_engines(settings: Settings) -> Iterator[Check]:
         yield Check(status, "torch", f"is not installed: {pip_install('torch')}")
     layers: Iterable[Layer] = ()
     if settings.prototxt:
-        with suppress(DeepVisError):  # what is wrong with it, its own check says
+        with suppress(DeepVisError):  # the model's own check reports it
             layers = load_layers(settings).graph
     try:
         choice = choose_engine(settings.engine, settings.device, layers)
@@ -175,7 +175,7 @@ def check_model(settings: Settings) -> Iterator[Check]:
 
 
 def _with_random_weights(settings: Settings) -> Net:
-    """The net that the settings name, with other weights than theirs."""
+    """The net that the settings name, with random weights."""
     import numpy as np
 
     from deepvis_caffe.engines.load import load_layers, load_net
@@ -189,13 +189,13 @@ def _with_random_weights(settings: Settings) -> Net:
 
 
 def _culprit(error: DeepVisError) -> str:
-    """The setting that an error of `load_net` is about."""
+    """The setting that caused an error of `load_net`."""
     names = {"WeightsError": "weights", "ImageError": "mean", "EngineError": "engine"}
     return names.get(type(error).__name__, "prototxt")
 
 
 def _check_layers(net: Net) -> Iterator[Check]:
-    """Which layers cannot run, and whether the images of a batch are kept apart."""
+    """Which layers cannot run, and whether the images of a batch are independent."""
     from deepvis_caffe.engines.load import opaque_lines
     from deepvis_caffe.model.batch import why_mixed
     from deepvis_caffe.model.rows import without_units
@@ -207,14 +207,14 @@ def _check_layers(net: Net) -> Iterator[Check]:
             yield Check("warn", "layers", line)
     else:
         yield Check("ok", "layers", f"all {running} can run")
-    skipped = without_units(net.model.graph)  # boxes, of which every image has its own number
+    skipped = without_units(net.model.graph)  # boxes, whose number differs from image to image
     values = [value for value in net.opaque.output_values if value not in skipped]
     mixed = {why for value in values if (why := why_mixed(net.model, value))}
     for why in sorted(mixed):
         yield Check(
             "warn",
             "batch",
-            f"images are run one at a time, because the images of a batch do not stay apart: {why}",
+            f"images are run one at a time, because the images of a batch are mixed: {why}",
         )
 
 
@@ -295,7 +295,7 @@ def _check_labels(net: Net, settings: Settings) -> Check:
 
 
 def check_results(folder: Path) -> Check:
-    """Whether results can be written; makes nothing that stays."""
+    """Whether results can be written; leaves no file behind."""
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent

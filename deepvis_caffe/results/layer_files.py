@@ -284,8 +284,8 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     height, width = picture.shape[0] // side, picture.shape[1] // side
     if (height * side, width * side) != picture.shape[:2] or not height * width:
         raise ImageError(
-            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is no square of {side} x "
-            f"{side} cells, as a layer of {count} units has it"
+            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is not a square of {side} x "
+            f"{side} cells, as for a layer of {count} units"
         )
     cells = {}
     for unit in known:

@@ -110,7 +110,7 @@ def check_picture_owner(picture: Path, layer: str) -> None:
     """
     if exists(picture) and not exists(record_of(picture)):
         raise ResultsError(
-            f"{picture} is there without a record of ours, so it was made by another program; "
+            f"{picture} has no record of ours, so it was made by another program; "
             "choose another results folder (--results), or move it away"
         )
     check_record_layer(record_of(picture), layer)

@@ -60,7 +60,7 @@ class ScanFolder:
             wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
             if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
                 raise ResultsError(
-                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names"
+                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is not a list of names"
                 )
         except ResultsError as error:
             log.warning("%s; it is made anew", error)

@@ -182,7 +182,7 @@ def _parse_path(value: Any) -> Any:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"it begins with the home folder of nobody known here: {error}") from None
+        raise ValueError(f"it begins with the home folder of an unknown user: {error}") from None
 
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
@@ -271,20 +271,20 @@ class Settings(BaseModel):
         MODEL,
         None,
         "CPU threads that each process computes with. If not set, OMP_NUM_THREADS, or one for each "
-        "core that is its share.",
+        "core of its share.",
         ge=1,
     )
     precision: Literal["float32", "bfloat16", "auto"] = _setting(
         MODEL,
         "float32",
-        "Type that the torch engine computes in: float32, bfloat16 (8 bits of precision in place "
-        "of 24, at half the memory), or auto (bfloat16 where it is faster).",
+        "Data type of the torch engine: float32, bfloat16 (8 bits of precision instead of 24, and "
+        "half the memory), or auto (bfloat16 where it is faster).",
     )
     mean: Mean | None = _setting(
         MODEL,
         None,
         "Mean that was subtracted from each training image: one value per channel in the net's "
-        "channel order (usually BGR), as (104, 117, 123) for most nets of ImageNet; or a .npy or "
+        "channel order (usually BGR), such as (104, 117, 123) for most ImageNet nets; or a .npy or "
         ".binaryproto file. If not set, the mean is read from the transform_param of a train_val "
         "prototxt, if it has one.",
     )
@@ -311,22 +311,22 @@ class Settings(BaseModel):
     picture_channels: Integers | None = _setting(
         MODEL,
         None,
-        "Channels of the input that make its picture, counted from 0: three are red, green and "
-        "blue; of any other number, the mean is shown in gray. For inputs that are not gray or "
+        "Channels of the input that form its picture, counted from 0: three are red, green and "
+        "blue; any other number is averaged and shown in gray. For inputs that are not gray or "
         "RGB. If not set, the first three.",
     )
     input_shape: Shapes | None = _setting(
         MODEL,
         None,
-        "Input shape N,C,H,W, if neither the prototxt nor the weights tell it, or to override it. "
+        "Input shape N,C,H,W, if neither the prototxt nor the weights determine it, or to override "
+        "it. "
         "For several inputs, one shape per blob (as a flag: data:1,3,227,227;other:1,8).",
     )
     stages: Names = _setting(
         MODEL,
         (),
-        "Stages to set, where the layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
-        "all-in-one files: for example deploy. If none is set, deploy is, if there is such a "
-        "stage.",
+        "Stages to enable, if layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
+        "all-in-one files: for example deploy. If not set, deploy, if there is such a stage.",
     )
     python_layers: Names = _setting(
         MODEL,
@@ -338,7 +338,7 @@ class Settings(BaseModel):
     image_input: str | None = _setting(
         MODEL,
         None,
-        "Input that holds the image, for nets of several inputs. If not set, the first one that "
+        "Input that takes the image, for nets with several inputs. If not set, the first one that "
         "has the shape of an image.",
     )
     inputs: Inputs = _setting(
@@ -355,7 +355,7 @@ class Settings(BaseModel):
         None,
         "Size (height, width) to which images are resized before their center is cut out, as by "
         "Caffe's data layers: 256,256 for a net of 227 x 227. If not set, that of a train_val "
-        "file's own data layer or mean file; where they tell none, nothing is cut.",
+        "file's own data layer or mean file; if there is none, nothing is cut.",
     )
     labels: Location | None = _setting(
         MODEL,
@@ -411,18 +411,19 @@ class Settings(BaseModel):
     image_root: Location | None = _setting(
         DATASET,
         None,
-        "Folder where the paths in a list of images start. If not set, the list's own folder.",
+        "Folder that the paths in a list of images are relative to. If not set, the list's own.",
     )
     hdf5_dataset: str | None = _setting(
         DATASET,
         None,
-        "Name of the images in HDF5 files. If not set, `data`, or else the first one of four axes.",
+        "Dataset of the images in HDF5 files. If not set, `data`, or else the first one with four "
+        "axes.",
     )
     max_megapixels: float = _setting(
         DATASET,
         MEGAPIXELS,
-        "Largest image that is read, in millions of pixels (height times width). A scan leaves "
-        "larger ones out and counts them; a single one is an error.",
+        "Largest image that is read, in millions of pixels (height times width). A scan skips "
+        "larger ones and counts them; a single one is an error.",
         gt=0,
         le=LARGEST_MEGAPIXELS,
     )
@@ -464,9 +465,9 @@ class Settings(BaseModel):
     pictures_from: Layers = _setting(
         VIEWER,
         {},
-        "Layers whose units show the pictures of another layer's units in viewer and gallery, "
-        "where they have none of their own (as a flag: prob:fc8;pool1:conv1). Units of "
-        "concatenations, rectifiers and poolings do so without being named.",
+        "Layers whose units, if they have no pictures of their own, show those of another layer's "
+        "units in viewer and gallery (as a flag: prob:fc8;pool1:conv1). Units of concatenation, "
+        "ReLU and pooling layers do so without being listed.",
     )
     layer_names: Layers = _setting(
         VIEWER,

@@ -198,7 +198,9 @@ def _source(path: Path) -> str:
     encoding = encoding_of(data)
     text = data.decode(encoding, errors="replace")
     if not is_text(text):
-        raise SettingsError(f"the settings {path} are no text file; {EXAMPLE} is a line of one")
+        raise SettingsError(
+            f"the settings file {path} is not a text file; {EXAMPLE} is a line of one"
+        )
     if encoding in GUESSES:
         log.warning(
             "%s is not saved as UTF-8, and is read as %s; save it as UTF-8 if names in it come out "

@@ -182,7 +182,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     said = deepvis(
         "top-images", "--images", "d", "--layers", "c", "--pictures", "none", *net(4)
     ).output
-    assert "1 files are no images and left out: 1 .txt" in said
+    assert "1 files are not images and left out: 1 .txt" in said
     assert "4 images could not be used: 2 the net's input has 4 channels and the picture has 3" in (
         said
     )
