@@ -72,7 +72,7 @@ def test_an_archives_arrays_are_read_one_by_one(tmp_path: Path) -> None:
     with pytest.raises(ArrayFileError, match=r"claim 400 bytes; .*at most 300 are read"):
         Npz(path, most=300)
     path.write_bytes(b"PK\x03\x04" + bytes(40))
-    with pytest.raises(ArrayFileError, match=r"is no \.npz, or damaged"):
+    with pytest.raises(ArrayFileError, match=r"is not a \.npz file, or is damaged"):
         Npz(path)
 
 
