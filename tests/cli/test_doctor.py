@@ -159,7 +159,7 @@ def test_settings_to_start_from_are_the_template_and_replace_nothing(folder: Pat
     before = path.read_text()
     refused = CliRunner().invoke(app, ["doctor", "--write-settings"])
     assert refused.exit_code == 2
-    assert "is there already" in refused.stderr
+    assert "exists already" in refused.stderr
     assert path.read_text() == before
     path.unlink()
     assert CliRunner().invoke(app, ["doctor", "--write-settings"]).exit_code == 0
