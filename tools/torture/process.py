@@ -116,7 +116,7 @@ class Child:
         return _changes_file(self.log).read_text().splitlines()
 
     def kill(self, victim: str) -> bool:
-        """Kill all processes of its group, the main one, or a worker; False if there is no worker."""
+        """Kill all processes of its group, the main one, or a worker; False if there is none."""
         if victim == "all":
             os.killpg(self.pid, signal.SIGKILL)
             return True
