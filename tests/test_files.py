@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, as readable as any other file of the user."""
+"""Atomic writes: a file appears complete or not at all, with the user's usual permissions."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Pictures in and out. Oracles: pixels made by hand, and files encoded by other code than ours."""
+"""Reading and writing pictures. Oracles: pixels made by hand, and files encoded by other code."""
 
 import struct
 import sys

@@ -1,4 +1,4 @@
-"""How much memory this machine has, against what the system says itself."""
+"""How much memory this machine has, against what the system reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""numpy's files: the arrays that numpy reads, and none that a header only claims."""
+"""numpy's files: the same arrays as numpy reads, and none that only a header claims."""
 
 from __future__ import annotations
 

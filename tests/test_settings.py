@@ -1,4 +1,4 @@
-"""Settings: found, read, checked, overridden; and those of the Deep Visualization Toolbox."""
+"""Settings: found, read, validated, overridden; and those of the Deep Visualization Toolbox."""
 
 from __future__ import annotations
 

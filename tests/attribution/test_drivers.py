@@ -1,4 +1,4 @@
-"""What drives a unit: by hand, against real Caffe, by finite differences, and by its sums."""
+"""Drivers of a unit: by hand, against real Caffe, by finite differences, and by their sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that scripts keep show what the engine computes, and the engine sees what they write."""
+"""Arrays that scripts hold see the engine's results, and the engine sees what scripts write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Nets whose input is not gray or RGB, in every command that takes images.
 
-The nets' one layer passes each channel on, so that a unit's highest activation is the highest value
-of its channel.
+The nets' only layer copies each channel, so a unit's highest activation is the highest value of its
+channel.
 """
 
 from __future__ import annotations

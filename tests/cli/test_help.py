@@ -1,4 +1,4 @@
-"""The help of every command: an example that can be typed, and few flags unless all are wanted."""
+"""The help of every command: a valid example, and few flags unless all are requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: a bar of one line, or a line now and then, and how much time is left."""
+"""Progress: a bar on one line, or a line from time to time, and the time left."""
 
 from __future__ import annotations
 

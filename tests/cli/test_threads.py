@@ -1,4 +1,4 @@
-"""How many threads a command's process has, and how they wait: what OpenMP itself says of it."""
+"""How many threads a command's process has, and how they wait, as reported by OpenMP itself."""
 
 from __future__ import annotations
 

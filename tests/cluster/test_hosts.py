@@ -1,4 +1,4 @@
-"""A Dask cluster of several hosts, whose links break, and which lose their power."""
+"""A Dask cluster of several hosts with broken links and power failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: their shares of it, and that none of them outlives its parent."""
+"""Worker processes on this machine: their share of it, and that none outlives its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Dask cluster that is not as it should be, and what is asked of its workers."""
+"""A Dask cluster with faults, and the resources that tasks request."""
 
 from __future__ import annotations
 

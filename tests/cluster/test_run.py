@@ -1,4 +1,4 @@
-"""One contract for every place where tasks run: the same results, the same errors."""
+"""One contract wherever tasks run: the same results and the same errors."""
 
 from __future__ import annotations
 

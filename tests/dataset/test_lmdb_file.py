@@ -1,4 +1,4 @@
-"""LMDB's format: the records that LMDB itself reads, and a sentence on every damaged file."""
+"""The LMDB format: the same records as LMDB reads, and an error message for damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many batches run side by side, and that each lane's images come in order."""
+"""How many batches run in parallel, and that each lane's images come in order."""
 
 from __future__ import annotations
 

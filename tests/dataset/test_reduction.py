@@ -1,4 +1,4 @@
-"""What is read of a layer, against float64 sums over the same values."""
+"""Reductions of a layer against float64 sums over the same values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over images, against each image by itself through `forward` and numpy."""
+"""One pass over images, against `forward` and numpy for each image alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of every kind of source: names in order, pixels, labels; and what is wrong with some."""
+"""Images of every kind of source: names in order, pixels, labels; and errors."""
 
 from __future__ import annotations
 

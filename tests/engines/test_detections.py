@@ -1,4 +1,4 @@
-"""What a detector found: rows of any layer as boxes, and Faster R-CNN's by a slow loop."""
+"""Detections: rows of any layer as boxes, and Faster R-CNN's against a slow loop."""
 
 from __future__ import annotations
 

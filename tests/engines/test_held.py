@@ -1,6 +1,6 @@
-"""Nets of several inputs on both engines: which one is the image, and what the others hold.
+"""Nets with several inputs on both engines: which one is the image, and the others' values.
 
-The nets are linear in each input, so that values and gradients are written by hand.
+The nets are linear in each input, so values and gradients are worked out by hand.
 """
 
 from __future__ import annotations

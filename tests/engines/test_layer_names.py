@@ -1,4 +1,4 @@
-"""What a layer's name means, everywhere one is taken, against slow numpy and finite differences."""
+"""What a layer's name means wherever it is accepted, against slow numpy and finite differences."""
 
 from __future__ import annotations
 

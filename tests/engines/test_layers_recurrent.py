@@ -1,4 +1,4 @@
-"""Recurrent layers: stock Caffe's against real Caffe, forks' against loops of their definitions."""
+"""Recurrent layers: stock ones against real Caffe, forks' against loops of their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing an engine where not all of them are there."""
+"""Choosing an engine when not all of them are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a mean as a net is loaded: once, and of those alone that can hardly be right."""
+"""Warnings about the mean when a net is loaded: once, and only for implausible ones."""
 
 from __future__ import annotations
 

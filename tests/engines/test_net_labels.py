@@ -1,4 +1,4 @@
-"""Names of units: where they are from, whose they are, and units by name in every call."""
+"""Labels of units: where they come from, whose they are, and units by name in every call."""
 
 from __future__ import annotations
 

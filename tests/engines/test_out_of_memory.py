@@ -1,4 +1,4 @@
-"""Running out of memory: one error in words, and batches that are halved until they fit."""
+"""Running out of memory: one clear error, and batches that are halved until they fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results side by side: each picture is in its place, below it what it is called."""
+"""Results side by side: each picture is in its place, with its title below."""
 
 from __future__ import annotations
 

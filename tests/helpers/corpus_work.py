@@ -1,4 +1,4 @@
-"""Work for the children of `tools.corpus`, which import it by name: what goes wrong with a net."""
+"""Work for the children of `tools.corpus`, which import it by name: nets that fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources for decoding processes, which import them by name: they count, kill, or take long."""
+"""Sources for decoding processes, which import them by name: they count, kill, or are slow."""
 
 from __future__ import annotations
 

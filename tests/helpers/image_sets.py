@@ -1,4 +1,4 @@
-"""Small datasets on disk, and what a slow loop finds in them."""
+"""Small datasets on disk, and the results of a slow loop over them."""
 
 from __future__ import annotations
 

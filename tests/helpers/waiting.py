@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does, without a word on how long it takes."""
+"""Waiting for another thread or process, however long it takes."""
 
 from __future__ import annotations
 

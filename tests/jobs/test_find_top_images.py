@@ -1,4 +1,4 @@
-"""`dv.top_images`: what a forward pass of every image finds, and the files of the command."""
+"""`dv.top_images` against a forward pass of every image, and the command's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two layers whose names make one folder: their results are told apart, and each is found again."""
+"""Two layers whose names give the same folder: their results are kept apart, and found again."""
 
 from __future__ import annotations
 

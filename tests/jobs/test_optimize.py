@@ -1,4 +1,4 @@
-"""From net to files: the pictures are the optimizer's, and interruptions cost nothing finished."""
+"""From net to files: the pictures are the optimizer's, and interruptions lose no finished work."""
 
 from __future__ import annotations
 

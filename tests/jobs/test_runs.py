@@ -1,4 +1,4 @@
-"""Runs from Python: they save and load themselves, and go on where they were cut off."""
+"""Runs from Python: saving, loading, and resuming after an interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pass in shards: cut off and taken up, killed, shared among processes, one result."""
+"""A scan in shards: interrupted and resumed, killed, shared among processes, with one result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of forks: the net that says the same in stock Caffe's terms is written by hand."""
+"""Fields of forks, against equivalent nets in stock Caffe's terms, written by hand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Shapes of inputs that the file does not tell: against the shapes that made the weights.
+"""Input shapes that the file does not state, against the shapes for which the weights were made.
 
 Each net is described with its real input size, its weights get the shapes that real Caffe gives
-them at that size (written by hand where they are few), and then the size is taken out of the file.
+them at that size (written by hand if they are few), and then the size is removed from the file.
 """
 
 from __future__ import annotations

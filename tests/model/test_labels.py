@@ -1,4 +1,4 @@
-"""Label files as people have them."""
+"""Label files in common formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading whole models: real Caffe says what a net holds, hand-made files what goes wrong."""
+"""Loading whole models, against real Caffe; errors, with hand-made files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the nets of a file is taken, compared with nets written by hand."""
+"""Which of the nets in a file is used, compared with nets written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading prototxts: what is read is compared with the same net written by hand in V2."""
+"""Reading prototxts, compared with the same net written by hand in V2."""
 
 from __future__ import annotations
 

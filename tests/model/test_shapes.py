@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one net a line)
-"""Shapes against real Caffe, which also says which nets it refuses; and some worked by hand."""
+"""Shapes and rejected nets against real Caffe; and some shapes worked out by hand."""
 
 from __future__ import annotations
 

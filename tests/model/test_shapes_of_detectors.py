@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one net a line)
-"""Shapes of the layers that detectors' forks have and stock Caffe does not, worked by hand."""
+"""Shapes of detectors' layers that only forks have, worked out by hand."""
 
 from __future__ import annotations
 

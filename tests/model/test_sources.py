@@ -1,4 +1,4 @@
-"""What feeds a net: which blobs become inputs, and which layers are at fault instead.
+"""The inputs of a net: which blobs become inputs, and which are errors of layers instead.
 
 Compared with nets written by hand.
 """

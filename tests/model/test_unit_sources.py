@@ -1,4 +1,4 @@
-"""Which layers make the channels of a value: those whose units change it when they change."""
+"""Which layers make the channels of a value: those whose units affect it."""
 
 from __future__ import annotations
 

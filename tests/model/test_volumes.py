@@ -1,4 +1,4 @@
-"""Convolution and pooling along three axes, as forks write them: what they say, and real Caffe."""
+"""Convolution and pooling over three axes, as forks write them, against real Caffe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matching weights to layers: what fits, and what each misfit is called."""
+"""Matching weights to layers, and the error for each mismatch."""
 
 from __future__ import annotations
 

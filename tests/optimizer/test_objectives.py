@@ -1,4 +1,4 @@
-"""Objectives: values by the published formulas, gradients by finite differences, and they rise."""
+"""Objectives: values by the published formulas, gradients by finite differences, and ascents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's presets: what was saved comes back, and what is wrong is named with file and entry."""
+"""A user's presets: saving and loading, and errors that name the file and entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`optimize`: what it returns, in which order, how it stops, and what it says of bad requests."""
+"""`optimize`: its results and their order, how it stops, and errors for bad requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays to start from: against the preprocessor, and the images that one iteration returns."""
+"""Starting arrays, against the preprocessor and the images that one iteration returns."""
 
 from __future__ import annotations
 

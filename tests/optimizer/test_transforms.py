@@ -1,4 +1,4 @@
-"""Transforms: what is shown by scipy, adjoints by the identity <T x, y> = <x, T* y>."""
+"""Transforms: outputs against scipy, adjoints by the identity <T x, y> = <x, T* y>."""
 
 from __future__ import annotations
 

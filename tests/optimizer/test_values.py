@@ -1,4 +1,4 @@
-"""Lists of values in AscentParams: what replaces what, records and presets, names in errors."""
+"""Lists of values in AscentParams: what they replace, records and presets, names in errors."""
 
 from __future__ import annotations
 

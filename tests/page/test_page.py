@@ -1,4 +1,4 @@
-"""The page's files: read back with Python's own HTML parser; written whole or not at all."""
+"""The page's files: parsed with Python's own HTML parser, and written atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folder has which recipe: names, what is there already, and several processes at once."""
+"""Which folder has which recipe: names, existing folders, and several processes at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records are JSON, written whole, and read only where they are whole."""
+"""Records are JSON, written atomically, and read only if complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tools.corpus`: nets of which it is known beforehand how far they come, and why."""
+"""`python -m tools.corpus`: nets for which it is known how far they get, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deformable convolutions against loops over the definition of each of the two papers' codes."""
+"""Deformable convolutions against loops over the definitions of the code of both papers."""
 
 from __future__ import annotations
 

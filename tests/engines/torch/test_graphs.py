@@ -1,7 +1,7 @@
-"""Passes that are replayed: when they are made, dropped and left alone. CUDA's are in test_cuda.py.
+"""Captured passes: when they are captured, dropped and kept. CUDA's are in test_cuda.py.
 
-Here a replay runs the passes again, and writes what they give into the memory of the first time,
-as a CUDA graph would.
+Here a replay runs the passes again, and writes the results into the memory of the first run, as a
+CUDA graph would.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""bfloat16: how far it moves what a user reads of a trained net, and where it is refused.
+"""bfloat16: how much it changes the results of a trained net, and where it is refused.
 
-The oracle is the same net in float32. A value of 8 bits is off by up to 1 part in 256.
+The oracle is the same net in float32. A value with 8 bits of precision is off by up to 1 part in
+256.
 """
 
 from __future__ import annotations

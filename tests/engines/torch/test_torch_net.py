@@ -1,4 +1,4 @@
-"""The torch engine beyond the contract: modes in numpy, what is computed, and errors in words."""
+"""The torch engine beyond the contract: modes in numpy, what is computed, and error messages."""
 
 from __future__ import annotations
 
