@@ -175,7 +175,7 @@ def test_names_of_one_file_have_one_encoding() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\0", b"\x0a\x07AlexNet\xa2\x06\x08", b"\x89PNG\r\n\x1a\n\0\0"])
-def test_what_is_no_text(data: bytes) -> None:
+def test_what_is_not_text(data: bytes) -> None:
     assert not is_text(decode_text(data))
 
 

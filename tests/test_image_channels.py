@@ -93,7 +93,7 @@ def test_a_tiff_with_a_compression_that_only_opencv_reads(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_channels(path, 5), np.dstack(pages))
 
 
-def test_a_reduced_copy_behind_the_pages_of_a_tiff_is_no_channel() -> None:
+def test_a_thumbnail_after_the_pages_of_a_tiff_is_not_a_channel() -> None:
     pages, data = levels(4, 6, 7), io.BytesIO()
     with tifffile.TiffWriter(data) as file:
         file.write(pages, photometric="minisblack")
@@ -143,7 +143,7 @@ def test_formats_of_pillow_and_the_first_frame_of_several(
     assert np.abs(read_image(content).astype(int) - 200).max() <= 2
 
 
-def test_what_a_format_needs_is_said() -> None:
+def test_the_error_says_what_a_format_needs() -> None:
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     with pytest.raises(ImageError, match=r"it is HEIC, which needs a package: pip install pillow-"):
         read_image(heic)

@@ -58,7 +58,7 @@ HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}}}"
         (saved(ARRAYS[0])[:-1], "96 bytes, and 95 follow"),
     ],
 )
-def test_what_a_header_only_claims_is_said(content: bytes, said: str) -> None:
+def test_the_error_states_what_a_header_claims(content: bytes, said: str) -> None:
     with pytest.raises(ArrayFileError, match=said):
         read_npy(content)
 

@@ -162,7 +162,7 @@ def test_a_count_is_one_whole_number(text: str) -> None:
     assert "Value error" not in str(e.value)
 
 
-def test_a_bad_device_is_told_the_choices() -> None:
+def test_the_error_for_a_bad_device_lists_the_choices() -> None:
     with pytest.raises(SettingsError, match=r"should be auto, cpu, cuda, or a numbered one") as e:
         load_settings(None, {"device": "gpu"})
     assert "\\d" not in str(e.value)
@@ -233,7 +233,7 @@ QUOTED = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
         ("Mean = (1, 2, 3)", "no setting named 'Mean'.*mean"),
     ],
 )
-def test_slips_are_told_with_the_line_and_what_to_write(line: str, words: str) -> None:
+def test_errors_for_typos_name_the_line_and_the_fix(line: str, words: str) -> None:
     message = _error(f"seeds = 1\n{line}\n")
     assert "settings_local.py:2: " in message
     plain = re.escape(words).replace(re.escape(".*"), ".*")
@@ -315,7 +315,7 @@ def test_a_line_of_a_file_in_utf_16(tmp_path: Path) -> None:
         load_settings()
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "settings_local.py").write_bytes(b"\x0a\x07AlexNet\xa2\x06\0\1\2")
     with pytest.raises(SettingsError, match=r"settings_local\.py is not a text file"):
         load_settings()
@@ -507,7 +507,7 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
         ("caffevis_data_mean = type('T', (), {'ravel': 1})()", "settings_local.py"),
     ],
 )
-def test_values_of_any_type_and_length_are_an_error_in_words(
+def test_values_of_any_type_and_length_are_a_clear_error(
     line: str, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "settings_local.py"
@@ -517,6 +517,6 @@ def test_values_of_any_type_and_length_are_an_error_in_words(
     assert len(str(caught.value)) < 2000
 
 
-def test_a_path_that_cannot_be_is_an_error_in_words(tmp_path: Path) -> None:
+def test_an_impossible_path_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read the settings named by --settings"):
         load_settings(tmp_path / ("x" * 5000))

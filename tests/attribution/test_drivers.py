@@ -213,7 +213,7 @@ def _weights_of_positions(net: Net, x: np.ndarray, unit: int, position: Any) -> 
     return weights
 
 
-def test_all_that_is_no_bias_is_a_contribution(branched: tuple[Net, Net]) -> None:
+def test_all_but_biases_is_a_contribution(branched: tuple[Net, Net]) -> None:
     """Above the sources the only bias is the unit's own."""
     net, _ = branched
     bias = net.model.weights["top"][1]

@@ -169,7 +169,7 @@ def test_filters_and_sensitivity_take_the_same_files() -> None:
     assert "picture has" not in deepvis("sensitivity", "d/0.npy", "--noise", "1", *net(5)).output
 
 
-def test_a_picture_that_has_not_the_channels_is_told_what_has() -> None:
+def test_a_picture_without_the_channels_gets_a_hint_at_formats_with_them() -> None:
     backward = ("backward", "chelsea", "--layer", "c", "--unit", "0")
     said = " ".join(deepvis(*backward, *net(4), code=2).output.split())
     assert "input has 4 channels and the picture has 3; give an RGBA picture (PNG), a TIFF" in said
@@ -213,7 +213,7 @@ layer { name: "c" type: "Convolution" bottom: "data" top: "c"
 """
 
 
-def test_an_input_of_three_axes_that_a_convolution_needs_is_told_what_images_have() -> None:
+def test_an_input_of_three_axes_for_a_convolution_gets_a_hint_at_the_axes_of_images() -> None:
     Path("net.prototxt").write_text(ROWS)
     weights = (np.ones((2, 6, 3), np.float32), np.zeros(2, np.float32))
     write_caffemodel(Path("net.caffemodel"), "net", {"c": ("Convolution", weights)})

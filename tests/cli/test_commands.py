@@ -503,7 +503,7 @@ main()
 @pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize(("where", "finished"), [("20", 2), ("fc_0001_montage.jpg", 4)])
-def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
+def test_a_command_interrupted_at_any_time_resumes(
     folder: Path, how: signal.Signals, where: str, finished: int
 ) -> None:
     """Ctrl-C, what Slurm sends, or kill -9 in the middle of a run, then the same command again."""

@@ -121,7 +121,7 @@ def test_a_mean_that_is_not_the_trainings(folder: Path) -> None:
     assert "(7, 7, 7)" in message
 
 
-def test_it_goes_on_without_the_weights(folder: Path) -> None:
+def test_it_continues_without_the_weights(folder: Path) -> None:
     (folder / "small.caffemodel").unlink()
     (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
     with (folder / "settings_local.py").open("a") as file:

@@ -97,5 +97,5 @@ def test_a_video_is_compared_frame_by_frame(folder: Path) -> None:
         (["images/a/000.png", "--frames"], "two frames of a video"),
     ],
 )
-def test_mistakes_are_said_in_words(arguments: list[str], words: str) -> None:
+def test_mistakes_give_clear_errors(arguments: list[str], words: str) -> None:
     assert words in " ".join(_deepvis(*arguments, code=2).output.split())

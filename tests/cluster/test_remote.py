@@ -40,14 +40,16 @@ def test_no_scheduler_at_the_address() -> None:
 
 
 @pytest.mark.parametrize("address", ["moon://1", "foo", "http://10.0.0.1:8786", "tcp://a", ""])
-def test_what_is_no_address_is_not_tried(address: str) -> None:
+def test_a_malformed_address_is_not_tried(address: str) -> None:
     with pytest.raises(
         SettingsError, match=r"a scheduler's address looks like tcp://10\.0\.0\.1:8786"
     ):
         _square(address)
 
 
-def test_a_cluster_without_workers_is_waited_for_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cluster_without_workers_is_waited_for_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with (
         LocalCluster(
             n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"

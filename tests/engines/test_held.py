@@ -102,7 +102,7 @@ def test_a_scan_holds_the_other_inputs_where_an_ascent_does(engine, tmp_path):
     np.testing.assert_allclose(ascent(net, "c", x)[0].max((1, 2, 3)), highest, 1e-5)
 
 
-def test_what_is_held_is_said_where_a_layer_reads_it(engine, tmp_path, caplog):
+def test_the_value_of_an_input_is_reported_if_a_layer_reads_it(engine, tmp_path, caplog):
     load(engine, tmp_path, MASKED)
     assert "input 'mask' is held at 0; the setting inputs (--inputs)" in caplog.text
     caplog.clear()

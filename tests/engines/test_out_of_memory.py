@@ -74,7 +74,7 @@ def test_what_libraries_say(error: BaseException, expected: bool) -> None:
     assert ran_out(error) is expected
 
 
-def test_numpys_own_error_is_said_with_its_size() -> None:
+def test_numpys_own_error_is_reported_with_its_size() -> None:
     said = r"for the picture, where [\d.,]+ \w+ more were"
     with pytest.raises(OutOfMemoryError, match=said), in_memory("the picture"):
         np.zeros((2**30, 2**24), np.float32)

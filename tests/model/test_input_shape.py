@@ -201,7 +201,7 @@ def test_weights_in_the_legacy_shape_of_four_axes_tell_as_much():
     assert input_shapes(fitted(DATA % "" + LENET, weights)) == {"data": (1, 1, 28, 28)}
 
 
-def test_channels_come_from_the_weights_where_only_the_size_is_told():
+def test_channels_come_from_the_weights_if_only_the_size_is_given():
     weights = {"conv1": [(20, 1, 5, 5), (20,)], "ip1": [(500, 800), (500,)]}
     done = fitted(DATA % "transform_param { crop_size: 28 }" + LENET, weights)
     assert input_shapes(done) == {"data": (1, 1, 28, 28)}

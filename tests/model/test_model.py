@@ -170,9 +170,7 @@ def test_a_layer_that_this_machine_cannot_hold_is_refused(write, monkeypatch, li
         assert load_model(write(text), None, need_weights=False).shapes
 
 
-def test_a_net_that_is_larger_than_this_machine_as_a_whole_is_said_to_be(
-    write, monkeypatch, caplog
-):
+def test_a_net_larger_than_the_whole_machine_gives_a_warning(write, monkeypatch, caplog):
     # data 81, conv 64 and two ReLUs of 64: 273 values of four bytes, no layer of more than 740.
     text = INPUT + CONV
     text += 'layer { name: "r" type: "ReLU" bottom: "conv" top: "r" }'

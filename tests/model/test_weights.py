@@ -135,7 +135,7 @@ def with_nan():
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_words(found, message):
+def test_what_does_not_fit_is_a_clear_error(found, message):
     with pytest.raises(WeightsError, match=message):
         match(found)
 

@@ -109,7 +109,7 @@ def test_several_layers_are_replayed_too(nets: Any) -> None:
     assert nets[2].replays > 0
 
 
-def test_changed_weights_are_captured_anew(nets: Any) -> None:
+def test_changed_weights_are_captured_again(nets: Any) -> None:
     for seed in range(EAGER + 2):
         assert_same(nets, seed)
     before = nets[2].captures

@@ -83,7 +83,7 @@ def test_finished_pictures(nets: tuple[Net, Net], name: str, unit: int) -> None:
     assert 0 < np.abs(levels[0] - levels[1]).mean() < 12  # of 255
 
 
-def test_results_of_either_are_told_apart(nets: tuple[Net, Net]) -> None:
+def test_results_of_either_are_kept_apart(nets: tuple[Net, Net]) -> None:
     assert [net.precision for net in nets] == ["float32", "bfloat16"]
     assert nets[0].fingerprint != nets[1].fingerprint
 

@@ -138,7 +138,7 @@ def test_several_layers_take_one_pass_that_stops_at_the_last(chain: Net, ran: li
     assert ran == ["conv1", "relu1", "conv2"]
 
 
-def test_a_branch_that_nobody_asks_for_does_not_run(tmp_path: Path, ran: list[str]) -> None:
+def test_a_branch_that_is_not_requested_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     text = net_text(conv("left", "data", 1), conv("right", "data", 1), data=(1, 1, 1, 1))
     load_text("torch", tmp_path, text).forward(np.ones((1, 1, 1, 1)), ["right"])
     assert ran == ["right"]
