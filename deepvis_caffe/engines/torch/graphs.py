@@ -46,11 +46,14 @@ class Evaluation(NamedTuple):
         Of the start's channels those that were wanted, where the pass computed more; else None.
     x
         The images.
+    work
+        Multiply-adds of the pass.
     """
 
     run: Pass
     selected: Tensor | None
     x: Tensor
+    work: float = 0.0
 
 
 WayBack = tuple[dict[Value, Tensor], Callable[[], None], Tensor]

@@ -95,11 +95,14 @@ class Plan:
         Of the target's channels those that are to be taken in the end; None for all there are.
     copied
         The weights of which a step has a copy, in part: layer, name and stamp of each.
+    work
+        Multiply-adds of the steps, for each number of an image input; 0 where nobody asks.
     """
 
     steps: tuple[PlanStep, ...]
     select: Channels = None
     copied: tuple[tuple[Layer, str, Stamp], ...] = ()
+    work: float = 0.0
 
     @property
     def up_to_date(self) -> bool:
