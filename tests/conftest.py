@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 def no_process_without_a_mark(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fail a test that starts a process and is not marked so: the fast tier has none."""
+    """Fail a test that starts a process without being marked so: the fast tier has none."""
     if any(request.node.get_closest_marker(mark) for mark in STARTS_PROCESSES):
         return
 

@@ -24,7 +24,7 @@ SECONDS = 20  # of CPU time that one input may take
 
 
 def main() -> None:
-    """Try so many inputs; the exit code says whether one was a finding."""
+    """Try many inputs; the exit code says whether there was a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("folder", type=Path)

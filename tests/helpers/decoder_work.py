@@ -96,7 +96,7 @@ def main(folder: str) -> None:
 
 
 def say(line: str) -> None:
-    """To whoever runs this."""
+    """Print a line for the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -48,7 +48,7 @@ V1_NAMES = {
 
 @dataclass(frozen=True)
 class DrawnNet:
-    """A net and what a program has to know of it.
+    """A net and what a program has to know about it.
 
     Parameters
     ----------

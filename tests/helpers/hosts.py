@@ -93,11 +93,11 @@ class Host:
         self.start(["sh", "-c", loop, "sh", sys.executable, *python], log, **more)  # type: ignore[arg-type]
 
     def cut(self) -> None:
-        """Take the link away; nobody is told."""
+        """Cut the link without notifying anyone."""
         _ip("-n", f"{NAME}-switch", "link", "set", "dev", self.name, "down")
 
     def mend(self) -> None:
-        """Give the link back."""
+        """Restore the link."""
         _ip("-n", f"{NAME}-switch", "link", "set", "dev", self.name, "up")
 
     def power_off(self) -> None:
