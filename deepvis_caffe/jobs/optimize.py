@@ -77,7 +77,7 @@ class Unit:
         For how many seeds the unit was off behind a ReLU at first, and a redirected gradient turned
         it on.
     restarted
-        How many seeds started again from the unit's top images, because redirection did not help.
+        How many seeds recovered only after a restart from the unit's top images.
     new
         How many of its seeds ran now; the others were on disk already.
     """
