@@ -418,7 +418,7 @@ def test_the_default_is_our_preset() -> None:
         ("fc:1+b:2", "cannot read 'fc:1+b:2' in the objective"),
         ("fcc:1", "did you mean 'fc'"),
         ("fc:9", "has no unit 9"),
-        ("fc:1 --units 2", "leave --layers, --units, --direction and --position out"),
+        ("fc:1 --units 2", "leave out --layers, --units, --direction and --position"),
         ("fc --start nosie", "did you mean 'noise'"),
         ("fc --decay 1.5", "decay must be a fraction"),
         ("fc --preset 5", "--preset: preset cannot be '5'"),
