@@ -37,9 +37,8 @@ class LayerAlone:
         self._param = param
         self._bottoms = [Blob(shape) for shape in shapes]
         by_name = dict(zip(param.bottom, self._bottoms, strict=True))
-        self._tops = [
-            by_name.get(name) or Blob((0,)) for name in param.top
-        ]  # the same blob if in place
+        # An in-place top is the bottom's own blob.
+        self._tops = [by_name.get(name) or Blob((0,)) for name in param.top]
         with self._in_words("the import"):
             layer = make_layer(param)
         with self._in_words("setup", layer):

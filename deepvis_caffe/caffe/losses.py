@@ -523,9 +523,7 @@ class SmoothL1Loss(Loss):
     ) -> Diffs:
         a, b, *weights = bottoms
         da = (_remembered(self._difference, a) * self._square()).clamp(-1, 1)
-        if (
-            len(weights) > 1
-        ):  # py-faster-rcnn's, which also differentiates the weights of differences
+        if len(weights) > 1:  # py-faster-rcnn's also differentiates the weights of differences
             for weight in weights:
                 da = da * weight.reshape(a.shape)
         da = da * (_weight(dys) / len(a))

@@ -183,9 +183,8 @@ class EngineOperation(Operation):
     ) -> Diffs:
         if self.layer.type == "Scale" and not self.layer.in_place and len(bottoms) == 1:
             x = bottoms[0]
-            return [
-                None if x.numel() == self.weights[0].numel() else x * dys[0]
-            ]  # Caffe uses it as scratch memory
+            # Caffe uses the diff as scratch memory.
+            return [None if x.numel() == self.weights[0].numel() else x * dys[0]]
         return super().unneeded(bottoms, tops, dys, mode)
 
     def weight_diffs(  # noqa: D102
@@ -210,9 +209,7 @@ class EngineOperation(Operation):
         if self.layer.type != "Scale" or len(bottoms) > 1 or weight > 0:
             return True
         outer, count, inner = _extents(self.layer, bottoms[0], self.weights[0])
-        return outer > 1 or (
-            inner > 1 and count == 1
-        )  # Caffe does not accumulate for a batch of one
+        return outer > 1 or (inner > 1 and count == 1)  # Caffe overwrites for a batch of one
 
     def remember(self, x: Tensor) -> None:
         """Replace the saved first bottom."""

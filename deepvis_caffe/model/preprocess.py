@@ -24,9 +24,7 @@ from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
 log = logging.getLogger(__name__)
 
 PICTURES = (1, 3)  # channels of gray and color pictures
-LUMA = np.array(
-    [0.299, 0.587, 0.114], np.float32
-)  # Rec. 601, as in Caffe's data layers (by OpenCV)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in OpenCV and so in Caffe
 
 
 def _part(whole: slice, part: slice, size: int) -> slice:
