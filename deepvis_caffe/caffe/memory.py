@@ -119,7 +119,7 @@ class Memory:
     def view(self, shape: Shape) -> Array:
         """A new array of the first values, in C order, always over the same memory."""
         self._add()
-        lease = self._held()
+        lease = self._script_array()
         if lease is None:
             # It is the base of its views, and of their views, so it lives as long as they do.
             lease = self._current_host().numpy()
@@ -152,7 +152,7 @@ class Memory:
             self._current_host()  # to keep the remaining values
         self._tensor, self._host_is_old = tensor, True
         if self._exposed:
-            self._exposed = self._held() is not None
+            self._exposed = self._script_array() is not None
             if self._exposed:
                 self._current_host()
                 self._looked = clock.now
@@ -168,7 +168,7 @@ class Memory:
             self._add()
         self._addends.append(addend)
         self._sum_shape = shape
-        if self._held() is not None:
+        if self._script_array() is not None:
             self._add()
 
     # -- shared ------------------------------------------------------------------------------
@@ -186,10 +186,10 @@ class Memory:
         if not self._exposed or self._looked == clock.now:
             return False
         self._looked = clock.now
-        self._exposed = self._held() is not None
+        self._exposed = self._script_array() is not None
         return True
 
-    def _held(self) -> Array | None:
+    def _script_array(self) -> Array | None:
         """The base of the script's arrays, if it still has one."""
         return None if self._lease is None else self._lease()
 

@@ -97,7 +97,7 @@ class Net(Methods2014):
         built = build(path, phase, level, stages, found, self._device)
         self.name, self._layers, self._blob_dict = built.name, built.layers, built.blobs
         self._inputs, self._outputs = built.inputs, built.outputs
-        self._stays = False  # whether it has warned that it stays on its device
+        self._has_warned = False  # that it stays on its device
         self._silent = not any(layer.wire.needs_backward for layer in self._layers)
         self._callbacks: dict[str, list[LayerCallback]] = {
             f"{when}_{which}": [] for when in ("before", "after") for which in PASSES
@@ -544,8 +544,8 @@ class Net(Methods2014):
 
     def _check_mode(self) -> None:
         """Warn once if the mode changed after the net was made: the net keeps its device."""
-        if mode.device != str(self._device) and not self._stays:
-            self._stays = True
+        if mode.device != str(self._device) and not self._has_warned:
+            self._has_warned = True
             log.warning(
                 "net %r stays on %s: set_mode_gpu, set_mode_cpu and set_device act on later nets",
                 self.name,

@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Messages of torch on a CPU and on a GPU, its libraries, C++ and OpenCV.
-_SAID = re.compile(
+_MESSAGES = re.compile(
     r"can't allocate memory|out of memory|bad_alloc|insufficient memory|failed to allocate"
     r"|_STATUS_ALLOC_FAILED|cannot allocate memory",
     re.IGNORECASE,
@@ -44,7 +44,7 @@ def ran_out(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError | OutOfMemoryError):
         return True
-    return isinstance(error, Exception) and bool(_SAID.search(str(error)))
+    return isinstance(error, Exception) and bool(_MESSAGES.search(str(error)))
 
 
 def lack_of(what: str, error: BaseException, images: int = 0) -> OutOfMemoryError:

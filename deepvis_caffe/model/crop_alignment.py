@@ -80,9 +80,10 @@ def _offset(graph: Graph, shapes: Mapping[Value, Shape], crop: Layer) -> tuple[i
     if any(value not in shapes or len(shapes[value]) != 4 for value in (cut, like)):
         return None
     try:
-        below = dict(_way_down(graph, shapes, cut))
+        below = dict(_ancestors(graph, shapes, cut))
         shared = next(
-            ((theirs, below[v]) for v, theirs in _way_down(graph, shapes, like) if v in below), None
+            ((theirs, below[v]) for v, theirs in _ancestors(graph, shapes, like) if v in below),
+            None,
         )
     except ModelError:
         return None
@@ -97,7 +98,7 @@ def _offset(graph: Graph, shapes: Mapping[Value, Shape], crop: Layer) -> tuple[i
     return found[0], found[1]
 
 
-def _way_down(
+def _ancestors(
     graph: Graph, shapes: Mapping[Value, Shape], value: Value
 ) -> Iterator[tuple[Value, _Map]]:
     """A value and its ancestors along first bottoms, each with the map of its positions."""

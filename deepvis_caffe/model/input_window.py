@@ -164,8 +164,8 @@ def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, Inpu
 def keeps_shapes(model: Model, values: Sequence[Value], size: tuple[int, int]) -> bool:
     """Whether values have the same shapes for images of another height and width.
 
-    True for values pooled over the whole map, for example. Also False if the layers do not fit such
-    an image, or the net has a second input.
+    True for values pooled over the whole map, for example. False if the layers do not fit such an
+    image, or the net has a second input.
     """
     layers = model.graph.ancestors(values)
     if sum(layer.type == "Input" for layer in layers) > 1:

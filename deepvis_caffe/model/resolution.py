@@ -76,9 +76,9 @@ class _Stages:
         self._averaged, self._averages = _averaged_to_outputs(model)
 
     def below(self, layer: Layer) -> tuple[Layer, ...]:
-        found, ends = self._way_down(layer)
+        found, ends = self._ends_below(layer)
         for end in ends:
-            firsts, further = self._way_down_of(end)
+            firsts, further = self._ends_below_value(end)
             if firsts and all(_is_input(self._producer[one]) for one in further):
                 found |= firsts | {self._producer[one].name for one in further}
             else:
@@ -122,13 +122,13 @@ class _Stages:
             for number, some in members.items()
         )
 
-    def _way_down_of(self, value: Value) -> tuple[set[str], set[Value]]:
+    def _ends_below_value(self, value: Value) -> tuple[set[str], set[Value]]:
         layer = self._producer[value]
         if layer.name in self._first or _is_input(layer):
             return {layer.name}, set()
-        return self._way_down(layer)
+        return self._ends_below(layer)
 
-    def _way_down(self, layer: Layer) -> tuple[set[str], set[Value]]:
+    def _ends_below(self, layer: Layer) -> tuple[set[str], set[Value]]:
         """The ends of the paths down from a layer: first layers, or where they leave its stage."""
         firsts, ends = set[str](), set[Value]()
         seen, todo = {layer.name}, [layer]

@@ -87,7 +87,7 @@ def _source(value: Any) -> bytes | None:
     if isinstance(value, partial):
         held: Any = (value.args, sorted(value.keywords.items()))
         own = _source(value.func)
-        return None if own is None else own + _held(held)
+        return None if own is None else own + _state_bytes(held)
     function = inspect.unwrap(getattr(value, "__func__", value))
     is_function = inspect.isfunction(function)
     try:
@@ -96,14 +96,16 @@ def _source(value: Any) -> bytes | None:
         return None
     if not is_function:
         module = hasattr(function, "state_dict")
-        return text.encode() + _held(function if module else getattr(function, "__dict__", ()))
+        return text.encode() + _state_bytes(
+            function if module else getattr(function, "__dict__", ())
+        )
     cells = [_content(cell) for cell in function.__closure__ or ()]
     bound = getattr(value, "__self__", None)
     held = (function.__defaults__, function.__kwdefaults__, cells, bound)
     if function.__name__ == "<lambda>":  # its line may have several
         code = function.__code__
         held = (*held, code.co_code.hex(), code.co_consts, code.co_names)
-    return text.encode() + _held(held)
+    return text.encode() + _state_bytes(held)
 
 
 def _content(cell: Any) -> Any:
@@ -113,18 +115,18 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _held(values: Any) -> bytes:
+def _state_bytes(values: Any) -> bytes:
     """Numbers, texts and arrays by value; other objects by repr, which mostly differs each time."""
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray):
         return FrozenArray(values).digest.encode()
     if hasattr(values, "state_dict"):  # a torch module, whose repr does not show its weights
-        return repr(values).encode() + _held(values.state_dict())
+        return repr(values).encode() + _state_bytes(values.state_dict())
     if isinstance(values, Mapping):
-        return b"{" + b",".join(_held(item) for item in values.items()) + b"}"
+        return b"{" + b",".join(_state_bytes(item) for item in values.items()) + b"}"
     if isinstance(values, tuple | list):
-        return b"(" + b",".join(_held(one) for one in values) + b")"
+        return b"(" + b",".join(_state_bytes(one) for one in values) + b")"
     return repr(values).encode()
 
 

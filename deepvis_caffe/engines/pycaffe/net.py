@@ -188,7 +188,7 @@ class PycaffeNet(Net):
         return self._read(values)
 
     def _read(self, values: list[Value]) -> list[Floats]:
-        self._take_up("read")
+        self._restore_last("read")
         self._run(values)
         return [np.array(self._blob(value).data) for value in values]
 
@@ -210,7 +210,7 @@ class PycaffeNet(Net):
         found = [self._blob(start).data for start in starts]
         return found if channels is None else [data[:, channels] for data in found]
 
-    def _take_up(self, what: str) -> None:
+    def _restore_last(self, what: str) -> None:
         """Restore the inputs of the last forward pass."""
         if self._inputs is None:
             raise EngineError(f"{what} needs a forward pass before it: call forward first")
@@ -321,7 +321,7 @@ class PycaffeNet(Net):
     def _backward(
         self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
     ) -> list[Floats]:
-        self._take_up("backward")
+        self._restore_last("backward")
         self._run([seed, *values])
         check_diff(seed.blob, tuple(self._blob(seed).shape), diff)
         reached = self._send_down({seed: diff}, mode, values, partial)

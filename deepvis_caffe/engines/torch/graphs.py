@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     x: Tensor
 
 
-WayBack = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
+CapturedBackward = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
 Begin = Callable[[Tensor], tuple[Evaluation, list[Tensor]]]
 Finish = Callable[[Evaluation, Diffs, str, bool], Tensor]
 
@@ -84,7 +84,7 @@ class CapturedPasses:
         ]
         self._replay, (self._evaluation, self._tops) = capture(lambda: begin(self._x))
         # None for one that cannot be captured.
-        self._ways_back: dict[Hashable, WayBack | None] = {}
+        self._backwards: dict[Hashable, CapturedBackward | None] = {}
 
     @property
     def up_to_date(self) -> bool:
@@ -100,12 +100,12 @@ class CapturedPasses:
     def backward(self, diffs: Diffs, mode: str) -> Tensor:
         """The diff of the last images."""
         key = mode, tuple(diffs)
-        if key not in self._ways_back:
+        if key not in self._backwards:
             # Run it first, to build the backward filters here and not in a capture that may fail.
             eager = self._finish(self._evaluation, diffs, mode, True)
-            self._ways_back[key] = self._captured_way_back(diffs, mode)
+            self._backwards[key] = self._captured_backward(diffs, mode)
             return eager
-        captured = self._ways_back[key]
+        captured = self._backwards[key]
         if captured is None:
             return self._finish(self._evaluation, diffs, mode, True)
         own, replay, found = captured
@@ -114,7 +114,7 @@ class CapturedPasses:
         replay()
         return found
 
-    def _captured_way_back(self, diffs: Diffs, mode: str) -> WayBack | None:
+    def _captured_backward(self, diffs: Diffs, mode: str) -> CapturedBackward | None:
         own = {value: diff.clone() for value, diff in diffs.items()}
         try:
             replay, found = self._capture(lambda: self._finish(self._evaluation, own, mode, True))

@@ -93,7 +93,7 @@ class TorchNet(Net):
         self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
         self._last: Pass | None = None  # the last forward
-        self._asked_for_more = False  # whether read or backward followed it
+        self._keep_next = False  # whether to keep all values: read or backward followed the last
         self._ascent: Evaluation | CapturedPasses | None = None  # the last evaluate
 
     @property
@@ -122,13 +122,13 @@ class TorchNet(Net):
     # layer computes the same values.
 
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
-        keep, self._asked_for_more = self._asked_for_more, False
+        keep, self._keep_next = self._keep_next, False
         self._last = None  # frees the last pass's memory for this one
         self._last = Pass(self._on_device(inputs))
         if keep:
             return [_host(tensor) for tensor in self._computed(self._last, values)]
         found: dict[Value, Floats] = {}
-        self._seen_once(
+        self._stream(
             self._last.values,
             values,
             lambda value, top: found.update({value: _host(top)}),
@@ -143,7 +143,7 @@ class TorchNet(Net):
         """The last pass, for a read or a backward pass."""
         if self._last is None:
             raise EngineError(f"{asking} needs a forward pass before it: call forward first")
-        self._asked_for_more = True
+        self._keep_next = True
         return self._last
 
     def _backward(
@@ -173,9 +173,9 @@ class TorchNet(Net):
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]
     ) -> None:
-        self._seen_once(self._on_device(inputs), values, take)
+        self._stream(self._on_device(inputs), values, take)
 
-    def _seen_once(
+    def _stream(
         self,
         inputs: Mapping[Value, Tensor],
         values: list[Value],

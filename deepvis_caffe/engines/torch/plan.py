@@ -173,7 +173,7 @@ def make_plan(
         for name in whole.blobs
         if (weight := whole.blob(name)) is not None
     )
-    return Plan(_with_ends(list(steps.values()), targets), None if some else channels, copied)
+    return Plan(_with_lifetimes(list(steps.values()), targets), None if some else channels, copied)
 
 
 def narrowed(
@@ -210,7 +210,7 @@ def _only_readers(
     return {v: some[0] for v, some in readers.items() if len(some) == 1 and v not in targets}
 
 
-def _with_ends(steps: list[PlanStep], targets: Iterable[Value]) -> tuple[PlanStep, ...]:
+def _with_lifetimes(steps: list[PlanStep], targets: Iterable[Value]) -> tuple[PlanStep, ...]:
     """The steps, each with the values that no later step needs."""
     needed = set(targets)
     ended: list[PlanStep] = []

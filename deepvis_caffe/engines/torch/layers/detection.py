@@ -297,9 +297,9 @@ class RegionOutput(Layer):
 
     A box is its center's x and y, width and height, in pixels of an image whose height and width
     the second bottom holds, and which the net saw letterboxed; if these are 0, in pixels of the
-    net's input. Scores below `thresh` and suppressed scores are 0. Suppression goes by class, or by
-    the highest score for all classes together. The highest score comes last; by class, suppression
-    leaves it alone. (MSRCCS's Caffe.)
+    net's input. Scores below `thresh` and suppressed scores are 0. Suppression is per class, or for
+    all classes together by the highest score. The last score of a box is its highest one, which
+    per-class suppression leaves unchanged. (MSRCCS's Caffe.)
     """
 
     def forward(self, x: Tensor, size: Tensor) -> Tops:  # noqa: D102
