@@ -23,7 +23,7 @@ from deepvis_caffe.errors import ImageError, boundary
 from deepvis_caffe.files import open_file, read_file
 from deepvis_caffe.image import IMAGE_SUFFIXES, is_array, is_image
 from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.image_size import START_OF_SCAN, check_pixels, declared_size, jpeg_segments
+from deepvis_caffe.image_size import START_OF_SCAN, check_claim, declared_size, jpeg_segments
 from deepvis_caffe.limits import IMAGE_FILE, MEGAPIXELS
 
 NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # created by Windows
@@ -58,7 +58,7 @@ def decode(
         raise ImageError(f"truncated PNG: {len(content):,} bytes")
     # Checked here for the message that a scan counts; `read_channels` reports non-images.
     if not is_array(content) and (size := declared_size(content)):
-        check_pixels(*size, megapixels)
+        check_claim(size, megapixels)
     return read_channels(content, channels, _shrink(content, side) if side else 1, megapixels)
 
 

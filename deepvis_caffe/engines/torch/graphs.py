@@ -46,11 +46,14 @@ class Evaluation(NamedTuple):
         The wanted channels of the start, if the pass computed more than these; otherwise None.
     x
         The images.
+    work
+        Multiply-adds of the pass.
     """
 
     run: Pass
     selected: Tensor | None
     x: Tensor
+    work: float = 0.0
 
 
 CapturedBackward = tuple[dict[Value, Tensor], Callable[[], None], Tensor]

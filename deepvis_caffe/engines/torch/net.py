@@ -6,8 +6,10 @@ are computed for blobs only, not for weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,7 @@ from deepvis_caffe.engines.torch.plan import (
     narrowed,
 )
 from deepvis_caffe.engines.torch.precision import DTYPES, choose_precision
+from deepvis_caffe.engines.torch.threads import multiply_adds, threads_for
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
@@ -223,18 +226,18 @@ class TorchNet(Net):
         """The forward pass."""
         image = laid_out(x.detach()).to(self._dtype)
         values = {Value(blob): image for blob in self.model.image_inputs}
-        run = Pass({**self._held(image), **values})
-        with full_precision(self._device):
+        run, work = Pass({**self._held(image), **values}), plan.work * x.numel()
+        with full_precision(self._device), threads_for(work):
             run.forward(plan.steps)
         tops, index = [run.values[start] for start in starts], self._indices(plan.select)
         chosen = [top.float() if index is None else top[:, index].float() for top in tops]
-        return Evaluation(run, index, x), chosen
+        return Evaluation(run, index, x, work), chosen
 
     def _finish(
         self, evaluated: Evaluation, diffs: Mapping[Value, Tensor], mode: str, again: bool = False
     ) -> Tensor:
         """The backward pass; frees what was recorded, unless another may follow (`again`)."""
-        run, index, x = evaluated
+        run, index, x, work = evaluated
         if index is not None:
             some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
             for start, diff in diffs.items():
@@ -242,7 +245,7 @@ class TorchNet(Net):
         else:
             diffs = {start: diff.to(self._dtype) for start, diff in diffs.items()}
         images = [Value(blob) for blob in self.model.image_inputs]
-        with self._explained(diffs):
+        with self._explained(diffs), threads_for(work):
             found = run.backward(diffs, images, mode, again)
         parts = [found[image] for image in images if image in found]
         total = sum(parts[1:], parts[0]).float().contiguous() if parts else torch.zeros_like(x)
@@ -287,8 +290,16 @@ class TorchNet(Net):
         # Of plans for a choice of channels only the last one is cached: there are many.
         if plan is None or known != channels or not plan.up_to_date:
             plan = make_plan(self.module, targets, set(have), channels, scale, self._joined)
+            plan = replace(plan, work=self._work(plan))
             self._plans[key] = channels, plan
         return plan
+
+    def _work(self, plan: Plan) -> float:
+        """See `Plan.work`; infinite on a GPU, where the number of threads does not matter."""
+        if not self.ops.on_host:
+            return math.inf
+        images = sum(math.prod(self.model.input_shapes[one]) for one in self.model.image_inputs)
+        return multiply_adds(self.model, plan) / max(images, 1)
 
     def _on_device(self, inputs: dict[str, Floats]) -> dict[Value, Tensor]:
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

@@ -96,11 +96,14 @@ class Plan:
         The channels to select from the computed target; None for all.
     copied
         The weights that a step has copied in part: layer, name and stamp of each.
+    work
+        Multiply-adds of the steps per value of an image input; 0 if not computed.
     """
 
     steps: tuple[PlanStep, ...]
     select: Channels = None
     copied: tuple[tuple[Layer, str, Stamp], ...] = ()
+    work: float = 0.0
 
     @property
     def up_to_date(self) -> bool:
