@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.text import cut, line_height, line_ink, text_width
-from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.cache import LruCache
 from deepvis_caffe.viewer.panes.colors import TEXT, Color
 
 Align = Literal["left", "center", "right"]
@@ -225,7 +225,7 @@ def _corner(radius: int) -> NDArray[np.uint8]:
 MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, originals and thumbnails
 
 # Keeps each original alive, so that no other picture can have its id.
-_made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)
+_made: LruCache[tuple[int, int, int], tuple[Picture, Picture]] = LruCache(MOST_BYTES)
 
 
 def thumb(picture: Picture, height: int, width: int) -> Picture:
