@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds for a request, from its first byte or the start of th
 MOST_WAITING = 64  # connections without a complete request; one more closes the oldest
 
 
-def impatient(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11Protocol]:
+def timeout_protocol(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11Protocol]:
     """A protocol for uvicorn that closes connections whose request does not arrive in time.
 
     Parameters

@@ -69,7 +69,7 @@ def serve(
     import uvicorn
 
     from deepvis_caffe.viewer.browser.app import app
-    from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
+    from deepvis_caffe.viewer.browser.connection import PATIENCE, say_when_full, timeout_protocol
 
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
@@ -99,7 +99,7 @@ def serve(
             uvicorn.Config(
                 application,
                 lifespan="on",
-                http=impatient(PATIENCE if patience is None else patience),
+                http=timeout_protocol(PATIENCE if patience is None else patience),
                 log_config=None,  # logging is configured by us
                 access_log=False,
                 server_header=False,

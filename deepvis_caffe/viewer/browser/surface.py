@@ -42,7 +42,7 @@ class Surface(Protocol):
         """Use a picture from outside, (H, W, 3) RGB uint8, as the input."""
 
     def end_push(self) -> None:
-        """Give the input back to what it was before the first `push`."""
+        """Return to the source that was read before the first `push`."""
 
     def read_image(self, content: bytes) -> NDArray[Any]:
         """Read an image file for `open_image`; called from any thread, raises `ImageError`."""

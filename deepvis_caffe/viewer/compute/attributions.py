@@ -41,7 +41,7 @@ class Attributed(NamedTuple):
     why_not: str = ""
 
 
-class GivenUp(Exception):
+class Abandoned(Exception):
     """Raised between the batches of a method whose result is no longer needed."""
 
 
@@ -110,7 +110,7 @@ def attributed(score: FrameScore, method: str) -> Attributed:
 
     Raises
     ------
-    GivenUp
+    Abandoned
         Raised by the score's `between`.
     """
     chosen = METHODS[method]
@@ -118,7 +118,7 @@ def attributed(score: FrameScore, method: str) -> Attributed:
         if chosen.by_gradient:
             score.net.check_gradient(score.layer)
         return Attributed(chosen.run(score, score.frame))
-    except GivenUp:
+    except Abandoned:
         raise
     except Exception as error:
         log.debug("no %s of %s, unit %d", method, score.layer, score.unit, exc_info=error)

@@ -18,9 +18,9 @@ from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.compute.attributions import (
     NEEDS_REST,
+    Abandoned,
     Attributed,
     FrameScore,
-    GivenUp,
     attributed,
     frame_score,
 )
@@ -169,12 +169,12 @@ class Compute:
         def pause() -> None:
             stops = between()
             if stops or self._last is None or _key(self._last.frame, self._last.request) != key:
-                raise GivenUp
+                raise Abandoned
 
         try:
             score = self._score(result.request.source, "", pause)
             self._attributed = key, attributed(score, result.request.back)
-        except GivenUp:
+        except Abandoned:
             return False
         return True
 

@@ -156,8 +156,8 @@ def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
 def _click_class(state: State, scene: Scene, hit: Hit) -> State:
     """Select the class, by its logit if the blob holds a Softmax's probabilities.
 
-    What raises a logit speaks for the class. The gradient of a probability is near 0 where the net
-    is confident, and otherwise dominated by competing classes.
+    What raises a logit is evidence for the class. The gradient of a probability is near 0 if the
+    net is confident, and otherwise dominated by competing classes.
     """
     places = {one.name: at for at, one in enumerate(scene.entries)}
     layer = places[hit.value]
