@@ -1,6 +1,6 @@
-"""How many threads a pass on a CPU gets: as many as its arithmetic keeps busy.
+"""The number of threads for a pass on a CPU: as many as its arithmetic keeps busy.
 
-The threads meet at the end of every layer. In a pass of a millisecond they wait for each other
+Threads synchronize at the end of every layer. In a pass of a millisecond they wait for each other
 longer than they compute.
 """
 
@@ -21,7 +21,7 @@ PER_THREAD = 60e6  # multiply-adds of a forward pass; see benchmarks/README.md
 def multiply_adds(model: Model, plan: Plan) -> int:
     """Multiply-adds of a plan's convolutions and inner products, for the net's own input shape.
 
-    Others count as if each weight were used at every place of the top.
+    Other layers count as if each weight were used at every position of the top.
     """
     total = 0
     for layer in (one.layer for step in plan.steps for one in step.layers):
@@ -34,7 +34,7 @@ def multiply_adds(model: Model, plan: Plan) -> int:
 
 @contextmanager
 def threads_for(work: float) -> Iterator[None]:
-    """Run on so many of PyTorch's threads as so many multiply-adds keep busy, at least on one."""
+    """Run the block on as many PyTorch threads as `work` multiply-adds keep busy, at least one."""
     most = torch.get_num_threads()
     count = max(1, round(min(most, work / PER_THREAD)))
     if count == most:
