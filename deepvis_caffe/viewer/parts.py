@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.image import Picture
 from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.same_units import same_units
@@ -212,6 +213,7 @@ def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
+        finds_boxes=detector(net) is not None,
         opaque=opaque_blobs(net, entries, shapes),
         methods=tuple(name for name in OTHER_METHODS if name not in why_not),
         left_out=_left_out(why_not),

@@ -41,6 +41,8 @@ class Status:
         Results per second, over the last second.
     seconds
         Time that the last result took in the worker.
+    first
+        Whether that was the first result: the first pass of a net takes longer than later ones.
     draw_seconds
         Time that the last drawing took.
     source
@@ -59,6 +61,7 @@ class Status:
 
     rate: float = 0.0
     seconds: float = 0.0
+    first: bool = False
     draw_seconds: float = 0.0
     source: str = ""
     message: str = ""
@@ -79,7 +82,8 @@ class Status:
     @property
     def net_ms(self) -> str:
         """`seconds` in milliseconds."""
-        return f"{self.seconds * 1000:.0f}"
+        shown = f"{self.seconds * 1000:.0f}"
+        return "< 1" if shown == "0" and self.seconds else shown
 
     @property
     def draw_ms(self) -> str:

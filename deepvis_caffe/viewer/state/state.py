@@ -184,6 +184,8 @@ class Scene:
         (height, width) of the net's image input.
     box_score
         A box that a detector finds is shown if it scores higher.
+    finds_boxes
+        Whether the net is a detector.
     opaque
         The blobs that cannot be looked at; they are shown in gray among the layers.
     methods
@@ -200,6 +202,7 @@ class Scene:
     engine: str = ""
     input_size: tuple[int, int] = (1, 1)
     box_score: float = 0.3
+    finds_boxes: bool = False
     opaque: tuple[Opaque, ...] = ()
     methods: tuple[str, ...] = OTHER_METHODS
     left_out: str = ""
