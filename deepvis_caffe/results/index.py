@@ -227,12 +227,16 @@ class Results:
         One line for each file or folder that was left out, with the reason.
     stages
         Of the net, in its order; empty where that is not known.
+    net
+        The name of the net whose layers these are; empty where that is not known. Layers whose
+        records name one have that, see `LayerResults.model`.
     """
 
     folder: Path
     layers: tuple[LayerResults, ...]
     skipped: tuple[str, ...]
     stages: tuple[StageResults, ...] = ()
+    net: str = ""
 
 
 def read_results(
