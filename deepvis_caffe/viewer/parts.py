@@ -73,6 +73,8 @@ class Parts:
         Slots with the newest frame and the newest result.
     player, library, correlations, worker
         The threads.
+    loading
+        Whether the net is still being loaded.
     channels, megapixels
         Of the net's input, and of the largest image that is read from a visitor's file.
     folder
@@ -115,7 +117,10 @@ class Parts:
         if compute is None:
             own = Compute(net, self.scene)
             compute, self._finish = own, own.finish
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle, net.loaded)
+        self.loading = True
+        self.worker = Worker(
+            compute, self.results, lambda: self._changed(), self._idle, partial(self._load, net)
+        )
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
@@ -177,6 +182,11 @@ class Parts:
         threads = (self.player, self.worker, self.library, self.correlations)
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
+
+    def _load(self, net: Net) -> None:
+        net.loaded()
+        self.loading = False
+        self._changed()
 
     def _idle(self, between: Pause) -> bool:
         """The worker's idle work: what is shown comes before what may be looked at later."""

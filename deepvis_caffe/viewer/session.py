@@ -258,6 +258,7 @@ class Session:
             unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
             optimized=library.optimized(entry),
             working=library.working(entry),
+            loading=parts.loading,
             failure=self.trouble,
             relation=parts.relations.of(state),
             driver_pictures=parts.driver_pictures.of(self._drivers),

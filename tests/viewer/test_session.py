@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import deepvis_caffe as dv
 from deepvis_caffe.cli.main import app
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import encode_png, read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
@@ -29,6 +30,7 @@ from deepvis_caffe.viewer.disk import thumbnails as thumbnails_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.panes.screen import Screen
 from deepvis_caffe.viewer.panes.status import left_pieces
+from deepvis_caffe.viewer.panes.words import pending
 from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
@@ -118,6 +120,24 @@ def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
     assert session.running
     session.press("q")
     assert not session.running
+
+
+def test_it_says_that_the_net_is_being_loaded(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, loaded = threading.Event(), Net.loaded
+
+    def slow(net: Net) -> Net:
+        assert go.wait(LONG)
+        return loaded(net)
+
+    monkeypatch.setattr(Net, "loaded", slow)
+    session = start()
+    session.draw()
+    assert pending(session.view, "conv") == "loading the net ..."
+    go.set()
+    settle(session)
+    assert not session.view.loading
 
 
 def test_a_key_whose_effect_is_not_to_be_seen_says_why(start: Start, photos: Path) -> None:

@@ -112,6 +112,8 @@ class View:
         Another mapping whenever something in it changes.
     working
         The image of a unit of the selected layer that is being optimized; None if none is.
+    loading
+        Whether the net is still being loaded.
     failure
         Why there is no result for the current request: an error's message. Empty where there is
         one, or it is being computed.
@@ -131,6 +133,7 @@ class View:
     unit: UnitPictures = field(default_factory=UnitPictures)
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     working: Working | None = None
+    loading: bool = False
     failure: str = ""
     relation: Relation = NO_RELATION
     driver_pictures: DriverPictures = NO_DRIVER_PICTURES

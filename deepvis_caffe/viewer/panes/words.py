@@ -48,6 +48,8 @@ def pending(view: View, what: str) -> str:
     if view.failure:  # there is no room for the whole message: the tip of the status line has it
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
+    if view.loading:
+        return "loading the net ..."
     return f"computing {what} ..." if view.has_frame else "no picture yet"
 
 
