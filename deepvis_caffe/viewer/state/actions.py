@@ -97,15 +97,15 @@ class Action:
 def why_unseen(name: str, state: State, scene: Scene) -> str:
     """Why nobody sees what an action changes, and which key shows it; empty where it is seen."""
     if name == "diff_style" and state.back == "off":
-        return "this is the style of the backward pass, which is off: press b"
+        return "the style is that of the backward pass, which is off: press b"
     if name == "order" and not state.shows_correlation:
-        return "this is the order of the correlation, which is not shown: press 1"
+        return "the order is that of the correlation, which is not shown: press 1"
     if name == "reach" and not state.shows_drivers:
-        return "this is of what drives the unit, which is not shown: press 4"
+        return "what drives the unit is not shown: press 4"
     if name == "climb" and not state.trail:
         return "no unit was left to go back up to: press 4, and enter to go down"
     if name == "boxes" and not scene.finds_boxes:
-        return "this net is no detector that finds boxes"
+        return "this net is not a detector: it finds no boxes"
     return ""
 
 
