@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import chosen_targets, parse_crop, parse_position, parse_push
 from deepvis_caffe.errors import SettingsError
@@ -271,6 +272,7 @@ def optimize_layer(
     if off:
         start = net.model.graph.gradient_start(layer.name)
         note = off_note(
+            layer.name,
             off,
             len(made) * seeds,
             layers_below_relus(net, layer.name),
@@ -311,6 +313,7 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
 
 
 def off_note(
+    layer: str,
     off: int,
     runs: int,
     below: Sequence[str],
@@ -333,9 +336,10 @@ def off_note(
         )
     if not below:
         return note
+    find = command("top-images", "--images", "photos/", "--layers", layer)
     return (
         f"{note} behind a ReLU, from every start; optimize below it instead: {', '.join(below)}; "
-        "or find its top images (deepvis top-images), and run this again to start from them"
+        f"or find its top images ({find}), and run this again to start from them"
     )
 
 

@@ -148,7 +148,7 @@ def _version_mismatch(place: str, version: ImportError | str, ours: str) -> str:
     has = f"has {version}" if isinstance(version, str) else f"has none ({version})"
     return (
         f"the cluster has several versions of deepvis_caffe: {place} {has}, and this process has "
-        f"{ours}; install the same one everywhere: pip install 'deepvis_caffe[dask,torch]=={ours}'"
+        f"{ours}; install the same one everywhere, as here: {pip_install('dask,torch')}"
     )
 
 

@@ -143,7 +143,9 @@ class Model:
         if self.weight_shapes and not self.weights:
             raise WeightsError(
                 f"net {self.graph.name!r} has {len(self.weight_shapes)} layers with weights "
-                f"({', '.join(list(self.weight_shapes)[:5])}, ...), and no weights are given"
+                f"({', '.join(list(self.weight_shapes)[:5])}"
+                f"{', ...' if len(self.weight_shapes) > 5 else ''}), and no weights are given: set "
+                "`weights` to its .caffemodel (--weights)"
             )
 
 

@@ -53,6 +53,8 @@ STYLES = (
     "dialogs.css",
     "narrow.css",
 )
+# Names of results folders that every model has: ours, and that of the Deep Visualization Toolbox.
+TELL_NOTHING = ("results", "unit_jpg_vis")
 GENERATOR = b'<meta name="generator" content="deepvis gallery'
 PART = re.compile(r"[0-9a-f]{20}\.js")
 ENDINGS = (".html", ".htm")
@@ -115,7 +117,6 @@ def page_html(
     """
     templates = PageTemplates("deepvis_caffe.page")
     script = templates.script(SCRIPTS)
-    models = sorted({layer.model for layer in results.layers if layer.model})
     own = {
         "style": templates.joined(STYLES),
         "script": script,
@@ -124,9 +125,18 @@ def page_html(
     return templates.render(
         own,
         version=__version__,
-        name=", ".join(models) or results.folder.resolve().name,
+        name=_name(results),
         policy=_policy(script),
     )
+
+
+def _name(results: Results) -> str:
+    """What these are results of: the nets of the records, the net that is known, or the folder."""
+    models = sorted({layer.model for layer in results.layers if layer.model})
+    folder = results.folder.resolve()
+    if folder.name in TELL_NOTHING and folder.parent.name:
+        folder = folder.parent
+    return ", ".join(models) or results.net or folder.name
 
 
 def _policy(script: str) -> str:

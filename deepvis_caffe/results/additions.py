@@ -83,7 +83,8 @@ def with_net(
         names.setdefault(key(layer), []).append(layer.name)
     if names.keys() == {math.inf}:
         return results
-    return replace(results, layers=ordered, stages=tuple(_shown_stages(model, names)))
+    stages = tuple(_shown_stages(model, names))
+    return replace(results, layers=ordered, stages=stages, net=graph.name)
 
 
 def _with_same_units(results: Results, model: Model, pictures_from: Mapping[str, str]) -> Results:

@@ -227,12 +227,16 @@ class Results:
         One line for each file or folder that was skipped, with the reason.
     stages
         The net's stages in order; empty if the net is not known.
+    net
+        The name of the net that these layers belong to; empty if not known. Layers whose records
+        name a net have it themselves, see `LayerResults.model`.
     """
 
     folder: Path
     layers: tuple[LayerResults, ...]
     skipped: tuple[str, ...]
     stages: tuple[StageResults, ...] = ()
+    net: str = ""
 
 
 def read_results(

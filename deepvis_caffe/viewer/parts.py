@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.image import Picture
 from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.same_units import same_units
@@ -72,6 +73,8 @@ class Parts:
         Latest-value slots of frames and results.
     player, library, correlations, worker
         The threads.
+    loading
+        Whether the net is still being loaded.
     channels, megapixels
         Channels of the net's input, and the largest image that is read from a visitor's file.
     folder
@@ -114,7 +117,10 @@ class Parts:
         if compute is None:
             own = Compute(net, self.scene)
             compute, self._finish = own, own.finish
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle, net.loaded)
+        self.loading = True
+        self.worker = Worker(
+            compute, self.results, lambda: self._changed(), self._idle, partial(self._load, net)
+        )
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
@@ -177,6 +183,11 @@ class Parts:
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
+    def _load(self, net: Net) -> None:
+        net.loaded()
+        self.loading = False
+        self._changed()
+
     def _idle(self, between: Pause) -> bool:
         """The worker's idle work: pending attributions first, then synthesis."""
         finished = self._finish(between)
@@ -212,6 +223,7 @@ def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
+        finds_boxes=detector(net) is not None,
         opaque=opaque_blobs(net, entries, shapes),
         methods=tuple(name for name in OTHER_METHODS if name not in why_not),
         left_out=_left_out(why_not),

@@ -6,10 +6,11 @@ their own, whose results are picked up at the next redraw.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.results.recipes import BEST
 from deepvis_caffe.viewer.disk.recorder import Recorder
 from deepvis_caffe.viewer.panes.enlarged import zooms
 from deepvis_caffe.viewer.panes.layers import first_row
@@ -34,6 +36,7 @@ from deepvis_caffe.viewer.state.actions import (
     follow,
     help_table,
     next_zoom,
+    why_unseen,
     zoom_to,
 )
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
@@ -96,8 +99,8 @@ class Session:
         self._commands: dict[str, Callable[[], None]] = {
             "next_image": lambda: parts.player.step(1),
             "previous_image": lambda: parts.player.step(-1),
-            "next_source": lambda: parts.player.switch(1),
-            "previous_source": lambda: parts.player.switch(-1),
+            "next_source": lambda: self._switch(1),
+            "previous_source": lambda: self._switch(-1),
             "screenshot": self._screenshot,
             "record": lambda: self._recorder.toggle(self.draw()[1]),
             "zoom": lambda: self._settle(next_zoom(self.state, zooms(self.view))),
@@ -138,6 +141,8 @@ class Session:
     def act(self, name: str) -> None:
         """Perform an action by its name."""
         change = BY_NAME[name].change
+        if why := why_unseen(name, self.state, self.scene):
+            self.show_message(why)
         if change is None:
             self._commands[name]()
         else:
@@ -253,6 +258,7 @@ class Session:
             unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
             optimized=library.optimized(entry),
             working=library.working(entry),
+            loading=parts.loading,
             failure=self.trouble,
             relation=parts.relations.of(state),
             driver_pictures=parts.driver_pictures.of(self._drivers),
@@ -320,6 +326,9 @@ class Session:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
             self._show_whether_synthesis(state.synthesis)
+        if state.resize != self.state.resize:
+            how = "cropped" if state.resize == "crop" else "stretched"
+            self.show_message(f"images are {how} to the net's shape")
         other_method = state.back != self.state.back and state.back in self.scene.methods
         if other_method and self.scene.left_out:
             self.show_message(self.scene.left_out)
@@ -355,6 +364,11 @@ class Session:
             if refs:
                 self._settle(follow(self.state, self.scene, refs[0]))
 
+    def _switch(self, count: int) -> None:
+        if self._parts.player.alone:
+            self.show_message("there is one source; with several: deepvis view 0,clip.mp4,photos/")
+        self._parts.player.switch(count)
+
     def _turn_recipe(self) -> None:
         """Prefer optimized images of the next recipe; the first choice is the best of each unit."""
         self._turns += 1
@@ -371,8 +385,7 @@ class Session:
         now = known.index(self.state.recipe) if self.state.recipe in known else 0
         turns, self._turns = self._turns, 0
         if len(known) < 2:
-            only = f", only by {known[0]}" if known else ""
-            self.show_message(f"{entry.name} has no optimized images by several recipes{only}")
+            self.show_message(_why_no_other_recipe(entry.name, self.state.unit, known))
             return
         place = (now + turns) % len(known)
         self._settle(replace(self.state, recipe=known[place] if place else ""))
@@ -419,6 +432,7 @@ class Session:
         return Status(
             rate=self._rate,
             seconds=self._result.seconds if self._result else 0.0,
+            first=self._result is not None and self._result.number == 1,
             draw_seconds=self._shown_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,
@@ -457,3 +471,12 @@ class Session:
 
     def _quit(self) -> None:
         self.running = False
+
+
+def _why_no_other_recipe(layer: str, unit: int, known: Sequence[str]) -> str:
+    """Why there is nothing to go on to from the one recipe of a layer, if any; what makes some."""
+    make = f"deepvis optimize {shlex.quote(layer)} --units {unit}"
+    if not known:
+        return f"{layer} has no optimized images yet: {make}"
+    other = "3" if known[0] == BEST else BEST
+    return f"all optimized images of {layer} are by {known[0]}; for others: {make} --preset {other}"

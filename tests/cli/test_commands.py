@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -250,7 +251,10 @@ def test_optimize_again_makes_what_is_missing() -> None:
     assert "2 new runs, 4 already finished" in again.stderr
 
 
-def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(folder: Path) -> None:
+def test_optimize_tells_of_units_that_are_off_and_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/a b/deepvis"])  # which no shell finds
     weights = small_model.weights()
     weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
@@ -258,6 +262,12 @@ def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(fold
     said = deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs stopped because the gradient was exactly 0" in said
     assert "optimize below it instead: conv/1" in said
+    program, *words = shlex.split(said.partition("top images (")[2].partition(")")[0])
+    assert program == "/a b/deepvis"
+    (folder / "photos").mkdir()
+    write_image(folder / "photos" / "one.png", np.zeros((12, 16, 3), np.uint8))
+    deepvis(*words)
+    assert (folder / "out" / "dataset").is_dir()
     assert "gradient of exactly" not in deepvis("optimize", "conv/1", *SHORT).stderr
 
 

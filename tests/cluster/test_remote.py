@@ -22,6 +22,7 @@ from helpers.waiting import LONG, eventually
 import deepvis_caffe
 from deepvis_caffe.cluster import DaskCluster, remote, run_tasks
 from deepvis_caffe.errors import ClusterError, SettingsError
+from deepvis_caffe.resources import pip_install
 
 TESTS = Path(__file__).parents[1]
 
@@ -76,7 +77,7 @@ def test_a_cluster_of_another_version(address: str, monkeypatch: pytest.MonkeyPa
         ClusterError, match=f"127.0.0.1:.* has {theirs}, and this process has 9.8"
     ) as caught:
         _square(address)
-    assert "pip install 'deepvis_caffe[dask,torch]==9.8'" in str(caught.value)
+    assert str(caught.value).endswith(f", as here: {pip_install('dask,torch')}")
 
 
 @contextmanager

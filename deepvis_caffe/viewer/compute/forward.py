@@ -51,7 +51,7 @@ class Compute:
     """
 
     def __init__(self, net: Net, scene: Scene) -> None:
-        self._given, self._entries = net, scene.entries
+        self._net, self._entries = net, scene.entries
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")
@@ -78,6 +78,7 @@ class Compute:
         DeepVisError
             The picture does not fit the net, or the engine fails on it.
         """
+        self._net = self._net.loaded()  # the first time it may load: no part of a frame's time
         begun = time.perf_counter()
         self._last = None  # if this fails, there is nothing to finish
         entry = self._entries[request.layer]
@@ -124,10 +125,6 @@ class Compute:
             number=next(self._numbers),
         )
         return self._last
-
-    @cached_property
-    def _net(self) -> Net:
-        return self._given.loaded()
 
     @cached_property
     def _drivers(self) -> LiveDrivers:

@@ -14,7 +14,8 @@ import numpy as np
 
 from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.attribution.drivers import Reach
-from deepvis_caffe.image import Floats, Picture
+from deepvis_caffe.attribution.pictures import summed
+from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
     EMPTY,
@@ -268,7 +269,7 @@ def _put_small(canvas: Picture, picture: Picture, rect: Rect, left: bool = False
 
 def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
     """Draw the map in signed colors; for a single number, write the activation."""
-    shown = _summed(card.driver.image_map)
+    shown = summed(card.driver.image_map, FINEST)
     if shown.size == 1:
         fill(canvas, card.map, WELL)
         words = number(float(card.driver.activation.reshape(-1)[0]))
@@ -279,17 +280,6 @@ def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
     boost = boost_alone(view.state, signed=True)
     colors = color_maps(np.asarray(shown[np.newaxis]), place.height, place.width, boost)
     put(canvas, colors, place.top, place.left)
-
-
-def _summed(map_: Floats) -> Floats:
-    """A map reduced to at most `FINEST` positions a side by summing neighbors.
-
-    Through max pooling, the gradient reaches a large map at few positions only, single pixels that
-    would be too small to see.
-    """
-    step = max(1, -(-max(map_.shape) // FINEST))
-    rows, columns = (np.arange(0, length, step) for length in map_.shape)
-    return np.asarray(np.add.reduceat(np.add.reduceat(map_, rows, axis=0), columns, axis=1))
 
 
 def _largest(view: View) -> float:

@@ -194,8 +194,11 @@ def _title(view: View) -> tuple[str, str, str]:
     if state.weights:
         return weights.title(view)
     lost = view.not_finite
+    maps = view.shown_maps
     if view.shows_diffs:
-        more = f"diffs, {more}"
+        above = state.back_source[0] < state.layer and maps is not None and not maps.any()
+        where = view.scene.entries[state.back_source[0]].name
+        more = f"diffs, {more}" + (f", all 0: the pass starts below, at {where}" if above else "")
     page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
     if page.count < entry.units:
         more += f", {page.first} to {page.first + page.count - 1} shown"

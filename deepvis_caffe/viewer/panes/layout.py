@@ -19,6 +19,7 @@ from deepvis_caffe.viewer.panes.widgets import inside, letters, title_height, wi
 from deepvis_caffe.viewer.state.state import State
 
 WIDE = 1100  # pixels of width; from here on, there is a column on each side
+ALSO_WIDE, LANDSCAPE = 800, 1.75  # or from here on, if it is so many times as wide as high
 NARROW = 420  # pixels of width; below, there is no column
 LOW = 260  # pixels of height; below, there is no list of layers
 WIDEST = 0.34  # largest share of the window's width for the unit's column
@@ -73,7 +74,7 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
         whole = Rect(gap, gap, max(1, status.top - gap), max(1, width - 2 * gap))
         return {"status": status, "enlarged": whole}
     found["grid"] = grid
-    left, right = _columns(width, state)
+    left, right = _columns(_is_wide(width, height), state)
     if frame.right:
         room = Rect(grid.top, grid.right + gap, grid.height, frame.right)
         found |= _column(_parts(right, frame.right, state), room, gap)
@@ -124,23 +125,29 @@ def _frame(width: int, height: int, state: State) -> _Frame | None:
     high = max(1, height - low - top)
     left = right = 0
     if width >= NARROW:
-        two = bool(_columns(width, state)[1])
-        share = 0.28 if width < WIDE else 0.2 if two else 0.25
+        wide = _is_wide(width, height)
+        two = bool(_columns(wide, state)[1])
+        share = 0.28 if not wide else 0.2 if two else 0.25
         left = round(min(width * share, height * 0.38))  # its pictures are about square
         if two:
             beside = width - left - 4 * gap
-            wide = min(beside - high, round(width * WIDEST)) if state.unit_images else 0
-            right = max(left, wide)
+            most = min(beside - high, round(width * WIDEST)) if state.unit_images else 0
+            right = max(left, most)
     across = width - 2 * gap - sum(side + gap for side in (left, right) if side)
     grid = Rect(top, gap + (left + gap if left else 0), high, max(1, across))
     return _Frame(gap, left, right, grid, bars)
 
 
-def _columns(width: int, state: State) -> tuple[list[str], list[str]]:
+def _is_wide(width: int, height: int) -> bool:
+    """Whether a window has a column at each side of the grid."""
+    return width >= WIDE or width >= max(ALSO_WIDE, LANDSCAPE * height)
+
+
+def _columns(wide: bool, state: State) -> tuple[list[str], list[str]]:
     """The panes at the left and at the right of the grid, from the top."""
     classes = ["classes"] if state.labels else []
     images = ["unit"] if state.unit_images else []
-    if width < WIDE:
+    if not wide:
         return ["input", "back", "detail", *classes, *images], []
     on = state.back != "off"
     if images:

@@ -121,11 +121,12 @@ def right_pieces(view: View) -> list[Piece]:
         pieces.append((f"{status.visitors} watching", SOFT))
     if status.rate_text:
         pieces.append((f"{status.rate_text} fps", SOFT))
+    net = f"{status.net_ms} ms" + (" (first pass)" if status.first else "")
     if state.timing:
-        pieces.append((f"net {status.net_ms} ms, drawing {status.draw_ms} ms", SOFT))
+        pieces.append((f"net {net}, drawing {status.draw_ms} ms", SOFT))
         pieces.append((view.scene.engine, FAINT))
     else:
-        pieces.append((f"{status.net_ms} ms", SOFT))
+        pieces.append((net, SOFT))
     return [*pieces, ("h for help", FAINT)]
 
 

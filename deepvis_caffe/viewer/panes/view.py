@@ -41,6 +41,8 @@ class Status:
         Results per second, over the last second.
     seconds
         Time that the worker took for the last result.
+    first
+        Whether that was the first result: a net's first pass takes longer than later ones.
     draw_seconds
         Time that the last redraw took.
     source
@@ -59,6 +61,7 @@ class Status:
 
     rate: float = 0.0
     seconds: float = 0.0
+    first: bool = False
     draw_seconds: float = 0.0
     source: str = ""
     message: str = ""
@@ -79,7 +82,8 @@ class Status:
     @property
     def net_ms(self) -> str:
         """`seconds` in milliseconds."""
-        return f"{self.seconds * 1000:.0f}"
+        shown = f"{self.seconds * 1000:.0f}"
+        return "< 1" if shown == "0" and self.seconds else shown
 
     @property
     def draw_ms(self) -> str:
@@ -108,6 +112,8 @@ class View:
         Replaced by a new mapping whenever something in it changes.
     working
         The image being optimized for a unit of the selected layer; None if there is none.
+    loading
+        Whether the net is still being loaded.
     failure
         The error because of which there is no result for the current request. Empty if there is
         one, or it is being computed.
@@ -127,6 +133,7 @@ class View:
     unit: UnitPictures = field(default_factory=UnitPictures)
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     working: Working | None = None
+    loading: bool = False
     failure: str = ""
     relation: Relation = NO_RELATION
     driver_pictures: DriverPictures = NO_DRIVER_PICTURES

@@ -26,9 +26,10 @@ def number(value: float) -> str:
 
 
 def short_label(scene: Scene, entry: Entry, unit: int) -> str:
-    """The first label of a unit; empty if it has none."""
+    """The first label of a unit; empty if it has none, or one that is just its number."""
     label = unit_label(scene.labels, entry, unit) if 0 <= unit < entry.units else None
-    return labels.short_label(label)
+    short = labels.short_label(label)
+    return "" if short == str(unit) else short
 
 
 def unit_name(scene: Scene, ref: UnitRef) -> str:
@@ -47,6 +48,8 @@ def pending(view: View, what: str) -> str:
     if view.failure:  # only its beginning; the tooltip of the status line has the full message
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
+    if view.loading:
+        return "loading the net ..."
     return f"computing {what} ..." if view.has_frame else "no picture yet"
 
 

@@ -78,7 +78,7 @@ class Camera(Source):
     live = True
 
     def __init__(self, device: int | str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._device, self._clock = device, clock
+        self.device, self._clock = device, clock
         self.name = f"camera {device}" if isinstance(device, int) else _shown(device)
         # Timing of a file on a server; live streams set their own pace.
         self._period = self._begun = self._due = 0.0
@@ -88,7 +88,7 @@ class Camera(Source):
     def read(self, pause: Pause) -> Shot | None:
         """The newest frame; None after a second's pause if there is none."""
         if self._capture is None:
-            self._capture = open_capture(self._device)
+            self._capture = open_capture(self.device)
             if self._capture is None:
                 state = "is gone" if self._seen else "does not open"
                 self.trouble = f"{self.name} {state}; trying again"
@@ -97,7 +97,7 @@ class Camera(Source):
             import cv2
 
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # avoids stale frames
-            if isinstance(self._device, str) and "://" in self._device:
+            if isinstance(self.device, str) and "://" in self.device:
                 self._begin(cv2)
         if self._period:
             pause(self._due - self._clock())

@@ -88,7 +88,7 @@ def image_folder(folder: Path, megapixels: float = MEGAPIXELS) -> Images:
 
 def samples() -> Images:
     """A source of the photographs that come with scikit-image."""
-    return Images([(name, _sample(name)) for name in sample_images()], "photographs")
+    return Images([(name, _sample(name)) for name in sample_images()], "sample photographs")
 
 
 def one_sample(name: str) -> Images:

@@ -117,6 +117,12 @@ class Player:
             self._frozen = frozen
             self._news.notify_all()
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is but one source."""
+        with self._news:
+            return len(self._sources) == 1
+
     def status(self) -> PlayerStatus:
         """The current state of the input."""
         with self._news:
@@ -189,7 +195,8 @@ class Player:
         for index in (i % count for i in range(self._at + 1, self._at + count)):
             if index not in self._failed:
                 self._choose(index)
-                self._note = f"{', '.join(self._failed.values())}: {self._sources[index].name}"
+                shown = self._sources[index].name
+                self._note = f"{', '.join(self._failed.values())}; instead: {shown}"
                 return
         self._status = replace(self._status, stuck=True)
 

@@ -94,6 +94,21 @@ class Action:
     change: Change | None = None
 
 
+def why_unseen(name: str, state: State, scene: Scene) -> str:
+    """Why nobody sees what an action changes, and which key shows it; empty where it is seen."""
+    if name == "diff_style" and state.back == "off":
+        return "the style is that of the backward pass, which is off: press b"
+    if name == "order" and not state.shows_correlation:
+        return "the order is that of the correlation, which is not shown: press 1"
+    if name == "reach" and not state.shows_drivers:
+        return "what drives the unit is not shown: press 4"
+    if name == "climb" and not state.trail:
+        return "no unit was left to go back up to: press 4, and enter to go down"
+    if name == "boxes" and not scene.finds_boxes:
+        return "this net is not a detector: it finds no boxes"
+    return ""
+
+
 # -- selecting ---------------------------------------------------------------------------------
 
 

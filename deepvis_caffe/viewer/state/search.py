@@ -115,7 +115,8 @@ def _rank(label: str, query: str) -> int | None:
 
 def _name(scene: Scene, ref: UnitRef) -> str:
     entry = scene.entries[ref[0]]
-    return f"{entry.name} {ref[1]}   {unit_label(scene.labels, entry, ref[1]) or ''}".rstrip()
+    label = unit_label(scene.labels, entry, ref[1])
+    return f"{entry.name} {ref[1]}" + (f"   {label}" if label and label != str(ref[1]) else "")
 
 
 @lru_cache(maxsize=1 << 16)

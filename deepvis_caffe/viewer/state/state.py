@@ -182,6 +182,8 @@ class Scene:
         (height, width) of the net's image input.
     box_score
         A detector's box is shown if its score is higher.
+    finds_boxes
+        Whether the net is a detector.
     opaque
         The blobs that cannot be shown; they are grayed out in the list of layers.
     methods
@@ -198,6 +200,7 @@ class Scene:
     engine: str = ""
     input_size: tuple[int, int] = (1, 1)
     box_score: float = 0.3
+    finds_boxes: bool = False
     opaque: tuple[Opaque, ...] = ()
     methods: tuple[str, ...] = OTHER_METHODS
     left_out: str = ""

@@ -184,7 +184,7 @@ def test_two_visitors_and_their_control(
         page.until(list(size), SIZE)
         let_notices_stay(page)
         page.press("x")
-        page.until("Another visitor is in control.", NOTICE)
+        page.until("Press \u201cTake control\u201d first.", NOTICE)
         assert page.run("(n => n.scrollWidth <= n.offsetWidth)(document.getElementById('notice'))")
         page.click("#take")
         page.until("You are in control \u00b7 2 visitors", WHO)

@@ -72,16 +72,6 @@ def test_a_map_has_the_colors_of_its_signs() -> None:
     assert 255 > red > blue > 0
 
 
-def test_values_of_neighbors_in_a_large_map_are_added_up() -> None:
-    values = np.random.default_rng(3).normal(size=(55, 40)).astype(np.float32)
-    made = drivers._summed(values)
-    padded = np.zeros((56, 40))
-    padded[:55] = values
-    expected = padded.reshape(14, 4, 10, 4).sum(axis=(1, 3))
-    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(drivers._summed(values[:16, :14]), values[:16, :14])
-
-
 def test_bars_are_as_long_as_contributions_are_large() -> None:
     view = shown()
     made = PANE.draw(view, *SIZE)

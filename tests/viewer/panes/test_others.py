@@ -578,6 +578,22 @@ def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:
     assert len(bar) == round(0.25 * len(side))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "first", "told"),
+    [
+        (28.317, True, "28317 ms (first pass)"),
+        (0.0123, False, "12 ms"),
+        (0.0002, False, "< 1 ms"),
+        (0.0, False, "0 ms"),  # nothing has been computed
+    ],
+)
+def test_how_long_a_pass_took(seconds: float, first: bool, told: str) -> None:
+    shown = replace(view(np.ones((2, 2, 2))), status=Status(seconds=seconds, first=first))
+    assert told in [words for words, _ in status.right_pieces(shown)]
+    timed = replace(shown, state=State(timing=True))
+    assert f"net {told}, drawing 0.0 ms" in [words for words, _ in status.right_pieces(timed)]
+
+
 def test_the_status_says_what_there_is_to_say() -> None:
     shown = view(np.ones((2, 2, 2)))
     plain = status.PANE.draw(shown, 27, 1200)

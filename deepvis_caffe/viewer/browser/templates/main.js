@@ -67,7 +67,7 @@ function over(title, text) {
 
 // Whether the visitor is in control; if not, the bar says so.
 function may() {
-  if (link.up && !mine()) bar.notice("Another visitor is in control.");
+  if (link.up && !mine()) bar.notice("Press \u201cTake control\u201d first.");
   return link.up && mine();
 }
 
