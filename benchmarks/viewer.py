@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +127,11 @@ def main() -> None:
 
 def run(name: str, who: str, seconds: float, device: str = "cpu") -> Figures:
     """Run one contestant for some seconds."""
-    net, _, _ = load(name, "torch" if who == OURS else "pycaffe", device)
-    own = own_rate(net, seconds / 4)
+    with ThreadPoolExecutor(1) as alone:
+        # OpenMP's threads end with the one that they serve. Left behind, they would count as more
+        # threads than there are cores, and the viewer's would sleep sooner than a user's do.
+        net = alone.submit(load, name, "torch" if who == OURS else "pycaffe", device).result()[0]
+        own = alone.submit(own_rate, net, seconds / 4).result()
     with tempfile.TemporaryDirectory() as folder:
         parts = Parts(net, [Stream()], Path(folder))
         session = Session(parts)

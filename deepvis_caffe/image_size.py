@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.limits import BYTES_PER_PIXEL, MEGAPIXELS
+from deepvis_caffe.limits import BYTES_PER_PIXEL, JPEG_SCANS, MEGAPIXELS
 
 START_OF_SCAN = 0xDA
+END_OF_IMAGE = 0xD9
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
 HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _PILLOW_FORMATS = "PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM"
@@ -29,11 +31,22 @@ _INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes, by the type of a T
 
 
 class Size(NamedTuple):
-    """What a header claims: pixels, and the bytes of all that is decoded."""
+    """What an image file claims.
+
+    Attributes
+    ----------
+    height, width
+        Pixels.
+    nbytes
+        All that is decoded.
+    scans
+        How often a decoder passes over all pixels.
+    """
 
     height: int
     width: int
     nbytes: int
+    scans: int = 1
 
 
 def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
@@ -42,7 +55,7 @@ def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
     Raises
     ------
     ImageError
-        Its header claims more, or no size at all.
+        Its header claims more, or no size at all; or it is a JPEG of too many scans.
     """
     size = declared_size(content)
     if size is None:
@@ -50,7 +63,17 @@ def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
             f"not an image: it starts with {content[:8]!r}, which is damaged or in a format that "
             "neither OpenCV nor Pillow knows; PNG and JPEG always work"
         )
+    check_claim(size, megapixels)
+
+
+def check_claim(size: Size, megapixels: float) -> None:
+    """As :func:`check_size`, for a size that is known."""
     check_pixels(size.height, size.width, size.nbytes, megapixels)
+    if size.scans > JPEG_SCANS:
+        raise ImageError(
+            f"too many scans: {size.scans:,} passes over the image, and at most {JPEG_SCANS} are "
+            "decoded; save it again, as PNG or JPEG"
+        )
 
 
 def check_pixels(height: int, width: int, nbytes: int, megapixels: float) -> None:
@@ -146,6 +169,7 @@ def brand(content: bytes) -> bytes:
 
 # -- formats -------------------------------------------------------------------------------------
 
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in a scan's data: not 0xff itself, no restart
 _NUMBER = rb"[0-9]{1,9}"
 _TEXT_HEADERS = tuple(  # of formats that OpenCV reads, and Pillow does not
     re.compile(pattern, re.DOTALL)
@@ -157,15 +181,39 @@ _TEXT_HEADERS = tuple(  # of formats that OpenCV reads, and Pillow does not
 
 
 def _jpeg(content: bytes) -> Size | None:
+    frame, scans = None, 1
     for marker, at in jpeg_segments(content):
-        if marker in START_OF_FRAME and at + 10 <= len(content):
-            height, width = (
-                int.from_bytes(content[place : place + 2], "big") for place in (at + 5, at + 7)
-            )
-            return Size(height, width, height * width * 3)
-        if marker == START_OF_SCAN:
+        if marker in START_OF_FRAME and at + 10 <= len(content) and frame is None:
+            frame = at
+        elif marker == START_OF_SCAN:
+            if frame is not None and _has_several_scans(content, frame, at):
+                scans = _count_scans(content, at)
             break
-    return None
+    if frame is None:
+        return None
+    height, width = (int.from_bytes(content[at : at + 2], "big") for at in (frame + 5, frame + 7))
+    return Size(height, width, height * width * 3, scans)
+
+
+def _has_several_scans(jpeg: bytes, frame: int, scan: int) -> bool:
+    """As a decoder sees it: progressive, or the first scan has not all components of the frame."""
+    return (
+        jpeg[frame + 1] in PROGRESSIVE or jpeg[scan + 4 : scan + 5] < jpeg[frame + 9 : frame + 10]
+    )
+
+
+def _count_scans(jpeg: bytes, at: int) -> int:
+    """The scans from the one at `at` to the end of the image."""
+    count = 0
+    for found in _MARKER.finditer(jpeg, at):
+        marker, place = found[0][1], found.start()
+        if place < at:  # within the last segment
+            continue
+        if marker == END_OF_IMAGE:
+            break
+        count += marker == START_OF_SCAN
+        at = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    return count
 
 
 def _png(content: bytes) -> Size | None:

@@ -26,6 +26,7 @@ LARGEST_SIZE = 2**31 - 1  # of one axis, as in Caffe
 
 MEGAPIXELS = 100.0  # of an image, by default; the setting `max_megapixels`
 LARGEST_MEGAPIXELS = 1073.0  # what OpenCV decodes at most, 2^30 pixels
+JPEG_SCANS = 100  # a progressive JPEG has about ten; each passes over all pixels, for a few bytes
 BYTES_PER_PIXEL = 8  # RGBA of 16 bits: an image of more channels may have fewer pixels
 SETTING_VALUES = 2**16  # numbers or names in one setting
 LONGEST_SETTING = 2**20  # characters of one setting

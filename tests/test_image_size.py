@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -87,6 +89,44 @@ def test_a_file_that_claims_more_than_a_hundred_million_pixels_is_refused(
         read_channels(content, channels)
     with pytest.raises(ImageError, match=said):
         read_image(content, shrink=4)  # a quarter of it would be small enough
+
+
+def jpeg_scans(content: bytes) -> list[bytes]:
+    """A JPEG's scans, by the segments before and between them."""
+    starts = [found.start() for found in re.finditer(rb"\xff\xda", content)]
+    return [content[a:b] for a, b in pairwise([*starts, content.rindex(b"\xff\xd9")])]
+
+
+@pytest.mark.parametrize("quality", [10, 95])
+def test_scans_of_a_progressive_jpeg_are_counted(quality: int) -> None:
+    content = by_pillow("JPEG", progressive=True, quality=quality)
+    assert declared_size(content).scans == len(jpeg_scans(content)) == 10  # as libjpeg writes them
+    thumbnail = by_pillow("JPEG", progressive=True)
+    inside = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    assert declared_size(content[:2] + inside + content[2:]).scans == 10
+    last = jpeg_scans(content)[-1]
+    before = content[: -len(last) - 2]
+    comment = b"\xff\xfe" + struct.pack(">H", 6) + b"\xff\xd9\xff\xda"  # looks like an end, a start
+    assert declared_size(before + comment + last + b"\xff\xd9" + 99 * last).scans == 10
+
+
+def test_a_jpeg_of_one_scan_may_be_followed_by_anything() -> None:
+    content = by_opencv(".jpg")
+    assert declared_size(content + 300 * b"\xff\xda\0\2").scans == 1
+
+
+@pytest.mark.parametrize("shrink", [1, 4])
+def test_a_jpeg_of_too_many_scans_is_refused(shrink: int) -> None:
+    """Each is fourteen bytes, and a pass over all pixels."""
+    content = by_pillow("JPEG", progressive=True)
+    last = jpeg_scans(content)[-1]
+    np.testing.assert_array_equal(
+        read_image(content[:-2] + 90 * last + content[-2:]).shape, PIXELS.shape
+    )
+    with pytest.raises(
+        ImageError, match="too many scans: 101 passes over the image, and at most 100"
+    ):
+        read_image(content[:-2] + 91 * last + content[-2:], shrink)
 
 
 def test_the_limit_is_a_parameter() -> None:

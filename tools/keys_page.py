@@ -12,8 +12,7 @@ from deepvis_caffe.viewer.state.actions import ACTIONS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
 TOP = """# All keys of the viewer
 
-The same list, without the web page, is in the viewer: `h`. What the panes show is in
-[viewer.md](viewer.md).
+Press `h` in the viewer for the same list. [viewer.md](viewer.md) describes the panes.
 """
 
 

@@ -1,4 +1,4 @@
-"""`attribute`: ``(net, image, layer, unit, method) -> Attribution``, one call for every method."""
+"""`attribute`: ``(net, image, layer, unit, method) -> Attribution``, one call for all methods."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deepvis_caffe.optimizer.targets import Position, plain_position
 
 @dataclass(frozen=True)
 class Method:
-    """A way to attribute.
+    """An attribution method.
 
     Attributes
     ----------
@@ -37,15 +37,15 @@ class Method:
     title
         Its name in prose.
     style
-        How its map is best shown; see `deepvis_caffe.attribution.pictures`.
+        The default style of its map; see `deepvis_caffe.attribution.pictures`.
     by_gradient
-        Whether it goes backward through the net.
+        Whether it uses backward passes.
     everywhere
-        Whether it takes units of any layer that a gradient comes from, on either engine.
+        Whether it works for units of any differentiable layer, on either engine.
     many_passes
-        Whether it takes tens of passes through the net, a batch at a time.
+        Whether it takes tens of passes through the net, in batches.
     why_not
-        ``net -> text``: why a net's engine cannot run it; empty where it can.
+        ``net -> text``: why a net's engine cannot run it; empty if it can.
     """
 
     run: Callable[..., Floats]
@@ -93,17 +93,17 @@ def attribute(
     position: Position = "all",
     **parameters: Any,
 ) -> Attribution:
-    """What in an image makes a unit respond.
+    """Attribute a unit's response to the parts of an image.
 
     Parameters
     ----------
     net
         From `load_net`.
     image
-        A file; a picture, as the net's preprocessor takes it; or float32 of shape (C, H, W) or
-        (1, C, H, W), what the preprocessor makes of one.
+        A file; a picture, as the net's preprocessor takes it; or an already preprocessed float32
+        array, (C, H, W) or (1, C, H, W).
     layer, unit
-        A layer's or blob's name, and a channel of it or that one's label, see `Net.unit`.
+        A layer's or blob's name, and one of its channels or a label, see `Net.unit`.
     method
         One of `METHODS`:
 
@@ -122,10 +122,10 @@ def attribute(
         =========================  ================================================================
     position
         ``"all"`` for the unit's whole map, each value weighted by the unit's own activation there;
-        ``"center"``, or one index an axis, for one value. Units with one value only, as classes
-        have, are that value. See `deepvis_caffe.attribution.score`.
+        ``"center"``, or one index per axis, for a single value. For units with a single value, such
+        as classes, it is that value. See `deepvis_caffe.attribution.score`.
     **parameters
-        Of the method; see its function.
+        The method's parameters; see its function.
 
     Raises
     ------
@@ -135,9 +135,9 @@ def attribute(
         The layer has no such unit or position, or a parameter has no such value.
     EngineError, ModelError
         The layer cannot run or has no units; no gradient reaches the image; or LRP has no rule for
-        a layer, or not this engine.
+        a layer, or does not support this engine.
     ImageError
-        The image cannot be read, or is not one for this net.
+        The image cannot be read, or does not fit this net.
     """
     if method not in METHODS:
         raise UnknownNameError("attribution method", method, METHODS)

@@ -1,8 +1,8 @@
 """Saliency maps of many images: ``(net, unit, images, positions, modes) -> maps by mode``.
 
-For top images: one backward pass for a batch of images, each from one position, and where that pays
-only through the part of the image that the unit sees there. For one image, and for other methods
-than a backward pass, see `deepvis_caffe.attribution.attribute`.
+For top images: one backward pass for a batch of images, each from one position, and if worthwhile
+only through the part of the image that the unit sees there. For single images, and for methods
+other than a backward pass, see `deepvis_caffe.attribution.attribute`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def saliency_maps_at(
     positions
         The position on the unit's map for each image, one index per axis.
     modes
-        Backward modes; none for activations alone.
+        Backward modes; none for activations only.
     in_windows
         Whether to run only the part of each image that the unit sees. Images whose windows have the
         same size run in one batch, which is halved if memory runs out.
@@ -54,7 +54,7 @@ def saliency_maps_at(
         (N, C, H, W) by mode.
     """
     value = net.model.graph.activation(layer)
-    name = net.model.graph.start_name(value) or layer  # an in-place ReLU's, where there is one
+    name = net.model.graph.start_name(value) or layer  # an in-place ReLU's, if there is one
     activations = np.zeros(len(x), np.float32)
     maps = {mode: np.zeros_like(x) for mode in modes}
     windows = [window_of(net.model, value, one) if in_windows else None for one in positions]
@@ -95,5 +95,5 @@ def __getattr__(name: str) -> Any:
 
 
 def _part(window: InputWindow | None) -> tuple[slice, ...]:
-    """The channels, rows and columns of the input that are run."""
+    """The channels, rows and columns of the input to run."""
     return (slice(None), window.rows, window.columns) if window else (slice(None),)

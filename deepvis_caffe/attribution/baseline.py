@@ -1,4 +1,4 @@
-"""What an image is compared with where a method asks what is not there: ``-> (C, H, W)``."""
+"""Baselines, the images without information that methods compare with: ``-> (C, H, W)``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def baseline_image(baseline: Baseline, preprocessor: Preprocessor, x: Floats) ->
     Parameters
     ----------
     baseline
-        ``"mean"``, the mean image, which is 0 for the net; ``"black"`` or ``"white"``; or in the
-        net's units a number or an array that broadcasts to (C, H, W).
+        ``"mean"``, the mean image, which is 0 for the net; ``"black"`` or ``"white"``; or a number
+        or an array that broadcasts to (C, H, W), in the net's units.
     preprocessor
-        The net's.
+        The net's preprocessor.
     x
         (C, H, W), the image.
 
     Raises
     ------
     SettingsError
-        It is none of these.
+        The baseline is none of these.
     """
     named: dict[str, Any] = {"mean": 0, "black": preprocessor.low, "white": preprocessor.high}
     try:

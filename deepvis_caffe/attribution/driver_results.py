@@ -1,4 +1,4 @@
-"""What `drivers` returns: units of the layers below, strongest first, and how to look at them."""
+"""The result of `drivers`: units of the layers below, strongest first, and their pictures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 @dataclass(frozen=True, eq=False)
 class Driver:
-    """A unit of a layer below, and what it contributes.
+    """A unit of a layer below, and its contribution.
 
     Attributes
     ----------
     layer, unit
-        Its layer and its number there. Of an input, its name and the channel.
+        Its layer and its index there; for an input, the input's name and the channel.
     contribution
         What it adds to the score: the sum of `map`.
     share
-        The contribution, divided by the magnitude of the score; 0 where that is 0.
+        The contribution divided by the magnitude of the score; 0 if that is 0.
     map
         Gradient times activation, of the shape of the unit's map: (H, W), or () for a number.
     activation
@@ -44,18 +44,18 @@ class Driver:
 
     @property
     def title(self) -> str:
-        """Its share, and which unit it is."""
+        """Its share, layer and unit."""
         return f"{self.share:+.0%} {unit_title(self.layer, self.unit, None)}"
 
     @property
     def image_map(self) -> Floats:
-        """`map` as (H, W), to be shown: the slices of further axes side by side."""
+        """`map` as (H, W) for display, with the slices of further axes side by side."""
         if self.map.ndim < 2:
             return self.map.reshape(1, -1)
         return np.concatenate([*self.map.reshape(-1, *self.map.shape[-2:])], axis=1)
 
     def record(self) -> dict[str, Any]:
-        """What it says without its maps, in JSON's types."""
+        """Everything but its maps, as JSON types."""
         return {
             "layer": self.layer,
             "unit": self.unit,
@@ -66,26 +66,26 @@ class Driver:
 
 @dataclass(frozen=True, eq=False)
 class Drivers(Sequence[Driver]):
-    """What drives a unit in an image: a sequence of `Driver`, the largest magnitude first.
+    """The drivers of a unit for an image: a sequence of `Driver`, the largest magnitude first.
 
     Attributes
     ----------
     drivers
-        As many as were asked for.
+        As many as requested.
     layer, unit, position
         The arguments of `deepvis_caffe.drivers`.
     activation
-        The unit's: the largest on its map, or that at the position.
+        The unit's activation: the largest on its map, or that at the position.
     score
-        What the contributions are to; see `deepvis_caffe.attribution.score`.
+        The score that is attributed; see `deepvis_caffe.attribution.score`.
     contributions
-        Of every unit of the layers below: by layer, float64 (C,).
+        The contributions of all units of the layers below, by layer, float64 (C,).
     image
         (C, H, W), the net's input.
     preprocessor
-        Turns that into a picture.
+        Turns the image into a picture.
     label
-        The unit's name, where it has one.
+        The unit's label, if it has one.
     """
 
     drivers: tuple[Driver, ...]
@@ -114,33 +114,33 @@ class Drivers(Sequence[Driver]):
 
     @property
     def raising(self) -> tuple[Driver, ...]:
-        """Those that raise the unit."""
+        """The drivers that raise the unit."""
         return tuple(one for one in self.drivers if one.contribution > 0)
 
     @property
     def lowering(self) -> tuple[Driver, ...]:
-        """Those that lower it."""
+        """The drivers that lower the unit."""
         return tuple(one for one in self.drivers if one.contribution < 0)
 
     @property
     def total(self) -> float:
-        """The sum of the contributions of all units, also of those that are not listed."""
+        """The sum of the contributions of all units, listed or not."""
         return float(sum(one.sum() for one in self.contributions.values()))
 
     @property
     def rest(self) -> float:
-        """What of the score is not the sum of contributions: biases, mostly."""
+        """The score minus all contributions: mostly biases."""
         return self.score - self.total
 
     def pictures(self, drivers: Sequence[Driver] | None = None) -> list[Picture]:
         """A picture for each driver, (H, W, 3) RGB uint8: its map over the net's input.
 
-        What raises the unit is red and what lowers it is blue, all in one scale.
+        What raises the unit is red and what lowers it is blue, on a common scale.
 
         Parameters
         ----------
         drivers
-            Which of them, as `raising` and `lowering` are; all by default.
+            A subset, such as `raising` or `lowering`; all by default.
         """
         shown = self.drivers if drivers is None else drivers
         below = self.preprocessor.show(self.image)
@@ -148,7 +148,7 @@ class Drivers(Sequence[Driver]):
         return [signed_overlay(below, one.image_map, most) for one in shown]
 
     def record(self) -> dict[str, Any]:
-        """What it says without its maps, in JSON's types."""
+        """Everything but its maps, as JSON types."""
         return {
             "layer": self.layer,
             "unit": self.unit,

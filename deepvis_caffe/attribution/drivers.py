@@ -1,15 +1,15 @@
-"""What drives a unit: ``(net, image, layer, unit) -> Drivers``, units of the layers below.
+"""The units of the layers below that drive a unit: ``(net, image, layer, unit) -> Drivers``.
 
 The contribution of channel c of a layer below to the score F of a unit is the sum over the
 channel's map A of gradient times activation::
 
     R_c = sum over positions of  A_c * dF / dA_c
 
-It is exact to first order: R_c is what F loses if the channel fades, per unit of fading. Where
-everything between the two layers is piecewise linear, as convolutions, rectifiers and poolings are,
-the contributions of all channels sum to F but for biases, at any depth. What F loses without the
-channel altogether is R_c where no rectifier and no pooling changes its mind, so mostly of the layer
-right below; of a stage below, with many rectifiers between, R_c is an approximation of that.
+To first order, scaling the channel by 1 - a lowers F by a * R_c. If everything between the two
+layers is piecewise linear, like convolutions, rectifiers and poolings, the contributions of all
+channels sum to F except for biases, at any depth. Removing the channel entirely lowers F by exactly
+R_c as long as no rectifier or pooling switches, which usually holds for the layer directly below;
+for a whole stage with many rectifiers in between, R_c is an approximation.
 
 - Olah et al. 2020, "Zoom In: An Introduction to Circuits", https://doi.org/10.23915/distill.00024.001,
   which reads networks by such connections
@@ -70,18 +70,18 @@ def drivers(
     image, layer, unit, position
         As for `attribute`.
     below
-        Names of layers or blobs, in place of what `reach` finds. The way there may pass rectifiers,
-        poolings, concatenations and sums; a concatenation's channels are reported as the units of
-        the layers that make them. Where one of several layers lies above another, what passes
-        through both counts for the upper one.
+        Names of layers or blobs, instead of those that `reach` finds. Paths to them may pass
+        rectifiers, poolings, concatenations and sums; a concatenation's channels are reported as
+        the units of the layers that compute them. If one of several layers is above another, what
+        passes through both counts for the upper one.
     count
-        How many to return; None for all of them.
+        How many to return; None for all.
     reach
-        How far down to look. ``"nearest"``: to the nearest layers that have units, convolutions and
-        inner products. ``"stage"``: to the last layers of the stage below, of another resolution,
+        How far down to look. ``"nearest"``: to the nearest layers with units, convolutions and
+        inner products. ``"stage"``: to the last layers of the stage below, at another resolution,
         so that a few steps lead from a class to the first layer; see
-        `deepvis_caffe.model.resolution.stage_below`. There a sum of layers, as residual nets have
-        them, has units of its own.
+        `deepvis_caffe.model.resolution.stage_below`. For this, a sum of layers, as in residual
+        nets, has units of its own.
 
     Raises
     ------
@@ -89,11 +89,11 @@ def drivers(
         There is no such layer or blob.
     SettingsError
         The layer has no such unit or position; a layer of `below` does not lead to it; `count` is
-        not a whole number of at least 1; or `reach` is unknown, or given beside `below`.
+        not an integer of at least 1; or `reach` is unknown, or given together with `below`.
     EngineError, ModelError
-        The layer cannot run, has no units, or has no gradient, or no units lie below it.
+        The layer cannot run, has no units or no gradient, or there are no units below it.
     ImageError
-        The image cannot be read, or is not one for this net.
+        The image cannot be read, or does not fit this net.
     """
     if count is not None:
         count = whole_number("count", count)
@@ -135,9 +135,9 @@ def sources_below(
     Raises
     ------
     SettingsError
-        A layer of `below` does not lead to the unit, or `reach` is unknown or given beside it.
+        A layer of `below` does not lead to the unit, or `reach` is unknown or given with it.
     ModelError
-        No units lie below it.
+        There are no units below it.
     UnknownNameError
         There is no such layer or blob.
     """
@@ -174,7 +174,7 @@ def sources_below(
 
 
 def check_reach(reach: str) -> Reach:
-    """A reach that there is; `SettingsError` otherwise."""
+    """`reach` if it is valid; raises `SettingsError` otherwise."""
     if reach not in REACHES:
         raise SettingsError(f"reach must be one of {', '.join(REACHES)}; got {reach!r}")
     return reach
@@ -186,10 +186,10 @@ def made_by(
     unit: int,
     makes: Callable[[Model, Layer], bool] = makes_units,
 ) -> tuple[Layer, int] | None:
-    """The layer that makes a unit, and which of its units that is; None where there is no such one.
+    """The layer that computes a unit, and the unit's index there; None if there is no such layer.
 
-    That of unit 375 of ``fire8/concat`` is ``fire8/expand3x3``, of which it is unit 119. A sum of
-    two layers is the unit of neither, unless `makes` says that a sum makes units, too.
+    For unit 375 of ``fire8/concat`` this is unit 119 of ``fire8/expand3x3``. A sum of two layers is
+    the unit of neither, unless `makes` is true for sums, too.
     """
     start = model.graph.gradient_start(layer)
     makers = []
@@ -204,25 +204,25 @@ def made_by(
 def _layer_of(
     model: Model, layer: str, unit: int, makes: Callable[[Model, Layer], bool] = makes_units
 ) -> Layer:
-    """The layer that makes the unit out of its bottoms; the named one where several do."""
+    """The layer that computes the unit from its bottoms; the named one if several do."""
     maker = made_by(model, layer, unit, makes)
     return maker[0] if maker else model.graph.producer[model.graph.gradient_start(layer)]
 
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """What every channel of some layers contributes to a score.
+    """The contributions of all channels of some layers to a score.
 
     Attributes
     ----------
     score
-        What the contributions are to.
+        The score that is attributed.
     sources
         The layers.
     activations, maps
-        Of each source (C, ...): its activations, and gradient times activation.
+        For each source, (C, ...): its activations, and gradient times activation.
     values
-        Of each source float64 (C,), the sums of its maps.
+        For each source, float64 (C,): the sums of its maps.
     """
 
     score: float
@@ -240,14 +240,14 @@ class Contributions:
         return found
 
     def strongest(self, count: int | None = None, sign: int = 0) -> tuple[Driver, ...]:
-        """The units of the largest contributions, strongest first.
+        """The units with the largest contributions, strongest first.
 
         Parameters
         ----------
         count
-            How many at most; None for all.
+            Maximum number; None for all.
         sign
-            1 for those that raise the score alone, -1 for those that lower it, 0 for both.
+            1 for those that raise the score only, -1 for those that lower it, 0 for both.
         """
         if not self.values:
             return ()
@@ -275,19 +275,19 @@ class Contributions:
 
 
 def contributions_of(score: Score, sources: Iterable[Source]) -> Contributions:
-    """What the channels of layers contribute to a score, in the last forward pass of one image.
+    """The contributions of layers' channels to a score, in the last forward pass of one image.
 
     Parameters
     ----------
     score
-        Of that image.
+        The score for that image.
     sources
         The layers, from `sources_below`.
 
     Raises
     ------
     EngineError
-        No name means a value on the way.
+        A value on the path cannot be named.
     """
     net, graph, sources = score.net, score.net.model.graph, tuple(sources)
     start = graph.gradient_start(score.layer)

@@ -18,23 +18,23 @@ from deepvis_caffe.image import Floats, resize_image
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model
 
-# Layers that only summarize or scale the maps below them.
+# Layers that only pool or scale the maps below them.
 _SUMMARIES = ("Dropout", "LRN", "Pooling", "Split")
 
 
 def grad_cam(score: Score, x: Floats, *, cam_layer: str | None = None) -> Floats:
-    """A layer's maps, weighted by the mean gradient of each, where their sum is positive.
+    """The positive part of the sum of a layer's maps, each weighted by its mean gradient.
 
-    ``max(0, sum over k of mean(dF / dA_k) * A_k)``, A_k being the activation maps of `cam_layer`;
-    enlarged to the image's size bilinearly.
+    ``max(0, sum over k of mean(dF / dA_k) * A_k)``, where A_k are the activation maps of
+    `cam_layer`; bilinearly upsampled to the image's size.
 
     Parameters
     ----------
     score, x
-        What is attributed, and the image.
+        The score to attribute, and the image.
     cam_layer
         A layer or blob; by default the last maps through which all of the unit's input passes,
-        mostly those of the last convolution.
+        usually those of the last convolution.
 
     Raises
     ------
@@ -72,9 +72,9 @@ def guided_grad_cam(score: Score, x: Floats, *, cam_layer: str | None = None) ->
 
 
 def last_maps(model: Model, layer: str) -> Value:
-    """The last value with maps that all ways from the image to the layer's value lead through.
+    """The last value with maps through which all paths from the image to the layer's value lead.
 
-    Not what a pooling, an LRN or a Dropout makes of it.
+    The tops of poolings, LRNs and Dropouts do not count.
 
     Raises
     ------
@@ -92,11 +92,11 @@ def last_maps(model: Model, layer: str) -> Value:
 
 
 def _bottlenecks(model: Model, layer: str) -> Iterator[Value]:
-    """Values below the layer's that all of what it gets from the image passes, in order."""
+    """The values through which all paths from the image to the layer's value lead, in order."""
     graph, below = model.graph, _below(model, layer)
     ancestors = graph.ancestors([graph.gradient_start(layer)])
     last_read = {value: one.index for one in ancestors for value in one.bottoms}
-    live: set[Value] = set()  # what is computed by now, and read later
+    live: set[Value] = set()  # values that are computed by now and read later
     for one in ancestors:
         live = {value for value in live if last_read[value] > one.index}
         live.update(below.intersection(one.tops))

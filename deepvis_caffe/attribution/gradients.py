@@ -1,4 +1,4 @@
-"""One backward pass: ``(score, x (1, C, H, W)) -> map (C, H, W)``."""
+"""Methods with a single backward pass: ``(score, x (1, C, H, W)) -> map (C, H, W)``."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ def integrated_gradients(
     baseline: Baseline = "mean",
     batch_size: int = 8,
 ) -> Floats:
-    """The mean gradient on the straight way from a baseline, times that way.
+    """The mean gradient on the straight path from a baseline, times the difference to it.
 
     ``(x - x') * integral over a in 0..1 of dF / dx at x' + a (x - x')``, by Gauss-Legendre
-    quadrature. It is complete: the map sums to F(x) - F(x'), up to the error of the quadrature.
+    quadrature. It is complete: the map sums to F(x) - F(x'), up to the quadrature error.
 
     Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks",
     https://arxiv.org/abs/1703.01365
@@ -28,13 +28,13 @@ def integrated_gradients(
     Parameters
     ----------
     score, x
-        What is attributed, and the image.
+        The score to attribute, and the image.
     steps
-        Gradients that are taken on the way.
+        Number of gradients along the path.
     baseline
         x', see `baseline_image`.
     batch_size
-        How many of them are taken at a time.
+        Number of gradients computed at a time.
     """
     nodes, weights = np.polynomial.legendre.leggauss(whole_number("steps", steps))
     start = baseline_image(baseline, score.net.preprocessor, x[0])

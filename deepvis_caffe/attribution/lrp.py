@@ -3,9 +3,10 @@
 Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
 Relevance Propagation", https://doi.org/10.1371/journal.pone.0130140
 
-The relevance of a unit is its score. Each layer shares out the relevance of its tops among its
-bottoms by how much each contributed, down to the image; see `deepvis_caffe.attribution.relevance`
-for the rules. It needs the torch engine, whose layers they are for.
+The relevance of a unit is its score. Each layer distributes the relevance of its tops to its
+bottoms according to their contributions, down to the image; see
+`deepvis_caffe.attribution.relevance` for the rules, which are implemented for the torch engine's
+layers only.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ def lrp_epsilon(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
     """Relevance by the epsilon rule in every layer with weights.
 
     ``R_j = sum over k of x_j w_jk / (z_k + epsilon * sign(z_k)) * R_k``, where z is the layer's
-    output, its bias included. What the bias and epsilon contributed stays with them.
+    output, including the bias. The shares of the bias and of epsilon are not passed on.
 
     Parameters
     ----------
     score, x
-        What is attributed, and the image.
+        The score to attribute, and the image.
     epsilon
-        Above 0; the larger, the less do outputs near 0 pass on.
+        Above 0; the larger it is, the less relevance passes through outputs near 0.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def lrp_z_plus(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
     """Relevance by the z+ rule in convolutions, and by the epsilon rule elsewhere.
 
     ``R_j = sum over k of (x_j w_jk)+ / (sum over i of (x_i w_ik)+) * R_k``: only positive
-    contributions count, and no bias, so that a convolution passes on all that it got; only where
-    nothing contributes positively, relevance is lost.
+    contributions count, without bias, so that a convolution conserves relevance, except where
+    nothing contributes positively.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def lrp_z_plus(score: Score, x: Floats, *, epsilon: float = 0.01) -> Floats:
 
 
 def why_no_relevance(net: Net) -> str:
-    """Why a net's engine cannot propagate relevance; empty where it can."""
+    """Why a net's engine cannot propagate relevance; empty if it can."""
     if net.engine == "torch":
         return ""
     return (

@@ -22,10 +22,10 @@ def occlusion(
     baseline: Baseline = "mean",
     batch_size: int = 16,
 ) -> Floats:
-    """How much the score falls where a sliding window covers the image.
+    """The drop of the score when a sliding window covers the image.
 
-    At each pixel the mean, over the windows that cover it, of ``F(x) - F(x under the window)``.
-    The last windows at the right and at the bottom are cut off by the image's edge.
+    At each pixel this is the mean of ``F(x) - F(x under the window)`` over the windows that cover
+    it. The last windows at the right and at the bottom are clipped to the image.
 
     Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2,
     https://arxiv.org/abs/1311.2901
@@ -33,15 +33,15 @@ def occlusion(
     Parameters
     ----------
     score, x
-        What is attributed, and the image.
+        The score to attribute, and the image.
     window
         Its height and width in pixels, or one number for both; by default a seventh of the image.
     stride
-        Pixels from one window to the next, down and to the right; by default half the window.
+        Pixels between windows, down and to the right; by default half the window.
     baseline
         What covers the image, see `baseline_image`; by default the mean.
     batch_size
-        How many covered images run at a time.
+        Number of covered images that run at a time.
     """
     size = x.shape[2:]
     extent = tuple(max(1, n // 7) for n in size) if window is None else _pair("window", window)

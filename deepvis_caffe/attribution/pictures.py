@@ -1,12 +1,12 @@
 """Attribution maps as pictures: ``map (C, H, W) or (H, W) -> picture (H, W, 3)``.
 
-`map_picture` shows a map, and `map_overlay` lays it over its image. How a map looks is its style.
+`map_picture` shows a map, and `map_overlay` overlays it on its image. There are several styles.
 
-Four of the styles are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean
-over channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which shows
-best where the unit looks. `positive` is the sum of positive gradients, `signed` the sum over
-channels, red where it is positive and blue where it is negative, and `heat` the positive part of
-that sum in the colors of fire.
+Four of them are the Deep Visualization Toolbox's: `raw` keeps the colors, `gray` is the mean over
+channels, `norm` the Euclidean norm over channels, and `blur` that norm, blurred, which best shows
+where the unit looks. `positive` is the sum of positive values over channels, `signed` the sum over
+channels, red where positive and blue where negative, and `heat` the positive part of that sum in
+the colors of fire.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from deepvis_caffe.image import Floats, Picture, resize_image
 from deepvis_caffe.model.preprocess import Preprocessor
 
 RED, BLUE = np.array((178, 10, 28)), np.array((5, 65, 160))
-PALE = 0.55  # how dark black is below a signed map
-SATURATED = 99  # percentile of the magnitudes at which a picture's colors are strongest
+PALE = 0.55  # darkness of black below a signed map
+SATURATED = 99  # percentile of the magnitudes at which a picture's colors saturate
 BLUR = 4.0  # pixels, the Deep Visualization Toolbox's caffevis_grad_norm_blur_radius
 
 
@@ -31,7 +31,7 @@ def raw(diff: Floats, preprocessor: Preprocessor) -> Picture:
 
 
 def gray(diff: Floats, preprocessor: Preprocessor) -> Picture:
-    """The mean over channels, 0 is mid-gray."""
+    """The mean over channels; 0 is mid-gray."""
     mean = diff.mean(axis=0)
     largest = np.abs(mean).max()
     return _gray_picture(0.5 + 0.5 * mean / largest if largest > 0 else np.full_like(mean, 0.5))
@@ -43,7 +43,7 @@ def norm(diff: Floats, preprocessor: Preprocessor) -> Picture:
 
 
 def blur(diff: Floats, preprocessor: Preprocessor) -> Picture:
-    """As `norm`, but blurred before it is stretched."""
+    """As `norm`, but blurred before its contrast is stretched."""
     return _gray_picture(heat(diff))
 
 
@@ -69,7 +69,7 @@ def signed_colors(shares: Floats) -> Picture:
 
 
 def heat_colors(diff: Floats, preprocessor: Preprocessor) -> Picture:
-    """The positive part of the sum over channels, from black over red to yellow."""
+    """The positive part of the sum over channels, from black through red to yellow."""
     total = np.maximum(diff.sum(axis=0), 0)
     largest = total.max()
     return _inferno(total / largest if largest > 0 else total)
@@ -89,15 +89,15 @@ STYLES: dict[str, Callable[[Floats, Preprocessor], Picture]] = {
 def map_picture(map_: Floats, preprocessor: Preprocessor, style: str = "raw") -> Picture:
     """The picture of an attribution map, (H, W, 3) RGB uint8.
 
-    The largest magnitudes, one in a hundred, have the strongest color all alike: a few extreme
-    pixels would take most of the range.
+    Colors saturate at the 99th percentile of the magnitudes, because a few extreme pixels would
+    take most of the range.
 
     Parameters
     ----------
     map_
-        (C, H, W) in the net's channel order; or (H, W), of a method that tells no channels apart.
+        (C, H, W) in the net's channel order; or (H, W), from a method without channels.
     preprocessor
-        The net's.
+        The net's preprocessor.
     style
         One of `STYLES`.
 
@@ -110,13 +110,13 @@ def map_picture(map_: Floats, preprocessor: Preprocessor, style: str = "raw") ->
     magnitude = float(np.percentile(np.abs(clear), SATURATED))
     if magnitude > 0:
         clear = np.clip(clear, -magnitude, magnitude)
-    if len(clear) != preprocessor.shape[0]:  # what tells no channels apart is gray
+    if len(clear) != preprocessor.shape[0]:  # without channels it is gray
         clear = np.repeat(clear, preprocessor.shape[0], axis=0)
     return show_diff(clear, preprocessor, style)
 
 
 def map_overlay(map_: Floats, picture: Picture) -> Picture:
-    """A picture with a map over it as heat: where magnitudes, or a pixel's values, are large.
+    """A picture overlaid with a map as a heat map: hot where values or magnitudes are large.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def map_overlay(map_: Floats, picture: Picture) -> Picture:
             f"overlay takes a picture, uint8 of shape (H, W, 3); got {picture.dtype} of shape "
             f"{picture.shape}"
         )
-    if map_.ndim == 2:  # smooth as it is
+    if map_.ndim == 2:  # smooth already
         hot = np.maximum(map_, 0)
         hot = np.asarray(hot / (hot.max() or 1), np.float32)
     else:
@@ -151,7 +151,7 @@ def show_diff(diff: Floats, preprocessor: Preprocessor, style: str = "raw") -> P
     diff
         (C, H, W), the diff of the net's image input.
     preprocessor
-        The net's, which knows the order of the channels.
+        The net's preprocessor, which knows the channel order.
     style
         One of `STYLES`.
 
@@ -166,14 +166,14 @@ def show_diff(diff: Floats, preprocessor: Preprocessor, style: str = "raw") -> P
 
 
 def heat(diff: Floats) -> Floats:
-    """How much each pixel matters, (H, W) in [0, 1]: the blurred norm over channels."""
+    """A heat map, (H, W) in [0, 1]: the blurred norm over channels."""
     from scipy.ndimage import gaussian_filter
 
     return _stretched(gaussian_filter(np.linalg.norm(diff, axis=0), BLUR))
 
 
 def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
-    """Blend a heat map into a picture: the hotter a pixel, the more it takes the map's color.
+    """Blend a heat map into a picture: the hotter a pixel, the more of the map's color it gets.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
     heat
         (H, W) in [0, 1].
     strength
-        The map's share of the color where it is hottest.
+        The map's share of the color at its hottest.
     """
     if picture.shape[:2] != heat.shape:
         raise ImageError(
@@ -194,16 +194,16 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
 
 
 def signed_overlay(picture: Picture, map_: Floats, most: float) -> Picture:
-    """A map over a picture, which becomes pale: red where it is positive, blue where negative.
+    """A map over a paled picture: red where it is positive, blue where negative.
 
     Parameters
     ----------
     picture
         (H, W, 3), RGB.
     map_
-        (h, w), of any size; its values stay squares.
+        (h, w), of any size; each value becomes a uniform rectangle.
     most
-        The magnitude of the strongest color.
+        The magnitude with the strongest color.
     """
     import cv2
 
@@ -214,7 +214,7 @@ def signed_overlay(picture: Picture, map_: Floats, most: float) -> Picture:
     )[..., np.newaxis]
     pale = 255 - (255 - picture.mean(axis=2, keepdims=True)) * PALE
     ink = np.where(share > 0, RED, BLUE)
-    strength = np.sqrt(np.abs(share))  # a few are far larger than all others
+    strength = np.sqrt(np.abs(share))  # because a few are far larger than the others
     return np.rint(pale + strength * (ink - pale)).astype(np.uint8)
 
 
@@ -226,7 +226,7 @@ def _inferno(unit: Floats) -> Picture:
 
 
 def _stretched(values: Floats) -> Floats:
-    """The values scaled to [0, 1]; all 0 where they are equal."""
+    """The values scaled to [0, 1]; all 0 if they are equal."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 

@@ -4,16 +4,15 @@ A rule is ``(layer, bottoms, tops' relevance) -> bottoms' relevance``:
 
 ===========  =====================================================================================
 linear       convolution, its transpose, inner product, average pooling, interpolation, sum,
-             BatchNorm, Scale, Bias: the epsilon rule; a convolution by the z+ rule where that is
-             asked for
+             BatchNorm, Scale, Bias: the epsilon rule; for convolutions optionally the z+ rule
 routing      maximum, unpooling by its mask, concatenation, slices, reshapes: relevance goes where
              the value came from
-unchanged    rectifiers and their kin, Dropout, and LRN and Normalize, whose factors count as
-             constants
+unchanged    rectifiers and similar functions, Dropout, and LRN and Normalize, whose factors count
+             as constants
 ===========  =====================================================================================
 
-A BatchNorm, Scale or Bias that alone reads a convolution or inner product is one layer with it: the
-product of both is linear, too (Hui and Binder 2019, https://arxiv.org/abs/1902.10155).
+A BatchNorm, Scale or Bias that is the only reader of a convolution or inner product is merged with
+it, because both together are linear, too (Hui and Binder 2019, https://arxiv.org/abs/1902.10155).
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ UNCHANGED = (
 
 
 def kind_of_rule(layer: graph.Layer) -> str:
-    """``"linear"``, ``"routing"`` or ``"unchanged"``; empty where a layer has no rule."""
+    """``"linear"``, ``"routing"`` or ``"unchanged"``; empty if a layer has no rule."""
     param = layer.param
     if layer.type in WEIGHTED:
         return "linear"
@@ -82,14 +81,14 @@ def kind_of_rule(layer: graph.Layer) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer, and those that are one linear layer with it.
+    """A layer, merged with the linear layers after it.
 
     Attributes
     ----------
     layer
         The first.
     after
-        What follows it: one bottom and one top each.
+        The layers that follow it, with one bottom and one top each.
     """
 
     layer: Layer
@@ -97,11 +96,11 @@ class Stage:
 
     @property
     def tops(self) -> tuple[Value, ...]:
-        """What the last one writes."""
+        """The values that the last layer writes."""
         return (self.after[-1] if self.after else self.layer).layer.tops
 
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        """The tops, by operations that autograd knows."""
+        """The tops, by differentiable operations."""
         found = self.layer.forward(*bottoms)
         tops: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
         for layer in self.after:
@@ -109,7 +108,7 @@ class Stage:
         return tops
 
     def convolution_factor(self, top: Tensor) -> Tensor:
-        """What `after` multiplies each channel of the first layer's top by, (O, 1, ...)."""
+        """The factors of `after` for the channels of the first layer's top, (O, 1, ...)."""
         leaf = torch.zeros_like(top[:1]).requires_grad_()
         with torch.enable_grad():
             value = leaf
@@ -125,13 +124,13 @@ def relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
     Parameters
     ----------
     score
-        Of a net on the torch engine.
+        The score, for a net on the torch engine.
     x
         (1, C, H, W), the net's input.
     rule
-        Of convolutions: ``"epsilon"`` or ``"z_plus"``.
+        The rule for convolutions: ``"epsilon"`` or ``"z_plus"``.
     epsilon
-        Of the epsilon rule.
+        Epsilon of the epsilon rule.
 
     Raises
     ------
@@ -195,7 +194,7 @@ def epsilon_rule(
 
 
 def z_plus_rule(stage: Stage, x: Tensor, top: Tensor) -> Tensor:
-    """The rule of the positive contributions ``(x_j w_jk)+``, for a convolution of one bottom."""
+    """The rule of the positive contributions ``(x_j w_jk)+``, for a convolution with one bottom."""
     own, *biases = stage.layer.parameters()
     weight = own * stage.convolution_factor(top)
     none = [nn.Parameter(torch.zeros_like(one), requires_grad=False) for one in biases]
@@ -241,7 +240,7 @@ def _times_gradient(
     tops: Shares,
     divided: Callable[[Tensor, Tensor], Tensor],
 ) -> Shares:
-    """Each bottom times its gradient for the tops' relevance, divided by the tops."""
+    """Each bottom times its gradient, given the tops' relevance divided by the tops."""
     leaves = [x.detach().requires_grad_() for x in bottoms]
     with torch.enable_grad():
         zs = run(*leaves)
@@ -262,7 +261,7 @@ def _on_the_way(layers: Sequence[graph.Layer], images: Sequence[Value]) -> list[
 
 
 def _stages(module: NetModule, layers: Sequence[graph.Layer], start: Value) -> list[Stage]:
-    """The layers in order, what is linear by channel joined to the weights below it."""
+    """The layers in order, with channelwise linear layers merged with the weights below them."""
     readers = Counter(value for layer in layers for value in layer.bottoms)
     stages: dict[Value, Stage] = {}
     for layer in layers:

@@ -1,4 +1,4 @@
-"""What `attribute` returns: a map of the image, and how to look at it."""
+"""The result of `attribute`: a map of the image, and its pictures."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What in an image made a unit respond, by one method.
+    """The attribution of a unit's response to an image, by one method.
 
     Attributes
     ----------
     map
         float32: (C, H, W), a number for each value of the input, in the net's channel order; or
-        (H, W), a number for each pixel, by methods that do not tell channels apart.
+        (H, W), a number for each pixel, for methods without channels.
     activation
-        The unit's: the largest on its map, or that at the position.
+        The unit's activation: the largest on its map, or that at the position.
     score
-        What was attributed, see `deepvis_caffe.attribution.score`.
+        The score that was attributed, see `deepvis_caffe.attribution.score`.
     layer, unit, position
         The arguments of `attribute`.
     method, parameters
-        The method, and every parameter that it has with its value.
+        The method, and the values of all its parameters.
     style
-        How the map is shown unless said otherwise.
+        The default style of the map.
     image
         (C, H, W), the net's input.
     preprocessor
         Turns image and map into pictures.
     label
-        The unit's name, where it has one.
+        The unit's label, if it has one.
     """
 
     map: Floats = field(repr=False)
@@ -68,7 +68,7 @@ class Attribution:
     def picture(self, style: str | None = None) -> Picture:
         """The map as a picture, (H, W, 3) RGB uint8.
 
-        The largest magnitudes, one in a hundred, have the strongest color all alike.
+        Colors saturate at the 99th percentile of the magnitudes.
 
         Parameters
         ----------
@@ -83,12 +83,12 @@ class Attribution:
         return map_picture(self.map, self.preprocessor, style or self.style)
 
     def overlay(self, image: Picture | None = None) -> Picture:
-        """The image with the map over it as heat: where magnitudes, or a pixel's values, are large.
+        """The image overlaid with the map as a heat map: hot where values or magnitudes are large.
 
         Parameters
         ----------
         image
-            (H, W, 3) RGB uint8, of any size: what to lay it over. By default the net's input.
+            (H, W, 3) RGB uint8, of any size: the picture to overlay. By default the net's input.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Attribution:
         Raises
         ------
         ImageError
-            The name ends otherwise, or the file cannot be written.
+            The name has another extension, or the file cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() != ".npy":

@@ -1,15 +1,15 @@
-"""What is attributed: ``images (N, C, H, W) -> one number an image``, and its gradient.
+"""The score that is attributed: ``images (N, C, H, W) -> one number per image``, with gradient.
 
-The score of a unit is linear in the unit's map, with weights that are chosen once, for the image
-that is asked about, and then stay as they are:
+The score of a unit is linear in the unit's map, with weights that are set once, for the image in
+question, and then stay constant:
 
-- at one position, the value there;
-- of the whole map (position "all"), the sum of its values, each weighted by the unit's activation
-  there. Its gradient is the backward pass of the Deep Visualization Toolbox, which starts from the
-  unit's own activations;
-- of a unit that has one value only, as a class has, that value.
+- at one position, it is the value there;
+- for the whole map (position "all"), it is the sum of its values, each weighted by the unit's
+  activation there. Its gradient is the backward pass of the Deep Visualization Toolbox, which
+  starts from the unit's own activations;
+- for a unit with a single value, such as a class, it is that value.
 
-The values are those at which backward passes start, below in-place ReLUs; see
+The values are those where backward passes start, below in-place ReLUs; see
 `deepvis_caffe.model.graph`.
 """
 
@@ -37,21 +37,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A unit's score, on any images of one size.
+    """A unit's score, for any images of one size.
 
     Attributes
     ----------
     net, layer, unit
         The net, a layer's or blob's name, and a channel of it.
     weights
-        Of each value of the unit's map; of a layer whose value is one number an image, ().
+        The weight of each value of the unit's map; () for a layer with one number per image.
     activation
-        Of the image that the weights are from: the largest on the map, or that at the position.
+        The activation for the image that the weights are from: the largest on the map, or that at
+        the position.
     has_channels
-        Whether the layer's value has more than one number an image.
+        Whether the layer has more than one number per image.
     between
-        Called between two batches of passes, while the net is free for other work. What it raises
-        ends the attribution.
+        Called between batches of passes, while the net is free for other work. An exception that it
+        raises ends the attribution.
     """
 
     net: Net
@@ -125,14 +126,14 @@ class Score:
         return (values * self._diff).reshape(len(images), -1).sum(axis=1, dtype=np.float64)
 
     def gradients(self, images: Floats, mode: str = "gradient") -> Floats:
-        """The diff of each image for its score, (N, C, H, W), in a backward mode."""
+        """The gradient of each image's score, (N, C, H, W), in a backward mode."""
         values = self._evaluated(images)
         diff = self.net.ops.asarray(np.broadcast_to(self._diff, tuple(values.shape)))
         found: Floats = self.net.ops.numpy(self.net.input_gradient(diff, mode))
         return found
 
     def diff(self, shape: tuple[int, ...]) -> Floats:
-        """The weights as a diff of the whole layer, whose value has this shape."""
+        """The weights as a diff of the whole layer, whose value has the given shape."""
         diff = np.zeros(shape, np.float32)
         diff[(slice(None), self.unit) if self.has_channels else ...] = self.weights
         return diff
@@ -140,19 +141,19 @@ class Score:
     def in_batches(
         self, count: int, batch_size: int, run: Callable[[slice], Result]
     ) -> Iterator[tuple[slice, Result]]:
-        """Run `count` images in batches; one by one where a batch mixes its own.
+        """Run `count` images in batches; one by one if the net mixes the images of a batch.
 
         Parameters
         ----------
         count, batch_size
-            How many there are, and how many run at a time; fewer once memory runs out.
+            Number of images, and how many run at a time; fewer once memory runs out.
         run
             ``run(part)`` runs some of them.
 
         Yields
         ------
         tuple of slice and Result
-            Each batch, and what `run` gave for it.
+            Each batch, and what `run` returned for it.
 
         Raises
         ------
@@ -184,7 +185,7 @@ class Score:
 
 
 def whole_number(name: str, value: int, least: int = 1) -> int:
-    """A parameter that is a whole number of at least `least`; `SettingsError` otherwise."""
+    """`value` if it is an integer of at least `least`; raises `SettingsError` otherwise."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise SettingsError(f"{name} must be a whole number of at least {least}; got {value!r}")
@@ -192,7 +193,7 @@ def whole_number(name: str, value: int, least: int = 1) -> int:
 
 
 def positive_number(name: str, value: float) -> float:
-    """A parameter that is a finite number above 0; `SettingsError` otherwise."""
+    """`value` if it is a finite number above 0; raises `SettingsError` otherwise."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < np.inf:
         raise SettingsError(f"{name} must be a number above 0; got {value!r}")

@@ -21,7 +21,7 @@ def smooth_grad(
 ) -> Floats:
     """The mean gradient of noisy copies of the image.
 
-    ``mean over n of dF / dx at x + N(0, sigma^2)``, sigma being `noise_level` times the range of
+    ``mean over n of dF / dx at x + N(0, sigma^2)``, where sigma is `noise_level` times the range of
     x's values. The noise does not depend on the batch size.
 
     Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise",
@@ -30,21 +30,22 @@ def smooth_grad(
     Parameters
     ----------
     score, x
-        What is attributed, and the image.
+        The score to attribute, and the image.
     samples
-        Copies of the image.
+        Number of noisy copies.
     noise_level
-        Standard deviation of the noise, as a part of the largest minus the smallest value of x.
+        Standard deviation of the noise, as a fraction of the range of x's values.
     seed
-        Of the noise.
+        Seed of the noise.
     batch_size
-        How many copies run at a time.
+        Number of copies that run at a time.
     """
     count = whole_number("samples", samples)
     sigma = positive_number("noise_level", noise_level) * float(x.max() - x.min())
     random = np.random.default_rng(whole_number("seed", seed, least=0))
     total = np.zeros(x.shape[1:])
-    before: dict[int, Any] = {}  # a batch that does not fit into memory draws its noise again
+    # Random states by start, as a batch that does not fit into memory runs again.
+    before: dict[int, Any] = {}
 
     def gradients_of(part: slice) -> Floats:
         generator = random.bit_generator

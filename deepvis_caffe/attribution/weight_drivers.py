@@ -1,13 +1,13 @@
-"""What drives a unit in general: ``(net, layer, unit, scan) -> WeightDrivers``, without an image.
+"""The drivers of a unit by weights, without an image: ``(net, layer, unit) -> WeightDrivers``.
 
-The strength of the connection from channel c of the layers below is its weights, summed over the
-kernel. Times the channel's mean activation over a dataset, it is what the channel adds to the unit
-on average::
+The strength of the connection from channel c of the layers below is the sum of its weights over the
+kernel. Multiplied by the channel's mean activation over a dataset, this is what the channel adds to
+the unit on average::
 
     R_c = mean of A_c * (sum over kernel positions of w_c)
 
-but for what lies between: a maximum pooling passes on more than the mean, for example. This is
-the weight between units of Olah et al. 2020, "Zoom In: An Introduction to Circuits",
+except for layers in between: max pooling, for example, passes on more than the mean. This is the
+weight between units of Olah et al. 2020, "Zoom In: An Introduction to Circuits",
 https://doi.org/10.23915/distill.00024.001, summed over its positions.
 """
 
@@ -35,18 +35,18 @@ Means = Mapping[str, NDArray[Any]]  # by layer (C,)
 
 @dataclass(frozen=True)
 class WeightDriver:
-    """A unit of a layer below, and how it is connected.
+    """A unit of a layer below, and its connection.
 
     Attributes
     ----------
     layer, unit
-        Its layer and its number there. Of an input, its name and the channel.
+        Its layer and its index there; for an input, the input's name and the channel.
     contribution
-        `weight`, times `mean` where that is known.
+        `weight`, times `mean` if that is known.
     weight, positive, negative
-        The sum of the connection's weights; that of the positive ones, and of the negative ones.
+        The sums of the connection's weights, of its positive and of its negative weights.
     mean
-        The unit's mean activation over a dataset; None where those are not known of all layers.
+        The unit's mean activation over a dataset; None unless known for all layers below.
     """
 
     layer: str
@@ -60,12 +60,12 @@ class WeightDriver:
 
 @dataclass(frozen=True, eq=False)
 class WeightDrivers(Sequence[WeightDriver]):
-    """What drives a unit in general: a sequence, the largest magnitude first.
+    """The drivers of a unit by weights: a sequence, the largest magnitude first.
 
     Attributes
     ----------
     drivers
-        As many as were asked for.
+        As many as requested.
     layer, unit
         The arguments of `drivers_by_weights`.
     """
@@ -89,11 +89,11 @@ class WeightDrivers(Sequence[WeightDriver]):
 
     @property
     def has_means(self) -> bool:
-        """Whether mean activations count."""
+        """Whether contributions include mean activations."""
         return any(one.mean is not None for one in self.drivers)
 
     def record(self) -> dict[str, Any]:
-        """All of it, in JSON's types."""
+        """Everything, as JSON types."""
         return {
             "layer": self.layer,
             "unit": self.unit,
@@ -102,12 +102,12 @@ class WeightDrivers(Sequence[WeightDriver]):
 
     @property
     def raising(self) -> tuple[WeightDriver, ...]:
-        """Those that raise the unit."""
+        """The drivers that raise the unit."""
         return tuple(one for one in self.drivers if one.contribution > 0)
 
     @property
     def lowering(self) -> tuple[WeightDriver, ...]:
-        """Those that lower it."""
+        """The drivers that lower the unit."""
         return tuple(one for one in self.drivers if one.contribution < 0)
 
 
@@ -125,21 +125,22 @@ def drivers_by_weights(
     net
         From `load_net`, or its model.
     layer, unit
-        A layer's or blob's name, and a channel of it or, with a net, that one's label.
+        A layer's or blob's name, and one of its channels or, with a net, a label.
     means
-        Of each layer below the mean activation of its units over a dataset, as `Scan.means` has
-        them. Without those of every layer below, weights alone count.
+        The mean activations of each layer's units over a dataset, as in `Scan.means`. Unless they
+        are given for all layers below, only weights count.
     count
-        How many to return; None for all of them.
+        How many to return; None for all.
 
     Raises
     ------
     UnknownNameError
         There is no such layer or blob.
     SettingsError
-        The layer has no such unit, or `count` is not a whole number of at least 1.
+        The layer has no such unit, or `count` is not an integer of at least 1.
     ModelError
-        The unit is not made by one convolution or inner product, or no units lie right below it.
+        The unit is not that of a single convolution or inner product, or there are no units
+        directly below it.
     """
     model = net if isinstance(net, Model) else net.model
     if count is not None:
@@ -164,7 +165,7 @@ def drivers_by_weights(
         for weight in [plus + minus]
         for mean in [known[place][number] if known else None]
     ]
-    found.sort(key=lambda one: -abs(one.contribution))  # a stable sort: equals in order of the net
+    found.sort(key=lambda one: -abs(one.contribution))  # stable: ties stay in the net's order
     return WeightDrivers(tuple(found[:count]), layer, connected.unit)
 
 
@@ -199,7 +200,7 @@ class _Connected:
         return cls(unit, weights, found)
 
     def means(self, model: Model, means: Means) -> list[NDArray[Any]]:
-        """The mean activations of each source's units; empty where one's are not known."""
+        """The mean activations of each source's units; empty if any are unknown."""
         graph, found = model.graph, []
         values = {
             name: graph.activation(name)
@@ -217,7 +218,7 @@ class _Connected:
 
 
 def _channels(source: Source) -> Iterator[tuple[int, int]]:
-    """The channels of the value that are units of a source, and which of its units each is."""
+    """The channels of the value that are units of a source, each with the unit's index there."""
     assert source.channels is not None
     for channel in np.flatnonzero(source.channels >= 0):
         yield int(channel), int(source.channels[channel])
@@ -243,7 +244,7 @@ def _kernel(model: Model, made: Layer, unit: int, channels: int) -> NDArray[np.f
 
 
 def _unflattened(model: Model, made: Layer) -> Value:
-    """The value whose channels an inner product reads: below a Flatten, for example."""
+    """The value whose channels an inner product reads, for example below a Flatten."""
     value = bottom = made.bottoms[0]
     if made.type != "InnerProduct":
         return bottom
@@ -257,7 +258,7 @@ def _unflattened(model: Model, made: Layer) -> Value:
 
 
 def _factor(model: Model, made: Layer, unit: int) -> float:
-    """What normalizations that follow a layer multiply its unit by; 1 without any."""
+    """The factor of the normalizations after a layer for its unit; 1 without any."""
     factor, value = 1.0, made.tops[0]
     while True:
         readers = [one for one in model.graph if value in one.bottoms]

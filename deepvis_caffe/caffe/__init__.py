@@ -1,15 +1,15 @@
-"""pycaffe's surface on the embedded engine: what scripts that say ``import caffe`` need of it.
+"""pycaffe's API on the embedded engine, as far as scripts that ``import caffe`` need it.
 
     import deepvis_caffe.caffe as caffe
 
-Nothing of Caffe is needed. See docs/pycaffe.md.
+It does not need Caffe. See docs/pycaffe.md.
 """
 
 from __future__ import annotations
 
 import logging
 
-import deepvis_caffe.engines.torch  # noqa: F401 says what to install where PyTorch is missing
+import deepvis_caffe.engines.torch  # noqa: F401 tells what to install if PyTorch is missing
 from deepvis_caffe.caffe import _caffe, io, proto, pycaffe
 from deepvis_caffe.caffe.classifier import Classifier
 from deepvis_caffe.caffe.detector import Detector
@@ -50,7 +50,7 @@ set_random_seed = random.seed
 
 
 def init_log(level: int = 0) -> None:
-    """Caffe's start of its logging; here the messages of Python's `logging` are the caller's."""
+    """Start logging in Caffe; does nothing here, as Python's `logging` is up to the caller."""
 
 
 def log(message: str) -> None:

@@ -1,4 +1,4 @@
-"""``caffe._caffe``, which is compiled in pycaffe: some scripts ask for its classes."""
+"""``caffe._caffe``, pycaffe's compiled module: some scripts use its classes."""
 
 from deepvis_caffe.caffe.blob import Blob, BlobVec
 from deepvis_caffe.caffe.fillers import random

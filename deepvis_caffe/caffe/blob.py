@@ -1,4 +1,4 @@
-"""Blobs: what a script sees of a net's values and their diffs."""
+"""Blobs: a script's access to a net's values and diffs."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from deepvis_caffe.errors import DeepVisError, UnknownNameError
 
 
 class SizeError(DeepVisError, TypeError):
-    """The size of an axis is no integer."""
+    """The size of an axis is not an integer."""
 
 
 class ShapeError(DeepVisError, ValueError):
-    """A shape that no blob can have, or that has no name for what was asked of it."""
+    """A shape that a blob cannot have, or that lacks the requested axis name."""
 
 
 class Blob:
-    """An array of float32 and its diff, in C order, batch axis first.
+    """A float32 array and its diff, in C order, batch axis first.
 
     Parameters
     ----------
     shape
-        Of both.
+        Shape of both.
     device
         Where the engine computes.
 
     Attributes
     ----------
     unknown
-        Whether its shape cannot be known, because a layer below it cannot run.
+        Whether its shape is unknown, because a layer below it cannot run.
     """
 
     def __init__(self, shape: Sequence[int] = (), device: torch.device | None = None) -> None:
@@ -49,36 +49,36 @@ class Blob:
 
     @property
     def data(self) -> Array:
-        """The values: a new array on each access, over memory that stays the same; writable."""
+        """The values: a new writable array on each access, over the same memory."""
         return self.data_memory.view(self._shape)
 
     @property
     def diff(self) -> Array:
-        """The diffs: a new array on each access, over memory that stays the same; writable."""
+        """The diffs: a new writable array on each access, over the same memory."""
         return self.diff_memory.view(self._shape)
 
     @property
     def shape(self) -> Shape:
-        """The axes' sizes."""
+        """The sizes of the axes."""
         return self._shape
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return math.prod(self._shape)
 
     def reshape(self, *shape: int) -> None:
-        """Give the blob another shape.
+        """Change the blob's shape.
 
         A blob that does not grow keeps its values, in C order; one that grows is filled with zeros.
-        What depends on it follows at ``net.reshape()`` or the next forward pass.
+        Dependent blobs are reshaped by ``net.reshape()`` or the next forward pass.
 
         Raises
         ------
         ValueError
             A size is negative.
         TypeError
-            A size is no integer.
+            A size is not an integer.
         """
         listed = [size for sizes in shape for size in np.ravel(sizes).tolist()]
         if broken := [size for size in listed if isinstance(size, float)]:
@@ -104,17 +104,17 @@ class Blob:
 
     @property
     def channels(self) -> int:
-        """Size of the second axis; 1 where there is none."""
+        """Size of the second axis; 1 if there is none."""
         return self._legacy(1)
 
     @property
     def height(self) -> int:
-        """Size of the third axis; 1 where there is none."""
+        """Size of the third axis; 1 if there is none."""
         return self._legacy(2)
 
     @property
     def width(self) -> int:
-        """Size of the fourth axis; 1 where there is none."""
+        """Size of the fourth axis; 1 if there is none."""
         return self._legacy(3)
 
     def _legacy(self, axis: int) -> int:
@@ -131,16 +131,16 @@ class Blob:
     # -- the engine's side -------------------------------------------------------------------
 
     def share_data(self, other: Blob) -> None:
-        """Hold the same values as another blob of as many, in a shape of its own."""
+        """Share the values of another blob of the same count, in this blob's own shape."""
         self.data_memory = other.data_memory
 
     def share_diff(self, other: Blob) -> None:
-        """Hold the same diffs as another blob of as many, in a shape of its own."""
+        """Share the diffs of another blob of the same count, in this blob's own shape."""
         self.diff_memory = other.diff_memory
 
 
 class ByName(OrderedDict[str, Any]):
-    """What a net has, by name; a name that it does not have is a KeyError that lists those."""
+    """Parts of a net by name; an unknown name is a KeyError that lists the known ones."""
 
     def __init__(self, items: Iterable[tuple[str, Any]] = (), what: str = "blob") -> None:
         super().__init__(items)
@@ -151,7 +151,7 @@ class ByName(OrderedDict[str, Any]):
 
 
 class BlobVec(list[Any]):
-    """A list of blobs, as `Net.params` and the layers hold them."""
+    """A list of blobs, as in `Net.params` and the layers."""
 
     def add_blob(self, *shape: int) -> None:
         """Append a blob of zeros; for Python layers with parameters."""

@@ -1,4 +1,4 @@
-"""A net from its prototxt, layer by layer: ``(prototxt, phase, level, stages) -> BuiltNet``."""
+"""Builds a net from its prototxt: ``(prototxt, phase, level, stages) -> BuiltNet``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deepvis_caffe.model.prototxt import parse_prototxt, warn_once
 from deepvis_caffe.model.schema_pb2 import TEST, LayerParameter, NetParameter, ParamSpec, Phase
 from deepvis_caffe.model.upgrade import upgrade
 
-AUTOMATIC = "(automatic)"  # begins the names of tops that the prototxt does not name
+AUTOMATIC = "(automatic)"  # prefix of the names of tops that the prototxt does not name
 
 NetLayers = Sequence[NetLayer | BlobLayer]
 
@@ -42,11 +42,11 @@ class BuiltNet:
     name
         As in the prototxt.
     layers, blobs
-        In order, splits included; blobs by name.
+        In order, including splits; blobs by name.
     inputs
-        The numbers of the blobs that a script fills.
+        Indices of the blobs that a script fills.
     unread
-        The blobs that no layer reads: their numbers by name.
+        Indices of the blobs that no layer reads, by name.
     """
 
     name: str
@@ -57,7 +57,7 @@ class BuiltNet:
 
     @property
     def outputs(self) -> list[int]:
-        """The numbers of the blobs that no layer reads, in the order of the alphabet."""
+        """Indices of the blobs that no layer reads, in alphabetical order."""
         return [self.unread[name] for name in sorted(self.unread)]
 
 
@@ -69,17 +69,16 @@ def build(
     found: Mapping[str, Sequence[Array]] | None,
     device: torch.device,
 ) -> BuiltNet:
-    """Make the layers and blobs of a net, with the weights that its fillers say.
+    """Make the layers and blobs of a net, with weights from its fillers.
 
     Parameters
     ----------
     path
         A prototxt of any generation.
     phase, level, stages
-        Which layers belong to the net.
+        Select the layers of the net.
     found
-        The weights by layer name, where they are known: some forks' layers need them to be told
-        apart.
+        The weights by layer name, if known: some forks' layers can only be told apart by them.
     device
         Where it computes.
 
@@ -90,7 +89,7 @@ def build(
     """
     written = parse_prototxt(path)
     if not (written.net.input_shape or written.net.input_dim):
-        written.net.ClearField("input")  # Caffe drops what has no shape
+        written.net.ClearField("input")  # Caffe drops inputs without a shape
     faults = dict(written.unreadable)
     net = translate(upgrade(written.net), faults, found, trains=phase != TEST)
     try:
@@ -161,7 +160,7 @@ def _add_blobs(built: BuiltNet, param: LayerParameter, device: torch.device) -> 
 def _layer(
     built: BuiltNet, param: LayerParameter, phase: Phase, device: torch.device
 ) -> NetLayer | BlobLayer:
-    """A layer on its blobs, of whatever kind it is."""
+    """A layer of either kind on its blobs."""
     check_is_read(param)
     bottoms, tops = ([built.blobs[name] for name in names] for names in (param.bottom, param.top))
     phase = param.phase if param.HasField("phase") else phase
@@ -176,7 +175,7 @@ def _layer(
 
 
 def _share_parameters(layer: NetLayer | BlobLayer, owners: dict[str, Blob]) -> None:
-    """Let a layer use the parameters of others whose names it gives to its own."""
+    """Share parameters that have the same name as another layer's."""
     for index, spec in enumerate(layer.param.param[: len(layer.blobs)]):
         mine = layer.blobs[index]
         if not spec.name:

@@ -1,4 +1,4 @@
-"""`Classifier`: a net that takes images of any size and gives the probabilities of classes."""
+"""`Classifier`: a net that takes images of any size and returns class probabilities."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from deepvis_caffe.caffe.proto import caffe_pb2
 
 
 class Classifier(Net):
-    """A net that scales, crops and preprocesses the images that it is given.
+    """A net that scales, crops and preprocesses its input images.
 
     Parameters
     ----------
     model_file, pretrained_file
         Paths of the prototxt and the caffemodel.
     image_dims
-        (height, width) that images are resized to before they are cropped to the net's input.
-        Without them, the size of that input. Only `predict` reads them.
+        (height, width) to which images are resized before they are cropped to the net's input; by
+        default that input's size. Only `predict` uses it.
     mean, input_scale, raw_scale, channel_swap
         As the methods of `io.Transformer` take them.
     gpu, mean_file
-        Of 2014: whether to call `set_mode_gpu` first, and the path of an ``.npy`` file for `mean`.
+        As in 2014: whether to call `set_mode_gpu` first, and the path of an ``.npy`` file with the
+        mean.
 
     Attributes
     ----------
@@ -71,19 +72,18 @@ class Classifier(Net):
             Images (H, W, channels), each of any size.
         oversample
             Whether to average over the four corners, the center and their mirror images, instead
-            of taking the center only.
+            of using only the center.
 
         Returns
         -------
         ndarray
-            The net's first output: (number of images, classes), averaged, if oversampled;
-            otherwise as the net gives it.
+            The net's first output: (number of images, classes), averaged if oversampled.
 
         Raises
         ------
         ShapeError
-            There are no images, or `image_dims` is not a height and width that the net's input
-            fits in.
+            There are no images, or `image_dims` is not a height and width that is at least as large
+            as the net's input.
         """
         if not len(inputs):
             raise io.ShapeError("there are no images to classify")

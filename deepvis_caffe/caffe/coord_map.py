@@ -1,9 +1,9 @@
-"""``caffe.coord_map``: where a layer's coordinates are in those of another, to crop it to fit.
+"""``caffe.coord_map``: maps between the coordinates of blobs, for cropping one to another.
 
 A coordinate map is ``(axis, scale, shift)``: position ``i`` of a blob's spatial axes is position
 ``scale * i + shift`` of the other blob's. The first of these axes is ``axis + 1``; ``scale`` and
-``shift`` have one number for each, or a single one for all. ``(None, 1, 0)`` is the identity, of
-layers that act on each position by itself.
+``shift`` have one number per axis, or a single one for all. ``(None, 1, 0)`` is the identity, for
+pointwise layers.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class UndefinedMapException(DeepVisError):
 
 
 class AxisMismatchException(DeepVisError):
-    """Two coordinate maps are of different axes."""
+    """Two coordinate maps have different axes."""
 
 
 class UnconnectedTopsError(DeepVisError, RuntimeError):
-    """Two blobs come from no common blob by layers that have coordinate maps."""
+    """Two blobs have no common ancestor through layers with coordinate maps."""
 
 
 class CropError(DeepVisError, AssertionError):
-    """No Crop layer can do this: it takes a part of one blob, at whole positions."""
+    """A Crop layer cannot do this: it takes a part of one blob, at integer positions."""
 
 
 def _own(fn: Function, field: str) -> dict[str, Any]:
-    """A layer's own parameters, whether given by themselves or as a message."""
+    """A layer's own parameters, whether given directly or as a message."""
     return fn.params.get(field, fn.params)
 
 
@@ -122,16 +122,16 @@ def inverse(coord_map: CoordMap) -> CoordMap:
 
 
 def _below(top: Top) -> Iterator[tuple[Top, CoordMap]]:
-    """A blob and those that it is computed from, nearest first, with their maps to its coordinates.
+    """A blob and its ancestors, nearest first, with their maps to its coordinates.
 
-    Layers without a coordinate map end the way.
+    Paths end at layers without a coordinate map.
     """
     maps: dict[Top, CoordMap] = {top: (None, 1, 0)}
     waiting = deque([top])
     while waiting:
         top = waiting.popleft()
         yield top, maps[top]
-        # The second bottom of a Crop only says how large the top is to be.
+        # The second bottom of a Crop only gives the size of the top.
         bottoms = top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
         try:
             layer_map = coord_map(top.fn)
@@ -144,7 +144,7 @@ def _below(top: Top) -> Iterator[tuple[Top, CoordMap]]:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
-    """The map from one blob's coordinates to another's, through a blob that both come from.
+    """The map from one blob's coordinates to another's, through a common ancestor.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
     Raises
     ------
     UnconnectedTopsError
-        If there is no such blob; it is a ``RuntimeError`` too.
+        If there is no common ancestor; it is a ``RuntimeError`` too.
     AxisMismatchException, CropError
         See `compose` and `coord_map`.
     """
@@ -169,19 +169,19 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
 
 
 def crop(top_from: Top, top_to: Top) -> Top:
-    """A Crop layer that takes the part of a blob which another blob is computed from.
+    """A Crop layer that crops a blob to the size and place of another.
 
     Parameters
     ----------
     top_from
         The blob to crop.
     top_to
-        The blob whose size and place it is to have.
+        The blob whose size and place the crop has.
 
     Raises
     ------
     CropError
-        If the two have not the same scale, or the offset is negative or no whole number; it is an
+        If the two have different scales, or the offset is negative or not an integer; it is an
         ``AssertionError`` too.
     UnconnectedTopsError, AxisMismatchException
         See `coord_map_from_to`.

@@ -1,7 +1,7 @@
-"""Layers that bring data into a net: from fillers, from a script's arrays, from HDF5 files.
+"""Data layers: from fillers, from a script's arrays, or from HDF5 files.
 
-They are written as Python layers are, since they work on blobs themselves. What reads databases and
-lists of images is not here: a script fills an Input layer instead.
+They are written like Python layers, because they work on blobs directly. Layers that read databases
+or image lists are not implemented: a script fills an Input layer instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DataLayer(Layer):
     Parameters
     ----------
     param
-        The layer's.
+        The layer's parameters.
     """
 
     def __init__(self, param: LayerParameter) -> None:
@@ -49,13 +49,13 @@ class DataLayer(Layer):
 
 
 class DummyData(DataLayer):
-    """Constants, which are set once, and random values, which are drawn for every forward pass."""
+    """Constants, which are set once, and random values, drawn for each forward pass."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Fill the tops that are constant."""
+        """Fill the constant tops."""
         shapes = RULES["DummyData"](self.param, []).tops
         fillers = list(self.param.dummy_data_param.data_filler) or [FillerParameter()]
-        if len(fillers) == 1:  # given once for all tops
+        if len(fillers) == 1:  # one for all tops
             fillers *= len(top)
         self._random = [filler if filler.type != "constant" else None for filler in fillers]
         for blob, shape, filler in zip(top, shapes, fillers, strict=True):
@@ -64,19 +64,19 @@ class DummyData(DataLayer):
                 blob.data[...] = filler.value
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Draw the others."""
+        """Draw the random tops."""
         for blob, filler in zip(top, self._random, strict=True):
             if filler is not None:
                 blob.data[...] = drawn(filler, blob.shape, self.param.name)
 
 
 class MemoryData(DataLayer):
-    """Batch by batch what `Net.set_input_arrays` was given, over and over."""
+    """Batches of the arrays given to `Net.set_input_arrays`, repeated endlessly."""
 
     _arrays: tuple[Array, Array] | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Give the tops their shapes."""
+        """Set the tops' shapes."""
         said = self.param.memory_data_param
         self.shape = said.batch_size, said.channels, said.height, said.width
         if not all(self.shape):
@@ -90,7 +90,7 @@ class MemoryData(DataLayer):
         top[1].reshape(self.shape[0])
 
     def take(self, data: Any, labels: Any) -> None:
-        """Begin with the first examples of these arrays.
+        """Start with the first examples of these arrays.
 
         Raises
         ------
@@ -145,14 +145,14 @@ class MemoryData(DataLayer):
 
 
 class HDF5Data(DataLayer):
-    """Batch by batch the rows of HDF5 files, in which a dataset is named as the top it is for.
+    """Batches of rows of HDF5 files, whose datasets are named after the tops.
 
-    After the last file comes the first one again. Where `shuffle` is set, files and rows come in
-    random order.
+    After the last file it starts again with the first. With `shuffle`, files and rows are in random
+    order.
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Read the list of files, and the first of them."""
+        """Read the list of files, and the first file."""
         said = self.param.hdf5_data_param
         if self.param.HasField("transform_param"):
             raise ModelError("does not transform data; take the transform_param out")
@@ -223,7 +223,7 @@ DATA_LAYERS: dict[str, type[DataLayer]] = {
 
 
 def check_is_read(param: LayerParameter) -> None:
-    """`ModelError` in words for a layer that reads data which nothing here reads."""
+    """Raise `ModelError` for a data layer that is not implemented."""
     if param.type in (*DATA_LAYERS, "Python") or not is_data(param):
         return
     top = param.top[0] if param.top else "data"

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 class Detector(Net):
-    """A net that crops, warps and preprocesses the windows that it is given.
+    """A net that crops, warps and preprocesses windows of images.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Detector(Net):
     mean, input_scale, raw_scale, channel_swap
         As the methods of `io.Transformer` take them.
     context_pad
-        How many pixels at each border of the net's input show what surrounds a window; the net's
+        Width of the border of the net's input, in pixels, that shows a window's surroundings; the
         input must then be square.
 
     Attributes
@@ -43,8 +43,8 @@ class Detector(Net):
     context_pad
         As given.
     crop_mean
-        If `context_pad` is given: what stands for the outside of an image, in the image's own
-        scale and order of channels; broadcasts to `crop_dims`.
+        If `context_pad` is given: the values outside of an image, in the image's own scale and
+        channel order; broadcasts to `crop_dims`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Detector(Net):
         UnreadableImageError
             An image cannot be read.
         ShapeError
-            A window lies outside of its image.
+            A window is outside its image.
         """
         name = self.inputs[0]
         detections: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ class Detector(Net):
             image = io.load_image(filename)
             for window in windows:
                 detections.append({"window": window, "filename": filename})
-                crop = self.crop(image, window).copy()  # preprocess works in place
+                crop = self.crop(image, window).copy()  # preprocess may work in place
                 blobs.append(self.transformer.preprocess(name, crop))
         if not blobs:
             return []
@@ -102,7 +102,7 @@ class Detector(Net):
         return detections
 
     def detect_selective_search(self, image_fnames: Iterable[Any]) -> list[dict[str, Any]]:
-        """Not possible here: selective search is a program for MATLAB.
+        """Not supported: selective search is a MATLAB program.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Detector(Net):
         )
 
     def crop(self, im: Array, window: Sequence[int]) -> Array:
-        """Crop a window from an image, with some of what surrounds it if `context_pad` is set.
+        """Crop a window from an image, with some of its surroundings if `context_pad` is set.
 
         Parameters
         ----------
@@ -132,9 +132,9 @@ class Detector(Net):
         Raises
         ------
         ShapeError
-            The window lies outside of the image.
+            The window is outside the image.
         """
-        # Old numpy took floats as indices, and cut off their fractions.
+        # Old numpy accepted floats as indices, and truncated them.
         top, left, bottom, right = (int(edge) for edge in window)
         if not self.context_pad:
             crop = im[top:bottom, left:right]
@@ -146,7 +146,7 @@ class Detector(Net):
         center, reach = first + half, size / (size - 2 * self.context_pad) * half
         first, last = np.round(center - reach), np.round(center + reach)
         to_input = size / (last - first + 1)
-        begin = np.round(np.maximum(0, -first) * to_input).astype(int)  # where the image begins
+        begin = np.round(np.maximum(0, -first) * to_input).astype(int)  # the image's start
         first, last = (np.clip(edge, 0, im.shape[:2]) for edge in (first, last))
         extent = np.round((last - first + 1) * to_input).astype(int)
         height, width = np.minimum(extent, size - begin)
@@ -159,12 +159,12 @@ class Detector(Net):
         return crop
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Set how much context a crop shows, and what stands for the outside of an image.
+        """Set the context that a crop shows, and the values outside of an image.
 
         Parameters
         ----------
         context_pad
-            Pixels at each border of the net's input; none for crops without context.
+            Width of the border of the net's input, in pixels; None or 0 for crops without context.
         """
         name = self.inputs[0]
         order = np.argsort(self.transformer.transpose[name])

@@ -20,7 +20,7 @@ OTHER_LAYER, IN_PLACE_LAYER, BLOB = "#6495ED", "#90EE90", "#E0E0E0"
 
 
 class DrawError(DeepVisError, ImportError):
-    """What draws graphs is not installed."""
+    """The graph drawing library is not installed."""
 
 
 def _pydot() -> Any:
@@ -92,11 +92,11 @@ def get_pydot_graph(
     rankdir
         The direction from bottoms to tops: ``LR``, ``TB`` or ``BT``.
     label_edges
-        Whether to write a layer's number of outputs beside it.
+        Whether to label edges with the layer's number of outputs.
     phase
-        ``TRAIN`` or ``TEST``, to leave out layers of the other one; None for all.
+        ``TRAIN`` or ``TEST``, to leave out the other phase's layers; None for all.
     display_lrm
-        Whether to name the learning rate multipliers.
+        Whether to show the learning rate multipliers.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def draw_net(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> bytes:
-    """The picture of a net as a file's bytes, in the format that ``ext`` names.
+    """The picture of a net as file content, in the format ``ext``.
 
     See `get_pydot_graph` for the parameters.
     """
@@ -153,7 +153,7 @@ def draw_net_to_file(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> None:
-    """Write the picture of a net to a file, in the format that the file's name ends in.
+    """Write the picture of a net to a file, in the format of its extension.
 
     See `get_pydot_graph` for the parameters.
     """

@@ -1,4 +1,4 @@
-"""What the weights of a net are that is made without a weights file: Caffe's fillers."""
+"""Caffe's fillers: the weights of a net that is made without a weights file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIANCE = ("xavier", "msra")
 
 
 class Random:
-    """Where the random numbers of all nets come from.
+    """The source of random numbers for all nets.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Random:
         self.generator = np.random.default_rng()
 
     def seed(self, seed: int) -> None:
-        """Start again, so that equal seeds give equal numbers; they are not Caffe's."""
+        """Seed the generator. Equal seeds give equal numbers, but not Caffe's."""
         self.generator = np.random.default_rng(seed)
 
 
@@ -36,7 +36,7 @@ random = Random()
 
 
 def fillers_of(layer: LayerParameter, weights: Sequence[Tensor]) -> Iterator[FillerParameter]:
-    """The fillers of a layer's weights, in order: zeros where the prototxt says nothing."""
+    """The fillers of a layer's weights, in order; zeros by default."""
     if layer.type == "PReLU":
         slope = layer.prelu_param.filler
         default = FillerParameter(type="constant", value=0.25)
@@ -69,12 +69,12 @@ def fillers_of(layer: LayerParameter, weights: Sequence[Tensor]) -> Iterator[Fil
 
 
 def fill(weights: Sequence[Tensor], layer: LayerParameter) -> None:
-    """Fill the weights of a layer as its prototxt says.
+    """Fill the weights of a layer according to its prototxt.
 
     Raises
     ------
     ModelError
-        A filler is not known.
+        A filler is unknown.
     """
     with torch.no_grad():
         for blob, filler in zip(weights, fillers_of(layer, weights), strict=False):
@@ -83,7 +83,7 @@ def fill(weights: Sequence[Tensor], layer: LayerParameter) -> None:
 
 
 def drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Values of a shape as a filler says; `ModelError` with the layer's name where it cannot."""
+    """Values of a shape from a filler; raises `ModelError` with the layer's name if it cannot."""
     rng, kind = random.generator, filler.type
     if kind == "constant":
         return np.full(shape, filler.value, np.float32)
@@ -91,7 +91,7 @@ def drawn(filler: FillerParameter, shape: tuple[int, ...], name: str) -> np.ndar
         return rng.uniform(filler.min, filler.max, shape)
     if kind == "gaussian":
         values = rng.normal(filler.mean, filler.std, shape)
-        if filler.sparse >= 0:  # so many inputs for each output
+        if filler.sparse >= 0:  # number of inputs per output
             values *= rng.random(shape) < filler.sparse / max(shape[0], 1)
         return values
     if kind in VARIANCE:
@@ -122,7 +122,7 @@ def _connections(filler: FillerParameter, shape: tuple[int, ...]) -> float:
 
 
 def _bilinear(shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Interpolation by a deconvolution: each kernel is a tent."""
+    """Bilinear interpolation by a deconvolution: each kernel is a tent function."""
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ModelError(
             f"layer {name!r}: a bilinear filler needs square kernels, (O, C, K, K), not {shape}"

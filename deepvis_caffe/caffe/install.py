@@ -1,4 +1,4 @@
-"""`install`: after it, ``import caffe`` means this package."""
+"""`install` makes ``import caffe`` mean this package."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ OURS = "deepvis_caffe.caffe"
 
 
 def install() -> ModuleType:
-    """Put this package in the place of pycaffe for the rest of the process.
+    """Let this package replace pycaffe for the rest of the process.
 
-    From then on ``import caffe``, ``from caffe.proto import caffe_pb2`` and every other import of
-    pycaffe's modules gives ours, even if a Caffe is installed or lies on ``sys.path``. Calling it
-    again changes nothing.
+    From then on ``import caffe``, ``from caffe.proto import caffe_pb2`` and all other imports of
+    pycaffe's modules give ours, even if a Caffe is installed or on ``sys.path``. Calling it again
+    has no effect.
 
     Returns
     -------
     module
-        What ``import caffe`` gives now.
+        The module that ``import caffe`` now gives.
 
     Raises
     ------
     EngineError
-        Another module `caffe` has been imported before.
+        Another module `caffe` has already been imported.
     """
     package = importlib.import_module(OURS)
     taken = sys.modules.get("caffe", package)
@@ -44,7 +44,7 @@ def install() -> ModuleType:
 
 @cache
 def modules() -> dict[str, ModuleType]:
-    """Ours for each of pycaffe's modules, by the name that scripts know it by."""
+    """Our replacement for each of pycaffe's modules, by its name."""
     package = importlib.import_module(OURS)
     found = [one.name for one in pkgutil.walk_packages(package.__path__, f"{OURS}.")]
     ours = {name.removeprefix("deepvis_caffe."): importlib.import_module(name) for name in found}

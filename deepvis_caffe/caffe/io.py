@@ -1,8 +1,8 @@
-"""pycaffe's ``caffe.io``: images, what is done to them before a net, arrays in protocol buffers.
+"""pycaffe's ``caffe.io``: images, preprocessing, arrays in protocol buffers.
 
-Images are (height, width, channels), RGB, float32 from 0 to 1, as everywhere in pycaffe. Values are
-those of pycaffe with the scikit-image of its time, which did not smooth an image before shrinking
-it.
+Images are (height, width, channels), RGB, float32 from 0 to 1, as everywhere in pycaffe. Values
+equal those of pycaffe with the scikit-image of its time, which did not smooth an image before
+downsampling.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from deepvis_caffe.image_channels import decode_unchanged
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Ints = Sequence[int] | Array
-Images = Sequence[Array] | Array  # one array may hold them all, if they have one size
+Images = Sequence[Array] | Array  # one array may hold them all, if they have the same size
 
 GRAY = np.array([0.2125, 0.7154, 0.0721])  # scikit-image's weights of red, green and blue
 
 
 class ShapeError(ImageError, ValueError):
-    """An array does not have the shape that is needed; pycaffe raises a ValueError."""
+    """An array does not have the required shape; pycaffe raises a ValueError."""
 
 
 class UnreadableImageError(ImageError, OSError):
@@ -160,7 +160,7 @@ def _reshaped(values: Array, shape: tuple[int, ...], what: str) -> Array:
 
 
 class Transformer:
-    """What is done to an image before a net sees it, for each input of the net.
+    """The preprocessing of images, for each input of a net.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Transformer:
     inputs
         As given.
     transpose, channel_swap, raw_scale, mean, input_scale
-        What has been set, by name of the input.
+        The settings, by input name.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -184,11 +184,11 @@ class Transformer:
         self.input_scale: dict[str, float] = {}
 
     def preprocess(self, in_: str, data: Array) -> Floats:
-        """Make an image into what the net takes.
+        """Convert an image to the net's input.
 
-        In this order: resize to the input's height and width, transpose, reorder the channels,
-        multiply by the raw scale, subtract the mean, multiply by the input scale. Steps that have
-        not been set are left out.
+        The steps, in order: resize to the input's height and width, transpose, reorder the
+        channels, multiply by the raw scale, subtract the mean, multiply by the input scale. Steps
+        that have not been set are skipped.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class Transformer:
             Name of the input.
         data
             (H, W, channels). As in pycaffe, a float32 image that already has the right size is
-            changed in place, unless channels are reordered: pass a copy to keep it.
+            modified in place, unless channels are reordered: pass a copy to keep it.
 
         Returns
         -------
@@ -226,20 +226,20 @@ class Transformer:
         return image
 
     def deprocess(self, in_: str, data: Array) -> Array:
-        """Make what the net takes into an image again: `preprocess` backwards, without resizing.
+        """Convert a net's input back to an image: the inverse of `preprocess`, without resizing.
 
         Parameters
         ----------
         in_
             Name of the input.
         data
-            One image, with or without the axis of the batch.
+            One image, with or without the batch axis.
 
         Returns
         -------
         ndarray
             (height, width, channels) if the transpose is (2, 0, 1). Without a transpose all axes
-            of length 1 are dropped, as in pycaffe.
+            of size 1 are dropped, as in pycaffe.
 
         Raises
         ------
@@ -283,7 +283,7 @@ class Transformer:
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """Set the order of the channels after the transpose: (2, 1, 0) makes RGB into BGR.
+        """Set the order of the channels after the transpose: (2, 1, 0) turns RGB into BGR.
 
         Raises
         ------
@@ -301,7 +301,7 @@ class Transformer:
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
-        """Set what the image is multiplied by before the mean: 255 for nets of 8-bit images.
+        """Set the factor applied before the mean is subtracted: 255 for nets with 8-bit images.
 
         Raises
         ------
@@ -347,7 +347,7 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """Set what the image is multiplied by after the mean is subtracted.
+        """Set the factor applied after the mean is subtracted.
 
         Raises
         ------
@@ -379,21 +379,20 @@ def _transposed(image: Array, order: Sequence[int] | Array | None, in_: str) -> 
 
 
 def load_image(filename: Any, color: bool = True) -> Floats:
-    """Read an image of any format that OpenCV or Pillow decodes.
+    """Read an image of any format that OpenCV or Pillow can decode.
 
     Parameters
     ----------
     filename
         A path, or an open binary file.
     color
-        Whether it becomes RGB; otherwise it becomes gray.
+        Whether to convert it to RGB; otherwise to gray.
 
     Returns
     -------
     ndarray
         (height, width, 3) or (height, width, 1), float32 from 0 to 1. Alpha is dropped. As in
-        pycaffe, 16-bit images keep their precision, and the orientation that a camera noted is
-        not applied.
+        pycaffe, 16-bit images keep their precision, and a camera's EXIF orientation is ignored.
 
     Raises
     ------
@@ -424,19 +423,18 @@ def resize_image(im: Array, new_dims: Ints, interp_order: int = 1) -> Floats:
     Parameters
     ----------
     im
-        (H, W, channels), of any numbers.
+        (H, W, channels), of any numeric type.
     new_dims
         (height, width).
     interp_order
-        Of the spline: 0 takes the nearest pixel, 1 is linear, 3 cubic.
+        Order of the spline: 0 takes the nearest pixel, 1 is linear, 3 cubic.
 
     Returns
     -------
     ndarray
-        (height, width, channels), float32. As in pycaffe, nothing is smoothed before shrinking;
-        outside of an image of 1 or 3 channels its lowest value is assumed, which darkens the
-        border of one that is enlarged; and with other numbers of channels the corner pixels stay in
-        the corners.
+        (height, width, channels), float32. As in pycaffe, there is no smoothing before
+        downsampling; an image with 1 or 3 channels is padded with its lowest value, which darkens
+        its border when enlarged; and with other numbers of channels, corners are aligned.
 
     Raises
     ------
@@ -468,7 +466,8 @@ def resize(
     Parameters
     ----------
     image, output_shape, order, mode, more
-        Passed on. Nothing is smoothed before shrinking, unless ``anti_aliasing=True`` is given.
+        Passed on. There is no smoothing before downsampling, unless ``anti_aliasing=True`` is
+        given.
     """
     from skimage import transform
 
@@ -478,12 +477,12 @@ def resize(
 
 
 def oversample(images: Images, crop_dims: Ints) -> Floats:
-    """Crop the four corners and the center of each image, and mirror these.
+    """Crop the four corners and the center of each image, and mirror the crops.
 
     Parameters
     ----------
     images
-        Of one shape (H, W, channels).
+        All of the same shape (H, W, channels).
     crop_dims
         (height, width).
 

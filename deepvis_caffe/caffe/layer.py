@@ -1,4 +1,4 @@
-"""A layer of a net on its blobs: it gives an `Operation` their values, and them its results."""
+"""A layer of a net on its blobs: runs an `Operation` on their values and stores its results."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class NetLayer:
     blobs
         The learned blobs.
     borrowed
-        The numbers of those that are another layer's.
+        Indices of those that belong to another layer.
     wire
-        Where its diffs go.
+        What determines where its diffs go.
     """
 
     wire: Wire
@@ -93,7 +93,7 @@ class NetLayer:
 
     @property
     def shown(self) -> NetLayer:
-        """What a script gets from ``net.layers``."""
+        """The object that a script gets from ``net.layers``."""
         return self
 
     def share(self, index: int, owner: Blob) -> None:
@@ -103,24 +103,24 @@ class NetLayer:
         if mine.shape == owner.shape:
             self._parameters[index] = theirs.parameters[0]
             self._operation = self._make()
-        else:  # the same values in another shape: two parameters that are kept equal
+        else:  # the same values in another shape: two parameters, kept equal
             theirs.parameters.append(self._parameters[index])
         mine.data_memory, mine.diff_memory = theirs, owner.diff_memory
 
     @property
     def operation(self) -> Operation:
-        """What runs the layer; `EngineError` where nothing can."""
+        """The operation that runs the layer; raises `EngineError` if there is none."""
         if self._operation is None:
             raise EngineError(self._fault)
         return self._operation
 
     @property
     def fault(self) -> str:
-        """Why the layer cannot run; empty where it can."""
+        """Why the layer cannot run; empty if it can."""
         return self._fault
 
     def reshape(self) -> None:
-        """Give the tops the shapes that follow from the bottoms'."""
+        """Set the tops' shapes from the bottoms'."""
         operation = self.operation
         if not operation.keeps_tops:
             shapes = tuple(blob.shape for blob in self.bottoms)
@@ -181,7 +181,7 @@ class NetLayer:
             self.bottoms[0].share_diff(self.tops[0])
 
     def loss(self) -> float:
-        """What the tops add to the net's loss."""
+        """The tops' contribution to the net's loss."""
         return total_loss(self.tops, self.wire)
 
     def _shapes(self) -> Outcome:
@@ -212,7 +212,7 @@ class NetLayer:
 
 
 def total_loss(tops: Sequence[Blob], wire: Wire) -> float:
-    """What a layer's tops add to the net's loss: Caffe reads their weights from their diffs."""
+    """The tops' contribution to the net's loss: Caffe reads loss weights from the tops' diffs."""
     total = 0.0
     for blob, weight in zip(tops, wire.losses, strict=True):
         if weight:

@@ -1,4 +1,4 @@
-"""A Python layer by itself, without a net: ``arrays -> arrays``. The embedded engine calls it."""
+"""A Python layer without a net: ``arrays -> arrays``. The embedded engine calls it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ class LayerAlone:
     param
         The layer.
     shapes
-        Of the bottoms at its setup.
+        Shapes of the bottoms during its setup.
 
     Raises
     ------
     ModelError
-        Its module or class is not there, or its own code raises something: what, and where.
+        Its module or class is missing, or its own code raises an exception; tells what and where.
     """
 
     def __init__(self, param: LayerParameter, shapes: Sequence[Shape]) -> None:
         self._param = param
         self._bottoms = [Blob(shape) for shape in shapes]
         by_name = dict(zip(param.bottom, self._bottoms, strict=True))
-        self._tops = [by_name.get(name) or Blob((0,)) for name in param.top]  # in place: the same
+        # An in-place top is the bottom's own blob.
+        self._tops = [by_name.get(name) or Blob((0,)) for name in param.top]
         with self._in_words("the import"):
             layer = make_layer(param)
         with self._in_words("setup", layer):
@@ -47,12 +48,12 @@ class LayerAlone:
 
     @property
     def weights(self) -> list[Array]:
-        """The learned blobs, to be read or written."""
+        """The learned blobs; writable."""
         return [blob.data for blob in self._runs.blobs]
 
     @property
     def has_backward(self) -> bool:
-        """Whether its author wrote a backward pass."""
+        """Whether it has a backward pass."""
         return hasattr(self._runs.shown, "backward")
 
     def top_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
@@ -73,7 +74,7 @@ class LayerAlone:
         return [top.data.copy() for top in self._tops]
 
     def backward(self, diffs: Sequence[Array]) -> list[Array]:
-        """The bottoms' diffs for the tops', of the last forward pass."""
+        """The bottoms' diffs for the last forward pass, given the tops'."""
         for blob in self._bottoms:
             blob.diff[...] = 0
         for blob, diff in zip(self._tops, diffs, strict=True):
@@ -88,7 +89,7 @@ class LayerAlone:
             yield
         except ModelError:
             raise
-        except Exception as error:  # whatever a user's code raises
+        except Exception as error:  # a user's code may raise anything
             code = self._param.python_param
             whose = f"{code.module}.{code.layer}" if layer is not None else code.module
             places = traceback.extract_tb(error.__traceback__)

@@ -1,10 +1,10 @@
-"""Loss layers and Accuracy: what they compute, and the gradients that they send down.
+"""Loss layers and Accuracy, with their gradients.
 
-Most of them go by what their last forward pass saw of the prediction, and by the labels as they are
-now. The diff of the loss itself is its weight in the net's loss, which `Net` puts there.
+The backward pass of most uses the predictions as of the last forward pass, but the current labels.
+The diff of the loss itself is its weight in the net's loss, which `Net` sets.
 
-No diff goes to labels. Where Caffe's process ends because one is asked for, the backward pass is
-refused in words.
+Labels get no diff. Where Caffe would abort because one is requested, the backward pass raises an
+error.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from deepvis_caffe.model.shapes.registry import (
 )
 
 FLT_MIN = torch.finfo(torch.float32).tiny
-LOG_THRESHOLD = 1e-20  # the least probability whose logarithm Caffe takes
+LOG_THRESHOLD = 1e-20  # Caffe clamps probabilities to this before it takes the logarithm
 
 
 class Loss(Operation):
-    """A layer whose first top is a number that training makes small.
+    """A layer whose first top is a number that training minimizes.
 
     Attributes
     ----------
     rule
-        How many bottoms and tops it has, and what Caffe checks of their shapes.
+        Its numbers of bottoms and tops, and Caffe's checks of their shapes.
     labels
-        The bottoms that no diff goes to.
+        The bottoms that get no diff.
     """
 
     rule: ClassVar[Rule]
@@ -55,22 +55,22 @@ class Loss(Operation):
 
     @classmethod
     def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-        """Of a number, and of what else there is."""
+        """The shapes of a number, and of any further tops."""
         return cls.rule(param, bottoms)
 
     @classmethod
     def loss_weights(cls, param: LayerParameter) -> list[float]:
-        """1 for the first top, unless the prototxt says otherwise."""
+        """By default 1 for the first top; the prototxt may override it."""
         weights = list(param.loss_weight) or [1.0]
         return weights + [0.0] * (len(param.top) - len(weights))
 
     @classmethod
     def may_be_forced(cls, bottom: int) -> bool:
-        """Not for labels; of a third bottom, Caffe does not think."""
+        """Not for labels, which for Caffe are always the second bottom."""
         return bottom != 1
 
     def why_no_diff(self, bottom: int) -> str:
-        """That it is a label."""
+        """Because it is a label."""
         if bottom not in self.labels:
             return ""
         return (
@@ -86,12 +86,12 @@ def class_numbers(
     classes: int,
     ignored: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Labels as numbers in a shape, and which of them count; those that do not become 0.
+    """Labels as integers in a shape, and which of them count; those that do not become 0.
 
     Raises
     ------
     EngineError
-        There is no such class. Caffe reads whatever lies in memory there.
+        There is no such class. Caffe would read out of bounds.
     """
     numbers = labels.reshape(tuple(shape)).long()
     counted = torch.ones_like(numbers) > 0 if ignored is None else numbers != ignored
@@ -151,14 +151,14 @@ def _ignored(param: LayerParameter) -> int | None:
 
 
 def _normalizer(param: LayerParameter, default: str, counted: Tensor) -> float:
-    """What a sum of losses is divided by: at least 1.
+    """The divisor of a sum of losses, at least 1.
 
     Parameters
     ----------
     param
-        The layer's.
+        The layer's parameters.
     default
-        The mode of a layer that does not say one.
+        The default normalization mode.
     counted
         (examples, labels of each), which of the labels count.
     """
@@ -186,7 +186,7 @@ def _check_normalization(param: LayerParameter) -> None:
 
 
 def _remembered(values: Tensor | None, like: Tensor) -> Tensor:
-    """What a forward pass left, in the prediction's shape; zeros where there was none."""
+    """Values saved by a forward pass, in the prediction's shape; zeros if there was none."""
     if values is None or values.numel() != like.numel():
         return torch.zeros_like(like)
     return values.reshape(like.shape)
@@ -196,7 +196,7 @@ def _weight(dys: Sequence[Tensor]) -> Tensor:
     return dys[0].reshape(-1)[0]
 
 
-# -- of classes ------------------------------------------------------------------------------------
+# -- losses of classes -----------------------------------------------------------------------------
 
 
 def _softmax_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
@@ -225,7 +225,7 @@ class SoftmaxWithLoss(Loss):
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
     ) -> Diffs:
         x, labels = bottoms
-        # The second top is the memory in which Caffe keeps them: whoever changes it changes both.
+        # In Caffe the second top shares their memory: a change to it changes the gradient.
         found = tops[1] if len(tops) > 1 else _remembered(self._probabilities, x)
         rows, numbers, counted = self._rows(found, labels)
         right = F.one_hot(numbers, rows.shape[1]).movedim(-1, 1)
@@ -233,7 +233,7 @@ class SoftmaxWithLoss(Loss):
         return dx.reshape(x.shape), None
 
     def _rows(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(before, classes, after) of x, and the labels' numbers and which count."""
+        """The values as (before, classes, after), labels as integers, and which of them count."""
         param = self.layer.param
         before, classes, after = _around(x.shape, param.softmax_param.axis)
         numbers = class_numbers(self.layer, labels, (before, after), classes, _ignored(param))
@@ -288,18 +288,18 @@ def _infogain_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
 
 
 def _takes_scores(param: LayerParameter) -> bool:
-    """Whether the layer is that of Caffe's releases since 2017, which holds a softmax."""
+    """Whether this is the layer of Caffe since 2017, which includes a softmax."""
     said = param.infogain_loss_param.HasField("axis") or param.HasField("loss_param")
     return said or len(param.top) > 1
 
 
 @operation("InfogainLoss")
 class InfogainLoss(Loss):
-    """The logarithms of probabilities, weighted by a matrix of labels times classes.
+    """The negative log probabilities, weighted by a (labels, classes) matrix.
 
-    Up to 2017 the first bottom held probabilities, and since then scores, of which the layer takes
-    the softmax. The prototxt tells only where it uses what came with that: `axis`, `loss_param`, or
-    a second top. Without these it is taken to be the older layer.
+    Up to 2017 the first bottom held probabilities; since then it holds logits, of which the layer
+    takes the softmax. A prototxt only reveals the version if it uses features of the new one:
+    `axis`, `loss_param`, or a second top. Otherwise it is assumed to be the old one.
     """
 
     rule = Rule(_infogain_shapes, (2, 3), (1, 2), in_place=False)
@@ -377,7 +377,7 @@ def _hinge_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @operation("HingeLoss")
 class HingeLoss(Loss):
-    """How far each class's score is from the right side of 1: the norm of ``max(0, 1 - t x)``.
+    """The hinge loss: the L1 or squared L2 norm of ``max(0, 1 - t x)``.
 
     t is 1 for the label and -1 for all others.
     """
@@ -398,7 +398,7 @@ class HingeLoss(Loss):
         dx = _remembered(self._margins, x).reshape(len(x), -1) * self._signs(x, labels)
         dx = dx.sign() if self._is_l1() else dx * 2
         dx = dx * (_weight(dys) / len(x))
-        # Caffe keeps the margins in the bottom's diff. Another backward pass finds this one there.
+        # Caffe keeps the margins in the bottom's diff, where the next backward pass finds this dx.
         self._margins = dx
         return dx.reshape(x.shape), None
 
@@ -406,14 +406,14 @@ class HingeLoss(Loss):
         return bool(self.layer.param.hinge_loss_param.norm == HingeLossParameter.L1)
 
     def _signs(self, x: Tensor, labels: Tensor) -> Tensor:
-        """-1 where the class is the label's, else 1."""
+        """-1 for the label's class, 1 for the others."""
         classes = x[0].numel()
         some = labels.reshape(-1)[: len(x)]
         numbers, _ = class_numbers(self.layer, some, (len(x),), classes)
         return 1 - 2 * F.one_hot(numbers, classes).to(x.dtype)
 
 
-# -- of numbers ------------------------------------------------------------------------------------
+# -- losses of numbers -----------------------------------------------------------------------------
 
 
 def _sigmoid_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
@@ -423,7 +423,7 @@ def _sigmoid_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @operation("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(Loss):
-    """The cross entropy of a sigmoid for each value, with targets from 0 to 1."""
+    """The cross entropy of each value's sigmoid, with targets from 0 to 1."""
 
     rule = Rule(_sigmoid_shapes, (2, 2), (1, 1), in_place=False)
     _sigmoid: Tensor | None = None
@@ -456,7 +456,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
 @operation("EuclideanLoss")
 class EuclideanLoss(Loss):
-    """Half the squared distance of two blobs, for each image."""
+    """Half the squared distance of two blobs, per image."""
 
     rule = Rule(_same_count, (2, 2), (1, 1), in_place=False)
     labels = ()
@@ -464,7 +464,7 @@ class EuclideanLoss(Loss):
 
     @classmethod
     def may_be_forced(cls, bottom: int) -> bool:
-        """Both have a gradient."""
+        """Both bottoms have a gradient."""
         return True
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -491,9 +491,9 @@ def _smooth_l1_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcom
 
 @operation("SmoothL1Loss")
 class SmoothL1Loss(Loss):
-    """Quadratic near 0 and linear beyond (Girshick 2015, Fast R-CNN), for each image.
+    """Quadratic near 0 and linear beyond (Girshick 2015, Fast R-CNN), per image.
 
-    The third bottom weighs differences, and the fourth losses.
+    The third bottom holds weights of differences, the fourth weights of losses.
     """
 
     rule = Rule(_smooth_l1_shapes, (2, 4), (1, 1), in_place=False)
@@ -502,7 +502,7 @@ class SmoothL1Loss(Loss):
 
     @classmethod
     def may_be_forced(cls, bottom: int) -> bool:
-        """Predictions and targets have a gradient, and what weighs them keeps its diff."""
+        """Predictions and targets have a gradient; the weights keep their diffs."""
         return True
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -523,7 +523,7 @@ class SmoothL1Loss(Loss):
     ) -> Diffs:
         a, b, *weights = bottoms
         da = (_remembered(self._difference, a) * self._square()).clamp(-1, 1)
-        if len(weights) > 1:  # py-faster-rcnn's, which differentiates what weighs differences, too
+        if len(weights) > 1:  # py-faster-rcnn's also differentiates the weights of differences
             for weight in weights:
                 da = da * weight.reshape(a.shape)
         da = da * (_weight(dys) / len(a))
@@ -595,7 +595,7 @@ class ContrastiveLoss(Loss):
         return labels.reshape(-1).long() != 0
 
 
-# -- measures --------------------------------------------------------------------------------------
+# -- metrics ---------------------------------------------------------------------------------------
 
 
 def _accuracy_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
@@ -611,17 +611,17 @@ def _accuracy_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
 
 @operation("Accuracy")
 class Accuracy(Operation):
-    """How many labels are among the `top_k` highest classes; the second top says so by class."""
+    """The fraction of labels among the `top_k` highest classes; per class in the second top."""
 
     rule: ClassVar[Rule] = Rule(_accuracy_shapes, (2, 2), (1, 2), in_place=False)
 
     @classmethod
     def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-        """Of a number, and of one for each class."""
+        """The shapes of a number, and of one per class."""
         return cls.rule(param, bottoms)
 
     def why_no_diff(self, bottom: int) -> str:
-        """That it has no gradient at all."""
+        """Because it has no gradient at all."""
         return (
             "Accuracy has no gradient, and Caffe ends its process here; take the layer out of the "
             "net, or begin the backward pass below it, with start"
@@ -636,7 +636,7 @@ class Accuracy(Operation):
         rows = x.reshape(before, classes, after)
         own = rows.gather(1, numbers[:, None])
         later = torch.arange(classes, device=x.device)[:, None] > numbers[:, None]
-        better = (rows > own) | ((rows == own) & later)  # of equal scores, the last class wins
+        better = (rows > own) | ((rows == own) & later)  # among equal scores, the last class wins
         right = (better.sum(1) < param.top_k) & counted
         tops = [right.sum() / counted.sum()]
         if len(self.layer.tops) > 1:

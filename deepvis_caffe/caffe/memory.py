@@ -1,12 +1,12 @@
-"""The values of a blob, which numpy and PyTorch take turns to hold.
+"""A blob's values, synchronized between numpy and PyTorch.
 
 A script reads and writes a blob through numpy arrays that stay valid for as long as it keeps them.
-The engine works on tensors in a layout of its own, perhaps on a GPU. Copying every blob both ways
-on every pass would cost more than many layers do, so a `Memory` copies only what a script looks at,
-as Caffe's SyncedMemory does between CPU and GPU.
+The engine works on tensors in its own memory format, perhaps on a GPU. Copying every blob in both
+directions on every pass would cost more than many layers, so a `Memory` copies only what a script
+accesses, like Caffe's SyncedMemory between CPU and GPU.
 
-As long as a script keeps an array, it may read or write the values at any time. Then whatever the
-engine computes is copied into the array at once, and whatever the engine reads comes from it.
+While a script keeps an array, it may read or write the values at any time. So all results of the
+engine are copied into the array immediately, and the engine reads from it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Array = NDArray[np.float32]
 
 
 class Clock:
-    """Counts the times at which a script may have written through an array that it keeps."""
+    """Counts the occasions on which a script may have written through an array."""
 
     def __init__(self) -> None:
         self._count, self.now = itertools.count(1), 0
 
     def tick(self) -> None:
-        """Say that a script has run."""
+        """Record that a script has run."""
         self.now = next(self._count)
 
 
@@ -45,12 +45,12 @@ clock = Clock()
 
 @dataclass(frozen=True)
 class Product:
-    """An addend that is a sum over images: ``compute(x, dy)``, images first in both.
+    """An addend that is a sum over images: ``compute(x, dy)``, batch axis first in both.
 
     Attributes
     ----------
     owner
-        Products of one owner are computed as one.
+        Products with the same owner are computed together.
     compute, x, dy
         As above.
     """
@@ -69,7 +69,7 @@ Addend = Product | Callable[[], Tensor]
 
 
 def _size(addend: Addend) -> float:
-    """How many values an addend keeps; of what does not say it, more than there is room for."""
+    """The number of values that an addend keeps alive; infinite if unknown."""
     return addend.x.numel() + addend.dy.numel() if isinstance(addend, Product) else math.inf
 
 
@@ -91,37 +91,37 @@ def _joined(addends: Sequence[Addend]) -> Iterator[Addend]:
 
 
 class Memory:
-    """Room for a number of float32 values, zeros at first.
+    """Memory for a number of float32 values, initially zeros.
 
-    Tensors that are put in or taken out are never changed in place, so several may hold one.
+    Tensors that are set or returned are never changed in place, so that they can be shared.
 
     Parameters
     ----------
     capacity
-        How many values.
+        Number of values.
     device
         Where the engine computes.
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.capacity, self._device = capacity, device
-        self._host: Tensor | None = None  # flat, what the script's arrays are views of
+        self._host: Tensor | None = None  # flat; the script's arrays are views of it
         self._lease: weakref.ref[Array] | None = None  # alive as long as one of those arrays is
-        self._exposed = False  # whether the script may have written since the engine last looked
-        self._looked = -1  # when that was
-        self._tensor: Tensor | None = None  # the engine's
+        self._exposed = False  # whether the script may have written since the engine last checked
+        self._looked = -1  # the time of that check
+        self._tensor: Tensor | None = None  # the engine's copy
         self._host_is_old = False
-        self._addends: list[Addend] = []  # still to be added, in the shape `_sum_shape`
+        self._addends: list[Addend] = []  # pending, of shape `_sum_shape`
         self._sum_shape: Shape = ()
 
     # -- the script's side -------------------------------------------------------------------
 
     def view(self, shape: Shape) -> Array:
-        """A new array of the first values, in C order, over memory that stays the same."""
+        """A new array of the first values, in C order, always over the same memory."""
         self._add()
-        lease = self._held()
+        lease = self._script_array()
         if lease is None:
-            # Views of it, and views of those, have it for their base: it lives as long as they do.
+            # It is the base of its views, and of their views, so it lives as long as they do.
             lease = self._current_host().numpy()
             self._lease = weakref.ref(lease)
         self._exposed, self._looked = True, -1
@@ -149,25 +149,26 @@ class Memory:
         self._addends = []
         old = self._tensor if self._host_is_old else None
         if old is not None and tensor.numel() < old.numel():
-            self._current_host()  # it keeps the others
+            self._current_host()  # to keep the remaining values
         self._tensor, self._host_is_old = tensor, True
         if self._exposed:
-            self._exposed = self._held() is not None
+            self._exposed = self._script_array() is not None
             if self._exposed:
                 self._current_host()
                 self._looked = clock.now
 
     def add(self, addend: Addend, shape: Shape) -> None:
-        """Add what `addend` returns, a tensor of that shape, once somebody reads the values.
+        """Add what `addend` returns, a tensor of that shape, when the values are next read.
 
-        Addends wait as long as they take less memory than the values: few scripts read the diffs of
-        parameters, and that of an InnerProduct at one image is a thousand times its two factors.
+        Addends stay pending while they take less memory than the values: few scripts read the diffs
+        of parameters, and for a single image an InnerProduct's is a thousand times the size of its
+        two factors.
         """
         if self._addends and sum(map(_size, [*self._addends, addend])) > self.capacity:
             self._add()
         self._addends.append(addend)
         self._sum_shape = shape
-        if self._held() is not None:
+        if self._script_array() is not None:
             self._add()
 
     # -- shared ------------------------------------------------------------------------------
@@ -181,15 +182,15 @@ class Memory:
             self.set(total)
 
     def _script_may_have_written(self) -> bool:
-        """Whether to look at the host's values again; asked once, then not until a script ran."""
+        """Whether to read the host's values again; true at most once until a script runs again."""
         if not self._exposed or self._looked == clock.now:
             return False
         self._looked = clock.now
-        self._exposed = self._held() is not None
+        self._exposed = self._script_array() is not None
         return True
 
-    def _held(self) -> Array | None:
-        """What the script's arrays are views of, if it still has one."""
+    def _script_array(self) -> Array | None:
+        """The base of the script's arrays, if it still has one."""
         return None if self._lease is None else self._lease()
 
     def _current_host(self) -> Tensor:
@@ -211,8 +212,8 @@ class ParameterMemory(Memory):
     Parameters
     ----------
     parameter
-        The one of the layer that owns the blob. Layers that share it in another shape add theirs to
-        `parameters`.
+        The parameter of the layer that owns the blob. Layers that share it in another shape add
+        theirs to `parameters`.
     """
 
     def __init__(self, parameter: nn.Parameter) -> None:
@@ -221,14 +222,14 @@ class ParameterMemory(Memory):
         self._host_is_old = True
 
     def refresh(self) -> None:
-        """Bring what a script wrote to the modules, and its version counters with it."""
+        """Copy what a script wrote to the modules, which updates version counters, too."""
         if not self._script_may_have_written():
             return
         assert self._host is not None
         with torch.no_grad():
             for parameter in self.parameters:
                 written = self._host.view(parameter.shape)
-                # Laying out weights anew costs the engine more than comparing them.
+                # A comparison is cheaper than repacking the weights.
                 if not torch.equal(parameter, written.to(parameter.device)):
                     parameter.copy_(written)
 

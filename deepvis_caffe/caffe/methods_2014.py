@@ -1,8 +1,8 @@
-"""What a net of 2014 does itself: `Methods2014`, which later pycaffe has elsewhere.
+"""`Methods2014`: methods of a net in 2014, which later pycaffe has elsewhere.
 
-Scripts of that year choose the phase and the device at the net, and preprocess images with it.
-Since 2015 the phase is an argument of `Net`, the device is the module's, and images are
-`io.Transformer`'s.
+Scripts of that year set the phase and the device on the net, and preprocess images with it. Since
+2015 the phase is an argument of `Net`, the device is set on the module, and `io.Transformer`
+preprocesses images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def set_phase_train() -> None:
 
 
 class Methods2014:
-    """Methods of a net that has `blobs`, by name, and the names of its `inputs`."""
+    """A mixin for a net that has `blobs`, by name, and the names of its `inputs`."""
 
     set_phase_test = staticmethod(set_phase_test)
     set_phase_train = staticmethod(set_phase_train)
@@ -57,27 +57,27 @@ class Methods2014:
         self._transformer().set_mean(input_, values)
 
     def set_input_scale(self, input_: str, scale: float) -> None:
-        """Set what an image is multiplied by after the mean is subtracted."""
+        """Set the factor applied after the mean is subtracted."""
         self._transformer().set_input_scale(input_, scale)
 
     def set_raw_scale(self, input_: str, scale: float) -> None:
-        """Set what an image is multiplied by before the mean is subtracted."""
+        """Set the factor applied before the mean is subtracted."""
         self._transformer().set_raw_scale(input_, scale)
 
     def set_channel_swap(self, input_: str, order: Sequence[int]) -> None:
-        """Set the order of the channels: (2, 1, 0) makes RGB into BGR."""
+        """Set the order of the channels: (2, 1, 0) turns RGB into BGR."""
         self._transformer().set_channel_swap(input_, order)
 
     def preprocess(self, input_: str, image: Any) -> io.Floats:
-        """Make an image (H, W, channels) into what the input takes: (channels, height, width)."""
+        """Convert an image (H, W, channels) to the input's form: (channels, height, width)."""
         return self._transformer().preprocess(input_, np.array(image, np.float32))
 
     def deprocess(self, input_: str, data: Any) -> Any:
-        """Make what the input takes into an image again, without resizing."""
+        """Convert an input back to an image, without resizing."""
         return self._transformer().deprocess(input_, data)
 
     def _transformer(self: Any) -> io.Transformer:
-        """That of a `Classifier`, or one made now; for the inputs' present shapes."""
+        """The transformer of a `Classifier`, or a new one; for the inputs' current shapes."""
         shapes = {name: tuple(self.blobs[name].shape) for name in self.inputs}
         if "transformer" not in vars(self):
             self.transformer = io.Transformer(shapes)

@@ -1,4 +1,4 @@
-"""Where nets compute: what ``caffe.set_mode_gpu()`` and its kin set."""
+"""The device of nets, as set by ``caffe.set_mode_gpu()`` and related functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Mode:
-    """Where nets compute that are loaded from now on.
+    """The device of nets that are loaded from now on.
 
     Attributes
     ----------
@@ -27,14 +27,14 @@ class Mode:
         self.device = "cpu"
 
     def gpu(self) -> None:
-        """Compute on a GPU; where there is none, warn and stay on the CPU."""
+        """Compute on a GPU; if there is none, warn and stay on the CPU."""
         try:
             self.device = str(choose_device(f"cuda:{self._number}"))
         except EngineError as error:
             log.warning("set_mode_gpu has no effect, the net runs on the CPU: %s", error)
 
     def choose(self, number: int) -> None:
-        """Take the GPU of that number."""
+        """Choose the GPU with that index."""
         self._number = int(number)
         if self.device != "cpu":
             self.gpu()

@@ -1,4 +1,4 @@
-"""The net that a script loads, runs and changes: `Net`, as pycaffe's, on the embedded engine."""
+"""`Net`, with pycaffe's API, on the embedded engine."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ PASSES = ("forward", "backward")
 
 
 class LayerNameError(DeepVisError, ValueError):
-    """The net has no layer of that name."""
+    """The net has no layer with that name."""
 
 
 class OpenError(DeepVisError, RuntimeError):
-    """A file that a net is to be made of cannot be opened; pycaffe raises a RuntimeError."""
+    """A net's file cannot be opened; pycaffe raises a RuntimeError."""
 
 
 class ArgumentError(DeepVisError, ValueError, TypeError):
@@ -66,9 +66,9 @@ class Net(Methods2014):
     phase
         ``caffe.TRAIN`` or ``caffe.TEST``.
     level, stages
-        Which of the layers with ``include`` and ``exclude`` rules belong to the net.
+        Select among the layers with ``include`` and ``exclude`` rules.
     weights
-        A ``.caffemodel`` or ``.caffemodel.h5``; without one the fillers say what the weights are.
+        A ``.caffemodel`` or ``.caffemodel.h5``; without one, fillers initialize the weights.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Net(Methods2014):
         built = build(path, phase, level, stages, found, self._device)
         self.name, self._layers, self._blob_dict = built.name, built.layers, built.blobs
         self._inputs, self._outputs = built.inputs, built.outputs
-        self._stays = False  # said that it does
+        self._has_warned = False  # that it stays on its device
         self._silent = not any(layer.wire.needs_backward for layer in self._layers)
         self._callbacks: dict[str, list[LayerCallback]] = {
             f"{when}_{which}": [] for when in ("before", "after") for which in PASSES
@@ -112,17 +112,17 @@ class Net(Methods2014):
 
     @property
     def layers(self) -> list[NetLayer | Layer]:
-        """All layers in order; of one that is written in Python, its own object."""
+        """All layers in order; for a Python layer, its own object."""
         return self._cached("_layer_list", lambda: [layer.shown for layer in self._layers])
 
     @property
     def blobs(self) -> OrderedDict[str, Blob]:
-        """Blobs by name, from input to output, those of splits included."""
+        """Blobs by name, from input to output, including those of splits."""
         return self._blob_dict
 
     @property
     def params(self) -> OrderedDict[str, BlobVec]:
-        """The learned blobs of each layer that has some, by its name."""
+        """The learned blobs of each layer that has any, by its name."""
         return self._cached(
             "_param_dict",
             lambda: ByName(
@@ -146,7 +146,7 @@ class Net(Methods2014):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the blobs that no layer reads, in the order of the alphabet."""
+        """Names of the blobs that no layer reads, in alphabetical order."""
         return self._cached("_output_list", lambda: [list(self.blobs)[i] for i in self._outputs])
 
     @property
@@ -217,9 +217,9 @@ class Net(Methods2014):
         Parameters
         ----------
         blobs
-            Blobs to return beside the outputs, or beside the tops of `end`.
+            Blobs to return in addition to the outputs, or to the tops of `end`.
         start, end
-            The first and the last layer to run. Other blobs stay as they are.
+            The first and the last layer to run. Other blobs are unchanged.
         **kwargs
             An array for every input blob, of its shape.
 
@@ -231,8 +231,7 @@ class Net(Methods2014):
         Raises
         ------
         ValueError
-            The net has no such layer; or the arrays are not those of all inputs, or not of the
-            batch's size.
+            The net has no such layer, or the arrays do not match the inputs or the batch size.
         EngineError
             A layer cannot run.
         """
@@ -251,14 +250,15 @@ class Net(Methods2014):
         end: str | None = None,
         **kwargs: Any,
     ) -> dict[str, Array]:
-        """Send diffs down the net, or from layer `start` down to layer `end`.
+        """Propagate diffs down the net, or from layer `start` down to layer `end`.
 
         Parameters
         ----------
         diffs
-            Blobs whose diffs to return beside those of the inputs, or of the bottoms of `end`.
+            Blobs whose diffs to return in addition to those of the inputs, or of the bottoms of
+            `end`.
         start, end
-            The first and the last layer on the way down. Other diffs stay as they are.
+            The first and the last layer on the way down. Other diffs are unchanged.
         **kwargs
             A diff for every output blob, of its shape.
 
@@ -270,8 +270,7 @@ class Net(Methods2014):
         Raises
         ------
         ValueError
-            The net has no such layer; or the diffs are not those of all outputs, or not of the
-            batch's size.
+            The net has no such layer, or the diffs do not match the outputs or the batch size.
         EngineError
             A layer cannot run.
         """
@@ -318,14 +317,14 @@ class Net(Methods2014):
                 self._call("after_backward", index)
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:
-        """Run the net on any number of examples, a batch at a time.
+        """Run the net on any number of examples, one batch at a time.
 
         Parameters
         ----------
         blobs
-            Blobs to return beside the outputs.
+            Blobs to return in addition to the outputs.
         **kwargs
-            An array for every input, examples first. The last batch is filled up with zeros.
+            An array for every input, examples first. The last batch is padded with zeros.
 
         Returns
         -------
@@ -350,7 +349,7 @@ class Net(Methods2014):
         Parameters
         ----------
         blobs, diffs
-            What to return beside the outputs' data and the inputs' diffs.
+            Blobs to return in addition to the outputs' data and the inputs' diffs.
         **kwargs
             Arrays for all inputs, and diffs for all outputs or for none.
         """
@@ -382,7 +381,7 @@ class Net(Methods2014):
             yield batch
 
     def reshape(self) -> None:
-        """Bring the shapes of all blobs up to date with the inputs'."""
+        """Update the shapes of all blobs to the inputs' shapes."""
         for layer in self._layers:
             if not layer.fault:
                 layer.reshape()
@@ -390,7 +389,7 @@ class Net(Methods2014):
     # -- parameters --------------------------------------------------------------------------
 
     def copy_from(self, weights: Any) -> None:
-        """Read the weights of layers that the net has, by name, from a caffemodel.
+        """Read the weights of the net's layers, by name, from a caffemodel.
 
         Raises
         ------
@@ -399,11 +398,11 @@ class Net(Methods2014):
         """
         path = os.fspath(weights)
         load_weights(self._layers, read_caffemodel(path, may_be_empty=True), path)
-        if any(layer.fault for layer in self._layers):  # they have blobs only now
+        if any(layer.fault for layer in self._layers):  # these have their blobs only now
             self.__dict__.pop("_param_dict", None)
 
     def share_with(self, other: Net) -> None:
-        """Use another net's parameters wherever it has a layer of the same name."""
+        """Share another net's parameters for layers with the same names."""
         for layer in self._layers:
             theirs = next((one for one in other._layers if one.name == layer.name), None)
             if theirs is None or layer.fault or theirs.fault:
@@ -420,7 +419,7 @@ class Net(Methods2014):
         save_weights(os.fspath(path), self.name, self._layers, self._phase)
 
     def save_hdf5(self, path: Any) -> None:
-        """Write the parameters to an HDF5 file, as Caffe lays it out."""
+        """Write the parameters to an HDF5 file in Caffe's layout."""
         save_weights_hdf5(os.fspath(path), self._layers)
 
     def load_hdf5(self, path: Any) -> None:
@@ -428,7 +427,7 @@ class Net(Methods2014):
         self.copy_from(path)
 
     def clear_param_diffs(self) -> None:
-        """Set the diffs of all parameters to zero; they add up over backward passes."""
+        """Set the diffs of all parameters, which accumulate over backward passes, to zero."""
         for layer in self._layers:
             for blob in layer.blobs:
                 blob.diff_memory.set(torch.zeros(blob.shape, device=self._device))
@@ -436,21 +435,21 @@ class Net(Methods2014):
     # -- data --------------------------------------------------------------------------------
 
     def set_input_arrays(self, data: Any, labels: Any) -> None:
-        """Give a MemoryData layer, the net's first layer, its examples.
+        """Set the examples of a MemoryData layer, which must be the net's first layer.
 
-        They are not copied: what is written into them later is in the batches that follow.
+        They are not copied: later changes to them appear in later batches.
 
         Parameters
         ----------
         data
-            (N, C, H, W), float32, C contiguous, N a multiple of the layer's batch size.
+            (N, C, H, W), float32, C-contiguous, with N a multiple of the layer's batch size.
         labels
             (N,) or (N, 1, 1, 1), float32.
 
         Raises
         ------
         RuntimeError
-            The net begins with another layer, or the arrays do not fit.
+            The net starts with another layer, or the arrays do not fit.
         """
         first = self.layers[0]
         if not isinstance(first, MemoryData):
@@ -462,23 +461,23 @@ class Net(Methods2014):
             labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
         first.take(data, labels)
 
-    # -- what scripts of other versions call -------------------------------------------------
+    # -- for scripts of other versions -------------------------------------------------------
 
     def backward_from_layer(
         self, start_name: str, start_diff: Any, diffs: Any = None, zero_higher: bool = False
     ) -> dict[str, Array]:
-        """Send a diff down from the top of a layer: the Deep Visualization Toolbox's Caffe.
+        """Propagate a diff down from the top of a layer, as in the Deep Visualization Toolbox.
 
         Parameters
         ----------
         start_name
-            A layer, whose first top is meant.
+            A layer; the pass starts at its first top.
         start_diff
             The diff there.
         diffs
-            Blobs whose diffs to return beside the inputs'.
+            Blobs whose diffs to return in addition to the inputs'.
         zero_higher
-            Whether to set the diffs of all blobs after that one to zero.
+            Whether to set the diffs of all later blobs to zero.
         """
         return self._from_layer(start_name, start_diff, diffs, zero_higher, "gradient")
 
@@ -521,19 +520,19 @@ class Net(Methods2014):
         return {one: self.blobs[one].diff for one in names}
 
     def before_forward(self, call: LayerCallback) -> None:
-        """Call a function with each layer's number before it runs forward."""
+        """Register a function to call with each layer's index before its forward pass."""
         self._callbacks["before_forward"].append(call)
 
     def after_forward(self, call: LayerCallback) -> None:
-        """Call a function with each layer's number after it ran forward."""
+        """Register a function to call with each layer's index after its forward pass."""
         self._callbacks["after_forward"].append(call)
 
     def before_backward(self, call: LayerCallback) -> None:
-        """Call a function with each layer's number before it runs backward."""
+        """Register a function to call with each layer's index before its backward pass."""
         self._callbacks["before_backward"].append(call)
 
     def after_backward(self, call: LayerCallback) -> None:
-        """Call a function with each layer's number after it ran backward."""
+        """Register a function to call with each layer's index after its backward pass."""
         self._callbacks["after_backward"].append(call)
 
     def _call(self, when: str, index: int) -> None:
@@ -544,9 +543,9 @@ class Net(Methods2014):
     # -- shared ------------------------------------------------------------------------------
 
     def _check_mode(self) -> None:
-        """Warn once where the mode was changed since the net was made: the net does not move."""
-        if mode.device != str(self._device) and not self._stays:
-            self._stays = True
+        """Warn once if the mode changed after the net was made: the net keeps its device."""
+        if mode.device != str(self._device) and not self._has_warned:
+            self._has_warned = True
             log.warning(
                 "net %r stays on %s: set_mode_gpu, set_mode_cpu and set_device act on later nets",
                 self.name,
@@ -594,14 +593,14 @@ class Net(Methods2014):
 
 
 def _explained(layer: NetLayer | BlobLayer) -> AbstractContextManager[None]:
-    """Running out of memory in words; what a script's own layer raises is left as it is."""
+    """Explain running out of memory; exceptions of a script's own layer pass unchanged."""
     return in_memory(f"layer {layer.name!r}") if isinstance(layer, NetLayer) else nullcontext()
 
 
 def _arguments(
     network_file: Any, *args: Any, **kwargs: Any
 ) -> tuple[str, Phase, int, tuple[str, ...], str | None]:
-    """The forms in which scripts make a net, told apart by the type of the second argument."""
+    """Parse the forms of `Net`'s arguments, which differ in the second argument's type."""
     names = ["phase", "level", "stages", "weights"]
     if args and isinstance(args[0], str | os.PathLike):
         names = ["weights", "phase"]
@@ -627,7 +626,7 @@ def _arguments(
 
 
 def _examples(arrays: Mapping[str, Any]) -> int:
-    """How many examples arrays hold."""
+    """The number of examples in arrays."""
     count = len(next(iter(arrays.values()))) if arrays else 0
     if not count:
         raise ArgumentError("there are no examples: give an array for each input, as data=images")
@@ -635,7 +634,7 @@ def _examples(arrays: Mapping[str, Any]) -> int:
 
 
 def _trimmed(found: Mapping[str, Sequence[Array]], count: int) -> dict[str, Array]:
-    """Arrays of rows, without those that only filled up the last batch."""
+    """Arrays of rows, without the padding of the last batch."""
     arrays = {name: np.asarray(rows) for name, rows in found.items()}
     surplus = len(next(iter(arrays.values()))) - count
     return {name: rows[:-surplus] for name, rows in arrays.items()} if surplus else arrays

@@ -1,7 +1,7 @@
-"""``caffe.net_spec``: nets written in Python, layer by layer, and turned into a prototxt.
+"""``caffe.net_spec``: nets written in Python and converted to a prototxt.
 
-A layer is a `Function`: it reads blobs, and writes others. Each blob is a `Top` of its layer.
-``layers`` makes layers, ``params`` has the values of enums, and a `NetSpec` gives names::
+A layer is a `Function`, which reads blobs and writes others. Each blob is a `Top` of its layer.
+``layers`` makes layers, ``params`` has the values of enums, and a `NetSpec` assigns names::
 
     n = NetSpec()
     n.data, n.label = layers.Data(source="lmdb", batch_size=8, backend=params.Data.LMDB, ntop=2)
@@ -23,11 +23,11 @@ from deepvis_caffe.errors import DeepVisError, UnknownNameError, did_you_mean
 
 
 class NetSpecError(DeepVisError, AttributeError, TypeError, ValueError):
-    """A layer is described wrongly; one of the three is what pycaffe raises for the same."""
+    """A layer's description is invalid; pycaffe raises one of these three base classes."""
 
 
 class UnknownTopError(UnknownNameError, AttributeError):  # type: ignore[misc]  # both have `name`
-    """A `NetSpec` has no top of that name."""
+    """A `NetSpec` has no top with that name."""
 
 
 class Top:
@@ -38,7 +38,7 @@ class Top:
     fn
         The layer.
     n
-        Which of the layer's tops it is, from 0.
+        Index among the layer's tops.
     """
 
     def __init__(self, fn: Function, n: int) -> None:
@@ -62,13 +62,13 @@ class Function:
     params
         Its parameters by name: those of its own message (``num_output=20``), or fields of
         ``LayerParameter`` (``name="conv1"``, ``convolution_param=dict(num_output=20)``). Messages
-        are dictionaries, repeated fields are lists. Two more are no fields: ``ntop``, the number
-        of tops (1), and ``in_place``, whether it writes into its inputs (no).
+        are dictionaries, repeated fields are lists. Two more are not fields: ``ntop``, the number
+        of tops (default 1), and ``in_place``, whether it works in place (default False).
 
     Raises
     ------
     NetSpecError
-        If an input is no `Top`; it is a ``TypeError`` too.
+        If an input is not a `Top`; it is a ``TypeError`` too.
     """
 
     def __init__(self, type_name: str, inputs: Iterable[Top], params: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Function:
         self.inputs = tuple(inputs)
         for index, top in enumerate(self.inputs):
             if not isinstance(top, Top):
-                kind = type(top)  # scripts may match these words, which are pycaffe's
+                kind = type(top)  # pycaffe's words, which scripts may match
                 raise NetSpecError(f"{type_name} input {index} is not a Top (type is {kind})")
         self.params = dict(params)
         self.ntop = self.params.pop("ntop", 1)
@@ -87,8 +87,8 @@ class Function:
 class NetSpec:
     """A net whose blobs have names: ``n.conv1 = layers.Convolution(n.data, ...)``.
 
-    A layer is called after its first top. Items (``n["conv1"]``) are the same as attributes, and
-    needed for names such as ``"fire2/squeeze"``. ``tops`` has them all, in order.
+    A layer is named after its first top. Items (``n["conv1"]``) are the same as attributes, and
+    needed for names such as ``"fire2/squeeze"``. ``tops`` has all of them, in order.
     """
 
     tops: dict[str, Top | Function]
@@ -117,8 +117,8 @@ class NetSpec:
         Returns
         -------
         caffe_pb2.NetParameter
-            Layers in an order in which they can run. Blobs without a name of their own are called
-            after their layer's type, with a number: ``Convolution1``.
+            Layers in an order in which they can run. Unnamed blobs are named after their layer's
+            type, with a number: ``Convolution1``.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class NetSpec:
             net.add(top if isinstance(top, Function) else top.fn)
         return net.message
 
-    # SSD's Caffe has these, and its model_libs.py needs them.
+    # SSD's Caffe has the following methods, and its model_libs.py needs them.
 
     def __delitem__(self, name: str) -> None:
         del self.tops[name]
@@ -146,13 +146,13 @@ class NetSpec:
         return list(self.tops.values())
 
     def update(self, name: str, params: Mapping[str, Any]) -> None:
-        """Change parameters of the layer that writes the top of this name."""
+        """Change parameters of the layer that writes the top with this name."""
         top = self[name]
         (top if isinstance(top, Function) else top.fn).params.update(params)
 
 
 def to_proto(*tops: Top | Function) -> Any:
-    """The net that computes these blobs, all of which get names by their layers' types.
+    """The net that computes these blobs, which are all named after their layers' types.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def to_proto(*tops: Top | Function) -> Any:
 
 
 class _Net:
-    """Writes each layer once, after those that its inputs come from."""
+    """Writes each layer once, after the layers of its inputs."""
 
     def __init__(self, names: dict[Any, str]) -> None:
         self.message = caffe_pb2.NetParameter()
@@ -175,10 +175,10 @@ class _Net:
         self._layers: dict[Function, Any] = {}
 
     def add(self, fn: Function) -> Any:
-        """The layer's message, which is in the net from then on."""
+        """The layer's message, added to the net if necessary."""
         if fn in self._layers:
             return self._layers[fn]
-        # An input's name is what its layer calls it: in place, that of the blob below.
+        # An input has the name that its layer writes: in place, that of the blob below.
         bottoms = [self.add(top.fn).top[top.n] for top in fn.inputs]
         tops = bottoms if fn.in_place else [self._name(top, fn) for top in fn.tops]
         name = self._name(fn.tops[0] if fn.tops else fn, fn)
@@ -200,7 +200,7 @@ def _assign_parameters(layer: Any, fn: Function) -> None:
     own_fields = fields[own_name].message_type.fields_by_name if own_name in fields else {}
     where = f"layer {layer.name} ({fn.type_name})"
     for key, value in fn.params.items():
-        # `param` and messages are the layer's, whatever fields its own message may have.
+        # `param` and messages belong to LayerParameter, even if the layer's own message has them.
         is_own = key in own_fields and not key.endswith("param")
         if not is_own and key not in fields:
             known = [*own_fields, *fields]
@@ -221,8 +221,8 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     name
         The field.
     val
-        A dictionary of its fields for a message; a list or tuple for a repeated field, to which
-        its items are added, or one item by itself; anything else as it is.
+        For a message, a dictionary of its fields; for a repeated field, a list or tuple of items to
+        append, or a single item; otherwise the plain value.
 
     Raises
     ------
@@ -261,11 +261,11 @@ class Layers:
 
     Each function takes the `Top` objects that the layer reads and its parameters; see `Function`.
     It returns the layer's `Top`, a tuple of them if ``ntop`` is above 1, or for ``ntop=0`` the
-    `Function`, which can be given to a `NetSpec` as well.
+    `Function`, which a `NetSpec` also accepts.
     """
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):  # what copy, inspect and IPython look for is no layer
+        if name.startswith("_"):  # copy, inspect and IPython look for such names
             raise AttributeError(name)
 
         def layer(*inputs: Top, **params: Any) -> Any:
@@ -291,9 +291,9 @@ class Parameters:
 
 
 def param_name_dict() -> dict[str, str]:
-    """For each layer type that has parameters of its own, the field of them without ``_param``."""
+    """For each layer type with parameters of its own, their field's name without ``_param``."""
     names: dict[str, str] = {"ReLU6": "relu6"}  # its message is ReLU's
-    # By number: where several fields have one message, stock Caffe's or the best-known is first.
+    # By number: of several fields with the same message, stock Caffe's or the best-known is first.
     fields = sorted(caffe_pb2.LayerParameter.DESCRIPTOR.fields, key=lambda field: field.number)
     for field in fields:
         if field.name.endswith("_param"):

@@ -1,9 +1,9 @@
-"""What layers compute, and how diffs get through them, as Caffe's own layers do: on tensors.
+"""Forward and backward passes of layers on tensors, exactly as in Caffe.
 
 The embedded engine differentiates a pass that it has just run. A script may do more: write into a
 blob between forward and backward, and run any range of layers again. Which values a layer's
-backward pass then reads is Caffe's choice, layer by layer: a ReLU looks at its bottom as it is now,
-a pooling layer remembers where the maxima were. An `Operation` knows that of one layer.
+backward pass then reads differs between Caffe's layers: a ReLU reads the current bottom, a pooling
+layer has saved the positions of the maxima. An `Operation` implements that for one layer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEAST = torch.finfo(torch.float32).min
 
 
 class Operation(abc.ABC):
-    """A layer of some type. The layer's blobs and their memory are not its concern.
+    """The computation of a layer, independent of its blobs and their memory.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ class Operation(abc.ABC):
     Attributes
     ----------
     keeps_tops
-        Whether the tops have the shapes that a script gives them, as those of an Input layer have.
+        Whether the tops keep the shapes that a script gives them, as for an Input layer.
     shares
         What the tops share with the first bottom instead of being computed: ``""``, ``"data"``, or
         ``"both"`` for data and diff; or ``"weight"``, both with the first weight.
     new_weights
-        What the last forward pass made of the weights, where it changes them.
+        The weights after the last forward pass, if it changes them.
     """
 
     keeps_tops = False
@@ -70,7 +70,7 @@ class Operation(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-        """Shapes of the tops and of the weights; `ModelError` where the bottoms do not fit."""
+        """Shapes of the tops and of the weights; raises `ModelError` if the bottoms do not fit."""
 
     @abc.abstractmethod
     def forward(self, *bottoms: Tensor) -> Tops:
@@ -80,12 +80,12 @@ class Operation(abc.ABC):
     def backward(
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
     ) -> Diffs:
-        """The bottoms' diffs, None where Caffe leaves one as it is.
+        """The bottoms' diffs; None for those that Caffe leaves unchanged.
 
         Parameters
         ----------
         bottoms, tops
-            Their values now. Where a layer works in place these are the same.
+            Their current values. For an in-place layer these are the same.
         dys
             The tops' diffs.
         mode
@@ -95,17 +95,17 @@ class Operation(abc.ABC):
     def unneeded(
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor], mode: str
     ) -> Diffs:
-        """What Caffe writes into the diffs of bottoms that need none; as for :meth:`backward`."""
+        """What Caffe writes into the diffs of bottoms that need none; like :meth:`backward`."""
         return [None] * len(bottoms)
 
     def weight_diffs(
         self, bottoms: Sequence[Tensor], dys: Sequence[Tensor]
     ) -> Sequence[Addend | None]:
-        """What is to be added to the diffs of the weights; None for nothing."""
+        """The addends to the weights' diffs; None for nothing."""
         return [None] * len(self.weights)
 
     def adds_up(self, weight: int, bottoms: Sequence[Tensor]) -> bool:
-        """Whether a weight's diff adds up over backward passes, or each pass replaces it."""
+        """Whether a weight's diff accumulates over backward passes; otherwise each replaces it."""
         return True
 
     @classmethod
@@ -115,11 +115,11 @@ class Operation(abc.ABC):
 
     @classmethod
     def may_be_forced(cls, bottom: int) -> bool:
-        """Whether `force_backward` asks for the diff of this bottom."""
+        """Whether `force_backward` requests the diff of this bottom."""
         return True
 
     def why_no_diff(self, bottom: int) -> str:
-        """Why a backward pass that needs this bottom's diff must fail; empty where it need not."""
+        """Why a backward pass that needs this bottom's diff must fail; empty if it need not."""
         return ""
 
 
@@ -142,7 +142,7 @@ class EngineOperation(Operation):
 
     @classmethod
     def shapes(cls, param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-        """As the model's shape rules say."""
+        """By the model's shape rules."""
         return RULES[param.type](param, bottoms)
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -150,7 +150,7 @@ class EngineOperation(Operation):
         with torch.no_grad():
             tops = self.module.infer(*bottoms)
             if _is_max_pooling(self.layer) and not (tops[0] > LEAST).all():
-                # Caffe begins with the least number, and takes what is greater: never a NaN.
+                # Caffe starts from the lowest number and takes greater ones, so never a NaN.
                 bottoms = (torch.nan_to_num(bottoms[0], LEAST, torch.inf, LEAST),)
                 tops = self.module.infer(*bottoms)
         self._remembered = bottoms if self._remembers else ()
@@ -174,7 +174,7 @@ class EngineOperation(Operation):
         return self.module.bwd(saved, dys, mode)
 
     def before(self, bottoms: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The bottoms that a backward pass goes by: those of the last forward pass, or of now."""
+        """The bottoms that a backward pass uses: those of the last forward pass, or the current."""
         shapes = [x.shape for x in bottoms]
         return self._remembered if [x.shape for x in self._remembered] == shapes else bottoms
 
@@ -183,7 +183,8 @@ class EngineOperation(Operation):
     ) -> Diffs:
         if self.layer.type == "Scale" and not self.layer.in_place and len(bottoms) == 1:
             x = bottoms[0]
-            return [None if x.numel() == self.weights[0].numel() else x * dys[0]]  # a scratch pad
+            # Caffe uses the diff as scratch memory.
+            return [None if x.numel() == self.weights[0].numel() else x * dys[0]]
         return super().unneeded(bottoms, tops, dys, mode)
 
     def weight_diffs(  # noqa: D102
@@ -208,10 +209,10 @@ class EngineOperation(Operation):
         if self.layer.type != "Scale" or len(bottoms) > 1 or weight > 0:
             return True
         outer, count, inner = _extents(self.layer, bottoms[0], self.weights[0])
-        return outer > 1 or (inner > 1 and count == 1)  # Caffe forgets to add for a batch of one
+        return outer > 1 or (inner > 1 and count == 1)  # Caffe overwrites for a batch of one
 
     def remember(self, x: Tensor) -> None:
-        """Put something else in place of what the forward pass saw of the first bottom."""
+        """Replace the saved first bottom."""
         self._remembered = (x, *self._remembered[1:])
 
     def _differentiated(
@@ -235,7 +236,7 @@ class EngineOperation(Operation):
 
 
 def _remembers(layer: graph.Layer) -> bool:
-    """Whether the layer's backward pass goes by what the forward pass saw, not by what is there."""
+    """Whether the backward pass uses the forward pass's bottoms, not the current ones."""
     if _is_max_pooling(layer):
         return True
     if layer.type == "Eltwise":
@@ -258,7 +259,7 @@ Special = Callable[
 
 
 def _relu(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
-    """Neither side of zero is a NaN, whose diff is 0 in Caffe."""
+    """Comparisons with NaN are false, so its diff is 0, as in Caffe."""
     (x,), (dy,) = xs, dys
     slope = op.layer.param.relu_param.negative_slope
     if slope:
@@ -318,7 +319,7 @@ def _log(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
 
 
 def _times_slope(op: EngineOperation, dy: Tensor, slope: Tensor) -> Tensor:
-    """The chain rule; in place, Caffe writes the slope over the diff before it multiplies them."""
+    """The chain rule; in place, Caffe overwrites the diff with the slope before multiplying."""
     return slope * (slope if op.layer.in_place else dy)
 
 
@@ -329,9 +330,10 @@ def _softmax(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
 
 
 def _lrn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
-    """By the scales of the last forward pass.
+    """With the scales of the last forward pass.
 
-    Across channels also by the top; within them Caffe has a net of its own, which multiplies anew.
+    Across channels it also uses the current top; within channels Caffe's layer runs an internal
+    net, which multiplies again.
     """
     module: Any = op.module
     p = op.layer.param.lrn_param
@@ -361,10 +363,10 @@ def _scale(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
 def _diff_of_factor(
     op: EngineOperation, bottoms: Sequence[Tensor], factor: Tensor, dy: Tensor
 ) -> Addend:
-    """Of the factors of a Scale layer.
+    """The addend to the diff of a Scale layer's factors.
 
-    In place, Caffe keeps what the forward pass saw of the bottom, and then overwrites that with its
-    product with the diff: a second backward pass goes by the product.
+    In place, Caffe saves the forward pass's bottom, but then overwrites it with its product with
+    the diff: a second backward pass uses the product.
     """
     outer, _, inner = _extents(op.layer, dy, factor)
     if not op.layer.in_place:
@@ -376,14 +378,14 @@ def _diff_of_factor(
 
 
 def _extents(layer: graph.Layer, x: Tensor, factor: Tensor) -> tuple[int, int, int]:
-    """How many values of x there are before, along and after the axes of a factor."""
+    """The sizes of x before, along and after the axes of a factor."""
     first = layer.param.scale_param.axis % x.ndim if factor.ndim else 0
     outer, inner = x.shape[:first], x.shape[first + factor.ndim :]
     return math.prod(outer), factor.numel(), math.prod(inner)
 
 
 def _mvn(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
-    """By the top as it now is, and the deviations of the last forward pass."""
+    """With the current top, and the standard deviations of the last forward pass."""
     _, (rows, std, shape) = op.module.fwd(*op.before(xs))
     return op.module.bwd((ys[0].reshape(rows.shape), std, shape), dys, "gradient")
 
@@ -404,7 +406,7 @@ def _same_shape(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
 
 
 def _in_place_now(op: EngineOperation, xs: Any, ys: Any, dys: Any) -> Diffs:
-    """By the bottom as it is now, even where the layer has overwritten it: so does Caffe."""
+    """With the current bottom, even if the layer has overwritten it, as in Caffe."""
     _, saved = op.module.fwd(*xs)
     return op.module.bwd(saved, dys, "gradient")
 
@@ -470,7 +472,7 @@ OPERATIONS: dict[str, type[Operation]] = {}
 
 
 def operation(*types: str) -> Callable[[type[Operation]], type[Operation]]:
-    """Class decorator: what runs layers of these types, in place of the engine's."""
+    """Class decorator: register an operation for these types, instead of the engine's."""
 
     def register(kind: type[Operation]) -> type[Operation]:
         for name in types:
@@ -483,16 +485,16 @@ def operation(*types: str) -> Callable[[type[Operation]], type[Operation]]:
 
 
 def operation_for(param: LayerParameter) -> type[Operation] | None:
-    """The class that runs a layer; None where its type is not known."""
+    """The class that runs a layer; None if its type is unknown."""
     engine = EngineOperation if param.type in RULES else None
     return OPERATIONS.get(param.type, engine)
 
 
-# A layer of a script's own, and layers that read data: where that is not read here, a script is
-# told what to put in their place.
+# Python layers and data layers. For a data layer that is not implemented, an error tells a script
+# what to use instead.
 ON_BLOBS = ("Data", "HDF5Data", "ImageData", "MemoryData", "Python", "WindowData")
 
 
 def layer_type_list() -> list[str]:
-    """The layer types that are known, in the order of the alphabet."""
+    """The known layer types, in alphabetical order."""
     return sorted({*RULES, *OPERATIONS, *ON_BLOBS} - {ALLOWED})

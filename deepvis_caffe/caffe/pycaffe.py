@@ -1,4 +1,4 @@
-"""``caffe.pycaffe``, where pycaffe finishes its classes: some scripts import them from there."""
+"""``caffe.pycaffe``, where pycaffe completes its classes: some scripts import them from there."""
 
 from deepvis_caffe.caffe.net import Net
 from deepvis_caffe.caffe.solvers import SGDSolver

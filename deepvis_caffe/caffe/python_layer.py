@@ -1,4 +1,4 @@
-"""Layers that are written in Python, and how a net runs them: on the blobs themselves."""
+"""Layers written in Python, which a net runs directly on its blobs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from deepvis_caffe.model.schema_pb2 import TRAIN, LayerParameter, Phase
 
 
 class Layer:
-    """A layer that somebody writes in Python: ``caffe.Layer``.
+    """The base class of Python layers: ``caffe.Layer``.
 
     A subclass has the methods ``setup(bottom, top)``, which is called once, ``reshape(bottom,
-    top)``, which gives the tops their shapes before every forward pass, ``forward(bottom, top)``
-    and ``backward(top, propagate_down, bottom)``. `bottom` and `top` are lists of `Blob`, and
-    `propagate_down` says of each bottom whether its diff is wanted.
+    top)``, which sets the tops' shapes before every forward pass, ``forward(bottom, top)`` and
+    ``backward(top, propagate_down, bottom)``. `bottom` and `top` are lists of `Blob`, and
+    `propagate_down` tells for each bottom whether its diff is wanted.
 
     Attributes
     ----------
     param_str
-        What the prototxt says to it; ``param_str_`` in Caffe's first versions.
+        Its parameter string in the prototxt; ``param_str_`` in Caffe's first versions.
     phase
         ``caffe.TRAIN`` or ``caffe.TEST``.
     blobs
@@ -44,7 +44,7 @@ class Layer:
     blobs: BlobVec
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
-        """A subclass may have an ``__init__`` that does not call this one."""
+        """Set attributes here, as a subclass's ``__init__`` may not call this one's."""
         layer = super().__new__(cls)
         layer.blobs = BlobVec()
         return layer
@@ -53,10 +53,10 @@ class Layer:
         super().__init__()
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Read `param_str`, and check how many bottoms and tops there are."""
+        """Read `param_str`, and check the numbers of bottoms and tops."""
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Give the tops the shapes that follow from the bottoms'."""
+        """Set the tops' shapes from the bottoms'."""
 
 
 def make_layer(param: LayerParameter) -> Layer:
@@ -65,7 +65,7 @@ def make_layer(param: LayerParameter) -> Layer:
     Raises
     ------
     ModelError
-        There is no such module or class, or it is no subclass of ours.
+        There is no such module or class, or it is not a subclass of `Layer`.
     """
     code = param.python_param
     try:
@@ -95,14 +95,14 @@ def make_layer(param: LayerParameter) -> Layer:
 
 
 class BlobLayer:
-    """A layer of a net that reads and writes blobs itself; the counterpart of `NetLayer`.
+    """A layer of a net that accesses blobs directly; the counterpart of `NetLayer`.
 
     Parameters
     ----------
     param
-        The layer.
+        The layer's parameters.
     layer
-        What runs it.
+        The object that runs it.
     phase
         ``TRAIN`` or ``TEST``.
     bottoms, tops
@@ -111,9 +111,9 @@ class BlobLayer:
     Attributes
     ----------
     shown
-        What a script gets from ``net.layers``.
+        The object that a script gets from ``net.layers``.
     borrowed
-        The numbers of the learned blobs that are another layer's.
+        Indices of the learned blobs that belong to another layer.
     """
 
     fault = ""
@@ -151,7 +151,7 @@ class BlobLayer:
         self.blobs[index].share_diff(owner)
 
     def reshape(self) -> None:
-        """Let the layer give its tops their shapes."""
+        """Let the layer set its tops' shapes."""
         with self._caffe():
             self.shown.reshape(self.bottoms, self.tops)
         clock.tick()
@@ -172,11 +172,11 @@ class BlobLayer:
         clock.tick()
 
     def _caffe(self) -> AbstractContextManager[None]:
-        """While a script's own layer runs, ``import caffe`` means this package."""
+        """Let ``import caffe`` mean this package while a script's own layer runs."""
         return stand_in() if self.type == "Python" else nullcontext()
 
     def loss(self) -> float:
-        """What its tops add to the net's loss."""
+        """Its tops' contribution to the net's loss."""
         return total_loss(self.tops, self.wire)
 
 
@@ -186,9 +186,9 @@ _imported: dict[str, ModuleType] = {}
 
 
 def import_layers(name: str) -> ModuleType:
-    """A module of Python layers, for which ``import caffe`` means this package.
+    """Import a module of Python layers, with ``import caffe`` meaning this package.
 
-    Where a process has another Caffe as well, the module is imported for each of them.
+    If the process also has another Caffe, the module is imported separately for each.
     """
     if _is_installed() or name == "__main__":
         return importlib.import_module(name)
@@ -206,7 +206,7 @@ def import_layers(name: str) -> ModuleType:
 
 @contextmanager
 def stand_in() -> Iterator[None]:
-    """While within, ``import caffe`` means this package, in the whole process."""
+    """A context in which ``import caffe`` means this package, in the whole process."""
     if _is_installed():
         yield
         return

@@ -1,4 +1,4 @@
-"""Recurrent layers: a forward pass goes on in the state that the last one ended in."""
+"""Recurrent layers, whose forward pass continues from the final state of the last one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ STATES = {"LSTM": 2, "RNN": 1}
 
 @operation(*STATES)
 class Recurrent(EngineOperation):
-    """A layer whose state is kept between passes, unless the prototxt makes blobs of it.
+    """A layer that keeps its state between passes, unless the prototxt exposes it as blobs.
 
-    The engine's layer starts from zeros. This one gives it the state, as `expose_hidden` does.
+    The engine's layer starts from zeros. This one passes the state to it, as with `expose_hidden`.
     """
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter], phase: Phase) -> None:
         self._count = 0 if layer.param.recurrent_param.expose_hidden else STATES[layer.type]
         self._state: Sequence[Tensor] = ()  # at the end of the last pass
-        self._start: Sequence[Tensor] = ()  # at its beginning
+        self._start: Sequence[Tensor] = ()  # at its start
         if self._count:
             param = LayerParameter()
             param.CopyFrom(layer.param)
@@ -57,7 +57,7 @@ class Recurrent(EngineOperation):
         return [*diffs[:-states], *[None] * (states - self._count)]
 
     def unneeded(self, *args: Any) -> Diffs:
-        """Caffe's layers do not ask whether their bottoms need diffs."""
+        """Caffe's layers compute diffs even for bottoms that need none."""
         return self.backward(*args)
 
     def weight_diffs(  # noqa: D102
@@ -69,7 +69,7 @@ class Recurrent(EngineOperation):
     def _with_state(
         self, bottoms: Sequence[Tensor], tops: Sequence[Tensor], dys: Sequence[Tensor]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-        """No diff gets through states, neither from the next pass nor to the last one."""
+        """Append the states. No diff passes through them, between passes in either direction."""
         return (
             [*bottoms, *self._start],
             [*tops, *self._state],

@@ -1,4 +1,4 @@
-"""What pycaffe has for training nets, and this package does not: each says so when it is used."""
+"""pycaffe's API for training, which this package does not implement: using it is an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deepvis_caffe.errors import EngineError
 
 
 class TrainingError(EngineError, NotImplementedError):
-    """Solvers and their kin are not here."""
+    """Solvers and other training features are not implemented."""
 
 
 def _refuse(name: str) -> NoReturn:
@@ -60,7 +60,7 @@ def get_solver(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def has_nccl() -> bool:
-    """False: there is one process, and it does not train."""
+    """False: there is a single process, and it does not train."""
     return False
 
 

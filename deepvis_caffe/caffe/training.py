@@ -1,4 +1,4 @@
-"""Layers that do something else in phase TRAIN, or that their own forward pass changes."""
+"""Layers that behave differently in phase TRAIN, or that their forward pass changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepvis_caffe.model.shapes.registry import Outcome, Shape
 
 @operation("Dropout")
 class Dropout(Operation):
-    """In phase TRAIN, a random share of the values becomes 0, and the others grow to make up."""
+    """In phase TRAIN, zeroes a random fraction of the values and scales up the others."""
 
     _factors: Tensor | None = None
 
@@ -35,7 +35,7 @@ class Dropout(Operation):
         param = self.layer.param.dropout_param
         kept = random.generator.random(tuple(x.shape)) >= param.dropout_ratio
         self._factors = torch.tensor(kept, dtype=x.dtype, device=x.device)
-        if param.scale_train:  # else a fork scales down in phase TEST, which is a Power layer here
+        if param.scale_train:  # otherwise a fork scales down in phase TEST, by a Power layer here
             self._factors /= 1 - param.dropout_ratio
         return (x * self._factors,)
 
@@ -52,9 +52,9 @@ class Dropout(Operation):
 
 @operation("BatchNorm")
 class BatchNorm(EngineOperation):
-    """By the batch's own statistics, of which it keeps moving averages; or by those averages.
+    """Normalizes with batch statistics and keeps their moving averages, or with the averages.
 
-    Its backward pass goes by what the last forward pass saw, whatever has become of the blobs.
+    Its backward pass uses the values of the last forward pass, even if the blobs have changed.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -63,7 +63,7 @@ class BatchNorm(EngineOperation):
         said = param.HasField("use_global_stats")
         self._by_batch = not (param.use_global_stats if said else self.phase != TRAIN)
         self._std: Tensor | None = None
-        self._top: Tensor | None = None  # by the batch
+        self._top: Tensor | None = None  # with batch statistics
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         (x,) = bottoms
@@ -93,7 +93,7 @@ class BatchNorm(EngineOperation):
         ]
 
     def unneeded(self, *args: Any) -> Diffs:
-        """Caffe's layer does not ask whether its bottom needs a diff."""
+        """Caffe's layer computes the diff even if its bottom needs none."""
         return self.backward(*args)
 
     def backward(  # noqa: D102

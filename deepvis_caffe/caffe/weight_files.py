@@ -1,4 +1,4 @@
-"""Parameters of a net from and to files."""
+"""Loads and saves a net's parameters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from deepvis_caffe.model.schema_pb2 import LayerParameter, Phase
 
 
 def load_weights(layers: NetLayers, found: Mapping[str, Sequence[Array]], source: str) -> None:
-    """Set the parameters of layers, by their names.
+    """Set the parameters of layers, by layer name.
 
-    A layer that cannot run gets what the file has, so that scripts can read, change and save it.
+    A layer that cannot run gets all arrays of the file, so that scripts can read, change and save
+    them.
 
     Parameters
     ----------
     layers
-        Of the net; those that `found` lacks stay as they are.
+        The net's layers; those that `found` lacks are unchanged.
     found
         Arrays by layer name.
     source
@@ -52,7 +53,7 @@ def load_weights(layers: NetLayers, found: Mapping[str, Sequence[Array]], source
         if layer.fault:
             layer.blobs[:] = [Blob(array.shape) for array in arrays]
         blobs: list[Blob] = list(layer.blobs)
-        if len(arrays) < len(blobs):  # an HDF5 file has a shared parameter once
+        if len(arrays) < len(blobs):  # an HDF5 file stores a shared parameter once
             blobs = list(_owned(layer).values())
         check_shapes(layer, blobs, [one.shape for one in arrays], source)
         for blob, array in zip(blobs, arrays, strict=True):
@@ -65,7 +66,7 @@ def check_shapes(
     shapes: Sequence[tuple[int, ...]],
     source: str,
 ) -> None:
-    """Raise `WeightsError` where arrays of these shapes do not fit a layer's blobs."""
+    """Raise `WeightsError` if arrays of these shapes do not fit a layer's blobs."""
     mine = [blob.shape for blob in blobs]
     fits = len(mine) == len(shapes) and all(
         _without_ones(a) == _without_ones(b) for a, b in zip(mine, shapes, strict=True)
@@ -85,7 +86,7 @@ def save_weights(path: str, name: str, layers: NetLayers, phase: Phase) -> None:
 
 
 def save_weights_hdf5(path: str, layers: NetLayers) -> None:
-    """Write parameters to an HDF5 file, as Caffe lays it out."""
+    """Write parameters to an HDF5 file in Caffe's layout."""
     with whole_file(Path(path)) as partial, h5py.File(partial, "w") as file:
         root = file.create_group("data")
         for layer in layers:
@@ -95,12 +96,12 @@ def save_weights_hdf5(path: str, layers: NetLayers) -> None:
 
 
 def _owned(layer: NetLayer | BlobLayer) -> dict[int, Blob]:
-    """The parameters of a layer that are not another layer's, by their numbers."""
+    """The parameters of a layer that do not belong to another one, by index."""
     return {i: blob for i, blob in enumerate(layer.blobs) if i not in layer.borrowed}
 
 
 def _described(layer: NetLayer | BlobLayer, phase: Phase) -> LayerParameter:
-    """A layer as Caffe writes it beside its blobs; some scripts read the net from there."""
+    """A layer's description as Caffe saves it with its blobs; some scripts read the net from it."""
     found = LayerParameter()
     found.CopyFrom(layer.param)
     found.ClearField("blobs")

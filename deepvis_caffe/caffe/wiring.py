@@ -1,7 +1,7 @@
-"""How Caffe wires up a net: ``(net, phase, level, stages) -> layers with splits``.
+"""Caffe's wiring of a net: ``(net, phase, level, stages) -> layers with splits``.
 
-The layers, their order and the names of their blobs are Caffe's own, since scripts list them: a
-blob that several layers read is split, and each of them has a diff of its own.
+The layers, their order and their blobs' names are the same as in Caffe, because scripts list them:
+a blob with several readers is split, so that each reader has its own diff.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from deepvis_caffe.errors import ModelError, UnknownNameError
 from deepvis_caffe.model.phases import is_included
 from deepvis_caffe.model.schema_pb2 import LayerParameter, NetParameter, NetState, Phase
 
-Place = tuple[int, int]  # a layer, and which of its tops
+Place = tuple[int, int]  # index of a layer, and of one of its tops
 
 
 def wired(
     net: NetParameter, phase: Phase, level: int = 0, stages: Collection[str] = ()
 ) -> list[LayerParameter]:
-    """The layers of a net in V2 form that belong to a state, with splits between them.
+    """The layers of a V2 net for a state, with splits between them.
 
     Raises
     ------
     ModelError
-        A layer reads a blob that no layer before it writes, or two layers write one blob.
+        A layer reads a blob that no earlier layer writes, or two layers write the same blob.
     """
     state = NetState(phase=phase, level=level, stage=[*net.state.stage, *stages])
     layers = []
@@ -36,10 +36,10 @@ def wired(
 
 
 def _with_splits(layers: Sequence[LayerParameter]) -> list[LayerParameter]:
-    written: dict[str, Place] = {}  # by blob, where it was written last
-    sources: list[list[Place]] = []  # of each layer's bottoms
+    written: dict[str, Place] = {}  # where each blob was written last
+    sources: list[list[Place]] = []  # where each layer's bottoms were written
     readers: dict[Place, int] = {}
-    weights: dict[Place, float] = {}  # of tops that are losses: a loss reads its top, too
+    weights: dict[Place, float] = {}  # loss weights of tops: a loss counts as a reader
     for i, layer in enumerate(layers):
         for blob in layer.bottom:
             if blob not in written:
@@ -65,7 +65,7 @@ def _with_splits(layers: Sequence[LayerParameter]) -> list[LayerParameter]:
             weights[place] = weight
             if weight:
                 readers[place] = readers.get(place, 0) + 1
-    used: dict[Place, int] = {}  # how many tops of its split are taken
+    used: dict[Place, int] = {}  # number of used tops of its split
     found: list[LayerParameter] = []
     for i, layer in enumerate(layers):
         found.append(layer)
@@ -96,7 +96,7 @@ def _split_name(layer: str, blob: str, top: int) -> str:
 
 @dataclass
 class Wire:
-    """A layer as far as it matters for where diffs go.
+    """The properties of a layer that determine where diffs go.
 
     Attributes
     ----------
@@ -105,14 +105,14 @@ class Wire:
     losses
         The weight of each top in the loss.
     learns
-        Of each parameter, whether its learning rate is other than 0.
+        For each parameter, whether its learning rate is nonzero.
     propagate_down
-        What the prototxt says of each bottom; empty where it says nothing.
+        The prototxt's setting for each bottom; empty if there is none.
     may_be_forced
-        Of each bottom, whether `force_backward` concerns it.
+        For each bottom, whether `force_backward` applies to it.
     needs_backward, bottoms_need, params_need
-        Filled by :func:`mark_backward`: whether a backward pass runs the layer, and for which of
-        its bottoms and parameters.
+        Set by :func:`mark_backward`: whether a backward pass runs the layer, and for which of its
+        bottoms and parameters.
     """
 
     bottoms: Sequence[str]
@@ -127,12 +127,12 @@ class Wire:
 
 
 def mark_backward(wires: Sequence[Wire], force: bool) -> None:
-    """Find out which layers a backward pass runs, as Caffe does.
+    """Determine the layers that a backward pass runs, as in Caffe.
 
-    Without `force_backward` these are the layers between a parameter that learns and a loss. So in
-    a net without a loss none is, and its diffs stay as they are.
+    Without `force_backward` these are the layers between a learned parameter and a loss. So in a
+    net without a loss there are none, and its diffs are unchanged.
     """
-    need: set[str] = set()  # blobs above a parameter that learns
+    need: set[str] = set()  # blobs above a learned parameter
     for wire in wires:
         reached = [blob in need for blob in wire.bottoms]
         wire.bottoms_need = list(wire.propagate_down) or reached

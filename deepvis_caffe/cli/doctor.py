@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -313,7 +312,6 @@ def check_results(folder: Path) -> Check:
 
 def check_camera() -> Check:
     """Whether camera 0 opens."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # silence OpenCV's own log
     import cv2
 
     camera = cv2.VideoCapture(0)

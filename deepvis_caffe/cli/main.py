@@ -8,6 +8,7 @@ they need when they run, so that help comes at once.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from copy import copy
 from typing import Annotated, Any
@@ -106,6 +107,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def deepvis(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show full tracebacks on errors.")] = False,
     version: Annotated[
         bool,
@@ -122,6 +124,18 @@ def deepvis(
     logging.basicConfig(
         format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )
+    if not debug and context.invoked_subcommand != "run":  # a script of others is left alone
+        _quiet_decoders()
+
+
+def _quiet_decoders() -> None:
+    """Keep libraries from printing what is wrong with an image, a line for each of its tags.
+
+    Commands report it themselves. OpenCV reads the variables when it is loaded.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 COMMANDS = (

@@ -2,10 +2,10 @@
 
     r_ij = sum (a_i - mean_i) (a_j - mean_j) / sqrt(sum (a_i - mean_i)^2  sum (a_j - mean_j)^2)
 
-where the sums go over every position of every image. A unit that never changes has no r.
+where the sums are over every position of every image. A constant unit has no r.
 
-In the order of the units' numbers, which are arbitrary, the matrix looks like noise. With similar
-units next to each other, groups of them show as blocks.
+In the arbitrary order of unit indices the matrix looks like noise. With similar units next to each
+other, groups of them show as blocks.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from deepvis_caffe.image import Floats
 Doubles = NDArray[np.float64]
 Pairs = tuple[tuple[int, float], ...]  # units, each with its r
 
-NEGLIGIBLE = 0.005  # an r that is 0.00 in two digits
-MOST_RELATED = 6  # units that rise, and units that fall, with one
-MOST_ORDERED = 4096  # units; clustering these takes a second, and grows with their square
+NEGLIGIBLE = 0.005  # an r that rounds to 0.00
+MOST_RELATED = 6  # number of units that rise with a unit, and of those that fall
+MOST_ORDERED = 4096  # units; clustering these takes a second, and time grows with their square
 
 
 def pearson(moments: Moments) -> Doubles | None:
-    """Pearson's r of every pair of units, (C, C); NaN with a unit that never changes.
+    """Pearson's r of every pair of units, (C, C); NaN for a constant unit.
 
     None if the moments were kept without products.
     """
@@ -49,7 +49,7 @@ def related(moments: Moments, unit: int, count: int = MOST_RELATED) -> tuple[Pai
 
 
 def nearest(moments: Moments) -> tuple[NDArray[np.int64], Doubles]:
-    """For each unit the other unit of largest ``|r|``, (C,), and that r, (C,); NaN without one."""
+    """For each unit the other one with the largest ``|r|``, (C,), and its r, (C,), or NaN."""
     full, units = pearson(moments), len(moments.mean)
     if full is None or units < 2:
         return np.zeros(units, np.int64), np.full(units, np.nan)
@@ -60,9 +60,9 @@ def nearest(moments: Moments) -> tuple[NDArray[np.int64], Doubles]:
 
 
 def strongest(row: NDArray[np.floating], unit: int, count: int, sign: int) -> Pairs:
-    """The other units of largest r (`sign` 1) or lowest r (`sign` -1) in a unit's row.
+    """The other units with the highest r (`sign` 1) or lowest r (`sign` -1) in a unit's row.
 
-    Only units whose r has that sign, and is not 0.00 in two digits.
+    Only units whose r has that sign and does not round to 0.00.
     """
     signed = np.where(np.isnan(row), -np.inf, sign * row.astype(np.float64))
     signed[unit] = -np.inf
@@ -71,7 +71,7 @@ def strongest(row: NDArray[np.floating], unit: int, count: int, sign: int) -> Pa
 
 
 def _norms(moments: Moments) -> Doubles:
-    """The root of each unit's sum of squares, (C,); NaN where it never changes."""
+    """The root of each unit's sum of squares, (C,); NaN for a constant unit."""
     assert moments.products is not None
     norm = np.sqrt(np.maximum(np.diag(moments.products), 0))
     norm[moments.constant()] = np.nan
@@ -85,7 +85,7 @@ class Correlation:
     Attributes
     ----------
     values
-        (C, C), -1 to 1; NaN with a unit that never changes.
+        (C, C), -1 to 1; NaN for a constant unit.
     order
         All units, similar ones next to each other; see `likeness_order`.
     images
@@ -98,15 +98,15 @@ class Correlation:
 
     @cached_property
     def still(self) -> NDArray[np.bool_]:
-        """(C,) bool, the units that never change."""
+        """(C,) bool, the constant units."""
         return np.isnan(np.diag(self.values))
 
     def together(self, unit: int, count: int) -> Pairs:
-        """The at most `count` units that rise most with one unit, with their r, highest first."""
+        """Up to `count` units that rise most with a unit, with their r, highest first."""
         return strongest(self.values[unit], unit, count, 1)
 
     def apart(self, unit: int, count: int) -> Pairs:
-        """The at most `count` units that fall most when it rises, with their r, lowest first."""
+        """Up to `count` units that fall most when it rises, with their r, lowest first."""
         return strongest(self.values[unit], unit, count, -1)
 
 
@@ -123,10 +123,9 @@ def correlation_of(moments: Moments, images: int = 0) -> Correlation | None:
 def likeness_order(values: NDArray[np.floating]) -> tuple[int, ...]:
     """Order units such that similar ones are neighbors, by hierarchical clustering.
 
-    Average linkage over the distance 1 - r. Where two clusters are joined, each is turned such that
-    the most similar ends meet, as in Gruvaeus and Wainer 1972, "Two additions to hierarchical
-    cluster analysis". (The optimal leaf order takes seconds for a thousand units, and looks no
-    different.)
+    Average linkage with distance 1 - r. When two clusters are joined, each is oriented so that the
+    most similar ends meet, as in Gruvaeus and Wainer 1972, "Two additions to hierarchical cluster
+    analysis". (Optimal leaf ordering takes seconds for a thousand units, and looks the same.)
 
     Parameters
     ----------
@@ -136,8 +135,8 @@ def likeness_order(values: NDArray[np.floating]) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        Every unit; those that never change come last, by number. A layer of more than
-        `MOST_ORDERED` units is in the order of their numbers.
+        All units; constant ones come last, by index. A layer with more than `MOST_ORDERED` units is
+        ordered by index.
     """
     units = len(values)
     if units > MOST_ORDERED:

@@ -27,7 +27,7 @@ from deepvis_caffe.model.schema_pb2 import Datum
 
 log = logging.getLogger(__name__)
 
-MOST_LISTED = 20  # datasets of a file, in a message
+MOST_LISTED = 20  # datasets of a file listed in a message
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 
 
@@ -39,9 +39,9 @@ class Lmdb(Source):
     path
         The folder that holds ``data.mdb``, or the file of a database without a folder.
     channels
-        Of the net's input, which tells what is read of an encoded image.
+        Channels of the net's input, which determine how an encoded image is read.
     megapixels
-        The largest image that is read.
+        Maximum image size, in millions of pixels.
 
     Raises
     ------
@@ -116,14 +116,15 @@ def picture_from_datum(
     Parameters
     ----------
     channels
-        Of the net's input, which tells what is read of an encoded image; see `read_channels`.
+        Channels of the net's input, which determine how an encoded image is read; see
+        `read_channels`.
     megapixels
-        The largest image that is read.
+        Maximum image size, in millions of pixels.
 
     Raises
     ------
     ImageError
-        It is damaged, larger, or holds numbers that are not pixels.
+        It is damaged, too large, or holds numbers that are not pixels.
     """
     if datum.encoded:
         return decode(datum.data, channels=channels, megapixels=megapixels)
@@ -146,18 +147,19 @@ def picture_from_datum(
 class Hdf5(Source):
     """``data`` and ``label`` in HDF5 files, as Caffe's ``HDF5Data`` layer reads them.
 
-    That layer does not transform anything: the files hold the net's input. An image's name is its
-    file name and row.
+    That layer does not preprocess: the files hold the net's input. An image's name is its file name
+    and row.
 
     Parameters
     ----------
     paths
         The files.
     dataset
-        The name of the images in each file. By default ``data``, or else, by name, the first one of
-        four axes, which a warning says.
+        The name of the images' dataset in each file. By default ``data``, or otherwise the first by
+        name with four axes, with a warning.
     megapixels
-        An image may have as many values as a picture of so many millions of pixels has bytes.
+        Size limit: an image may have as many values as a picture with this many millions of pixels
+        has bytes.
 
     Raises
     ------
@@ -221,7 +223,7 @@ class Hdf5(Source):
             return int(np.asarray(self._open(path)[name][row]).reshape(-1)[0])
 
     def signature(self) -> str:
-        """A digest of the names, with the names of the datasets where those are others."""
+        """A digest of the names, with the names of the datasets if they are not the default."""
         others = sorted({names.images for names in self._names.values()} - {"data"})
         return "-".join([super().signature(), *others])
 

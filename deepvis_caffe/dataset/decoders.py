@@ -1,8 +1,8 @@
 """Decoding in processes: ``(source, preprocessor) -> (indices -> batches)``.
 
-Threads that decode compete with the net for Python's lock: Caffe holds it during a whole forward
-pass, and a GPU idles while the lock is waited for between two calls. Processes do not. They decode
-into shared memory, so that only the place of an image is sent.
+Threads that decode compete with the net for Python's GIL: Caffe holds it during a whole forward
+pass, and a GPU idles while the host waits for it between two calls. Processes do not. They decode
+into shared memory, so that only the location of an image is sent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 CHUNK = 8  # images that a process decodes at a time
 FEWEST = 256  # images for which starting processes, about a second, pays off
-TRIES = 3  # how many times in a row a process may die
+TRIES = 3  # maximum number of times in a row that a process may die
 
 Answer = int | None | str  # an image's label, or why it cannot be used
 
@@ -39,9 +39,9 @@ Answer = int | None | str  # an image's label, or why it cannot be used
 def processes_pay_off(net: Net, source: Source, count: int) -> bool:
     """Whether `count` decoding processes are faster than threads for a pass.
 
-    They are not beside a net that runs in several threads, each of which decodes for itself.
+    They are not for a net that runs in several threads, each of which decodes its own images.
     """
-    daemon = multiprocessing.current_process().daemon  # Dask's workers: they may not start any
+    daemon = multiprocessing.current_process().daemon  # Dask's workers may not start processes
     return (
         not net.reentrant
         and count > 1
@@ -53,7 +53,7 @@ def processes_pay_off(net: Net, source: Source, count: int) -> bool:
 
 @dataclass
 class _Task:
-    """A chunk of images being decoded, and the slot of the shared memory that they go to."""
+    """A chunk of images being decoded, and their slot in the shared memory."""
 
     indices: tuple[int, ...]
     slot: int
@@ -68,14 +68,14 @@ class Decoders:
     Parameters
     ----------
     source, preprocessor
-        The images, and what makes the net's input of them.
+        The images, and their preprocessor.
     count
         Number of processes.
     batch_size
-        The most images in a batch.
+        Maximum batch size.
     following
-        By the index after the last one of a call to :meth:`batches`: the indices that the next call
-        will ask for. They are begun ahead of time.
+        The indices of the next call to :meth:`batches`, by the index after the last one of the
+        current call. They are started ahead of time.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Decoders:
         self._job = source, preprocessor
         self._count, self._batch_size, self._following = count, batch_size, following or {}
         self._shape = tuple(preprocessor.shape)
-        # For the batch that the net reads, the chunks being decoded, and those that wait.
+        # For the batch that the net reads, the chunks being decoded, and those queued.
         slots = -(-batch_size // CHUNK) + 1 + 2 * count
         self._memory = SPAWN.RawArray("f", slots * CHUNK * prod(self._shape))
         self._free = deque(range(slots))
@@ -117,7 +117,7 @@ class Decoders:
     def batches(self, indices: Iterable[int]) -> Generator[Batch, None, None]:
         """Load batches of images, in order; the last one may be smaller.
 
-        The images are in shared memory, which is reused once the next batch is asked for.
+        The images are in shared memory, which is reused when the next batch is requested.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class Decoders:
                 images = _slot(self._memory, self._shape, task.slot)
                 now = [task.slot]
                 if any(isinstance(answer, str) for answer in answers):
-                    # There are slots enough for a batch of full chunks only: copy this one out.
+                    # The slots only suffice for a batch of full chunks: copy this one out.
                     images = images.copy()
                     self._free.append(task.slot)
                     now = []
@@ -155,7 +155,7 @@ class Decoders:
             self._free.extend(used)
 
     def _forget_unless(self, coming: Iterator[list[int]], wanted: list[list[int]]) -> None:
-        """Keep the chunks begun ahead if they are the ones wanted now; otherwise discard them."""
+        """Keep the chunks started ahead if they are the ones wanted now; otherwise discard them."""
         begun = [list(task.indices) for task in self._begun]
         if begun == wanted[: len(begun)]:
             for _ in begun:
@@ -165,7 +165,7 @@ class Decoders:
             self._free.append(self._finish()[0].slot)
 
     def _begin(self, coming: Iterator[list[int]]) -> None:
-        """Begin as many chunks as there are free slots."""
+        """Start as many chunks as there are free slots."""
         while self._free and (chunk := next(coming, None)) is not None:
             self._submit(tuple(chunk), self._free.popleft())
 
@@ -181,7 +181,7 @@ class Decoders:
         self._begun.append(_Task(indices, slot, answers))
 
     def _finish(self) -> tuple[_Task, list[Answer]]:
-        """Wait for the chunk that was begun first."""
+        """Wait for the chunk that was started first."""
         for _ in range(TRIES):
             try:
                 answers = self._begun[0].answers.result()
@@ -196,7 +196,7 @@ class Decoders:
         )
 
     def _begin_again(self) -> None:
-        """Begin everything unfinished again in new processes; the old ones ended together."""
+        """Restart everything unfinished in new processes; the old ones ended together."""
         assert self._pool is not None
         self._pool.shutdown()
         self._pool = None

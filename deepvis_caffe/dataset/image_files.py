@@ -1,7 +1,7 @@
-"""Images in files: ``Files``, below a folder or named by a list, and ``Video``, frames of a video.
+"""Images in files: ``Files``, below a folder or from a list, and ``Video``, frames of a video.
 
-Truncated JPEG and PNG files are refused. OpenCV would decode their first part and fill the rest
-with gray without an error, and the edge in between would be some edge detector's top image.
+Truncated JPEG and PNG files are rejected. OpenCV would silently decode their first part and fill
+the rest with gray, and the edge in between would become some edge detector's top image.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from deepvis_caffe.errors import ImageError, boundary
 from deepvis_caffe.files import open_file, read_file
 from deepvis_caffe.image import IMAGE_SUFFIXES, is_array, is_image
 from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.image_size import START_OF_SCAN, check_pixels, declared_size, jpeg_segments
+from deepvis_caffe.image_size import START_OF_SCAN, check_claim, declared_size, jpeg_segments
 from deepvis_caffe.limits import IMAGE_FILE, MEGAPIXELS
 
-NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # that Windows makes by itself
+NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # created by Windows
 END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -36,36 +36,36 @@ def decode(
     channels: int = 3,
     megapixels: float = MEGAPIXELS,
 ) -> NDArray[Any]:
-    """Decode the bytes of an image file for a net of so many channels, see `read_channels`.
+    """Decode the bytes of an image file for a net with `channels` channels, see `read_channels`.
 
     Parameters
     ----------
     side
         Decode a JPEG at a half or a quarter of its size if both sides stay at least this long.
-        Callers ask for more than they need in the end, so that the result hardly changes.
+        Callers request more than they finally need, so that the result hardly changes.
     megapixels
-        The largest image that is read. A JPEG of which only a quarter would be decoded counts as a
-        whole: its pictures are made of all of it.
+        Maximum image size, in millions of pixels. A JPEG that is decoded at a reduced size counts
+        with its full size: its pictures are made from all of it.
 
     Raises
     ------
     ImageError
-        It is not an image, is truncated, or is larger.
+        It is not an image, is truncated, or is too large.
     """
     if content.startswith(b"\xff\xd8") and not _ends(content):
         raise ImageError(f"truncated JPEG: {len(content):,} bytes")
     if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
         raise ImageError(f"truncated PNG: {len(content):,} bytes")
-    # Said here in the words that a scan counts; what is no image at all, `read_channels` says.
+    # Checked here for the message that a scan counts; `read_channels` reports non-images.
     if not is_array(content) and (size := declared_size(content)):
-        check_pixels(*size, megapixels)
+        check_claim(size, megapixels)
     return read_channels(content, channels, _shrink(content, side) if side else 1, megapixels)
 
 
 def _ends(jpeg: bytes) -> bool:
     """Whether an end-of-image marker follows the first scan.
 
-    One before that may be a thumbnail's, and cameras write more data after the image.
+    An earlier one may be a thumbnail's, and cameras write more data after the image.
     """
     for marker, at in jpeg_segments(jpeg):
         if marker == START_OF_SCAN:
@@ -74,7 +74,7 @@ def _ends(jpeg: bytes) -> bool:
 
 
 def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
-    """The factor by which a JPEG may be decoded smaller."""
+    """The factor by which a JPEG's size may be reduced when decoding."""
     size = declared_size(content) if content.startswith(b"\xff\xd8") else None
     shorter = min(size.height, size.width) if size else 0
     return 4 if shorter >= 4 * side else 2 if shorter >= 2 * side else 1
@@ -90,16 +90,16 @@ class Files(Source):
     labels
         The class of each image by its name, which is its path relative to `root`, with ``/``.
     paths
-        Where images are that are not at their names.
+        Paths of images that are not at `root` / name.
     channels
-        Of the net's input.
+        Channels of the net's input.
     megapixels
-        The largest image that is read.
+        Maximum image size, in millions of pixels.
 
     Attributes
     ----------
     left_out
-        How many files of the folder are no images, by their endings.
+        Numbers of files in the folder that are not images, by extension.
     """
 
     kind = "files"
@@ -141,7 +141,7 @@ class Files(Source):
         """The size of the file; 0 if it is missing."""
         try:
             return self._path(index).stat().st_size
-        except (OSError, ValueError):  # a ValueError where its name holds a NUL
+        except (OSError, ValueError):  # a ValueError if its name contains NUL
             return 0
 
     def file(self, index: int) -> Path:
@@ -156,18 +156,18 @@ class Files(Source):
 def read_folder(
     folder: Path, class_folders: bool = False, channels: int = 3, megapixels: float = MEGAPIXELS
 ) -> Files:
-    """Every image below a folder, following links: by its ending, without one by its content.
+    """All images below a folder, following links: by extension, or without one by content.
 
-    In the name of a path that is not UTF-8, a byte that is none is written as Python writes it.
+    In names that are not UTF-8, undecodable bytes are escaped as in Python.
 
     Parameters
     ----------
     class_folders
         Whether its subfolders are classes, numbered from 0 in the order of their names.
     channels
-        Of the net's input.
+        Channels of the net's input.
     megapixels
-        The largest image that is read.
+        Maximum image size, in millions of pixels.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def read_folder(
 
 
 def _as_text(name: str) -> str:
-    """A file's name as text that can be written down; its bytes need not be UTF-8."""
+    """A file's name as encodable text; its bytes need not be UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def in_words(endings: Mapping[str, int]) -> str:
-    """How many files have which ending: ``"12 .txt, 3 without an ending"``."""
+    """The numbers of files by extension, in words: ``"12 .txt, 3 without an ending"``."""
     return ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in endings.items())
 
 
@@ -228,17 +228,16 @@ def read_list(
     Parameters
     ----------
     root
-        Where relative paths start; by default the list's folder.
+        Base of relative paths; by default the list's folder.
     channels
-        Of the net's input.
+        Channels of the net's input.
     megapixels
-        The largest image that is read.
+        Maximum image size, in millions of pixels.
 
     Raises
     ------
     ImageError
-        The list cannot be read, is empty, gives one image two classes, or not one of its images is
-        there.
+        The list cannot be read, is empty, gives an image two classes, or none of its images exists.
     """
     found = parse_list(path, root)
     start = root or path.parent
@@ -253,7 +252,7 @@ VIDEO_SUFFIXES = frozenset(
 
 
 class Video(Source):
-    """The frames of a video, decoded from the start: not every format can seek exactly.
+    """The frames of a video, decoded from the start: not every format supports exact seeking.
 
     Parameters
     ----------
@@ -273,7 +272,7 @@ class Video(Source):
         self.path = path.absolute()
         self._reset()
         with boundary(ImageError, f"cannot open the video {path}"):
-            open_file(path).close()  # OpenCV would wait for a pipe
+            open_file(path).close()  # raises for a pipe, on which OpenCV would hang
         with self._lock:
             self._reopen()
             while self._capture.grab():

@@ -1,9 +1,9 @@
-"""Lists of images as people have them: ``path -> (ListedImage, ...)``.
+"""Lists of images in many formats: ``path -> (ListedImage, ...)``.
 
-Caffe's ``ImageData`` layer wants a path, a space and a class number on each line, and starts its
-paths at a ``root_folder``. What people have are also tables with commas or tabs, paths in quotes
-and with spaces, paths of Windows and of the machine that the list was made on, several or real
-values, and the path of a picture of labels in place of a class.
+Caffe's ``ImageData`` layer expects a path, a space and a class number on each line, with paths
+relative to a ``root_folder``. Real lists may also be tables with commas or tabs, and may have paths
+with quotes and spaces, Windows paths or paths of another machine, several values or floats, or the
+path of a label map in place of a class.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from deepvis_caffe.image import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 20  # paths that are looked for, to find where they start
-DEEPEST = 12  # folders that paths may begin with and that are not there
+SAMPLE = 20  # number of paths to look up, to find their base folder
+DEEPEST = 12  # maximum number of leading folders that may be missing here
 
 _BETWEEN = r"[\s,;]+"
-# No part of a pattern can begin where the one before it could have gone on: then the time that a
-# line takes grows with its length, and not with its square.
+# No part of a pattern can start where the previous one could continue, so that matching a line
+# takes linear, not quadratic, time.
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _ENDING = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
 _LINES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"([\"'])(?P<path>.+?)\1(?:{_BETWEEN}(?P<rest>.*))?",  # in quotes
-        rf"(?P<path>.+?(?:{_ENDING}))(?:{_BETWEEN}(?P<rest>.*))?",  # up to an image's ending
+        rf"(?P<path>.+?(?:{_ENDING}))(?:{_BETWEEN}(?P<rest>.*))?",  # up to an image's extension
         r"(?P<path>[^\t,;]*[^\s,;])\s*[\t,;](?P<rest>.*)",  # a table
         rf"(?P<path>\S+)(?P<rest>(?:\s+{_NUMBER})+)",
-        r"(?P<path>.*\S)\s+(?P<rest>[+-]?\d+)",  # as Caffe: the last space parts them
+        r"(?P<path>.*\S)\s+(?P<rest>[+-]?\d+)",  # as in Caffe, split at the last space
     )
 )
 _HEADER = re.compile(rf"[a-z_]+(?:{_BETWEEN}[a-z_]+)+", re.IGNORECASE)
@@ -44,16 +44,16 @@ _HEADER = re.compile(rf"[a-z_]+(?:{_BETWEEN}[a-z_]+)+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An image of a list.
+    """An image in a list.
 
     Attributes
     ----------
     name
-        The path as the list has it, with ``/`` between its parts.
+        The path as in the list, with ``/`` as separator.
     label
-        The number of the image's class; None where the list has none.
+        The image's class number; None if the list has none.
     path
-        Where the image is.
+        The image's actual path.
     """
 
     name: str
@@ -64,23 +64,21 @@ class ListedImage:
 def parse_list(source: Path, root: Path | None = None) -> tuple[ListedImage, ...]:
     """The images that a text file lists, in its order, each once.
 
-    A line is a path, and optionally the number of a class after a space, tab, comma or semicolon.
-    Empty lines, those that begin with ``#``, and a line of column names are passed over. Where
-    there are several values on a line, real ones or words, the images have no classes, which a
-    warning says.
+    A line is a path, optionally followed by a class number after a space, tab, comma or semicolon.
+    Empty lines, lines that start with ``#``, and a header line are skipped. If lines have several
+    values, floats or words, the images have no classes, with a warning.
 
     Parameters
     ----------
     root
-        Where relative paths start; by default the list's folder, or else the current one, as in
-        Caffe. Of paths that are not there, such as those of another machine, leading folders are
-        left out if then they are found below it, which a warning says.
+        Base of relative paths; by default the list's folder, or otherwise the current one, as in
+        Caffe. Leading folders of missing paths, such as those of another machine, are dropped if
+        the images are then found below it, with a warning.
 
     Raises
     ------
     ImageError
-        The list cannot be read, is empty, gives one image two classes, or not one of its images is
-        there.
+        The list cannot be read, is empty, gives an image two classes, or none of its images exists.
     """
     lines = _lines(source)
     if not lines:
@@ -99,12 +97,12 @@ def parse_list(source: Path, root: Path | None = None) -> tuple[ListedImage, ...
 
 
 def list_lines(source: Path) -> list[tuple[int, str]]:
-    """The lines of a text file with their numbers, but those that are empty or begin with ``#``.
+    """The lines of a text file with their numbers, except empty ones and those that start with #.
 
     Raises
     ------
     ImageError
-        It cannot be read, or is no text.
+        It cannot be read, or is not text.
     """
     with boundary(ImageError, f"cannot read the list {source}"):
         text = decode_text(read_file(source, limits.IMAGE_LIST))
@@ -136,14 +134,14 @@ def _lines(source: Path) -> list[_Line]:
     lines = list_lines(source)
     first = [bool(_HEADER.fullmatch(line)) for _, line in lines[:2]]
     found = []
-    for number, line in lines[1:] if first == [True, False] else lines:  # names of columns first
+    for number, line in lines[1:] if first == [True, False] else lines:  # skip a header line
         name, values = split_line(line)
         found.append(_Line(number, name.replace("\\", "/"), values))
     return found
 
 
 def _classes(source: Path, lines: Sequence[_Line]) -> Callable[[_Line], int | None]:
-    """What gives the class of a line's image."""
+    """A function that returns the class of a line's image."""
     why = next(filter(None, map(_no_class, lines)), "")
     if why:
         log.warning("%s: %s, so its images have no classes", source, why)
@@ -152,7 +150,7 @@ def _classes(source: Path, lines: Sequence[_Line]) -> Callable[[_Line], int | No
 
 
 def _no_class(line: _Line) -> str:
-    """Why the values of a line are no number of a class; empty where they are."""
+    """Why the values of a line are not a class number; empty if they are."""
     where = f"in line {line.number}"
     for value in line.values:
         if not re.fullmatch(_NUMBER, value):
@@ -170,12 +168,12 @@ def _no_class(line: _Line) -> str:
 
 
 def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callable[[str], Path]:
-    """What gives the path of a file that a list names, by its name; see `parse_list`.
+    """A function that returns the path of a file in a list, by its name; see `parse_list`.
 
     Raises
     ------
     ImageError
-        Not one of some of the files is there.
+        None of a sample of the files exists.
     """
     sample = names[:: max(1, len(names) // SAMPLE)][:SAMPLE]
     folders = [root] if root else list(dict.fromkeys([source.parent.absolute(), Path.cwd()]))
@@ -188,7 +186,7 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
             if None in below or not all(exists(folder / str(path)) for path in below):
                 continue
             every = [_below(name, leading) for name in names]
-            if None in every or len(set(every)) < len(every):  # two images would be one
+            if None in every or len(set(every)) < len(every):  # two images would become one
                 continue
             log.warning(
                 "%s: its paths are not there, and are taken to start at %s: %s is %s",
@@ -206,7 +204,7 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
 
 
 def _below(name: str, leading: int) -> str | None:
-    """A path without its drive and so many leading folders; None where it has not so many."""
+    """A path without its drive and `leading` folders; None if it has fewer."""
     parts = [part for part in PureWindowsPath(name).parts if part not in ("/", "\\", ".")]
     parts = parts[1:] if PureWindowsPath(name).drive else parts
     return "/".join(parts[leading:]) or None

@@ -1,13 +1,13 @@
-"""What a scan keeps of one layer: ``LayerScan``, which merges; parts give the same as the whole.
+"""A scan's data for one layer: ``LayerScan``. Merging parts gives the same as a single pass.
 
 `Top`
-    Each unit's top images: its highest activations and where they are. The order is total: the
-    higher value first, and of equal values the image that comes first. So tables merge in any order
-    and any grouping to the result of a single pass.
+    Each unit's top images: its highest activations and their positions. The order is total: higher
+    values first, and among equal values earlier images first. So tables can be merged in any order
+    and grouping.
 histogram
-    Of each image's highest activation. The bins are fixed, so that no pass is needed to find a
-    range, and histograms of parts add up. For either sign they are a factor of sqrt(2) wide, from
-    2^-12 to 2^20; 0 has its own bin, and the outermost ones are unbounded.
+    Histogram of the images' highest activations. The bins are fixed, so that no pass is needed to
+    find a range, and histograms of parts add up. For either sign they are a factor of sqrt(2) wide,
+    from 2^-12 to 2^20; 0 has its own bin, and the outermost ones are unbounded.
 `Classes`
     Sums over the images of each class.
 moments
@@ -41,7 +41,7 @@ def count_values(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.bincount(places.ravel(), minlength=units * BINS).reshape(units, BINS)
 
 
-NONE = -1  # in a table with fewer images than places
+NONE = -1  # in the empty places of a table
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Top:
     value
         float32 (C, K), the activations, descending; -inf where there is none.
     image
-        int64 (C, K), the images' numbers; `NONE` where there is none.
+        int64 (C, K), the images' indices; `NONE` where there is none.
     position
         int64 (C, K), the flat index into the unit's map; 0 for units without one.
     """
@@ -90,7 +90,7 @@ class Top:
         value, position
             Each image's highest activation, (N, C), finite, and its position.
         image
-            The images' numbers, (N,), each higher than all in the table.
+            The images' indices, (N,), each higher than all in the table.
         """
         higher = (value > self.value[:, -1]).any(axis=0) | (self.image[:, -1] == NONE)
         units = np.flatnonzero(higher)  # few, once the table is full
@@ -112,13 +112,13 @@ class Top:
             np.concatenate([getattr(self, name), getattr(other, name)], axis=1)
             for name in ("value", "image", "position")
         )
-        last = np.iinfo(np.int64).max  # empty places come last, also after images at -inf
+        last = np.iinfo(np.int64).max  # empty places come last, even after images at -inf
         order = np.lexsort((np.where(image == NONE, last, image), -value), axis=1)
         best = order[:, : self.count]
         return Top(*(np.take_along_axis(one, best, axis=1) for one in (value, image, position)))
 
     def renumbered(self, numbers: NDArray[np.int64]) -> Top:
-        """Renumber images: `numbers` by old number, in the same order."""
+        """Renumber images: `numbers` holds new indices by old index, in the same order."""
         image = np.where(self.image == NONE, NONE, numbers[np.maximum(self.image, 0)])
         return Top(self.value, image, self.position)
 
@@ -132,9 +132,9 @@ class Classes:
     label
         int64 (L,), ascending.
     count
-        int64 (L,), images.
+        int64 (L,), number of images.
     total
-        float64 (L, C), over those images, of a unit's mean activation.
+        float64 (L, C), the sum of a unit's mean activation over those images.
     """
 
     label: NDArray[np.int64]
@@ -143,7 +143,7 @@ class Classes:
 
     @classmethod
     def empty(cls, units: int) -> Classes:
-        """Of no images."""
+        """Sums over no images."""
         none = np.zeros(0, np.int64)
         return cls(none, none, np.zeros((0, units)))
 
@@ -156,7 +156,7 @@ class Classes:
         return cls(label, np.bincount(which, minlength=len(label)).astype(np.int64), total)
 
     def merged(self, other: Classes) -> Classes:
-        """Over the images of both."""
+        """Sums over the images of both."""
         label = np.union1d(self.label, other.label)
         count = np.zeros(len(label), np.int64)
         total = np.zeros((len(label), self.total.shape[1]))
@@ -169,26 +169,26 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class LayerScan:
-    """One layer over some images.
+    """Statistics of one layer over some images.
 
     Attributes
     ----------
     shape
-        Of its value for one image: (units, height, width), or (units,).
+        Shape of its value for one image: (units, height, width), or (units,).
     top
         The top images of each unit.
     moments
-        Over every position of every image.
+        Moments over every position of every image.
     zeros
-        int64 (C,): how many of those values are exactly 0.
+        int64 (C,): number of these values that are exactly 0.
     low, high
         float32 (C,): the lowest and the highest of all images' highest activations.
     active
         int64 (C,): images in which the unit is above 0 somewhere.
     histogram
-        int64 (C, `BINS`): of each image's highest activation, in the bins of `EDGES`.
+        int64 (C, `BINS`): histogram of the images' highest activations, in the bins of `EDGES`.
     classes
-        By class, over the images that have one.
+        Sums by class, over the images that have one.
     """
 
     shape: tuple[int, ...]
@@ -203,12 +203,12 @@ class LayerScan:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], count: int, correlation: bool = False) -> LayerScan:
-        """Over no images.
+        """Statistics over no images.
 
         Parameters
         ----------
         count
-            Top images to keep for each unit.
+            Number of top images to keep for each unit.
         correlation
             Whether to keep what the correlation between units needs.
         """
@@ -238,14 +238,14 @@ class LayerScan:
         labels: NDArray[np.int64],
         labelled: NDArray[np.bool_],
     ) -> LayerScan:
-        """After N more images.
+        """Statistics after N more images.
 
         Parameters
         ----------
         part
-            What was read of them.
+            The reduction of their values.
         images, labels, labelled
-            (N,): their numbers, their classes, and whether they have one.
+            (N,): their indices, their classes, and whether they have one.
         """
         classes = self.classes
         if labelled.any():
@@ -266,7 +266,7 @@ class LayerScan:
         )
 
     def merged(self, other: LayerScan) -> LayerScan:
-        """Over the images of both, which share one numbering and no image."""
+        """Statistics over the images of both, which share indices but no image."""
         return replace(
             self,
             top=self.top.merged(other.top),

@@ -1,11 +1,12 @@
-"""LMDB's file format, read: ``path -> [(key, offset, size), ...]``.
+"""A reader for LMDB's file format: ``path -> [(key, offset, size), ...]``.
 
-The library lmdb maps the file into memory and trusts every number in it: a file that was cut off
-ends the process with a bus error, and a damaged one with an assertion. So the format is read here,
-with each number checked against the file's length. Pages are copies, not mapped memory.
+The lmdb library maps the file into memory and trusts every number in it: a truncated file crashes
+the process with a bus error, a damaged one with an assertion. So this module parses the format
+itself, with bounds checks against the file's length. Pages are copies, not mapped memory.
 
-An LMDB is a B+ tree of pages. The first two hold a meta record each, of which the one with the
-higher number counts; see ``struct MDB_meta``, ``MDB_page`` and ``MDB_node`` in its source.
+An LMDB is a B+ tree of pages. The first two hold one meta record each, of which the one with the
+higher transaction number counts; see ``struct MDB_meta``, ``MDB_page`` and ``MDB_node`` in its
+source.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from deepvis_caffe.files import open_file
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
 PAGE_SIZES = frozenset(1 << power for power in range(8, 17))
-MOST_LEVELS = 32  # of the tree
+MOST_LEVELS = 32  # maximum depth of the tree
 NO_PAGE = 2**64 - 1
 
 _PAGE = struct.Struct("<QHHHH")  # number, -, flags, end of the node offsets, start of the nodes
@@ -34,7 +35,7 @@ _BIG, _SUBTREE, _DUPLICATES = 1, 2, 4  # flags of a node
 
 
 class Entry(NamedTuple):
-    """Where the value of a key is."""
+    """The location of a key's value."""
 
     key: bytes
     offset: int
@@ -42,12 +43,12 @@ class Entry(NamedTuple):
 
 
 def lmdb_file(path: Path) -> Path:
-    """The file of an LMDB that is given by its folder or its file."""
+    """The file of an LMDB, given its folder or its file."""
     return path / "data.mdb" if path.is_dir() else path
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The keys of an LMDB in order, and where their values are in the file.
+    """The keys of an LMDB in order, and the locations of their values in the file.
 
     Parameters
     ----------
@@ -57,14 +58,14 @@ def read_entries(path: Path) -> list[Entry]:
     Raises
     ------
     ImageError
-        It cannot be read, is shorter than it says, or is damaged.
+        It cannot be read, is truncated, or is damaged.
     """
     with boundary(ImageError, f"cannot read the LMDB {path}"), open_file(path) as file:
         return list(_Tree(file).entries())
 
 
 def read_value(file: BinaryIO, offset: int, size: int) -> bytes:
-    """A value from an open file; `ImageError` where the file has become shorter."""
+    """A value from an open file; raises `ImageError` if the file has become shorter."""
     file.seek(offset)
     value = file.read(size)
     if len(value) < size:
@@ -82,7 +83,7 @@ class _Tree:
         head = file.read(_PAGE.size + _META.size + 4)
         if len(head) < _PAGE.size + _META.size + 4:
             raise _Damage(f"it has {self._length} bytes, which is too short")
-        # Of the first meta record, the page size stands at the start of its first tree.
+        # The page size is at the start of the first tree in the first meta record.
         (self._page_size,) = struct.unpack_from("<I", head, _PAGE.size + _META.size)
         metas = [meta for number in (0, 1) if (meta := self._meta(number))]
         if not metas:
@@ -96,7 +97,7 @@ class _Tree:
             )
 
     def _meta(self, number: int) -> tuple[int, int, int, int] | None:
-        """Root, last page, number of entries and transaction; None of a damaged record."""
+        """Root, last page, number of entries and transaction; None if the record is damaged."""
         if self._page_size not in PAGE_SIZES:
             return None
         self._file.seek(number * self._page_size)

@@ -1,10 +1,10 @@
 """Loading: ``(source, preprocessor, indices) -> batches`` of net inputs, in order.
 
-Threads decode a few batches ahead of the net; OpenCV and numpy release Python's lock while they
-work. Beside a net that holds the lock, processes decode instead: `deepvis_caffe.dataset.decoders`.
+Threads decode a few batches ahead of the net; OpenCV and numpy release Python's GIL while they
+work. For a net that holds the GIL, processes decode instead: `deepvis_caffe.dataset.decoders`.
 
-`ImageCache` keeps the images used last. The units of a layer share many of their top images, and
-decoding one takes as long as running it.
+`ImageCache` keeps the most recently used images. The units of a layer share many of their top
+images, and decoding one takes as long as running it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.preprocess import Preprocessor
 
-# A large JPEG is decoded at a reduced size, still this many times the net's input. That is
-# four times as fast, and changes the input by a fifth of a gray level of 255 on average.
+# A large JPEG is decoded at a reduced size, at least this many times the net's input. This is four
+# times as fast, and changes the input by a fifth of a gray level of 255 on average.
 OVERSAMPLING = 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ class Batch:
     indices, labels, images
         The index in the source, the class and the net's input (C, H, W) of each image.
     skipped
-        (index, why) of the images that could not be read.
+        (index, reason) of the images that could not be read.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -64,17 +64,17 @@ class Batch:
 
     @property
     def seen(self) -> int:
-        """How many images were read or skipped."""
+        """The number of images that were read or skipped."""
         return len(self.indices) + len(self.skipped)
 
 
 def check_prepared(source: Source, preprocessor: Preprocessor) -> None:
-    """Refuse a source of prepared inputs that do not fit the net.
+    """Check that a source of prepared inputs fits the net.
 
     Raises
     ------
     ImageError
-        They have another shape than the net's input.
+        Its inputs have another shape than the net's input.
     """
     shape = getattr(source, "shape", None)
     if source.prepared and shape is not None and shape != preprocessor.shape:
@@ -121,7 +121,7 @@ def load_batch(source: Source, preprocessor: Preprocessor, indices: Iterable[int
 
 
 def try_load(source: Source, preprocessor: Preprocessor, index: int) -> Loaded:
-    """Load an image's input and label; if it cannot be used, say why instead."""
+    """An image's input and label, or the reason why it cannot be used."""
     try:
         return load_input(source, preprocessor, index), source.label(index)
     except ImageError as error:
@@ -140,7 +140,7 @@ def load_input(source: Source, preprocessor: Preprocessor, index: int) -> Floats
 
 
 def min_side(preprocessor: Preprocessor) -> int:
-    """The least length of a reduced image's shorter side, in pixels; see `OVERSAMPLING`."""
+    """The minimum length of a reduced image's shorter side, in pixels; see `OVERSAMPLING`."""
     return OVERSAMPLING * max(preprocessor.resized_size)
 
 
@@ -169,7 +169,7 @@ def ordered_map(
     Parameters
     ----------
     ahead
-        The most items that are begun and not yielded yet.
+        Maximum number of items that are started but not yet yielded.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
@@ -187,23 +187,23 @@ def ordered_map(
 
 
 MOST = 2**30  # bytes: about 850 pictures of 500 x 375 with inputs of 227 x 227
-UNKNOWN = 2**28  # bytes, if the system does not tell how much memory is free
+UNKNOWN = 2**28  # bytes, if the amount of free memory is unknown
 SHARE = 8  # the cache takes at most the free memory divided by this
 
 
 class ImageCache:
-    """Loads a source's images, and keeps those used last.
+    """Loads a source's images, and keeps the most recently used ones.
 
-    Any number of threads may load at the same time.
+    Thread-safe.
 
     Parameters
     ----------
     source
         The images.
     preprocessor
-        Makes the net's input of them.
+        Converts them to the net's input.
     capacity
-        The most bytes to keep; 0 keeps nothing.
+        Maximum size in bytes; 0 keeps nothing.
     """
 
     def __init__(self, source: Source, preprocessor: Preprocessor, capacity: int = 0) -> None:
@@ -246,7 +246,7 @@ class ImageCache:
 
 
 def default_cache_size(processes: int = 1) -> int:
-    """The capacity, in bytes, of each cache if `processes` on this machine have one."""
+    """The capacity of each cache, in bytes, if `processes` on this machine have one."""
     free = NumpyOps().free_memory()
     return UNKNOWN if free is None else min(MOST, free // SHARE // processes)
 

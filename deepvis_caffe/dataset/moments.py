@@ -1,8 +1,8 @@
-"""Moments that merge: ``(count, mean, sums of squared differences)`` of parts -> of the whole.
+"""Mergeable moments: ``(count, mean, sums of squared differences)`` of parts -> of the whole.
 
 Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Differences are always
-taken from a nearby mean, so nothing cancels, however far from 0 the values are. The same is done
-for pairs of units, whose sums of products `deepvis_caffe.dataset.correlation` needs.
+taken from a nearby mean, so there is no cancellation, however far from 0 the values are. The same
+holds for the sums of products of pairs of units, which `deepvis_caffe.dataset.correlation` needs.
 """
 
 from __future__ import annotations
@@ -96,5 +96,5 @@ class Moments:
         return np.sqrt(self.squares / max(self.count, 1))
 
     def constant(self) -> NDArray[np.bool_]:
-        """The units that never change, (C,) bool, up to the rounding of float32."""
+        """The constant units, (C,) bool, up to float32 rounding."""
         return np.asarray(self.deviation() <= ROUNDING * np.abs(self.mean))

@@ -1,4 +1,4 @@
-"""``open_source(path) -> Source``: images from a path of any kind, or in memory."""
+"""``open_source(path) -> Source``: images from any kind of path, or in memory."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Images = Name | Source | Sequence[Picture | Name] | Mapping[str, Picture | Name]
 
 
 def as_source(images: Images, channels: int = 3) -> Source:
-    """A source, however images are given.
+    """A source of images given in any form.
 
     Parameters
     ----------
     images
         A path, as for `open_source`; a source; or a list of pictures and image files, or a mapping
-        from names to such.
+        from names to these.
     channels
-        Of the net's input.
+        Channels of the net's input.
 
     Raises
     ------
@@ -61,13 +61,14 @@ def open_source(
     class_folders
         Whether the subfolders of a folder of images are its classes.
     root
-        Where the paths in a list of images start; by default its folder.
+        Base of the paths in a list of images; by default its folder.
     channels
-        Of the net's input, which tells what is read of an image file; see `read_channels`.
+        Channels of the net's input, which determine how an image file is read; see `read_channels`.
     dataset
-        The name of the images in an HDF5 file; see `deepvis_caffe.dataset.databases.Hdf5`.
+        The name of the images' dataset in an HDF5 file; see
+        `deepvis_caffe.dataset.databases.Hdf5`.
     megapixels
-        The largest image that is read, in millions of pixels; larger ones are skipped in a scan.
+        Maximum image size, in millions of pixels; a scan skips larger ones.
 
     Raises
     ------

@@ -20,7 +20,7 @@ Name = str | os.PathLike[str]
 
 
 class Pictures(Source):
-    """Pictures by name; those of a list by place: ``"0000"``, or ``"0001 a.jpg"`` for a file.
+    """Pictures by name; in a list by index: ``"0000"``, or ``"0001 a.jpg"`` for a file.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class Pictures(Source):
         Each (H, W, 3) RGB or (H, W), as `Preprocessor` takes it; or the path of an image file.
         A list of these, or a mapping from names.
     channels
-        Of the net's input.
+        Channels of the net's input.
 
     Raises
     ------
     ImageError
-        There are none, or one is something else.
+        There are none, or one has another type.
     """
 
     kind = "pictures"
@@ -91,7 +91,7 @@ class Pictures(Source):
         return found if isinstance(found, Path) else None
 
     def signature(self) -> str:
-        """A digest of the pictures themselves: their names say nothing of them."""
+        """A digest of the pictures themselves, which their names do not identify."""
         digest = hashlib.blake2b(self.kind.encode(), digest_size=16)
         for index in range(len(self)):
             digest.update(hashlib.blake2b(self.content(index)).digest())

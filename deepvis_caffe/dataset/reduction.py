@@ -1,7 +1,7 @@
 """Reductions: ``(ops, a layer's value for a batch) -> Reduction``, on the engine's device.
 
-A layer's value is large, and what a scan keeps of it is small; only that is copied to the host.
-Written in the namespace that numpy and torch share, see `deepvis_caffe.engines.arrays`.
+A layer's value is large, but its reduction is small; only that is copied to the host. The code uses
+only what numpy and torch share, see `deepvis_caffe.engines.arrays`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import ModelError
 
-# Values reduced at a time on the host, so that they stay in a core's caches from one statistic to
-# the next. A whole batch of a first layer is ten times too large for them.
+# Number of values reduced at a time on the host, so that they stay in a core's caches from one
+# statistic to the next. A whole batch of a first layer is ten times too large.
 BLOCK = 2**19
 ROW = 1024  # values
 # The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
-# mean(x)^2 is more than this many times the variance: then rounding would lose too much.
+# mean(x)^2 exceeds this many times the variance: then cancellation would lose too much.
 FAR = 32.0
-MOST_COUNTED = 255  # rows at a time, so that a byte holds how many of their values are not 0
+MOST_COUNTED = 255  # rows at a time, so that a byte holds their number of nonzeros
 
 
 Result = TypeVar("Result")
@@ -35,12 +35,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """What is kept of a layer for N images and C units, (N, C) each, on the host.
+    """Statistics of a layer for N images and C units, (N, C) each, on the host.
 
     Attributes
     ----------
     count
-        Positions in a unit's map.
+        Number of positions in a unit's map.
     high
         The largest value.
     position
@@ -64,7 +64,7 @@ class Reduction:
 
     @classmethod
     def joined(cls, parts: Sequence[Reduction]) -> Reduction:
-        """Of the images of all parts, in order; `products` only of a single one."""
+        """The reduction of all parts' images, in order; `products` only for a single part."""
         if len(parts) == 1:
             return parts[0]
         return cls(
@@ -94,18 +94,18 @@ def reduce_value(
     Parameters
     ----------
     ops
-        The engine's.
+        Operations on the engine's arrays.
     value
         The engine's own array, (N, C) or (N, C, ...).
     images
-        How many of the N count, from the first; the others only fill the batch.
+        The number of leading images that count; the others only pad the batch.
     threshold
-        (C,): a maximum that is not above it gets no position, as finding the position takes longer
-        than finding the maximum.
+        (C,): a maximum that is not above it gets no position, because finding the position takes
+        longer than finding the maximum.
     correlation
         Whether to compute `products`.
     helpers
-        Threads that share the work; see `ArrayOps.helpers`.
+        A thread pool to share the work; see `ArrayOps.helpers`.
     """
     shape = tuple(value.shape)
     count = prod(shape[2:])
@@ -126,21 +126,21 @@ def reduce_value(
     return Reduction(count, high, position, mean, squares, count - nonzeros, products)
 
 
-# High, mean, squares, number of nonzeros and position, each (N, C).
+# Maximum, mean, sum of squares, number of nonzeros and position, each (N, C).
 _Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]
 
 
 def _reduce_maps(
     ops: ArrayOps, flat: Any, threshold: NDArray[np.float32] | None, helpers: Executor | None
 ) -> _Found:
-    """Of the engine's own (N, C, P), wherever it lies and however it is laid out."""
+    """Reduce the engine's own (N, C, P), on any device and in any memory format."""
 
     def read(block: Any) -> tuple[NDArray[Any], ...]:
         high = ops.numpy(ops.xp.amax(block, 2))
         total = ops.numpy(block.sum(axis=2)).astype(np.float64)
         work = block * block
         power = ops.numpy(work.sum(axis=2)).astype(np.float64)
-        # Into floats: counting booleans goes through 64-bit integers, four times slower.
+        # As floats: counting booleans goes through 64-bit integers and is four times slower.
         nonzeros = ops.numpy(ops.xp.not_equal(block, 0, out=work).sum(axis=2))
         mean, squares, far = _about_the_mean(total, power, block.shape[2])
         if far.any():
@@ -164,7 +164,7 @@ def _reduce_maps(
 def _each_block(
     work: Callable[[slice], Result], images: int, size: int, helpers: Executor | None
 ) -> list[Result]:
-    """`work` on every `size` images, or 1, of so many."""
+    """Call `work` on blocks of `size` images, at least 1, and return its results."""
 
     def quietly(block: slice) -> Result:
         with _quiet():  # of this thread
@@ -176,7 +176,7 @@ def _each_block(
 
 
 def _quiet() -> np.errstate:
-    """Without warnings of overflow: values that are not finite are reported later."""
+    """Suppress overflow warnings: values that are not finite are reported later."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
@@ -187,7 +187,7 @@ def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
 
 
 def _as_pixels(ops: ArrayOps, value: Any) -> NDArray[np.float32] | None:
-    """(N, P, C) of the same memory, where values lie so on the host, all of a pixel's together."""
+    """A view (N, P, C), if values are on the host in channels-last format; otherwise None."""
     if not ops.on_host:
         return None
     array = ops.numbers(value)
@@ -200,11 +200,11 @@ def _as_pixels(ops: ArrayOps, value: Any) -> NDArray[np.float32] | None:
 def _reduce_pixels(
     pixels: NDArray[np.float32], threshold: NDArray[np.float32] | None, helpers: Executor | None
 ) -> _Found:
-    """Of (N, P, C).
+    """Reduce (N, P, C).
 
-    Each statistic takes one sweep over rows of some pixels, which add up into one such row. That
-    row stays in the cache, and is long enough for its sum to take longer than the call. Then the
-    pixels of the row are added up.
+    Each statistic takes one sweep over rows of several pixels, accumulated into a single row. The
+    row stays in the cache, and is long enough to outweigh the call overhead. In the end its pixels
+    are added up.
     """
     images, positions, units = pixels.shape
     width = _row_of_pixels(positions, units, ROW)
@@ -235,7 +235,7 @@ def _reduce_pixels(
     columns = np.maximum.reduce(highest, axis=1).reshape(images, width, units)
     high = np.maximum.reduce(columns, axis=1)
     position = np.zeros(high.shape, np.int64)
-    # All values of a unit that is silent are the highest: the first of these is found at once.
+    # All values of a silent unit are the maximum, so its first position needs no search.
     elsewhere = _wanted(high, threshold) & (pixels[:, 0] != high)
     if elsewhere.any():
         position[elsewhere] = _first_of(pixels, columns, high, elsewhere)
@@ -250,8 +250,8 @@ def _first_of(
 ) -> NDArray[np.int64]:
     """The first position of the highest value of each `wanted` map.
 
-    Only the columns of a map are searched that have that value: `columns` (N, W, C) holds their
-    highest ones.
+    Only columns of a map that contain this value are searched: `columns` (N, W, C) holds their
+    maxima.
     """
     images, positions, units = pixels.shape
     width = columns.shape[1]
@@ -262,12 +262,12 @@ def _first_of(
     found = rows[image[which], :, column, unit[which]] == value[which, None]
     first = np.full(len(image), positions)
     np.minimum.at(first, which, found.argmax(axis=1) * width + column)
-    return np.where(first < positions, first, 0)  # a map with a NaN has no highest value
+    return np.where(first < positions, first, 0)  # a map with NaNs has no maximum
 
 
 @functools.cache
 def _row_of_pixels(positions: int, units: int, values: int) -> int:
-    """How many pixels to take as a row of about so many values; rows of so many fill the map."""
+    """The number of pixels in a row of about `values` values; it divides the map's positions."""
     widths = (width for width in range(1, positions + 1) if positions % width == 0)
     return min(widths, key=lambda width: abs(math.log(width * units / values)))
 
@@ -280,9 +280,9 @@ def _wanted(high: NDArray[np.float32], threshold: NDArray[np.float32] | None) ->
 def _about_the_mean(
     total: NDArray[np.float64], power: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Mean, sum of squared differences from it, and where that has to be computed otherwise.
+    """Mean and sum of squared differences from it, from sums of values and of their squares.
 
-    From sums of values and of their squares.
+    The third array tells where the sum of squared differences must be computed differently.
     """
     mean = total / count
     about_zero = total * mean

@@ -1,12 +1,12 @@
 """A pass over images: ``(net, source, params, indices) -> Scan``. Scans merge.
 
-On a GPU, or in Caffe, one batch runs at a time, while processes (or, if there are few, threads)
-decode the next ones. The torch engine on a CPU runs several batches in parallel, one thread per
-core, each of which decodes, runs and reduces its batch alone: cores that share a batch would wait
-for each other at every layer.
+On a GPU, or in Caffe, one batch runs at a time, while processes (or for few images, threads) decode
+the next ones. The torch engine on a CPU runs several batches in parallel, one thread per core, each
+of which decodes, runs and reduces its own batch: cores that share a batch would wait for each other
+at every layer.
 
-The merged scans of parts equal the scan of the whole: the top images exactly, whatever the order of
-the parts; sums up to the rounding of float64, and exactly if the parts are merged in one order.
+Merging the scans of parts gives the scan of the whole: the top images exactly, in any order of the
+parts; sums up to float64 rounding, and exactly if the parts are merged in the same order.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from deepvis_caffe.model.graph import RAW
 from deepvis_caffe.model.rows import check_has_units
 
 Read = Callable[[NDArray[np.float32], Executor | None, int], dict[str, Reduction]]
-# The memory that a batch takes, in values as large as the net's largest, roughly: a layer's bottom
-# and top, what the reduction makes of it, and memory not yet returned to the system.
+# The approximate working set of a batch, in multiples of the net's largest value: a layer's bottom
+# and top, the reduction's temporaries, and memory not yet returned to the system.
 LIVE_VALUES = 6
-# Images that are added to a scan at a time, at least: to add one takes as long as to add many.
+# Minimum number of images added to a scan at a time: adding one takes as long as adding many.
 ADDED_TOGETHER = 32
 
 
@@ -58,11 +58,11 @@ class ReducedBatch:
     Attributes
     ----------
     indices, labels
-        The index in the source and the class of each image that went through.
+        The index in the source and the class of each image that was processed.
     parts
-        What was kept of each layer, by name.
+        The reduction of each layer, by name.
     skipped
-        (index, why) of the other images.
+        (index, reason) of the other images.
     """
 
     indices: tuple[int, ...]
@@ -80,20 +80,20 @@ def read_batches(
     read: Read,
     decoders: Decoders | None = None,
 ) -> Iterator[ReducedBatch]:
-    """Send images of a source through a net, in order.
+    """Run images of a source through a net, in order.
 
     Parameters
     ----------
     indices
-        Which images.
+        The images.
     batch_size
-        The most images in a batch.
+        Maximum batch size.
     threads
-        How many threads decode, or run batches in parallel; the results do not depend on it.
+        Number of threads that decode, or run batches in parallel; results do not depend on it.
     read
-        ``read(x, helpers, most)`` runs images through the net, and returns what is kept of each
-        layer. `helpers` are threads that it may share its work with, and `most` is the size of a
-        batch: `batch_size`, or less once memory ran out. Several threads may call it.
+        ``read(x, helpers, most)`` runs images through the net, and returns the reduction of each
+        layer. `helpers` is a thread pool that it may use, and `most` is the batch size:
+        `batch_size`, or less once memory ran out. Several threads may call it.
     decoders
         Processes that decode instead of threads, for this source and batch size.
     """
@@ -120,7 +120,7 @@ def read_batches(
 
 
 def parallel_batches(net: Net, batch_size: int, threads: int) -> int:
-    """How many batches run in parallel: one per thread, as far as memory allows."""
+    """The number of batches that run in parallel: one per thread, if memory allows."""
     free = net.ops.free_memory()
     if not net.reentrant or free is None:
         return threads if net.reentrant else 1
@@ -163,7 +163,7 @@ def _pass(
 
 
 def first_not_finite(parts: Mapping[str, Reduction]) -> dict[int, str]:
-    """The images with activations that are not finite, each with the first such layer."""
+    """The images with non-finite activations, each with the first such layer."""
     wrong: dict[int, str] = {}
     for name, part in parts.items():
         for place in np.flatnonzero(~part.finite()):
@@ -178,7 +178,7 @@ NO_LABEL = int(np.iinfo(np.int64).min)
 
 @dataclass(frozen=True)
 class ScanParams:
-    """What a pass keeps.
+    """The parameters of a scan.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class ScanParams:
         Names of layers or blobs, whose activations are read. ``name:raw`` reads the values before
         any in-place layer, see `deepvis_caffe.model.graph`. By default `learned_layers`.
     count
-        Top images to keep of each unit.
+        Number of top images to keep for each unit.
     correlation
         Whether to keep what the correlation between a layer's units needs. Memory and time grow
         with the square of their number.
@@ -206,7 +206,7 @@ class ScanParams:
             raise SettingsError(f"the number of top images must be at least 1; got {self.count}")
 
     def for_net(self, net: Net) -> ScanParams:
-        """These parameters with the layers filled in, and checked against a net.
+        """These parameters with the layers filled in and checked against a net.
 
         Raises
         ------
@@ -223,20 +223,19 @@ class ScanParams:
 
 
 def default_batch_size(net: Net) -> int:
-    """Images in a batch: as many as fit a core's caches best, or keep a GPU busy."""
+    """The default batch size: the best for a core's caches, or one that keeps a GPU busy."""
     return 8 if net.ops.on_host else 64
 
 
 def scan_batch_size(net: Net, layers: Iterable[str], wanted: int | None = None) -> int:
-    """Images in a batch of a pass over `layers`: `wanted`, or `default_batch_size`.
+    """The batch size of a pass over `layers`: `wanted`, or `default_batch_size`.
 
-    It is 1 where what a layer gives for one image depends on the others in its batch, which is
-    logged.
+    It is 1, which is logged, if a layer's output for one image depends on the others in its batch.
 
     Raises
     ------
     EngineError
-        A layer's rows are no images, or the net cannot run on one image.
+        A layer's rows are not images, or the net cannot run on one image.
     """
     mixed = {}
     for name in layers:
@@ -266,8 +265,8 @@ def scan_batch_size(net: Net, layers: Iterable[str], wanted: int | None = None) 
 def learned_layers(net: Net) -> tuple[str, ...]:
     """The names of the layers with units of their own, see `LayerInfo.has_own_units`.
 
-    Layers whose rows are no images (behind a Concat of axis 0, or regions) are left out. If a layer
-    that works in place on one of them cannot run, the name is that of its own output.
+    Layers whose rows are not images (after a Concat along axis 0, or regions) are left out. If a
+    layer that works in place on one of them cannot run, the name refers to its own output.
     """
     graph = net.model.graph
     return tuple(
@@ -297,11 +296,11 @@ class Scan:
         By the names in `ScanParams.layers`.
     names
         The names of the images that are a top image of any unit, ascending. The layers refer to
-        images by their index in it.
+        images by their indices here.
     labels
-        int64, the class of each of these; `NO_LABEL` where it has none.
+        int64, the class of each of these; `NO_LABEL` for none.
     images
-        The number of images that went through the net.
+        The number of images that were processed.
     skipped
         The name of each other image, and why it was skipped.
     """
@@ -314,7 +313,7 @@ class Scan:
 
     @classmethod
     def empty(cls, net: Net, params: ScanParams) -> Scan:
-        """Over no images."""
+        """A scan of no images."""
         layers = {
             name: LayerScan.empty(
                 check_readable(name, net.shapes.get(net.model.graph.activation(name))),
@@ -326,7 +325,7 @@ class Scan:
         return cls(layers, (), np.zeros(0, np.int64), 0, ())
 
     def merged(self, other: Scan) -> Scan:
-        """Over the images of both; no image may be in both."""
+        """The scan of the images of both; no image may be in both."""
         names = np.array(sorted({*self.names, *other.names}), object)
         labels = np.full(len(names), NO_LABEL, np.int64)
         mine, theirs = (
@@ -346,7 +345,7 @@ class Scan:
         return Scan(layers, tuple(names), labels, images, skipped).trimmed()
 
     def trimmed(self) -> Scan:
-        """The same without the names of images that are no unit's top image."""
+        """The same, without the names of images that are not a top image of any unit."""
         used = np.zeros(len(self.names), bool)
         for layer in self.layers.values():
             image = layer.top.image
@@ -361,7 +360,7 @@ class Scan:
 
     @property
     def means(self) -> dict[str, NDArray[np.float64]]:
-        """By layer each unit's mean activation, (C,), over every position of every image."""
+        """Each unit's mean activation over every position of every image, by layer, (C,)."""
         return {name: layer.moments.mean for name, layer in self.layers.items()}
 
     def label(self, image: int) -> int | None:
@@ -380,16 +379,16 @@ def scan_images(
     progress: Callable[[int], None] | None = None,
     decoders: Decoders | None = None,
 ) -> Scan:
-    """Send images through a net, and keep each unit's top images and statistics.
+    """Run images through a net, and keep each unit's top images and statistics.
 
     Parameters
     ----------
     indices
-        Which images of the source, ascending; all by default.
+        Images of the source, ascending; all by default.
     batch_size
-        Images in a batch; `default_batch_size` by default, and no more than the source has. The
-        last batch is filled up, so that every image is computed in a batch of this size. If memory
-        runs out, batches are halved.
+        The batch size; `default_batch_size` by default, and no more than the source has. The last
+        batch is padded, so that every image is computed in a batch of this size. If memory runs
+        out, batches are halved.
     threads
         See `read_batches`.
     progress
@@ -406,7 +405,7 @@ def scan_images(
     """
     params = params.for_net(net)
     check_prepared(source, net.preprocessor)
-    # All of the source, not of `indices`: in each of its parts images run in batches of one size.
+    # The length of the source, not of `indices`: all its parts use the same batch size.
     batch_size = min(scan_batch_size(net, params.layers, batch_size), max(1, len(source)))
     indices = range(len(source)) if indices is None else indices
     layers, numbers, labels = dict(Scan.empty(net, params).layers), [], []  # type: ignore[var-annotated]
@@ -457,7 +456,7 @@ def read_layers(
     Parameters
     ----------
     before
-        What was found in images before these, though not necessarily in all of them.
+        Statistics of earlier images, though not necessarily of all of them.
     helpers
         See `ArrayOps.helpers`.
     """
@@ -466,7 +465,7 @@ def read_layers(
         x = np.concatenate([x, np.repeat(x[-1:], batch_size - images, axis=0)])
     inputs = {net.image_input(): x, **net.other_inputs(x)}
     blobs = {name: net.model.graph.activation_name(name) for name in params.layers}
-    # Images come in order, so a later one is kept only if it is higher than the lowest one kept.
+    # Images come in order, so a later one is kept only if it exceeds the lowest one kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
 
     def reducer(blob: str, value: Any) -> Reduction:

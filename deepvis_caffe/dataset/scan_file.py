@@ -1,4 +1,4 @@
-"""A scan on disk: one ``.npz`` without pickles, of a numbered version, written whole or not."""
+"""A scan on disk: one ``.npz`` without pickles, with a version number, written atomically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_scan(path: Path, scan: Scan, recipe: Recipe) -> Path:
     Parameters
     ----------
     recipe
-        What decides its numbers, as JSON; read back by `read_scan`.
+        Everything that determines its numbers, as JSON; read back by `read_scan`.
 
     Raises
     ------
@@ -88,26 +88,26 @@ def read_scan(path: Path) -> tuple[Scan, dict[str, Any]]:
 
 
 def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments | None, int]:
-    """One layer's moments, and nothing else of a scan that may be large.
+    """Only one layer's moments of a scan that may be large.
 
     Parameters
     ----------
     names
-        What the layer may be called.
+        The layer's possible names.
     units
-        How many it has; a layer of another number is not this one.
+        Its number of units; a layer with another number is not this one.
 
     Returns
     -------
     moments
-        None where the scan has not looked at this layer.
+        None if the scan does not include this layer.
     images
-        How many the scan has.
+        Number of images in the scan.
 
     Raises
     ------
     ResultsError
-        As `read_scan`.
+        As in `read_scan`.
     """
     with _opened(path) as (file, header):
         for number, entry in enumerate(header["layers"]):
@@ -118,7 +118,7 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A scan's file and its header; whatever is wrong with it is an `ResultsError`."""
+    """A scan's file and its header; anything wrong with it is a `ResultsError`."""
     if not exists(path):
         raise ResultsError(f"there is no {path}: `deepvis top-images` makes it")
     with boundary(ResultsError, f"{path} cannot be read as a scan"), Npz(path, SCAN) as file:
@@ -140,7 +140,7 @@ class _LayerHeader(BaseModel):
 
 
 class _Header(BaseModel):
-    """The types of what a header says; strict, but for the recipe, which its readers compare."""
+    """The types of a header; strict, except for the recipe, which its readers compare."""
 
     model_config = ConfigDict(strict=True)
 
@@ -216,7 +216,7 @@ def _moments(file: Npz, prefix: str, entry: Mapping[str, Any]) -> Moments:
 
 
 def _array(file: Npz, layer: str | None, name: str, kind: str, *sizes: int | None) -> Any:
-    """An array of the file, of this kind of numbers and these sizes; any size for a None."""
+    """An array of the file, with this kind of numbers and these sizes; None for any size."""
     if name not in file:
         raise ValueError(f"it has no array {name!r}")
     array = file[name]

@@ -1,7 +1,7 @@
-"""Sources of images: ``Source``: sorted names, and ``index -> picture``.
+"""Sources of images: ``Source``, with sorted names and ``index -> picture``.
 
-A source's images are always sorted by name, whatever the order in the folder, database or list. So
-ties between equal activations are broken the same way everywhere: by the index.
+A source's images are always sorted by name, regardless of the order in the folder, database or
+list. So ties between equal activations are broken the same way everywhere: by index.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deepvis_caffe.progress import ProgressCallback
 class Source(abc.ABC):
     """Images by index, each with a unique name.
 
-    Any number of threads may read at the same time. A source can be pickled, for other processes.
+    Reading is thread-safe. A source can be pickled, for other processes.
 
     Attributes
     ----------
@@ -31,10 +31,10 @@ class Source(abc.ABC):
     prepared
         Whether :meth:`read` returns the net's input, (C, H, W), instead of pictures.
     megapixels
-        The largest image that is read, in millions of pixels.
+        Maximum image size, in millions of pixels.
     in_one_stream
-        Whether images can only be read one after another, as the frames of a video: several
-        readers would each read all of it.
+        Whether images can only be read sequentially, like the frames of a video: several readers
+        would each read all of it.
     """
 
     kind: ClassVar[str]
@@ -57,16 +57,16 @@ class Source(abc.ABC):
         """
 
     def read_small(self, index: int, side: int) -> NDArray[Any]:
-        """As :meth:`read`, or a smaller copy neither side of which is shorter than `side`."""
+        """As :meth:`read`, or a smaller copy whose sides are both at least `side`."""
         return self.read(index)
 
     @abc.abstractmethod
     def label(self, index: int) -> int | None:
-        """The number of the image's class; None if unknown."""
+        """The image's class number; None if unknown."""
 
     @abc.abstractmethod
     def content(self, index: int) -> bytes:
-        """Bytes that identify the image: equal bytes are the same image.
+        """Bytes that identify the image: equal bytes mean the same image.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Source(abc.ABC):
     def signature(self) -> str:
         """A digest of the names, sizes and labels, which identifies the set of images.
 
-        It is another one where larger or smaller images are left out than by default.
+        It is different if the size limit of images is not the default.
         """
         digest = hashlib.blake2b(self.kind.encode(), digest_size=16)
         if self.megapixels != MEGAPIXELS:
@@ -156,17 +156,17 @@ def unique(
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
     """Remove exact duplicates from a source, keeping the first name of each.
 
-    Only images that have the same size in bytes as another one are read.
+    Only images with the same size in bytes as another one are read.
 
     Parameters
     ----------
     progress
-        Called with the number of images compared, and of all images.
+        Called with the number of images compared, and their total.
 
     Returns
     -------
     source
-        The remaining images. Those that cannot be read are among them, so that they get reported.
+        The remaining images, including those that cannot be read, so that they get reported.
     dropped
         The name of each duplicate, and of the image that it equals.
     """

@@ -7,7 +7,7 @@ directions for generalization"::
 
 where `most` is the mean activation over the images of the class with the highest mean, and `rest`
 the mean of the other classes' means. It is between 0 and 1 for units that are never negative, as
-behind a ReLU, and undefined for others.
+after a ReLU, and undefined for others.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Bars:
 
 @dataclass(frozen=True)
 class UnitStatistics:
-    """One unit over a dataset.
+    """Statistics of one unit over a dataset.
 
     Attributes
     ----------
     images
-        How many there were.
+        Number of images.
     mean, deviation
         Over every position of every image.
     zeros
@@ -63,7 +63,7 @@ class UnitStatistics:
     active
         Fraction of images in which the unit is above 0 somewhere.
     lowest, highest
-        Of the images' highest activations.
+        Range of the images' highest activations.
     dead
         Whether the unit is above 0 in no image.
     bars
@@ -87,9 +87,9 @@ class UnitStatistics:
 
     @property
     def alike(self) -> Pairs:
-        """The few units of strongest correlation, of either sign."""
+        """The few units with the strongest correlation, of either sign."""
         closest = sorted((*self.together, *self.apart), key=lambda pair: -abs(pair[1]))
-        return tuple(closest[:MOST_ALIKE])  # a stable sort: of equals `together` first
+        return tuple(closest[:MOST_ALIKE])  # stable: ties have `together` first
 
 
 def unit_statistics(scan: Scan, layer: str, unit: int) -> UnitStatistics:
@@ -122,12 +122,12 @@ def bars_of(histogram: NDArray[np.int64]) -> Bars:
 
 @dataclass(frozen=True)
 class UnitRow:
-    """One unit over a dataset, a row of the table.
+    """Statistics of one unit over a dataset, as a row of the table.
 
     Attributes
     ----------
     unit, label
-        Its number and its name.
+        Its index and its label.
     mean, deviation
         Over every position of every image.
     zeros
@@ -142,9 +142,9 @@ class UnitRow:
         Whether the unit is above 0 in no image.
     nearest, correlation
         The unit of the layer with the strongest correlation, of either sign, and Pearson's r. None
-        if the correlation was not kept or the unit never changes.
+        if the correlation was not kept or the unit is constant.
     selectivity, best_class
-        See the top of this module; None without classes, or where it is undefined.
+        See the top of this module; None without classes, or if undefined.
     """
 
     unit: int
@@ -194,7 +194,7 @@ def unit_rows(scan: Scan, layer: str, labels: Labels = ()) -> list[UnitRow]:
 def selectivity(
     classes: Classes, mean: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], list[int | None]]:
-    """Each unit's class selectivity index, and its class of highest mean activation.
+    """Each unit's class selectivity index, and its class with the highest mean activation.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def write_skipped(path: Path, scan: Scan) -> Path:
 
 
 def write_csv(path: Path, head: Sequence[str], rows: object) -> Path:
-    """Write a CSV file whole or not at all.
+    """Write a CSV file atomically.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Tiles: a few photographs cut into many images, ``photographs -> Files``.
 
-Tiles are overlapping squares at several scales. The name of a tile says where it was cut:
+Tiles are overlapping squares at several scales. The name of a tile tells where it was cut:
 ``coffee_0200_0100_0133.png`` is from the photograph ``coffee``, at row 200 and column 100, with
 sides of 133 pixels.
 """
@@ -50,7 +50,7 @@ def write_tiles(
     photographs
         By name, (H, W, 3), RGB, uint8.
     progress
-        Called with the number of tiles written, and of all tiles.
+        Called with the number of tiles written, and their total.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Top images of a unit, cropped to what it sees: ``(net, source, scan, layer, unit) -> examples``.
 
-A scan keeps, for each unit, the images with its highest activations. Each image is loaded again,
-its activation computed again (and compared with the scan's), and cropped to the receptive field of
-the position where the unit responds, with the saliency maps of that position.
+A scan keeps, for each unit, the images with its highest activations. Each image is reloaded, its
+activation is recomputed (and compared with the scan's), and it is cropped to the receptive field of
+the position where the unit responds, with the saliency maps for that position.
 
 Boxes are (top, left, bottom, right), ends excluded, and may reach beyond the image.
 """
@@ -52,8 +52,8 @@ def seen_box(
     """The box of the net's input that one position sees, padding included.
 
     Along an axis where the receptive field is as large as the input, it is the whole axis: the part
-    that the position misses, or the padding that it sees, says little. It is the whole input for a
-    layer without a map, or with an unknown receptive field.
+    that the position misses, or the padding that it sees, tells little. It is the whole input for a
+    layer without a map or with an unknown receptive field.
     """
     _, height, width = preprocessor.shape
     if field is None or len(place) != 2:
@@ -69,8 +69,8 @@ def seen_box(
 def picture_box(preprocessor: Preprocessor, box: Box, height: int, width: int) -> Box:
     """The pixels, in a picture of that size, from which a box of the net's input is computed.
 
-    Exactly those that `Preprocessor` averages, or interpolates between, for the box. A pixel in the
-    padding stands for as many pixels as one inside.
+    These are exactly those that `Preprocessor` averages, or interpolates between, for the box. A
+    pixel in the padding stands for as many pixels as one inside.
     """
     rows, columns = preprocessor.resized_region(height, width)
     own_height, own_width = preprocessor.resized_size
@@ -81,7 +81,7 @@ def picture_box(preprocessor: Preprocessor, box: Box, height: int, width: int) -
 
 
 def _span(first: int, end: int, pixels: int, size: int) -> tuple[int, int]:
-    """The pixels, of an axis of `pixels`, that `first` to `end` of an axis of `size` come from."""
+    """The range, along an axis of `pixels`, from which `first` to `end` of `size` are computed."""
     if pixels >= size:  # averaged over areas; in integers, to be exact
         return first * pixels // size, -(-end * pixels // size)
     step = pixels / size  # interpolated between pixel centers
@@ -110,7 +110,7 @@ def cut(
     return out
 
 
-MAX_OVERLAP = 0.25  # of the smaller one's area, up to which two boxes are distinct
+MAX_OVERLAP = 0.25  # of the smaller one's area, for two boxes to be distinct
 
 
 def distinct(
@@ -118,8 +118,8 @@ def distinct(
 ) -> Top:
     """For each unit of a layer, the `count` top images that show different places.
 
-    Where images are overlapping tiles of a few photographs, or frames of a video, a unit's top
-    images may all show one spot. Of those that overlap only the highest is kept: non-maximum
+    If images are overlapping tiles of a few photographs, or frames of a video, a unit's top images
+    may all show the same spot. Of overlapping ones only the highest is kept: non-maximum
     suppression.
 
     Parameters
@@ -135,7 +135,7 @@ def distinct(
     best = Top.empty(len(found.top.value), count)
 
     def seen(image: int, position: int) -> tuple[str, Box]:
-        """The photograph, and the box of it that the unit sees there."""
+        """The photograph, and its box that the unit sees there."""
         photograph, (top, left, bottom, right) = tiles[image]
         height, width = bottom - top, right - left
         box = seen_box(net.preprocessor, field, place_of(found.shape, position))
@@ -169,8 +169,8 @@ def overlap(one: Box, other: Box) -> float:
     return max(rows, 0) * max(columns, 0) / max(1, min(areas))
 
 
-SMALL = 8  # a receptive field of at most the input's area divided by this is run in windows
-TOLERANCE = 1e-3  # relative to the activation, or the unit's highest: engines and batches round
+SMALL = 8  # use windows if the receptive field is at most the input's area divided by this
+TOLERANCE = 1e-3  # relative to the activation, or the unit's highest, for rounding differences
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ class Example:
     Attributes
     ----------
     name, label
-        The image's name, and the number of its class.
+        The image's name, and its class number.
     value
         The activation, as in the scan.
     place
@@ -220,21 +220,21 @@ def unit_examples(
 ) -> list[Example]:
     """The top images of a unit, highest activation first.
 
-    Images that leave the unit silent are not among them: those at its lowest activation over the
-    whole scan, unless that is above 0.
+    Images for which the unit is silent are left out: those at its lowest activation over the whole
+    scan, unless that is above 0.
 
     Parameters
     ----------
     source
-        The images that were scanned.
+        The scanned images.
     scan
-        Of this net.
+        A scan of this net.
     modes
         Backward modes of the saliency maps, see `deepvis_caffe.attribution.backward`.
     threads
         Number of threads that decode images.
     images
-        A cache of `source`, to be shared between units.
+        A cache of `source`, to share between units.
 
     Raises
     ------
@@ -313,7 +313,7 @@ def as_picture(
 
 
 def _is_small(field: ReceptiveField | None, preprocessor: Preprocessor) -> bool:
-    """Whether windows pay off, although images rarely have equal ones to share a batch."""
+    """Whether windows pay off, although images with equal windows, which batch, are rare."""
     if field is None:
         return False
     _, height, width = preprocessor.shape

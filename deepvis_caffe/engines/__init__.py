@@ -1,1 +1,1 @@
-"""How a model runs: the contract, the embedded engine, and real Caffe behind the same interface."""
+"""How a model runs: the engine contract, the embedded engine and real Caffe."""

@@ -1,10 +1,9 @@
-"""Array operations of an engine's own arrays: one ascent loop for numpy and for torch.
+"""Array operations for numpy and torch, so that one ascent loop serves both engines.
 
-Operators are written in what numpy arrays and torch tensors share (``*``, ``@``, ``abs``,
-``.sum(axis=...)``, ``.argmax(axis=...)``) and in functions of their namespace, ``ops.xp``, that
-both name alike: ``amax``, ``clip``, ``fft.rfft2``, ``isfinite``, ``sqrt``, ``where``,
-``zeros_like``. This module adds the few operations that differ. torch is imported when it is first
-used.
+The ascent uses only what numpy arrays and torch tensors share (``*``, ``@``, ``abs``,
+``.sum(axis=...)``, ``.argmax(axis=...)``) and functions that have the same name in both namespaces
+(``ops.xp``): ``amax``, ``clip``, ``fft.rfft2``, ``isfinite``, ``sqrt``, ``where``, ``zeros_like``.
+This module adds the few operations that differ. torch is imported on first use.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from deepvis_caffe.memory import free_memory
 
 
 class ArrayOps(abc.ABC):
-    """What an engine's arrays can do, beside the functions of their namespace.
+    """Operations on an engine's arrays that their namespaces do not share.
 
     Attributes
     ----------
     xp
         The namespace, ``numpy`` or ``torch``.
     on_host
-        Whether arrays lie in the host's memory, so that reading one waits for nothing.
+        Whether arrays are in host memory, so that reading one needs no synchronization.
     """
 
     xp: ModuleType
@@ -43,7 +42,7 @@ class ArrayOps(abc.ABC):
 
     @abc.abstractmethod
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
-        """A copy of a host array, of type `dtype`, as the engine's own array on its device."""
+        """A copy of a host array as the engine's own array of type `dtype`, on its device."""
 
     @abc.abstractmethod
     def numpy(self, array: Any) -> NDArray[Any]:
@@ -51,34 +50,34 @@ class ArrayOps(abc.ABC):
 
     @property
     def for_numbers(self) -> ArrayOps:
-        """Operations of what :meth:`numbers` gives: numpy's on the host, else these.
+        """Operations for what :meth:`numbers` returns: numpy's on the host, otherwise these.
 
-        Of arrays that hold a number or a few for each image, most of the time is that of the call,
-        and numpy's take a fifth of torch's. ``xp.asarray`` makes arrays of them again.
+        With one or a few numbers per image, call overhead dominates, and numpy's is a fifth of
+        torch's. ``xp.asarray`` converts back.
         """
         return self
 
     def numbers(self, array: Any) -> Any:
-        """An engine's own small array as one of :attr:`for_numbers`, in the same memory."""
+        """A small array as one that :attr:`for_numbers` takes, sharing its memory."""
         return array
 
     def free_memory(self) -> int | None:
-        """Bytes to be had where the arrays lie; None where the system does not tell."""
+        """Bytes available on the arrays' device; None if the system does not say."""
         return free_memory()
 
     def sums(self, array: Any, kept: int = 1) -> Any:
-        """The sum of each image, (N,), or over all axes but the first `kept`, for numbers.
+        """The sum of each image, (N,), or over all axes but the first `kept`.
 
-        On the host it is the same to the last bit whatever the number of images, of channels that
-        are kept, and of threads: numpy adds up one after the other, each in the same order. Torch
-        shares a sum out among its threads.
+        On the host the result is the same to the last bit for any number of images, kept channels
+        and threads: numpy computes one sum after another, each in the same order, while torch
+        splits a sum among its threads.
 
         Parameters
         ----------
         array
             The engine's own array, (N, ...).
         kept
-            How many axes, of N the first, the result has.
+            Number of leading axes to keep, the batch axis included.
 
         Returns
         -------
@@ -88,15 +87,15 @@ class ArrayOps(abc.ABC):
         return array.reshape(*array.shape[:kept], -1).sum(axis=kept)
 
     def release(self) -> None:
-        """Give memory back that is held and not used, after it has run out."""
+        """Return unused cached memory to the system, after running out."""
         gc.collect()
 
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:
-        """Threads that work on arrays side by side, each on one core.
+        """A thread pool for array work, in which each thread uses one core.
 
-        An operation that is itself split over the cores ends when the last of them is done, and
-        waits wherever another thread, one that decodes images for example, is on one of them.
+        An operation that is itself split over all cores is only as fast as the slowest of them, so
+        it stalls when another thread, such as an image decoder, occupies one.
         """
         with ThreadPoolExecutor(count, thread_name_prefix="arrays") as pool:
             yield pool
@@ -120,9 +119,10 @@ class ArrayOps(abc.ABC):
 
     @abc.abstractmethod
     def warps(self, affines: Affines, height: int, width: int) -> Warps:
-        """At each step, each image through an affine map of its own.
+        """Warp each image by an affine map of its own, at each step.
 
-        Bilinear, 0 where it looks outside. The maps are brought to the device once for all steps.
+        Interpolation is bilinear; pixels outside the image are 0. The maps are copied to the device
+        once for all steps.
 
         Parameters
         ----------
@@ -130,14 +130,14 @@ class ArrayOps(abc.ABC):
             A host array (steps, N, 2, 3): pixel p = (row, column) of the result shows the image at
             ``affine[:, :2] @ p + affine[:, 2]``.
         height, width
-            Of the images.
+            Size of the images.
 
         Returns
         -------
         callable
-            Maps the engine's own array x, float32 (N, C, H, W), and the step to what is seen, of
-            the shape of x, and the exact adjoint: it maps a gradient with respect to that to the
-            one with respect to x.
+            ``(x, step) -> warped, adjoint``. x and `warped` are the engine's own arrays, float32
+            (N, C, H, W); `adjoint` is exact and maps the gradient with respect to `warped` to that
+            with respect to x.
         """
 
     def warp(self, x: Any, affine: Affines) -> tuple[Any, Back]:
@@ -146,7 +146,7 @@ class ArrayOps(abc.ABC):
 
 
 class NumpyOps(ArrayOps):
-    """Operations of numpy arrays; the pycaffe engine's."""
+    """Operations on numpy arrays, for the pycaffe engine."""
 
     xp = np
     on_host = True
@@ -160,35 +160,35 @@ class NumpyOps(ArrayOps):
         return np.array(array, order="C")
 
     def sums(self, array: Any, kept: int = 1) -> Any:
-        """By numpy's sum of contiguous memory."""
+        """By numpy's sum over contiguous memory."""
         return super().sums(np.ascontiguousarray(array), kept)
 
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
-        """Each row's percentile, by numpy's own (a partition, not a sort)."""
+        """Each row's percentile, by ``numpy.percentile`` (a partition, not a sort)."""
         qs = np.broadcast_to(q, len(rows))
         found = [np.percentile(row, one) for row, one in zip(rows, qs, strict=True)]
         return np.array(found, rows.dtype)
 
     def warps(self, affines: Affines, height: int, width: int) -> Warps:
-        """By a sparse matrix an image."""
+        """By one sparse matrix per image."""
         return numpy_warps(affines)
 
 
 def copy_on_host(tensor: Any, dtype: Any) -> NDArray[Any]:
-    """A C-contiguous copy of a torch tensor, of a torch type; this waits for the tensor's device.
+    """A C-contiguous host copy of a torch tensor, as a torch type; waits for its device.
 
-    From channels last to C's order torch copies several times as fast as numpy.
+    torch converts from channels last to C order several times as fast as numpy.
     """
     import torch
 
-    # A GPU writes several times as fast to page-locked memory, which is not for keeping.
+    # A GPU copies to pinned memory several times as fast; the result is then copied out of it.
     copy = torch.empty(tensor.shape, dtype=dtype, device="cpu", pin_memory=tensor.is_cuda)
     found: NDArray[Any] = copy.copy_(tensor).numpy()
     return found.copy() if tensor.is_cuda else found
 
 
 class TorchOps(ArrayOps):
-    """Operations of torch tensors on one device; the torch engine's.
+    """Operations on torch tensors on one device, for the torch engine.
 
     Parameters
     ----------
@@ -203,15 +203,15 @@ class TorchOps(ArrayOps):
 
     @cached_property
     def for_numbers(self) -> ArrayOps:
-        """Numpy's on the host, where nothing has to wait for them; else these."""
+        """Numpy's operations on the host, otherwise these."""
         return NumpyOps() if self.on_host else self
 
     def numbers(self, array: Any) -> Any:
-        """The same memory as numpy's array, on the host."""
+        """On the host, a numpy view of the same memory."""
         return array.numpy() if self.on_host else array
 
     def sums(self, array: Any, kept: int = 1) -> Any:
-        """On the host by numpy, of the same memory."""
+        """On the host by numpy, on the same memory."""
         if self.on_host:
             return self.for_numbers.sums(array.contiguous().numpy(), kept)
         return super().sums(array, kept)
@@ -224,7 +224,7 @@ class TorchOps(ArrayOps):
         return torch
 
     def free_memory(self) -> int | None:
-        """The device's, what torch holds unused included."""
+        """The device's free memory, including what torch's allocator caches."""
         if self.on_host:
             return super().free_memory()
         cuda = self.xp.cuda
@@ -232,7 +232,7 @@ class TorchOps(ArrayOps):
         return int(cuda.mem_get_info(self.device)[0] + kept)
 
     def release(self) -> None:
-        """The device's, too: torch keeps what was freed."""
+        """Empty torch's cache on the device, too."""
         super().release()
         if not self.on_host:
             self.xp.cuda.empty_cache()
@@ -240,8 +240,8 @@ class TorchOps(ArrayOps):
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
         """A contiguous tensor on the device, of the torch type that `dtype` names.
 
-        To a GPU it goes through page-locked memory: only from there the host need not wait until
-        the GPU has done all that it was given before.
+        Copies to a GPU go through pinned memory: only those are asynchronous, so that the host
+        need not wait for the work already queued.
         """
         host = self.xp.from_numpy(np.array(array, dtype, order="C"))
         return host.pin_memory().to(self.device, non_blocking=True) if self._page_locks else host
@@ -252,27 +252,27 @@ class TorchOps(ArrayOps):
 
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:
-        """Threads of Python, in each of which torch uses one."""
+        """Python threads, in each of which torch computes on a single thread."""
         before, started = self.xp.get_num_threads(), Barrier(count)
 
         def begin() -> None:
             self.xp.set_num_threads(1)
-            self.xp.get_num_threads()  # a thread's first operation takes over what holds then
+            self.xp.get_num_threads()  # a thread takes over the global number at its first use
 
         with ThreadPoolExecutor(count, "arrays", initializer=begin) as pool:
-            list(pool.map(lambda _: started.wait(), range(count)))  # all of them are there
-            self.xp.set_num_threads(before)  # what threads that are started later begin with
+            list(pool.map(lambda _: started.wait(), range(count)))  # until all have started
+            self.xp.set_num_threads(before)  # the default for threads that start later
             yield pool
 
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
-        """Each row's percentile; unlike ``torch.quantile`` of rows of any length."""
-        if self.on_host:  # numpy's partition of the same memory is six times faster than a sort
+        """Each row's percentile; unlike ``torch.quantile``, for rows of any length."""
+        if self.on_host:  # numpy's partition is six times faster than torch's sort
             return self.xp.from_numpy(NumpyOps().percentile(rows.numpy(), q))
         last = rows.shape[1] - 1
         if np.ndim(q) == 0 and not self.xp.are_deterministic_algorithms_enabled():
             at = float(q) / 100 * last
             below = int(at)
-            # Selecting takes a few passes over the rows, sorting many; and nothing is uploaded.
+            # Selection takes a few passes over the rows, a sort many; and nothing is uploaded.
             low, high = (rows.kthvalue(k + 1, dim=1).values for k in (below, min(below + 1, last)))
             return low + (high - low) * (at - below)
         ats = np.broadcast_to(np.asarray(q, np.float64), len(rows)) / 100 * last
@@ -282,7 +282,7 @@ class TorchOps(ArrayOps):
         return low + (high - low) * self.asarray(ats - lower)
 
     def warps(self, affines: Affines, height: int, width: int) -> Warps:
-        """By torch's own bilinear sampling."""
+        """By torch's bilinear sampling."""
         return torch_warps(self, affines, height, width)
 
 

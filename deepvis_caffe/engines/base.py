@@ -1,14 +1,14 @@
 """The contract that every engine fulfils: a net with forward, backward and an ascent path.
 
-Three surfaces:
+It has three interfaces:
 
-- For people: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
-- For many images: :meth:`Net.reduce`, numpy in, and of each blob only what is asked of it out.
-- For the ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, or of several layers
-  :meth:`Net.evaluate_layers` and :meth:`Net.layers_gradient`, in the engine's own arrays on the
-  engine's own device, nothing copied to the host and nothing computed that is not read.
+- For users: :meth:`Net.forward` and :meth:`Net.backward`, numpy in and numpy out.
+- For many images: :meth:`Net.reduce`, numpy in and only a reduction of each blob out.
+- For gradient ascent: :meth:`Net.evaluate` and :meth:`Net.input_gradient`, or for several layers
+  :meth:`Net.evaluate_layers` and :meth:`Net.layers_gradient`. They take and return the engine's own
+  arrays on its device, copy nothing to the host and compute nothing that is not read.
 
-``tests/engines/test_contract.py`` says what is promised and runs over every engine.
+``tests/engines/test_contract.py`` specifies the contract and runs on every engine.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EngineChoice:
     device
         Where it computes, for example ``"cpu"`` or ``"cuda:0"``.
     reason
-        Why this one, in words.
+        Why it was chosen, in words.
     """
 
     engine: str
@@ -77,22 +77,22 @@ class Net(abc.ABC):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back; None where that holds no pictures.
+        Converts a picture to the net's input and back; None if the input holds no pictures.
 
     Attributes
     ----------
     engine
         The engine's name, ``"torch"`` or ``"pycaffe"``.
     ops
-        Array operations of this engine's arrays, for the ascent.
+        Operations on this engine's arrays, for the ascent.
     reentrant
-        Whether several threads may be in :meth:`reduce` at a time, each on a core of its own.
+        Whether several threads may call :meth:`reduce` at once, each on a core of its own.
     reason
         Why this engine was chosen, in words.
     precision
         The type in which it computes, ``"float32"`` or ``"bfloat16"``.
     labels
-        The names of the classes, in the net's order; empty where none are known.
+        The class names, in the net's order; empty if unknown.
     """
 
     engine: ClassVar[str]
@@ -106,7 +106,7 @@ class Net(abc.ABC):
         model.check_weights()
         self.model = model
         self._preprocessor = preprocessor
-        # What input_gradient or layers_gradient can follow: by which method; its values and shapes.
+        # The evaluation that a gradient call may follow: its method, values and shapes.
         self._evaluated: tuple[str, Mapping[str, tuple[Value, tuple[int, ...]]]] | None = None
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class Net(abc.ABC):
     # -- what the net is ---------------------------------------------------------------------
 
     def loaded(self) -> Net:
-        """The net as one that runs: itself, but where it was loaded with ``run=False``."""
+        """The net, ready to run: itself, unless it was loaded with ``run=False``."""
         return self
 
     @property
@@ -129,17 +129,18 @@ class Net(abc.ABC):
 
     @property
     def choice(self) -> EngineChoice:
-        """Which engine this is, where it computes, and why it was chosen."""
+        """The engine, its device, and why it was chosen."""
         return EngineChoice(self.engine, self.device, self.reason)
 
     def computes_with(self) -> dict[str, Any]:
-        """What of the engine the last bits of its values depend on, in JSON's types.
+        """The engine's parts that determine the last bits of its values, as JSON types.
 
         Returns
         -------
         dict
-            ``"threads"``. Of the torch engine the version of ``"torch"``, and ``"kernels"``, the
-            instructions that it uses, or ``"gpu"``; of the pycaffe engine ``"caffe"``, ``"blas"``.
+            ``"threads"``; for the torch engine also the version of ``"torch"`` and either
+            ``"kernels"``, the instruction set it uses, or ``"gpu"``; for the pycaffe engine also
+            ``"caffe"`` and ``"blas"``.
         """
         return {}
 
@@ -147,7 +148,7 @@ class Net(abc.ABC):
     def fingerprint(self) -> str:
         """A digest of the net's layers, weights, preprocessing and precision.
 
-        It is the same for the same files.
+        The same files give the same digest.
 
         Raises
         ------
@@ -155,7 +156,7 @@ class Net(abc.ABC):
             The input holds no pictures.
         """
         digest = hashlib.blake2b(digest_size=16)
-        # Field by field: the deploy net, not the file, so that a comment in it changes nothing.
+        # The parsed deploy net, not the file, so that comments do not matter.
         digest.update(self.model.params.SerializeToString(deterministic=True))
         digest.update(self.model.foreign.encode())
         for name, blobs in sorted(self.model.weights.items()):
@@ -165,7 +166,7 @@ class Net(abc.ABC):
         p = self.preprocessor
         digest.update(repr((p.shape, p.channel_swap, p.raw_scale, p.input_scale)).encode())
         digest.update(p.low.tobytes())
-        for name, held in self.model.held.items():  # zeros, as ever, leave no trace
+        for name, held in self.model.held.items():  # zeros, the default, are left out
             if held.array is None or held.array.any():
                 digest.update(name.encode())
                 digest.update(b"image" if held.array is None else held.array.tobytes())
@@ -177,27 +178,27 @@ class Net(abc.ABC):
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Every layer in order, input layers included, and those that cannot run."""
+        """Every layer in order, including input layers and layers that cannot run."""
         return layer_infos(self.model, self.shapes, self.opaque)
 
     @property
     def opaque(self) -> OpaqueLayers:
-        """The layers that this engine cannot run, by name; all others run as if they were not."""
+        """The layers that this engine cannot run, by name; the others run as if without them."""
         return self.model.opaque
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What to read where the part of the net that runs ends: names for :meth:`forward`."""
+        """The outputs of the part of the net that runs, as names for :meth:`forward`."""
         names = map(self.model.graph.value_name, self.opaque.output_values)
         return tuple(name for name in names if name is not None)
 
     @cached_property
     def class_values(self) -> frozenset[Value]:
-        """The values whose units can be the net's classes, so that labels are theirs."""
+        """The values whose units may be the net's classes, and so have labels."""
         return class_values(self.opaque.running)
 
     def labels_of(self, layer: str) -> Labels:
-        """The names of a layer's units: `labels` where the units can be the classes, else none.
+        """The names of a layer's units: `labels` if the units may be the classes, otherwise none.
 
         Raises
         ------
@@ -212,7 +213,7 @@ class Net(abc.ABC):
         return self.labels if fits else ()
 
     def label(self, layer: str, unit: int | str) -> str | None:
-        """The name of a unit; None where it has none.
+        """The name of a unit; None if it has none.
 
         >>> net.label("pool10", 281)
         'tabby, tabby cat'
@@ -222,7 +223,7 @@ class Net(abc.ABC):
         return label_of(labels, int(unit), len(labels)) if known else None
 
     def unit(self, layer: str, label: str) -> int:
-        """The unit with a name: a whole label, or one of the synonyms in it; else its number.
+        """The unit with a given name: a full label, one of its synonyms, or the unit's number.
 
         >>> net.unit("pool10", "tabby"), net.unit("pool10", "281")
         (281, 281)
@@ -232,7 +233,7 @@ class Net(abc.ABC):
         UnknownNameError
             The net has no such layer, or no unit of it has this name.
         SettingsError
-            Several units have it; or the layer's units have no names.
+            Several units have this name, or the layer's units have no names.
         """
         labels = self.labels_of(layer)
         number = label.strip()
@@ -249,11 +250,11 @@ class Net(abc.ABC):
         return unit_of(labels, label, layer)
 
     def named(self, layer: str) -> Callable[[str], int] | None:
-        """`unit` of one layer; None where its units have no names."""
+        """`unit` for one layer; None if its units have no names."""
         return partial(self.unit, layer) if self.labels_of(layer) else None
 
     def units(self, layer: str, text: str) -> Units:
-        """The units that a text names, as the command line takes it.
+        """The units that a text names, in the command line's syntax.
 
         >>> net.units("pool10", "tabby,0-2,130+340")
         [281, 0, 1, 2, (130, 340)]
@@ -263,18 +264,18 @@ class Net(abc.ABC):
         UnknownNameError
             The net has no such layer, or no unit of it has this name.
         SettingsError
-            It is not written so; or the layer has no such unit.
+            The text has another syntax, or the layer has no such unit.
         """
         named = self.named(layer)
         if named is not None:
-            with suppress(UnknownNameError):  # a label may be a number, and another unit's
+            with suppress(UnknownNameError):  # a label may look like another unit's number
                 return [unit_of(self.labels, text, layer)]
         shape = self.shapes.get(self.model.graph.activation(layer))
         count = MOST_UNITS if shape is None else (*shape[1:], 1)[0]
         return parse_units(text, count, named)
 
     def check_runs(self, values: Iterable[Value]) -> None:
-        """Raise `EngineError` where a value needs a layer that cannot run."""
+        """Raise `EngineError` if a value needs a layer that cannot run."""
         for value in values:
             layer = self._writer(value)
             if why := self.opaque.why_not(layer.name):
@@ -285,12 +286,12 @@ class Net(abc.ABC):
                 raise EngineError(f"layer {layer.name!r} ({layer.type}) cannot run: {why}{hint}")
 
     def check_gradient(self, name: str) -> None:
-        """Raise `EngineError` where a backward pass from `name` cannot reach the image.
+        """Raise `EngineError` if a backward pass from `name` cannot reach the image.
 
         Raises
         ------
         EngineError
-            A layer on the way cannot run; or each way passes a layer without a gradient.
+            A layer on the way cannot run, or every path contains a layer without a gradient.
         UnknownNameError
             The net has no such layer or blob.
         """
@@ -299,7 +300,7 @@ class Net(abc.ABC):
         writer = self._writer(start)
         if not self._infos[writer.name].differentiable:
             below = self.model.graph.ancestors([start])
-            # A PriorBox is on the way to boxes, and not what keeps their diff from the image.
+            # A PriorBox contributes to boxes, but is not what blocks their gradient.
             without = [one for one in below if one.type in NO_GRADIENT - CONSTANTS]
             reason = (
                 f"it lies behind {without[0].name!r} ({without[0].type}), which chooses, sorts or "
@@ -310,14 +311,14 @@ class Net(abc.ABC):
             raise EngineError(f"layer {name!r} has no gradient: {reason}")
 
     def why_mixed(self, name: str, *, start: bool = False) -> str:
-        """Why the rows of a layer's value are not its images, each by itself; empty where they are.
+        """Why rows of a layer's value do not each depend on one image alone; empty if they do.
 
         Parameters
         ----------
         name
             A layer or blob.
         start
-            Whether the value at which a backward pass from it starts is meant, not its activation.
+            Whether to look at the value where a backward pass from it starts, not its activation.
         """
         graph = self.model.graph
         value = graph.gradient_start(name) if start else graph.activation(name)
@@ -344,7 +345,7 @@ class Net(abc.ABC):
 
     @property
     def shapes(self) -> Mapping[Value, tuple[int, ...]]:
-        """Shape of every value at the declared input size, as far as known."""
+        """Shape of every value at the declared input size, where known."""
         return self.model.shapes
 
     @property
@@ -357,18 +358,18 @@ class Net(abc.ABC):
         return self.model.image_input
 
     def other_inputs(self, images: Floats) -> dict[str, Floats]:
-        """What every input but the image holds, for images (N, C, H, W): see `Model.held`."""
+        """The contents of all other inputs, for images (N, C, H, W); see `Model.held`."""
         return {name: one.for_images(images) for name, one in self.model.held.items()}
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """The inputs beside the image that layers which run depend on, and what they hold."""
+        """The inputs other than the image that running layers read, and their contents."""
         running = [one for one in self.opaque.running if one.bottoms and one.type != "Silence"]
         read = {value.blob for one in running for value in one.bottoms if not value.version}
         return tuple(one for name, one in self.model.held.items() if name in read)
 
     def held_below(self, name: str) -> list[str]:
-        """What inputs that the start of a backward pass from `name` depends on are held at."""
+        """Descriptions of the fixed inputs that a backward pass from `name` would depend on."""
         below = self._held_below(self.model.graph.gradient_start(name))
         return [str(one) for one in below if not one.is_image]
 
@@ -377,7 +378,7 @@ class Net(abc.ABC):
         return [one for name, one in self.model.held.items() if name in below]
 
     def _but_on(self, value: Value) -> str:
-        """The inputs that a value depends on instead of the image, and how to change that."""
+        """For messages: the inputs that a value depends on instead, and how to change that."""
         held = self._held_below(value)
         if not held:
             return ""
@@ -390,7 +391,7 @@ class Net(abc.ABC):
 
     @property
     def preprocessor(self) -> Preprocessor:
-        """How a picture becomes the net's input, and back.
+        """Converts a picture to the net's input and back.
 
         Raises
         ------
@@ -406,7 +407,7 @@ class Net(abc.ABC):
             )
         return self._preprocessor
 
-    # -- for people --------------------------------------------------------------------------
+    # -- for users ---------------------------------------------------------------------------
 
     def forward(
         self, x: Floats | Mapping[str, Floats], blobs: Iterable[str] | None = None
@@ -416,23 +417,23 @@ class Net(abc.ABC):
         Parameters
         ----------
         x
-            The net's input, preprocessed: float32 (N, C, H, W), channels as the net wants them.
-            A mapping by blob name where the net has several inputs. N and, where the layers allow
-            it, H and W need not be those of the prototxt.
+            The net's input, preprocessed: float32 (N, C, H, W), channels in the net's order; or a
+            mapping by blob name if the net has several inputs. N and, if the layers allow it, H and
+            W may differ from the prototxt's.
         blobs
-            Blobs or layers to read, each as a whole forward pass leaves it, or with ``:raw`` before
-            any in-place layer; by default `outputs`. A blob comes before a layer of the
+            Blobs or layers to read, by default `outputs`: each as a full forward pass leaves it,
+            or with ``:raw`` before any in-place layer. A blob takes precedence over a layer of the
             same name. Only the layers that they depend on are computed.
 
         Returns
         -------
         dict
-            A copy of each, float32.
+            A float32 copy of each.
 
         Raises
         ------
         EngineError
-            x has a wrong shape or is not finite, or a blob needs a layer that cannot run.
+            x has the wrong shape or is not finite, or a blob needs a layer that cannot run.
         UnknownNameError
             The net has no such blob or layer.
         """
@@ -443,12 +444,12 @@ class Net(abc.ABC):
         return dict(zip(names, arrays, strict=True))
 
     def read(self, blobs: Iterable[str]) -> dict[str, Floats]:
-        """Read more blobs of the last :meth:`forward`, computing only what that left out.
+        """Read more blobs of the last :meth:`forward`, computing only what it left out.
 
         Raises
         ------
         EngineError
-            No forward pass came before.
+            There was no forward pass.
         UnknownNameError
             The net has no such blob or layer.
         """
@@ -466,30 +467,30 @@ class Net(abc.ABC):
         blobs: Iterable[str] | None = None,
         partial: bool = False,
     ) -> dict[str, Floats]:
-        """Send a diff down the net, from the forward pass before this call.
+        """Propagate a diff down the net, through the last forward pass.
 
         Parameters
         ----------
         name
             Where the pass starts: at the activation of that layer or blob, but below trailing
-            in-place ReLUs, so that a unit that is off has a gradient, too. With ``:raw`` at its own
+            in-place ReLUs, so that inactive units have a gradient, too. With ``:raw`` at its own
             output, before any in-place layer. See `deepvis_caffe.model.graph`.
         diff
-            float32 of that value's shape. Above it diffs are zero.
+            float32 of that value's shape. Above it all diffs are zero.
         mode
             ``"gradient"``, ``"deconv"`` or ``"guided"``; see `deepvis_caffe.engines.rules`.
         blobs
-            Blobs or layers whose diff to read, the image input by default. A blob that in-place
-            layers overwrite has the diff of its first version, as Caffe leaves it; a blob that the
-            pass does not reach has zeros.
+            Blobs or layers whose diff to read, by default the image input. For a blob that in-place
+            layers overwrite this is the diff of its first version, as Caffe leaves it; for a blob
+            that the pass does not reach it is zero.
         partial
-            Whether each of `blobs` is held while another one changes: the pass ends at every one of
-            them, and goes through none to those below.
+            Whether each diff is a partial derivative, with the other `blobs` held constant: the
+            pass stops at each of them and does not continue through one to those below.
 
         Raises
         ------
         EngineError
-            No forward pass came before, or `diff` has a wrong shape.
+            There was no forward pass, or `diff` has the wrong shape.
         UnknownNameError
             Unknown layer, blob or mode.
         """
@@ -510,19 +511,19 @@ class Net(abc.ABC):
         blobs: Iterable[str],
         reducer: Callable[[str, Any], Reduced],
     ) -> dict[str, Reduced]:
-        """Run the net and keep of each blob only what `reducer` makes of it.
+        """Run the net and keep only a reduction of each blob.
 
-        For passes over many images: copying every blob to the host takes longer than computing it.
-        Nothing is recorded, so :meth:`backward` still belongs to the last :meth:`forward`.
+        For many images, where copying every blob to the host would take longer than computing it.
+        Nothing is recorded, so :meth:`backward` still refers to the last :meth:`forward`.
 
         Parameters
         ----------
         x, blobs
             As in :meth:`forward`.
         reducer
-            ``reducer(blob, value)``, called once for each value, by the first of its names in
-            `blobs`. The value is the engine's own array on its own device (see `ops`), not to be
-            changed and not to be kept: the engine frees or reuses it.
+            ``reducer(blob, value)``, called once for each value with the first of its names in
+            `blobs`. The value is the engine's own array on its device (see `ops`). It must be
+            neither changed nor kept: the engine frees or reuses it.
 
         Returns
         -------
@@ -545,49 +546,49 @@ class Net(abc.ABC):
     # -- for the ascent ----------------------------------------------------------------------
 
     def evaluate(self, x: Any, name: str, channels: tuple[int, ...] | None = None) -> Any:
-        """The value at which a backward pass from `name` starts, for images `x`.
+        """The value where a backward pass from `name` starts, for images `x`.
 
         Parameters
         ----------
         x
-            The engine's own array, float32 (N, C, H, W): the image input. The net's other inputs,
-            if any, hold what `other_inputs` gives.
+            The image input: the engine's own array, float32 (N, C, H, W). Any other inputs hold
+            what `other_inputs` returns.
         name
             As in :meth:`backward`.
         channels
-            The channels (axis 1) that are wanted; None for all of them.
+            The channels (axis 1) to return; None for all.
 
         Returns
         -------
         array
-            The engine's own, valid until the next call; of `channels` only where they are given.
+            The engine's own, valid until the next call; only `channels`, if given.
         """
         return self._evaluate_starts("evaluate", x, [name], channels)[name]
 
     def evaluate_layers(self, x: Any, layers: Sequence[str]) -> dict[str, Any]:
-        """The values at which backward passes from several layers start, in one forward pass.
+        """The values where backward passes from several layers start, in one forward pass.
 
         Parameters
         ----------
         x
             As in :meth:`evaluate`.
         layers
-            Names, as in :meth:`backward`. An input that holds the image may be among them.
+            Names, as in :meth:`backward`; may include an input that holds the image.
 
         Returns
         -------
         dict
-            By name, the engine's own arrays, valid until the next call. Names of one value have the
-            same array.
+            The engine's own arrays by name, valid until the next call. Names of the same value
+            share one array.
         """
         return self._evaluate_starts("evaluate_layers", x, layers)
 
     def saves_channels(self, name: str) -> bool:
-        """Whether :meth:`evaluate` at `name` computes less where only some channels are wanted."""
+        """Whether :meth:`evaluate` at `name` computes less if only some channels are wanted."""
         return False
 
     def input_gradient(self, diff: Any, mode: str = "gradient") -> Any:
-        """The diff of the image for `diff` at what :meth:`evaluate` gave last.
+        """The diff of the image, given `diff` at the value that :meth:`evaluate` returned.
 
         It is the sum over all inputs that hold the image. May be called once after each
         :meth:`evaluate`.
@@ -595,8 +596,8 @@ class Net(abc.ABC):
         Parameters
         ----------
         mode
-            As in :meth:`backward`, or ``"redirected"``: a ReLU that lets nothing of an image's
-            diff through lets that through which would switch its units on.
+            As in :meth:`backward`, or ``"redirected"``: a ReLU that would block all of an image's
+            diff passes the part that would switch its units on.
 
         Returns
         -------
@@ -606,7 +607,7 @@ class Net(abc.ABC):
         Raises
         ------
         EngineError
-            No :meth:`evaluate` came before, or `diff` has another shape than what that gave.
+            There was no :meth:`evaluate`, or `diff` has another shape than its value.
         """
         check_mode(mode, ASCENT_MODES)
         ((name, (start, shape)),) = self._last_starts("evaluate", "input_gradient").items()
@@ -614,17 +615,18 @@ class Net(abc.ABC):
         return self._image_diff({start: diff}, mode)
 
     def layers_gradient(self, diffs: Mapping[str, Any], mode: str = "gradient") -> Any:
-        """The diff of the image for diffs at several of what :meth:`evaluate_layers` gave last.
+        """The diff of the image, given diffs at values that :meth:`evaluate_layers` returned.
 
-        One backward pass: where it arrives at a layer that has a diff of its own, that is added.
-        In mode ``"gradient"`` the result is the sum of what each diff would give alone. In the
-        other modes it is not, because their rules see the sum of the diffs that meet at a ReLU.
+        This is a single backward pass; on reaching a layer with a diff of its own, it adds that. In
+        mode ``"gradient"`` the result is the sum of what each diff would give alone. In the other
+        modes it is not, because their rules see the sum of the diffs that meet at a ReLU. May be
+        called once after each :meth:`evaluate_layers`.
 
         Parameters
         ----------
         diffs
-            By name, the engine's own arrays, each of its value's shape. What is left out has diff
-            zero. Diffs of two names of one value add up; that of an input that holds the image adds
+            The engine's own arrays by name, each of its value's shape; missing ones are zero.
+            Diffs for two names of one value add up; that of an input that holds the image is added
             to the result.
         mode
             As in :meth:`input_gradient`.
@@ -632,14 +634,14 @@ class Net(abc.ABC):
         Returns
         -------
         array
-            As of :meth:`input_gradient`. May be called once after each :meth:`evaluate_layers`.
+            As in :meth:`input_gradient`.
 
         Raises
         ------
         EngineError
-            No :meth:`evaluate_layers` came before, or a diff has another shape than its value.
+            There was no :meth:`evaluate_layers`, or a diff has another shape than its value.
         UnknownNameError
-            A name that :meth:`evaluate_layers` was not asked for.
+            A name that was not passed to :meth:`evaluate_layers`.
         """
         check_mode(mode, ASCENT_MODES)
         starts = self._last_starts("evaluate_layers", "layers_gradient")
@@ -667,17 +669,17 @@ class Net(abc.ABC):
     def _last_starts(
         self, method: str, gradient: str
     ) -> Mapping[str, tuple[Value, tuple[int, ...]]]:
-        """What `method` has evaluated, to be taken once."""
+        """What `method` evaluated last; can be taken only once."""
         evaluated, self._evaluated = self._evaluated, None
         if evaluated is None or evaluated[0] != method:
             raise EngineError(f"{gradient} may be called once after each {method}")
         return evaluated[1]
 
-    # -- what an engine fills in -------------------------------------------------------------
+    # -- what an engine implements -----------------------------------------------------------
 
     @abc.abstractmethod
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
-        """Run the layers that `values` need; host copies of them."""
+        """Run the layers that `values` need; return host copies of the values."""
 
     @abc.abstractmethod
     def _read(self, values: list[Value]) -> list[Floats]:
@@ -687,7 +689,7 @@ class Net(abc.ABC):
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Any], None]
     ) -> None:
-        """Run the layers that `values` need, and call `take` once with each; leave no trace."""
+        """Run the layers that `values` need and call `take` once with each; record nothing."""
 
     @abc.abstractmethod
     def _backward(
@@ -699,11 +701,11 @@ class Net(abc.ABC):
     def _evaluate(
         self, x: Any, starts: tuple[Value, ...], channels: tuple[int, ...] | None
     ) -> list[Any]:
-        """Values for images, of the wanted channels; the engine's own arrays."""
+        """Values for images, only `channels` if given; the engine's own arrays."""
 
     @abc.abstractmethod
     def _image_diff(self, diffs: Mapping[Value, Any], mode: str) -> Any:
-        """The image's diff for diffs of what `_evaluate` gave last; called once after it."""
+        """The image's diff, given diffs of what `_evaluate` returned; called once after it."""
 
     def _checked_inputs(self, x: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
         if not isinstance(x, Mapping):
@@ -736,7 +738,7 @@ class Net(abc.ABC):
 
 
 def check_diff(name: str, shape: tuple[int, ...], diff: Any) -> None:
-    """Raise `EngineError` where a diff has not the shape of the value that `name` means."""
+    """Raise `EngineError` if a diff has another shape than the value that `name` means."""
     if tuple(diff.shape) != shape:
         raise EngineError(
             f"the backward pass from {name!r}, of shape {shape}, takes a diff of that shape, and "
@@ -745,12 +747,12 @@ def check_diff(name: str, shape: tuple[int, ...], diff: Any) -> None:
 
 
 def same_net(make_net: Callable[[], Net], expected: str) -> Net:
-    """A worker's net, once it is sure that it is the one whose fingerprint is `expected`.
+    """Make a worker's net and check that its fingerprint is `expected`.
 
     Raises
     ------
     ModelError
-        It is another one.
+        It is a different net.
     """
     net = make_net()
     if net.fingerprint != expected:

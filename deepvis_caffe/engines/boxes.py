@@ -1,7 +1,7 @@
-"""Boxes of detectors: overlap, and non-maximum suppression: ``(boxes, threshold) -> kept``.
+"""Detectors' boxes: overlap and non-maximum suppression, ``(boxes, threshold) -> kept``.
 
-Boxes are numpy arrays (n, 4), corners xmin, ymin, xmax, ymax unless said otherwise. Each fork has
-an overlap of its own, and results depend on it, so there is one function for each.
+Boxes are numpy arrays (n, 4) with corners xmin, ymin, xmax, ymax unless noted otherwise. The forks
+define overlap differently, which changes results, so there is one function for each definition.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ def suppress(
     boxes
         (n, 4), best first.
     threshold
-        A box is dropped where it overlaps one that was kept by more than this.
+        A box is dropped if its overlap with a kept box exceeds this.
     overlap
-        ``overlap(box, others)``: of one box, which comes first, with each of several.
+        ``overlap(box, others)``: the overlap of a better box with each of several others.
     at_threshold
-        Whether a box is kept whose overlap is exactly the threshold.
+        Whether to keep a box whose overlap equals the threshold.
     eta
-        What the threshold is multiplied by after each box that is kept, as long as it is above 0.5
-        (SSD's adaptive suppression).
+        Factor by which each kept box lowers the threshold while that is above 0.5 (SSD's adaptive
+        suppression).
     most
-        How many boxes to keep at most.
+        Maximum number of boxes to keep.
 
     Returns
     -------
     list of int
-        Indices of the boxes that are kept, ascending.
+        Indices of the kept boxes, ascending.
     """
     kept: list[int] = []
-    closest = np.full(len(boxes), -np.inf)  # the largest overlap with a box that was kept
+    closest = np.full(len(boxes), -np.inf)  # the largest overlap with a kept box
     limit = np.float32(threshold)
     for i in range(len(boxes)):
         if len(kept) == most:
@@ -65,12 +65,12 @@ def suppress(
 
 
 def jaccard(box: Boxes, others: Boxes) -> NDArray[Any]:
-    """Intersection over union, 0 where the intersection has no area: SSD's, in unit coordinates."""
+    """SSD's intersection over union, in unit coordinates; 0 if the intersection has no area."""
     return _jaccard(box, others, 0)
 
 
 def jaccard_of_pixels(box: Boxes, others: Boxes) -> NDArray[Any]:
-    """Intersection over union where the last pixel is included: Faster R-CNN's."""
+    """Faster R-CNN's intersection over union, which includes the last pixel."""
     return _jaccard(box, others, 1)
 
 
@@ -84,7 +84,7 @@ def _jaccard(box: Boxes, others: Boxes, last: int) -> NDArray[Any]:
 
 
 def _area(boxes: Boxes, last: int) -> NDArray[Any]:
-    """0 where a box is inside out."""
+    """Areas; 0 for an inverted box."""
     left, top, right, bottom = boxes.T
     whole = (right >= left) & (bottom >= top)
     return np.where(whole, (right - left + last) * (bottom - top + last), 0)
@@ -96,7 +96,8 @@ def _area(boxes: Boxes, last: int) -> NDArray[Any]:
 def moved(boxes: Boxes, offsets: Boxes) -> Boxes:
     """Boxes (..., 4) in pixels, the last one included, moved by offsets of the same shape.
 
-    A center goes by parts of the box's width and height, and these are multiplied by exponentials.
+    The first two offsets move the center, in units of the box's width and height; the exponentials
+    of the other two scale these.
     """
     size = boxes[..., 2:] - boxes[..., :2] + 1
     center = boxes[..., :2] + size / 2 + offsets[..., :2] * size
@@ -106,5 +107,5 @@ def moved(boxes: Boxes, offsets: Boxes) -> Boxes:
 
 
 def within(boxes: Boxes, height: float, width: float) -> Boxes:
-    """Boxes in pixels, clipped to an image of this size."""
+    """Boxes in pixels, clipped to an image of the given size."""
     return np.clip(boxes, 0, np.array([width - 1, height - 1] * 2, boxes.dtype))

@@ -1,8 +1,8 @@
 """What the last bits of a result depend on: ``net -> machine, libraries, threads``.
 
-The same sums in another order round differently, and an ascent of hundreds of steps enlarges that
-to what can be seen. `computed_by` says what decides the order, for records. `one_thread` holds the
-part of it fixed that can be held in any process.
+The order of a sum changes its rounding, and hundreds of ascent steps amplify that into visible
+differences. `computed_by` records what determines the order. `one_thread` fixes the part of it that
+can be fixed in any process.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 
 
 def computed_by(net: Net) -> dict[str, Any]:
-    """What computes a net's values in this process, in JSON's types.
+    """What computes a net's values in this process, as JSON types.
 
     Returns
     -------
     dict
-        ``"device"``, ``"processor"``, the version of ``"numpy"``, and what the engine says in
-        `Net.computes_with`.
+        ``"device"``, ``"processor"``, the version of ``"numpy"``, and all of `Net.computes_with`.
     """
     here = {"device": net.device, "processor": processor(), "numpy": np.__version__}
     return {**here, **net.computes_with()}
 
 
 def blas_of(engine: str) -> dict[str, Any]:
-    """The ``"blas"`` that an engine brings, sorted, and its ``"threads"``."""
+    """An engine's ``"blas"`` libraries, sorted, and their ``"threads"``."""
     found = _libraries(engine).select(user_api="blas").info()
-    # Those of numpy's and scipy's wheels are their own.
+    # The libraries in numpy's and scipy's wheels serve only those packages.
     libraries = [one for one in found if ".libs" not in one["filepath"]] or found
     blas = {
         " ".join(filter(None, (one["internal_api"], one["version"], one.get("architecture"))))
@@ -49,10 +48,10 @@ def blas_of(engine: str) -> dict[str, Any]:
 
 @contextmanager
 def one_thread(net: Net) -> Iterator[None]:
-    """Within the block, torch and every BLAS of this process compute on one thread.
+    """Run the block with torch and every BLAS of this process on one thread.
 
-    The switches belong to the process: what other threads of it compute meanwhile is slower. They
-    are put back at the end.
+    The settings are process-wide, so other threads compute more slowly meanwhile. They are restored
+    at the end.
     """
     with _libraries(net.engine).limit(limits=1):
         if net.engine != "torch":
@@ -61,7 +60,7 @@ def one_thread(net: Net) -> Iterator[None]:
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(1)  # of MKL, which is a part of torch's own library, too
+        torch.set_num_threads(1)  # this covers MKL, which is linked into torch's library
         try:
             yield
         finally:
@@ -70,7 +69,7 @@ def one_thread(net: Net) -> Iterator[None]:
 
 @cache
 def processor() -> str:
-    """The processor's name, as the system has it."""
+    """The processor's name, as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
@@ -81,5 +80,5 @@ def processor() -> str:
 
 @cache
 def _libraries(engine: str) -> ThreadpoolController:
-    """The libraries with threads of their own that are loaded; each engine brings some."""
+    """The loaded libraries that have thread pools; each engine loads some."""
     return ThreadpoolController()

@@ -1,8 +1,8 @@
 """What a detector found in an image: ``(net, its values) -> boxes``.
 
-Nets end in boxes in three ways: a layer gives rows of label, score and corners (SSD, YOLO), or one
-gives what YOLO v2 says of every cell of a map, or the net scores and moves the regions that it
-proposes to itself (Faster R-CNN, R-FCN).
+Nets output boxes in one of three ways: as rows of label, score and corners (SSD, YOLO); as YOLO
+v2's predictions for every cell of a map; or as scores and offsets of the net's own region proposals
+(Faster R-CNN, R-FCN).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from deepvis_caffe.model.graph import Layer, Value
 from deepvis_caffe.model.labels import Labels, short_label
 from deepvis_caffe.model.shapes.detection import found_classes, region_boxes, region_classes
 
-NMS = 0.3  # of py-faster-rcnn and of zhang-xin's YOLO v2, class by class, after their nets
+NMS = 0.3  # as py-faster-rcnn and zhang-xin's YOLO v2 apply to each class of their nets' boxes
 
 ROWS = frozenset({"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"})
 CELLS = frozenset({"Region", "RegionOutput"})
@@ -39,14 +39,14 @@ PROPOSERS = frozenset({"Proposal", "ProposalLayer"})
 
 @dataclass(frozen=True)
 class Box:
-    """A box that was found.
+    """A detected box.
 
     Attributes
     ----------
     label
-        Its class, as the net counts them.
+        Its class, in the net's numbering.
     score
-        How sure the net is.
+        The net's confidence.
     left, top, right, bottom
         Relative to the net's input, 0 to 1.
     """
@@ -61,14 +61,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Detector:
-    """How the boxes of a net are read.
+    """Reads the boxes of a net.
 
     Attributes
     ----------
     blobs
         The names to read.
     labels
-        The classes, without background, as the net counts them.
+        The classes without the background, in the net's numbering.
     """
 
     blobs: tuple[str, ...]
@@ -76,18 +76,18 @@ class Detector:
     _rows: Callable[..., NDArray[Any]]
 
     def boxes(self, values: Mapping[str, Floats], threshold: float) -> tuple[Box, ...]:
-        """The boxes of the one image that score higher than that, lowest first.
+        """The boxes that score above a threshold, lowest score first.
 
         Parameters
         ----------
         values
-            Of `blobs`, for one image.
+            The values of `blobs`, for one image.
         threshold
-            Of the score.
+            Minimum score, exclusive.
         """
         rows = self._rows(threshold, *(values[name] for name in self.blobs))
         rows = rows[np.isfinite(rows).all(1) & (rows[:, 1] > threshold)]
-        corners = rows[:, 2:].clip(0, 1)  # a row that says that nothing was found has no extent
+        corners = rows[:, 2:].clip(0, 1)  # a row for "nothing found" has no extent
         real = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
         order = [i for i in np.argsort(rows[:, 1], kind="stable") if real[i]]
         return tuple(
@@ -95,11 +95,11 @@ class Detector:
         )
 
     def fits(self, labels: Labels) -> bool:
-        """Whether labels name its classes, with a background before them or without."""
+        """Whether labels name its classes, with or without a background before them."""
         return len(labels) in (len(self.labels), self.labels.stop)
 
     def name(self, labels: Labels, label: int) -> str:
-        """What a class is called in labels that fit; else its number."""
+        """A class's name, or its number if the labels do not fit."""
         if not self.fits(labels) or label not in self.labels:
             return str(label)
         first = self.labels.start if len(labels) == len(self.labels) else 0
@@ -107,7 +107,7 @@ class Detector:
 
 
 def detector(net: Net) -> Detector | None:
-    """How the boxes of a net are read; None where it is no detector, or cannot run that far."""
+    """The reader of a net's boxes; None if it is not a detector or cannot run that far."""
     graph = net.model.graph
     for layer in reversed(graph.layers):
         if layer.type in ROWS and net.opaque.runs(layer.name):
@@ -156,7 +156,7 @@ def _centered(threshold: float, values: Floats) -> NDArray[Any]:
 
 
 def _of_cells(net: Net, layer: Layer) -> Detector | None:
-    """Of a Region, or of a RegionOutput, which has boxes suppressed already."""
+    """For a Region, or for a RegionOutput, which has applied suppression already."""
     graph, kind = net.model.graph, layer.type
     read = [*layer.tops, *layer.bottoms[1:]]
     names = tuple(name for value in read if (name := graph.value_name(value)))
@@ -194,7 +194,7 @@ def _of_cells(net: Net, layer: Layer) -> Detector | None:
 
 
 def _anchors(layer: Layer) -> NDArray[Any] | None:
-    """Width and height of the reference boxes that a Region tells as text, (boxes, 2)."""
+    """Width and height of a Region's anchors, which it gives as text, (boxes, 2)."""
     options = layer.param.region_param
     text = options.anchors or options.biases
     try:
@@ -207,7 +207,7 @@ def _anchors(layer: Layer) -> NDArray[Any] | None:
 def _decoded(
     layer: Layer, values: Floats, anchors: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Boxes, centers first, and scores of a Region's top of one image."""
+    """Boxes, centers first, and scores from a Region's top for one image."""
     _, _, height, width = values.shape
     corner = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)[:, :, None]
     with np.errstate(over="ignore"):  # an untrained net's boxes may be infinite
@@ -225,7 +225,7 @@ def _decoded(
 
 
 def _best(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[Any]:
-    """Rows of label, score and corners, of boxes with their centers first."""
+    """Rows of label, score and corners, for boxes with centers first."""
     corners = _corners(boxes)
     found = [
         _kept(label, corners, scores[:, label], threshold, jaccard)
@@ -261,7 +261,7 @@ def _of_regions(net: Net, regions: Value) -> Detector | None:
         prob = prob.reshape(len(rois), classes)
         boxes = moved(rois.reshape(-1, 1, 5)[..., 1:], moves.reshape(len(rois), -1, 4))
         boxes = within(boxes, height, width)
-        # Of two moves, background's and all others', the second is for every class.
+        # If there are only two, for background and foreground, the second serves every class.
         found = [
             _kept(label, boxes[:, label if boxes.shape[1] > 2 else 1], prob[:, label], threshold)
             for label in range(1, classes)
@@ -272,7 +272,7 @@ def _of_regions(net: Net, regions: Value) -> Detector | None:
 
 
 def _one_of(names: Iterable[str]) -> str | None:
-    """The only one of these names, None where there are several or none."""
+    """The only one of these names; None if there are several or none."""
     names = list(names)
     return names[0] if len(names) == 1 else None
 
@@ -284,7 +284,7 @@ def _kept(
     threshold: float,
     overlap: Overlap = jaccard_of_pixels,
 ) -> NDArray[Any]:
-    """Rows of one class that score higher, after non-maximum suppression."""
+    """Rows of one class that score above the threshold, after non-maximum suppression."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > threshold]
     order = order[suppress(boxes[order], NMS, overlap)]

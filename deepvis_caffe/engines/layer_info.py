@@ -23,20 +23,20 @@ class LayerInfo:
     name, type, bottoms, tops
         As in the prototxt.
     shape
-        Shape of the first top at the declared input size, batch axis first; None where the net has
-        to run to know.
+        Shape of the first top at the declared input size, batch axis first; None if it is only
+        known once the net runs.
     receptive_field
-        What one position of the first top sees of the input; None where that is not a window.
+        Receptive field of the first top; None if it is not a window.
     weights
         Number of learned values.
     why_not
-        Why the layer cannot run; empty where it can.
+        Why the layer cannot run; empty if it can.
     differentiable
-        Whether gradients of the layer reach the image: no layer that chooses, sorts or compares
-        lies on every way to it.
+        Whether gradients of the layer reach the image: some path to it has no layer that chooses,
+        sorts or compares.
     finder
-        The layer that decides how many rows it has, one for each thing found; empty where it has a
-        row for each image. See `deepvis_caffe.model.rows`.
+        The layer that determines its number of rows, one per detection; empty if it has one row per
+        image. See `deepvis_caffe.model.rows`.
     """
 
     name: str
@@ -54,7 +54,7 @@ class LayerInfo:
     def has_own_units(self) -> bool:
         """Whether it is a convolution of some kind or an inner product, and can run on images.
 
-        All other layers pass on the units of layers below: rectified, pooled, scaled or joined.
+        All other layers pass on units of the layers below: rectified, pooled, scaled or joined.
         """
         learned = self.type.endswith(("Convolution", "Deconvolution", "InnerProduct"))
         return learned and self.weights > 0 and not self.why_not and not self.finder
@@ -65,16 +65,16 @@ def layer_infos(
     shapes: Mapping[Value, tuple[int, ...]],
     opaque: OpaqueLayers | None = None,
 ) -> tuple[LayerInfo, ...]:
-    """Every layer of a model in order, input layers included; it need not have its weights.
+    """Every layer of a model in order, input layers included; the weights need not be loaded.
 
     Parameters
     ----------
     model
         Layers and weights.
     shapes
-        Shape of every value, as far as known: the model's own, or an engine's.
+        Known shapes of values: the model's own, or an engine's.
     opaque
-        The layers that cannot run: an engine's; by default the model's own.
+        The layers that an engine cannot run; by default the model's own.
     """
     fields = model.receptive_fields
     opaque = model.opaque if opaque is None else opaque
@@ -97,13 +97,13 @@ def layer_infos(
 
 
 def _reaching_the_image(model: Model) -> set[str]:
-    """The layers from which some way down to the image passes only layers with a gradient."""
+    """The layers with a path to the image through differentiable layers only."""
     values = set(map(Value, model.image_inputs))
     found = set()
     for layer in model.graph:
         from_image = not values.isdisjoint(layer.tops)
         if from_image and not layer.bottoms:
-            found.add(layer.name)  # its other tops are other inputs
+            found.add(layer.name)  # not its other tops: those are other inputs
         elif layer.type not in NO_GRADIENT and not values.isdisjoint(layer.bottoms):
             values.update(layer.tops)
             found.add(layer.name)

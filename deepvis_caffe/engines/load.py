@@ -1,4 +1,4 @@
-"""One call from files to a running net: ``load_net(prototxt, weights) -> Net``."""
+"""From files to a running net: ``load_net(prototxt, weights) -> Net``."""
 
 from __future__ import annotations
 
@@ -67,53 +67,53 @@ def load_net(
     Parameters
     ----------
     prototxt
-        Path of a deploy or train_val file; or the settings, which then say all the rest.
+        Path of a deploy or train_val file; or the settings, which then replace all other arguments.
     weights
         Path of a ``.caffemodel`` or ``.caffemodel.h5``, or arrays by layer name; None for a net
         without weights.
     engine
         ``"pycaffe"``, ``"torch"``, or ``"auto"``: the fastest that runs every layer of this net on
-        this machine; see `choose_engine`. `Net.choice` says which it is, and why.
+        this machine; see `choose_engine`. `Net.choice` tells which it is, and why.
     mean, channel_swap, raw_scale, input_scale, resize, resize_to, picture_channels
-        How a picture becomes the net's input; see `Preprocessor`. A mean or scale that is not
-        given is the one in the ``transform_param`` of a train_val file's own data layer, if it has
-        one and `raw_scale` is 255, as in Caffe's data layers; ``mean=0`` and ``input_scale=1`` say
-        that there is none. A ``mean_file`` is looked for in the prototxt's folder. The size before
-        the center is cut out is that of the data layer, too, or of its mean image. An input of more
-        than 4 axes holds no pictures; such a net runs on arrays alone.
+        How a picture becomes the net's input; see `Preprocessor`. A missing mean or scale is taken
+        from the ``transform_param`` of a train_val file's own data layer, if it has one and
+        `raw_scale` is 255, as in Caffe's data layers; ``mean=0`` and ``input_scale=1`` mean none. A
+        ``mean_file`` is looked up in the prototxt's folder. The size before the center crop is also
+        that of the data layer, or of its mean image. An input of more than 4 axes holds no
+        pictures; such a net runs only on arrays.
     input_shapes
-        Shape by input blob, batch axis first, where nothing tells or another is wanted; or one
-        shape, which is the image's. The file tells, or else the weights do, in most nets.
+        Shape by input blob, batch axis first, to override or supply what the files do not give; or
+        one shape, for the image. Most files give it, or the weights imply it.
     stages
-        Which of the stages that the file's layers name are wanted; see
+        The stages to enable, of those that the file's layers name; see
         `deepvis_caffe.model.phases`.
     python_layers
-        Modules whose Python layers the torch engine may run. It imports them; nothing else of a
+        Modules whose Python layers the torch engine may run. It imports them; nothing else in a
         prototxt makes it run code. Caffe itself runs every Python layer that it can import.
     image_input
-        The input that holds the image, where it is not the first one of an image's shape.
+        The input that holds the image, if not the first one of an image's shape.
     inputs
-        What the other inputs hold: a number, ``"image"``, the path of an ``.npy`` file, or an
-        array, by blob; by default 0. See `deepvis_caffe.model.held.held_inputs`.
+        What the other inputs hold, by blob: a number, ``"image"``, the path of an ``.npy`` file, or
+        an array; by default 0. See `deepvis_caffe.model.held.held_inputs`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
     precision
-        ``"float32"``; or ``"bfloat16"``, where values have 8 bits in place of 24 and half the size;
-        or ``"auto"``, which is bfloat16 where that is faster. The torch engine alone has it.
+        ``"float32"``; or ``"bfloat16"``, with 8 significant bits instead of 24 and half the memory;
+        or ``"auto"``, which is bfloat16 where that is faster. Only the torch engine has a choice.
     labels
-        The names of the classes: a file with one a line, or the names themselves; `Net.labels`.
+        The class names, or a file with one per line; see `Net.labels`.
     run
-        Whether the net is to run. If not, it only tells about itself, and PyTorch, which takes most
-        of a second to import, is left alone where possible; `Net.loaded` runs.
+        Whether the net will run. If not, it only describes itself, and PyTorch, whose import takes
+        most of a second, is not imported if possible; `Net.loaded` makes it ready to run.
 
     Raises
     ------
     SettingsError
         The labels cannot be read.
     ModelError, WeightsError, ImageError
-        The net, its weights or its mean cannot be read or do not belong together.
+        The net, its weights or its mean cannot be read or do not fit together.
     EngineError
-        The engine cannot be imported, or cannot run this net, or use this device or precision.
+        The engine cannot be imported, or cannot run this net or use this device or precision.
     """
     if isinstance(prototxt, Settings):
         return _load_from(prototxt, run)
@@ -187,9 +187,9 @@ def load_net(
 
 
 def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:
-    """What to say of the layers that cannot run: a line for each type, reason and first layer.
+    """Lines that describe the layers that cannot run: type, reason and first layer.
 
-    Layers of one type that cannot run for one reason share a line.
+    Layers that share a type and a reason share a line.
     """
     kinds: dict[tuple[str, str], list[OpaqueLayer]] = {}
     for layer in opaque.values():
@@ -211,11 +211,11 @@ class Offer:
     Attributes
     ----------
     device
-        The best device that it can use; None where it cannot run the net.
+        The best device that it can use; None if it cannot run the net.
     why_not
         Why it cannot, or which layers it lacks, in words.
     lacks
-        Of the net's layers, those that it cannot run, with all that depend on them.
+        The net's layers that it cannot run, and all that depend on them.
     """
 
     device: str | None
@@ -232,7 +232,7 @@ Probe = Callable[[Sequence[Layer], str], Offer]
 
 
 def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
-    """What PyTorch can do: it has to be installed and to have the device; which layers it lacks."""
+    """PyTorch's offer: whether it is installed and has the device, and which layers it lacks."""
     if not find_spec("torch"):
         return Offer(None, f"PyTorch is not installed; install it with: {pip_install('torch')}")
     try:
@@ -244,7 +244,7 @@ def torch_offer(layers: Sequence[Layer], device: str) -> Offer:
 
 
 def torch_offer_unloaded(layers: Sequence[Layer], device: str) -> Offer:
-    """The same, without importing PyTorch where it can be known that it has no GPU."""
+    """The same, without importing PyTorch if it is known to have no GPU."""
     if device in ("auto", "cpu") and for_processors_only():
         return _torch_on("cpu", layers)
     return torch_offer(layers, device)
@@ -261,7 +261,7 @@ def _offer(device: str, layers: Sequence[Layer], unknown: Mapping[str, str]) -> 
 
 
 def pycaffe_offer(layers: Sequence[Layer], device: str) -> Offer:
-    """What Caffe can do, likewise."""
+    """Caffe's offer, likewise."""
     try:
         found = library.choose_device(device)
         unknown = library.why_unknown(library.import_caffe(), layers)
@@ -280,23 +280,23 @@ def choose_engine(
 ) -> EngineChoice:
     """The engine to run a net on; ``"auto"`` is the fastest of those that run most of its layers.
 
-    The fastest come in this order: PyTorch on a GPU, Caffe on a GPU, PyTorch on a CPU, which is
-    2 to 4 times as fast there as Caffe, and Caffe on a CPU.
+    From fastest to slowest: PyTorch on a GPU, Caffe on a GPU, PyTorch on a CPU, which is 2 to 4
+    times as fast as Caffe there, and Caffe on a CPU.
 
     Parameters
     ----------
     engine, device
         As in `load_net`.
     layers
-        The net's.
+        The net's layers.
     torch, pycaffe
-        What tells of each engine whether it can run these layers on that device. Caffe is not
-        asked where the answer would change nothing.
+        Return each engine's offer for these layers on that device. Caffe's is not called if it
+        would make no difference.
 
     Raises
     ------
     EngineError
-        No engine can run the net here; or not the one that is asked for.
+        No engine, or not the requested one, can run the net here.
     UnknownNameError
         There is no such engine.
     """
@@ -359,7 +359,7 @@ def _load_from(settings: Settings, run: bool) -> Net:
 
 
 def _fitting(net: Net, labels: Labels, where: str | Path) -> Labels:
-    """The labels, without empty ones where so they are as many as the net's classes."""
+    """The labels, without empty ones if that makes them as many as the net's classes."""
     if not labels:
         return ()
     fitting = fit_labels(labels, map(net.shapes.get, net.class_values))
@@ -376,12 +376,12 @@ def _fitting(net: Net, labels: Labels, where: str | Path) -> Labels:
 
 
 def load_layers(settings: Settings, with_weights: bool = False) -> Model:
-    """The model that the settings name, on no engine: for what can be known of it alone.
+    """The model that the settings name, without an engine, for inspection.
 
     Parameters
     ----------
     with_weights
-        Whether its weights are read.
+        Whether to read its weights.
     """
     return load_model(
         _prototxt(settings),
@@ -407,7 +407,7 @@ def _prototxt(settings: Settings) -> Path:
 def _with_trained(
     model: Model, mean: MeanSpec, scale: float | None
 ) -> tuple[MeanSpec, float | None]:
-    """Mean and scale, each from the net's own data layer where it is not given."""
+    """Mean and scale, each from the net's own data layer if not given."""
     transform = model.graph.producer[Value(model.image_input)].param.transform_param
     if scale is None and transform.HasField("scale"):
         scale = transform.scale
@@ -421,10 +421,10 @@ def _with_trained(
 
 
 def _trained_size(model: Model, preprocessor: Preprocessor) -> tuple[int, int] | None:
-    """The size of which the net's own data layer cuts the center; None where it does not say.
+    """The size from which the net's own data layer crops the center; None if unknown.
 
-    An ImageData layer resizes to ``new_height`` x ``new_width``. Images in a database have one
-    size, which is that of their mean image.
+    An ImageData layer resizes to ``new_height`` x ``new_width``. Images in a database all have the
+    size of their mean image.
     """
     layer = model.graph.producer[Value(model.image_input)].param
     images, transform = layer.image_data_param, layer.transform_param
@@ -443,7 +443,7 @@ def _trained_size(model: Model, preprocessor: Preprocessor) -> tuple[int, int] |
 
 
 def _mean_file(prototxt: Path | None, written: str) -> Path | None:
-    """The mean file that a prototxt names, as written from its folder, or in its folder."""
+    """The mean file that a prototxt names: that path from its folder, or that name in it."""
     found = find_mean_file(prototxt, written)
     if found:
         log.info("%s: the mean is %s, as in its transform_param", prototxt, found)
@@ -460,9 +460,9 @@ def _mean_file(prototxt: Path | None, written: str) -> Path | None:
 
 
 def _image_shape(model: Model) -> tuple[int, int, int] | None:
-    """(C, H, W) of the image; what it lacks of these axes has size 1.
+    """(C, H, W) of the image, with size 1 for missing axes.
 
-    None for a volume, and where layers cannot work on more axes, as a convolution along one.
+    None for a volume, and if a layer cannot take more axes, such as a 1-D convolution.
     """
     shape = model.input_shapes[model.image_input]
     if len(shape) > 4:

@@ -1,7 +1,7 @@
-"""Running out of memory: said in one error, and the same work in smaller batches.
+"""Running out of memory: one error for it, and retries in smaller batches.
 
-Libraries say it in many ways. `ran_out` knows them, `in_memory` makes an `OutOfMemoryError` of
-each, and `in_batches` halves a batch that does not fit.
+Libraries report it in many ways. `ran_out` recognizes them, `in_memory` turns each into an
+`OutOfMemoryError`, and `in_batches` halves a batch that does not fit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# torch on a CPU and on a GPU, its libraries, C++, OpenCV
-_SAID = re.compile(
+# Messages of torch on a CPU and on a GPU, its libraries, C++ and OpenCV.
+_MESSAGES = re.compile(
     r"can't allocate memory|out of memory|bad_alloc|insufficient memory|failed to allocate"
     r"|_STATUS_ALLOC_FAILED|cannot allocate memory",
     re.IGNORECASE,
@@ -34,21 +34,21 @@ _SAID = re.compile(
 _SIZE = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
 _UNITS = {"bytes": 0, "kib": 1, "mib": 2, "gib": 3, "tib": 4, "pib": 5, "eib": 6}
 
-# By net and kind of work the most images at a time that are known to fit, once memory ran out.
+# The batch sizes that fit after memory ran out, by net and kind of work.
 _fitting: WeakKeyDictionary[Net, dict[str, int]] = WeakKeyDictionary()
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
+    """Whether an error reports that memory ran out."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError | OutOfMemoryError):
         return True
-    return isinstance(error, Exception) and bool(_SAID.search(str(error)))
+    return isinstance(error, Exception) and bool(_MESSAGES.search(str(error)))
 
 
 def lack_of(what: str, error: BaseException, images: int = 0) -> OutOfMemoryError:
-    """The error that memory does not suffice for something, and how much was asked for.
+    """The error for something that does not fit into memory, with the amount requested.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def lack_of(what: str, error: BaseException, images: int = 0) -> OutOfMemoryErro
     error
         What a library raised.
     images
-        How many images it was for; 0 where that is not known.
+        Number of images it was for; 0 if unknown.
     """
     size = _SIZE.search(str(error))
     asked = ""
@@ -73,12 +73,12 @@ def lack_of(what: str, error: BaseException, images: int = 0) -> OutOfMemoryErro
 
 @contextmanager
 def in_memory(what: str) -> Iterator[None]:
-    """Turn running out of memory into an `OutOfMemoryError` that says what was to be done.
+    """Turn running out of memory into an `OutOfMemoryError` that names the work.
 
     Parameters
     ----------
     what
-        As for `lack_of`.
+        As in `lack_of`.
     """
     try:
         yield
@@ -96,9 +96,9 @@ def in_batches(
     size: int | None = None,
     splits: bool = True,
 ) -> Iterator[Result]:
-    """Run items in batches, which are halved as long as memory runs out.
+    """Run items in batches, halving the batch size as long as memory runs out.
 
-    What is known to fit is remembered for the net, so that the next ones begin there.
+    The size that fits is remembered for the net, and later calls start with it.
 
     Parameters
     ----------
@@ -109,21 +109,21 @@ def in_batches(
     items
         What to run, in order.
     run
-        ``run(some, most)`` runs a batch; `most` is how many a full one has.
+        ``run(some, most)`` runs a batch; `most` is the current batch size.
     size
-        How many a full batch has as long as they fit; by default, all of them.
+        The initial batch size; by default, all items.
     splits
-        Whether a batch may be cut: not if its items depend on each other.
+        Whether batches may be split; not if their items depend on each other.
 
     Yields
     ------
     Result
-        Of each batch, in order.
+        The result of each batch, in order.
 
     Raises
     ------
     OutOfMemoryError
-        Not even one item fits, or all of them do not and may not be cut.
+        Not even one item fits, or the batch does not fit and may not be split.
     """
     fitting = _fitting.setdefault(net, {})
     size = size or max(1, len(items))
@@ -146,7 +146,7 @@ def in_batches(
         else:
             yield result
             continue
-        # Only here what the error held of the pass is free.
+        # Only here is the memory free that the error's traceback kept alive.
         net.ops.release()
         fitting[what] = min(fitting.get(what, size), max(1, most // 2))
         log.warning(

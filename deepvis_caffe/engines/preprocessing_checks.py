@@ -1,4 +1,4 @@
-"""Whether mean and scale are what a net was trained with: ``(model, preprocessor) -> words``."""
+"""Checks mean and scale against the net's training: ``(model, preprocessor) -> message``."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from deepvis_caffe.model.mean import MeanSpec, find_mean_file, load_mean
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.preprocess import Preprocessor
 
-WHITE = 255.0  # in Caffe's data layers, to which a transform_param belongs
+WHITE = 255.0  # in Caffe's data layers, which a transform_param configures
 NO_MEAN = (
     "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
     "123). Set mean to it (--mean), or to 0 if there was none"
 )
-ONE_GRAY = 1.0  # of 255; means that were computed or rounded otherwise are closer than that
-# Layers that may take the place of a mean, if they read the image.
+ONE_GRAY = 1.0  # of 255; the same mean, computed or rounded differently, stays within this
+# Layers that may replace a mean if they read the image.
 SHIFTING = frozenset({"BatchNorm", "Bias", "MVN", "Power", "Scale"})
 
 
 def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
-    """Whether a net of this kind usually has a mean: one for color pictures of 0 to 255."""
+    """Whether nets of this kind usually have a mean: those for color pictures of 0 to 255 do."""
     if preprocessor is None or len(preprocessor.full_mean) != 3 or preprocessor.raw_scale != WHITE:
         return False
     image = Value(model.image_input)
-    if model.graph.producer[image].param.transform_param.mean_file:  # its absence is told
+    if model.graph.producer[image].param.transform_param.mean_file:  # reported elsewhere if missing
         return False
     return not any(image in one.bottoms and one.type in SHIFTING for one in model.graph)
 
@@ -36,8 +36,8 @@ def wants_mean(model: Model, preprocessor: Preprocessor | None) -> bool:
 def differs_from_training(model: Model, preprocessor: Preprocessor | None) -> str:
     """How mean or scale differ from those of the net's own data layer, in words; or empty.
 
-    A mean image and its averages are one mean, and so are two means that round to the same grays.
-    A mean of 0 and a scale of 1 differ on purpose: they say that there is none.
+    A mean image equals its per-channel averages, and means within one gray level are equal. A mean
+    of 0 and a scale of 1 differ on purpose: they mean that there is none.
     """
     if preprocessor is None or preprocessor.raw_scale != WHITE:
         return ""
@@ -47,7 +47,7 @@ def differs_from_training(model: Model, preprocessor: Preprocessor | None) -> st
         spec = find_mean_file(model.prototxt, transform.mean_file)
     said = []
     if spec is not None and preprocessor.full_mean.any():
-        with suppress(ImageError):  # one that cannot be read says nothing
+        with suppress(ImageError):  # an unreadable mean tells nothing
             theirs = load_mean(spec, len(preprocessor.full_mean)).mean(axis=(1, 2))
             ours = preprocessor.full_mean.mean(axis=(1, 2))
             if np.abs(theirs - ours).max() > ONE_GRAY:

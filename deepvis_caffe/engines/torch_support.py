@@ -1,4 +1,4 @@
-"""What the torch engine can run, known without importing PyTorch, which takes most of a second."""
+"""What the torch engine can run, without importing PyTorch, which takes most of a second."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _POOLINGS = ("NdPooling", "Pooling", "Pooling3D")
 
 
 def why_unknown(kind: str, param: LayerParameter | None = None) -> str:
-    """Why a layer of a type that this engine does not have cannot run; empty where it has it.
+    """Why this engine does not have a layer type; empty if it does.
 
-    It has every type of which we know the shapes.
+    It has every type with a shape rule.
     """
     if kind in RULES:
         return ""
@@ -35,7 +35,7 @@ def why_unknown(kind: str, param: LayerParameter | None = None) -> str:
 
 
 def why_not(layer: Layer, weight_shapes: Sequence[Sequence[int]] = ()) -> str:
-    """Why a layer cannot run, by its type or its parameters; empty where it can."""
+    """Why a layer cannot run, because of its type or parameters; empty if it can."""
     if unknown := why_unknown(layer.type, layer.param):
         return unknown
     axes = len(weight_shapes[0]) - 2 if weight_shapes else 2
@@ -71,7 +71,7 @@ def opaque_layers(model: Model) -> OpaqueLayers:
 
 
 def for_processors_only() -> bool:
-    """Whether the PyTorch that is installed can use no GPU, as its own file of versions says."""
+    """Whether the installed PyTorch is a CPU-only build, according to its version file."""
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return False

@@ -1,4 +1,4 @@
-"""A net that tells about itself; no engine is imported before it is to run."""
+"""A net that only describes itself; no engine is imported until it has to run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 
 class UnloadedNet(Net):
-    """What can be known of a net on the torch engine without PyTorch.
+    """A description of a net on the torch engine, without PyTorch.
 
-    :meth:`loaded` is the same net as one that runs.
+    :meth:`loaded` returns the same net, ready to run.
 
     Parameters
     ----------
     model, preprocessor
-        As of any net.
+        As for any net.
     choice
         The engine and device that it would run on.
     opaque
         The layers that would not run.
     precision
-        The one that is asked for.
+        The requested precision.
     """
 
     engine = "torch"
@@ -55,7 +55,7 @@ class UnloadedNet(Net):
         return self._opaque
 
     def loaded(self) -> Net:
-        """The same net on its engine; the first call imports PyTorch. From any thread."""
+        """The same net on its engine; the first call imports PyTorch. Thread-safe."""
         with self._loading:
             if self._loaded is None:
                 from deepvis_caffe.engines.torch import TorchNet

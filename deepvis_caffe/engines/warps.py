@@ -1,8 +1,8 @@
-"""Bilinear affine warps of a batch, and their exact adjoints: ``(x, step) -> seen, back``.
+"""Bilinear affine warps of a batch, and their exact adjoints: ``(x, step) -> warped, adjoint``.
 
 The convention is that of ``scipy.ndimage.affine_transform(order=1)``: pixel p = (row, column) of
-the output shows the input at ``affine[:, :2] @ p + affine[:, 2]``. One function for each kind of
-array; `deepvis_caffe.engines.arrays.ArrayOps.warps` picks.
+the output shows the input at ``affine[:, :2] @ p + affine[:, 2]``. There is one function for each
+kind of array; `deepvis_caffe.engines.arrays.ArrayOps.warps` chooses.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Warps = Callable[[Any, int], tuple[Any, Back]]
 
 
 def numpy_warps(affines: Affines) -> Warps:
-    """The warps of all steps, each made when its step comes."""
+    """The warps of all steps; each matrix is built when its step comes."""
     return lambda x, t: warp_numpy(x, affines[t])
 
 
 def warp_numpy(x: NDArray[Any], affine: Affines) -> tuple[NDArray[Any], Back]:
-    """The warp as a sparse matrix an image, whose transpose is the adjoint."""
+    """The warp as one sparse matrix per image, whose transpose is the adjoint."""
     shape = x.shape
     matrices = [bilinear_matrix(one, shape[2], shape[3]) for one in affine]
 
@@ -69,7 +69,7 @@ def torch_warps(ops: ArrayOps, affines: Affines, height: int, width: int) -> War
     import torch
     from torch.nn.functional import grid_sample
 
-    # A pixel's centre c of n is at (2 c + 1) / n - 1 in grid_sample's [-1, 1], column first.
+    # grid_sample has the center of pixel c of n at (2 c + 1) / n - 1, and takes columns first.
     to_unit = np.diag([2 / height, 2 / width])
     edge = np.array([1 / height, 1 / width]) - 1
     units = np.einsum("ij,tnjk->tnik", to_unit, affines)

@@ -1,1 +1,1 @@
-"""What a Caffe model is: reading it, checking it, and what can be known without running it."""
+"""Caffe models: reading, checking and analyzing them without running them."""

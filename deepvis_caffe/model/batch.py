@@ -1,8 +1,8 @@
-"""Whether a net keeps the images of a batch apart: ``(model, value) -> why not, in words``.
+"""Whether a net processes the images of a batch independently: ``(model, value) -> why not``.
 
-Most layers do. A BatchNorm by the statistics of the batch, a layer that joins or cuts axis 0, a
-Reshape that names the batch's size, and recurrent layers do not: what they give for one image
-depends on the others, or its rows are no images at all.
+Most layers do. Exceptions are a BatchNorm with batch statistics, a layer that joins or splits axis
+0, a Reshape with a fixed batch size, and recurrent layers: their output for one image depends on
+the others, or their rows are not images at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 def _batch_norm(layer: Layer) -> str:
     norm = layer.param.batch_norm_param
-    # Unset, Caffe uses the stored statistics: deploy nets run in its TEST phase.
+    # If unset, Caffe uses the stored statistics, because deploy nets run in its TEST phase.
     own = norm.HasField("use_global_stats") and not norm.use_global_stats
     return "normalizes by the statistics of the batch (use_global_stats: false)" if own else ""
 
@@ -47,8 +47,8 @@ def _reverse(layer: Layer) -> str:
     return "" if 0 not in (layer.param.reverse_param.axis or [0]) else "turns axis 0 round"
 
 
-# What a layer type does to a batch, in words; empty where its parameters keep the images apart.
-# Layers that change the number of rows are found by their shapes.
+# How a layer type mixes images, in words; empty if its parameters keep them independent. Layers
+# that change the number of rows are recognized by their shapes.
 MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
     {
         "BatchNorm": _batch_norm,
@@ -64,14 +64,14 @@ MIXING: Mapping[str, Callable[[Layer], str]] = MappingProxyType(
 
 
 def why_mixed(model: Model, value: Value) -> str:
-    """Why the rows of a value are not its images, each by itself; empty where they are.
+    """Why rows of a value do not each depend on one image alone; empty if they do.
 
     Parameters
     ----------
     model
         The net.
     value
-        Which of its values.
+        One of its values.
     """
     for layer in model.graph.ancestors([value]):
         if layer.type in MIXING and (why := MIXING[layer.type](layer)):
@@ -86,7 +86,7 @@ def why_mixed(model: Model, value: Value) -> str:
 
 
 def batch_norms(model: Model, value: Value) -> list[str]:
-    """The layers below a value that normalize by the statistics of the batch, by name."""
+    """The names of the layers below a value that normalize with batch statistics."""
     return [
         layer.name
         for layer in model.graph.ancestors([value])
@@ -95,12 +95,12 @@ def batch_norms(model: Model, value: Value) -> list[str]:
 
 
 def shape_for(model: Model, value: Value, images: int) -> Shape | None:
-    """The shape of a value for so many images; None where only an engine knows.
+    """The shape of a value for a number of images; None if only an engine knows.
 
     Raises
     ------
     ModelError
-        The layers below do not fit so many images.
+        The layers below do not fit this number of images.
     """
     shapes, faults = model.shapes_for(images)
     if value not in shapes and faults:

@@ -1,12 +1,12 @@
 """Weights files: ``path -> {layer name: (array, ...)}``, and back.
 
 Reads ``.caffemodel`` files of generations V0, V1 and V2, in single or double precision, with legacy
-4-D shapes or today's, or as NVIDIA's Caffe packs the numbers (half precision included); and Caffe's
-HDF5 form, ``.caffemodel.h5``.
+4-D shapes or current ones, or in NVIDIA's packed format (including half precision); and Caffe's
+HDF5 format, ``.caffemodel.h5``.
 
 A ``.caffemodel`` is a protobuf message with hundreds of megabytes of packed floats. A message class
-would copy all of them into an object and back; numpy reads them where they lie, so the message's
-wire format is read here, see https://protobuf.dev/programming-guides/encoding/.
+would copy all of them into an object and back. Instead this module parses the wire format, so that
+numpy reads them in place; see https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepvis_caffe.model.sniff import sniff
 
 Blobs = tuple[NDArray[np.float32], ...]
 
-# Field numbers of the schema: where a NetParameter's layers are, and their names and blobs.
+# Field numbers in the schema: a NetParameter's layers, and their names and blobs.
 _LAYERS = {2: "V1", 100: "V2"}
 _NAME = {"V0": 1, "V1": 4, "V2": 1}
 _BLOBS = {"V0": 50, "V1": 6, "V2": 7}
@@ -42,20 +42,20 @@ _RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "?")
 
 
 def read_caffemodel(path: str | Path, may_be_empty: bool = False) -> dict[str, Blobs]:
-    """Read the weights of every layer that has some.
+    """Read the weights of all layers that have any.
 
     Parameters
     ----------
     path
         A ``.caffemodel``, or its HDF5 form.
     may_be_empty
-        Whether a file may hold no weights at all, as that of a net without learned layers.
+        Whether a file may hold no weights at all, as for a net without learned layers.
 
     Returns
     -------
     dict
         float32 arrays by layer name, in Caffe's order (weights, then bias). Shapes are those of the
-        file; old files have 4 axes, ``(1, 1, 1, N)`` for a bias. If two layers have one name, the
+        file; old files have 4 axes, ``(1, 1, 1, N)`` for a bias. If two layers share a name, the
         later one counts, as in Caffe. Names are in the file's own encoding, see `decode_names`.
 
     Raises
@@ -82,7 +82,7 @@ def write_caffemodel(
     layers: Mapping[str, tuple[str, Sequence[NDArray[np.float32]]]],
     described: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a ``.caffemodel`` of generation V2, whole or not at all.
+    """Write a ``.caffemodel`` of generation V2 atomically.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def write_caffemodel(
     layers
         By layer name, in order: type and blobs. Arrays are written as float32.
     described
-        By layer name: a serialized ``LayerParameter`` without blobs, for layers of which more is to
-        be written than name and type.
+        By layer name: a serialized ``LayerParameter`` without blobs, for layers with more to write
+        than name and type.
     """
     path, described = Path(path), described or {}
     with whole_file(path) as partial, partial.open("wb") as file:
@@ -157,19 +157,19 @@ def _read_layer(path: Path, buffer: memoryview, generation: str) -> tuple[bytes,
 
 
 def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
-    """The array that a ``BlobProto`` holds.
+    """The array in a ``BlobProto``.
 
     Parameters
     ----------
     where
-        What this blob is, for messages.
+        Name of the blob, for messages.
 
     Raises
     ------
     WeightsError
-        Its shape needs more or fewer values, or is none that Caffe has.
+        Its shape does not fit the number of values, or is not valid in Caffe.
     ValueError
-        The bytes are no such message.
+        The bytes are not such a message.
     """
     legacy = {_NUM: 0, _CHANNELS: 0, _HEIGHT: 0, _WIDTH: 0}
     is_legacy, shape = False, None
@@ -177,7 +177,7 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
     raw, raw_type = memoryview(b""), 0
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
-            if number == _DATA:  # numbers are never of this wire type: it is a width
+            if number == _DATA:  # data never has this wire type: it is a width
                 return _read_c3d_blob(buffer, where)
             if number in legacy:
                 is_legacy, legacy[number] = True, _signed(value)
@@ -186,7 +186,7 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
         elif number == _RAW_DATA:
             raw = value
         elif number in (_DATA, _DOUBLE_DATA):
-            # Packed, or one number a field as the first Caffes wrote.
+            # Packed, or one number per field, as in the first versions of Caffe.
             data.add(value, "<f4" if number == _DATA else "<f8")
         elif number == _SHAPE:
             shape = _read_shape(value)
@@ -200,7 +200,7 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
 
 
 def _read_c3d_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
-    """A blob of C3D's version 1.0, which has an axis more and other field numbers."""
+    """A blob of C3D 1.0, which has one more axis and other field numbers."""
     sizes, data = dict.fromkeys(_C3D_SIZES, 0), _Numbers(where)
     for number, value, _ in _fields(buffer):
         if isinstance(value, int):
@@ -214,7 +214,7 @@ def _shaped(
     values: NDArray[np.float32], shape: tuple[int, ...] | None, where: str
 ) -> NDArray[np.float32]:
     if shape is None:
-        shape = () if values.size == 1 else (values.size,)  # Caffe writes none for a scalar
+        shape = () if values.size == 1 else (values.size,)  # Caffe writes no shape for a scalar
     if len(shape) > BLOB_AXES:
         raise WeightsError(f"{where}: its shape has {len(shape)} axes, and at most {BLOB_AXES} do")
     if shape and not 0 <= min(shape) <= max(shape) <= LARGEST_SIZE:
@@ -229,7 +229,7 @@ def _shaped(
 
 
 class _Numbers:
-    """The numbers of a blob: where they lie in the file, or joined where each is a field."""
+    """The numbers of a blob: a view of the file, or joined if each is a separate field."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -251,7 +251,7 @@ class _Numbers:
         if not self._parts:
             return np.empty(0, np.float32)
         parts = [np.frombuffer(data, kind) for kind, data in self._parts]
-        with np.errstate(over="ignore"):  # a double that is too large is infinite, and said so
+        with np.errstate(over="ignore"):  # too large a double becomes infinite, which is reported
             return np.concatenate(parts, dtype=np.float32, casting="same_kind")
 
 
@@ -272,11 +272,11 @@ def _read_hdf5(path: Path, may_be_empty: bool) -> dict[str, Blobs]:
     layers: dict[bytes, dict[int, NDArray[np.float32]]] = {}
     with open_hdf5(path) as file:
         data = file.get("data")
-        if not hasattr(data, "visititems"):  # it is a dataset, or not there
+        if not hasattr(data, "visititems"):  # a dataset, or missing
             raise WeightsError(f"{path} is no caffemodel: it is {_hdf5_noun(file)}")
         for name, dataset in datasets(data).items():
             name = name.encode() if isinstance(name, str) else name
-            layer, _, index = name.rpartition(b"/")  # layer names hold slashes themselves
+            layer, _, index = name.rpartition(b"/")  # layer names may contain slashes
             if re.fullmatch(rb"[0-9]{1,9}", index):
                 check_dataset(dataset, path)
                 layers.setdefault(layer, {})[int(index)] = np.asarray(dataset, np.float32)
@@ -287,7 +287,7 @@ def _read_hdf5(path: Path, may_be_empty: bool) -> dict[str, Blobs]:
 
 
 def _hdf5_noun(file: Any) -> str:
-    """What an HDF5 file is that has no group ``data``, by the names in it."""
+    """A description of an HDF5 file without a group ``data``, by the names in it."""
     names = list(file)
     if "learned_net" in names:
         net = file["learned_net"]
@@ -340,7 +340,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # 3 and 4 were groups, which Caffe
 
 
 class _WireError(ValueError):
-    """The bytes are not a message; `position` is where in the buffer that shows."""
+    """The bytes are not a message; `position` is the offset in the buffer where this shows."""
 
     def __init__(self, what: str, position: int) -> None:
         super().__init__(what)
@@ -364,7 +364,7 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
     Raises
     ------
     _WireError
-        The buffer ends inside a field, or holds something that no writer writes.
+        The buffer ends inside a field, or holds something that no writer produces.
     """
     position = 0
     while position < len(buffer):
@@ -416,7 +416,7 @@ def _encode_varint(value: int) -> bytes:
 
 
 def _header(number: int, size: int) -> bytes:
-    """The bytes before a field that holds `size` bytes, text or a message."""
+    """The header of a field that holds `size` bytes, text or a message."""
     return _encode_varint(number << 3 | BYTES) + _encode_varint(size)
 
 

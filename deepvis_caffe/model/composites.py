@@ -1,19 +1,19 @@
-"""Layers of forks that several stock layers say together: ``(layer, its blobs) -> stock layers``.
+"""Fork layers expressed as several stock layers: ``(layer, its blobs) -> stock layers``.
 
-The last of them has the fork's layer's name, and so its name means what it means in the fork. The
-others' names begin with it.
+The last stock layer has the fork layer's name, so that this name means the same as in the fork. The
+others' names start with it.
 
 - BN, by Y. Xiong (caffe, PSPNet, ICNet, caffe-windows, mini-caffe): blobs slope, bias, mean and
   variance; ``y = slope (x - mean) / sqrt(variance + eps) + bias``. A BatchNorm and a Scale.
-- BN, by H. Noh (DeconvNet, SegNet, ENet): blobs scale and shift. In INFERENCE a Scale; in LEARN,
-  the default, a BatchNorm by the batch's own statistics before it, in every phase.
-- Axpy, by J. Hu (SENet): ``y = a x + b`` with a factor for each channel of each image. A Reshape, a
-  Scale of two bottoms, and an Eltwise.
+- BN, by H. Noh (DeconvNet, SegNet, ENet): blobs scale and shift. In mode INFERENCE a Scale; in
+  LEARN, the default, also a BatchNorm with batch statistics before it, in every phase.
+- Axpy, by J. Hu (SENet): ``y = a x + b`` with a factor per channel of each image. A Reshape, a
+  Scale with two bottoms, and an Eltwise.
 - CReLU, of Cambricon (Shang et al. 2016, "Understanding and Improving Convolutional Neural
   Networks via Concatenated Rectified Linear Units"): ``y = (max(x, 0), max(-x, 0))``. A Power, a
   Concat and a ReLU.
-- Gather without indices, by Y. Xiong, joins what several processes have. In one process each top is
-  the bottom at its place: a Split for each, so that labels stay apart from images.
+- Gather without indices, by Y. Xiong, joins blobs of several processes. In a single process each
+  top is the corresponding bottom: a Split for each, so that labels stay apart from images.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from deepvis_caffe.model.schema_pb2 import BNParameter, LayerParameter
 
 Blobs = Sequence[NDArray[np.float32]]
 
-NORMALIZED = "/norm"  # ends the name of the BatchNorm that a BN holds
-NOH_EPS = 1e-9  # is fixed there; W. Liu's, which is the same otherwise, says it
+NORMALIZED = "/norm"  # suffix of the BatchNorm inside a BN
+NOH_EPS = 1e-9  # fixed there; a parameter in W. Liu's BN, which is otherwise the same
 
-# Fields of bn_param that only one of the two BNs has, and those that the stock layers say.
+# Fields of bn_param that only one of the two BNs has.
 XIONG = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "icnet")
 NOH = ("scale_filler", "shift_filler", "bn_mode", "var_eps")
 
 
 def parts(layer: LayerParameter, blobs: Blobs, faults: dict[str, str]) -> list[LayerParameter]:
-    """The stock layers that say what a layer does; itself where it is none of these.
+    """The stock layers equivalent to a layer; the layer itself if it is not a composite.
 
     Parameters
     ----------
     layer
         In V2 form. Not changed.
     blobs
-        Its weights, empty where they are not known.
+        Its weights; empty if unknown.
     faults
-        Why it cannot be said so is added here under its name.
+        If it cannot be expressed so, the reason is added here under its name.
     """
     split = PARTS.get(layer.type)
     if split is None:
@@ -58,7 +58,7 @@ def parts(layer: LayerParameter, blobs: Blobs, faults: dict[str, str]) -> list[L
 
 
 def part_weights(name: str, blobs: Blobs, types: Mapping[str, str]) -> dict[str, Blobs]:
-    """The blobs of a BN given to its parts, by name; ``{}`` for all other layers.
+    """The blobs of a BN, distributed to its parts by name; ``{}`` for all other layers.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def part_weights(name: str, blobs: Blobs, types: Mapping[str, str]) -> dict[str,
     if len(blobs) == 4:
         slope, bias, mean, variance = blobs
         return {norm: (mean, variance, one), name: (slope, bias)}
-    if len(blobs) == 2:  # by the batch's statistics: what a BatchNorm stores is not read
+    if len(blobs) == 2:  # batch statistics: those stored in the BatchNorm are not read
         nothing = np.zeros(blobs[0].size, np.float32)
         return {norm: (nothing, nothing, one), name: blobs}
     return {}
@@ -105,7 +105,7 @@ def _bn(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
 
 
 def _is_xiongs(layer: LayerParameter, blobs: Blobs) -> bool:
-    """Whether a BN has four blobs; one that says nothing at all is taken for such."""
+    """Whether a BN has four blobs; so does, presumably, one without any parameters."""
     if len(blobs) in (2, 4):
         return len(blobs) == 4
     if any(layer.bn_param.HasField(name) for name in XIONG) or len(layer.param) > 2:
@@ -156,7 +156,7 @@ def _gather(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     return splits[::-1]
 
 
-# The types that become others.
+# The types that are expressed as others.
 PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
     "Axpy": _axpy,
     "BN": _bn,
@@ -166,7 +166,7 @@ PARTS: dict[str, Callable[[LayerParameter, Blobs], list[LayerParameter]]] = {
 
 
 def _copy(layer: LayerParameter, kind: str, ending: str = "") -> LayerParameter:
-    """A layer of another type in its place: its bottoms, tops and rules."""
+    """A layer of another type in its place, with its bottoms, tops and rules."""
     new = LayerParameter()
     new.CopyFrom(layer)
     new.name, new.type = f"{layer.name}{ending}", kind

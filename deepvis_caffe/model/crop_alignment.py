@@ -1,11 +1,11 @@
-"""Crops that say no offset are aligned by the net's geometry: ``(graph, shapes) -> notes``.
+"""Aligns Crops without an offset by the net's geometry: ``(graph, shapes) -> notes``.
 
-In the Caffe of FCN (J. Long's branch "future") and of HED, a Crop has no parameters: it cuts its
-first bottom where that lies over the second. The offset follows from how both came of one blob: a
-convolution's or pooling's position i lies at ``stride * i + (extent - 1) / 2 - pad`` of its bottom,
-a deconvolution's the other way round. Stock Caffe's ``caffe.coord_map`` computes the same to write
-the offset down, and its Crop takes 0 where there is none. So an offset other than 0 is set here
-where a Crop says nothing at all, and the geometry gives a whole one that fits.
+In the Caffe of FCN (J. Long's branch "future") and of HED, a Crop has no parameters: it crops its
+first bottom where that overlaps the second. The offset follows from the paths from both to a common
+blob: a convolution's or pooling's position i is at ``stride * i + (extent - 1) / 2 - pad`` in its
+bottom, a deconvolution's the other way around. Stock Caffe's ``caffe.coord_map`` computes the same
+for writing the offset into a prototxt, and its Crop defaults to 0. So this module sets a nonzero
+offset only for Crops without any parameters, and if the geometry gives an integer offset that fits.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 Shape = tuple[int, ...]
 
 
-# Layers that see more than one position, or several channels, and keep each where it is.
+# Layers that see more than one position, or several channels, and keep positions in place.
 KEEP_POSITIONS = ("BatchNorm", "Concat", "LRN", "MVN", "Normalize", "Slice", "Softmax")
 
 
 class _Line(NamedTuple):
-    """Where position i lies: at ``scale * i + shift`` of another blob."""
+    """A map of positions: i is at ``scale * i + shift`` in another blob."""
 
     scale: Fraction
     shift: Fraction
 
     def then(self, below: _Line) -> _Line:
-        """Where it lies one layer further down."""
+        """The composition with the next layer's map below."""
         return _Line(below.scale * self.scale, below.scale * self.shift + below.shift)
 
     def turned(self) -> _Line:
-        """Where positions of the other blob lie in this one."""
+        """The inverse map."""
         return _Line(1 / self.scale, -self.shift / self.scale)
 
 
@@ -46,7 +46,7 @@ _HERE = _Line(Fraction(1), Fraction(0))
 
 
 def align_crops(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[str]:
-    """Set the offsets of Crop layers without parameters, in order, where they are not 0.
+    """Set nonzero offsets of Crop layers without parameters, in order.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def align_crops(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[str]:
     Yields
     ------
     str
-        A sentence on each Crop that has an offset now.
+        A sentence for each Crop that now has an offset.
     """
     for layer in graph:
         if layer.type != "Crop" or layer.param.HasField("crop_param") or len(layer.bottoms) != 2:
@@ -75,14 +75,15 @@ def align_crops(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[str]:
 
 
 def _offset(graph: Graph, shapes: Mapping[Value, Shape], crop: Layer) -> tuple[int, int] | None:
-    """Rows and columns to leave out; None where the geometry gives none that fits."""
+    """Rows and columns to skip; None if the geometry gives no valid offset."""
     cut, like = crop.bottoms
     if any(value not in shapes or len(shapes[value]) != 4 for value in (cut, like)):
         return None
     try:
-        below = dict(_way_down(graph, shapes, cut))
+        below = dict(_ancestors(graph, shapes, cut))
         shared = next(
-            ((theirs, below[v]) for v, theirs in _way_down(graph, shapes, like) if v in below), None
+            ((theirs, below[v]) for v, theirs in _ancestors(graph, shapes, like) if v in below),
+            None,
         )
     except ModelError:
         return None
@@ -97,10 +98,10 @@ def _offset(graph: Graph, shapes: Mapping[Value, Shape], crop: Layer) -> tuple[i
     return found[0], found[1]
 
 
-def _way_down(
+def _ancestors(
     graph: Graph, shapes: Mapping[Value, Shape], value: Value
 ) -> Iterator[tuple[Value, _Map]]:
-    """A value and those that it comes of, along first bottoms, and where its positions lie."""
+    """A value and its ancestors along first bottoms, each with the map of its positions."""
     rows, columns = _HERE, _HERE
     while True:
         yield value, (rows, columns)
@@ -113,7 +114,7 @@ def _way_down(
 
 
 def _step(layer: Layer, shapes: Mapping[Value, Shape]) -> _Map | None:
-    """Where a layer's positions lie in its first bottom; None where they do not lie evenly."""
+    """The map of a layer's positions into its first bottom; None if they are not evenly spaced."""
     param, shape = layer.param, shapes.get(layer.bottoms[0], ())
     if len(shape) != 4:
         return None

@@ -1,6 +1,6 @@
-"""Turn the net of any prototxt into one with inputs: ``(net, input shapes, weights) -> Deployed``.
+"""Convert the net of any prototxt to a deploy net: ``(net, input shapes, weights) -> Deployed``.
 
-A deploy file passes nearly unchanged. A train_val file loses what only training needs: the layers
+A deploy file stays nearly unchanged. A train_val file loses what only training needs: the layers
 of the other phase, data layers (they become inputs), labels, losses and accuracies.
 """
 
@@ -79,13 +79,12 @@ class Deployed:
     net
         In V2 form, without rules. Its Input layers declare the shapes of the net's inputs.
     faults
-        By name, why a layer cannot run: it reads a blob that is not there, or is an input whose
-        shape nobody knows.
+        Why layers cannot run, by name: one reads a blob that does not exist, or is an input of
+        unknown shape.
     notes
-        What was taken otherwise than Caffe takes it, and what the file does not tell, a sentence
-        each.
+        One sentence for each deviation from Caffe, and for each fact that the file does not give.
     renamed
-        By new name, the old one of layers that may have weights.
+        The old names of layers that may have weights, by new name.
     """
 
     net: NetParameter
@@ -102,42 +101,42 @@ def deploy(
     weights: Arrays | None = None,
     prototxt: Path | None = None,
 ) -> Deployed:
-    """The net of a file as it is used: fed by the user, and ending in its activations.
+    """The deploy form of a file's net: the user fills its inputs, and it ends in activations.
 
     - ``include`` and ``exclude`` rules are applied for phase TEST, level 0, and the stages of the
-      file and of `stages`. Where that net is not whole, and that of another stage or of phase TRAIN
-      is, it is that one; see `deepvis_caffe.model.phases`.
-    - Data layers of any type become ``Input`` layers, with a batch of 1. Their labels are removed,
-      and so is everything that labels feed. What else no layer writes becomes an input, too, unless
-      its name looks misspelled: then the layers that read it are at fault.
+      file and of `stages`. If that net is incomplete, but the one of another stage or of phase
+      TRAIN is complete, that one is used; see `deepvis_caffe.model.phases`.
+    - Data layers of any type become ``Input`` layers with batch size 1. Their labels are removed,
+      and so is everything that depends on labels. Other blobs that no layer writes also become
+      inputs, unless their names look misspelled: then the layers that read them have faults.
     - The shapes of inputs come from the user, the file, conventions or the weights; see
       `deepvis_caffe.model.input_shape`.
-    - Where a net has no input, the DummyData that its first layer with weights depends on is the
+    - If a net has no input, the DummyData that its first layer with weights depends on is the
       image.
     - The last SoftmaxWithLoss or SigmoidCrossEntropyLoss becomes a Softmax or Sigmoid named
       ``prob``, unless the net has a ``prob`` already. One with a second top always becomes a layer
       that writes that top. Other losses, accuracies and file outputs are removed.
-    - If two layers have one name, the second is renamed. As in Caffe, weights of that name are the
-      first one's; the second has only those that it shares with another layer by a name in `param`.
-    - A blob that is written again otherwise than in place, or in place after another layer has read
-      it, gets a new name from there on. Caffe refuses such a net.
-    - What only steers training is removed, too: fillers (they cost Caffe seconds, and weights come
-      from a file), loss weights, ``propagate_down``, and ``engine: CUDNN``, which a Caffe built
-      without cuDNN refuses.
+    - If two layers share a name, the second is renamed. As in Caffe, weights under that name belong
+      to the first; the second has only those that it shares with another layer through `param`.
+    - A blob that is written again, but not in place, or in place after another layer has read it,
+      gets a new name from there on. Caffe refuses such a net.
+    - Other parameters for training are removed, too: fillers (they cost Caffe seconds, and weights
+      come from a file), loss weights, ``propagate_down``, and ``engine: CUDNN``, which a Caffe
+      built without cuDNN refuses.
 
     Parameters
     ----------
     net
-        In V2 form, as `deepvis_caffe.model.prototxt.read_prototxt` gives it. Not changed.
+        In V2 form, as `deepvis_caffe.model.prototxt.read_prototxt` returns it. Not changed.
     input_shapes
-        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, which is the
-        image's. Needed where nothing tells; where something does, this wins.
+        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, for the image.
+        Required if it cannot be determined otherwise; takes precedence over other sources.
     stages
-        Stages to set beside those in the file's ``state``.
+        Stages to set in addition to those in the file's ``state``.
     weights
-        Arrays by layer name, which tell more of the inputs; None where there are none.
+        Arrays by layer name, from which more about the inputs follows; None without weights.
     prototxt
-        The net's file, beside which the mean image that it names is looked for; None for none.
+        The net's file, in whose folder its mean image is looked up; None without a file.
 
     Raises
     ------
@@ -189,7 +188,7 @@ def _questions(net: NetParameter, given: Collection[str], weights: Collection[st
     sources = [layer for layer in net.layer if is_source(layer, weights)]
     filled = {blob for layer in sources for blob in layer.top}.union(given, CONVENTIONAL)
     computed = {blob for layer in net.layer if layer.bottom for blob in layer.top}
-    # What no layer of the file writes is an input, or misspelled, in one phase as in the other.
+    # A blob that no layer of the file writes is an input or misspelled in either phase.
     return Questions(kind, lambda blob: blob in filled or blob not in computed)
 
 
@@ -200,7 +199,7 @@ def _copy(layer: LayerParameter) -> LayerParameter:
 
 
 def _strip(layers: Iterable[LayerParameter]) -> None:
-    """Remove what only steers training."""
+    """Remove parameters that only matter for training."""
     for layer in layers:
         for name in ("include", "exclude", "phase", "loss_weight", "propagate_down", "blobs"):
             layer.ClearField(name)
@@ -222,7 +221,7 @@ def _without_labels(
     targets = target_layers(layers, weights)
     made = {blob for layer in targets for blob in layer.top}
     left = [layer for layer in layers if not any(layer is one for one in targets)]
-    for _ in range(2):  # once the losses are gone, nothing reads some blobs of data layers
+    for _ in range(2):  # without losses, some blobs of data layers have no reader
         labels = find_labels(left, trains, weights).difference(given)
         left = without_training(left, labels | made, weights)
     return left
@@ -251,7 +250,7 @@ def _check_inputs(
 def _likely_image(
     layers: Sequence[LayerParameter], hints: Mapping[str, Hint], weights: Collection[str]
 ) -> str:
-    """The input that a shape without a name is for."""
+    """The input that an unnamed shape is for."""
     shapes: dict[str, Shape] = {}
     for layer in layers:
         if layer.type == "Input":
@@ -276,10 +275,10 @@ def _with_shapes(
     weights: Arrays | None,
     findings: Findings,
 ) -> list[LayerParameter]:
-    """The layers with an Input layer in place of each Input and data layer, all with shapes.
+    """The layers, with each Input and data layer replaced by an Input layer with shapes.
 
-    An input whose shape nothing tells becomes an Input layer by itself that cannot run, unless it
-    is the image.
+    An input of unknown shape becomes a separate Input layer that cannot run, unless it is the
+    image.
     """
     known: dict[str, Shape] = dict(given)
     unknown: dict[str, Hint] = {}
@@ -294,7 +293,7 @@ def _with_shapes(
         elif is_data(layer, weights or {}):
             for blob in layer.top:
                 hint = hints.get(blob, Hint())
-                if len(given.get(blob, ())) <= 4:  # a hint knows images; these may be volumes
+                if len(given.get(blob, ())) <= 4:  # hints are for images; these may be volumes
                     _check_axes(blob, hint.shape, given)
                 if blob not in given:
                     unknown[blob] = hint
@@ -334,7 +333,7 @@ def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
 
 
 def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays | None) -> None:
-    """Raise `ModelError` with how to give the shape of the image."""
+    """Raise `ModelError` that tells how to give the image's shape."""
     shape = hint.shape_of(channels or hint.channels or COLOURS, COMMON, COMMON)
     axes = "batch, channels, frames" if hint.frames else "batch, channels"
     as_flag = f"{blob}:{','.join(map(str, shape))}"
@@ -349,10 +348,10 @@ def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays 
 def _to_input(
     layer: LayerParameter, shapes: Mapping[str, Shape], weights: Collection[str]
 ) -> list[LayerParameter]:
-    """The ``Input`` layers that stand for an Input or data layer; other layers as they are.
+    """The ``Input`` layers that replace an Input or data layer; other layers unchanged.
 
     Tops without a shape get layers of their own. A data layer's ``transform_param`` is kept,
-    because it says how pictures were prepared.
+    because it describes the preprocessing.
     """
     if layer.type != "Input" and not is_data(layer, weights):
         return [layer]
@@ -383,7 +382,7 @@ def _rename_layers(layers: Iterable[LayerParameter], findings: Findings) -> dict
     Returns
     -------
     dict
-        By new name, the old one of layers that may have weights.
+        The old names of layers that may have weights, by new name.
     """
     names = _Names()
     renamed: dict[str, str] = {}
@@ -400,12 +399,12 @@ def _rename_layers(layers: Iterable[LayerParameter], findings: Findings) -> dict
 
 
 def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
-    """Give a blob a new name where it is written again and Caffe would not overwrite it in place.
+    """Rename a blob where it is written again and Caffe would not overwrite it in place.
 
-    Caffe overwrites a blob in place if that is the bottom at the same position, and if no other
-    layer has read it: it makes copies of a blob that has several readers.
+    Caffe overwrites a blob in place if it is the bottom at the same position and no other layer has
+    read it: it copies a blob that has several readers.
     """
-    now: dict[str, str] = {}  # by name in the file, the name of the last writing
+    now: dict[str, str] = {}  # current names, by name in the file
     names = _Names(blob for layer in layers for blob in layer.top)
     readers: Counter[str] = Counter()
     for layer in layers:
@@ -427,14 +426,14 @@ def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
 
 
 class _Names:
-    """Names that are taken, and free ones beside them."""
+    """Taken names, from which free ones are derived."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = set(taken)
-        self._next: dict[str, int] = {}  # so that the thousandth of a name is found at once
+        self._next: dict[str, int] = {}  # so that many variants of a name take linear time
 
     def free(self, name: str) -> str:
-        """The name, or with a number behind it if it is taken; it is taken from now on."""
+        """Reserve the name, with a number appended if it is taken already."""
         found = name
         while found in self._taken:
             number = self._next[name] = self._next.get(name, 1) + 1

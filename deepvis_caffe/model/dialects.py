@@ -1,23 +1,23 @@
-"""What forks of Caffe mean by fields that stock Caffe lacks: ``V2 net -> V2 net in stock's terms``.
+"""Translates fork-specific fields to stock Caffe: ``V2 net -> equivalent V2 net``.
 
-A fork's field is computed, or said at its layer; it is never left out in silence. Where stock
-layers can say the same, the net is rewritten here, so that every engine computes it:
+A fork's field is either computed or reported for its layer; it is never silently ignored. If stock
+layers are equivalent, the net is rewritten here, so that every engine computes it:
 
-- a ReLU fused into a layer becomes a ReLU behind it (Caffe's opencl branch: ``relu_param`` or
-  ``fuse_type`` in ``convolution_param``; Intel: ``relu``);
-- a Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn);
-- ``hole`` is ``dilation`` (DeepLab 1);
-- a convolution along three axes has its sizes in other fields (C3D, video-caffe); see `volumes`;
-- a depthwise convolution is one with as many groups as channels (MobileNets); where it does not say
-  how many, the weights do;
+- A ReLU fused into a layer becomes a ReLU after it (Caffe's opencl branch: ``relu_param`` or
+  ``fuse_type`` in ``convolution_param``; Intel: ``relu``).
+- A Dropout with ``scale_train: false`` multiplies by 1 - ratio in phase TEST (py-faster-rcnn).
+- ``hole`` is ``dilation`` (DeepLab 1).
+- A 3-D convolution has its sizes in other fields (C3D, video-caffe); see `volumes`.
+- A depthwise convolution has as many groups as channels (MobileNets); if their number is not given,
+  it follows from the weights.
 - Ristretto's layers are those that they simulate on fixed-point hardware, without its rounding, and
-  a CuDNNDeconvolution is a Deconvolution;
-- a Reorg without a stride has 2 (caffe-yolo9000; other forks refuse it);
-- a Normalize without weights, or with a second top, is caffe-windows's, not SSD's;
-- a BatchNorm with ``scale_bias: true`` is one with a Scale behind it (NVIDIA);
-- a layer of a fork that several stock layers say together becomes these; see `composites`.
+  a CuDNNDeconvolution is a Deconvolution.
+- A Reorg without a stride has stride 2 (caffe-yolo9000; other forks refuse it).
+- A Normalize without weights, or with a second top, is caffe-windows's, not SSD's.
+- A BatchNorm with ``scale_bias: true`` is followed by a Scale (NVIDIA).
+- A fork layer that several stock layers can express becomes these; see `composites`.
 
-A Python layer that is known gets a type of its own; see `python_layers`.
+Known Python layers get types of their own; see `python_layers`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from deepvis_caffe.model.schema_pb2 import (
     NetParameter,
 )
 
-# What a fork's own Caffe is not to do: what becomes a layer of its own here, and files of results
-# and windows of SSD's DetectionOutput, for which Caffe reads files or ends the process.
+# Fields that a fork's own Caffe must not see: those that become separate layers here, and SSD's
+# DetectionOutput fields for result files and windows, for which Caffe reads files or aborts.
 NOT_FOR_CAFFE = {
     "convolution_param": (
         *("relu_param", "fuse_type", "relu", "negative_slope"),
@@ -57,9 +57,9 @@ NOT_FOR_CAFFE = {
 Blobs = Sequence[NDArray[np.float32]]
 Weights = Mapping[str, Blobs]
 
-FUSED = "/relu"  # ends the name of a ReLU that a fork fuses into a layer
-SCALED = "/scale"  # ends the name of the Scale that NVIDIA's BatchNorm holds
-NVIDIA_BLOBS = 5  # of its BatchNorm: mean, variance, factor, scale, bias
+FUSED = "/relu"  # suffix of a ReLU that a fork fuses into a layer
+SCALED = "/scale"  # suffix of the Scale inside NVIDIA's BatchNorm
+NVIDIA_BLOBS = 5  # in its BatchNorm: mean, variance, factor, scale, bias
 
 
 def translate(
@@ -68,19 +68,19 @@ def translate(
     found: Weights | None = None,
     trains: bool = False,
 ) -> NetParameter:
-    """A copy of a net in stock Caffe's terms.
+    """A copy of a net in stock Caffe's layers and fields.
 
     Parameters
     ----------
     net
         In V2 form. Not changed.
     faults
-        Why a layer cannot be translated is added here under its name.
+        If a layer cannot be translated, the reason is added here under its name.
     found
-        The weights by layer name, where they are known: a BatchNorm of five blobs holds a Scale,
-        whether the prototxt says so or not.
+        The weights by layer name, if known: a BatchNorm with five blobs contains a Scale, even if
+        the prototxt does not say so.
     trains
-        Whether the net is for phase TRAIN, in which a Dropout is one.
+        Whether the net is for phase TRAIN, in which a Dropout is active.
     """
     translated = NetParameter()
     translated.CopyFrom(net)
@@ -119,7 +119,7 @@ def translate(
 
 
 def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
-    """Weights by layer name, those of a layer that became several given to these."""
+    """Weights by layer name, with those of a split layer distributed to its parts."""
     parts: dict[str, Sequence[NDArray[np.float32]]] = dict(found)
     names = {layer.name: layer.type for layer in net}
     for name, blobs in found.items():
@@ -135,7 +135,7 @@ def split_weights(net: Iterable[Layer], found: Weights) -> Weights:
 def _nvidia_blobs(
     blobs: Sequence[NDArray[np.float32]],
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """(mean, variance, factor) and (scale, bias) of five blobs, in the order of their version.
+    """(mean, variance, factor) and (scale, bias) from five blobs, whose order depends on version.
 
     NVIDIA's Caffe 0.16 and later, and Intel's: mean, variance, factor, scale, bias. 0.15: scale,
     bias, mean, variance, and one unused value. 0.14: scale, bias, one unused zero, mean, variance.
@@ -152,7 +152,7 @@ def _nvidia_blobs(
 
 
 def ignored_fields(layer: LayerParameter) -> Iterator[str]:
-    """The fields of forks that a layer sets and that have no effect here, with points."""
+    """The dotted paths of fork fields that a layer sets and that have no effect here."""
     return _ignored(layer, "")
 
 
@@ -217,7 +217,7 @@ def _reorg(layer: LayerParameter) -> None:
 
 
 def _normalize(layer: LayerParameter, has_weights: bool) -> None:
-    """Give a Normalize that is not SSD's the parameters, even if empty, of happynear's."""
+    """Give a Normalize that is not SSD's the (possibly empty) parameters of happynear's."""
     of_ssd = layer.HasField("norm_param") or (has_weights and len(layer.top) == 1)
     if layer.type == "Normalize" and not of_ssd:
         layer.normalize_param.SetInParent()
@@ -273,7 +273,7 @@ def _relu_of(layer: LayerParameter) -> LayerParameter | None:
 
 
 def _why_not_fused(layer: LayerParameter) -> str:
-    """Why what a fork fuses into a convolution cannot be computed; empty where it can."""
+    """Why what a fork fuses into a convolution cannot be computed; empty if it can."""
     kind = layer.convolution_param.fuse_type
     if kind in (
         ConvolutionParameter.FUSED_CONV_MAX_POOLING_RELU,
@@ -287,7 +287,7 @@ def _why_not_fused(layer: LayerParameter) -> str:
 
 
 def _behind(layer: LayerParameter, ending: str, kind: str) -> LayerParameter:
-    """A layer that works in place on another one's top, under the same rules."""
+    """A layer that works in place on another one's top, with the same rules."""
     name = f"{layer.name}{ending}"
     new = LayerParameter(name=name, type=kind, bottom=layer.top[:1], top=layer.top[:1])
     new.include.extend(layer.include)

@@ -1,4 +1,4 @@
-"""Random weights for nets without a weights file: for tests, benchmarks and first tries."""
+"""Random weights for nets without a weights file, for tests, benchmarks and experiments."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def random_weights(
     shapes, graph
         The net; `shapes` holds the shapes of its weights.
     rng
-        The source of randomness. Equal states give equal weights.
+        The random generator. Equal states give equal weights.
 
     Returns
     -------
     dict
-        float32 arrays by layer name. Parameters shared by name are one array.
+        float32 arrays by layer name. Parameters shared by name are the same array.
     """
     shared: dict[str, Array] = {}
     weights = {}
     for layer in graph:
-        if layer.name not in shapes.weights:  # it has none, or they cannot be known
+        if layer.name not in shapes.weights:  # it has none, or they are unknown
             continue
         blobs = _draw(layer, shapes.weights[layer.name], graph, rng)
         for i, spec in enumerate(layer.param.param[: len(blobs)]):

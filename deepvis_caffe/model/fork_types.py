@@ -1,15 +1,15 @@
-"""What forks of Caffe add to its net descriptions, beyond what the schema's messages say.
+"""Additions of Caffe's forks to net descriptions, beyond the messages in the schema.
 
-``FORK_V1_TYPES`` has the layer types of the old form ``layers { type: NAME }`` that stock Caffe
-does not know, with the name of the same layer in today's form ``layer { type: "Name" }``: the one
-under which the fork registers the layer's class. The forks are those of DeepLab (version 1),
+``FORK_V1_TYPES`` maps layer types of the old form ``layers { type: NAME }`` that stock Caffe does
+not know to their names in the current form ``layer { type: "Name" }``, under which the forks
+register the layers' classes. The forks are those of DeepLab (version 1),
 DeconvNet, C3D (version 1.0), HED, CRF-RNN and Deformable ConvNets, and those of W. Liu (branch
 fcn), Y. Xiong, happynear (caffe-windows), eric612 (MobileNet-YOLO), ALISCIFP (Spatial Transformer)
 and zhanglaplace. MULTI_STAGE_MEANFIELD, PRELU, PYTHON, ROI_POOLING, TOPK and UPSAMPLE are read by
 name although no public schema gives them a number.
 
-``FORK_V1_NUMBERS`` says which types a number may stand for in a binary file, stock's meaning
-included where a fork gave the number another one. Only the fork that wrote the file can tell.
+``FORK_V1_NUMBERS`` lists the types that a number may stand for in a binary file, including stock's
+if a fork reused its number. Only the fork that wrote the file can tell.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from deepvis_caffe.model.schema_pb2 import LayerParameter
 
-FIRST_FORK_NUMBER = 20000  # of the fields and enum values that stock Caffe does not have
+FIRST_FORK_NUMBER = 20000  # of fields and enum values that stock Caffe does not have
 
 FORK_V1_TYPES = {
     "ACCURACY_TREE": "AccuracyTree",
@@ -140,8 +140,8 @@ FORK_V1_NUMBERS = {
     99: ("DEFORMABLECONVOLUTION",),
 }
 
-# Fields of forks whose meaning is known here, as "Message" or "Message.field"; others are read and
-# have no effect, which a warning says. Whoever gives one a meaning adds it.
+# Fork fields that are implemented, as "Message" or "Message.field"; others are parsed but have no
+# effect, and cause a warning. Extend this when implementing one.
 UNDERSTOOD = frozenset(
     {
         "BBoxRegParameter.bbox_mean",
@@ -282,7 +282,7 @@ UNDERSTOOD = frozenset(
 
 def is_understood(field: FieldDescriptor) -> bool:
     """Whether a field of the schema is stock Caffe's, or a fork's that has an effect here."""
-    if _message(field) == "V1LayerParameter":  # it has all of V2's, under other numbers
+    if _message(field) == "V1LayerParameter":  # has all of V2's fields, under other numbers
         field = LayerParameter.DESCRIPTOR.fields_by_name.get(field.name, field)
     message, own = _message(field), field.message_type
     return field.number < FIRST_FORK_NUMBER or not UNDERSTOOD.isdisjoint(

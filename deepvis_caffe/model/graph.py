@@ -1,26 +1,26 @@
 """The graph of a deploy net: which layer reads and writes which version of which blob.
 
-Caffe reuses the names of blobs: the convolution writes ``conv1``, and its ReLU overwrites it in
-place. Here each writing is a :class:`Value` of its own, so that "conv1 below its ReLU" and "conv1
-as the next layer sees it" are two different things, as they are for a backward pass.
+Caffe reuses blob names: a convolution writes ``conv1``, and its ReLU overwrites it in place. Here
+each version is a separate :class:`Value`, so that "conv1 below its ReLU" and "conv1 as the next
+layer sees it" are distinct, as a backward pass requires.
 
 What a name means
 -----------------
-This file is the one place that decides it. In a net with ``conv1`` and, in place on it, ``bn1``
-(BatchNorm), ``scale1`` (Scale) and ``relu1`` (ReLU):
+Only this file decides it. In a net with ``conv1`` and, in place on it, ``bn1`` (BatchNorm),
+``scale1`` (Scale) and ``relu1`` (ReLU):
 
 ``conv1``
-    The layer's activation: what a whole forward pass leaves in its top, after ``relu1``. A backward
-    pass from it starts below the trailing rectifiers, here at the value that ``scale1`` writes. A
-    unit that is on has the same value and gradient there; one that is off still has a gradient. The
-    Deep Visualization Toolbox starts below in-place ReLUs too.
+    The layer's activation: what a full forward pass leaves in its top, after ``relu1``. A backward
+    pass from it starts below the trailing rectifiers, here at the value that ``scale1`` writes. An
+    active unit has the same value and gradient there; an inactive one still has a gradient. The
+    Deep Visualization Toolbox also starts below in-place ReLUs.
 ``conv1:raw``
     The layer's own output, before any in-place layer.
 ``bn1``, ``relu1``
-    An in-place layer's own output, in either direction.
+    An in-place layer's own output, in both directions.
 
-A blob's name means the same as the name of the layer that writes it first. Where a layer or a blob
-is really called ``x:raw``, that name means that layer or blob.
+A blob's name means the same as the name of the layer that writes it first. If a layer or a blob is
+actually called ``x:raw``, that name means this layer or blob.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RAW = ":raw"  # after a name: the value before any in-place layer
 
 
 class Value(NamedTuple):
-    """One writing of a blob: version 0 is the first layer's that writes it, then in-place ones."""
+    """A version of a blob: 0 is written by the first layer, later ones by in-place layers."""
 
     blob: str
     version: int = 0
@@ -76,9 +76,9 @@ class Layer:
 class Graph:
     """The layers of a net in order, input layers included.
 
-    Every method that takes a layer's name takes ``name:raw`` and a blob's name too; see the top of
-    this file. A layer comes before a blob of the same name, except in :meth:`blob_value` and
-    :meth:`blob_diff`.
+    Every method that takes a layer's name also takes ``name:raw`` and a blob's name; see the top of
+    this file. A layer takes precedence over a blob of the same name, except in :meth:`blob_value`
+    and :meth:`blob_diff`.
     """
 
     name: str
@@ -91,8 +91,8 @@ class Graph:
         Raises
         ------
         ModelError
-            A bottom that no earlier layer writes, a top written twice without being read in place,
-            a blob written in place that another layer reads before, or two layers of one name.
+            A bottom that no earlier layer writes, a top written twice but not in place, a blob
+            overwritten in place after another layer reads it, or two layers with the same name.
         """
         version: dict[str, int] = {}
         readers: dict[Value, list[str]] = {}
@@ -121,7 +121,7 @@ class Graph:
                         "not the bottom at its place; only an in-place layer may write a blob again"
                     )
                 if blob in version and len(readers[bottoms[position]]) > 1:
-                    # Caffe splits a blob of several readers, and then its in-place layer is none.
+                    # Caffe splits a blob with several readers, so the layer would not be in place.
                     raise ModelError(
                         f"{where}: it overwrites {blob!r} in place, which is read "
                         f"{len(readers[bottoms[position]])} times up to here, by "
@@ -163,7 +163,7 @@ class Graph:
         return tuple(blob for blob, value in self.blobs.items() if value not in read)
 
     def layer(self, name: str) -> Layer:
-        """The layer of that name; `UnknownNameError` with the nearest names otherwise."""
+        """The layer of that name; otherwise raises `UnknownNameError` with the closest names."""
         if name not in self.by_name:
             raise UnknownNameError("layer", name, self.by_name, f"net {self.name!r}")
         return self.by_name[name]
@@ -184,10 +184,10 @@ class Graph:
         return own if self._means_own_output(name, own) else self.blobs[own.blob]
 
     def gradient_start(self, name: str) -> Value:
-        """The value at which a backward pass from `name` starts: below trailing in-place ReLUs.
+        """The value where a backward pass from `name` starts: below trailing in-place ReLUs.
 
-        A ReLU with a negative slope counts as well, and so does a ReLU6. A Dropout is looked
-        through, because it does nothing in the TEST phase.
+        This includes ReLUs with a negative slope and ReLU6. Dropouts are skipped, because they do
+        nothing in the TEST phase.
 
         Raises
         ------
@@ -226,7 +226,7 @@ class Graph:
         )
 
     def blob_value(self, name: str) -> Value:
-        """The value that a forward pass reads under a name: a blob's before a layer's.
+        """The value that a forward pass reads under a name; a blob takes precedence over a layer.
 
         Raises
         ------
@@ -239,10 +239,10 @@ class Graph:
         return self.activation(name)
 
     def blob_diff(self, name: str) -> Value:
-        """The value whose diff a backward pass reads under a name: a blob's before a layer's.
+        """The value whose diff is read under a name; a blob takes precedence over a layer.
 
-        It is the blob's first version, because that is the diff that Caffe leaves in a blob that
-        in-place layers overwrite; of an in-place layer it is its own output.
+        It is the blob's first version, whose diff Caffe leaves in a blob that in-place layers
+        overwrite; for an in-place layer it is its own output.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Graph:
         return Value(base) if base in self.blobs else self.own_output(name)
 
     def activation_name(self, name: str) -> str:
-        """The name under which a forward pass reads the activation of `name`: its blob's, mostly.
+        """The name under which a forward pass reads the activation of `name`, usually its blob's.
 
         Raises
         ------
@@ -277,9 +277,9 @@ class Graph:
         return self._matching(value, self.gradient_start)
 
     def start_layer(self, name: str) -> str | None:
-        """The layer whose output a backward pass from `name` starts at, where that needs saying.
+        """The layer at whose output a backward pass from `name` starts, if not obvious.
 
-        It does not where it is the named layer's own output, or the named blob's final value.
+        None if this is the named layer's own output, or the named blob's final value.
 
         Raises
         ------
@@ -294,11 +294,11 @@ class Graph:
         return None if self.same(start, plain) else self.producer[start].name
 
     def same(self, one: Value, other: Value) -> bool:
-        """Whether two values of a blob are equal: nothing but Dropouts in place between them."""
+        """Whether two versions of a blob are equal: only in-place Dropouts between them."""
         return self._below(one, ("Dropout",)) == self._below(other, ("Dropout",))
 
     def _without_suffix(self, name: str) -> tuple[str, bool]:
-        """A name, and whether it ended in ``:raw``, unless that is really a part of it."""
+        """A name without ``:raw``, and whether it had that, unless it is really part of it."""
         if name in self.by_name or name in self.blobs or not name.endswith(RAW):
             return name, False
         return name.removesuffix(RAW), True
@@ -307,7 +307,7 @@ class Graph:
         return self._without_suffix(name)[1] or own.version > 0  # an in-place layer's
 
     def _below(self, value: Value, types: tuple[str, ...]) -> Value:
-        """The value that in-place layers of these types made this one of."""
+        """The value below trailing in-place layers of these types."""
         while value.version > 0 and self.producer[value].type in types:
             value = Value(value.blob, value.version - 1)
         return value
@@ -319,7 +319,7 @@ class Graph:
                 try:
                     if meaning(spelling) == value:
                         return spelling
-                except ModelError:  # a layer of several tops
+                except ModelError:  # a layer with several tops
                     continue
         return None
 
@@ -339,7 +339,7 @@ class Graph:
         return tuple(value for value in self.producer if value in found)
 
     def ancestors(self, targets: Iterable[Value], have: Iterable[Value] = ()) -> tuple[Layer, ...]:
-        """The layers that must run to get `targets`, in order, where `have` is there already."""
+        """The layers that must run to compute `targets` from `have`, in order."""
         known = set(have)
         wanted = [value for value in targets if value not in known]
         found: set[int] = set()

@@ -1,7 +1,7 @@
-"""What the inputs of a net hold that are not the image: ``(shapes, image, given) -> {name: Held}``.
+"""Values for a net's inputs other than the image: ``(shapes, image, given) -> {name: Held}``.
 
-A net may have a mask, the size of the image, boxes, or a second image beside the one that is looked
-at, optimized and scanned. They are held constant: at 0 where nothing else is said.
+Besides the image that is viewed, optimized and scanned, a net may read a mask, the image's size,
+boxes, or a second image. These are held constant, by default at 0.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from deepvis_caffe.npy import read_npy_file
 Array = NDArray[np.float32]
 Given = Mapping[str, float | str | Path | Array]
 
-IMAGE = "image"  # what an input is given that holds the image, too
+IMAGE = "image"  # the value for an input that also holds the image
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What an input holds.
+    """The value of an input.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class Held:
         Parameters
         ----------
         images
-            (N, C, H, W), what the image input holds.
+            (N, C, H, W), the content of the image input.
 
         Returns
         -------
         ndarray
-            (N, ...), float32. The first column of ``rois`` is the number of each image in the
-            batch, as RoI pooling reads it.
+            (N, ...), float32. The first column of ``rois`` is the index of each image in the batch,
+            as RoI pooling reads it.
         """
         if self.array is None:
             return images
@@ -78,7 +78,7 @@ class Held:
 def held_inputs(
     shapes: Mapping[str, tuple[int, ...]], image: str, given: Given | None = None
 ) -> dict[str, Held]:
-    """What each input but the image holds.
+    """The value of each input but the image.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def held_inputs(
         The image input.
     given
         A number, ``"image"``, the path of an ``.npy`` file, or an array, by input. By default 0;
-        but ``im_info`` is height, width and scale of the image, and ``rois`` are the whole of it,
-        as in detectors that come from py-faster-rcnn.
+        but ``im_info`` is height, width and scale of the image, and ``rois`` cover the full image,
+        as in detectors derived from py-faster-rcnn.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def _by_default(name: str, one: tuple[int, ...], size: tuple[int, ...]) -> Held:
         height, width = size[2:]
         usual: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {
             ("im_info", (1, 3)): (height, width, 1),
-            ("im_info", (1, 4)): (height, width, 1, 1),  # the scales of its two sides
+            ("im_info", (1, 4)): (height, width, 1, 1),  # with the scales of its two sides
             ("rois", (1, 5)): (0, 0, 0, width - 1, height - 1),
         }
         values = usual.get((name, (1, math.prod(one))), ())
@@ -164,7 +164,7 @@ def _by_default(name: str, one: tuple[int, ...], size: tuple[int, ...]) -> Held:
 def _read(name: str, path: str | Path) -> Array:
     try:
         return np.asarray(read_npy_file(Path(path)), np.float32)
-    except (OSError, ValueError, TypeError) as error:  # a TypeError where it holds no numbers
+    except (OSError, ValueError, TypeError) as error:  # a TypeError if it does not hold numbers
         raise ModelError(
             f"input {name!r}: cannot read {path}, the .npy file to hold it at: {error}. It takes a "
             "number, 'image', or the path of such a file"

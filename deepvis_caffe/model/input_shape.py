@@ -1,9 +1,9 @@
-"""The shapes of a net's inputs where its file does not tell them.
+"""The shapes of a net's inputs, if its file does not give them.
 
-They come, in this order, from what a data layer says of its pictures, from conventions on names
-(``im_info``), and from the weights: the first convolution's tell the number of channels, and the
-first inner product's how many values the maps below it must have, hence the size of the image. A
-net whose layers work at any size gets 224 x 224.
+They are derived, in this order, from a data layer's parameters, from naming conventions
+(``im_info``), and from the weights: those of the first convolution imply the number of channels,
+and those of the first inner product the number of values in the maps below it, hence the image
+size. A net that works at any size gets 224 x 224.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Arrays = Mapping[str, Sequence[NDArray[np.float32]]]
 
 COMMON = 224  # the side of most classifiers' images
 COLOURS = 3
-MOST = 2048  # the largest side that is looked for
+MOST = 2048  # the largest side to search
 LARGE = 512  # a side at which most nets work
-# Inputs that detection nets have beside the image, from py-faster-rcnn: height, width and scale of
-# the image; and boxes as index of the image, left, top, right, bottom, those of the ground truth
-# with the class at the end instead of the index.
+# Detection nets' inputs other than the image, from py-faster-rcnn: height, width and scale of the
+# image; boxes as image index, left, top, right, bottom; and ground-truth boxes, which have the
+# class at the end instead of the index.
 CONVENTIONAL: Mapping[str, Shape] = {"im_info": (1, 3), "rois": (1, 5), "gt_boxes": (1, 5)}
-# Sides in use, the most common first: of ImageNet's classifiers, detectors, faces, digits, patches.
+# Common sides, the most common first: ImageNet classifiers, detectors, faces, digits, patches.
 SIDES = (
     *(224, 227, 299, 28, 32, 256, 300, 112, 128, 96, 64, 48, 24, 12, 40, 60, 20, 36, 39, 15),
     *(100, 160, 144, 192, 208, 231, 250, 320, 321, 331, 384, 448, 416, 473, 500, 512, 513),
@@ -47,21 +47,21 @@ SIDES = (
 OBLONG = ((360, 480), (240, 320), (480, 640), (360, 640), (720, 1280))  # height, width
 
 
-# -- what the file tells ---------------------------------------------------------------------------
+# -- what follows from the file --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Hint:
-    """What a file tells of an input.
+    """What a file tells about an input.
 
     Attributes
     ----------
     channels
-        None where it does not say.
+        None if unknown.
     size
-        Height and width; None where it does not say.
+        Height and width; None if unknown.
     frames
-        The number of frames of a video, which are an axis before height and width; None for images.
+        Number of frames of a video, an axis before height and width; None for images.
     """
 
     channels: int | None = None
@@ -70,11 +70,11 @@ class Hint:
 
     @property
     def shape(self) -> Shape:
-        """The shape that this makes, of 3 channels where it does not say; empty without a size."""
+        """The resulting shape, with 3 channels if unknown; empty without a size."""
         return self.shape_of(self.channels or COLOURS, *self.size) if self.size else ()
 
     def shape_of(self, channels: int, height: int, width: int) -> Shape:
-        """The shape of one image, or one video, of that size."""
+        """The shape of one image or video of that size."""
         return (1, channels, *([self.frames] if self.frames else []), height, width)
 
 
@@ -87,25 +87,25 @@ _HEIGHT_AND_WIDTH = (
     ("image_size_y", "image_size_x"),
     ("height", "width"),
 )
-# Blocks whose sizes are not the image's: random changes of it, and parts.
+# Blocks whose sizes are not the image's, but those of augmentations or crops.
 _OTHER_SIZES = ("batch_sampler", "data_filler", "distort_param", "expand_param", "noise_param")
-# Of Y. Xiong's VideoData, in which frames are channels. In that of C3D and video-caffe they are an
+# Fields of Y. Xiong's VideoData, in which frames are channels. For C3D and video-caffe they are an
 # axis.
 _MAKES_CHANNELS = ("modality", "num_segments", "name_pattern", "encoded", "grayscale")
 
 
 def hint_of(layer: LayerParameter, prototxt: Path | None = None) -> Hint:
-    """What a data layer's parameters tell of the pictures in its first top.
+    """What a data layer's parameters tell about the pictures in its first top.
 
-    Caffe's own data layers and those of its forks name these alike: a crop counts before a size
-    that is resized to. Where there is none, pictures have the size of the mean image.
+    Caffe's own data layers and those of its forks use the same names. A crop size takes precedence
+    over a resized size. Without either, pictures have the size of the mean image.
 
     Parameters
     ----------
     layer
         The layer.
     prototxt
-        The file that it is of, beside which the mean image is looked for; None for none.
+        Its file, in whose folder the mean image is looked up; None without a file.
     """
     told: dict[str, list[float]] = {}
     _collect(layer, told)
@@ -130,7 +130,7 @@ def hint_of(layer: LayerParameter, prototxt: Path | None = None) -> Hint:
         or layer.type in ("ImageData", "DenseImageData", "WindowData")
         or not CONVENTIONAL.keys().isdisjoint(layer.top)
     ):
-        channels = COLOURS  # these read colours unless is_color says no, and so do R-CNN's layers
+        channels = COLOURS  # these, and R-CNN's layers, read color unless is_color is false
     video = layer.video_data_param
     if any(map(video.HasField, _MAKES_CHANNELS)):
         return Hint(_channels_of_frames(video), size)
@@ -141,21 +141,21 @@ def hint_of(layer: LayerParameter, prototxt: Path | None = None) -> Hint:
 
 
 def _mean_shape(layer: LayerParameter, prototxt: Path | None) -> tuple[int, int, int] | None:
-    """(C, H, W) of the mean image of a data layer; Caffe refuses pictures of any other shape."""
+    """(C, H, W) of a data layer's mean image; Caffe refuses pictures of any other shape."""
     written = layer.transform_param.mean_file
     path = find_mean_file(prototxt, written) if written and prototxt else None
     return mean_image_shape(path) if path else None
 
 
 def _channels_of_frames(video: VideoDataParameter) -> int:
-    """A flow has two channels, x and y; a frame those of its colours."""
+    """Channels of the frames: two for flow, x and y, otherwise the colors."""
     colours = 1 if video.grayscale else COLOURS
     each = 2 if video.modality == VideoDataParameter.FLOW else colours
     return each * video.new_length * video.num_segments
 
 
 def _collect(message: Message, told: dict[str, list[float]]) -> None:
-    """The numbers that a message holds at any depth, by the names of their fields."""
+    """Collect the numbers in a message at any depth, by field name."""
     for descriptor, value in message.ListFields():
         if descriptor.name in _OTHER_SIZES:
             continue
@@ -167,21 +167,21 @@ def _collect(message: Message, told: dict[str, list[float]]) -> None:
                 told.setdefault(descriptor.name, []).append(one)
 
 
-# -- what the net and its weights tell -------------------------------------------------------------
+# -- what follows from the net and its weights -----------------------------------------------------
 
 
 @dataclass
 class Fitted:
-    """Shapes of inputs that the file does not tell.
+    """Shapes of inputs that the file does not give.
 
     Attributes
     ----------
     shapes
-        Those that were found, by blob.
+        The shapes that were found, by blob.
     channels
-        The number of channels of those of which nothing else was found.
+        The numbers of channels of inputs about which nothing else was found.
     notes
-        What was taken and why, a sentence each.
+        One sentence for each assumption and its reason.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -199,12 +199,12 @@ def fit_inputs(
     graph
         The net.
     known
-        Shapes of the inputs that are settled.
+        The known input shapes.
     hints
-        For each of the others: what the file tells. One whose size is told is looked at all the
-        same, because a file seldom tells the number of channels.
+        What the file tells about each of the others. One with a known size is examined as well,
+        because files rarely give the number of channels.
     weights
-        Arrays by layer name, as in the file; None where there are none.
+        Arrays by layer name, as in the file; None without weights.
     """
     fitted, trial = Fitted(), _Trial(graph, dict(known), weights or {})
     for blob, shape in known.items():
@@ -233,7 +233,7 @@ def fit_inputs(
             elif channels and not hint.frames:
                 fitted.channels[blob] = channels
         if first and first.type == "Deconvolution" and blob in fitted.channels:
-            # Generators make an image of a list of numbers.
+            # Generators turn a vector into an image.
             fitted.shapes[blob] = (1, fitted.channels.pop(blob), 1, 1)
     trial.known |= fitted.shapes
     if fitted.channels and (found := trial.size(fitted.channels)):
@@ -273,25 +273,25 @@ class _Trial:
         return None
 
     def inputs_of(self, layer: Layer) -> int:
-        """How many inputs each unit of an InnerProduct has, by its weights."""
+        """The number of inputs of an InnerProduct's units, from its weights."""
         return self.weights[layer.name][0].size // max(
             layer.param.inner_product_param.num_output, 1
         )
 
     def for_inner_product(self, blob: str, first: Layer, hint: Hint) -> Shape:
-        """A square image of 1 or 3 channels where that has as many values as a layer wants."""
+        """A square image with 1 or 3 channels, if that gives the layer's number of inputs."""
         count = self.inputs_of(first)
         part = self._up_to(first)
         for channels in filter(None, (hint.channels, 1, COLOURS)):
             side = math.isqrt(count // channels)
             shape = (1, channels, side, side)
-            # Fewer values are more often features than pixels.
+            # Fewer values are usually features, not pixels.
             if side >= 8 and math.prod(shape) == count and self._fits(part, {blob: shape}, first):
                 return shape
         return (1, count)
 
     def channels(self, blob: str, first: Layer | None, hint: Hint) -> int | None:
-        """The number of channels for which the first weights fit; None where nothing tells."""
+        """The number of channels for which the first weights fit; None if unknown."""
         if first is None:
             return hint.channels
         array, conv = self.weights[first.name][0], first.param.convolution_param
@@ -310,16 +310,16 @@ class _Trial:
         fitting = [n for n in counts if self._fits(part, of(n), first)]
         if len(fitting) < 2:
             return next(iter(fitting), hint.channels)
-        # Behind a Slice, later layers see the other channels.
+        # After a Slice, later layers see the other channels.
         return min(fitting, key=lambda n: self._lost(of(n)))
 
     def size(self, channels: Mapping[str, int]) -> tuple[tuple[int, int], str] | None:
-        """Height and width for images of these channels, and why; None where nothing tells."""
+        """Height and width for images with these channels, and the reason; None if unknown."""
 
         def images(height: int, width: int) -> dict[str, Shape]:
             return {blob: (1, count, height, width) for blob, count in channels.items()}
 
-        # Large enough for the pooling of any net; where these differ, something asks for a size.
+        # Both are large enough for any net's poolings; if they differ, some layer fixes the size.
         one, other = (self._weights(self.graph, images(side, side)) for side in (320, 352))
         target = next(
             (layer for layer in self.graph if one.get(layer.name) != other.get(layer.name)), None
@@ -343,15 +343,15 @@ class _Trial:
         return found, f"layer {target.name!r} has weights for {self.inputs_of(target)} inputs"
 
     def lacks_batch(self, blob: str, shape: Shape) -> bool:
-        """Whether a shape of three axes is that of one image: more layers work, and fit."""
+        """Whether a 3-axis shape is that of a single image, with which more layers work and fit."""
         if len(shape) != 3:
             return False
         return self._lost({blob: (1, *shape)}) < self._lost({blob: shape})
 
     def cut_off(self, graph: Graph, images: Mapping[str, Shape]) -> int:
-        """How many layers leave out a rest of what they read: the fewer, the better a size suits.
+        """The number of layers whose windows do not cover their bottom: fewer is a better size.
 
-        Padding, pooling windows that overlap and windows with gaps between them tell nothing.
+        Layers with padding, overlapping pooling windows or gaps between windows do not count.
         """
         values = self.shapes(graph, images)[0].values
         return sum(
@@ -374,7 +374,7 @@ class _Trial:
         return Graph(self.graph.name, self.graph.layers[: layer.index + 1])
 
     def shapes(self, graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Shapes, dict[str, str]]:
-        """All shapes where the inputs have these, and the layers at fault."""
+        """All shapes for these input shapes, and the layers with faults."""
         faults: dict[str, str] = {}
         return infer(graph, {**self.known, **shapes}, faults), faults
 
@@ -399,7 +399,7 @@ class _Trial:
 
 
 def _same(found: Shape, needed: Shape) -> bool:
-    """Whether a blob of the file has this shape, or its legacy form of four axes."""
+    """Whether a blob in the file has this shape, or its legacy form with four axes."""
     return found == needed or (
         len(found) == 4 and found == (1,) * (4 - len(needed)) + tuple(needed)
     )
@@ -407,7 +407,7 @@ def _same(found: Shape, needed: Shape) -> bool:
 
 @dataclass
 class _Search:
-    """The size of the image at which an inner product gets the inputs that its weights are for."""
+    """Searches the image size at which an inner product's input matches its weights."""
 
     trial: _Trial
     part: Graph
@@ -417,7 +417,7 @@ class _Search:
     def size(self) -> tuple[int, int] | None:
         goal = self.trial.weights[self.target.name][0].size
         fitting = _sides(lambda side: self._count(side, side), goal)
-        # Where some sizes do not work at all, the first look may miss those that do.
+        # If some sizes do not work at all, the first search may miss those that do.
         usual = [
             side
             for side in SIDES
@@ -431,13 +431,13 @@ class _Search:
         return (_roundest(fitting),) * 2 if fitting else self._oblong(goal)
 
     def _count(self, height: int, width: int) -> int:
-        """How many weights the layer would need."""
+        """The number of weights that the layer would need."""
         shapes, _ = self.trial.shapes(self.part, self.images(height, width))
         needed = shapes.weights.get(self.target.name)
         return math.prod(needed[0]) if needed else 0
 
     def _oblong(self, goal: int) -> tuple[int, int] | None:
-        """The size that is nearest to a square, wider than high before higher than wide."""
+        """The size closest to a square, preferring landscape to portrait."""
         below = self._map_below()
         if below is None:
             return None
@@ -464,7 +464,7 @@ class _Search:
         return None
 
     def _map_below(self) -> Value | None:
-        """The last value below the layer that has height and width."""
+        """The nearest value below the layer with a height and width."""
         shapes, _ = self.trial.shapes(self.part, self.images(LARGE, LARGE))
         if self.target.name not in shapes.weights:
             return None
@@ -478,7 +478,7 @@ class _Search:
 
 
 def _has_rest(param: LayerParameter, size: Shape) -> bool:
-    """Whether windows of a layer without padding do not end where its bottom ends."""
+    """Whether the windows of a layer without padding leave a remainder of its bottom."""
     try:
         if param.type == "Pooling":
             window = pooling_window(param.pooling_param, size)
@@ -496,13 +496,13 @@ def _has_rest(param: LayerParameter, size: Shape) -> bool:
 
 
 def _sides(measure: Callable[[int], int], goal: int) -> range:
-    """The sides whose measure, which grows with the side or stays, is the goal."""
+    """The sides whose measure, which is nondecreasing in the side, equals the goal."""
     first = bisect_left(range(MOST), goal, key=measure)
     return range(first, bisect_right(range(MOST), goal, lo=first, key=measure))
 
 
 def _roundest(sides: Iterable[int]) -> int:
-    """The multiple of the largest power of two up to 32; the largest of several."""
+    """The side divisible by the largest power of two up to 32; the largest of several."""
     return max(sides, key=lambda side: (min(side & -side, 32), side))
 
 
@@ -512,15 +512,15 @@ def _roundest(sides: Iterable[int]) -> int:
 def image_input(shapes: Mapping[str, Shape], wanted: str | None = None) -> str:
     """The input that holds the image.
 
-    The first one of 4 axes, 1 to 4 channels, and more than one row and column; or else the first of
-    4 axes, or else the first.
+    It is the first one with 4 axes, 1 to 4 channels, and more than one row and column; otherwise
+    the first with 4 axes; otherwise the first.
 
     Parameters
     ----------
     shapes
         By input blob, in the net's order. At least one.
     wanted
-        What the user chooses.
+        The user's choice.
 
     Raises
     ------
@@ -535,7 +535,7 @@ def image_input(shapes: Mapping[str, Shape], wanted: str | None = None) -> str:
 
 
 def is_image(shape: Shape) -> int:
-    """How much a shape is one of images: 2, 1 (4 axes) or 0."""
+    """How likely a shape is one of images: 2, 1 (4 axes) or 0."""
     if len(shape) != 4:
         return 0
     return 2 if shape[1] <= 4 and min(shape[2:]) > 1 else 1

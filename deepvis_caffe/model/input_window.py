@@ -1,16 +1,16 @@
 """Windows of the input: ``(model, value, position) -> the part of the image that a unit needs``.
 
-The same for a block of positions.
+Likewise for a block of positions.
 
-A unit of a convolution sees only its receptive field. On a window around that, the net gives the
-unit the same value and gradient as on the whole image, provided that
+A unit of a convolution sees only its receptive field. On a window around that, the unit has the
+same value and gradient as on the full image, provided that
 
-- the window starts at a multiple of every stride on the way from the input, so that each strided
-  layer keeps its grid (rows and columns of padding included), and
+- the window starts at a multiple of every stride on the path from the input, so that each strided
+  layer keeps its grid (including rows and columns of padding), and
 - it ends where the image ends if the unit sees the padding beyond.
 
-Then everything that the unit depends on lies inside the window at every layer, and the window's own
-edges change only what the unit does not see.
+Then everything that the unit depends on is inside the window at every layer, and the window's own
+borders only affect what the unit does not see.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepvis_caffe.model.shapes import infer
 Box = tuple[int, int, int, int]
 Sizes = dict[tuple[Value, tuple[int, int]], tuple[int, int] | None]
 
-# Layers whose step depends on the size of the whole map, so that a part of it would not do.
+# Layers whose step depends on the size of the whole map, so that a part would give other values.
 STRETCHED = ("Interp", "Resample")
 
 _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
@@ -37,15 +37,15 @@ _sizes: WeakKeyDictionary[Model, Sizes] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class InputWindow:
-    """A part of the input that is enough for the value and gradient of a unit, or of several.
+    """A part of the input that suffices for the value and gradient of one or several units.
 
     Attributes
     ----------
     box
         (top, left, bottom, right) in input pixels; bottom and right are excluded.
     index
-        The unit's position, (y, x), in the map that the net computes for this part; of a block that
-        of its first.
+        The unit's position, (y, x), in the map that the net computes for this part; for a block,
+        that of its first unit.
     extent
         Height and width of that map.
     """
@@ -78,7 +78,7 @@ def window_of(model: Model, value: Value, index: Sequence[int] | None) -> InputW
     model
         Layers and shapes; weights are not read.
     value
-        The value that is maximized.
+        The value to maximize.
     index
         (y, x) in its map; None for the whole map.
 
@@ -125,7 +125,7 @@ def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, Inpu
     Returns
     -------
     dict or None
-        Of each value its window; all of them have the same box.
+        The window of each value; all have the same box.
     """
     fields = model.receptive_fields
     layers = model.graph.ancestors(blocks)
@@ -134,7 +134,7 @@ def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, Inpu
         return None
     sources = [model.graph.producer[source] for source in model.graph.sources(blocks)]
     if sum(layer.type == "Input" for layer in sources) > 1:
-        return None  # a second input, whose size would have to change as well
+        return None  # a second input, whose size would have to change, too
     if any(layer.type in STRETCHED for layer in layers):
         return None
     steps = [fields[top].stride for top in on_the_way if top in fields]
@@ -164,8 +164,8 @@ def common_window(model: Model, blocks: Mapping[Value, Box]) -> dict[Value, Inpu
 def keeps_shapes(model: Model, values: Sequence[Value], size: tuple[int, int]) -> bool:
     """Whether values have the same shapes for images of another height and width.
 
-    So has what is pooled over the whole map. False also where the layers do not fit such an image,
-    or the net has a second input.
+    True for values pooled over the whole map, for example. False if the layers do not fit such an
+    image, or the net has a second input.
     """
     layers = model.graph.ancestors(values)
     if sum(layer.type == "Input" for layer in layers) > 1:
@@ -193,7 +193,7 @@ def _even(stride: tuple[object, object]) -> bool:
 def _aligned(field: ReceptiveField, grid: tuple[int, int], block: Box) -> Box:
     rows, columns = field.window(block[0], block[1])
     last_rows, last_columns = field.window(block[2] - 1, block[3] - 1)
-    # A unit that sees only padding still needs an image of some size.
+    # A unit that sees only padding still needs a nonempty image.
     top = min(rows.start, field.input_size[0] - 1) // grid[0] * grid[0]
     left = min(columns.start, field.input_size[1] - 1) // grid[1] * grid[1]
     return top, left, max(last_rows.stop, top + 1), max(last_columns.stop, left + 1)
@@ -202,7 +202,7 @@ def _aligned(field: ReceptiveField, grid: tuple[int, int], block: Box) -> Box:
 def _map_size(model: Model, value: Value, size: tuple[int, int]) -> tuple[int, int] | None:
     """The value's height and width for an image of that size; None if the layers do not fit it."""
     known = _sizes.setdefault(model, {})
-    if (value, size) not in known:  # the windows of a layer have few sizes
+    if (value, size) not in known:  # a layer's windows have few different sizes
         known[value, size] = _inferred(model, value, model.graph.ancestors([value]), size)
     return known[value, size]
 

@@ -1,6 +1,6 @@
-"""What each unit of a layer multiplies its bottom with: ``(model, layer) -> Kernels``.
+"""The kernels of a layer's units: ``(model, layer) -> Kernels``.
 
-A unit's kernel is (channels, *window), whatever the layer's own order of axes is:
+A unit's kernel is (channels, *window), regardless of the layer's own order of axes:
 
 =============  =================================  =================================================
 type           weights                            kernel of unit u
@@ -28,7 +28,7 @@ from deepvis_caffe.model.weights import Array, blob_name
 CONVOLUTIONS = ("Convolution", "DeformableConvolution", "ModulatedDeformableConvolution")
 WITH_KERNELS = (*CONVOLUTIONS, "Deconvolution", "InnerProduct")
 
-# Layers above which channels are still those below, each scaled by itself.
+# Layers whose channels are those of their bottom, each transformed independently.
 _CHANNELWISE = frozenset(
     ("BatchNorm", "Bias", "Dropout", "LRN", "MVN", "Power", "PReLU", "ReLU", "Scale", "Split")
 )
@@ -43,9 +43,9 @@ class Kernels:
     layer, type
         The layer's name and type.
     values
-        float32 (units, channels, *window); where the layer below is no map, the window has no axes.
+        float32 (units, channels, *window); if the layer below has no maps, the window has no axes.
     group
-        Into how many groups channels and units are split.
+        Number of groups of channels and units.
     reads_image
         Whether the channels are the image's, in the net's order.
     """
@@ -74,7 +74,7 @@ def kernels_of(model: Model, name: str) -> Kernels:
     Raises
     ------
     ModelError
-        The layer has no weights, or none that are kernels.
+        The layer has no weights, or they are not kernels.
     UnknownNameError
         The net has no such layer or blob.
     WeightsError
@@ -130,7 +130,7 @@ def _of_inner_product(model: Model, layer: Layer, weights: Array) -> Kernels:
 
 
 def _map_below(model: Model, value: Value, axis: int, inputs: int) -> tuple[Value, tuple[int, ...]]:
-    """The map that an inner product reads, (channels, *window), also from below a Flatten."""
+    """The map that an inner product reads, (channels, *window), even through a Flatten."""
     known = model.shapes.get(value)
     if known is None:
         return value, (inputs,)

@@ -17,7 +17,7 @@ from deepvis_caffe.model.graph import Layer, Value
 
 Labels = tuple[str, ...]
 
-# Layers whose unit k is what unit k of their bottom is, whatever they do to its value or its map.
+# Layers whose unit k means the same as unit k of their bottom, whatever they do to its values.
 KEEPS_UNITS = frozenset(
     (
         *("AbsVal", "BNLL", "BatchNorm", "Bias", "ChannelScale", "Clip", "Crop", "CropCenter"),
@@ -27,9 +27,9 @@ KEEPS_UNITS = frozenset(
         *("Sigmoid", "Silence", "Softmax", "Split", "Swish", "TanH", "Threshold", "Upsample"),
     )
 )
-CHOOSES_UNITS = "ArgMax"  # what it writes are numbers of its bottom's units
+CHOOSES_UNITS = "ArgMax"  # its values are indices of its bottom's units
 
-# WordNet ids that many ImageNet label files put before the name: "n01440764 tench, Tinca tinca".
+# WordNet ids before the name in many ImageNet label files: "n01440764 tench, Tinca tinca".
 SYNSET = re.compile(r"^n\d{8}\s+")
 
 
@@ -62,7 +62,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
 
 def as_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> Labels:
-    """Labels, however they are given: the path of a label file, the names themselves, or None.
+    """Labels from the path of a label file, the names themselves, or None.
 
     Raises
     ------
@@ -81,14 +81,14 @@ def as_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> Labels:
 
 
 def unit_of(labels: Labels, label: str, layer: str) -> int:
-    """The unit with a label: all of it, or one of the synonyms that commas separate in it.
+    """The unit with a label: the full label, or one of its comma-separated synonyms.
 
-    Upper and lower case are the same. The first synonym of one label comes before the others'.
+    Case is ignored. A label's first synonym takes precedence over other labels' later ones.
 
     Parameters
     ----------
     labels
-        Of the units of `layer`.
+        Labels of the units of `layer`.
 
     Raises
     ------
@@ -113,17 +113,17 @@ def unit_of(labels: Labels, label: str, layer: str) -> int:
 
 
 def short_label(label: str | None) -> str:
-    """A label up to its first comma, where ImageNet's synonyms begin; empty if there is none."""
+    """A label up to its first comma, where ImageNet's synonyms start; empty for None."""
     return label.split(",")[0].strip() if label else ""
 
 
 def unit_title(layer: str, unit: int | str, label: str | None) -> str:
-    """What a unit is called where it is shown: ``"pool10 unit 281 (tabby)"``."""
+    """The title of a unit for display: ``"pool10 unit 281 (tabby)"``."""
     return f"{layer} unit {unit}" + (f" ({short_label(label)})" if label else "")
 
 
 def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> str | None:
-    """Which of a net's outputs holds the class scores.
+    """The output of a net that holds the class scores.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def class_blob(outputs: Mapping[str, tuple[int, ...]], labels: Labels = ()) -> s
     Returns
     -------
     str or None
-        Among the outputs with one number per unit: ``prob`` if there is one, since other heads may
-        be auxiliary; else the last one with as many units as labels; else the last one. None if
-        there are no such outputs.
+        Among the outputs with one number per unit: ``prob`` if there is one, because other heads
+        may be auxiliary; otherwise the last one with as many units as labels; otherwise the last
+        one. None if there are no such outputs.
     """
     vectors = {
         name: shape[1]
@@ -165,15 +165,15 @@ def top_classes(
 
 
 def fit_labels(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> Labels | None:
-    """The labels, if a layer of one of these shapes has as many units, else None.
+    """The labels, if a layer of one of these shapes has as many units, otherwise None.
 
-    If it has as many units as there are names, the classes without a name are left out: the file
-    has empty lines between its names.
+    If it has as many units as there are nonempty labels, empty ones are left out: the file then has
+    blank lines between its names.
 
     Parameters
     ----------
     shapes
-        Batch axis first; of the layers whose units are classes, see `class_values`.
+        Shapes, batch axis first, of the layers whose units are classes; see `class_values`.
     """
     counts = {shape[1] for shape in shapes if shape is not None and len(shape) > 1}
     named = tuple(filter(None, labels))
@@ -181,16 +181,16 @@ def fit_labels(labels: Labels, shapes: Iterable[tuple[int, ...] | None]) -> Labe
 
 
 def class_values(layers: Iterable[Layer]) -> frozenset[Value]:
-    """The values whose units can be the classes: a net's outputs, and what only leads to those.
+    """The values whose units may be the classes: a net's outputs, and what only leads to those.
 
-    From each of them every way leads to an output through `KEEPS_UNITS` alone, or ends at an
-    ArgMax. In a net that ends in ``conv10, pool10, prob``, these three; a layer further down that
-    happens to have as many units is none of them.
+    From each of them, every path leads to an output through `KEEPS_UNITS` layers only, or ends at
+    an ArgMax. In a net that ends in ``conv10, pool10, prob``, these are the three; a layer further
+    down that happens to have as many units is not included.
 
     Parameters
     ----------
     layers
-        Those of the net that can run, in order.
+        The net's layers that can run, in order.
     """
     layers = list(layers)
     readers: dict[Value, list[Layer]] = {}
@@ -212,6 +212,6 @@ def class_values(layers: Iterable[Layer]) -> frozenset[Value]:
 def label_of(labels: Labels, unit: int, count: int) -> str | None:
     """The name of a unit of a class layer with `count` units; None if it has no name.
 
-    It has none if there are more or fewer labels than units, since they are another net's then.
+    It has none if the numbers of labels and units differ: the labels then belong to another net.
     """
     return (labels[unit] or None) if len(labels) == count else None

@@ -1,8 +1,8 @@
 """The mean that Caffe subtracts: ``(values | file, input shape) -> (C, 1, 1) or (C, H, W)``.
 
 Channels are in the net's own order (BGR for most), as Caffe's users write them. A mean image is
-often larger than the input, because training crops at random: then its center is taken, at offset
-``(size - crop) // 2``, as Caffe does at test time.
+often larger than the input, because training uses random crops: then its center is used, at offset
+``(size - crop) // 2``, as in Caffe at test time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MeanSpec = float | Sequence[float] | NDArray[Any] | str | os.PathLike[str] | Non
 
 
 def load_mean(spec: MeanSpec, channels: int) -> Mean:
-    """The mean in its own size.
+    """The mean at its own size.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def load_mean(spec: MeanSpec, channels: int) -> Mean:
         raise ImageError(f"{where} holds {bad} values that are NaN or infinite")
     got = mean.shape
     if mean.ndim == 4 and got[0] == 1:
-        mean = mean[0]  # a binaryproto is a blob of batch 1
+        mean = mean[0]  # a binaryproto is a blob with batch size 1
     if mean.ndim == 2 and channels == 1:
         mean = mean[np.newaxis]
     if mean.ndim == 0 or mean.shape == (1,):
@@ -79,14 +79,14 @@ def load_mean(spec: MeanSpec, channels: int) -> Mean:
 
 
 def find_mean_file(prototxt: Path | None, written: str) -> Path | None:
-    """The mean file that a prototxt names, from the prototxt's folder or in it; None for none."""
+    """The mean file that a prototxt names: that path from its folder, or that name in it."""
     folder = prototxt.parent if prototxt else Path()
     places = (folder / written, folder / Path(written).name)
     return next((path for path in places if path.is_file()), None)
 
 
 def mean_image_shape(path: Path) -> tuple[int, int, int] | None:
-    """(C, H, W) of a mean image; None of a file that holds none or cannot be read."""
+    """(C, H, W) of a mean image; None if the file holds none or cannot be read."""
     try:
         shape = _read_file(path).shape
     except ImageError:
@@ -97,7 +97,7 @@ def mean_image_shape(path: Path) -> tuple[int, int, int] | None:
 
 
 def crop_mean(mean: Mean, height: int, width: int) -> Mean:
-    """The center of a mean image; a mean with one value per channel is returned as it is."""
+    """The center of a mean image; a mean with one value per channel is returned unchanged."""
     rows, columns = mean.shape[1:]
     if (rows, columns) == (1, 1):
         return mean
@@ -112,7 +112,7 @@ def crop_mean(mean: Mean, height: int, width: int) -> Mean:
 
 
 def _read_file(path: Path) -> NDArray[Any]:
-    """Read a mean file of either kind, told apart by its first bytes and not by its name."""
+    """Read a mean file of either kind, recognized by its first bytes, not by its name."""
     try:
         data = read_file(path, ARRAY_FILE)
     except FileNotFoundError:

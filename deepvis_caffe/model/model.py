@@ -35,12 +35,12 @@ Shape = tuple[int, ...]
 Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 
 FLOAT = 4  # bytes
-MOST_NOTES = 100  # of what was read otherwise than Caffe does, a warning each
+MOST_NOTES = 100  # warnings about what was read differently from Caffe
 
 
 @dataclass(frozen=True, eq=False)  # a model is equal only to itself
 class Model:
-    """What a net computes, on any engine.
+    """A net's layers, shapes and weights, independent of an engine.
 
     Attributes
     ----------
@@ -52,25 +52,26 @@ class Model:
     input_shapes
         Declared shape of every input blob, batch axis first.
     shapes
-        Shape of every value at that input size, except of layers in `opaque` and behind them.
+        Shape of every value at that input size, except those of layers in `opaque` and their
+        dependents.
     weights
-        float32 arrays by layer name, in Caffe's order. An array that layers share is one object.
+        float32 arrays by layer name, in Caffe's order. Layers that share an array share the object.
         Empty for a net that was read without its weights; see `check_weights`.
     weight_shapes
         Shapes of the weights that layers of known types need, by layer name.
     prototxt, caffemodel
         The files; None if the model came from memory.
     generation
-        The generation that the prototxt is written in.
+        The generation of the prototxt's format.
     foreign
-        The words of a prototxt with parameters that the schema does not have, else empty.
+        The tokens of a prototxt with parameters that the schema does not have; otherwise empty.
     faults
-        Why a layer of a known type cannot work, by name: its parameters make no sense, or it does
-        not fit its bottoms.
+        Why layers of known types cannot work, by name: their parameters are invalid, or they do not
+        fit their bottoms.
     image_input
         The input that holds the image; see `deepvis_caffe.model.input_shape.image_input`.
     held
-        What the other inputs hold, by name.
+        The values of the other inputs, by name.
     """
 
     graph: Graph
@@ -89,17 +90,17 @@ class Model:
 
     @property
     def image_inputs(self) -> tuple[str, ...]:
-        """The inputs that hold the image: `image_input`, then those that are to hold it, too."""
+        """The inputs that hold the image: `image_input`, then others that also hold it."""
         return (self.image_input, *(name for name, one in self.held.items() if one.is_image))
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
-        """Layer types without a shape rule: custom layers, which only their own Caffe can run."""
+        """Layer types without a shape rule: custom layers, which only their own Caffe runs."""
         return tuple(sorted({layer.type for layer in self.graph} - set(RULES)))
 
     @cached_property
     def opaque(self) -> OpaqueLayers:
-        """The layers that cannot be made sense of: those with `faults` or of unknown types.
+        """The layers that are not understood: those with `faults` or of unknown types.
 
         An engine may know a type that is unknown here; see `Net.opaque`.
         """
@@ -114,18 +115,18 @@ class Model:
 
     @cached_property
     def receptive_fields(self) -> Mapping[Value, ReceptiveField]:
-        """What one position of each value sees of the image, see `receptive_fields`."""
+        """The receptive field of each value on the image, see `receptive_fields`."""
         return receptive_fields(self.graph, self.shapes, self.image_inputs)
 
     def shapes_for(self, images: int) -> tuple[Mapping[Value, tuple[int, ...]], Mapping[str, str]]:
-        """Shapes of all values for a batch of so many images, and why a layer does not fit it.
+        """Shapes of all values for a batch of `images`, and why layers do not fit it.
 
         Returns
         -------
         shapes
-            By value; without those behind layers of unknown types or that do not fit.
+            By value; without those that depend on layers of unknown types or that do not fit.
         faults
-            Why a layer does not fit, by name.
+            Why layers do not fit, by name.
         """
         if images not in self._batches:
             sizes = {name: (images, *shape[1:]) for name, shape in self.input_shapes.items()}
@@ -157,7 +158,7 @@ def load_model(
     inputs: GivenInputs | None = None,
     need_weights: bool = True,
 ) -> Model:
-    """Read a net and its weights, and check that they belong together.
+    """Read a net and its weights, and check that they fit together.
 
     Parameters
     ----------
@@ -165,26 +166,26 @@ def load_model(
         Path of a deploy or train_val file of any generation, or a message of the schema.
     weights
         Path of a ``.caffemodel`` or ``.caffemodel.h5``, or arrays by layer name, or None for a net
-        that needs none.
+        without weights.
     input_shapes
-        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, the image's.
-        Wins over the file's, and is needed where neither the file nor the weights tell.
+        Shape by input blob, batch axis first: (N, C, H, W) for images; or one shape, for the image.
+        Overrides the file's, and is required if neither the file nor the weights imply it.
     stages
-        The stages of the file whose layers are wanted, where its layers have some.
+        The stages to enable, if the file's layers have stages.
     python_layers
-        The modules whose Python layers the embedded engine may run, which imports them.
+        The modules whose Python layers the embedded engine may import and run.
     image_input
-        The input that holds the image, where it is not the first one of an image's shape.
+        The input that holds the image, if not the first one of an image's shape.
     inputs
-        What the other inputs hold; see `held_inputs`.
+        The values of the other inputs; see `held_inputs`.
     need_weights
-        Whether it is an error to leave out the weights of a net that has some. A model without them
-        has layers and shapes, but no engine runs it.
+        Whether missing weights are an error for a net that has some. A model without them has
+        layers and shapes, but cannot run.
 
     Raises
     ------
     ModelError
-        The prototxt cannot be read, or not one of its layers can work.
+        The prototxt cannot be read, or none of its layers can work.
     WeightsError
         The weights cannot be read, or belong to another net.
     UnknownNameError
@@ -243,7 +244,7 @@ def load_model(
             shapes,
             found,
             str(file or "the given weights"),
-            faults if input_shapes else None,  # at the file's own size they have to fit
+            faults if input_shapes else None,  # at the file's own size they must fit
         ),
         weight_shapes=shapes.weights,
         prototxt=path,
@@ -265,7 +266,7 @@ def load_model(
 
 
 def _ignored(model: Model, written: Prototxt) -> Iterator[str]:
-    """Sentences on fields that may change what a layer computes and that have no effect here."""
+    """Sentences about fields that may change a layer's output but have no effect here."""
     fields: dict[tuple[str, str], list[str]] = {}
     for layer in model.graph:
         if layer.name not in model.opaque:
@@ -283,9 +284,9 @@ def _ignored(model: Model, written: Prototxt) -> Iterator[str]:
 def _check_some_work(
     graph: Graph, shapes: Mapping[Value, tuple[int, ...]], faults: Mapping[str, str]
 ) -> None:
-    """Refuse a net of which nothing is left but its inputs; a type that we lack may yet run.
+    """Raise an error if no layer but the inputs can work, or the inputs are invalid.
 
-    A net whose inputs make no sense is refused, too.
+    Layers of unknown types count as working: an engine may run them.
     """
     sources = ("Input", "DummyData")
     works = any(layer.type not in (*sources, *RULES) for layer in graph) or any(
@@ -302,12 +303,12 @@ def _check_memory(
     weights: Mapping[str, Sequence[Shape]],
     image: Shape,
 ) -> Iterator[str]:
-    """Refuse a net of which one layer alone, at one image, is larger than this machine.
+    """Raise an error if a single layer, for one image, exceeds this machine's memory.
 
     Yields
     ------
     str
-        What to say of one that is larger as a whole.
+        A warning if the net as a whole does.
     """
     memory = machine_memory()
     if memory is None:

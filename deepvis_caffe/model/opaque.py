@@ -1,8 +1,7 @@
-"""Layers that cannot run, and what they leave of a net: ``(graph, reasons) -> OpaqueLayers``.
+"""Layers that cannot run, and the rest of the net: ``(graph, reasons) -> OpaqueLayers``.
 
-A net loads whatever it holds. A layer of an unknown type, or one whose parameters or bottoms make
-no sense, is opaque: it is named once, with the reason, and everything that does not depend on it
-works as in any other net.
+A net always loads. A layer of an unknown type, or with invalid parameters or bottoms, is opaque: it
+is reported once, with the reason, and everything that does not depend on it works as usual.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class OpaqueLayer:
     name, type
         As in the prototxt.
     reason
-        Why it cannot, in words.
+        Why it cannot run, in words.
     dependents
         The layers that cannot run because they need it, directly or not, in the net's order.
     """
@@ -42,7 +41,7 @@ class OpaqueLayer:
 
 @dataclass(frozen=True)
 class OpaqueLayers(Mapping[str, OpaqueLayer]):
-    """The opaque layers of a net by name, in its order; the layers behind them are not among them.
+    """The opaque layers of a net by name, in its order, without their dependents.
 
     Attributes
     ----------
@@ -76,7 +75,7 @@ class OpaqueLayers(Mapping[str, OpaqueLayer]):
 
     @cached_property
     def culprit(self) -> Mapping[str, OpaqueLayer]:
-        """For every layer that does not run, by name, the (first) opaque layer that prevents it."""
+        """For every layer that cannot run, by name, the first opaque layer that prevents it."""
         found: dict[str, OpaqueLayer] = {}
         for layer in self.values():
             for name in layer.dependents:
@@ -84,7 +83,7 @@ class OpaqueLayers(Mapping[str, OpaqueLayer]):
         return {**found, **self}
 
     def why_not(self, layer: str) -> str:
-        """Why a layer cannot run, in words; empty where it can."""
+        """Why a layer cannot run, in words; empty if it can."""
         culprit = self.culprit.get(layer)
         if culprit is None:
             return ""

@@ -1,8 +1,8 @@
-"""Which layers of a file make up the net: ``(net, stages) -> Selection``.
+"""Selects the layers of a file that make up the net: ``(net, stages) -> Selection``.
 
-A file may hold the layers of several nets: of the phases TRAIN and TEST, and of stages that its
-authors named. ``include`` and ``exclude`` rules tell them apart. What is wanted is the net as it is
-used, not as it is trained: phase TEST, and the stage that is asked for.
+A file may hold the layers of several nets: those of the phases TRAIN and TEST, and of stages that
+its authors defined. ``include`` and ``exclude`` rules distinguish them. We want the net for
+inference: phase TEST, and the requested stage.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Kind = Literal["source", "computes", "measures"]
 
 @dataclass(frozen=True)
 class Selection:
-    """The layers of one net of a file, and those that are not of it.
+    """The layers of one net in a file, and all others.
 
     Attributes
     ----------
     layers, left_out
         Both in the order of the file.
     notes
-        Why it is this net, where that needs saying.
+        Why this net was selected, if not obvious.
     """
 
     layers: Sequence[LayerParameter]
@@ -45,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Questions:
-    """What has to be known of layers and blobs to tell whether a net is whole.
+    """Predicates on layers and blobs, to decide whether a net is complete.
 
     Attributes
     ----------
@@ -60,12 +60,12 @@ class Questions:
 
 
 def select(net: NetParameter, stages: Sequence[str], ask: Questions) -> Selection:
-    """Choose the net of a file.
+    """Select the net of a file.
 
-    It is the one of phase TEST, level 0, and the stages of the file's ``state`` and of `stages`.
-    Where no stage is set, and the file has a stage ``deploy`` whose net is whole, it is that one.
-    Where the net is not whole and another of the file's is, it is that one: of phase TEST in a
-    single stage, or else of phase TRAIN.
+    It is the one for phase TEST, level 0, and the stages of the file's ``state`` and of `stages`.
+    If no stage is set and the file has a stage ``deploy`` whose net is complete, it is that one. If
+    the net is incomplete but another one in the file is complete, it is that one: of phase TEST
+    with a single stage, or otherwise of phase TRAIN.
     """
     asked = tuple(dict.fromkeys([*net.state.stage, *stages]))
     named = _stages_of(net)
@@ -95,7 +95,7 @@ def select(net: NetParameter, stages: Sequence[str], ask: Questions) -> Selectio
 class _Net:
     phase: Phase
     stages: tuple[str, ...]
-    numbers: tuple[int, ...]  # of its layers in the file
+    numbers: tuple[int, ...]  # indices of its layers in the file
     flaws: tuple[str, ...]
     computes: bool
 
@@ -123,7 +123,7 @@ def _flaws(
     computing: Sequence[LayerParameter],
     is_given: Callable[[str], bool],
 ) -> Iterator[str]:
-    """What Caffe would refuse in the net's wiring; sources may stand anywhere."""
+    """Errors in the net's wiring that Caffe would refuse; sources may be anywhere."""
     writer: dict[str, str] = {}
     for layer in sources:
         for blob in layer.top:
@@ -134,7 +134,7 @@ def _flaws(
         for blob in dict.fromkeys(layer.bottom):
             if blob not in writer and not is_given(blob):
                 yield f"no layer writes blob {blob!r}, which layer {layer.name!r} reads"
-                writer[blob] = layer.name  # said once
+                writer[blob] = layer.name  # report it once
         for blob in layer.top:
             if blob in writer and blob not in layer.bottom:
                 yield f"layers {writer[blob]!r} and {layer.name!r} both write blob {blob!r}"
@@ -145,9 +145,9 @@ def _flaws(
 
 
 def is_included(layer: LayerParameter, state: NetState) -> bool:
-    """Whether a layer's rules put it into the net of that state, as Caffe decides it.
+    """Whether a layer's rules include it in the net for a state, as in Caffe.
 
-    Caffe refuses a layer with both kinds of rules; here such a layer has to pass both.
+    Caffe refuses a layer with both kinds of rules; here such a layer must pass both.
     """
     if layer.include and not any(_meets(state, rule) for rule in layer.include):
         return False
@@ -172,7 +172,7 @@ def _stages_of(net: NetParameter) -> tuple[str, ...]:
 
 
 def _waits_for_a_stage(layer: LayerParameter, phase: Phase) -> bool:
-    """Whether a layer is left out only because its stages are not set."""
+    """Whether a layer is excluded only because its stages are not set."""
     states = [NetState(phase=phase, stage=rule.stage) for rule in layer.include]
     none = NetState(phase=phase)
     return not is_included(layer, none) and any(is_included(layer, state) for state in states)

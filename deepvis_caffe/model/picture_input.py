@@ -1,4 +1,4 @@
-"""Images as a net's input, however they are given: ``file, picture or array -> x (C, H, W)``."""
+"""Images of any form as a net's input: ``file, picture or array -> x (C, H, W)``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def as_input(preprocessor: Preprocessor, image: NDArray[Any] | str | os.PathLike
     preprocessor
         The net's.
     image
-        A file; a picture, as `Preprocessor` takes it; or float32 of shape (C, H, W) or
-        (1, C, H, W), what it makes of one.
+        A file; a picture, as `Preprocessor` takes it; or an already preprocessed float32 array,
+        (C, H, W) or (1, C, H, W).
 
     Raises
     ------
     ImageError
-        The image cannot be read, or is not one for this net.
+        The image cannot be read, or does not fit this net.
     """
     if isinstance(image, (str, os.PathLike)):
         return preprocessor(read_channels(image, preprocessor.shape[0]))

@@ -1,9 +1,9 @@
-"""Preprocessing: ``picture (H, W, 3) RGB uint8 -> x (C, H, W) float32``, and back to show it.
+"""Preprocessing: ``picture (H, W, 3) RGB uint8 -> x (C, H, W) float32``, and back for display.
 
 The steps are those of Caffe's own Transformer (``python/caffe/io.py``), in its order: resize,
 channels first, swap channels, times ``raw_scale``, minus mean, times ``input_scale``. Before
-``raw_scale`` pixels lie in [0, 1]. Unlike Caffe's, our resizing averages over areas when it
-shrinks, so it does not alias.
+``raw_scale`` pixels are in [0, 1]. Unlike Caffe's, our downsampling averages over areas, so it does
+not alias.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from deepvis_caffe.model.mean import Mean, MeanSpec, crop_mean, load_mean
 log = logging.getLogger(__name__)
 
 PICTURES = (1, 3)  # channels of gray and color pictures
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as OpenCV in Caffe's data layers
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in OpenCV and so in Caffe
 
 
 def _part(whole: slice, part: slice, size: int) -> slice:
-    """The pixels of `whole` that a part of the same, resized to `size`, comes from."""
+    """The pixels of `whole` that become `part` after `whole` is resized to `size`."""
     pixels = whole.stop - whole.start
     first, end = part.start * pixels // size, -(-part.stop * pixels // size)
     return slice(whole.start + first, whole.start + end)
@@ -43,28 +43,27 @@ class Preprocessor:
     shape
         (C, H, W) of the input.
     mean
-        What to subtract, in the net's channel order, after `raw_scale`; see
+        The mean to subtract, in the net's channel order, after `raw_scale`; see
         `deepvis_caffe.model.mean.load_mean`. As an attribute it is an array that broadcasts to
         (C, H, W).
     channel_swap
-        Which channel of the picture each input channel takes. By default (2, 1, 0), RGB to BGR, for
-        3 channels, and no swap otherwise.
+        For each input channel, the picture's channel. By default (2, 1, 0), RGB to BGR, for 3
+        channels, and no swap otherwise.
     raw_scale
         Value of a white pixel before the mean is subtracted: 255 for most nets, 1 for some.
     input_scale
         Factor after the mean is subtracted, for example 0.017 or 1/128.
     picture_channels
-        Which channels make the picture that an input is shown as, for inputs that are not RGB:
-        three, red, green and blue; or any other number of them, whose mean is shown in gray. They
-        are counted as in the file of an image, before `channel_swap`. By default the first three,
-        of 2 channels the first.
+        The channels to display, for inputs that are not RGB: three for red, green and blue; or any
+        other number, whose mean is shown in gray. They count as in an image file, before
+        `channel_swap`. By default the first three; the first one of 2 channels.
     resize
         ``"crop"`` takes the largest centered region with the input's aspect ratio; ``"stretch"``
         takes the whole picture and distorts it.
     resize_to
-        (height, width) to which a picture is brought first, so that the input is its center, as in
-        Caffe's data layers at test time: 256 x 256, of which 227 x 227 are cut. `resize` says how,
-        by this size's aspect ratio. By default the input's own size.
+        (height, width) to resize a picture to, before its center is cropped to the input, as in
+        Caffe's data layers at test time: 256 x 256, of which 227 x 227 are cropped. `resize` then
+        refers to this size's aspect ratio. By default the input's own size.
 
     Raises
     ------
@@ -121,15 +120,15 @@ class Preprocessor:
         object.__setattr__(self, "mean", crop_mean(full_mean, height, width))
 
     def for_shape(self, height: int, width: int) -> Preprocessor:
-        """The same preprocessing for another input size; a mean image is cropped anew."""
+        """The same preprocessing for another input size; a mean image is cropped again."""
         first = self.resize_to
         if first is not None and (first[0] < height or first[1] < width):
-            first = None  # nothing is left to cut
+            first = None  # nothing is left to crop
         shape = (self.shape[0], height, width)
         return replace(self, shape=shape, mean=self.full_mean, resize_to=first)
 
     def cut(self, rows: slice, columns: slice) -> Preprocessor:
-        """The same preprocessing for a part of the input, a mean image's part included."""
+        """The same preprocessing for a part of the input, including the mean image's part."""
         _, height, width = self.shape
         mean = self._mean if self._mean.shape[1:] == (1, 1) else self._mean[:, rows, columns]
         part = (len(range(height)[rows]), len(range(width)[columns]))
@@ -138,15 +137,16 @@ class Preprocessor:
     # -- picture to input --------------------------------------------------------------------
 
     def __call__(self, image: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:
-        """Turn one picture, or each of several, into the net's input.
+        """Convert one picture, or each of several, to the net's input.
 
         Parameters
         ----------
         image
             (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA, or (H, W, C) for an input of C
             channels, of any size: uint8, uint16, or floats in [0, 1], whose highest value becomes
-            `raw_scale`. Floats beyond 1 are taken as they are, like pixels times `raw_scale`; for
-            an input of 1 or 3 channels they must lie in [0, `raw_scale`]. Or a sequence of such.
+            `raw_scale`. Floats beyond 1 are used unchanged, as if multiplied by `raw_scale`
+            already; for an input of 1 or 3 channels they must be in [0, `raw_scale`]. Or a sequence
+            of these.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class Preprocessor:
         """
         if not isinstance(image, np.ndarray) or image.ndim > 3:
             return np.stack([self(one) for one in image])
-        white = self._white(image)  # of the whole picture, not only of the crop
+        white = self._white(image)  # for the whole picture, not only for the crop
         if image.ndim > 1 and image.size:
             rows, columns = self.resized_region(*image.shape[:2])
             image = image[rows, columns]
@@ -174,7 +174,7 @@ class Preprocessor:
         """The rows and columns of a picture of that size that become the input.
 
         With ``"stretch"`` all of them; with ``"crop"`` the largest centered region with the input's
-        aspect ratio, to the nearest pixel. With `resize_to` the part of these that is not cut off.
+        aspect ratio, to the nearest pixel. With `resize_to`, the part of these that is not cropped.
         """
         rows, columns = self.resized_region(height, width)
         if self.resize_to is None:
@@ -191,7 +191,7 @@ class Preprocessor:
 
     @property
     def center(self) -> tuple[slice, slice]:
-        """The rows and columns of the resized picture that are the input, as Caffe cuts them."""
+        """The rows and columns of the resized picture that are the input, as Caffe crops it."""
         rows, columns = (
             slice((size - own) // 2, (size - own) // 2 + own)
             for size, own in zip(self.resized_size, self.shape[1:], strict=True)
@@ -211,7 +211,7 @@ class Preprocessor:
     # -- input to picture --------------------------------------------------------------------
 
     def show(self, x: Floats) -> Picture:
-        """The picture that an input stands for: the inverse of :meth:`__call__`.
+        """The picture for an input: the inverse of :meth:`__call__`.
 
         Parameters
         ----------
@@ -221,8 +221,8 @@ class Preprocessor:
         Returns
         -------
         ndarray
-            (..., H, W, 3), RGB, uint8. A gray input gives three equal channels; of an input that is
-            neither gray nor RGB, `picture_channels` are shown.
+            (..., H, W, 3), RGB, uint8. A gray input gives three equal channels; for an input that
+            is neither gray nor RGB, `picture_channels` are shown.
         """
         x = self._checked(x)
         return self._as_picture((x / self.input_scale + self._mean) / self.raw_scale)
@@ -238,7 +238,7 @@ class Preprocessor:
         return self._as_picture(0.5 + 0.5 * x / np.where(np.asarray(ends) > 0, ends, 1))
 
     def picture(self, image: NDArray[Any]) -> Picture:
-        """An image as a source gives it, of any size, as a picture: (H, W, 3), RGB, uint8.
+        """An image from a source, of any size, as a picture: (H, W, 3), RGB, uint8.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class Preprocessor:
         chosen = image if shown == list(range(count)) else image[..., shown]
         if len(shown) == 3 and chosen.dtype == np.uint16:
             chosen = (chosen >> 8).astype(np.uint8)
-        if len(shown) == 3 and chosen.dtype == np.uint8:  # a camera's image has 150 MB as floats
+        if len(shown) == 3 and chosen.dtype == np.uint8:  # a camera's image takes 150 MB as floats
             return chosen
         return _as_rgb(_unit(chosen, white))
 
@@ -274,15 +274,15 @@ class Preprocessor:
 
     @property
     def pixel_scale(self) -> float:
-        """How far one 8-bit gray level moves the input."""
+        """The change of the input for one 8-bit gray level."""
         return self.raw_scale * self.input_scale / 255
 
     @property
     def mean_doubt(self) -> str:
-        """Why the mean can hardly belong to `raw_scale`, in words; empty where it can.
+        """Why the mean is implausible for `raw_scale`, in words; empty if it is plausible.
 
-        A mean lies between black and white. One of images in 0..1 is nothing beside pixels of
-        0..255, and one of images in 0..255 makes all pixels of 0..1 the same.
+        A mean is between black and white. The mean of images in 0..1 is negligible for pixels in
+        0..255, and the mean of images in 0..255 swamps pixels in 0..1.
         """
         largest, white = float(np.abs(self.full_mean).max()), self.raw_scale
         if 0 < largest <= 1 and white > 50:
@@ -388,12 +388,12 @@ def _unit(image: NDArray[Any], white: float) -> Floats:
     """Pixels of any accepted type as float32, `white` as 1."""
     unit = image.astype(np.float32)
     if white != 1:
-        unit /= np.float32(white)  # in place: a camera's image has 150 MB
+        unit /= np.float32(white)  # in place: a camera's image takes 150 MB
     return unit
 
 
 def _as_rgb(unit: NDArray[np.floating[Any]]) -> Picture:
-    """(..., H, W, 3) in [0, 1] as a picture; of another number of channels, their mean."""
+    """(..., H, W, 3) in [0, 1] as a picture; for other numbers of channels, their mean."""
     if unit.shape[-1] != 3:
         unit = np.repeat(unit.mean(axis=-1, keepdims=True), 3, axis=-1)
     return np.rint(np.clip(np.nan_to_num(unit), 0, 1) * 255).astype(np.uint8)
@@ -401,7 +401,7 @@ def _as_rgb(unit: NDArray[np.floating[Any]]) -> Picture:
 
 @cache
 def _say_what_is_shown(channels: int) -> None:
-    """Say once how an input of so many channels is shown."""
+    """Log once how an input with this number of channels is shown."""
     log.warning(
         "the net's input has %d channels; pictures show %s. The setting picture_channels "
         "(--picture-channels) chooses others",

@@ -1,8 +1,8 @@
 """Read a prototxt of any generation and fork: ``path -> Prototxt``.
 
-What has one reasonable meaning is read, with a line that says so: types with or without quotes in
-either form, ``layer`` and ``layers`` mixed, engines of forks. What makes no sense inside a layer is
-kept as that layer's fault, so that the rest of the net can still be used.
+Anything with one reasonable meaning is accepted, with a note: types with or without quotes in
+either form, ``layer`` and ``layers`` mixed, engines of forks. An invalid value inside a layer is
+recorded as that layer's fault, so that the rest of the net can still be used.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from deepvis_caffe.model.upgrade import Generation, modern_type, upgrade, upgrad
 log = logging.getLogger(__name__)
 
 LONGEST_SHOWN = 200  # characters of a line with a mistake
-LONGEST_FAULT = 1000  # characters of what is wrong with it
+LONGEST_FAULT = 1000  # characters of the error's description
 
-# What only steers training or says who computes a layer: it changes no value that can be seen.
+# Fields that only affect training or choose an implementation: they change no visible value.
 HARMLESS = re.compile(
     r"(^|\.)("
     r"(\w*_)?filler|engine|param|blobs_lr|weight_decay|(lr|decay)_mult|loss_weight|propagate_down|"
@@ -52,7 +52,7 @@ class ForeignField:
     line
         The line, from 1.
     path
-        Names from the layer's block down, with points: ``"convolution_param.shiny"``.
+        Dotted names from the layer's block down: ``"convolution_param.shiny"``.
     """
 
     line: int
@@ -60,28 +60,28 @@ class ForeignField:
 
     @property
     def harmless(self) -> bool:
-        """Whether it changes no value that can be seen."""
+        """Whether it changes no visible value."""
         return bool(HARMLESS.search(self.path))
 
 
 @dataclass(frozen=True)
 class Prototxt:
-    """A net's description as it is written.
+    """A net's description as written.
 
     Attributes
     ----------
     net
-        Of the file's own generation, or V2 where the file mixes them; both phases, losses included.
+        In the file's own generation, or V2 if the file mixes them; both phases, including losses.
     generation
-        The generation that the file is written in.
+        The generation of the file's format.
     notes
-        What was read otherwise than Caffe reads it, a sentence each.
+        One sentence for each deviation from Caffe's reading.
     unreadable
-        By name, the layers with values that make no sense, and what is wrong with the first.
+        The layers with invalid values, by name, and what is wrong with the first value.
     foreign
-        By name, the layers with fields that the schema does not have.
+        The layers with fields that the schema does not have, by name.
     words
-        The file without comments and layout.
+        The file without comments and whitespace.
     """
 
     net: NetParameter
@@ -93,7 +93,7 @@ class Prototxt:
 
 
 def read_prototxt(source: str | Path) -> NetParameter:
-    """Read a net's description and bring it to V2 form.
+    """Read a net's description and convert it to V2 form.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def read_prototxt(source: str | Path) -> NetParameter:
     Returns
     -------
     NetParameter
-        With ``layer`` fields only, and ``Input`` layers in place of ``input:`` fields. Both phases
-        and all losses are still in it; see `deepvis_caffe.model.deploy.deploy`.
+        With ``layer`` fields only, and ``Input`` layers in place of ``input:`` fields. It still has
+        both phases and all losses; see `deepvis_caffe.model.deploy.deploy`.
 
     Raises
     ------
@@ -120,13 +120,13 @@ def read_prototxt(source: str | Path) -> NetParameter:
 
 
 def parse_prototxt(source: str | Path) -> Prototxt:
-    """Read a prototxt as it is written, in any generation.
+    """Read a prototxt of any generation as written.
 
     Raises
     ------
     ModelError
-        The file cannot be read, is not a prototxt, or has values outside its layers that make no
-        sense. The message names the line.
+        The file cannot be read, is not a prototxt, or has invalid values outside its layers. The
+        message names the line.
     """
     path = Path(source)
     root, text, found = _tree(path)
@@ -141,7 +141,7 @@ def parse_prototxt(source: str | Path) -> Prototxt:
 
 
 def _tree(path: Path) -> tuple[Block, str, str]:
-    """The tree of a prototxt, its text, and what the file is, as `sniff` says it.
+    """The tree of a prototxt, its text, and the file's type according to `sniff`.
 
     Raises
     ------
@@ -166,12 +166,12 @@ def _tree(path: Path) -> tuple[Block, str, str]:
 
 @cache
 def warn_once(path: Path | None, note: str) -> None:
-    """Log a warning on a file only once, however often it is read."""
+    """Log a warning about a file only once, however often it is read."""
     log.warning("%s", f"{path}: {note}" if path else note)
 
 
 def layer_blocks(source: Path) -> list[Block]:
-    """The ``layer`` blocks of a prototxt as they are written.
+    """The ``layer`` blocks of a prototxt as written.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def layer_blocks(source: Path) -> list[Block]:
 
 
 def fill_message(message: Message, block: Block) -> None:
-    """Set the fields of a message of any schema from a block; what does not fit is passed over."""
+    """Set the fields of a message of any schema from a block, skipping what does not fit."""
     _Fields().fill(message, block, "")
 
 
@@ -279,7 +279,7 @@ def _v2_layer(layer: LayerParameter, block: Block, fields: _Fields, notes: list[
 
 
 def _v1_layer(block: Block, fields: _Fields, notes: list[str]) -> LayerParameter:
-    """A ``layers`` block in V2 form, of whatever type."""
+    """A ``layers`` block of any type in V2 form."""
     rest = Block(block.line, [one for one in block.fields if one.name != "type"])
     old = V1LayerParameter()
     fields.fill(old, rest, "")
@@ -296,7 +296,7 @@ def _v1_layer(block: Block, fields: _Fields, notes: list[str]) -> LayerParameter
 
 
 class _Fields:
-    """Fills messages from blocks, and keeps what does not fit."""
+    """Fills messages from blocks, and records what does not fit."""
 
     def __init__(self) -> None:
         self.faults: list[tuple[int, str]] = []
@@ -304,7 +304,7 @@ class _Fields:
         self.notes: list[str] = []
 
     def fill(self, message: Message, block: Block, path: str) -> None:
-        """Set the fields of a message; of a field given twice the last one counts."""
+        """Set the fields of a message; if a field occurs twice, the last one counts."""
         known = message.DESCRIPTOR.fields_by_name
         for name, line, value in block.fields:
             inside = f"{path}.{name}" if path else name
@@ -369,7 +369,7 @@ class _Fields:
 
 
 def _value(descriptor: Any, written: Scalar) -> Any:
-    """A scalar in the type of its field; `ValueError` with what is wrong."""
+    """A scalar as the type of its field; raises `ValueError` with the reason."""
     kind, text = descriptor.type, written.text
     if re.fullmatch(r"\$[{(].*[})]|\{\{.*\}\}|%\(.*\)\w", text) and kind != descriptor.TYPE_STRING:
         raise ValueError(f"the placeholder {text} of a template is not filled in")
@@ -378,7 +378,7 @@ def _value(descriptor: Any, written: Scalar) -> Any:
             return (
                 text_encoding.CUnescape(text).decode("utf-8", "replace") if written.quoted else text
             )
-        except ValueError:  # backslashes that begin no escape, as in a Windows path
+        except ValueError:  # backslashes that are not escapes, as in a Windows path
             return text
     if kind == descriptor.TYPE_ENUM:
         values = descriptor.enum_type.values_by_name

@@ -1,8 +1,8 @@
 """Python layers: those of well-known projects, those that the user allows to run, and all others.
 
-The code of a Python layer is not in the net. A few are the same everywhere; they get their class's
-name for a type, and the engines know that. The modules of others are imported only if the user
-names them, since importing a module runs it: a prototxt must not decide which code runs.
+The code of a Python layer is not in the net. A few are the same everywhere; they get their class
+name as type, which the engines know. The modules of others are only imported if the user names
+them, because importing a module runs it: a prototxt must not decide which code runs.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ KNOWN = {"ProposalLayer": re.compile(r"(^|\.)proposal_layer$")}
 # The type of a layer whose module the user allows.
 ALLOWED = "PythonLayer"
 _allowed: set[str] = set()  # the modules that some net of this process may import
-# What calls a user's layer. It stands above the model and the engines, and is imported with the
-# first such layer.
+# The module that calls users' layers. It is above the model and the engines, so it is imported
+# lazily, with the first such layer.
 CALLER = "deepvis_caffe.caffe.layer_alone"
 
 
 def recognize(layer: LayerParameter) -> None:
-    """Give a Python layer that is known, with options that are, its class's name for a type."""
+    """Set the type of a known Python layer with known options to its class name."""
     code = layer.python_param
-    if layer.type == ALLOWED:  # no prototxt can say so
+    if layer.type == ALLOWED:  # a prototxt must not use this type itself
         layer.type = "Python"
     if layer.type == "Python" and code.layer in KNOWN and KNOWN[code.layer].search(code.module):
         try:
             proposal_options(code.param_str)
-        except ModelError:  # somebody's own version of it, which only its own Caffe runs
+        except ModelError:  # a modified version, which only its own Caffe runs
             return
         layer.type = code.layer
 
 
 def caffe_type(kind: str) -> str:
-    """The type that Caffe knows a layer of this type by."""
+    """Caffe's name for a type."""
     return "Python" if kind in KNOWN or kind == ALLOWED else kind
 
 
 def allow(net: NetParameter, modules: Collection[str]) -> None:
-    """Let the embedded engine run the Python layers of these modules.
+    """Allow the embedded engine to run the Python layers of these modules.
 
     Parameters
     ----------
     net
         A deploy net; its layers of type Python get the type `ALLOWED`.
     modules
-        Names of modules, as the prototxt writes them.
+        Module names, as in the prototxt.
     """
-    if not modules or not find_spec("torch"):  # only a Caffe runs them then, and asks nobody
+    if not modules or not find_spec("torch"):  # then only Caffe runs them, without asking
         return
     for layer in net.layer:
         if layer.type == "Python" and layer.python_param.module in modules:
@@ -79,7 +79,7 @@ def caller(layer: LayerParameter) -> Any:
     Raises
     ------
     ModelError
-        Nobody has allowed it.
+        The user has not allowed it.
     """
     if layer.python_param.module not in _allowed:
         raise ModelError(why_not_allowed(layer))
@@ -93,11 +93,11 @@ class ProposalOptions:
     Attributes
     ----------
     feat_stride
-        Pixels of the image between two positions of the map.
+        Image pixels between neighboring positions of the map.
     ratios
-        Height divided by width of the reference boxes.
+        Height divided by width of the anchors.
     scales
-        Their sizes, in units of 16 pixels.
+        Sizes of the anchors, in units of 16 pixels.
     """
 
     feat_stride: int
@@ -105,7 +105,7 @@ class ProposalOptions:
     scales: tuple[float, ...] = (8, 16, 32)
 
 
-# Options of the layer's that have no effect on what it computes.
+# The layer's options that do not affect its output.
 _BACKWARD_ONLY = frozenset({"clip_base", "gradient_scale", "use_clip"})  # MNC's
 _ENTRY = re.compile(
     r"""['"]?(?P<name>\w+)['"]?\s*:\s*(?:!!python/tuple\s*)?"""
@@ -120,7 +120,7 @@ def proposal_options(text: str) -> ProposalOptions:
     Raises
     ------
     ModelError
-        It has no feat_stride, or an option that is not known.
+        It has no feat_stride, or an unknown option.
     """
     found = {
         match["name"]: tuple(map(float, _NUMBER.findall(match["value"])))

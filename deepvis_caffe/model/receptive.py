@@ -1,9 +1,9 @@
 """Receptive fields: ``(graph, shapes) -> {value: what one position of it sees of the image}``.
 
-Rows and columns are tracked separately. A :class:`_Span` says which input rows position i sees:
+Rows and columns are tracked separately. A :class:`_Span` gives the input rows that position i sees:
 ``first + i * stride`` to ``last + i * stride``. Each layer type maps the span of its bottom to that
 of its top. Where branches join, the span covers all of theirs. If all positions see the same rows
-(behind an inner product, a global pool, or a normalization over space), the stride is 0.
+(after an inner product, global pooling, or a normalization over space), the stride is 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReceptiveField:
     """The window of the image input that one position of a value depends on.
 
     Position (i, j) sees input row ``floor(offset[0] + i * stride[0])`` and the ``size[0] - 1`` rows
-    after it; columns likewise. That is exact inside the image. Near its borders, and behind a
+    after it; columns likewise. This is exact inside the image. Near its borders, and after a
     `Deconvolution`, the window may be a few pixels too large, but never too small.
 
     Attributes
@@ -46,7 +46,7 @@ class ReceptiveField:
     size
         (height, width) in input pixels.
     stride
-        (rows, columns) between neighbors; 0 if all positions see the same window, a fraction behind
+        (rows, columns) between neighbors; 0 if all positions see the same window, a fraction after
         a `Deconvolution`.
     offset
         (row, column) at which the window of position (0, 0) starts; negative inside the padding.
@@ -85,21 +85,21 @@ def receptive_fields(
     graph
         The layers.
     shapes
-        Shape of every value, batch axis first, as far as known.
+        Known shapes of values, batch axis first.
     images
-        The inputs that hold the image, all of one shape.
+        The inputs that hold the image, all of the same shape.
 
     Returns
     -------
     dict
-        Without values that do not depend on the image, and without those behind layers of unknown
-        types. Empty if the image is not (N, C, H, W).
+        Without values that do not depend on the image or that depend on layers of unknown types.
+        Empty if the image is not (N, C, H, W).
     """
     shape = shapes[Value(images[0])]
     if len(shape) != 4:
         return {}
     size = (shape[2], shape[3])
-    # None: does not depend on the image. Absent: not known.
+    # None: does not depend on the image. Absent: unknown.
     fields: dict[Value, _Field | None] = {}
     for layer in graph:
         known = all(value in fields and value in shapes for value in layer.bottoms)
@@ -121,7 +121,7 @@ def receptive_fields(
 
 
 def is_pointwise(kind: str) -> bool:
-    """Whether a position of a layer of that type sees only its own position of its bottoms."""
+    """Whether positions of a layer of this type only see the same position of its bottoms."""
     return _RULES.get(kind) is _pointwise
 
 
@@ -149,7 +149,7 @@ class _Span(NamedTuple):
     def from_corner_to_corner(self, inputs: int, outputs: int) -> _Span:
         """The span of a map of `outputs` positions, each between two of `inputs`."""
         step = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
-        # Position i lies at i * step: between the whole numbers below and above that.
+        # Position i is at i * step, between the integers below and above.
         between = (1 - Fraction(1, step.denominator)) * self.stride
         return _Span(self.first - between, self.last + between, step * self.stride)
 
@@ -159,7 +159,7 @@ class _Span(NamedTuple):
         return _Span(self.first + shift, self.last + shift, self.stride)
 
     def everything(self, positions: int, limit: int) -> _Span:
-        """The rows that `positions` positions see together, clipped to an input of `limit` rows."""
+        """All rows that `positions` positions see, clipped to an input of `limit` rows."""
         last = self.last + (positions - 1) * self.stride
         return _Span(max(self.first, 0), min(last, limit - 1), 0)
 
@@ -169,9 +169,10 @@ _IDENTITY: _Field = (_Span(0, 0, 1), _Span(0, 0, 1))
 
 
 class _Step(NamedTuple):
-    """A layer's parameters, and what its rule sees.
+    """The arguments of a layer's rule.
 
-    The shape of the value at hand, (height, width) of the input, and the shape of the first top.
+    Its parameters, the shape of the value at hand, (height, width) of the input, and the shape of
+    the first top.
     """
 
     param: LayerParameter
@@ -180,7 +181,7 @@ class _Step(NamedTuple):
     top: Shape = ()
 
     def whole(self, field: _Field, axes: Iterable[int] = (2, 3)) -> _Field:
-        """`field`, but everything is seen along `axes`; unchanged for values not (N, C, H, W)."""
+        """`field` extended to everything along `axes`; unchanged for values not (N, C, H, W)."""
         if len(self.shape) != 4:
             return field
         rows, columns = (
@@ -191,7 +192,7 @@ class _Step(NamedTuple):
 
 
 def _join(fields: Sequence[_Field], top: _Step) -> _Field | None:
-    """What several bottoms together see at one position of a top."""
+    """The union of what several bottoms see at one position of a top."""
     if not fields:
         return None
     if any(len({span.stride for span in axis}) > 1 for axis in zip(*fields, strict=True)):
@@ -298,7 +299,7 @@ def _crop(step: _Step, field: _Field) -> _Field:
     options, axes = step.param.crop_param, len(step.shape)
     first = options.axis % axes
     offsets = list(options.offset) or [0]
-    if len(offsets) == 1:  # one offset holds for every cropped axis
+    if len(offsets) == 1:  # one offset applies to every cropped axis
         offsets *= axes - first
     rows, columns = ([0] * first + offsets)[2:] if axes == 4 else (0, 0)
     return field[0].shifted(rows), field[1].shifted(columns)

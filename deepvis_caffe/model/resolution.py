@@ -1,12 +1,12 @@
-"""Stages of a net: the layers of one resolution, ``model -> (Stage, ...)``, and what ends them.
+"""Stages of a net: connected layers of the same resolution, ``model -> (Stage, ...)``.
 
-Strides and poolings change the height and width of the maps, so a net falls into stages: those of
-ResNet-50 end at ``conv1``, ``res2c``, ``res3d``, ``res4f`` and ``res5c``. The last layers of a
-stage stand for it; the first stage is represented by the layers that read the image, whose weights
-can be looked at as pictures. All maps of a single position, as inner products have, are one stage,
-and a convolution whose maps are averaged to be the classes belongs to it.
+Strides and poolings change the height and width of the maps, which divides a net into stages: those
+of ResNet-50 end at ``conv1``, ``res2c``, ``res3d``, ``res4f`` and ``res5c``. A stage is represented
+by its last layers; the first stage by the layers that read the image, whose weights can be viewed
+as pictures. All values with a single position, such as those of inner products, form one stage,
+which includes a convolution whose maps are averaged to the classes.
 
-These are not the stages that a prototxt includes layers by; see `deepvis_caffe.model.phases`.
+These are not the stages by which a prototxt includes layers; see `deepvis_caffe.model.phases`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from deepvis_caffe.model.unit_sources import (
     unit_sources,
 )
 
-# Types that change the size of a map, but not how far apart in the image its positions are.
+# Types that change the size of a map, but not the distance of its positions in the image.
 TRIMS = ("Crop", "CropCenter", "Pad", "Padding")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The layers of one resolution that are connected.
+    """Connected layers of the same resolution.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Stage:
     layers
         In the order of the net.
     reads
-        Which stages it reads, by their place in the net.
+        Indices of the stages that it reads.
     """
 
     extent: tuple[int, ...]
@@ -55,11 +55,11 @@ def stages(model: Model) -> tuple[Stage, ...]:
 
 
 def stage_below(model: Model, layer: Layer) -> tuple[Layer, ...]:
-    """The layers whose units stand for the stage below a layer, in the order of the net.
+    """The layers whose units represent the stage below a layer, in the order of the net.
 
-    They make units, as convolutions do, or they are sums of several layers. All that the layer gets
-    from the image passes through them. Below a layer of the first stage are the layers that read
-    the image, and below those its ``Input``.
+    They have units of their own, as convolutions do, or are sums of several layers. Everything that
+    the layer receives from the image passes through them. Below a layer of the first stage these
+    are the layers that read the image, and below those its ``Input``.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ class _Stages:
         self._averaged, self._averages = _averaged_to_outputs(model)
 
     def below(self, layer: Layer) -> tuple[Layer, ...]:
-        found, ends = self._way_down(layer)
+        found, ends = self._ends_below(layer)
         for end in ends:
-            firsts, further = self._way_down_of(end)
+            firsts, further = self._ends_below_value(end)
             if firsts and all(_is_input(self._producer[one]) for one in further):
                 found |= firsts | {self._producer[one].name for one in further}
             else:
@@ -88,7 +88,7 @@ class _Stages:
 
     def all(self) -> tuple[Stage, ...]:
         graph = self._model.graph
-        first = list(range(len(graph.layers)))  # of a layer's stage; found in chains
+        first = list(range(len(graph.layers)))  # first layer of each layer's stage, by union-find
 
         def stage_of(number: int) -> int:
             while first[number] != number:
@@ -122,14 +122,14 @@ class _Stages:
             for number, some in members.items()
         )
 
-    def _way_down_of(self, value: Value) -> tuple[set[str], set[Value]]:
+    def _ends_below_value(self, value: Value) -> tuple[set[str], set[Value]]:
         layer = self._producer[value]
         if layer.name in self._first or _is_input(layer):
             return {layer.name}, set()
-        return self._way_down(layer)
+        return self._ends_below(layer)
 
-    def _way_down(self, layer: Layer) -> tuple[set[str], set[Value]]:
-        """Where the ways down from a layer end: at first layers, or where they leave its stage."""
+    def _ends_below(self, layer: Layer) -> tuple[set[str], set[Value]]:
+        """The ends of the paths down from a layer: first layers, or where they leave its stage."""
         firsts, ends = set[str](), set[Value]()
         seen, todo = {layer.name}, [layer]
         while todo:
@@ -146,7 +146,7 @@ class _Stages:
         return firsts, ends
 
     def _bottoms(self, layer: Layer) -> Iterator[Value]:
-        """The bottoms of a layer, but for those that say where and how much of another one."""
+        """The bottoms of a layer, except those with places or factors for another one."""
         top = self._extent(layer.tops[0])
         mapped = any(self._extent(one) == top for one in layer.bottoms)
         for place, bottom in enumerate(layer.bottoms):
@@ -167,7 +167,7 @@ class _Stages:
         return not (layer.type in TRIMS or _slides_by_one(layer, before))
 
     def _extent(self, value: Value) -> tuple[int, ...] | None:
-        """The size of a value's maps, () for a single position; None where it is not known."""
+        """The size of a value's maps, () for a single position; None if unknown."""
         shape = self._model.shapes.get(value)
         return None if shape is None else shape[2:] if prod(shape[2:]) > 1 else ()
 
@@ -177,7 +177,7 @@ def _is_input(layer: Layer) -> bool:
 
 
 def _slides_by_one(layer: Layer, extent: tuple[int, ...]) -> bool:
-    """Whether a layer slides a window in steps of one, and so only loses a border."""
+    """Whether a layer slides a window with stride 1, and so only loses a border."""
     if layer.type in ("Convolution", "Deconvolution"):
         return set(convolution_window(layer.param.convolution_param, len(extent)).stride) == {1}
     if layer.type in ("NdPooling", "Pooling", "Pooling3D"):
@@ -186,7 +186,7 @@ def _slides_by_one(layer: Layer, extent: tuple[int, ...]) -> bool:
 
 
 def _first_layers(model: Model) -> set[str]:
-    """The names of the layers that make units of inputs alone."""
+    """The names of the layers that compute units from inputs only."""
     found, plain = set[str](), set[Value]()
     for layer in model.graph:
         if not plain.issuperset(layer.bottoms):
@@ -199,7 +199,7 @@ def _first_layers(model: Model) -> set[str]:
 
 
 def _averaged_to_outputs(model: Model) -> tuple[set[str], set[Value]]:
-    """The layers whose units an output has, each as one number, and the values from there on."""
+    """The layers whose units are averaged to an output's numbers, and the values from there on."""
     graph, layers, values = model.graph, set[str](), set[Value]()
     for output in graph.outputs:
         value, way = graph.blobs[output], set[Value]()
@@ -214,6 +214,6 @@ def _averaged_to_outputs(model: Model) -> tuple[set[str], set[Value]]:
 
 
 def _positions(model: Model, value: Value) -> int:
-    """The number of positions of a value's maps; 0 where it is not known."""
+    """The number of positions of a value's maps; 0 if unknown."""
     shape = model.shapes.get(value)
     return 0 if shape is None else prod(shape[2:])

@@ -1,8 +1,8 @@
-"""What the first axis of a value counts: ``graph -> {value: the layer that decides it}``.
+"""What the first axis of a value counts: ``graph -> {value: the layer that determines it}``.
 
-In most layers it counts images. A layer that finds things, boxes above all, has a row for each of
-them, however many there are, and so has everything behind it: the fc7 of a Faster R-CNN has a row
-for each region that its Proposal finds. Such a layer has no value of a unit for an image.
+In most layers it counts images. A layer that detects things, usually boxes, has one row for each,
+and so has everything that depends on it: the fc7 of a Faster R-CNN has one row for each region of
+its Proposal. The units of such a layer have no single value for an image.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Mapping
 from deepvis_caffe.errors import ModelError
 from deepvis_caffe.model.graph import Graph, Layer, Value
 
-# Types with rows for what is found in an image, in most of them as many as the values tell.
+# Types with rows for detections; for most of them, how many depends on the values.
 FINDERS = frozenset(
     {
         *("BoxOutput", "DetectionOutput", "Filter", "Proposal", "ProposalLayer", "RegionOutput"),
         *("YoloDetectionOutput", "Yolov3DetectionOutput"),
     }
 )
-# Types whose top is the same for every image: of bottoms only the shapes count.
+# Types whose top is the same for every image: at most, it depends on the bottoms' shapes.
 CONSTANTS = frozenset({"DummyData", "PriorBox", "PriorBoxClustered"})
 
 
 def finders(graph: Graph) -> Mapping[Value, Layer]:
-    """The values with a row for each thing found, and the first layer on the way that finds."""
+    """The values with one row per detection, and the first layer below that detects."""
     found: dict[Value, Layer] = {}
     for layer in graph:
         first = next((found[value] for value in layer.bottoms if value in found), None)
@@ -36,12 +36,12 @@ def finders(graph: Graph) -> Mapping[Value, Layer]:
 
 
 def is_finder(layer: Layer) -> bool:
-    """Whether a layer has rows for what it finds, not for images."""
+    """Whether a layer has rows for detections, not for images."""
     return layer.type in FINDERS or (layer.type == "Region" and len(layer.tops) == 2)
 
 
 def constants(graph: Graph) -> frozenset[Value]:
-    """The values that are the same for every image, whatever the inputs hold."""
+    """The values that are the same for every image and all inputs."""
     same: set[Value] = set()
     for layer in graph:
         all_same = layer.bottoms and same.issuperset(layer.bottoms)
@@ -51,7 +51,7 @@ def constants(graph: Graph) -> frozenset[Value]:
 
 
 def without_units(graph: Graph) -> Mapping[Value, str]:
-    """The values that do not have a row of units for each image, and in words why not."""
+    """The values that do not have a row of units for each image, and the reason in words."""
     same = "it is the same for every image, since it does not depend on what the inputs hold"
     reasons = dict.fromkeys(constants(graph), same)
     for value, finder in finders(graph).items():
@@ -64,6 +64,6 @@ def without_units(graph: Graph) -> Mapping[Value, str]:
 
 
 def check_has_units(graph: Graph, name: str, value: Value) -> None:
-    """Raise `ModelError` where a value, called `name`, has no row of units for each image."""
+    """Raise `ModelError` if a value, called `name`, has no row of units for each image."""
     if why := without_units(graph).get(value):
         raise ModelError(f"layer {name!r} ({graph.producer[value].type}) has no units: {why}")

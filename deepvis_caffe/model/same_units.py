@@ -1,7 +1,7 @@
 """Units that are the same as units of other layers: ``(model, name) -> (SameUnits, ...)``.
 
 A concatenation, a rectifier or a pooling has no units of its own: unit 70 of ``fire3/concat`` is
-unit 6 of ``fire3/expand3x3`` wherever that is on. What shows one of them shows the other.
+unit 6 of ``fire3/expand3x3`` wherever that is active. Pictures of one are pictures of the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deepvis_caffe.model.graph import Graph, Layer, Value
 from deepvis_caffe.model.model import Model
 from deepvis_caffe.model.unit_sources import makes_or_sums_units, unit_sources
 
-# Types of which each unit is one of a bottom, which it rises with. A Scale may turn it around.
+# Types whose units each increase with a unit of a bottom. Not Scale, which may flip the sign.
 SAME = frozenset(
     {
         *("BNLL", "Clip", "Concat", "Dropout", "ELU", "LRN", "Pooling", "ReLU", "ReLU6"),
@@ -31,9 +31,9 @@ class SameUnits:
     Attributes
     ----------
     names
-        What that layer is called, the name that counts more first.
+        The layer's names, the primary one first.
     units
-        Its units, by those of the layer that was asked about.
+        Its units, by the corresponding units of the layer in question.
     """
 
     names: tuple[str, ...]
@@ -43,14 +43,14 @@ class SameUnits:
 def same_units(
     model: Model, name: str, pictures_from: Mapping[str, str] | None = None
 ) -> tuple[SameUnits, ...]:
-    """The units of other layers that those of a layer are; none where it makes its own.
+    """The units of other layers that a layer's units equal; empty if it has its own.
 
     Parameters
     ----------
     name
         A layer or blob.
     pictures_from
-        By layer another one whose units are to count as the same, in their order. They come first.
+        For a layer, another one whose units count as the same, in their order. These come first.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def same_units(
         other = (pictures_from or {}).get(own)
         if other is not None and shape:
             names: tuple[str, ...] = (other,)
-            with suppress(ModelError, UnknownNameError):  # it may be in the results alone
+            with suppress(ModelError, UnknownNameError):  # it may exist only in the results
                 names = _names(graph, graph.activation(other))
             found.append(SameUnits(names, {unit: unit for unit in range((*shape[1:], 1)[0])}))
     for source in unit_sources(model, value, lambda layer: _ends(model, layer)):
@@ -84,5 +84,5 @@ def _ends(model: Model, layer: Layer) -> bool:
 
 
 def _names(graph: Graph, value: Value) -> tuple[str, ...]:
-    """What a blob's units are called: by the layer that writes it first, and by the blob."""
+    """The names for a blob's units: the layer that writes it first, and the blob."""
     return tuple(dict.fromkeys((graph.producer[Value(value.blob)].name, value.blob)))

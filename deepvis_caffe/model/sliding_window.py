@@ -1,8 +1,8 @@
-"""The sliding windows of convolution and pooling: kernel, stride, pad and dilation per axis.
+"""The sliding windows of convolution and pooling: kernel, stride, padding and dilation per axis.
 
 A prototxt may give each of them in two ways (``kernel_size`` once or once per axis, or ``kernel_h``
-and ``kernel_w``). Here they become one :class:`SlidingWindow`, which the shape rules, the engines
-and the receptive fields all read.
+and ``kernel_w``). Here they become a :class:`SlidingWindow`, which the shape rules, the engines and
+the receptive fields all use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SlidingWindow:
     Attributes
     ----------
     kernel, stride, pad, dilation
-        In pixels of the layer's bottom; for a deconvolution in pixels of its top, as in Caffe.
+        In pixels of the layer's bottom; for a deconvolution, in pixels of its top, as in Caffe.
     """
 
     kernel: tuple[int, ...]

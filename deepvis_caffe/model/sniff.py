@@ -24,7 +24,7 @@ _MAGIC = (
     (b"\0\0\0\0\x01\0\0\0", "Darknet weights (.weights)"),
     (b"\0\0\0\0\x02\0\0\0", "Darknet weights (.weights)"),
 )
-_AT = (  # where, what, noun
+_AT = (  # offset, bytes, noun
     (4, b"TFL3", "a TensorFlow Lite file"),
     (8, b'{"', "a safetensors file"),
     (16, b"\xde\xc0\xef\xbe", LMDB),
@@ -33,7 +33,7 @@ _TAR, _TAR_AT = b"ustar", 257
 _ZIP = b"PK\x03\x04"
 _PYTORCH = "a PyTorch file (.pth, .pt)"
 _PYTORCH_PARTS = rb"/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.data/.*|code/.*)$"
-_PYTORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # torch.save wrote a pickle of it first
+_PYTORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # the first pickle in a torch.save file
 _TEXTS = (
     (rb"^\s*<(!doctype|html|\?xml)", "an HTML or XML page; the download may have failed"),
     (
@@ -46,7 +46,7 @@ _NUMBER = rb"[\x80-\xff]{0,9}[\0-\x7f]"  # a varint
 
 
 def sniff(head: bytes) -> str | None:
-    """What a file is, judging by its first bytes.
+    """A file's type, judging by its first bytes.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def sniff(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        A noun phrase such as ``"a PNG picture"``; None for what may be a net in binary form.
+        A noun phrase such as ``"a PNG picture"``; None if it may be a net in binary form.
     """
     if not head:
         return EMPTY
@@ -81,7 +81,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _zip(head: bytes) -> str:
-    """A zip archive by the name of its first file, which follows 30 bytes that hold its length."""
+    """A zip archive's type, by the name of its first file after a 30-byte header."""
     first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     if re.search(
         rb"/(data\.pkl|data/\d+|version|byteorder|\.(format_version|data/).*|code/)", first

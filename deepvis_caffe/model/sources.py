@@ -1,7 +1,7 @@
-"""What feeds a net: data layers, inputs, constants, and blobs that no layer writes.
+"""Sources of a net: data layers, inputs, constants, and blobs that no layer writes.
 
-The functions take the layers of a net that is being made into one with inputs, see
-`deepvis_caffe.model.deploy`, and change them.
+The functions change the layers of a net while it is converted to a deploy net; see
+`deepvis_caffe.model.deploy`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from deepvis_caffe.model.training import (
 
 @dataclass
 class Findings:
-    """What is found out about a net on the way.
+    """Findings about a net during the conversion.
 
     Attributes
     ----------
     notes
-        What to say, a sentence each.
+        Messages, one sentence each.
     unwritten
-        Blobs that are taken for inputs because no layer of the file writes them.
+        Blobs that become inputs because no layer of the file writes them.
     faults
         Layers that cannot run, each with the reason.
     """
@@ -47,7 +47,7 @@ class Findings:
 
 
 def filled_blobs(layers: Iterable[LayerParameter], weights: Collection[str]) -> list[str]:
-    """The blobs that the user fills: of inputs and data layers, in order."""
+    """The blobs that the user fills: those of inputs and data layers, in order."""
     return [
         blob
         for layer in layers
@@ -56,15 +56,15 @@ def filled_blobs(layers: Iterable[LayerParameter], weights: Collection[str]) -> 
     ]
 
 
-# -- putting sources right -------------------------------------------------------------------------
+# -- normalizing sources ---------------------------------------------------------------------------
 
 
 def merge_transformations(
     layers: Sequence[LayerParameter], weights: Collection[str], findings: Findings
 ) -> None:
-    """Take a custom layer that changes images and labels together for the data layer itself.
+    """Let a custom layer that transforms images and labels together replace the data layers.
 
-    DIGITS' DetectNetTransformation is one: it reads both of the data layers, and everything else
+    DIGITS' DetectNetTransformation is such a layer: it reads both data layers, and everything else
     reads its tops.
     """
     filled = {blob: one for one in layers if is_source(one, weights) for blob in one.top}
@@ -92,7 +92,7 @@ def merge_transformations(
 def in_order(
     layers: Sequence[LayerParameter], weights: Collection[str], findings: Findings
 ) -> list[LayerParameter]:
-    """The layers with sources before what reads them, and one source for each blob."""
+    """The layers with sources before their readers, and one source for each blob."""
     read: set[str] = set()
     late = []
     for layer in layers:
@@ -134,21 +134,21 @@ def fill_blobs(
     weights: Collection[str],
     findings: Findings,
 ) -> list[LayerParameter]:
-    """The layers with an input for each blob that is read and that nothing writes before.
+    """The layers, with an input for each blob that is read but not written before.
 
-    A layer that reads a blob whose name looks misspelled is at fault instead, and so is one that
-    reads a blob which only a later layer writes. What only losses read is passed over.
+    Instead, a layer that reads a blob with a misspelled name has a fault, and so has one that reads
+    a blob which only a later layer writes. Blobs that only losses read are skipped.
 
     Parameters
     ----------
     layers, left_out
-        Those of the net, and those of the file's other phases and stages.
+        The layers of the net, and those of the file's other phases and stages.
     given
-        Blobs that the user gives a shape for.
+        Blobs for which the user gives a shape.
     weights
-        The layers that a file of weights has.
+        The layers in the weights file.
     findings
-        Where faults and notes are added.
+        Faults and notes are added here.
     """
     made: list[LayerParameter] = []
     written: set[str] = set()
@@ -202,7 +202,7 @@ def _why_missing(
         return ""
     there = list(dict.fromkeys(top for one in layers for top in one.top if top != blob))
     read = {bottom for one in layers for bottom in one.bottom}
-    # What nobody reads was more likely meant than something that has its readers.
+    # A top that nothing reads is more likely meant than one with readers.
     near = difflib.get_close_matches(blob, [top for top in there if top not in read], cutoff=0.7)
     if not near and not blob.startswith("data"):
         near = difflib.get_close_matches(blob, there, cutoff=0.8)
@@ -215,10 +215,10 @@ def _why_missing(
 def find_image_in_dummies(
     layers: list[LayerParameter], weights: Collection[str], findings: Findings
 ) -> None:
-    """Make the DummyData that the first layer with weights depends on an Input.
+    """Turn the DummyData that the first layer with weights depends on into an Input.
 
-    In the test nets of some detectors the program overwrites it with the image. Beside an input
-    that this layer depends on, too, it is a constant.
+    In the test nets of some detectors the program overwrites it with the image. If this layer also
+    depends on an input, the DummyData stays a constant.
     """
     inputs = filled_blobs(layers, weights)
     learned = (one for one in layers if one.bottom and is_learned(one, weights))
@@ -257,20 +257,20 @@ def sources_below(layers: Sequence[LayerParameter], layer: LayerParameter) -> li
 
 
 def _dummy_shape(layer: LayerParameter, blob: str) -> Shape:
-    """The shape of a DummyData's top; empty where its parameters make no sense."""
+    """The shape of a DummyData's top; empty if its parameters are invalid."""
     try:
         return RULES["DummyData"](layer, ()).tops[list(layer.top).index(blob)]
     except ModelError:
         return ()
 
 
-# -- shapes that are declared ----------------------------------------------------------------------
+# -- declared shapes -------------------------------------------------------------------------------
 
 
 def declared_shapes(layer: LayerParameter) -> list[Shape]:
     """The shape that an Input layer declares for each of its tops; empty for none.
 
-    A size of 0 or less is a placeholder, and makes a shape unknown.
+    A size of 0 or less is a placeholder and makes the shape unknown.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def hints_of(
     weights: Collection[str],
     prototxt: Path | None,
 ) -> dict[str, Hint]:
-    """What the file tells of the blobs of data layers; where one phase tells less, the other's."""
+    """What the file tells about data layers' blobs; gaps are filled from the other phase."""
     told: dict[str, list[Hint]] = {}
     for layer in (*layers, *sorted(left_out, key=_is_for_training)):
         if is_data(layer, weights):

@@ -1,8 +1,8 @@
 """The syntax of protobuf's text format: ``text -> Block``, a tree of fields with their lines.
 
-The library's own parser needs a schema that knows every field, and stops at the first thing that it
-does not expect. People's prototxts hold fields of dozens of Caffe forks, so here a text becomes a
-tree first, whatever its fields are called; `deepvis_caffe.model.prototxt` says what they mean.
+The library's own parser needs a schema with every field and stops at the first unexpected one. Real
+prototxts contain fields of dozens of Caffe forks, so this parser accepts any field names and builds
+a tree; `deepvis_caffe.model.prototxt` interprets it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-MAX_DEPTH = 100  # of blocks in blocks; the deepest in use have about 6
+MAX_DEPTH = 100  # of nested blocks; real files have at most about 6
 
 
 class SyntaxFault(ValueError):
@@ -30,13 +30,13 @@ class SyntaxFault(ValueError):
 
 
 class Scalar(NamedTuple):
-    """A value as it is written.
+    """A value as written.
 
     Attributes
     ----------
     text
-        A number or a word; of a string what stands between its quotes, escapes included, and
-        strings that follow each other joined.
+        A number, a word, or the content of a string between its quotes, including escapes, with
+        adjacent strings joined.
     quoted
         Whether it is a string.
     """
@@ -49,7 +49,7 @@ class Scalar(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One field of a block, in the order of the text; a list is several fields of one name."""
+    """One field of a block; a list is several fields with the same name."""
 
     name: str
     line: int
@@ -58,12 +58,12 @@ class Field(NamedTuple):
 
 @dataclass
 class Block:
-    """What stands between two braces, or the whole text.
+    """The content of a pair of braces, or the whole text.
 
     Attributes
     ----------
     line
-        The line on which it begins.
+        The line on which it starts.
     fields
         In the order of the text.
     """
@@ -72,16 +72,16 @@ class Block:
     fields: list[Field] = field(default_factory=list)
 
     def get(self, name: str) -> Field | None:
-        """The last field of that name."""
+        """The last field with that name."""
         return next((one for one in reversed(self.fields) if one.name == name), None)
 
     def text(self, name: str) -> str:
-        """The value of the last scalar of that name as it is written; empty if there is none."""
+        """The value of the last scalar with that name as written; empty if there is none."""
         found = self.get(name)
         return found.value.text if found and isinstance(found.value, Scalar) else ""
 
     def words(self) -> Iterator[str]:
-        """Names and values in order, without comments and layout."""
+        """Names and values in order, without comments and whitespace."""
         for one in self.fields:
             yield one.name
             if isinstance(one.value, Block):
@@ -115,8 +115,7 @@ def parse(text: str) -> Block:
     Raises
     ------
     SyntaxFault
-        A brace, a value or a quote is missing or left over, or the text holds markers of a merge
-        conflict.
+        A brace, a value or a quote is missing or surplus, or the text has merge conflict markers.
     """
     if marker := _CONFLICT.search(text):
         line = text.count("\n", 0, marker.start()) + 1
@@ -159,7 +158,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _field(tokens: Sequence[_Token], at: int, name: str, line: int, stack: list[Block]) -> int:
-    """Add the field whose name stands before token `at`; the number of the token after it."""
+    """Add the field whose name precedes token `at`; return the index of the token after it."""
     colon = at < len(tokens) and tokens[at].kind == "colon"
     at += colon
     if at >= len(tokens):
@@ -186,7 +185,7 @@ def _open(name: str, line: int, stack: list[Block]) -> None:
 
 
 def _list(tokens: Sequence[_Token], at: int, name: str, line: int, stack: list[Block]) -> int:
-    """Add the scalars of a list, each as a field; the number of the token after it."""
+    """Add the scalars of a list, each as a field; return the index of the token after it."""
     while at < len(tokens) and tokens[at].kind != "unlist":
         if tokens[at].kind == "end":
             at += 1

@@ -1,7 +1,7 @@
-"""What of a net only training needs: losses, measures, labels, and what makes labels.
+"""The parts of a net that only training needs: losses, metrics, labels, and layers for labels.
 
-A label is told by where it goes, not by what it is called: it reaches a loss, and no layer with
-weights. Names decide only where that leaves several answers.
+A label is recognized by its readers, not by its name: it reaches a loss, but no layer with weights.
+Names only matter if that is ambiguous.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ WEIGHTED = (
     ),
     *("PReLU", "Parameter", "RNN", "Scale"),
 )
-# Losses that hold a layer whose result is wanted.
+# Losses that contain a layer whose output is wanted.
 HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 PROBABILITIES = "prob"
-# Layers without bottoms that make values of their own; all others without bottoms read data.
+# Layers without bottoms that generate values; all others without bottoms read data.
 GENERATORS = ("ContinuationIndicator", "DummyData", "Parameter")
 
 _SINKS = ("HDF5Output", "ImageOutput", "mAP")
@@ -40,12 +40,12 @@ _LABELS = re.compile(
 
 
 def class_of(layer: LayerParameter) -> str:
-    """A layer's type, or the name of the class of a Python layer."""
+    """A layer's type, or a Python layer's class name."""
     return layer.python_param.layer if layer.type == "Python" else layer.type
 
 
 def is_loss(layer: LayerParameter) -> bool:
-    """Whether a layer only measures or records: a loss, an accuracy, an output to a file."""
+    """Whether a layer only measures or records: a loss, an accuracy, or a file output."""
     kind = class_of(layer)
     custom = layer.type not in RULES and layer.type not in HEADS
     return (
@@ -56,21 +56,21 @@ def is_loss(layer: LayerParameter) -> bool:
 
 
 def needed_bottoms(layer: LayerParameter) -> Sequence[str]:
-    """The blobs that a layer reads for more than a loss."""
+    """The blobs that a layer reads for purposes other than a loss."""
     if layer.type in HEADS:
         return layer.bottom[:1]
     return [] if is_loss(layer) else layer.bottom
 
 
 def is_learned(layer: LayerParameter, weights: Collection[str] = ()) -> bool:
-    """Whether a layer has weights, as far as can be told of a type that is not known.
+    """Whether a layer has weights; for an unknown type, a best guess.
 
     Parameters
     ----------
     layer
         The layer.
     weights
-        The layers that a file of weights has.
+        The layers in the weights file.
     """
     if layer.type in WEIGHTED or layer.name in weights:
         return True
@@ -86,7 +86,7 @@ def is_learned(layer: LayerParameter, weights: Collection[str] = ()) -> bool:
 
 
 def is_data(layer: LayerParameter, weights: Collection[str] = ()) -> bool:
-    """Whether a layer reads data from outside: any without bottoms that does not make its own."""
+    """Whether a layer reads external data: any without bottoms that does not generate values."""
     return not (
         layer.bottom
         or layer.type in ("", *GENERATORS, *RULES)  # Input included
@@ -96,14 +96,14 @@ def is_data(layer: LayerParameter, weights: Collection[str] = ()) -> bool:
 
 
 def is_source(layer: LayerParameter, weights: Collection[str] = ()) -> bool:
-    """Whether a layer needs no other layer: data, an input, or values of its own."""
+    """Whether a layer needs no other layer: it is data, an input or generates values."""
     if layer.bottom:
         return False
     return layer.type in ("Input", *GENERATORS) or is_data(layer, weights)
 
 
 def is_label_name(blob: str) -> bool:
-    """Whether a blob is called as labels are."""
+    """Whether a blob has a typical name for labels."""
     return bool(_LABELS.search(blob))
 
 
@@ -113,12 +113,12 @@ def find_labels(
     """The blobs that only training needs, among those that data layers and inputs fill.
 
     A label reaches no layer with weights. Either it reaches a loss, or nothing but Silence reads
-    it. This finds labels behind a Slice, and labels that a loss reads before the prediction. Where
-    no phase of the file has a loss (`trains` is false), an Input is never a label: one that nothing
-    reads more likely belongs to a misspelled bottom.
+    it. This finds labels behind a Slice, and labels that are a loss's first bottom. If no phase of
+    the file has a loss (`trains` is false), an Input is never a label: one that nothing reads more
+    likely belongs to a misspelled bottom.
 
-    Where that leaves no input, a net without weights of known kinds, the first blob that is not
-    called like a label is the image.
+    If that leaves no input, as in a net without known layers with weights, the first blob without a
+    typical label name is the image.
     """
     weighted: set[str] = set()  # blobs that reach a layer with weights
     lossy: set[str] = set()  # blobs that reach a loss
@@ -151,11 +151,11 @@ def find_labels(
 def target_layers(
     layers: Sequence[LayerParameter], weights: Collection[str] = ()
 ) -> list[LayerParameter]:
-    """The layers of unknown types that make labels of labels, for losses alone.
+    """The layers of unknown types that transform labels for losses only.
 
-    An AnchorTargetLayer of Faster R-CNN, for example, which compares boxes with those of the ground
-    truth. Such a layer reads a blob that is called like a label, and only losses and its like read
-    what it writes.
+    An example is Faster R-CNN's AnchorTargetLayer, which compares boxes with the ground truth. Such
+    a layer reads a blob with a typical label name, and only losses and similar layers read its
+    tops.
     """
     given = {blob for layer in layers if is_source(layer, weights) for blob in layer.top}
     targets: list[LayerParameter] = []
@@ -180,8 +180,7 @@ def without_training(
 ) -> list[LayerParameter]:
     """The layers without losses, `dropped` blobs, and everything that reads either.
 
-    The last loss of `HEADS` becomes the layer that it holds, and so does each that has a second
-    top.
+    The last loss of `HEADS`, and each with a second top, becomes the layer that it contains.
     """
     last = next((layer for layer in reversed(layers) if layer.type in HEADS), None)
     others = [layer for layer in layers if layer is not last]
@@ -203,7 +202,7 @@ def without_training(
 
 
 def _to_head(layer: LayerParameter, rename: bool) -> None:
-    """Turn a loss into the Softmax or Sigmoid that it holds, where its result is wanted."""
+    """Turn a loss into the Softmax or Sigmoid that it contains."""
     probabilities = layer.top[1:2] or [PROBABILITIES]
     if rename or len(layer.top) == 2:
         layer.name = PROBABILITIES if rename else layer.name
@@ -213,7 +212,7 @@ def _to_head(layer: LayerParameter, rename: bool) -> None:
 
 
 def drop_tops(layer: LayerParameter, dropped: Collection[str]) -> None:
-    """Remove tops of a layer without bottoms, with what its parameters say of each."""
+    """Remove tops of a layer without bottoms, and their parameters."""
     dummy = layer.dummy_data_param
     per_top = (
         *(layer.input_param.shape, dummy.shape, dummy.data_filler),

@@ -1,7 +1,7 @@
-"""Which layers make the units of a value: ``(model, value) -> (Source, ...)``.
+"""The layers that compute the units of a value: ``(model, value) -> (Source, ...)``.
 
 A convolution or an inner product has units of its own. Rectifiers, poolings, normalizations,
-concatenations and sums pass on the units of layers below, and this module follows them down: the
+concatenations and sums pass on the units of layers below, to which this module traces them: the
 units of ``fire7/concat`` are those of ``fire7/expand1x1`` and ``fire7/expand3x3``.
 """
 
@@ -20,7 +20,7 @@ from deepvis_caffe.model.shapes.registry import canonical_axis
 
 Channels = NDArray[np.int64]
 
-# Types of which every channel comes of the same channel of the bottom: value by value ...
+# Types whose channels each depend on the same channel of the bottom: elementwise ...
 ELEMENTWISE = frozenset(
     {
         *("AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid"),
@@ -28,30 +28,30 @@ ELEMENTWISE = frozenset(
         *("SeLuDropout", "Sigmoid", "Split", "Swish", "TanH"),
     }
 )
-# ... and otherwise: with its neighbors, or at another place.
+# ... and otherwise: with neighbors, or at other positions.
 CHANNEL_BY_CHANNEL = ELEMENTWISE | {
     *("Crop", "CropCenter", "Flip", "Interp", "LRN", "MaxUnPool", "MVN", "NdPooling", "Normalize"),
     *("NormalizationL2", "Pad", "Padding", "Pooling", "Pooling3D", "Resample", "Reverse"),
     *("Unpooling", "Upsample"),
 }
 
-# Types whose second bottom says where the values of the first go, or how many of them.
+# Types whose second bottom gives the positions, or the number, of the first one's values.
 SECOND_IS_A_PLACE = ("Crop", "MaxUnPool", "Unpooling", "Upsample")
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A layer that makes units of a value.
+    """A layer that computes units of a value.
 
     Attributes
     ----------
     layer
-        The layer; an ``Input`` for what comes from an input.
+        The layer; an ``Input`` for channels of an input.
     value
-        Its units as what lies above reads them: behind its normalization and its rectifier.
+        Its units as the layers above read them: after its normalization and rectifier.
     channels
-        For each channel of the value that was asked about the unit of the layer that it is, -1
-        where it is none; None where a channel is not one unit.
+        For each channel of the value in question, the corresponding unit of the layer, or -1; None
+        if channels do not correspond to single units.
     """
 
     layer: Layer
@@ -70,7 +70,7 @@ class Source:
 
 
 def makes_units(model: Model, layer: Layer) -> bool:
-    """Whether a layer has units of its own, or is an input, whose channels are."""
+    """Whether a layer has units of its own, or is an input, whose units are its channels."""
     learned = ("Convolution", "Deconvolution", "InnerProduct", "Local", "LSTM", "RNN")
     if layer.type.endswith(learned):
         return bool(model.weights.get(layer.name) or model.weight_shapes.get(layer.name))
@@ -78,9 +78,9 @@ def makes_units(model: Model, layer: Layer) -> bool:
 
 
 def makes_or_sums_units(model: Model, layer: Layer) -> bool:
-    """Whether a layer has units of its own, or its channels are what several layers add up to.
+    """Whether a layer has units of its own, or its channels are sums of several layers'.
 
-    A channel of a residual net's sum is the unit of no single layer.
+    A channel of a residual net's sum is not the unit of any single layer.
     """
     return makes_units(model, layer) or (layer.type == "Eltwise" and len(layer.bottoms) > 1)
 
@@ -88,16 +88,16 @@ def makes_or_sums_units(model: Model, layer: Layer) -> bool:
 def unit_sources(
     model: Model, value: Value, ends: Callable[[Layer], bool] | None = None
 ) -> tuple[Source, ...]:
-    """The nearest layers below a value that make units, in the order of the net.
+    """The nearest layers below a value that have units of their own, in the order of the net.
 
-    A layer whose units come by several ways is listed for each of them.
+    A layer that is reached by several paths is listed for each of them.
 
     Parameters
     ----------
     value
-        If its own layer makes units, the answer is that layer.
+        If its own layer has units of its own, the result is that layer.
     ends
-        Which layers to look for; by default, those that `makes_units` says.
+        Predicate for the layers to find; by default `makes_units`.
     """
     wanted = ends or (lambda layer: makes_units(model, layer))
     shape = model.shapes.get(value, ())
@@ -124,7 +124,7 @@ def unit_sources(
 def sources_of_all(
     model: Model, values: Iterable[Value], ends: Callable[[Layer], bool] | None = None
 ) -> tuple[Source, ...]:
-    """The sources of several values; a source of two of them is listed once."""
+    """The sources of several values; a shared source is listed once."""
     found = {
         (one.layer.index, one.value): one
         for value in values
@@ -136,7 +136,7 @@ def sources_of_all(
 def _below(
     model: Model, layer: Layer, top: Value, channels: Channels | None
 ) -> Iterator[tuple[Value, Channels | None]]:
-    """The bottoms of a layer, each with the channels of it that `channels` of a top are."""
+    """The bottoms of a layer, each with its channels that correspond to `channels` of a top."""
     shapes = [model.shapes.get(value, ()) for value in layer.bottoms]
     joins = layer.type in ("Concat", "Slice") and all(shapes)
     along_channels = joins and canonical_axis(shapes[0], joined_axis(layer.param)) == 1
@@ -172,7 +172,7 @@ def _below(
 
 
 def _adds(layer: Layer) -> bool:
-    """Whether a layer's channel is the sum or the maximum of that channel of every bottom."""
+    """Whether a layer's channels are sums or maxima of the bottoms' same channels."""
     how = layer.param.eltwise_param
     product = how.operation == how.PROD
     return layer.type == "Eltwise" and not product and all(one == 1 for one in how.coeff)

@@ -12,11 +12,11 @@ from typing import Literal
 
 from deepvis_caffe.errors import SettingsError, UnknownNameError
 
-MOST_UNITS = 2**20  # of a layer of which nobody here knows how many it has
+MOST_UNITS = 2**20  # limit for a layer with an unknown number of units
 LAYER: Literal["layer"] = "layer"
 
 Units = list[int | tuple[int, ...] | Literal["layer"]]
-Named = Callable[[str], int]  # the unit with a label; `UnknownNameError` where there is none
+Named = Callable[[str], int]  # the unit with a label; raises `UnknownNameError` if there is none
 
 _NUMBERS = re.compile(r"[\d\s,+-]*", re.ASCII)
 _ONE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", re.ASCII)
@@ -32,12 +32,12 @@ def parse_units(text: str, count: int = MOST_UNITS, named: Named | None = None) 
     ----------
     text
         Numbers, names and ranges with both ends, ``130,tabby`` or ``0-99``, or ``all``; sums of
-        units, ``130+366`` or ``151+152-268`` or ``tabby+zebra``; ``layer`` for the whole layer at
-        once. Where a label has commas, all of it is one name, and so is each part.
+        units, ``130+366`` or ``151+152-268`` or ``tabby+zebra``; ``layer`` for the whole layer. In
+        a label with commas, the full label and each part are names.
     count
         Number of units in the layer.
     named
-        The unit with a label; None where units have no names.
+        Returns the unit with a label; None if units have no names.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def parse_units(text: str, count: int = MOST_UNITS, named: Named | None = None) 
 
 
 def parse_unit_numbers(text: str, count: int = MOST_UNITS, named: Named | None = None) -> list[int]:
-    """As :func:`parse_units`, for what takes single units only."""
+    """As :func:`parse_units`, but for single units only."""
     found = parse_units(text, count, named)
     numbers = [unit for unit in found if isinstance(unit, int)]
     if len(numbers) < len(found):

@@ -1,8 +1,8 @@
-"""Bring a net's description to V2: ``NetParameter -> NetParameter``.
+"""Upgrade a net's description to V2: ``NetParameter -> NetParameter``.
 
 Caffe had three generations of text and weights: V0 (``layers { layer { type: "conv" } }``), V1
 (``layers { type: CONVOLUTION }``) and V2 (``layer { type: "Convolution" }``). A V0 net becomes V1
-first. Old fields mean what Caffe's own ``upgrade_net_proto_text`` tool takes them to mean.
+first. Old fields are interpreted as by Caffe's own ``upgrade_net_proto_text`` tool.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Generation = Literal["V0", "V1", "V2"]
 
 
 def generation(net: NetParameter) -> Generation:
-    """Which generation a parsed net is written in.
+    """The generation of a parsed net's format.
 
     Raises
     ------
@@ -107,7 +107,7 @@ _V0_TYPES = {
     "window_data": "WINDOW_DATA",
 }
 
-# Where the fields of a layer type go: V0 field -> V1 field. Fields for training are left out.
+# The fields of a layer type: V0 field -> V1 field. Fields for training are left out.
 _CONVOLUTION_FIELDS = {
     "num_output": "num_output",
     "biasterm": "bias_term",
@@ -162,7 +162,7 @@ def _upgrade_v0(net: NetParameter) -> NetParameter:
 
 
 def _fold_padding(net: NetParameter) -> list[V1LayerParameter]:
-    """The layers without V0's padding layers, whose ``pad`` goes to the layer that reads them."""
+    """The layers without V0's padding layers, whose ``pad`` moves to the layers that read them."""
     source: dict[str, V1LayerParameter] = {}
     kept = []
     for connection in net.layers:
@@ -213,7 +213,7 @@ def _upgrade_v0_layer(connection: V1LayerParameter) -> V1LayerParameter:
 
 
 def _put(message: Message, name: str, value: Any) -> None:
-    """Set a field; append to it where the newer one is repeated, copy where it is a message."""
+    """Set a field; append if the new one is repeated, copy if it is a message."""
     place = getattr(message, name)
     if hasattr(place, "append"):
         place.append(value)
@@ -276,20 +276,20 @@ _TRANSFORMED = {
 
 
 def modern_type(written: str, fields: Iterable[str] = ()) -> str:
-    """The V2 type that a type written in any form stands for.
+    """The V2 type for a type in any form.
 
     Parameters
     ----------
     written
         ``"Convolution"``, ``"CONVOLUTION"``, or the number of a V1 type.
     fields
-        Names of the layer's fields: where forks gave one number to several types, the type that
-        has a parameter of its own among them is taken, else stock Caffe's, else the first.
+        Names of the layer's fields: if forks use a number for several types, the type with a
+        parameter of its own among them is chosen, otherwise stock Caffe's, otherwise the first.
 
     Returns
     -------
     str
-        The type; what is unknown in capitals becomes, say, ``"FooBar"`` for ``FOO_BAR``.
+        The type; an unknown one in capitals is converted, such as ``FOO_BAR`` to ``"FooBar"``.
     """
     if written.isdigit():
         names = FORK_V1_NUMBERS.get(int(written), ())
@@ -313,7 +313,7 @@ def upgrade_v1_layer(old: V1LayerParameter, kind: str = "") -> LayerParameter:
     old
         The layer.
     kind
-        Its type in V2 form, where the enumeration of V1 types does not have it.
+        Its type in V2 form, if the enumeration of V1 types does not have it.
     """
     new = LayerParameter()
     fields = LayerParameter.DESCRIPTOR.fields_by_name

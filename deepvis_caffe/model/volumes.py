@@ -1,14 +1,14 @@
-"""Convolution and pooling along three axes, as forks write them: in the fields of stock Caffe.
+"""Converts the forks' 3-D convolutions and poolings to stock Caffe's fields.
 
 - Convolution3D, Deconvolution3D and Pooling3D of C3D (Tran et al. 2015, "Learning Spatiotemporal
   Features with 3D Convolutional Networks"): one size for height and width, and one for time, in
-  ``convolution_param`` (version 1.0) or ``convolution3d_param`` (1.1). Its `filter_group` only
-  saves memory.
+  ``convolution_param`` (version 1.0) or ``convolution3d_param`` (1.1). `filter_group` only saves
+  memory.
 - NdConvolution of video-caffe: ``kernel_shape``, ``stride_shape`` and ``pad_shape``.
 
-Stock Caffe convolves along any number of axes, so the convolutions become its own. It pools images
-only: the poolings keep their types, and their sizes become ``kernel_shape`` and so on, as
-video-caffe's NdPooling has them.
+Stock Caffe convolves along any number of axes, so the convolutions become stock layers. It pools
+only images: poolings keep their types, and their sizes become ``kernel_shape`` and so on, as in
+video-caffe's NdPooling.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ TYPES = {
     "Deconvolution3D": "Deconvolution",
     "NdConvolution": "Convolution",
 }
-# Of another Pooling3D, Synopsys's, with sizes of its own for each side.
+# Fields of another Pooling3D, Synopsys's, with separate sizes for each side.
 _OTHERS = ("kernel_d", "stride_d", "pad_d0", "pad_d1", "pad_h0", "pad_h1", "pad_w0", "pad_w1")
 
 
 def rewrite(layer: LayerParameter, faults: dict[str, str]) -> None:
-    """Say a layer along three axes in stock Caffe's fields.
+    """Rewrite a 3-D layer in stock Caffe's fields.
 
     Parameters
     ----------
     layer
         In V2 form. Changed.
     faults
-        Why it cannot be said so is added here under its name.
+        If it cannot be expressed so, the reason is added here under its name.
     """
     if layer.type in TYPES:
         layer.type = TYPES[layer.type]

@@ -1,4 +1,4 @@
-"""What weights are like as a whole: ``array -> WeightStatistics``."""
+"""Statistics of weights: ``array -> WeightStatistics``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class WeightStatistics:
     Attributes
     ----------
     shape
-        Of the array.
+        Shape of the array.
     mean, std
-        Mean and standard deviation (of the population).
+        Mean and (population) standard deviation.
     low, high
         The smallest and the largest weight.
     zeros
-        How many are exactly 0.
+        Number of weights that are exactly 0.
     counts
-        How many weights lie in each of `BINS` equal parts of the way from `low` to `high`.
+        Histogram of the weights in `BINS` equal bins from `low` to `high`.
     """
 
     shape: tuple[int, ...]
@@ -39,12 +39,12 @@ class WeightStatistics:
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The ends of the parts that `counts` is of, one more than there are parts."""
+        """The edges of the bins of `counts`, one more than bins."""
         return tuple(np.linspace(self.low, self.high, len(self.counts) + 1).tolist())
 
 
 def weight_statistics(weights: Floats) -> WeightStatistics:
-    """The statistics of weights, at least one."""
+    """The statistics of an array with at least one weight."""
     low, high = float(weights.min()), float(weights.max())
     counts, _ = np.histogram(weights, BINS, (low, high) if low < high else (low - 0.5, high + 0.5))
     return WeightStatistics(

@@ -31,24 +31,24 @@ def match_weights(
         The net.
     found
         Arrays by layer name, as read. Legacy shapes with leading ones, such as ``(1, 1, 1, N)``,
-        are converted to today's.
+        are converted to current ones.
     source
         Where the arrays come from, for messages.
     faults
-        Where given, weights of a shape that the net does not have at this input size are no error
-        as long as some layer's fit: the reason is added here under the layer's name.
+        If given, weights whose shapes do not fit the net at this input size are not an error, as
+        long as some layer's fit: the reason is added here under the layer's name.
 
     Returns
     -------
     dict
-        float32 arrays of the expected shapes for every layer with weights. A parameter that layers
-        share by name is one array. Layers that the net does not have are left out.
+        float32 arrays of the expected shapes for every layer with weights. Layers that share a
+        parameter by name share the array. Layers that the net does not have are left out.
 
     Raises
     ------
     WeightsError
-        The file has no layer of the net, lacks some, or has a wrong number of blobs, a wrong shape,
-        or values that are NaN or infinite.
+        The file has none of the net's layers, lacks some, or has a wrong number of blobs, a wrong
+        shape, or values that are NaN or infinite.
     """
     needed = [layer for layer in graph if layer.name in shapes.weights]
     present = [layer for layer in graph if layer.name in found]
@@ -91,17 +91,17 @@ def match_weights(
 
 
 def without_weights(graph: Graph, shapes: Shapes, renamed: Mapping[str, str]) -> dict[str, str]:
-    """Why a layer gets no weights: those of its name are another layer's.
+    """Why layers get no weights: those under their name belong to another layer.
 
-    Caffe copies them to the first layer of a name, and leaves later ones at what their fillers
-    make. One that shares every parameter with another layer needs none.
+    Caffe copies them to the first layer with a name, and leaves later ones as filled by their
+    fillers. A layer that shares every parameter with another one needs none.
 
     Parameters
     ----------
     graph, shapes
         The net.
     renamed
-        By new name, the old one of layers whose name was taken.
+        The old names of layers whose name was taken, by new name.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def without_weights(graph: Graph, shapes: Shapes, renamed: Mapping[str, str]) ->
 
 
 class _Misfit(WeightsError):
-    """Weights of another shape than the prototxt says."""
+    """Weights whose shape differs from the prototxt's."""
 
     def __init__(self, where: str, need: tuple[int, ...], have: tuple[int, ...]) -> None:
         super().__init__(
@@ -143,7 +143,7 @@ def _checked(
     where = f"layer {layer.name!r} ({layer.type}) in {source}"
     arrays: list[Array | None] = [np.asarray(blob, np.float32, order="C") for blob in blobs]
     if expected is not None:
-        # A file may leave out blobs that the layer shares with another.
+        # A file may omit blobs that the layer shares with another.
         if len(arrays) > len(expected) or (
             len(arrays) < len(expected) and not any(p.name for p in layer.param.param)
         ):
@@ -167,7 +167,7 @@ def _checked(
 
 
 def _fitted(blob: Array | None, shape: tuple[int, ...], where: str) -> Array | None:
-    """`blob` in the expected shape; an error if it differs in more than axes of size 1.
+    """`blob` in the expected shape; an error if it differs by more than axes of size 1.
 
     Legacy blobs have leading ones, (1, 1, 1, N) for a bias; NVIDIA's statistics are (1, C, 1, 1).
     """
@@ -185,7 +185,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _share(
     graph: Graph, shapes: Shapes, matched: dict[str, list[Array | None]], source: str
 ) -> None:
-    """Make parameters that share a name one array: as in Caffe, the last one that the file has."""
+    """Share arrays of parameters with the same name: as in Caffe, the last one in the file."""
     members: dict[str, list[tuple[Layer, int]]] = {}
     for layer in graph:
         if layer.name in matched:
@@ -220,7 +220,7 @@ def _shape(shapes: Shapes, layer: Layer, index: int) -> tuple[int, ...] | None:
 
 
 def blob_name(kind: str, index: int) -> str:
-    """The name of a layer's weight blob in words, for messages and lists."""
+    """A descriptive name for a layer's weight blob, for messages and lists."""
     names = {
         "BatchNorm": ("mean", "variance", "scale factor"),
         "Scale": ("scale", "bias"),

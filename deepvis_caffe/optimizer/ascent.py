@@ -1,13 +1,13 @@
-"""The ascent: ``(reader, x, params) -> tracks``. Start reading here.
+"""The gradient ascent loop: ``(reader, x, params) -> tracks``. Start reading here.
 
 Regularized gradient ascent as in Yosinski et al. 2015, "Understanding Neural Networks Through Deep
-Visualization", section 3, in the order of steps of its Deep Visualization Toolbox. At step t::
+Visualization", section 3, with the steps in the order of its Deep Visualization Toolbox. Step t::
 
     x    = settle(clip(x, black, white))
     a, g = activation(transform(x, t)), and its gradient with respect to x
     x    = regularize(x + rate * direction(x, g), g, t)
 
-Each part of it is a module of its own:
+Each part is a module of its own:
 
 =====================================  =================================================
 `deepvis_caffe.optimizer.targets`      what is maximized in a layer: ``units -> targets``
@@ -17,11 +17,11 @@ Each part of it is a module of its own:
 `...parameterizations`                 where the step goes: ``(x, g) -> direction``
 `...rates`                             how far it goes: ``gradient info -> rate``
 `...regularizers`                      regularization: ``(x, g, t) -> x``
-`...result`                            what is recorded of each image
+`...result`                            what is recorded for each image
 =====================================  =================================================
 
-The paper has no transforms, and changes the pixels themselves; unless a parameter asks for more,
-`transform`, `direction` and `settle` are the identity.
+The paper has no transforms and optimizes pixels, so by default `transform`, `direction` and
+`settle` are the identity.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from deepvis_caffe.optimizer.readers import Reader
 from deepvis_caffe.optimizer.result import Track, Tracker
 
 NONE_SILENT = np.zeros(0, np.bool_)
-CHECK_EVERY = 16  # steps between two checks which images still run: on a GPU a check waits for it
+CHECK_EVERY = 16  # steps between checks of which images still run; each one synchronizes a GPU
 
 
 def ascend(
@@ -53,17 +53,17 @@ def ascend(
 ) -> list[Track]:
     """Maximize an objective from a batch of first images, each image independently.
 
-    An image ends where its gradient is exactly 0, or its activation or gradient is not finite.
-    Nothing is remembered of it from then on; the others go on.
+    An image stops when its gradient is exactly 0, or its activation or gradient is not finite. From
+    then on nothing is recorded for it; the others continue.
 
-    Behind a ReLU a unit that is off has no gradient. It follows the redirected one instead, which
-    leads to where the unit is on, for `redirects` steps at most.
+    Behind a ReLU an inactive unit has no gradient. Its image follows the redirected gradient, which
+    activates the unit, for at most `redirects` steps.
 
     Parameters
     ----------
     batch
-        The images' seeds, from which random transforms are drawn, and units: diversity acts among
-        the images of one unit. Its preprocessor is that of the part of the input that `x` holds.
+        The images' seeds, from which random transforms are drawn, and their units: diversity acts
+        among the images of one unit. The preprocessor is for the part of the input that `x` covers.
     read
         What to maximize, for as many images as `x` has.
     x
@@ -72,21 +72,21 @@ def ascend(
         Operators, rate and number of steps.
     after_step
         Called at the end of each step with its number and the engine's own array of images, before
-        any transform. Where it returns False the ascent is cancelled. No array that belongs to the
-        net is in use at that time: the net may run other inputs, of any shape.
+        any transform. Returning False cancels the ascent. No array that belongs to the net is in
+        use at that time: the net may run other inputs, of any shape.
     redirects
-        For how many steps an image without a gradient may follow the redirected one. To look for
-        such images makes the host wait for a GPU. So they are looked for at the first step, at each
-        step after one that found some, and otherwise every `CHECK_EVERY` steps.
+        Maximum number of steps for which an image without a gradient follows the redirected one.
+        Finding such images synchronizes a GPU, so the loop looks for them at the first step, at
+        each step after one that found some, and otherwise every `CHECK_EVERY` steps.
 
     Returns
     -------
     list of Track
-        One per image: its best x, its history, and why it ended.
+        One per image: its best x, its history, and why it stopped.
     """
     ops, preprocessor = batch.ops, batch.preprocessor
-    xp, small = ops.xp, ops.for_numbers.xp  # `small` is for arrays with a number per image
-    # Broadcast to the image's size: torch's clip is 3x slower with per-channel bounds.
+    xp, small = ops.xp, ops.for_numbers.xp  # `small`: for arrays with one number per image
+    # Broadcast to the image's size: torch's clip is 3 times slower with per-channel bounds.
     low, high = (
         ops.asarray(np.broadcast_to(end, x.shape[1:]))
         for end in (preprocessor.low, preprocessor.high)
@@ -100,12 +100,12 @@ def ascend(
     some_silent = False
 
     def aimed(x: Any, gradient: Any) -> tuple[Any, Any]:
-        """The direction of the step, and its largest magnitude (N,)."""
+        """The step's direction, and its largest magnitude (N,)."""
         direction = form.direction(x, gradient)
         highest, lowest = xp.amax(direction, axis=(1, 2, 3)), xp.amin(direction, axis=(1, 2, 3))
         return direction, small.maximum(ops.numbers(highest), -ops.numbers(lowest))
 
-    with np.errstate(all="ignore"):  # an image that has ended may overflow
+    with np.errstate(all="ignore"):  # an image that has stopped may overflow
         for t in range(params.iterations):
             before = x = form.settle(xp.clip(x, low, high))
             seen, adjoint = transform(x, t)
@@ -118,8 +118,8 @@ def ascend(
             silent = tracker.redirected(largest, redirects) if looks and t < last else NONE_SILENT
             some_silent = bool(silent.any())
             if some_silent:
-                own = gradient * 1  # a copy, as it may be the net's own memory
-                seen, adjoint = transform(x, t)  # an adjoint serves once
+                own = gradient * 1  # a copy: it may be the net's own memory
+                seen, adjoint = transform(x, t)  # an adjoint can be used only once
                 other = adjoint(read.redirected_gradient(seen))
                 gradient = xp.where(ops.asarray(silent, np.bool_)[:, None, None, None], other, own)
                 direction, largest = aimed(x, gradient)
@@ -140,12 +140,12 @@ def ascend(
                     progress=t / params.iterations,
                 )
                 rate = small.asarray(params.rate(info), dtype=small.float32)
-                # 0 / 0 for an image without a gradient, and Caffe's max pooling writes anywhere
-                # on its way back from NaN.
+                # Otherwise 0 / 0 for an image without a gradient; and for NaN, the backward pass of
+                # Caffe's max pooling writes out of bounds.
                 rate = small.where(largest > 0, rate, small.zeros_like(rate))[:, None, None, None]
                 x = x + xp.asarray(rate) * direction
                 x = regularize(x, gradient, t)
-            # `activation` and `gradient` may be the net's own memory: not read after this.
+            # Do not read `activation` and `gradient` after this: they may be the net's own memory.
             if not after_step(t, before):
                 return tracker.tracks(cancelled=t < last)
             if ends:

@@ -1,7 +1,7 @@
-"""`BatchInfo`: what transforms, regularizers and parameterizations can know of a batch of ascents.
+"""`BatchInfo`: what transforms, regularizers and parameterizations know about a batch of ascents.
 
-They are values that say what to do, and are bound to each batch once: ``value.bind(info)`` gives
-the function that the ascent calls at every step.
+They are values, each bound to a batch once: ``value.bind(info)`` returns the function that the
+ascent calls at every step.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class BatchInfo:
     Attributes
     ----------
     ops
-        Operations of the engine's arrays.
+        Operations on the engine's arrays.
     preprocessor
-        Of the part of the input that the images are.
+        For the part of the input that the images cover.
     steps
-        How many there are, unless every image ends before.
+        Number of steps, unless every image stops earlier.
     seeds
-        Of each image.
+        The seed of each image.
     units
         The unit of each image, as a number.
     repeats
-        How many transforms of the same type come before this one; each draws other numbers.
+        Number of earlier transforms of the same type; each one draws different numbers.
     takes_size
-        Whether what is maximized is the same for images of another (height, width), so that the net
-        may be shown these.
+        Whether the objective is the same for images of another (height, width), so that the net may
+        be shown these.
     """
 
     ops: ArrayOps
@@ -59,11 +59,11 @@ class BatchInfo:
 
     @property
     def pixel_scale(self) -> float:
-        """How far one 8-bit gray level moves the input."""
+        """The change of the input for one 8-bit gray level."""
         return self.preprocessor.pixel_scale
 
     def uniform(self, stream: int, count: int) -> NDArray[np.float64]:
-        """Numbers in [-1, 1) of each step and image, (steps, N, count), from its seed alone."""
+        """Numbers in [-1, 1) for each step and image, (steps, N, count), from its seed alone."""
         more = [self.repeats] if self.repeats else []
         return np.stack(
             [

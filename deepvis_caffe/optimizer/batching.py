@@ -1,8 +1,8 @@
-"""Batches: how many images run side by side, and which: ``(runs, most) -> batches of runs``.
+"""Batches: the images that run together, ``(runs, most) -> batches of runs``.
 
-A batch has the largest size that fits into the free memory and still makes an image cheaper, as
-timed. Results do not depend on it. If a net's output for one image depends on the rest of its
-batch, images run one at a time.
+The batch size grows as long as it fits into free memory and the measured time per image falls.
+Results do not depend on it. If a net's output for one image depends on the rest of its batch,
+images run one at a time.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 U = TypeVar("U")
 
 SMALLEST, LARGEST = 8, 256
-SHARE = 0.25  # of the free memory that a step may use
-COPIES = 3  # of every value: itself, its diff, and the engine's scratch memory
-GAIN = 0.95  # a batch is doubled if that takes an image to at most this fraction of its time
+SHARE = 0.25  # of the free memory, for a step
+COPIES = 3  # of each value: itself, its diff and the engine's scratch memory
+GAIN = 0.95  # double a batch if that reduces the time per image to at most this fraction
 
 
 def resolve_batch_size(
@@ -44,7 +44,7 @@ def resolve_batch_size(
     images: int = LARGEST,
     window: InputWindow | None = None,
 ) -> int:
-    """How many images to optimize at a time.
+    """The batch size for an ascent.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def resolve_batch_size(
     wanted
         Returned unchanged, unless the net's output for one image depends on the rest of its batch.
     images
-        How many there are to run.
+        Number of images to run.
     window
         The part of the input that runs; None for all of it.
 
@@ -61,8 +61,8 @@ def resolve_batch_size(
     -------
     int
         1 if the output for one image depends on the rest of its batch. Otherwise the size is
-        doubled, starting at 8, as long as it fits into the free memory and a measured pass gets
-        cheaper per image.
+        doubled, starting at 8, as long as it fits into free memory and reduces the measured time
+        per image.
     """
     if wanted is not None and wanted < 1:
         raise SettingsError(f"batch_size must be at least 1; got {wanted}")
@@ -80,16 +80,16 @@ def resolve_batch_size(
 
 
 def cut(runs: Sequence[tuple[U, int]], most: int, whole: bool = False) -> list[list[tuple[U, int]]]:
-    """Batches of nearly equal size, each of at most `most` images: 9 of at most 8 are 4 and 5.
+    """Split runs into batches of nearly equal size, at most `most` each: 9 runs by 8 are 4 and 5.
 
     Parameters
     ----------
     runs
-        The unit and seed of each image; a unit's follow each other.
+        The unit and seed of each image, grouped by unit.
     most
-        At least 1.
+        Maximum batch size, at least 1.
     whole
-        Whether a unit's images stay together, in a batch of more than `most` if need be.
+        Whether to keep a unit's images together, even in a batch larger than `most`.
     """
     parts: list[list[tuple[U, int]]] = [[run] for run in runs]
     if whole:
@@ -102,7 +102,7 @@ def cut(runs: Sequence[tuple[U, int]], most: int, whole: bool = False) -> list[l
 
 def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> int:
     most = min(images, _most_in_memory(net, layer, window))
-    # Up to twice the smallest size stay together: nine seeds are one batch, not four and five.
+    # Do not split up to twice the smallest size: nine seeds are one batch, not four and five.
     size = SMALLEST if most > SMALLEST * 2 else most
     best = math.inf if size == most else seconds_per_image(net, layer, size, window)
     while 2 * size <= most:
@@ -120,12 +120,12 @@ def _measured(net: Net, layer: str, images: int, window: InputWindow | None) -> 
 
 
 def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | None) -> float:
-    """The time per image of a forward and backward pass of a batch: the better of two."""
+    """The time per image of a forward and backward pass of a batch: the faster of two."""
     channels, height, width = net.preprocessor.shape
     height, width = window.size if window else (height, width)
     x = net.ops.asarray(np.zeros((size, channels, height, width), np.float32))
     taken = []
-    for _ in range(3):  # the first one prepares weights and memory, and is not counted
+    for _ in range(3):  # the first one, not counted, is a warm-up
         start = time.perf_counter()
         values = net.evaluate(x, layer)
         net.ops.numpy(net.input_gradient(values))
@@ -134,17 +134,17 @@ def seconds_per_image(net: Net, layer: str, size: int, window: InputWindow | Non
 
 
 def _most_in_memory(net: Net, layer: str, window: InputWindow | None) -> int:
-    """The most images whose values fit into `SHARE` of the free memory."""
+    """The largest number of images whose values fit into `SHARE` of the free memory."""
     one = bytes_per_image(net, layer, window.size if window else None)
     free = net.ops.free_memory()
     return max(1, int(SHARE * free / one)) if free and one else SMALLEST
 
 
 def most_in_memory(net: Net, layer: str, size: tuple[int, int] | None = None) -> int:
-    """The most images of which every value fits into the free memory; at least 1.
+    """The largest number of images whose values fit into the free memory; at least 1.
 
-    Once: an engine needs that much at least. Caffe keeps the diff of each beside it, and ends the
-    process where it does not get the memory.
+    An upper bound: it counts one copy of each value, which any engine needs. Caffe also keeps a
+    diff for each, and aborts if an allocation fails.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def most_in_memory(net: Net, layer: str, size: tuple[int, int] | None = None) ->
 
 
 def bytes_per_image(net: Net, layer: str, size: tuple[int, int] | None = None) -> int:
-    """The memory that a forward and backward pass takes for one image, about.
+    """The approximate memory of a forward and backward pass for one image.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def bytes_per_image(net: Net, layer: str, size: tuple[int, int] | None = None) -
     Returns
     -------
     int
-        0 where it cannot be told.
+        0 if unknown.
     """
     below = layers_below(net, layer)
     shapes = {name: tuple(net.inputs[name]) for name in below.inputs}

@@ -1,16 +1,16 @@
-r"""Channel moments: how far what layers hold of an image is from what they hold of photographs.
+r"""Channel moments: how far an image's feature maps are from those of photographs.
 
 An image that excites a unit need not look like anything. Yin et al. 2020, "Dreaming to Distill:
 Data-free Knowledge Transfer via DeepInversion", also pull the mean and variance of every channel of
-many layers to those of natural images, which they find in a net's batch norms. Caffe's classic nets
-have none, so we take them from the photographs that come with scikit-image: of random crops, the
-mean :math:`m` and standard deviation :math:`s` of each channel over its map, and their own mean
-(:math:`\mu`) and spread (:math:`\sigma`) from crop to crop. The departure of an image is
+many layers to those of natural images, which they take from a net's batch norms. Caffe's classic
+nets have none, so we compute them on random crops of scikit-image's photographs: the mean :math:`m`
+and standard deviation :math:`s` of each channel over its map, and the mean (:math:`\mu`) and spread
+(:math:`\sigma`) of these over the crops. The departure of an image is
 
 .. math:: \operatorname{mean}_{\text{layers, channels}}
    \left(\frac{m - \mu_m}{\sigma_m}\right)^2 + \left(\frac{s - \mu_s}{\sigma_s}\right)^2,
 
-on average 2 for the crops themselves, whatever the net and the layers.
+which for the crops themselves is 2 on average, for any net and layers.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 PHOTOGRAPHS = (*sample_images(), "motorcycle")
-CROPS, SMALLEST, SEED = 48, 0.35, 0  # how many, and the least part of a photograph's sides
+CROPS, SMALLEST, SEED = 48, 0.35, 0  # number, and smallest fraction of a photograph's sides
 BATCH = 8
 MOST = 16  # layers whose moments are compared
-FLOOR = 0.01  # of a layer's typical deviation: the least spread, for channels that are always dead
-SAME = 1e-6  # of a deviation's square, so that its root has a slope where a map is constant
+FLOOR = 0.01  # minimum spread, relative to a layer's typical deviation, for dead channels
+SAME = 1e-6  # relative epsilon under the root of a variance, whose slope a constant map would lack
 
 Departure = Callable[[Mapping[str, Any]], tuple[Any, dict[str, Any]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of each channel of a layer, over crops of photographs, (C,) each.
+    """Moments of each channel of a layer over crops of photographs, (C,) each.
 
     Attributes
     ----------
     mean, mean_spread
-        Of a crop's mean over the channel's map: its mean, and its standard deviation.
+        Mean and standard deviation, over crops, of the mean over the channel's map.
     deviation, deviation_spread
-        The same of the standard deviation over the map.
+        The same for the standard deviation over the map.
     """
 
     mean: Floats
@@ -63,9 +63,9 @@ class Moments:
 def moment_layers(net: Net, below: Sequence[str]) -> tuple[str, ...]:
     """The layers whose moments are compared for an objective that reads the layers `below`.
 
-    Convolutions on which these depend, at most `MOST` of them, evenly spaced. Those with a kernel
-    of one pixel are left out where there are others. None if the image has not three channels:
-    such nets were trained on something else than photographs.
+    They are convolutions on which these depend, at most `MOST`, evenly spaced; those with 1x1
+    kernels are left out if there are others. Empty if the image does not have three channels:
+    such nets were not trained on photographs.
     """
     if net.preprocessor.shape[0] != 3:
         return ()
@@ -87,7 +87,7 @@ def _is_wide(net: Net, layer: Layer) -> bool:
 
 
 def photograph_crops(preprocessor: Preprocessor, count: int = CROPS, seed: int = SEED) -> Floats:
-    """Random parts of photographs as a net's input, (count, C, H, W), half of them mirrored."""
+    """Random crops of photographs as a net's input, (count, C, H, W), half of them mirrored."""
     generator = np.random.default_rng(seed)
     photographs = [sample_image(name)[..., :3] for name in PHOTOGRAPHS]
     _, height, width = preprocessor.shape
@@ -112,14 +112,14 @@ def photograph_crops(preprocessor: Preprocessor, count: int = CROPS, seed: int =
 
 @dataclass(frozen=True, eq=False)
 class PhotographValues:
-    """What a net holds of crops of photographs.
+    """A net's moments and values on crops of photographs.
 
     Attributes
     ----------
     moments
         By layer.
     values
-        Of other layers that were asked for, the crops on the first axis.
+        Values of other requested layers, with the crops on the first axis.
     """
 
     moments: dict[str, Moments]
@@ -135,18 +135,18 @@ def photograph_values(
     others: Sequence[str] = (),
     size: tuple[int, int] | None = None,
 ) -> PhotographValues:
-    """The moments of layers over crops of photographs, and the values of others.
+    """The moments of layers over crops of photographs, and the values of other layers.
 
     Parameters
     ----------
     net
-        The net; it is run once for the same arguments.
+        The net; runs only once for the same arguments.
     layers
         Names of layers with maps, as in `Net.evaluate_layers`.
     others
         Names of any layers.
     size
-        Height and width at which the crops are shown; by default the input's own.
+        Height and width of the crops; by default the input's.
     """
     size = size or (net.preprocessor.shape[1], net.preprocessor.shape[2])
     key = net.fingerprint, tuple(layers), tuple(others), size
@@ -198,12 +198,12 @@ def _moments(means: Floats, deviations: Floats) -> Moments:
 
 
 def departure(ops: ArrayOps, moments: Mapping[str, Moments]) -> Departure:
-    r"""The function that gives how far values are from photographs'.
+    r"""A function that computes the departure from photographs' moments.
 
     Parameters
     ----------
     ops
-        Operations of the engine's arrays.
+        Operations on the engine's arrays.
     moments
         By layer.
 
@@ -211,7 +211,7 @@ def departure(ops: ArrayOps, moments: Mapping[str, Moments]) -> Departure:
     -------
     callable
         Maps values by layer, (N, C, \*map), to the departure of each image (N,), an array of
-        ``ops.for_numbers``, and its gradient in the values by layer.
+        ``ops.for_numbers``, and its gradient with respect to the values, by layer.
     """
     wanted = {name: _on_device(ops, of) for name, of in moments.items()}
 
@@ -240,7 +240,7 @@ def _on_device(ops: ArrayOps, moments: Moments) -> Mapping[str, Any]:
 def _layer_departure(
     ops: ArrayOps, values: Any, of: Mapping[str, Any], weight: float
 ) -> tuple[Any, Any]:
-    """``weight * mean over channels of (squares of both scores)``, and its gradient."""
+    """``weight * mean over channels of the sum of both squared scores``, and its gradient."""
     shape = tuple(values.shape)
     axes = tuple(range(2, len(shape)))
     places: NDArray[Any] | int = int(np.prod(shape[2:]))

@@ -1,4 +1,4 @@
-"""`FrozenArray`: an array as a value, which parameters can hold, compare and record."""
+"""`FrozenArray`: an immutable array that parameters can hold, compare and record."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 
 class FrozenArray:
-    """A copy of an array that cannot change; equal to one of the same type, shape and values.
+    """An immutable copy of an array; equal to one of the same type, shape and values.
 
     Parameters
     ----------
     array
-        What numpy can make an array of, or a tensor.
+        Anything that numpy can convert to an array, or a tensor.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class FrozenArray:
 
     @cached_property
     def digest(self) -> str:
-        """Of type, shape and values, the same on every machine."""
+        """A digest of type, shape and values, the same on every machine."""
         own = self.array.astype(self.array.dtype.newbyteorder("<"), copy=False)
         head = f"{own.dtype.str} {own.shape} ".encode()
         return hashlib.blake2b(head + own.tobytes(), digest_size=16).hexdigest()

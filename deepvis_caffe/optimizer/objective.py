@@ -1,6 +1,6 @@
-"""The objective: a number an image, made of the values of some layers, and how objectives add up.
+"""The objective: one number per image, from the values of some layers, and sums of objectives.
 
-``bind(net) -> (values by layer -> numbers (N,), diffs by layer)``. The kinds of objectives are in
+``bind(net) -> (values by layer -> numbers (N,), diffs by layer)``. For the kinds of objectives see
 `deepvis_caffe.optimizer.objectives`.
 """
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Any]  # the engine's own arrays (N, *shape), by the layer's name
 Evaluate = Callable[[Values], tuple[Any, dict[str, Any]]]  # -> numbers (N,), diffs by layer
-Origins = Mapping[str, tuple[int, ...]]  # where a layer's map begins in that of the whole image
+Origins = Mapping[str, tuple[int, ...]]  # offset of a layer's map in that of the whole image
 
 NAME = 60  # characters of an objective's text in the names of its results
 
 
 class Objective(abc.ABC):
-    """A number for each image, made of the values of some layers."""
+    """One number per image, computed from the values of some layers."""
 
     @property
     @abc.abstractmethod
     def layers(self) -> tuple[str, ...]:
-        """The layers' or blobs' names that it reads, each once."""
+        """The names of the layers or blobs that it reads, each once."""
 
     @abc.abstractmethod
     def bind(self, net: Net, origins: Origins) -> Evaluate:
@@ -47,14 +47,14 @@ class Objective(abc.ABC):
         net
             The net whose values it will be given.
         origins
-            Of layers of which a part of the map is run: where that part begins.
+            For layers whose map is only computed in part, the offset of that part.
 
         Returns
         -------
         callable
-            Maps the layers' values (N, \*shape) to a number an image, (N,), and the diffs of their
-            sum by layer. Values are the engine's own arrays; so are the diffs. The numbers are an
-            array of the net's `ArrayOps.for_numbers`.
+            Maps the layers' values (N, \*shape) to one number per image, (N,), and the diffs of
+            the numbers' sum by layer. Values and diffs are the engine's own arrays; the numbers are
+            an array of the net's `ArrayOps.for_numbers`.
 
         Raises
         ------
@@ -72,14 +72,14 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def record(self) -> dict[str, Any]:
-        """All that decides its value, in JSON's types."""
+        """Everything that determines its value, as JSON types."""
 
     @abc.abstractmethod
     def __str__(self) -> str: ...
 
     @property
     def plain(self) -> tuple[str, Target, Position] | None:
-        """The layer, target and position that `optimize` would be given for the same, if any."""
+        """The equivalent layer, target and position for `optimize`, if any."""
         return None
 
     @property
@@ -89,18 +89,18 @@ class Objective(abc.ABC):
 
     @property
     def title(self) -> str:
-        """What its results are called."""
+        """The title of its results."""
         return str(self)
 
     @property
     def name(self) -> str:
-        """The title as a part of a file's name; it ends in a digest of the record."""
+        """The title as part of a file name, with a digest of the record at the end."""
         text = re.sub(r"[^\w.+-]+", "_", self.title, flags=re.ASCII).strip("_.")[:NAME]
         record = json.dumps(self.record(), sort_keys=True).encode()
         return f"{text or 'objective'}-{hashlib.blake2b(record, digest_size=4).hexdigest()}"
 
     def named(self, title: str) -> Objective:
-        """The same objective, whose results are called `title`."""
+        """The same objective with `title` as the title of its results."""
         return _Sum(((1.0, self),), title)
 
     def __add__(self, other: Objective) -> Objective:
@@ -196,5 +196,5 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number, Python's or numpy's."""
+    """Whether a value is a real number of Python or numpy."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -1,6 +1,7 @@
-"""Objectives: ``values of layers -> a number an image, and its gradient in those values``.
+"""Objectives: ``values of layers -> one number per image, and its gradient``.
 
-An objective is a value. It knows which layers it reads, and `+`, `-` and factors combine it::
+An objective is a value that knows which layers it reads. Combine objectives with `+`, `-` and
+factors::
 
     goal = unit("pool10", 130) + 0.5 * unit("fire5/concat", 12) - 0.1 * channel("conv1", 3)
     optimize(net, goal)
@@ -13,22 +14,22 @@ An objective is a value. It knows which layers it reads, and `+`, `-` and factor
 `layer`                half the squared norm of a layer (Mordvintsev et al. 2015, "Inceptionism",
                        known as DeepDream)
 `log_probability`      the log softmax of a class
-`match`                the values that another image has: inversion (Mahendran and Vedaldi 2015,
+`match`                the values for another image: inversion (Mahendran and Vedaldi 2015,
                        "Understanding Deep Image Representations by Inverting Them")
-`caricature`           more of what another image has (Olah et al. 2017, "Feature Visualization")
-`channel_moments`      channels that vary as for photographs (after Yin et al. 2020,
+`caricature`           exaggerates another image (Olah et al. 2017, "Feature Visualization")
+`channel_moments`      channels with the moments of photographs (after Yin et al. 2020,
                        "Dreaming to Distill")
 `diversity`            unlike the other images of the batch (Olah et al. 2017)
 `function`             any function of torch tensors
 `parse`                ``"pool10:130 + 0.5*fire5/concat:12"``
 =====================  =====================================================================
 
-All but `function` bring their own gradient, and run on numpy as on torch. That of `function` is
-autograd's over the layers' values; below them the engine's own backward pass goes on, so that it
-works with Caffe's layers too.
+All but `function` compute their own gradient, on numpy and torch. `function` uses autograd down to
+the layers' values; from there the engine's own backward pass continues, so that it also works with
+Caffe's layers.
 
-A layer's values are those at which backward passes start: below trailing in-place ReLUs; see
-`deepvis_caffe.model.graph`. The name of the input blob is that of the image itself.
+A layer's values are those where backward passes start: below trailing in-place ReLUs; see
+`deepvis_caffe.model.graph`. The input blob's name means the image itself.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class _Placed(_OfLayer):
         return (*index, *(one + 1 for one in index)) if index and len(index) == 2 else None  # type: ignore[return-value]
 
     def _places(self, net: Net, origins: Origins) -> tuple[slice | int, ...]:
-        """The index, after those of images and channels, of what is read of the values."""
+        """The index into the values, after the image and channel axes, of what is read."""
         layer = self.name_of_layer
         shape = unit_shape(net, layer)
         index = _index(self.position, shape, layer)
@@ -110,7 +111,7 @@ class _Placed(_OfLayer):
 
     @property
     def _where(self) -> str | list[int]:
-        """The position in JSON's types."""
+        """The position as JSON types."""
         return self.position if isinstance(self.position, str) else list(self.position)
 
     @property
@@ -155,7 +156,7 @@ class _Linear(_Placed):
         channels = [int(channel) for channel in np.flatnonzero(weights)]
         ops = net.ops
         factors = ops.for_numbers.asarray(weights[channels])
-        kept: dict[tuple[int, ...], Any] = {}  # the diff depends on the batch's size alone
+        kept: dict[tuple[int, ...], Any] = {}  # the diff depends only on the batch size
 
         def diff_for(size: tuple[int, ...]) -> Any:
             if size not in kept:
@@ -204,14 +205,14 @@ def unit(
     unit
         A channel or its label, or several.
     position
-        Where in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map or
-        ``"mean"``. A layer without maps takes each of the words alike.
+        Position in its map: ``"center"``, ``(y, x)``, ``"all"`` for the sum over the map, or
+        ``"mean"``. For a layer without maps all of these words mean the same.
     """
     return _Linear(layer, _plain_where(position), _units(layer, unit))
 
 
 def channel(layer: str, unit: int | str | Sequence[int | str]) -> Objective:
-    """The mean of a unit's map, or of the sum of several: ``unit(layer, unit, "mean")``."""
+    """The mean of a unit's map, or of several units' sum: ``unit(layer, unit, "mean")``."""
     return _Linear(layer, "mean", _units(layer, unit))
 
 
@@ -250,7 +251,7 @@ def direction(
     position
         As for `unit`.
     name
-        What results are called.
+        The name for results.
     """
     numbers = np.asarray(vector, np.float64)
     if numbers.ndim != 1:
@@ -273,7 +274,7 @@ class _Aligned(_Placed):
     what: dict[str, Any]
     text: str
 
-    FLOOR = 0.1  # of the cosine, so that a gradient is left at a right angle and beyond
+    FLOOR = 0.1  # of the cosine, so that the gradient does not vanish at 90 degrees and beyond
 
     def bind(self, net: Net, origins: Origins) -> Evaluate:
         layer, ops = self.name_of_layer, net.ops
@@ -288,7 +289,7 @@ class _Aligned(_Placed):
         long = np.sqrt((u.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
         if not long.any():
             raise SettingsError(f"{self}: what is to be aligned with is 0 everywhere")
-        # A position where u is 0 has no direction: it adds nothing.
+        # A position where u is 0 has no direction and contributes nothing.
         unit_ = ops.asarray(np.where(long > 0, u / np.maximum(long, TINY), 0))
         size = ops.asarray(long)
         xp, power, floor = ops.xp, self.power, self.FLOOR
@@ -298,14 +299,14 @@ class _Aligned(_Placed):
             rows = array if array.ndim > 1 else array.reshape(len(array), 1)
             picked = rows[(slice(None), slice(None), *places)]
             v = picked.reshape(len(rows), rows.shape[1], -1)
-            dot = (v * unit_).sum(axis=1)[:, None]  # (N, 1, P), of the unit vector
+            dot = (v * unit_).sum(axis=1)[:, None]  # (N, 1, P), with the unit vector
             norm = xp.sqrt((v * v).sum(axis=1))[:, None] + TINY
             cosine = dot / norm
             held = xp.clip(cosine, floor, None)
             factor = held**power
             scale = size / v.shape[2]
             activation = ops.sums(dot * factor * scale)
-            # d(dot * cos^p) = cos^p u + p cos^p (u - cos v / |v|), where the cosine is not held
+            # d(dot * cos^p) = cos^p u + p cos^p (u - cos v / |v|), unless the cosine is clamped
             free = (cosine > floor) * power
             slope = scale * factor * (unit_ + free * (unit_ - cosine * (v / norm)))
             diff = xp.zeros_like(rows)
@@ -329,10 +330,10 @@ def cosine_direction(
     power: float = 1.0,
     name: str = "direction",
 ) -> Objective:
-    """A direction that the values are to point in, and not only to have a part of.
+    """`direction` weighted by the cosine, so that the values also align with it.
 
-    ``(u . v) * max(0.1, cos(u, v)) ** power`` at the position, or its mean over all; u is the
-    vector, v the channels. With a power of 0 it is `direction`.
+    ``(u . v) * max(0.1, cos(u, v)) ** power`` at the position, or its mean over all positions; u is
+    the vector, v the channels. With power 0 it equals `direction`.
 
     Parameters
     ----------
@@ -358,14 +359,14 @@ def cosine_direction(
 def caricature(
     layer: str, image: NDArray[Any] | str | os.PathLike[str], power: float = 1.0
 ) -> Objective:
-    """More of what a layer has of an image: `cosine_direction` to its values, position by position.
+    """Exaggerate an image's values in a layer: `cosine_direction` towards them, by position.
 
     Parameters
     ----------
     layer
         A layer's or blob's name.
     image
-        A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
+        A file, a picture, or a preprocessed image, (C, H, W).
     power
         At least 0.
     """
@@ -406,7 +407,7 @@ class _Image:
 
     @property
     def digest(self) -> str:
-        """Of the file, or of the array."""
+        """A digest of the file or the array."""
         if isinstance(self._image, FrozenArray):
             return self._image.digest
         return hashlib.blake2b(image_content(self._image)[1], digest_size=16).hexdigest()
@@ -505,19 +506,19 @@ class _LogProbability(_Placed):
 
 
 def log_probability(layer: str, unit: int | str, position: Where = "center") -> Objective:
-    """The log of a class's probability, ``log softmax`` over the channels of the scores.
+    """A class's log probability: ``log softmax`` of the logits over channels.
 
-    It rises also where the other classes' scores fall, so that an image shows what tells the class
-    from others.
+    It also rises when the other classes' logits fall, so that an image shows what distinguishes the
+    class from others.
 
     Parameters
     ----------
     layer
-        The scores, below a net's softmax.
+        The logits, below a net's softmax.
     unit
         The class, or its label.
     position
-        Of a layer with maps: ``"center"``, ``(y, x)``, or ``"mean"`` of all positions.
+        For a layer with maps: ``"center"``, ``(y, x)``, or the ``"mean"`` over all positions.
     """
     if not _is_unit(unit):
         raise SettingsError(
@@ -555,16 +556,16 @@ class _Match(_OfLayer):
 
 
 def match(layer: str, image: NDArray[Any] | str | os.PathLike[str]) -> Objective:
-    """The values that a layer has for an image: ``-|v - v0|^2 / |v0|^2``, 0 where they are equal.
+    """Match a layer's values for an image: ``-|v - v0|^2 / |v0|^2``, 0 if they are equal.
 
-    Inversion (Mahendran and Vedaldi 2015): what the layer has kept of the image.
+    Inversion (Mahendran and Vedaldi 2015): shows what the layer has kept of the image.
 
     Parameters
     ----------
     layer
         A layer's or blob's name.
     image
-        A file, a picture, or what the net's preprocessor makes of one, (C, H, W).
+        A file, a picture, or a preprocessed image, (C, H, W).
     """
     return _Match(layer, _Image(image, layer))
 
@@ -606,12 +607,12 @@ class _ChannelMoments(Objective):
 
 
 def channel_moments(*layers: str) -> Objective:
-    """Channels whose mean and deviation over their maps are those of photographs.
+    """Match the channels' means and standard deviations over their maps to those of photographs.
 
-    Minus the mean, over layers and channels, of the two's squared distances from those of
+    The negative mean, over layers and channels, of their squared distances from those of
     photographs, in standard deviations; see `deepvis_caffe.optimizer.channel_moments`. Added to an
     objective with a factor, it keeps the image natural. The parameter ``naturalness`` of an ascent
-    adds it with layers and a factor that fit the objective.
+    adds it with suitable layers and factor.
 
     Parameters
     ----------
@@ -672,11 +673,11 @@ class _Diversity(_OfLayer):
 
 
 def diversity(layer: str) -> Objective:
-    """Minus the mean similarity to the other images of the batch, from -1 to 0.
+    """The negative mean similarity to the other images of the batch, from -1 to 0.
 
-    The similarity of two images is the cosine between their Gram matrices of the layer: which
-    channels are active together, wherever that is (Olah et al. 2017). Add it, with a factor, to an
-    objective that is run for several seeds; these then stay in one batch.
+    The similarity of two images is the cosine between the layer's Gram matrices, which tell which
+    channels are active together, regardless of where (Olah et al. 2017). Add it, with a factor, to
+    an objective that runs for several seeds; these then stay in one batch.
     """
     return _Diversity(layer)
 
@@ -761,10 +762,10 @@ def function(function: Callable[..., Any], *layers: str) -> Objective:
     Parameters
     ----------
     function
-        ``function(values, ...) -> (N,)``: of each of `layers` the values (N, \*shape), a number an
-        image in return. Autograd differentiates it.
+        ``function(values, ...) -> (N,)``: takes the values (N, \*shape) of each of `layers` and
+        returns one number per image. Autograd differentiates it.
     *layers
-        The layers' or blobs' names that it reads.
+        The names of the layers or blobs that it reads.
     """
     if not callable(function):
         raise SettingsError(f"function must be a function of torch tensors; got {function!r}")
@@ -788,14 +789,14 @@ def parse(text: str) -> Objective:
     """An objective written as text: ``"pool10:130 + 0.5*fire5/concat:12"``.
 
     Terms are separated by `` + `` or `` - ``, with a space on each side. Each is a layer's name, a
-    colon, and a unit by number or label, units as ``130+340``, or ``layer``; then, if it is not to
-    be the center, an ``@`` and ``all``, ``mean`` or ``y,x``. A number and ``*`` before it is its
-    factor.
+    colon, and a unit's number or label, units as ``130+340``, or ``layer``; then, for another
+    position than the center, ``@`` and ``all``, ``mean`` or ``y,x``. A number and ``*`` in front is
+    its factor.
 
     Raises
     ------
     SettingsError
-        It is not written so.
+        The text has another syntax.
     """
     pieces = re.split(r"\s+([+-])\s+", text.strip())
     total: Objective | None = None
@@ -814,12 +815,12 @@ def parse(text: str) -> Objective:
 
 
 def objective_in(net: Net, text: str) -> Objective | None:
-    """The objective that a text is; None where it is a layer's name.
+    """The objective that a text describes; None if it is a layer's name.
 
     Raises
     ------
     SettingsError
-        It has a colon, is no layer's name, and is not written as `parse` expects.
+        It has a colon, is not a layer's name, and does not have `parse`'s syntax.
     """
     try:
         net.model.graph.activation(text)

@@ -1,17 +1,17 @@
-"""Parameterizations: ``(x, gradient) -> direction``, what the ascent changes of an image.
+"""Parameterizations: ``(x, gradient) -> direction``, the variables that the ascent optimizes.
 
 Olah et al. 2017, "Feature Visualization", optimize an image's Fourier coefficients instead of its
-pixels, ``x = A z``. Steepest ascent in z moves x by ``A A^T g``, where g is the gradient in x. So
-we multiply the gradient by that matrix and keep x an image, on which every regularizer and learning
-rate still works. Of a parameterization that is not linear, A is the Jacobian at x, and each step
-ends at the nearest image that has this form.
+pixels, ``x = A z``. Steepest ascent in z moves x by ``A A^T g``, where g is the gradient with
+respect to x. So we multiply the gradient by that matrix and keep x an image, to which all
+regularizers and learning rates still apply. For a nonlinear parameterization, A is the Jacobian at
+x, and each step ends at the nearest image of this form.
 
 >>> dv.optimize(net, "pool10", 130, parameterization=fourier(1.15, decorrelate=0.85))
 
 ================  =================================================================================
 `pixels`          plain gradient ascent
 `fourier`         coarse structure changes as easily as fine structure, and colors as in photographs
-`maco`            the phases alone change; the magnitudes are those of photographs
+`maco`            only the phases change; the magnitudes are those of photographs
 ================  =================================================================================
 """
 
@@ -36,29 +36,29 @@ from deepvis_caffe.optimizer.frozen_array import FrozenArray
 from deepvis_caffe.optimizer.value_records import Recorded
 
 # The square root of the covariance of R, G and B over ImageNet (rows R, G, B), as published with
-# Olah et al. 2017: it makes colors of three uncorrelated signals.
+# Olah et al. 2017; it turns three uncorrelated signals into colors.
 COLOR_SQRT = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-COARSEST = 3  # cycles per image; amplifying still lower frequencies turns it all black or white
+COARSEST = 3  # cycles per image; amplifying lower frequencies turns it all black or white
 
 
 class BoundParameterization:
-    """A parameterization of a batch's images (N, C, H, W); by itself that by pixels."""
+    """A parameterization of a batch's images (N, C, H, W); the base class is that by pixels."""
 
     def start(self, x: Any) -> Any:
-        """The images to start from, of those that were asked for."""
+        """The images to start from, given the requested ones."""
         return x
 
     def direction(self, x: Any, gradient: Any) -> Any:
-        """Where steepest ascent moves x, of its shape; zero only where no change helps."""
+        """The direction of steepest ascent in x, of its shape; zero only if no change helps."""
         return gradient
 
     def settle(self, x: Any) -> Any:
-        """The images of this form that are nearest to x."""
+        """The images of this form nearest to x."""
         return x
 
 
 class Parameterization(abc.ABC):
-    """What the ascent changes of an image."""
+    """The variables that the ascent optimizes."""
 
     @abc.abstractmethod
     def bind(self, info: BatchInfo) -> BoundParameterization:
@@ -79,10 +79,10 @@ class pixels(Parameterization):
 
 @dataclass(frozen=True)
 class fourier(Parameterization):
-    """Fourier coefficients in decorrelated colors, scaled: Olah et al. 2017.
+    """Scaled Fourier coefficients in decorrelated colors: Olah et al. 2017.
 
-    The direction is the gradient times a symmetric positive matrix, the product of two: one
-    multiplies frequency f by ``f ** -power``, one the channels of each pixel by the covariance of
+    The direction is the gradient times a symmetric positive matrix, the product of two: one scales
+    frequency f by ``f ** -power``, the other multiplies each pixel's channels by the covariance of
     photographs' colors.
 
     Parameters
@@ -91,8 +91,8 @@ class fourier(Parameterization):
         From 0 to 4. 2 corresponds to the weights ``1 / f`` of Olah et al., 1 to ``sqrt(1 / f)``, 0
         to none.
     decorrelate
-        How far color channels move together as they vary together in photographs: 0 independently,
-        1 as in photographs, which are nearly gray. Only inputs of three channels have colors.
+        How correlated the steps of the color channels are: from 0, independent, to 1, as in
+        photographs, which are nearly gray. Only inputs with three channels have colors.
     """
 
     power: float
@@ -141,7 +141,7 @@ def spectrum(height: int, width: int, power: float) -> NDArray[np.float64]:
 
 
 def padded(height: int, width: int) -> tuple[int, int]:
-    """The next sizes, at least these, for which a Fourier transform is fast."""
+    """The next larger sizes for which a Fourier transform is fast."""
     from scipy.fft import next_fast_len
 
     return next_fast_len(height, real=True), next_fast_len(width, real=True)
@@ -174,7 +174,7 @@ def color_mix(swap: Sequence[int], part: float) -> NDArray[np.float64]:
 
 def mixed(matrix: Any, images: Any) -> Any:
     """`images` (N, C, H, W) with the channels of each pixel multiplied by a (C, C) matrix."""
-    # Of 3 axes, so that torch does not make one product of all images.
+    # With 3 axes, so that torch does not merge all images into one product.
     return (matrix[None] @ images.reshape(len(images), len(matrix), -1)).reshape(images.shape)
 
 
@@ -185,7 +185,7 @@ def _channels(preprocessor: Preprocessor) -> tuple[int, ...]:
 
 # -- phases --------------------------------------------------------------------------------------
 
-FAINT = 0.01  # gray levels of noise at the start: a coefficient that is 0 has no phase
+FAINT = 0.01  # gray levels of noise added to the start: a coefficient of 0 has no phase
 
 
 @dataclass(frozen=True)
@@ -194,12 +194,12 @@ class maco(Parameterization):
 
     Fel et al. 2023, "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained
     Optimization". In decorrelated colors, each channel's coefficient at frequency f is
-    ``r(f) * exp(i phase)``, and the ascent changes the phases. Its direction is ``J J^T g``, where
-    J is the Jacobian of x by the phases: the part of the gradient that turns coefficients, times
-    ``r ** 2``. After each step the magnitudes are set to r again, and the phases stay.
+    ``r(f) * exp(i phase)``, and the ascent optimizes the phases. Its direction is ``J J^T g``,
+    where J is the Jacobian of x with respect to the phases: the part of the gradient that rotates
+    the coefficients, times ``r ** 2``. After each step the magnitudes are reset to r.
 
-    All magnitudes are fixed. That of the mean is 0: an image is as bright, on average, as the
-    net's mean picture. A few pixels may lie a little beyond black or white; pictures show them so.
+    All magnitudes are fixed. That of frequency 0 is 0, so an image's mean is that of the net's mean
+    picture. A few pixels may lie slightly beyond black or white; pictures clip them.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class maco(Parameterization):
 
 
 def _check_real(magnitudes: NDArray[Any], width: int) -> None:
-    """Raise if no image has these magnitudes, because opposite frequencies differ in them."""
+    """Raise if no real image has these magnitudes, because opposite frequencies differ."""
     for column in {0, width // 2} if width % 2 == 0 else {0}:
         there = magnitudes[:, :, column]
         opposite = np.roll(there[:, ::-1], 1, axis=1)
@@ -254,7 +254,7 @@ class _Maco(BoundParameterization):
         matrix = color_matrix(info.preprocessor)
         self._info, self._ops, self._size = info, ops, (info.height, info.width)
         self._magnitudes = ops.asarray(magnitudes)
-        # Each phase is that of two coefficients of the whole plane, and irfft2 divides by its size.
+        # A phase belongs to two coefficients of the full plane, and irfft2 divides by its size.
         self._weights = ops.asarray(2 * magnitudes**2 / (info.height * info.width))
         self._together, self._apart = ops.asarray(matrix), ops.asarray(np.linalg.inv(matrix))
 
@@ -266,9 +266,7 @@ class _Maco(BoundParameterization):
     def direction(self, x: Any, gradient: Any) -> Any:
         phases, xp = self._phases(x), self._ops.xp
         slopes = xp.fft.rfft2(mixed(self._together.T, gradient))
-        turning = (
-            xp.conj(phases) * slopes
-        ).imag  # what of it is at right angles to the coefficient
+        turning = (xp.conj(phases) * slopes).imag  # the part perpendicular to the coefficient
         return self._images(1j * phases * turning * self._weights)
 
     def settle(self, x: Any) -> Any:
@@ -287,13 +285,13 @@ class _Maco(BoundParameterization):
 
 
 def color_matrix(preprocessor: Preprocessor) -> NDArray[np.float64]:
-    """(C, C), from uncorrelated channels to the net's own: three have colors, others are alone."""
+    """(C, C), from decorrelated channels to the net's; the identity unless there are three."""
     swap = _channels(preprocessor)
     return COLOR_SQRT[list(swap)] if len(swap) == 3 else np.eye(len(swap))
 
 
 def decorrelated(x: NDArray[Any], preprocessor: Preprocessor) -> NDArray[Any]:
-    """Inputs (..., C, H, W) of a net in channels that do not vary together in photographs."""
+    """A net's inputs (..., C, H, W) in channels that are uncorrelated in photographs."""
     return np.einsum("ij,...jhw->...ihw", np.linalg.inv(color_matrix(preprocessor)), x)
 
 
@@ -307,7 +305,7 @@ def natural_spectrum(preprocessor: Preprocessor) -> NDArray[np.float64]:
     """The Fourier magnitudes of photographs, as inputs of a net.
 
     The root mean square over the photographs of `sample_images`, each resized to the input, and
-    over all directions: it depends on the frequency's magnitude alone. 0 at frequency 0.
+    over all directions, so that it depends only on the frequency's magnitude. 0 at frequency 0.
 
     Returns
     -------
@@ -340,7 +338,7 @@ def _of_photographs(height: int, width: int, swap: tuple[int, ...]) -> NDArray[n
 
 
 def _middle(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """The largest part in the middle with the aspect ratio of (height, width)."""
+    """The largest center crop with the aspect ratio of (height, width)."""
     rows = min(image.shape[0], max(1, round(image.shape[1] * height / width)))
     columns = min(image.shape[1], max(1, round(image.shape[0] * width / height)))
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
@@ -350,7 +348,7 @@ def _middle(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 def _radial(power: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     """The mean over all directions of `power` (height, width // 2 + 1), in rings of one cycle.
 
-    A photograph's edges do not meet, which puts power on the axes; this spreads it.
+    Opposite edges of a photograph do not match, which adds power on the axes; this spreads it.
     """
     f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     ring = np.rint(f * max(height, width)).astype(int).ravel()

@@ -1,9 +1,9 @@
-"""The parameters of one ascent: regularizers, transforms, parameterization, rate, number of steps.
+"""The parameters of an ascent: regularizers, transforms, parameterization, rate, number of steps.
 
-Each part can be given as numbers, which the command line and presets have, or as values: a list of
-regularizers or of transforms, and a parameterization. The ascent sees values only.
+Each part can be given as numbers, as on the command line and in presets, or as values: a list of
+regularizers or transforms, or a parameterization. The ascent only sees values.
 
-Records on disk keep the names that two parameters had in earlier versions, see `STORED_AS`.
+Records on disk keep the names that two parameters had in earlier versions; see `STORED_AS`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ EXTRAS = (
     "parameterization",
     "hidden",
 )
-# What is given as values, the numbers that it replaces, and what a list of it may hold.
+# Parameters given as values, the numbers that each replaces, and what a list may hold (`LISTED`).
 REPLACES = {
     "regularizers": (
         "decay",
@@ -77,13 +77,13 @@ REPLACES = {
     "transforms": ("jitter", "scale", "rotation", "octaves", "octave_scale", "coarse"),
     "parameterization": ("fourier", "decorrelate"),
 }
-# What may differ for hidden units: numbers that act on each image alone, and draw nothing.
+# Parameters that may differ for hidden units: those that act on each image alone, without drawing.
 FOR_HIDDEN = {*REPLACES["regularizers"], *REPLACES["parameterization"]} - {"diversity"}
 LISTED: dict[str, tuple[type, str]] = {
     "regularizers": (r.Regularizer, "a regularizer such as decay(0.01), or a function (x, g, t)"),
     "transforms": (t.Transform, "a transform such as jitter(0.1), or a function of a torch tensor"),
 }
-# Names in records and preset files, so that results of every version compare equal.
+# Names in records and preset files, kept so that results of all versions compare equal.
 STORED_AS = {"jitter": "shift", "sign": "push"}
 OLD_NAMES = {old: new for new, old in STORED_AS.items()}
 
@@ -95,7 +95,7 @@ class AscentParams:
     Parameters
     ----------
     decay
-        L2 decay: the fraction of x removed at each step, in [0, 1).
+        L2 decay: the fraction of x to remove at each step, in [0, 1).
     blur_width
         Standard deviation of the gaussian blur, in pixels; 0 for none.
     blur_every
@@ -111,15 +111,15 @@ class AscentParams:
     rate
         The learning rate's rule; see `deepvis_caffe.optimizer.rates`.
     iterations
-        Number of forward passes. There is one update fewer: the last pass only measures.
+        Number of forward passes. There is one update fewer: the last pass only evaluates.
     start
         The first image: ``"noise"``, ``"uniform"``, ``"mean"``, the path of a picture, or an array.
-        A picture is (H, W, 3), uint8 or float; the net's input (C, H, W) is float; (N, C, H, W)
-        holds one for each seed from 0. See `deepvis_caffe.optimizer.start`.
+        A picture is (H, W, 3), uint8 or float; a net input is float, (C, H, W), or (N, C, H, W)
+        with one for each seed from 0. See `deepvis_caffe.optimizer.start`.
     sign
         1 to maximize the activation, -1 to minimize it (the toolbox's ``push_dir``).
 
-    The remaining parameters are not the paper's, and off by default:
+    The remaining parameters are not from the paper and are off by default:
 
     decay_end
         The decay changes linearly from `decay` to this over the run; None keeps it constant.
@@ -127,10 +127,10 @@ class AscentParams:
         The blur's width changes linearly from `blur_width` to this over the run, in pixels; None
         keeps it constant. Oygard 2015, "Visualizing GoogLeNet classes".
     total_variation
-        Descend the total variation, in gray levels per step where a single pixel stands out; see
+        Step size down the total variation gradient, in gray levels for an isolated pixel; see
         `deepvis_caffe.optimizer.regularizers.total_variation`.
     total_variation_end
-        These steps change linearly from `total_variation` to this over the run; None keeps them
+        This step size changes linearly from `total_variation` to this over the run; None keeps it
         constant.
     jitter
         Show the net the image translated at random, by up to this fraction of its sides, in [0, 1);
@@ -143,46 +143,46 @@ class AscentParams:
         Divide the run into this many equal parts. The last part shows the net the image at its own
         size; each earlier part shows it smaller by another factor of `octave_scale`, in [1, 4].
     coarse, coarse_part
-        Show the net the image smaller at first: by this fraction of its size, in (0, 1], in this
-        part of the steps; see `deepvis_caffe.optimizer.transforms.coarse_to_fine`.
+        Show the net a smaller image at first: with sides of this fraction, in (0, 1], for this
+        fraction of the steps; see `deepvis_caffe.optimizer.transforms.coarse_to_fine`.
     fourier
         Scale the gradient at frequency f by ``f ** -fourier``; 0 is plain gradient ascent. See
         `deepvis_caffe.optimizer.parameterizations.fourier`.
     decorrelate
-        How far color channels move together as they vary together in photographs: 0 independently,
-        1 as in photographs, which are nearly gray.
+        How correlated the steps of the color channels are: from 0, independent, to 1, as in
+        photographs, which are nearly gray.
     diversity
         Step away from the other images of the same unit, in gray levels; see
         `deepvis_caffe.optimizer.regularizers.diversity`.
     naturalness
-        Lead to images whose channels vary as those of photographs do, in the layers below; in
-        standard deviations of the activation over photographs. It acts where the whole image
-        counts, as for a class, and not on a unit that sees a part of it. See
+        Pull the channel moments of the layers below towards those of photographs; in standard
+        deviations of the activation over photographs. Only acts on objectives that see the whole
+        image, such as a class, not on units that see a part of it. See
         `deepvis_caffe.optimizer.channel_moments`.
     regularizers
-        A list of what is done to the image after each step, in its order: values of
+        A list of operations on the image after each step, in order: values of
         `deepvis_caffe.optimizer.regularizers` and functions ``(x, g, t) -> x``. It replaces all
-        regularizers above, those of a preset included; to give both is an error. None: what the
-        numbers above say, in the paper's order.
+        regularizers above, including a preset's; giving both is an error. None: those given by the
+        numbers above, in the paper's order.
     transforms
-        A list of what is done to what the net is shown, in its order: values of
+        A list of operations on what the net is shown, in order: values of
         `deepvis_caffe.optimizer.transforms` and functions of torch tensors. It replaces the
         transforms above in the same way.
     parameterization
         A value of `deepvis_caffe.optimizer.parameterizations`. It replaces `fourier` and
         `decorrelate` in the same way.
     hidden
-        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for a unit of which only the
-        receptive field is run, as for most hidden units: a mapping, kept as a tuple of pairs. What
-        `but` changes counts for every unit.
+        Other values of `decay`, `fourier` and so on (`FOR_HIDDEN`) for units of which only the
+        receptive field is computed, as for most hidden units: a mapping, stored as a tuple of
+        pairs. Values changed by `but` apply to every unit.
 
     Raises
     ------
     SettingsError
-        A value out of its range, the old name of a parameter, something in a list that is neither
-        a value of its kind nor a function, or both a list and a number that it replaces.
+        A value is out of range, a parameter has its old name, a list has an entry that is neither
+        a value of its kind nor a function, or both a list and a number that it replaces are given.
     ImageError
-        An array to start from that is no image.
+        The array to start from is not an image.
     """
 
     decay: float = 0.0
@@ -217,7 +217,7 @@ class AscentParams:
     hidden: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
 
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
-        """Name the new spelling where an old one is given."""
+        """Raise an error that gives the new spelling for an old one."""
         for name in OLD_NAMES.keys() & values.keys():
             raise SettingsError(f"AscentParams: {name} is called {OLD_NAMES[name]} now")
         return super().__new__(cls)
@@ -249,7 +249,7 @@ class AscentParams:
         self._check_hidden()
 
     def _check_extras(self) -> None:
-        """Check the parameters that are not the paper's."""
+        """Check the parameters that are not from the paper."""
         self._expect(
             "decay_end",
             self.decay_end is None or 0 <= self.decay_end < 1,
@@ -280,7 +280,7 @@ class AscentParams:
         self._expect("coarse_part", 0 <= self.coarse_part <= 1, "a fraction from 0 to 1")
 
     def _check_values(self) -> None:
-        """Check what is given as values, and make tuples of lists."""
+        """Check parameters given as values, and convert lists to tuples."""
         for name, (kind, example) in LISTED.items():
             given = getattr(self, name)
             if given is None:
@@ -307,7 +307,7 @@ class AscentParams:
                 )
 
     def _check_hidden(self) -> None:
-        """Check what is different for hidden units, and make sorted pairs of it."""
+        """Check the values for hidden units, and convert them to sorted pairs."""
         try:
             pairs = dict(self.hidden)
         except (TypeError, ValueError):
@@ -324,20 +324,20 @@ class AscentParams:
             raise SettingsError(f"hidden: {error}") from error
 
     def for_hidden_units(self) -> AscentParams:
-        """What counts for a unit of which only the receptive field is run."""
+        """The parameters for a unit of which only the receptive field is computed."""
         other: dict[str, Any] = dict(self.hidden)
         return replace(self, hidden=(), **other) if other else self
 
     @property
     def blurs(self) -> bool:
-        """Whether there is any blur by `blur_width`."""
+        """Whether `blur_width` blurs at all."""
         return self.blur_width > 0 and self.blur_every > 0
 
     @property
     def chosen_regularizers(self) -> tuple[Any, ...]:
-        """The `regularizers`; if None, those that the numbers say, in the paper's order.
+        """The `regularizers`; if None, those given by the numbers, in the paper's order.
 
-        Those that are not the paper's come first.
+        Those that are not from the paper come first.
         """
         if self.regularizers is not None:
             return tuple(self.regularizers)
@@ -369,7 +369,7 @@ class AscentParams:
 
     @property
     def chosen_transforms(self) -> tuple[Any, ...]:
-        """The `transforms`; if None, those that the numbers say."""
+        """The `transforms`; if None, those given by the numbers."""
         if self.transforms is not None:
             return tuple(self.transforms)
         chosen: list[t.Transform] = []
@@ -387,7 +387,7 @@ class AscentParams:
 
     @property
     def chosen_parameterization(self) -> p.Parameterization:
-        """The `parameterization`; if None, the one that the numbers say."""
+        """The `parameterization`; if None, the one given by the numbers."""
         if self.parameterization is not None:
             return self.parameterization
         if self.fourier or self.decorrelate:
@@ -401,7 +401,7 @@ class AscentParams:
 
     @property
     def compares_images(self) -> bool:
-        """Whether an image depends on the others of its unit, so that they share a batch."""
+        """Whether an image depends on its unit's others, so that they must share a batch."""
         return any(getattr(one, "compares_images", False) for one in self.chosen_regularizers)
 
     @property
@@ -415,16 +415,16 @@ class AscentParams:
         )
 
     def but(self, **changes: Any) -> AscentParams:
-        """These parameters with some changed; names of earlier versions are accepted.
+        """These parameters with some changed; names from earlier versions are accepted.
 
-        Values that are given, such as a list of regularizers, replace numbers of these parameters,
-        but none that are given with them. What is changed is no longer different for hidden units,
-        unless `hidden` itself is given.
+        A value, such as a list of regularizers, replaces numbers in these parameters, but not
+        numbers given with it. Changed parameters also apply to hidden units, unless `hidden` itself
+        is given.
 
         Raises
         ------
         UnknownNameError
-            There is no parameter of that name.
+            There is no parameter with that name.
         """
         known = [one.name for one in fields(self)]
         current = {OLD_NAMES.get(name, name): value for name, value in changes.items()}
@@ -445,9 +445,9 @@ class AscentParams:
         return replace(self, **changed)
 
     def record(self) -> dict[str, Any]:
-        """The parameters in JSON's types, the rate by its type's name and its own parameters.
+        """The parameters as JSON types, the rate by its type's name and its own parameters.
 
-        Parameters that are not the paper's are left out where they are off.
+        Parameters that are not from the paper are left out if they are off.
         """
         off = {one.name: one.default for one in fields(self) if one.name in EXTRAS}
         values = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -493,7 +493,7 @@ NAMED = (
 
 
 def in_words(params: AscentParams, rate: bool = False) -> str:
-    """The regularizers in one line, followed by the rate if asked for."""
+    """The regularizers in one line, optionally followed by the rate."""
     q = params
     parts = [
         "minimizes" if q.sign < 0 else "",

@@ -1,11 +1,11 @@
-"""Presets: ``name -> AscentParams``. The paper's four (Table 1), ours, and a user's own.
+"""Presets: ``name -> AscentParams``. The paper's four (Table 1), ours, and the user's own.
 
-A user's own presets are in a JSON file, each as `AscentParams.record` writes it::
+The user's own presets are in a JSON file, each in the format of `AscentParams.record`::
 
     {"crisp": {"decay": 0.001, "blur_width": 0.7, "blur_every": 4, ...,
                "rate": {"type": "GrayLevels", "levels": 5.0}, "iterations": 300}}
 
-A parameter that is left out has its default; ``jitter`` and ``sign`` may also be written so. Every
+Missing parameters have their defaults; ``jitter`` and ``sign`` may have these names, too. Every
 entry is checked when the file is read.
 """
 
@@ -43,8 +43,8 @@ from deepvis_caffe.optimizer.transforms import TRANSFORMS
 from deepvis_caffe.optimizer.value_records import typed_value, value_from_record
 from deepvis_caffe.settings.fields import PRESET_NAME
 
-# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned with classifiers that no objective uses:
-# see benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
+# Ours, after Olah et al. 2017 and Yin et al. 2020; tuned on classifiers that no objective uses, see
+# benchmarks/README.md. Its rate is in gray levels, so "auto" and "paper" mean the same.
 BEST = AscentParams(
     decay=0.025,
     decay_end=0.0,
@@ -93,8 +93,8 @@ PRESETS: Mapping[int | str, AscentParams] = MappingProxyType(
 
 DEFAULT = "best"
 
-# Rates of the paper's presets in gray levels, and steps enough for plain pictures at these rates.
-# Chosen by looking at SqueezeNet's pictures: preset 2 removes 0.3 of the picture at every step, and
+# The paper's presets with rates in gray levels, and enough steps for clear pictures at these rates.
+# Chosen by looking at SqueezeNet's pictures. Preset 2 removes 0.3 of the picture at every step and
 # needs longer steps for the same contrast; preset 1 has the weakest regularization.
 GRAY_LEVEL_STEPS = 300
 GRAY_LEVELS: Mapping[int | str, GrayLevels] = MappingProxyType(
@@ -108,7 +108,7 @@ def preset(which: int | str) -> AscentParams:
     Parameters
     ----------
     which
-        1 to 4, the paper's; or the name of another one in `PRESETS`.
+        1 to 4 for the paper's, or the name of another one in `PRESETS`.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def preset(which: int | str) -> AscentParams:
 RATES = {
     rate.__name__: rate for rate in (Constant, FallingLevels, GrayLevels, Progress, Progress01)
 }
-RESERVED = ("all", "none")  # words with a meaning of their own as values of flags
+RESERVED = ("all", "none")  # these have a special meaning as values of flags
 
 
 def find_preset(which: int | str, path: Path) -> int | str | AscentParams:
@@ -144,9 +144,9 @@ def find_preset(which: int | str, path: Path) -> int | str | AscentParams:
     Raises
     ------
     UnknownNameError
-        There is no such preset; the message lists all that there are.
+        There is no such preset; the message lists all presets.
     SettingsError
-        The file is needed and is not valid.
+        The file is needed but not valid.
     """
     if which in PRESETS:
         return which
@@ -168,7 +168,7 @@ def read_presets(path: Path) -> dict[str, AscentParams]:
 
 
 def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = False) -> Path:
-    """Add a preset to a file, which is created if needed and written whole or not at all.
+    """Add a preset to a file, which is created if needed and replaced atomically.
 
     Raises
     ------
@@ -201,11 +201,11 @@ def params_from_record(record: Mapping[str, Any], partly: bool = False) -> Ascen
     Parameters
     ----------
     record
-        In JSON's types.
+        As JSON types.
     partly
-        Whether functions and arrays, of which a record holds only digests, are read as values that
-        compare and do not run; see `deepvis_caffe.optimizer.value_records`. By default they are an
-        error.
+        Whether to read functions and arrays, of which a record holds only digests, as values that
+        can be compared but not run; see `deepvis_caffe.optimizer.value_records`. By default they
+        are an error.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""What the parameters of a value may be: ``expect(value, name=range)``.
+"""Range checks for the parameters of values: ``expect(value, name=range)``.
 
-A range is a pair: whether the parameter fits, and in words what would.
+A range is a pair: whether the parameter is valid, and a description of what is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Range = tuple[bool, str]
 
 
 def expect(value: Any, **ranges: Range) -> None:
-    """Raise a `SettingsError` that names the first parameter of `value` that does not fit."""
+    """Raise a `SettingsError` for the first parameter of `value` that is not valid."""
     for name, (fits, what) in ranges.items():
         if not fits:
             raise SettingsError(
@@ -29,17 +29,17 @@ def between(number: Any, low: float, high: float) -> Range:
 
 
 def at_least(number: Any, low: float) -> Range:
-    """A number from `low` on."""
+    """A number that is at least `low`."""
     return _is_number(number) and low <= number < math.inf, f"a number, at least {low:g}"
 
 
 def fraction(number: Any) -> Range:
-    """A number of at least 0 and less than 1."""
+    """A number in [0, 1)."""
     return _is_number(number) and 0 <= number < 1, "a fraction, at least 0 and less than 1"
 
 
 def percentile(number: Any) -> Range:
-    """A number of at least 0 and less than 100."""
+    """A number in [0, 100)."""
     what = "a percentile, at least 0 (none) and less than 100 (all)"
     return _is_number(number) and 0 <= number < 100, what
 
@@ -51,7 +51,7 @@ def whole(number: Any, low: int, high: float = math.inf) -> Range:
 
 
 def is_whole(number: Any) -> bool:
-    """Whether it is an integer of Python or numpy."""
+    """Whether it is a Python or numpy integer."""
     return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 

@@ -10,7 +10,7 @@ At each step ``x += rate * direction``. With activation a and direction g:
 `FallingLevels`    the same, times ``1 - t / steps``                            ours
 =================  ===========================================================  =================
 
-The toolbox is the Deep Visualization Toolbox of Yosinski et al. 2015, whose units its rates have.
+The toolbox is the Deep Visualization Toolbox of Yosinski et al. 2015; its rates have its units.
 `GrayLevels` needs no tuning to the net or the layer.
 """
 
@@ -27,7 +27,7 @@ from deepvis_caffe.errors import SettingsError
 
 @dataclass(frozen=True, eq=False)
 class GradientInfo:
-    """What a rate can depend on: gradient and activation of each image at one step.
+    """The gradient and activation of each image at one step, for a rate.
 
     Attributes
     ----------
@@ -36,15 +36,16 @@ class GradientInfo:
     direction
         (N, C, H, W), the direction of the step: the gradient after preconditioning.
     largest
-        (N,), the largest magnitude in `direction`; like `activation` of ``ops.for_numbers``.
+        (N,), the largest magnitude in `direction`; like `activation` an array of
+        ``ops.for_numbers``.
     activation
         (N,).
     pixel_scale
-        How far one 8-bit gray level moves the input.
+        The change of the input for one 8-bit gray level.
     ops
-        Operations of the engine's arrays.
+        Operations on the engine's arrays.
     progress
-        The part of the steps that is done, from 0 to less than 1.
+        The fraction of steps done, in [0, 1).
     """
 
     gradient: Any
@@ -62,10 +63,10 @@ class GradientInfo:
 
     @cached_property
     def square(self) -> Any:
-        """(N,) float64, the squared norm of `direction`; computed when a rate asks for it.
+        """(N,) float64, the squared norm of `direction`, computed on demand.
 
-        The direction is divided by its maximum before it is squared: the gradients of a saturated
-        softmax are near 1e-30, whose squares float32 cannot hold.
+        The direction is divided by its maximum before squaring: gradients of a saturated softmax
+        are around 1e-30, and their squares would underflow in float32.
         """
         xp = self.xp
         scale = self.ops.xp.asarray(xp.where(self.largest > 0, self.largest, 1))
@@ -98,7 +99,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Progress:
-    """``min(max_lr, desired / |g|^2)``: to first order the activation rises by `desired` a step."""
+    """``min(max_lr, desired / |g|^2)``: to first order the activation gains `desired` per step."""
 
     max_lr: float
     desired: float
@@ -136,16 +137,16 @@ class Progress01:
 class GrayLevels:
     """A step of `levels` gray levels of 255 in every net and layer: ``levels * scale / rms(g)``.
 
-    The length of a gradient depends on how the net is scaled: an average pooling divides it by its
-    area, a saturated softmax by millions, a deep convolution multiplies it. So the step has a fixed
-    size in the image instead: its root mean square over the values that the unit sees, which are
-    those with a nonzero gradient. (Over the whole image, a unit with a small receptive field would
-    take too large a step.) Each image has its own rate at each step. Mordvintsev et al. 2015
-    normalize gradients in a similar way.
+    The magnitude of a gradient depends on the net's scaling: average pooling divides it by its
+    area, a saturated softmax by millions, and deep convolutions multiply it. So the step has a
+    fixed size in the image instead: its root mean square over the values that the unit sees, which
+    are those with a nonzero gradient. (Over the whole image, a unit with a small receptive field
+    would take too large a step.) Each image has its own rate at each step. Mordvintsev et al. 2015
+    normalize gradients similarly.
 
-    Blur and decay then set the contrast. On SqueezeNet with preset 3, 1 level leaves classes faint;
-    4 levels show them plainly within 300 steps, at ``pool10``, ``prob`` and convolutions alike; 8
-    levels cover them with fine noise.
+    Blur and decay then determine the contrast. On SqueezeNet with preset 3, 1 level leaves classes
+    faint; 4 levels show them clearly within 300 steps, at ``pool10``, ``prob`` and convolutions
+    alike; 8 levels cover them with fine noise.
     """
 
     levels: float = 4.0
@@ -161,10 +162,10 @@ class GrayLevels:
 
 @dataclass(frozen=True)
 class FallingLevels(GrayLevels):
-    """`GrayLevels` that falls in equal steps, from `levels` towards 0 at the end of the run.
+    """`GrayLevels` that decreases linearly from `levels` towards 0 at the end of the run.
 
-    Long steps find the coarse structure. Under random transforms they also leave noise, which the
-    short ones at the end remove.
+    Long steps find the coarse structure. With random transforms they also leave noise, which the
+    short steps at the end remove.
     """
 
     def __call__(self, info: GradientInfo) -> Any:

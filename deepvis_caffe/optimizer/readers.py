@@ -1,11 +1,11 @@
-"""Readers: how an ascent evaluates what it maximizes: ``x -> activation, on top``, then a gradient.
+"""Readers evaluate what an ascent maximizes: ``x -> activation, on top``, then the gradient.
 
 `TargetReader`
-    One target an image, all in one layer: step after step with as few channels as possible.
+    One target per image, all in one layer, with as few channels as possible.
 `ObjectiveReader`
     The same `deepvis_caffe.optimizer.objective.Objective` for every image.
 `NaturalReader`
-    Either, with a gradient that also leads to the channel moments of photographs.
+    Either, with a gradient that also pulls towards the channel moments of photographs.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ class Reader(Protocol):
     """What an ascent maximizes, evaluated for a batch of images."""
 
     def __call__(self, x: Any) -> tuple[Any, Any]:
-        """The activation of each image (N,), and whether its unit is on top of its layer (N,)."""
+        """Each image's activation (N,), and whether its unit is the highest of its layer (N,)."""
 
     def gradient(self) -> Any:
-        """The gradient of ``sign * activation`` in the images of the last call; once after each.
+        """The gradient of ``sign * activation`` for the images of the last call.
 
-        The engine's own array, (N, C, H, W), valid until the next call.
+        May be called once after each. The engine's own array, (N, C, H, W), valid until the next
+        call.
         """
 
     def redirected_gradient(self, x: Any) -> Any:
-        """As `gradient`, for the images of the last call, where that was 0.
+        """As `gradient`, for images whose gradient was 0 in the last call.
 
-        A ReLU that lets nothing of an image's gradient through lets that through which would switch
-        its units on; see `deepvis_caffe.engines.rules`. The images are evaluated again for it.
+        A ReLU that would block all of an image's gradient passes the part that would switch its
+        units on; see `deepvis_caffe.engines.rules`. This evaluates the images again.
         """
 
     def narrow(self, undecided: Any) -> None:
@@ -59,26 +60,26 @@ class Reader(Protocol):
         Parameters
         ----------
         undecided
-            A host array (N,) bool: the images that still run and never were on top.
+            A host array (N,) bool: the images that still run and were never on top.
         """
 
 
 class Reading(NamedTuple):
     """Targets, evaluated for each image of a batch.
 
-    `diff` is the engine's own array, the others are those of ``ops.for_numbers``.
+    `diff` is the engine's own array, the others are arrays of ``ops.for_numbers``.
 
     Attributes
     ----------
     activation
-        (N,), the activation; of several units or a whole channel the sum.
+        (N,), the activation; for several units or a whole channel, the sum.
     on_top
         (N,) bool, whether the highest of the channels that were read, at the same position, is the
         image's own or one of its group. False for directions and layers.
     diff
         (N, *shape), the gradient of ``sign * activation`` with respect to the values.
     highest
-        (N,) int, which of the channels that were read is the highest; None for layers.
+        (N,) int, the highest of the channels that were read; None for layers.
     """
 
     activation: Any
@@ -88,15 +89,14 @@ class Reading(NamedTuple):
 
 
 class TargetBatch:
-    """What is maximized in each image of a batch: a target of one layer each.
+    """The targets of a batch: one per image, all in one layer.
 
     Parameters
     ----------
     ops
-        Operations of the engine's arrays.
+        Operations on the engine's arrays.
     targets
-        One for each image, from `deepvis_caffe.optimizer.targets`. ``"layer"`` for all images or
-        none.
+        One per image, from `deepvis_caffe.optimizer.targets`; ``"layer"`` for all images or none.
     shape
         The layer's shape without the batch axis: (), (channels,) or (channels, height, width);
         any number of axes may follow the channels.
@@ -113,7 +113,7 @@ class TargetBatch:
     channels
         As given.
     count
-        How many channels the layer has.
+        Number of channels of the layer.
     """
 
     def __init__(
@@ -172,21 +172,21 @@ class TargetBatch:
             scores = numbers(values)[(slice(None), slice(None), *self._where)]
         else:
             scores = self._ops.sums(values, 2) if self._map_axes else numbers(values)
-        # `where`, as a channel of weight 0 may be infinite.
+        # `where`, because a channel with weight 0 may be infinite.
         counted = xp.where(self._counts, scores * self._weights, 0)
         highest = scores.argmax(axis=1)
         return Reading(counted.sum(axis=1), self._members[self._rows, highest], self._diff, highest)
 
     def spread(self, values: Any) -> NDArray[np.float64]:
-        """How much the activation of each image's target varies over other images, (N,).
+        """How much each target's activation varies over other images, (N,).
 
-        Its standard deviation if all channels varied as much as they do on average (their root
-        mean square), each by itself.
+        That is its standard deviation if all channels varied independently and by the same amount,
+        their root mean square.
 
         Parameters
         ----------
         values
-            A host array, the layer's values for these images, (M, *shape).
+            A host array, the layer's values for the other images, (M, *shape).
         """
         if self._weights is None:
             place = (slice(None), slice(None), *self._place(values.ndim - 2))
@@ -204,11 +204,11 @@ class TargetBatch:
         return spread
 
     def narrowed(self, others: Iterable[int] = ()) -> TargetBatch:
-        """The same targets on fewer channels: those that it maximizes, and some others.
+        """The same targets on fewer channels: those that they maximize, and some others.
 
-        A whole layer, and values without a channel axis, cannot be narrowed: the batch itself. A
-        single channel never comes alone, because there are kernels for one, which add up in another
-        order than those for several: an image would depend on what else is in its batch.
+        For a whole layer, and for values without a channel axis, this is the batch itself. The
+        result always has several channels: kernels for a single channel sum in a different order,
+        so that an image would depend on the rest of its batch.
         """
         if self._weights is None or not self._shape:
             return self
@@ -232,7 +232,7 @@ class Differentiable(Protocol):
 
     @property
     def preprocessor(self) -> Preprocessor:
-        """How pictures become the input, and back."""
+        """Converts pictures to the input and back."""
 
     def saves_channels(self, name: str) -> bool:
         """Whether some channels of a layer cost less than all of them."""
@@ -245,16 +245,15 @@ class Differentiable(Protocol):
 
 
 class TargetReader:
-    """Evaluates targets step after step, computing as few channels as it needs.
+    """Evaluates targets at each step, computing as few channels as possible.
 
-    The targets themselves need only the channels that are maximized. To tell when a unit first
-    becomes the highest of its layer takes every channel. But a unit below one other channel is not
-    the highest, whatever the rest are: so, between two readings of all channels, each unit is
-    compared only with those that led then. All are read again when a unit overtakes its leaders,
-    and never again once every image has been on top. What is reported is exactly what all channels
-    would say.
+    The targets themselves need only the channels that are maximized, but finding out when a unit
+    first becomes the highest of its layer takes every channel. Yet a unit below any other channel
+    is not the highest. So between two readings of all channels, each unit is compared only with the
+    leaders of the last one. All are read again when a unit overtakes its leaders, and no longer
+    once every image has been on top. The result is exactly that of reading all channels.
 
-    On the convolutions of SqueezeNet an ascent is 1.4 to 1.6 times as fast for it.
+    For SqueezeNet's convolutions this makes an ascent 1.4 to 1.6 times as fast.
 
     Parameters
     ----------
@@ -268,16 +267,16 @@ class TargetReader:
         self._net, self._layer, self._whole = net, layer, targets
         saves = net.saves_channels(layer)
         self._compares_leaders = saves and net.ops.on_host
-        self._part: TargetBatch | None = None  # what is read instead of `_whole`
+        self._part: TargetBatch | None = None  # read instead of `_whole`
         self._done = not saves  # no further narrowing
-        self._undecided: Any = None  # images (N,) that `_part` tells to be below a leader
+        self._undecided: Any = None  # images (N,) that `_part` shows to be below a leader
         self._highest: Any = None  # (N,) channels, when all were last read
         self._leaders: set[int] = set()
         self._diff: Any = None  # of the last call
         self._channels: tuple[int, ...] | None = None  # those that it read
 
     def __call__(self, x: Any) -> tuple[Any, Any]:
-        """See `Reader`; whether a unit is on top is exact for images where it never was before."""
+        """See `Reader`; `on_top` is exact for images whose unit was not on top before."""
         reading = self._reading(x)
         self._diff = reading.diff
         return reading.activation, reading.on_top
@@ -296,7 +295,7 @@ class TargetReader:
             reading = self._read(x, self._part)
             if self._undecided is None or not bool((reading.on_top & self._undecided).any()):
                 return reading._replace(on_top=reading.on_top & False)
-            self._part = None  # until the next `narrow`: other units will overtake theirs soon
+            self._part = None  # until the next `narrow`: others will follow soon
         reading = self._read(x, self._whole)
         self._highest = reading.highest
         return reading
@@ -312,7 +311,7 @@ class TargetReader:
             self._undecided = undecided
         elif self._compares_leaders and self._highest is not None:
             now = set(self._highest[undecided].tolist())
-            # Earlier leaders stay as long as there is room: channels take turns in leading.
+            # Keep earlier leaders while there is room: the lead alternates between channels.
             for leaders in (self._leaders | now, now):
                 part = self._whole.narrowed(leaders)
                 if part.channels and LEADERS * len(part.channels) <= self._whole.count:
@@ -367,20 +366,20 @@ class ObjectiveReader:
         return self._net.layers_gradient(diffs, mode)
 
     def narrow(self, undecided: Any) -> None:
-        """See `Reader`: what an objective reads is always needed."""
+        """See `Reader`: nothing, as everything that an objective reads is needed."""
 
 
 Evaluated = tuple[Any, Any, dict[str, Any]]  # activation, on top, diffs by layer
 
 
 class NaturalReader:
-    """Evaluates targets or an objective, and leads to images whose channel moments are natural.
+    """Evaluates targets or an objective, with a pull towards natural channel moments.
 
     The gradient is that of ``sign * activation - strength * spread * departure``: the departure
-    from photographs (`deepvis_caffe.optimizer.channel_moments`) counts in standard deviations of
-    the activation over the same photographs, so that a strength means the same for every unit. What
-    is reported is the activation alone. Behind a rectifier an image is led nowhere else while its
-    activation is 0, so that an ascent sees that it has no gradient.
+    from photographs (`deepvis_caffe.optimizer.channel_moments`) is weighted by the standard
+    deviation of the activation over the same photographs, so that a strength means the same for
+    every unit. Only the activation is reported. Behind a rectifier there is no pull while an
+    image's activation is 0, so that the ascent notices the missing gradient.
 
     Parameters
     ----------
@@ -391,8 +390,8 @@ class NaturalReader:
     evaluate
         Maps their values to the activation, whether it is on top, and diffs by layer.
     spread
-        Maps the values of these layers for photographs, on the host, to the standard deviation of
-        the activation: one for each image, or for all.
+        Maps these layers' values for photographs, on the host, to the standard deviation of the
+        activation: one per image, or one for all.
     strength
         At least 0.
     """
@@ -436,10 +435,10 @@ class NaturalReader:
         return self._net.layers_gradient(self._diffs, REDIRECTED)
 
     def narrow(self, undecided: Any) -> None:
-        """See `Reader`: what is read is always needed."""
+        """See `Reader`: nothing, as everything that is read is needed."""
 
     def _pull(self, size: tuple[int, int]) -> tuple[Any, Departure]:
-        """What the departure's gradient is multiplied by, (N,) or (1,), and the departure."""
+        """The factor of the departure's gradient, (N,) or (1,), and the departure."""
         if size not in self._pulls:
             found = photograph_values(self._net, self._natural, self._layers, size)
             factor = self._strength * self._spread(found.values)
@@ -449,7 +448,7 @@ class NaturalReader:
 
 
 def natural_targets(net: Net, layer: str, targets: TargetBatch, strength: float) -> NaturalReader:
-    """A `NaturalReader` of targets in one layer."""
+    """A `NaturalReader` for targets in one layer."""
 
     def evaluate(values: Mapping[str, Any]) -> Evaluated:
         reading = targets(values[layer])
@@ -467,7 +466,7 @@ def natural_objective(
     sign: int,
     strength: float,
 ) -> NaturalReader:
-    """A `NaturalReader` of an objective that is bound to the net."""
+    """A `NaturalReader` for an objective bound to the net."""
     ops = net.ops
 
     def evaluate(values: Mapping[str, Any]) -> Evaluated:

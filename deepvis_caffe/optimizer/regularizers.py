@@ -3,10 +3,10 @@
 x is the batch (N, C, H, W) in the net's units with the mean subtracted, so that 0 is the mean
 picture; g is this step's gradient, of the same shape; t is the step, from 0. All are the engine's
 own arrays: torch tensors on the torch engine, numpy arrays on pycaffe. Every image of the batch is
-treated as if it were alone, except by `diversity`; percentiles are taken per image.
+treated separately, except by `diversity`; percentiles are per image.
 
-Any function of these is a regularizer. Those below are values: ``decay(0.01)`` says what to do, and
-`Regularizer.bind` gives the function for a batch.
+Any function of these is a regularizer. Those below are values: ``decay(0.01)`` describes one, and
+`Regularizer.bind` returns the function for a batch.
 
 >>> dv.optimize(net, "pool10", 130, regularizers=[decay(0.01), blur(0.5, every=4), my_function])
 
@@ -32,8 +32,8 @@ From other work:
 `total_variation`                 Rudin, Osher and Fatemi 1992; as a regularizer Mahendran and
                                   Vedaldi 2015, "Understanding Deep Image Representations by
                                   Inverting Them"
-`falling_total_variation`         the same, with steps that fall
-`falling_decay`                   ``x * (1 - fraction)``, a fraction that falls
+`falling_total_variation`         the same, with decreasing steps
+`falling_decay`                   ``x * (1 - fraction)``, with a decreasing fraction
 `falling_blur`                    Oygard 2015, "Visualizing GoogLeNet classes"
 `diversity`                       Olah et al. 2017, "Feature Visualization"
 ================================  ============================================================
@@ -60,12 +60,12 @@ Operator = Callable[[Any, Any, int], Any]
 
 
 class Regularizer(abc.ABC):
-    """What to do to the image after each step.
+    """An operation on the image after each step.
 
     Attributes
     ----------
     compares_images
-        Whether an image depends on the others of its unit, so that they have to share a batch.
+        Whether an image depends on its unit's others, so that they must share a batch.
     """
 
     compares_images: ClassVar[bool] = False
@@ -93,7 +93,7 @@ def composed(regularizers: Iterable[Regularizer | Operator], info: BatchInfo) ->
 
 
 def _checked(function: Operator, info: BatchInfo) -> Operator:
-    """A user's function, whose result has to be images like those that it was given."""
+    """A user's function, with a check that it returns images like its arguments."""
     name = name_of_callable(function)
 
     def operator(x: Any, g: Any, t: int) -> Any:
@@ -122,7 +122,7 @@ class decay(Regularizer):
     Parameters
     ----------
     fraction
-        What is removed at each step, in [0, 1).
+        The fraction to remove at each step, in [0, 1).
     """
 
     fraction: float
@@ -139,13 +139,13 @@ class decay(Regularizer):
 class falling_decay(Regularizer):
     """`decay` whose fraction changes linearly over the run.
 
-    With a rate that falls likewise, the contrast that the two agree on stays the same, and what the
-    long first steps have left behind is gone at the end.
+    With a rate that decreases likewise, the equilibrium contrast stays the same, and traces of the
+    long first steps are gone at the end.
 
     Parameters
     ----------
     first, last
-        What is removed at the first and at the last step, in [0, 1).
+        The fractions to remove at the first and at the last step, in [0, 1).
     """
 
     first: float
@@ -161,15 +161,15 @@ class falling_decay(Regularizer):
 
 
 BAND = 32  # rows; measured best at 227 pixels for numpy and for torch
-SHARP = 0.1  # pixels; in a narrower blur the neighbors weigh less than 1e-21
+SHARP = 0.1  # pixels; in a narrower blur the neighbors' weights are below 1e-21
 
 
 @dataclass(frozen=True)
 class blur(Regularizer):
     """Gaussian blur of each channel, at the steps divisible by `every`.
 
-    Equal to ``scipy.ndimage.gaussian_filter`` (reflected edges, truncated at 4 sigma). It is done
-    by two matrix products, which are fast on every device: ``rows @ x @ columns``.
+    Equal to ``scipy.ndimage.gaussian_filter`` (reflected edges, truncated at 4 sigma). Computed as
+    two matrix products, ``rows @ x @ columns``, which are fast on every device.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class blur(Regularizer):
         """The operator."""
         ops = info.ops
         rows, columns = (blur_matrix(size, self.width) for size in (info.height, info.width))
-        # Of 4 axes: with two, torch makes one product of all images, which rounds by their number.
+        # 4 axes: with 2, torch merges all images into one product, whose rounding depends on N.
         by_row = [(seen, ops.asarray(band)[None, None]) for seen, band in bands(rows)]
         by_column = [(seen, ops.asarray(band.T)[None, None]) for seen, band in bands(columns)]
 
@@ -251,9 +251,9 @@ def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
 
 
 def bands(matrix: NDArray[np.float64]) -> list[tuple[slice, NDArray[np.float64]]]:
-    """The matrix in groups of `BAND` rows, each as (columns that are not all 0, the matrix there).
+    """The matrix in groups of `BAND` rows: (slice of columns that are not all 0, matrix there).
 
-    A blur's matrix is 0 far from its diagonal; leaving that out makes the product 4 times faster.
+    A blur matrix is 0 far from its diagonal; skipping that makes the product 4 times faster.
     """
     groups = [matrix[first : first + BAND] for first in range(0, len(matrix), BAND)]
     needed = [np.flatnonzero(group.any(axis=0)) for group in groups]
@@ -263,7 +263,7 @@ def bands(matrix: NDArray[np.float64]) -> list[tuple[slice, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class _Clipping(Regularizer):
-    """Zero what is strictly under the image's own percentile of something."""
+    """Zero what is strictly below the image's own percentile of some score."""
 
     percentile: float
 
@@ -271,14 +271,14 @@ class _Clipping(Regularizer):
         ranges.expect(self, percentile=ranges.percentile(self.percentile))
 
     def _keep_pixels(self, ops: ArrayOps, x: Any, score: Any) -> Any:
-        """Zero the pixels of `x` whose `score` (N, H, W) is under its percentile."""
+        """Zero the pixels of `x` whose `score` (N, H, W) is below its percentile."""
         threshold = ops.percentile(score.reshape(len(score), -1), self.percentile)
         return x * (score >= threshold[:, None, None])[:, None]
 
 
 @dataclass(frozen=True)
 class clip_small_values(_Clipping):
-    """Zero the values whose magnitude is under the image's percentile of magnitudes.
+    """Zero the values whose magnitude is below the image's percentile of magnitudes.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ class clip_small_values(_Clipping):
 
 @dataclass(frozen=True)
 class clip_small_norms(_Clipping):
-    """Zero the pixels whose norm over channels is under the image's percentile of norms.
+    """Zero the pixels whose norm over channels is below the image's percentile of norms.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ class clip_small_norms(_Clipping):
 class clip_small_contributions(_Clipping):
     """Zero the pixels that matter least: small ``|sum over channels of x * g|``.
 
-    To first order that is how much the activation changes when the pixel is set to 0.
+    To first order this is the change of the activation if the pixel is set to 0.
 
     Parameters
     ----------
@@ -334,8 +334,8 @@ class clip_small_contributions(_Clipping):
 class clip_small_benefits(_Clipping):
     """The signed variant of the Deep Visualization Toolbox: small ``-sum over channels of x * g``.
 
-    That is what the activation gains, to first order, when the pixel is set to 0. So this clips
-    the pixels that the activation can spare least; the toolbox has it, and no preset uses it.
+    To first order this is the gain of the activation if the pixel is set to 0. So it clips the
+    pixels that the activation needs most; the toolbox has it, but no preset uses it.
 
     Parameters
     ----------
@@ -358,8 +358,8 @@ class total_variation(Regularizer):
     Parameters
     ----------
     levels
-        Gray levels a step where a single pixel stands out. Differences of up to one gray level
-        count as noise.
+        Step size for an isolated pixel, in gray levels. Differences of up to one gray level count
+        as noise.
     """
 
     levels: float
@@ -378,12 +378,12 @@ class total_variation(Regularizer):
 class falling_total_variation(Regularizer):
     """`total_variation` whose steps change linearly over the run.
 
-    With a rate that falls likewise, it keeps the same share of what the ascent does.
+    With a rate that decreases likewise, its share in each step stays the same.
 
     Parameters
     ----------
     first, last
-        Gray levels where a single pixel stands out, at the first and at the last step.
+        Step sizes for an isolated pixel, in gray levels, at the first and at the last step.
     """
 
     first: float
@@ -432,19 +432,19 @@ TINY = 1e-12
 class diversity(Regularizer):
     """Move each image away from the others of its unit.
 
-    So that one unit's images show the different things that it responds to, Olah et al. 2017 add
-    to the objective the negative similarity of the images of a batch. Theirs is the similarity of
-    a layer's activations; ours is that of the images themselves, low-passed, so that it means the
-    same at every layer and on every engine.
+    To make a unit's images show the different things that it responds to, Olah et al. 2017 add the
+    negative similarity of a batch's images to the objective. They compare a layer's activations; we
+    compare the low-passed images themselves, which means the same at every layer and on every
+    engine.
 
-    This is the only operator that couples images: a unit's images depend on which seeds run beside
-    each other, and all of them have to run in one batch. A single image is left unchanged.
+    This is the only operator that couples images: a unit's images depend on the set of seeds, which
+    must all run in one batch. A single image is left unchanged.
 
     Parameters
     ----------
     levels
-        Length of the step between identical images, in gray levels (root mean square); it falls
-        with their mean similarity, to 0.
+        Step size between identical images, in gray levels (root mean square); it decreases to 0
+        with their mean similarity.
     """
 
     compares_images: ClassVar[bool] = True
@@ -476,7 +476,7 @@ class diversity(Regularizer):
 def similarity_and_gradient(
     ops: ArrayOps, x: Any, others: Any, rows: Any, columns: Any
 ) -> tuple[Any, Any]:
-    """Each low-passed image's mean cosine with the others, and the gradient in that image alone.
+    """Each low-passed image's mean cosine with the others, and its gradient for that image alone.
 
     Parameters
     ----------
@@ -497,7 +497,7 @@ def similarity_and_gradient(
     shape = x.shape
     low = (rows @ x @ columns.T).reshape(shape[0], -1)
     norm = ops.xp.sqrt((low * low).sum(axis=1))[:, None] + TINY
-    unit = ops.xp.where(ops.xp.isfinite(norm), low / norm, 0)  # an image that ended may be infinite
+    unit = ops.xp.where(ops.xp.isfinite(norm), low / norm, 0)  # a stopped image may be infinite
     mean_of_others = others @ unit
     similarity = (unit * mean_of_others).sum(axis=1)
     gradient = (mean_of_others - similarity[:, None] * unit) / norm

@@ -1,7 +1,7 @@
 """The inputs of ReLUs: ``(net, layer) -> layers below``, where a silent unit has a gradient.
 
 A unit that is 0 behind a ReLU has a gradient of exactly 0, so an ascent cannot start from it. At
-the ReLU's input it has one.
+the ReLU's input it has a gradient.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
     from deepvis_caffe.model.graph import Layer
 
-# Layers each of whose channels comes from one channel of their bottom, in the same order.
+# Layers whose channels each depend on the same channel of their bottom.
 CHANNEL_BY_CHANNEL = ("Dropout", "LRN", "Pooling", "Split")
 
 
 def layers_below_relus(net: Net, name: str) -> list[str]:
-    """The layers directly below the ReLUs that `name` reads through layers without weights.
+    """The layers directly below the ReLUs that `name` depends on through layers without weights.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def layers_below_relus(net: Net, name: str) -> list[str]:
     graph = net.model.graph
     found: dict[str, None] = {}
     wanted = [graph.gradient_start(name)]
-    for value in wanted:  # grows as it goes
+    for value in wanted:  # grows during the loop
         layer = graph.producer[value]
         if _silences(layer):
             found |= dict.fromkeys(filter(None, [graph.start_name(layer.bottoms[0])]))
@@ -44,13 +44,13 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
     Parameters
     ----------
     name, unit
-        A layer or blob, and a channel of it. A channel of a concatenation is followed into the
-        bottom that it comes from.
+        A layer or blob, and one of its channels. A channel of a concatenation is traced to its
+        bottom.
 
     Returns
     -------
     tuple or None
-        None if the unit does not come from a ReLU channel by channel.
+        None if there is no channel-by-channel path to a ReLU.
     """
     graph = net.model.graph
     value = graph.gradient_start(name)
@@ -74,7 +74,7 @@ def unit_below_relu(net: Net, name: str, unit: int) -> tuple[str, int] | None:
 
 
 def _silences(layer: Layer) -> bool:
-    """Whether a layer's units can be 0 without a gradient: a rectifier without a slope."""
+    """Whether it is a rectifier without a negative slope, whose inactive units have no gradient."""
     relu, relu6 = layer.param.relu_param, layer.param.relu6_param
     slope = {"ReLU": relu.negative_slope, "ReLU6": relu6.negative_slope}
     return slope.get(layer.type) == 0

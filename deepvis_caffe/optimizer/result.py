@@ -2,9 +2,9 @@
 
 `Tracker`
     State recorded per image while a batch runs. It stays on the engine's device, so that no step
-    has to wait until the host has read a number.
+    has to synchronize with the host.
 `Track`
-    What the tracker recorded of one image, on the host.
+    What the tracker recorded for one image, on the host.
 `Snapshot`
     One step of a batch, for a caller that watches it.
 `AscentResult`
@@ -49,7 +49,7 @@ class FirstTop:
     iteration
         The step, from 0.
     image
-        (C, H, W), in the net's units; None where the run was read from a folder.
+        (C, H, W), in the net's units; None if the run was read from a folder.
     """
 
     iteration: int
@@ -57,7 +57,7 @@ class FirstTop:
 
 
 class _Traced:
-    """The name that `activations` had in earlier versions."""
+    """Mixin with the name that `activations` had in earlier versions."""
 
     activations: Floats
 
@@ -80,17 +80,17 @@ class Track(_Traced):
     Attributes
     ----------
     image
-        (C, H, W), the best x; the start where no step had a finite activation.
+        (C, H, W), the best x; the start if no step had a finite activation.
     activations
-        (steps,), the activation at each step that was run.
+        (steps,), the activation at each step that ran.
     best_iteration
-        The step of the best x; None where there is none.
+        The step of the best x; None if there is none.
     first_top
         The first x for which the unit was the highest of its layer, or None.
     stop
-        Why it ended.
+        Why it stopped.
     redirected_steps
-        At how many steps it had no gradient, and followed the redirected one.
+        Number of steps at which it had no gradient and followed the redirected one.
     """
 
     image: Floats
@@ -102,22 +102,22 @@ class Track(_Traced):
 
 
 class Tracker:
-    """The memory of a batch of ascents while it runs.
+    """The state of a running batch of ascents.
 
     Numbers per image are arrays of ``ops.for_numbers``.
 
     Parameters
     ----------
     ops
-        Operations of the engine's arrays.
+        Operations on the engine's arrays.
     x
         (N, C, H, W), the first images.
     iterations
-        The most steps there will be.
+        The maximum number of steps.
     sign
         1 if the highest activation is the best, -1 if the lowest is.
     latest
-        Whether the latest x counts as the best instead: with random transforms an activation says
+        Whether the latest x counts as the best instead: with random transforms an activation tells
         as much about the transform as about x.
     """
 
@@ -153,10 +153,10 @@ class Tracker:
         self._top_x = self._replace(first, x, self._top_x)
 
     def redirected(self, largest: Any, most: int) -> NDArray[np.bool_]:
-        """Which images (N,), on the host, are to follow the redirected gradient at this step.
+        """Which images (N,), on the host, should follow the redirected gradient at this step.
 
-        Those that run and whose gradient, of `largest` magnitude (N,), is all 0, unless they did so
-        at `most` steps before.
+        These are running images whose gradient, of `largest` magnitude (N,), is all 0, unless they
+        have already done so for `most` steps.
         """
         silent = (self._stop == _RUNNING) & (largest == 0) & (self._redirected < most)
         self._redirected += silent
@@ -164,14 +164,14 @@ class Tracker:
         return found
 
     def end_without_gradient(self, largest: Any) -> None:
-        """End the images whose gradient, of `largest` magnitude (N,), is all 0 or not finite."""
+        """Stop the images whose gradient, of `largest` magnitude (N,), is all 0 or not finite."""
         self._end(largest == 0, _ZERO)
         self._end(~self._xp.isfinite(largest), _NOT_FINITE)
 
     def check(self) -> tuple[bool, Any]:
-        """Whether all images have ended, and which (N,) run and never were on top.
+        """Whether all images have stopped, and which (N,) still run and were never on top.
 
-        Both are on the host, in a single copy; this waits for the device.
+        Both are on the host, in a single copy, which synchronizes the device.
         """
         running = self._stop == _RUNNING
         both = self._ops.for_numbers.numpy(
@@ -206,7 +206,7 @@ class Tracker:
 
     def _replace(self, which: Any, x: Any, kept: Any) -> Any:
         """`kept`, with the images that `which` (N,) selects replaced by those of `x`."""
-        if self._ops.on_host:  # reading `which` is free there, and mostly nothing is to be copied
+        if self._ops.on_host:  # reading `which` is free there, and usually nothing needs copying
             if not which.any():
                 return kept
             if which.all():
@@ -233,16 +233,16 @@ class Snapshot:
         Its number, from 0.
     x
         The images at that step, (N, C, H, W), before any random transform; the engine's own array.
-        Images that have ended may hold anything.
+        Images that have stopped may hold anything.
     steps
-        How many steps there are, unless every image ends before.
+        Number of steps, unless every image stops earlier.
     runs
         (unit, seed) of each image; the unit by its name, as in `AscentResult`.
     window
-        The part of the net's input that the images are, (top, left, bottom, right); None for all
+        The part of the net's input that the images cover, (top, left, bottom, right); None for all
         of it.
     net, preprocessor
-        The net that runs them, and what turns them into pictures.
+        The net that runs them, and the preprocessor that turns them into pictures.
     """
 
     step: int
@@ -254,17 +254,17 @@ class Snapshot:
     preprocessor: Preprocessor = field(repr=False)
 
     def images(self) -> Floats:
-        """A copy of the images on the host, (N, C, H, W) float32; on a GPU this waits for it."""
+        """A copy of the images on the host, (N, C, H, W) float32; synchronizes a GPU."""
         return self.net.ops.numpy(self.x)
 
     def pictures(self, symmetric: bool = False) -> list[Picture]:
-        """The images as pictures, (H, W, 3) RGB uint8 each: with the mean, or scaled about 0."""
+        """The images as pictures, (H, W, 3) RGB uint8 each: plus the mean, or scaled about 0."""
         show = self.preprocessor.show_symmetric if symmetric else self.preprocessor.show
         return [show(image) for image in self.images()]
 
 
 def is_silent(stop: Any, activations: Any) -> bool:
-    """Whether an ascent ended for lack of a gradient, and its activation never changed."""
+    """Whether an ascent stopped for lack of a gradient, and its activation never changed."""
     return stop == "zero gradient" and all(one == activations[0] for one in activations)
 
 
@@ -280,22 +280,22 @@ class AscentResult(_Traced):
     layer, seed, position
         The arguments of `optimize`.
     unit
-        The channel; of another target its name, see `deepvis_caffe.optimizer.targets.name_of`.
+        The channel, or the name of another target, see `deepvis_caffe.optimizer.targets.name_of`.
     image
         The best x, (C, H, W) float32: the net's units and channel order, mean subtracted.
     window
-        The part of the net's input that `image` is, (top, left, bottom, right) in pixels, ends
-        excluded; None where it is all of it.
+        The part of the net's input that `image` covers, (top, left, bottom, right) in pixels, ends
+        excluded; None for all of it.
     activations
-        (steps,) float32, the unit's activation at every step; of the whole channel its sum.
+        (steps,) float32, the unit's activation at every step; for a whole channel, its sum.
     best_iteration
         The step of `image`. Without random transforms, the one with the highest activation (the
-        lowest if ``params.sign`` is -1); with them, the last one. None where no activation was
-        finite; `image` is then the start.
+        lowest if ``params.sign`` is -1); with them, the last one. None if no activation was finite;
+        `image` is then the start.
     first_top
-        The first x for which the unit was the highest of its layer; None where it never was.
+        The first x for which the unit was the highest of its layer; None if it never was.
     stop
-        ``"finished"``, ``"zero gradient"`` (exactly 0, as of a dead unit), ``"not finite"`` (an
+        ``"finished"``, ``"zero gradient"`` (exactly 0, as for a dead unit), ``"not finite"`` (an
         activation or gradient became NaN or infinite) or ``"cancelled"``.
     params
         The parameters of the ascent.
@@ -304,19 +304,19 @@ class AscentResult(_Traced):
     preprocessor
         Turns `image` into pictures.
     objective_text
-        The objective where that is more than a target of one layer; empty for units.
+        The objective, if it is more than a target of one layer; empty for units.
     label
-        The unit's name, where it has one.
+        The unit's label, if it has one.
     computed
-        What the last bits depend on beside all that: `deepvis_caffe.engines.computed.computed_by`,
-        ``"batch"``, how many images ran at a time, and whether it is ``"reproducible"``.
+        What else the last bits depend on: `deepvis_caffe.engines.computed.computed_by`,
+        ``"batch"``, the batch size, and whether it is ``"reproducible"``.
     redirected_steps
-        At how many steps its unit was off behind a ReLU, so that the image followed the redirected
-        gradient to where it is on.
+        Number of steps at which its unit was inactive behind a ReLU, so that the image followed the
+        redirected gradient.
     started_from
-        Where that did not help: what it started from instead of ``params.start``. One of the unit's
-        top images, by ``"top_image"``, its name, ``"file"``, ``"value"``, the activation in it, and
-        ``"digest"``, of the first image.
+        If that did not help, the start that replaced ``params.start``, one of the unit's top
+        images: ``"top_image"``, its name; ``"file"``; ``"value"``, its activation; and
+        ``"digest"``, that of the first image.
     """
 
     layer: str
@@ -341,7 +341,7 @@ class AscentResult(_Traced):
 
     @property
     def silent(self) -> bool:
-        """Whether it ended for lack of a gradient, and its activation never changed."""
+        """Whether it stopped for lack of a gradient, and its activation never changed."""
         return is_silent(self.stop, self.activations)
 
     @property
@@ -356,7 +356,7 @@ class AscentResult(_Traced):
 
     @property
     def best_value(self) -> float:
-        """The activation of `image`; NaN where none was finite."""
+        """The activation of `image`; NaN if none was finite."""
         best = self.best_iteration
         return float("nan") if best is None else float(self.activations[best])
 
@@ -369,7 +369,7 @@ class AscentResult(_Traced):
         return self.preprocessor.show_symmetric(self.image)
 
     def record(self) -> dict[str, Any]:
-        """Everything but the images, in JSON's types."""
+        """Everything but the images, as JSON types."""
         return {
             "layer": self.layer,
             "unit": self.unit,
@@ -386,7 +386,7 @@ class AscentResult(_Traced):
             "computed": dict(self.computed),
             "redirected_steps": self.redirected_steps,
             **({"started_from": dict(self.started_from)} if self.started_from else {}),
-            "objective": [float(value) for value in self.activations],  # as in all records so far
+            "objective": [float(value) for value in self.activations],  # the key in all records
             **({"goal": self.objective_text} if self.objective_text else {}),
         }
 

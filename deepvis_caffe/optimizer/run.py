@@ -1,7 +1,7 @@
 """`optimize`, the entry point: ``(net, layer, units, seeds) -> results``.
 
-It checks the arguments and cuts the work into batches. `run_batch` restricts a batch to the part of
-the input that its units see, runs the loop (`deepvis_caffe.optimizer.ascent`), and wraps up the
+It checks the arguments and splits the work into batches. `run_batch` restricts a batch to the part
+of the input that its units see, runs the loop (`deepvis_caffe.optimizer.ascent`), and returns the
 results.
 """
 
@@ -63,12 +63,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REDIRECTS = 64  # steps behind a ReLU that an image without a gradient has, to get one
+REDIRECTS = 64  # maximum number of redirected steps for an image without a gradient behind a ReLU
 
 
 @dataclass(frozen=True)
 class AscentBatch:
-    """Ascents that run side by side.
+    """Ascents that run in one batch.
 
     Attributes
     ----------
@@ -77,11 +77,12 @@ class AscentBatch:
     layer, params, position, crop
         As for `optimize`.
     objective
-        What is maximized instead of a layer's units; the target of each run is then its name.
+        The objective to maximize instead of a layer's units; the target of each run is then its
+        name.
     reproducible
-        Whether it runs on one thread; see `optimize`.
+        Whether to run on one thread; see `optimize`.
     starts
-        The first image of every run, where these are not what `params` says.
+        The first image of every run, if they are not those of `params`.
     """
 
     layer: str
@@ -95,12 +96,12 @@ class AscentBatch:
 
     @property
     def steps(self) -> int:
-        """Image steps in all."""
+        """Total number of image steps."""
         return len(self.runs) * self.params.iterations
 
     @property
     def compares_images(self) -> bool:
-        """Whether an image depends on the others of its unit, which have to be in one batch."""
+        """Whether an image depends on its unit's others, which must then share a batch."""
         of_objective = bool(self.objective and self.objective.compares_images)
         return self.params.compares_images or of_objective
 
@@ -134,61 +135,62 @@ def optimize(
 ) -> AscentResults:
     """Find images that maximize units or objectives, by regularized ascent from random starts.
 
-    Where a unit behind a ReLU is off, so that it has no gradient, the image first goes where the
-    unit is on; the result's `redirected_steps` says for how many steps.
+    If a unit behind a ReLU is inactive, and so has no gradient, the image first follows a
+    redirected gradient that activates it; the result's `redirected_steps` tells for how many steps.
 
     Parameters
     ----------
     net
         From `load_net`.
     layer
-        A layer's or blob's name: its activation. Where in-place ReLUs come last in it, the values
-        below them are maximized: they are the same for a unit that is on, and have a gradient for
-        one that is off. ``conv1:raw`` is the layer's own output, before any in-place layer; see
+        A layer's or blob's name, which means its activation. If it ends in in-place ReLUs, the
+        values below these are maximized: they are the same for an active unit, and have a gradient
+        for an inactive one. ``conv1:raw`` is the layer's own output, before any in-place layer; see
         `deepvis_caffe.model.graph`. Or an objective, which may read several layers, as a value or
-        as text, or several objectives, each by itself; see `deepvis_caffe.optimizer.objectives`.
+        as text, or several objectives, each maximized separately; see
+        `deepvis_caffe.optimizer.objectives`.
     units
-        Channels of that layer, or their labels; or instead sums of channels, directions or the
-        whole layer, see `deepvis_caffe.optimizer.targets`. None for objectives.
+        Channels of that layer, or their labels; or sums of channels, directions or the whole layer,
+        see `deepvis_caffe.optimizer.targets`. None for objectives.
     seeds
-        How many images to make of every unit: 9 are seeds 0 to 8, as with ``--seeds 9``; or the
-        seeds themselves, such as ``[4]``.
+        Number of images for every unit: 9 means seeds 0 to 8, as with ``--seeds 9``; or the seeds
+        themselves, such as ``[4]``.
     preset
         ``"best"``, ours; 1 to 4, the paper's sets of regularizers; or `AscentParams`. See
         `deepvis_caffe.optimizer.presets`.
     position
-        Where in a channel's map: ``"center"``, (y, x), or ``"all"`` for the sum of the whole
-        channel. A layer without maps takes "center" and "all" alike.
+        Position in a channel's map: ``"center"``, (y, x), or ``"all"`` for the sum over the whole
+        channel. For a layer without maps "center" and "all" mean the same.
     iterations
         Number of steps; by default 300 for presets 1 to 4 with the "auto" rate, otherwise the
         preset's.
     rate
         ``"auto"``: `GrayLevels`, which takes steps of the same size in every net and layer;
         ``"paper"``: the preset's own rate; a number: a constant rate; or any `Rate`. With
-        `AscentParams` both words mean the rate that they hold.
+        `AscentParams` both words mean their own rate.
     batch_size
-        The most images at a time; by default measured. Results do not depend on it, but for
+        The maximum batch size; by default measured. Results do not depend on it, except for
         rounding: if the output for one image depends on the rest of its batch, images run one by
         one. With `diversity` a unit's seeds stay in one batch.
     crop
         ``"auto"`` runs a unit of a convolution on the part of the input that it sees. The first
-        image is cut from the same whole one; value and gradient are the same. ``"off"`` runs, and
-        returns, whole images.
+        image is cropped from the full one; value and gradient are the same. ``"off"`` runs, and
+        returns, full images.
     progress
         Called after every step with the number of image steps done and their total.
     cancel
-        Called after every step. Once it returns True, the running images end as they are, and
-        those not begun are left out.
+        Called after every step. Once it returns True, running images stop as they are, and images
+        not started are left out.
     watch
         Called after every step, between `progress` and `cancel`, with a `Snapshot`. It may use the
-        net for anything: ``forward`` and ``backward`` of other images, of any size, do not change
+        net for anything: ``forward`` and ``backward`` with other images, of any size, do not change
         the result.
     reproducible
-        Compute each image by itself and on one thread, so that it is the same to the last bit
-        whatever `batch_size`, the number of threads and the other images are, on machines with the
-        same kind of processor and the same versions of the engine's libraries. Images that are
-        compared with each other, as by `diversity`, are one batch of all a unit's seeds. Meanwhile
-        other threads of this process compute on one thread, too.
+        Compute each image by itself and on one thread. The result is then the same to the last bit
+        for any `batch_size`, number of threads and other images, on machines with the same kind of
+        processor and the same versions of the engine's libraries. Images that are compared with
+        each other, as by `diversity`, run in one batch of all seeds of a unit. Meanwhile other
+        threads of this process also compute on one thread.
     **changes
         Fields of `AscentParams` that replace the preset's, for example ``blur_width=0.5``,
         ``start="mean"`` or ``sign=-1``.
@@ -203,9 +205,8 @@ def optimize(
     UnknownNameError
         Unknown layer, start or parameter.
     SettingsError
-        A unit or position that the layer does not have, a parameter out of its range, diversity
-        on a net whose output for one image depends on the rest of its batch, or reproducible on a
-        GPU.
+        A unit or position that the layer does not have, a parameter out of range, diversity on a
+        net whose output for one image depends on the rest of its batch, or reproducible on a GPU.
     EngineError
         The layer cannot run, or has no gradient.
     """
@@ -233,7 +234,7 @@ def ascend_batches(
     watch: Callable[[Snapshot], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[AscentBatch, list[AscentResult]]]:
-    """Run batches in this process one after the other, until that is cancelled.
+    """Run batches in this process, one after another, until cancelled.
 
     Parameters
     ----------
@@ -243,7 +244,7 @@ def ascend_batches(
     Yields
     ------
     tuple of AscentBatch and list of AscentResult
-        The batch that was running when it was cancelled is the last one.
+        The last one is the batch that was running when cancelled.
     """
     meter = ProgressMeter(progress, [batch.steps for batch in batches])
     cancelled = False
@@ -286,8 +287,8 @@ def run_batch(
     Raises
     ------
     UnknownNameError, SettingsError, EngineError
-        As `optimize`. `OutOfMemoryError` only where a single image does not fit, or those that are
-        compared do not: else the batch is halved.
+        As for `optimize`. `OutOfMemoryError` only if a single image, or images that are compared
+        with each other, do not fit: otherwise the batch is halved.
     """
     done = 0
 
@@ -311,7 +312,7 @@ def run_batch(
 
 
 def _most(net: Net, batch: AscentBatch) -> int:
-    """How many images fit at most: a system that promises more memory than it has ends us."""
+    """The largest batch that fits: if the system overcommits memory, it kills us instead."""
     layer, images = batch.layer, len(batch.runs)
     if images == 1 or batch.compares_images:
         return images
@@ -359,7 +360,7 @@ def _run(
         start = first_images(params.start, seeds, net.preprocessor)
     preprocessor = net.preprocessor
     box = None
-    for window in windows.values():  # all of them are the same part of the input
+    for window in windows.values():  # all are the same part of the input
         box = window.box
     if box:
         rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
@@ -459,16 +460,16 @@ def make_batches(
     reproducible: bool = False,
     starts: Mapping[tuple[Target, int], OtherStart] | None = None,
 ) -> list[AscentBatch]:
-    """Cut runs into batches as large as pays; reproducible ones into the smallest.
+    """Split runs into batches of the most efficient size; reproducible ones into the smallest.
 
     Parameters
     ----------
     runs
-        The (target, seed) of each, those of a unit one after the other.
+        The (target, seed) of each, grouped by unit.
     params, crop, batch_size, reproducible
         As for `optimize`.
     starts
-        The first image of each run, where `params` does not say it.
+        The first image of each run, if they are not those of `params`.
     """
     if not runs:
         return []
@@ -490,7 +491,7 @@ def make_batches(
 
 
 def check_reproducible(net: Net) -> None:
-    """Raise `SettingsError` where an engine's device makes no promise about the last bits."""
+    """Raise `SettingsError` if the engine's device does not guarantee the last bits."""
     if net.device != "cpu":
         raise SettingsError(
             f"reproducible results are promised on a CPU alone, and the net runs on {net.device}, "
@@ -502,7 +503,7 @@ def check_reproducible(net: Net) -> None:
 def resolve_targets(
     net: Net, layer: str | Objective | Iterable[Objective], units: Any, position: Position
 ) -> list[tuple[TargetLayer, list[Target]]]:
-    """What `optimize` is to maximize, in order."""
+    """What `optimize` should maximize, in order."""
     if isinstance(layer, str) and units is None:
         layer = objective_in(net, layer) or layer
     if isinstance(layer, str):
@@ -543,15 +544,15 @@ def _reader(
     params: AscentParams,
     images: int,
 ) -> Reader:
-    """What evaluates a batch, on the whole input or in windows."""
+    """The reader for a batch, on the whole input or in windows."""
     sign, strength = params.sign, params.naturalness
-    if layer.windows(net, "auto"):  # most of the image is nothing to what is maximized
+    if layer.windows(net, "auto"):  # the target sees only a part of the image
         strength = 0
     if layer.objective:
         origins = {}
         for name, window in windows.items():
             block = layer.objective.block(net, name)
-            assert block is not None  # else there would be no window
+            assert block is not None  # otherwise there would be no window
             origins[name] = tuple(at - i for at, i in zip(block[:2], window.index, strict=True))
         evaluate = layer.objective.bind(net, origins)
         names = layer.objective.layers
@@ -585,14 +586,14 @@ class _AfterStep:
 
 
 def _listed(name: str, items: Any) -> list[Any]:
-    if isinstance(items, str) and items != LAYER:  # its digits would be taken one by one
+    if isinstance(items, str) and items != LAYER:  # its characters would become items
         raise SettingsError(f"{name} must be a number or a list of numbers; got {items!r}")
     single = isinstance(items, int | np.integer | str | Direction)
     return [items] if single else list(items)
 
 
 def check_seeds(seeds: int | Iterable[int]) -> list[int]:
-    """Seeds as `optimize` takes them, as a list; `SettingsError` where one is none."""
+    """The `seeds` of `optimize` as a list; raises `SettingsError` if one is not a seed."""
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         if seeds < 1:
             raise SettingsError(

@@ -23,7 +23,7 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
     EngineError
         The layer's first axis is not the batch axis, or the net cannot run with batch size 1.
     ModelError
-        The layer has a row for each thing that a detector finds, or is the same for every image.
+        The layer has one row per detection, or is the same for every image.
     """
     graph, start = net.model.graph, net.model.graph.gradient_start(layer)
     check_has_units(graph, layer, start)
@@ -31,7 +31,7 @@ def unit_shape(net: Net, layer: str) -> tuple[int, ...]:
         shape = shape_for(net.model, start, 1)
     except ModelError as error:
         raise EngineError(f"the net cannot run with batch size 1: {error}") from error
-    if shape is None:  # a layer of a type whose shape only the engine knows
+    if shape is None:  # only the engine knows the shapes of this type
         x = np.zeros((1, *net.preprocessor.shape), np.float32)
         shape = tuple(net.evaluate(net.ops.asarray(x), layer).shape)
     if shape[:1] != (1,):

@@ -52,14 +52,14 @@ STARTS: dict[str, Callable[[int, Preprocessor], Floats]] = {
 
 @dataclass(frozen=True, eq=False)
 class OtherStart:
-    """A first image in place of the one that an ascent's parameters ask for.
+    """A first image that replaces the one from an ascent's parameters.
 
     Attributes
     ----------
     x
         (C, H, W) float32, in the net's units.
     record
-        What it is, in JSON's types.
+        A description of it, as JSON types.
     """
 
     x: Floats = field(repr=False)
@@ -67,13 +67,13 @@ class OtherStart:
 
 
 def frozen_start(start: Any) -> Any:
-    """An array that is given as a start as a `FrozenArray`; anything else as it is."""
+    """An array as a `FrozenArray`; any other start unchanged."""
     is_array = hasattr(start, "__array__") or hasattr(start, "__array_interface__")
     return FrozenArray(start) if is_array else start
 
 
 def check_start(start: Any) -> None:
-    """Raise a `DeepVisError` if `start` is not in `STARTS`, the path of a file, or an array."""
+    """Raise a `DeepVisError` if `start` is not in `STARTS`, the path of a file or an array."""
     if isinstance(start, FrozenArray):
         if start.array.dtype.kind not in "uf" or start.array.ndim not in (2, 3, 4):
             raise ImageError(
@@ -100,7 +100,7 @@ def check_start(start: Any) -> None:
 
 
 def start_differs_by_seed(start: Any) -> bool:
-    """Whether another seed starts from another image."""
+    """Whether different seeds start from different images."""
     if isinstance(start, FrozenArray):
         return start.array.ndim == 4
     return start in ("noise", "uniform")
@@ -120,10 +120,9 @@ def start_digest(start: Any) -> str | None:
 def first_images(start: Any, seeds: list[int], preprocessor: Preprocessor) -> Floats:
     """The first image of each seed, (N, C, H, W).
 
-    A picture is the same for all seeds, and so is an array, unless it holds several: from these,
-    seed s starts from the s-th, counted from 0. Floats whose last axes are the input's shape are
-    taken as they are, in the net's units; any other array holds pictures, which the preprocessor
-    takes.
+    A picture is the same for all seeds, and so is an array, unless it holds several: then seed s
+    starts from the s-th, counting from 0. Floats whose last axes have the input's shape are used
+    unchanged, in the net's units; any other array holds pictures, which are preprocessed.
     """
     check_start(start)
     if isinstance(start, Recorded):

@@ -39,19 +39,19 @@ class TargetLayer:
     Attributes
     ----------
     name
-        As for `optimize`; of an objective the first layer that it names, whose folder its results
-        are in.
+        As for `optimize`; for an objective, the first layer that it names, whose folder gets its
+        results.
     shape
         Without the batch axis.
     position
-        As for `optimize`: ``"center"``, ``"all"`` or one index an axis.
+        As for `optimize`: ``"center"``, ``"all"`` or one index per axis.
     index
-        What that is in this layer: one index an axis, or None for all positions.
+        The position in this layer: one index per axis, or None for all positions.
     receptive_field
-        The part of the image that a unit sees from there, (top, left, bottom, right) in pixels;
-        None where that is unknown.
+        The receptive field of a unit at this position, (top, left, bottom, right) in pixels; None
+        if unknown.
     objective
-        What is maximized instead of units; None for units.
+        The objective to maximize instead of units; None for units.
     """
 
     name: str
@@ -82,9 +82,9 @@ class TargetLayer:
 
     @classmethod
     def of_objective(cls, net: Net, objective: Objective) -> tuple[TargetLayer, list[Target]]:
-        """Resolve an objective, and what is maximized of it.
+        """Resolve an objective into a layer and its targets.
 
-        An objective that is only a unit, a direction or a layer is that target of its layer.
+        An objective that is only a unit, a direction or a layer becomes that target of its layer.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class TargetLayer:
         for name in objective.layers:
             if name not in net.inputs:
                 net.check_gradient(name)
-        objective.bind(net, {})  # what it asks for is there
+        objective.bind(net, {})  # checks that what it refers to exists
         name = objective.layers[0]
         own = cls(name, unit_shape(net, name), "all", None, None, objective)
         return own, own.check([objective.name])
@@ -114,16 +114,16 @@ class TargetLayer:
         return self.shape[0] if self.shape else 1
 
     def check(self, targets: Iterable[Any]) -> list[Target]:
-        """`targets` in Python's own types; `SettingsError` where the layer has no such one.
+        """`targets` as Python types; raises `SettingsError` if the layer does not have one.
 
-        An objective is the one target that there is, by its name.
+        An objective has a single target, its name.
         """
         if self.objective:
             return [self.objective.name]  # type: ignore[list-item]
         return check_targets(targets, self.shape, self.name)
 
     def windows(self, net: Net, crop: Crop) -> dict[str, InputWindow]:
-        """By layer the part of the input that is run, the same for all; none for all of it."""
+        """The part of the input that runs, by layer but the same for all; empty for all of it."""
         if crop not in get_args(Crop):
             raise SettingsError(f"crop must be 'auto' or 'off'; got {crop!r}")
         if crop == "off":
@@ -135,7 +135,7 @@ class TargetLayer:
         blocks = {name: self.objective.block(net, name) for name in self.objective.layers}
         starts = {name: graph.gradient_start(name) for name in blocks}
         known = {starts[name]: block for name, block in blocks.items() if block}
-        if len(known) < len(blocks):  # one is read as a whole, or two names mean one value
+        if len(known) < len(blocks):  # one is read entirely, or two names mean the same value
             return {}
         found = common_window(net.model, known)
         return {name: found[starts[name]] for name in blocks} if found else {}
@@ -153,7 +153,7 @@ class TargetLayer:
         return keeps_shapes(net.model, starts, size)
 
     def batch_size(self, net: Net, crop: Crop, images: int, wanted: int | None = None) -> int:
-        """How many images to optimize at a time; see `resolve_batch_size`."""
+        """The batch size; see `resolve_batch_size`."""
         windows = list(self.windows(net, crop).values())
         window = windows[0] if windows else None
         graph = net.model.graph

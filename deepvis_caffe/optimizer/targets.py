@@ -1,4 +1,4 @@
-"""Targets: what is maximized in one layer, and where: ``(units, layer's shape) -> targets``.
+"""Targets: what is maximized in one layer, ``(units, layer's shape) -> targets``.
 
 =====================  =====================================================================
 ``130``                the activation of one channel
@@ -9,8 +9,8 @@
                        (Mordvintsev et al. 2015, "Inceptionism", known as DeepDream)
 =====================  =====================================================================
 
-taken at one position of the channels' maps, or summed over the map. What reads several layers, or
-anything else, is an `deepvis_caffe.optimizer.objective.Objective`.
+Each is read at one position of the channels' maps, or summed over the map. For anything else, such
+as several layers, there is `deepvis_caffe.optimizer.objective.Objective`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Direction:
     vector
         One number per channel, not all 0.
     name
-        What results are called: letters, digits, ``_``, ``.`` and ``-``.
+        The name for results: letters, digits, ``_``, ``.`` and ``-``.
     """
 
     vector: tuple[float, ...] = field(repr=False)
@@ -66,13 +66,13 @@ class Direction:
             )
 
 
-LONGEST = 100  # characters in the name of a sum: it is part of a file name
+LONGEST = 100  # characters in the name of a sum, which is part of a file name
 
 Target = int | tuple[int, ...] | Direction | Literal["layer"]
 
 
 def numbered(net: Net, layer: str, target: Any) -> Any:
-    """A target with numbers in place of text; see `Net.units`.
+    """A target with labels replaced by numbers; see `Net.units`.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def numbered(net: Net, layer: str, target: Any) -> Any:
 
 
 def listed_targets(net: Net, layer: str, target: Any) -> list[Any]:
-    """The targets that one means: several where it is a text like ``"0-3"``; see `Net.units`."""
+    """The targets that one stands for: several for a text like ``"0-3"``; see `Net.units`."""
     if isinstance(target, str):
         return list(net.units(layer, target))
     if isinstance(target, (list, tuple)):
@@ -100,13 +100,13 @@ def listed_targets(net: Net, layer: str, target: Any) -> list[Any]:
 
 
 def _members(net: Net, layer: str, given: Any) -> list[Any]:
-    """The units of a sum that one of its members means."""
+    """The units that one member of a sum stands for."""
     found = listed_targets(net, layer, given)
     return [unit for one in found for unit in (one if isinstance(one, tuple) else (one,))]
 
 
 def check_targets(targets: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[Target]:
-    """Check `targets` against a layer, and convert them to Python's own types.
+    """Check `targets` against a layer, and convert them to Python types.
 
     Parameters
     ----------
@@ -160,16 +160,17 @@ def read_directions(path: Path) -> list[Direction]:
 
 
 def check_units(units: Iterable[Any], shape: tuple[int, ...], layer: str) -> list[int]:
-    """Check single channels against a layer; `SettingsError` where it has no such channel."""
+    """Check single channels against a layer; raises `SettingsError` if it does not have one."""
     channels = shape[0] if shape else 1
     return [_channel(unit, channels, layer) for unit in units]
 
 
 def name_of(target: Target) -> UnitName:
-    """What results are called: a unit's number, ``130+340`` for a sum, or a name.
+    """The name for results: a unit's number, ``130+340`` for a sum, or a name.
 
-    The name of a direction ends in a digest of its numbers, so that another vector is another
-    result. So does that of a sum too long for a file name: ``151+152+...+268-1f0a73bc``.
+    The name of a direction ends in a digest of its numbers, so that different vectors have
+    different results. So does that of a sum too long for a file name:
+    ``151+152+...+268-1f0a73bc``.
     """
     if isinstance(target, tuple):
         name = "+".join(map(str, target))
@@ -208,7 +209,7 @@ Position = Literal["center", "all"] | Sequence[int]
 def resolve_position(
     position: Position, shape: tuple[int, ...], layer: str
 ) -> tuple[int, ...] | None:
-    """The index into a channel's map that `position` means; None means all of it.
+    """The index into a channel's map for `position`; None for all of it.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def resolve_position(
 
 
 def plain_position(position: Position) -> Literal["center", "all"] | tuple[int, ...]:
-    """A position in Python's own types; `SettingsError` where it is not one."""
+    """A position as Python types; raises `SettingsError` if it is not one."""
     if isinstance(position, str):
         if position in ("center", "all"):
             return position

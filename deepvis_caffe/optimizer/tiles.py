@@ -1,10 +1,9 @@
-"""Tiles: passes over an image that is too large for one, part by part.
+"""Tiled passes, for an image too large to process at once.
 
-What is maximized over a whole map, a channel's sum or DeepDream's whole layer, has to be known at
-all positions. But each position sees only its receptive field. So the map is cut into blocks, every
-block is computed on the part of the image that it sees, and the gradients of the parts add up. It
-is the gradient of the whole image, not an approximation of it, at the price of a second forward
-pass.
+Objectives over a whole map, such as a channel's sum or DeepDream's whole layer, need all positions.
+But each position sees only its receptive field. So the map is split into blocks, each block is
+computed on the part of the image that it sees, and the gradients of the parts are added up. This is
+the exact gradient for the whole image, at the cost of a second forward pass.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.8  # of the free memory that a pass may use before it is cut into tiles
+SHARE = 0.8  # of the free memory; passes that need more are tiled
 
 Index = tuple[Any, ...]
 
@@ -42,7 +41,7 @@ class Tile:
     block
         (top, left, bottom, right) in the map; bottom and right are excluded.
     window
-        The part of the image, and where the block is in the map of that part.
+        The part of the image, and the block's place in the map of that part.
     """
 
     block: Box
@@ -50,25 +49,25 @@ class Tile:
 
     @property
     def in_image(self) -> Index:
-        """Where the part is in the image (N, C, H, W)."""
+        """The part's index into the image (N, C, H, W)."""
         return ..., self.window.rows, self.window.columns
 
     @property
     def in_map(self) -> Index:
-        """Where the block is in the whole map (N, C, H, W)."""
+        """The block's index into the whole map (N, C, H, W)."""
         top, left, bottom, right = self.block
         return ..., slice(top, bottom), slice(left, right)
 
     @property
     def in_part(self) -> Index:
-        """Where the block is in the map of the part."""
+        """The block's index into the map of the part."""
         top, left, bottom, right = self.block
         y, x = self.window.index
         return ..., slice(y, y + bottom - top), slice(x, x + right - left)
 
 
 class TiledNet:
-    """What an ascent needs of a net, computed tile by tile.
+    """The methods of a net that an ascent needs, computed tile by tile.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ class TiledNet:
     extent
         Height and width of the layer's map for the whole image.
     tiles
-        Their blocks make up the map.
+        Tiles whose blocks cover the map.
 
     Attributes
     ----------
@@ -120,7 +119,7 @@ class TiledNet:
 
 
 def tiled_where_needed(net: Net, layer: str, shape: tuple[int, ...], images: int) -> Net | TiledNet:
-    """The net, or one that works in tiles, if a pass over whole images would not fit into memory.
+    """The net, or a tiled one if a pass over whole images would not fit into memory.
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ def tiled_where_needed(net: Net, layer: str, shape: tuple[int, ...], images: int
     shape
         The layer's, without the batch axis.
     images
-        How many run at a time.
+        The batch size.
     """
     free, needed = net.ops.free_memory(), images * bytes_per_image(net, layer)
     if free is None or needed <= SHARE * free or len(shape) != 3:
@@ -161,7 +160,7 @@ def tiled_where_needed(net: Net, layer: str, shape: tuple[int, ...], images: int
 
 
 def _finer_and_finer(extent: tuple[int, int]) -> Iterator[list[Box]]:
-    """The map cut into 4 blocks, then 9, and so on, until a block is a single position."""
+    """The map split into 4 blocks, then 9, and so on, until a block is a single position."""
     count = 2
     while count <= max(extent):
         rows, columns = (_edges(size, min(count, size)) for size in extent)

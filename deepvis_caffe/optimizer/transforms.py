@@ -1,34 +1,34 @@
-"""Transforms: ``(x, t) -> seen, adjoint``, what the net is shown of each image at step t.
+"""Transforms: ``(x, t) -> seen, adjoint``, applied to an image before the net sees it at step t.
 
 Mordvintsev et al. 2015 ("Inceptionism") jitter the image before each step; Olah et al. 2017
-("Feature Visualization") scale and rotate it too. Structure that excites a unit only pixel by pixel
-does not survive this; structure that a person would recognize does. The adjoint maps the gradient
-with respect to what was seen to the gradient with respect to x.
+("Feature Visualization") also scale and rotate it. Structure that depends on single pixels does not
+survive this; structure that a person would recognize does. The adjoint maps the gradient with
+respect to `seen` to the gradient with respect to x.
 
 >>> dv.optimize(net, "pool10", 130, transforms=[jitter(0.07), scale(0.1), noise(4), my_function])
 
-They apply in the order of the list. Those below are values, drawn anew at each step, for each image
-from its seed alone:
+They are applied in the order of the list. Those below are values; they draw new random numbers at
+each step, for each image from its seed alone:
 
 ================================  ============================================================
 `jitter`                          translates
 `scale`, `octaves`                scale, at random and in stages
 `rotation`, `flip`                rotate and mirror
-`random_resized_crop`             shows a part at full size
+`random_resized_crop`             shows a crop at full size
 `noise`                           adds gaussian noise
 `coarse_to_fine`                  shows the image smaller at first; the last of a list
 ================================  ============================================================
 
-All but the last two are affine maps, sampled bilinearly, and those that follow each other make one:
-a rotation, scaling and mirroring about the image's middle, and a translation. So their order does
-not matter.
+All but the last two are affine maps with bilinear sampling, and consecutive ones are combined into
+one: a rotation, scaling and mirroring about the image's center, and a translation. So their order
+does not matter.
 
-Any function of a torch tensor is a transform too, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
-either engine. PyTorch's autograd gives the adjoint. Functions may change the image's size, as
-padding and cropping do; after the last of several in a row it is resized to its own.
+Any function of a torch tensor is also a transform, ``f(x) -> seen`` or ``f(x, t) -> seen``, on
+either engine; autograd gives its adjoint. Functions may change the image's size, for example by
+padding or cropping; after the last of several consecutive ones it is resized back.
 
-With transforms, activations belong to what was seen and do not tell which x is best. So the latest
-x is the result, and at the last step the net is shown x itself.
+With transforms, activations are those of `seen` and do not tell which x is best. So the latest x is
+the result, and at the last step the net is shown x itself.
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ from deepvis_caffe.resources import pip_install
 Adjoint = Callable[[Any], Any]
 Shown = Callable[[Any, int], tuple[Any, Adjoint]]
 
-# Streams of random numbers from a seed; the first image draws from another one.
+# Streams of random numbers from a seed; the first image uses another one.
 STREAM, FLIP_STREAM, CROP_STREAM, NOISE_STREAM = 1, 2, 3, 4
 
 
 class Transform(abc.ABC):
-    """What the net is shown instead of the image."""
+    """A transform of what the net is shown."""
 
     @abc.abstractmethod
     def bind(self, info: BatchInfo) -> Shown:
-        """What a batch shows.
+        """The transform for a batch.
 
         Returns
         -------
         callable
-            Maps x (N, C, H, W) and the step to what the net is shown, of the same shape unless it
-            is the last of a list, and the adjoint.
+            Maps x (N, C, H, W) and the step to what the net is shown, which has the same shape
+            unless the transform is the last of a list, and the adjoint.
         """
 
 
 def composed(transforms: Sequence[Transform | Callable[..., Any]], info: BatchInfo) -> Shown:
-    """The transforms one after the other, and the image itself at the last step.
+    """The transforms in sequence, and the image itself at the last step.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _through(adjoints: Iterable[Adjoint], gradient: Any) -> Any:
 def _bound(
     transforms: Sequence[Transform | Callable[..., Any]], info: BatchInfo
 ) -> Iterable[Shown]:
-    """Each bound to the batch; affine ones that follow each other as one warp, functions too."""
+    """Each bound to the batch; consecutive affine ones as one warp, functions likewise."""
     before: dict[type, int] = {}
     numbered: list[tuple[Any, BatchInfo]] = []
     for one in transforms:
@@ -151,13 +151,13 @@ class Move:
     Attributes
     ----------
     angle
-        (steps, N), a rotation about the middle, in radians.
+        (steps, N), rotation about the center, in radians.
     zoom
-        (steps, N), how much larger the image is shown.
+        (steps, N), magnification of the image.
     mirror
-        (steps, N), -1 where left and right change sides.
+        (steps, N), -1 to swap left and right.
     shift
-        (steps, N, 2), rows and columns by which the image is moved up and left.
+        (steps, N, 2), rows and columns by which the image moves up and left.
     """
 
     angle: Any = 0.0
@@ -185,19 +185,19 @@ def affine_maps(moves: Iterable[Move], info: BatchInfo) -> NDArray[np.float64]:
 
 
 class _Affine(Transform):
-    """A transform that joins those beside it in one warp."""
+    """A transform that combines with adjacent ones into one warp."""
 
     @abc.abstractmethod
     def move(self, info: BatchInfo) -> Move:
         """How it moves the images of a batch."""
 
     def bind(self, info: BatchInfo) -> Shown:
-        """The warp of this one alone."""
+        """The warp of this transform alone."""
         return _warp(info, affine_maps([self.move(info)], info))
 
 
 def _draws(info: BatchInfo) -> NDArray[np.float64]:
-    """What the rotation, the scale, and the shift of rows and columns are drawn from."""
+    """Random numbers for the rotation, the scale, and the shift of rows and columns."""
     return info.uniform(STREAM, 4)
 
 
@@ -244,7 +244,7 @@ class scale(_Affine):
 
 @dataclass(frozen=True)
 class rotation(_Affine):
-    """Rotate about the middle by up to so many degrees, uniformly.
+    """Rotate about the center by up to a number of degrees, uniformly.
 
     Parameters
     ----------
@@ -264,14 +264,14 @@ class rotation(_Affine):
 
 @dataclass(frozen=True)
 class octaves(_Affine):
-    """Divide the run into equal parts, in which the net is shown the image ever larger.
+    """Divide the run into equal parts, each of which shows the net a larger image.
 
     Parameters
     ----------
     count
-        Of parts, from 1 to 16. The last one shows the image at its own size.
+        Number of parts, from 1 to 16. The last one shows the image at its own size.
     factor
-        From 1 to 4: by which each earlier part is smaller.
+        From 1 to 4: the factor between consecutive parts' sizes.
     """
 
     count: int
@@ -290,7 +290,7 @@ class octaves(_Affine):
 
 @dataclass(frozen=True)
 class flip(_Affine):
-    """Mirror the image, left to right, half of the time."""
+    """Mirror the image left to right, half of the time."""
 
     def move(self, info: BatchInfo) -> Move:
         """How it moves the images."""
@@ -299,13 +299,13 @@ class flip(_Affine):
 
 @dataclass(frozen=True)
 class random_resized_crop(_Affine):
-    """Show a part of the image, anywhere within it, at full size.
+    """Show a random crop of the image at full size.
 
     Parameters
     ----------
     smallest, largest
-        Its sides, as a fraction of the image's; uniform between these two, which are more than 0
-        and at most 1.
+        Range of the crop's sides as a fraction of the image's, drawn uniformly; more than 0 and at
+        most 1.
     """
 
     smallest: float
@@ -334,7 +334,7 @@ class noise(Transform):
     Parameters
     ----------
     gray_levels
-        Its standard deviation, in gray levels of 255.
+        Standard deviation, in gray levels of 255.
     """
 
     gray_levels: float
@@ -343,7 +343,7 @@ class noise(Transform):
         ranges.expect(self, gray_levels=ranges.between(self.gray_levels, 0, 255))
 
     def bind(self, info: BatchInfo) -> Shown:
-        """What a batch shows."""
+        """The transform for a batch."""
         generators = [
             np.random.default_rng([NOISE_STREAM, seed, info.repeats]) for seed in info.seeds
         ]
@@ -358,19 +358,19 @@ class noise(Transform):
 
 @dataclass(frozen=True)
 class coarse_to_fine(Transform):
-    """Show the image smaller in the first part of the run, and at its own size in the rest.
+    """Show a smaller image in the first part of the run, and the full size in the rest.
 
-    A net that averages over its last map wants as many objects as there is room for. In a small
-    image there is room for one; at full size the rest of the run gives it detail. The smaller
-    steps cost less, too. Where the net takes images of one size only, as below an InnerProduct,
-    or only a part of the image is run, it is shown as it is all the time.
+    A net that averages over its last map favors as many objects as fit. In a small image there is
+    room for only one; at full size the rest of the run adds detail. The smaller steps also cost
+    less. If the net takes images of one size only, as below an InnerProduct, or if only a part of
+    the image runs, the image is never resized.
 
     Parameters
     ----------
     size
-        The sides of what is shown first, as a fraction of the image's; more than 0 and at most 1.
+        Sides of the smaller image, as a fraction of the image's; more than 0 and at most 1.
     part
-        The part of the steps that show it, from 0 to 1.
+        Fraction of the steps that show it, from 0 to 1.
     """
 
     size: float
@@ -385,11 +385,11 @@ class coarse_to_fine(Transform):
         )
 
     def bind(self, info: BatchInfo) -> Shown:
-        """What a batch shows."""
+        """The transform for a batch."""
         size = max(1, round(info.height * self.size)), max(1, round(info.width * self.size))
         if size == (info.height, info.width) or not info.takes_size(size):
             return lambda x, t: (x, _identity)
-        # Of 4 axes: with two, torch makes one product of all images, which rounds by their number.
+        # 4 axes: with 2, torch merges all images into one product, whose rounding depends on N.
         rows = info.ops.asarray(shrinking(info.height, size[0]))[None, None]
         columns = info.ops.asarray(shrinking(info.width, size[1]).T)[None, None]
         rows_back, columns_back = rows.swapaxes(2, 3), columns.swapaxes(2, 3)
@@ -404,9 +404,9 @@ class coarse_to_fine(Transform):
 
 
 def shrinking(size: int, to: int) -> NDArray[np.float64]:
-    """The (to, size) matrix that makes a row of `size` pixels smaller without aliasing.
+    """The (to, size) matrix that downsamples a row of `size` pixels without aliasing.
 
-    Linear interpolation with its triangle as wide as a pixel of the result, as
+    Linear interpolation with the triangle filter scaled to the result's pixels, as in
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``.
     """
     scale = size / to
@@ -416,9 +416,9 @@ def shrinking(size: int, to: int) -> NDArray[np.float64]:
 
 
 def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
-    """Functions of torch tensors in a row, and their adjoint by autograd, in the engine's arrays.
+    """Consecutive functions of torch tensors, and their adjoint by autograd, on engine arrays.
 
-    What the last one shows is brought to the image's own size, as a net takes no other.
+    The last result is resized to the image's own size, the only one that the net takes.
     """
     names = [name_of_callable(function) for function in functions]
     try:
@@ -434,7 +434,7 @@ def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
         from_numpy = isinstance(x, np.ndarray)
         with torch.enable_grad():
             own = (torch.from_numpy(x) if from_numpy else x).detach().requires_grad_()
-            seen = own.clone()  # which functions may write into
+            seen = own.clone()  # functions may write into it
             for function, name, takes_step in zip(functions, names, steps, strict=True):
                 before, seen = seen, function(seen, t) if takes_step else function(seen)
                 _check_shown(seen, before, name)
@@ -458,10 +458,7 @@ def _by_autograd(functions: Sequence[Callable[..., Any]]) -> Shown:
 
 
 def _takes_step(function: Callable[..., Any]) -> bool:
-    """Whether a function wants the step beside the image: a second argument it cannot do without.
-
-    Or one that is named ``t``.
-    """
+    """Whether a function also takes the step: as a second required argument, or one named ``t``."""
     try:
         named = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # written in C
@@ -474,7 +471,7 @@ def _takes_step(function: Callable[..., Any]) -> bool:
 
 
 def _check_shown(seen: Any, x: Any, name: str) -> None:
-    """Raise where a function's result is not a batch of images that depends on `x`."""
+    """Raise if a function's result is not a batch of images that depends on `x`."""
     import torch
 
     count, channels = x.shape[:2]

@@ -1,8 +1,8 @@
 """Records of values: ``value -> JSON`` and back, ``value -> words``.
 
 A value is a frozen dataclass: ``decay(0.01)`` is recorded as ``{"type": "decay", "fraction":
-0.01}`` and read back. Of a function and of an array only a digest is recorded. It tells whether
-results were made in the same way; what is read back of it, `Recorded`, compares but does not run.
+0.01}`` and read back. For functions and arrays only a digest is recorded, which tells whether
+results were made in the same way; it is read back as `Recorded`, which can be compared but not run.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from deepvis_caffe.optimizer.frozen_array import FrozenArray
 
 @dataclass(frozen=True)
 class Recorded:
-    """A function or an array of which there is only the record, as of a result that was read.
+    """A function or an array of which only the record exists, as in a result read from disk.
 
     Parameters
     ----------
     text
-        The record in JSON.
+        The record as JSON.
     """
 
     text: str
@@ -40,18 +40,18 @@ class Recorded:
         return dict(json.loads(self.text))
 
     def __call__(self, *arguments: Any) -> Any:
-        """There is nothing to run."""
+        """Raise an error: there is nothing to run."""
         raise self.missing()
 
     def missing(self, what: str = "this") -> SettingsError:
-        """The error of a run that would need it."""
+        """The error for a run that would need it."""
         return SettingsError(
             f"{what} was {in_words(self)}, of which a record holds only a digest; give it again"
         )
 
 
 def record_of(value: Any) -> Any:
-    """A value, a list of them, a function, an array, a number or a text in JSON's types."""
+    """A value, a list of values, a function, an array, a number or a text as JSON types."""
     if isinstance(value, tuple | list):
         return [record_of(one) for one in value]
     if isinstance(value, FrozenArray):
@@ -67,7 +67,7 @@ def record_of(value: Any) -> Any:
 
 
 def name_of_callable(value: Any) -> str:
-    """What a function, or an object that can be called, is named in errors and records."""
+    """The name of a function or other callable in errors and records."""
     if isinstance(value, partial):
         return f"partial of {name_of_callable(value.func)}"
     if isinstance(value, np.ufunc):  # which in numpy 1 has neither a module nor a qualified name
@@ -85,11 +85,11 @@ def _of_callable(value: Any) -> dict[str, str]:
 
 
 def _source(value: Any) -> bytes | None:
-    """What decides what a function does: its source, and what it holds; None if there is none."""
+    """What a function's behavior depends on: its source and its state; None without source."""
     if isinstance(value, partial):
         held: Any = (value.args, sorted(value.keywords.items()))
         own = _source(value.func)
-        return None if own is None else own + _held(held)
+        return None if own is None else own + _state_bytes(held)
     function = inspect.unwrap(getattr(value, "__func__", value))
     is_function = inspect.isfunction(function)
     try:
@@ -98,14 +98,16 @@ def _source(value: Any) -> bytes | None:
         return None
     if not is_function:
         module = hasattr(function, "state_dict")
-        return text.encode() + _held(function if module else getattr(function, "__dict__", ()))
+        return text.encode() + _state_bytes(
+            function if module else getattr(function, "__dict__", ())
+        )
     cells = [_content(cell) for cell in function.__closure__ or ()]
     bound = getattr(value, "__self__", None)
     held = (function.__defaults__, function.__kwdefaults__, cells, bound)
-    if function.__name__ == "<lambda>":  # its line may hold several
+    if function.__name__ == "<lambda>":  # its line may have several
         code = function.__code__
         held = (*held, code.co_code.hex(), code.co_consts, code.co_names)
-    return text.encode() + _held(held)
+    return text.encode() + _state_bytes(held)
 
 
 def _content(cell: Any) -> Any:
@@ -115,18 +117,18 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _held(values: Any) -> bytes:
-    """Numbers, texts and arrays by value; of other objects the repr, mostly another each time."""
+def _state_bytes(values: Any) -> bytes:
+    """Numbers, texts and arrays by value; other objects by repr, which mostly differs each time."""
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray):
         return FrozenArray(values).digest.encode()
-    if hasattr(values, "state_dict"):  # a torch module, whose repr does not say its weights
-        return repr(values).encode() + _held(values.state_dict())
+    if hasattr(values, "state_dict"):  # a torch module, whose repr does not show its weights
+        return repr(values).encode() + _state_bytes(values.state_dict())
     if isinstance(values, Mapping):
-        return b"{" + b",".join(_held(item) for item in values.items()) + b"}"
+        return b"{" + b",".join(_state_bytes(item) for item in values.items()) + b"}"
     if isinstance(values, tuple | list):
-        return b"(" + b",".join(_held(one) for one in values) + b")"
+        return b"(" + b",".join(_state_bytes(one) for one in values) + b")"
     return repr(values).encode()
 
 
@@ -145,7 +147,7 @@ def value_from_record(
     what
         What it is, for errors: ``"transform"``.
     partly
-        Whether a function or an array is read as `Recorded`.
+        Whether to read functions and arrays as `Recorded`.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def value_from_record(
 def typed_value(name: str, value: Any, kind: Any, partly: bool = False) -> Any:
     """`value`, checked strictly: text is not converted to a number, nor true to 1.
 
-    A function or an array is `Recorded`, if `partly`.
+    Functions and arrays are `Recorded`, if `partly`.
     """
     if is_digest(value):
         recorded = Recorded(json.dumps(value, sort_keys=True))
@@ -198,7 +200,7 @@ def typed_value(name: str, value: Any, kind: Any, partly: bool = False) -> Any:
 
 
 def in_words(value: Any) -> str:
-    """A value or a list of them as it is written in Python; of a function its name."""
+    """A value or a list of values as written in Python; a function's name."""
     if isinstance(value, Recorded):
         return value.record.get("callable", "an array").rpartition(".")[2]
     if isinstance(value, tuple):

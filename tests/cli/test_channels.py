@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +221,18 @@ def test_an_input_of_three_axes_that_a_convolution_needs_is_told_what_images_hav
     said = " ".join(deepvis("optimize", "c", "--units", "0", *files, code=2).output.split())
     assert "the image input, 'data', has shape (1, 6, 20); it must have 4 axes" in said
     assert not Path("results").exists()
+
+
+@pytest.mark.process
+def test_a_damaged_tiff_is_one_line() -> None:
+    """OpenCV prints one for each tag that it does not like."""
+    content = save("a.tif", bands(3)).read_bytes()
+    Path("bad.tif").write_bytes(content.replace(b"\x11\x01", b"\xe8\xfd"))  # where the pixels are
+    arguments = ["backward", "bad.tif", "--layer", "c", "--unit", "0", *net(3, "--mean", "0")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "deepvis_caffe", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert ended.stderr.startswith("deepvis: cannot read the image bad.tif")

@@ -578,7 +578,7 @@ def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.Mo
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
-    assert session.view.status.message == "optimizing images of units without any: off"
+    assert session.view.status.message == "optimizing missing images: off"
     idle, rested = Synthesis.__call__, threading.Event()
 
     def watched(synthesis: Synthesis, between: Callable[[], bool]) -> bool:

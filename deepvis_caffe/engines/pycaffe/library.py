@@ -30,12 +30,12 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")  # the driver's device, plain Linux a
 
 
 def import_caffe() -> Any:
-    """Real Caffe's Python module, with its log kept off the screen.
+    """Real Caffe's Python module, with its log silenced.
 
     Raises
     ------
     EngineError
-        There is none, it does not load, or what is called `caffe` is something else.
+        There is none, it fails to load, or the module called `caffe` is something else.
     """
     how = "run `make pycaffe` to build it, or choose engine='torch'"
     try:
@@ -60,9 +60,9 @@ def import_caffe() -> Any:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Have glog log errors only, which it reads of the environment when the library loads."""
+    """Have glog log errors only; it reads the environment when the library loads."""
     name = "GLOG_minloglevel"
-    if name in os.environ:  # a user's own choice
+    if name in os.environ:  # the user's own choice
         yield
         return
     os.environ[name] = "2"
@@ -73,7 +73,7 @@ def _quiet_log() -> Iterator[None]:
 
 
 def caffe_version(caffe: Any) -> str:
-    """What this Caffe calls itself; "unknown" where it does not say."""
+    """The version of this Caffe; "unknown" if it has none."""
     found = getattr(caffe, "__version__", None)
     if found:
         return str(found)
@@ -84,10 +84,10 @@ def caffe_version(caffe: Any) -> str:
 
 
 def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
-    """The layers that this Caffe lacks, by name, and why: it would end the whole process.
+    """The layers that this Caffe lacks, by name, and why; it would abort the process on them.
 
-    A layer is lacking where Caffe was built without its type, or with another fork's layer of that
-    type, or where it is a Python layer whose module or class cannot be imported.
+    A layer is missing if Caffe was built without its type or with another fork's layer of that
+    type, or if it is a Python layer whose module or class cannot be imported.
     """
     from caffe.proto import caffe_pb2
 
@@ -111,11 +111,11 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
 
 
 def is_anothers(layer: Layer, schema: Descriptor) -> bool:
-    """Whether forks have different layers under a type's name, and this Caffe's is another.
+    """Whether this Caffe has another fork's layer under the same type name.
 
     SegNet's Upsample takes a mask and has a size, YOLO's takes none; a Normalize is SSD's or that
-    of caffe-windows; a Gather picks indices, or joins processes and has no parameters; a Pad and a
-    PixelShuffle have other parameters.
+    of caffe-windows; a Gather picks indices, or joins processes and has no parameters; Pad and
+    PixelShuffle differ in their parameters.
     """
     fields = schema.fields_by_name
     if layer.type == "Upsample" and "upsample_param" in fields:
@@ -139,7 +139,7 @@ def _why_no_python_layer(layer: Layer) -> str:
     module, name = layer.param.python_param.module, layer.param.python_param.layer
     try:
         found = importlib.import_module(module) if module else None
-    except Exception as error:  # a user's module may raise anything as it loads
+    except Exception as error:  # a user's module may raise anything on import
         return f"its module {module!r} cannot be imported ({error}); put its folder on PYTHONPATH"
     return "" if hasattr(found, name) else f"module {module!r} has no class {name!r}"
 
@@ -150,7 +150,7 @@ def choose_device(device: str) -> str:
     Raises
     ------
     EngineError
-        A GPU was asked for by name, and this Caffe cannot use it; or no such kind of device.
+        A GPU was requested and this Caffe cannot use it, or there is no such kind of device.
     """
     if device == "cpu":
         return "cpu"
@@ -171,7 +171,7 @@ def choose_device(device: str) -> str:
 
 
 def enter_device(caffe: Any, device: str) -> None:
-    """Make Caffe compute on `device` in the calling thread: it keeps this choice per thread."""
+    """Make Caffe compute on `device` in the calling thread; the setting is per thread."""
     kind, _, index = device.partition(":")
     if kind == "cpu":
         caffe.set_mode_cpu()
@@ -181,12 +181,12 @@ def enter_device(caffe: Any, device: str) -> None:
 
 
 def check_builds(prototxt: Path) -> None:
-    """Let a child process build a net first: where Caffe aborts, it ends that one.
+    """Build a net in a child process first, so that a Caffe abort ends only that.
 
     Raises
     ------
     EngineError
-        Caffe cannot build it, and what Caffe said last.
+        Caffe cannot build it; includes Caffe's last message.
     """
     ended = _run_apart(f"caffe.set_mode_cpu(); caffe.Net({str(prototxt)!r}, caffe.TEST)")
     if ended.returncode:
@@ -199,7 +199,7 @@ def check_builds(prototxt: Path) -> None:
 def why_not_at_size(
     net: str, sizes: Mapping[str, tuple[int, ...]], segments: Iterable[tuple[int, int]]
 ) -> str:
-    """Let a child process run a net at other input sizes first; what Caffe said where it aborts.
+    """Run a net at other input sizes in a child process first; Caffe's message if it aborts.
 
     Parameters
     ----------
@@ -208,12 +208,12 @@ def why_not_at_size(
     sizes
         Shape by input blob.
     segments
-        First and last number of the layers to run.
+        First and last index of the layers to run.
 
     Returns
     -------
     str
-        Empty where they ran.
+        Empty if they ran.
     """
     with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
         path = Path(folder) / "net.prototxt"
@@ -236,10 +236,9 @@ def _last_words(log: str) -> str:
 
 @cache
 def _gpu_works(index: int) -> bool:
-    """Whether Caffe can be put on that GPU.
+    """Whether Caffe can use that GPU.
 
-    A Caffe built for the CPU, or a GPU that is not there, ends the process that asks; so a child
-    process asks.
+    A CPU-only Caffe, or a missing GPU, aborts the process that asks, so a child process asks.
     """
     ended = _run_apart(f"caffe.set_device({index}); caffe.set_mode_gpu()")
     if ended.returncode:
@@ -248,7 +247,7 @@ def _gpu_works(index: int) -> bool:
 
 
 def _run_apart(code: str) -> subprocess.CompletedProcess[str]:
-    """Run what may end the process, with `caffe` imported, in a child that leaves no core file."""
+    """Run code that may abort in a child process, with `caffe` imported and no core dump."""
     first = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); import caffe; "
     path = os.pathsep.join(entry or "." for entry in sys.path)
     return subprocess.run(

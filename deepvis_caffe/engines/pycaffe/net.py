@@ -1,4 +1,4 @@
-"""The pycaffe engine's net: Caffe's layers, run in the segments that are needed."""
+"""The pycaffe engine's net: runs only the segments of Caffe's layers that are needed."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.model.python_layers import caffe_type
 from deepvis_caffe.model.shapes import RULES, infer
 
-FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot give other sizes than at first
+FIXES_SIZES = ("LSTM", "RNN")  # layers that Caffe cannot resize
 
-# These leave their last bottom's diff alone; of types that we do not know, any may.
+# These do not write their last bottom's diff; any type that we do not know may do the same.
 INCOMPLETE = ("BatchReindex", "Crop", "Filter", "Interp", "MaxUnPool", "Unpooling", "Upsample")
 
-# Some Caffes have these without a backward pass that does anything: those of the package that
-# `make pycaffe` builds, and of MobileNet-YOLO.
+# In some Caffes these have an empty backward pass: in the package that `make pycaffe` builds, and
+# in MobileNet-YOLO.
 PERHAPS_FORWARD_ONLY = frozenset(
     {
         *("BilinearInterpolate", "HardSigmoid", "HardSwish", "MaxUnPool", "Pad", "PixelShuffle"),
@@ -50,14 +50,14 @@ PERHAPS_FORWARD_ONLY = frozenset(
     }
 )
 
-# These end the process where their fork's Caffe is asked for their gradient, which they have.
+# Their fork's Caffe aborts if asked for their gradient, although they have one.
 FORWARD_ONLY = frozenset({"Resample"})
 
 
 class PycaffeNet(Net):
     """A model on a stock `caffe.Net`.
 
-    Any layer that the installed Caffe has works, Python layers too. No weight gradients are
+    Any layer that the installed Caffe has works, including Python layers. No weight gradients are
     computed, and the prototxt needs no ``force_backward``.
 
     Parameters
@@ -65,15 +65,15 @@ class PycaffeNet(Net):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back; None where that holds no pictures.
+        Converts a picture to the net's input and back; None if the input holds no pictures.
     device
-        ``"auto"`` (a GPU where this Caffe can use one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        ``"auto"`` (a GPU if this Caffe can use one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Raises
     ------
     EngineError
-        Caffe is missing, or cannot use the device; or the weights do not fit a layer of a type
-        that only Caffe knows.
+        Caffe is missing or cannot use the device, or the weights do not fit a layer of a type that
+        only Caffe knows.
     """
 
     engine: ClassVar[str] = "pycaffe"
@@ -115,18 +115,18 @@ class PycaffeNet(Net):
 
     @property
     def caffe_net(self) -> Any:
-        """The `caffe.Net` that runs, for what pycaffe can do with it and this class does not.
+        """The underlying `caffe.Net`, for what pycaffe offers and this class does not.
 
-        Its blobs and layers have the names of the prototxt, and each writing of a blob has one of
-        its own: ``blobs["conv1"]`` is what the layer of that name writes, ``blobs["conv1#1"]`` what
-        its in-place ReLU makes of it. Values that are written into blobs count in :meth:`backward`,
-        until the next :meth:`forward`. Weight gradients are not computed.
+        Blobs and layers have their names from the prototxt, but each version of a blob has a name
+        of its own: ``blobs["conv1"]`` is what the layer of that name writes, ``blobs["conv1#1"]``
+        what its in-place ReLU makes of it. :meth:`backward` uses values written into blobs, until
+        the next :meth:`forward`. Weight gradients are not computed.
         """
         return self._net
 
     @property
     def shapes(self) -> Mapping[Value, tuple[int, ...]]:
-        """Shape of every value at the declared input size, as Caffe has it."""
+        """Shape of every value at the declared input size, as Caffe computes it."""
         return self._shapes
 
     # -- building ----------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class PycaffeNet(Net):
         with tempfile.TemporaryDirectory(prefix="deepvis-") as folder:
             path = Path(folder) / "net.prototxt"
             path.write_text(written.text, encoding="utf-8")
-            # The shape rules foresee other layers' aborts.
+            # For all other layers the shape rules predict aborts.
             if any(layer.type not in RULES for layer in self._opaque.running):
                 check_builds(path)
             net = self._caffe.Net(str(path), self._caffe.TEST)
@@ -188,7 +188,7 @@ class PycaffeNet(Net):
         return self._read(values)
 
     def _read(self, values: list[Value]) -> list[Floats]:
-        self._take_up("read")
+        self._restore_last("read")
         self._run(values)
         return [np.array(self._blob(value).data) for value in values]
 
@@ -203,29 +203,29 @@ class PycaffeNet(Net):
     def _evaluate(
         self, x: Floats, starts: tuple[Value, ...], channels: tuple[int, ...] | None
     ) -> list[Floats]:
-        """Caffe's own memory, or copies of some channels."""
+        """Views of Caffe's memory, or copies of some channels."""
         self._start({self.image_input(): x, **self.other_inputs(x)})
         self._run(list(starts), copies=2)
         self._channels = channels
         found = [self._blob(start).data for start in starts]
         return found if channels is None else [data[:, channels] for data in found]
 
-    def _take_up(self, what: str) -> None:
-        """Make the blobs those of the last forward pass again."""
+    def _restore_last(self, what: str) -> None:
+        """Restore the inputs of the last forward pass."""
         if self._inputs is None:
             raise EngineError(f"{what} needs a forward pass before it: call forward first")
         enter_device(self._caffe, self._device)
-        if self._set is not self._inputs:  # an ascent came between
+        if self._set is not self._inputs:  # there was an ascent in between
             self._start(self._inputs)
 
     def _start(self, inputs: Mapping[str, Floats]) -> None:
-        """Set the inputs; nothing has run on them yet."""
+        """Set the inputs and mark all layers as not run."""
         enter_device(self._caffe, self._device)
         self._check_memory({Value(name): array.shape for name, array in inputs.items()})
         for name, array in inputs.items():
             blob = self._blob(Value(name))
             if tuple(blob.shape) != array.shape:
-                blob.reshape(*array.shape)  # the layers follow: each reshapes as it runs
+                blob.reshape(*array.shape)  # each layer reshapes its tops as it runs
             blob.data[...] = array
         self._done = {self._wiring.writer[self._ids[Value(name)]].index for name in inputs}
         self._set, self._evaluated = inputs, None
@@ -233,7 +233,7 @@ class PycaffeNet(Net):
     def _run(self, values: list[Value], copies: int = 1) -> None:
         """Run the layers that `values` need and that have not run on these inputs.
 
-        Of each value Caffe keeps one copy in memory, or two where a backward pass follows.
+        `copies` is the number of arrays that Caffe keeps per value: 2 if a backward pass follows.
         """
         self._check_sizes(values, copies)
         nodes = self._wiring.forward_plan([self._ids[value] for value in values], self._done)
@@ -244,7 +244,7 @@ class PycaffeNet(Net):
 
     @contextmanager
     def _explained(self, first: int, last: int) -> Iterator[None]:
-        """Say which layers ran where a Python layer of the user's raises something."""
+        """Name the layers that ran if a user's Python layer raises an exception."""
         try:
             yield
         except Exception as error:
@@ -264,7 +264,7 @@ class PycaffeNet(Net):
         return caffe_type(layer.type) if layer else "Split"
 
     def _check_sizes(self, values: list[Value], copies: int) -> None:
-        """Refuse what Caffe would abort on: layers that cannot work on inputs of this size."""
+        """Raise an error where Caffe would abort: if layers cannot take inputs of this size."""
         sizes = {name: tuple(self._blob(Value(name)).shape) for name in self.inputs}
         key = (*sizes.items(), *values, copies)
         if sizes == self.inputs or key in self._checked:
@@ -291,7 +291,7 @@ class PycaffeNet(Net):
         self._checked.add(key)
 
     def _check_memory(self, values: Mapping[Value, tuple[int, ...]], copies: int = 1) -> None:
-        """Refuse what Caffe would abort on for lack of memory, or the system end it."""
+        """Raise an error where Caffe would abort, or be killed, for lack of memory."""
         counts = {self._ids[value]: (int(np.prod(shape)), value) for value, shape in values.items()}
         more = {
             value: 4 * copies * max(0, count - self._blobs[number].count)
@@ -309,7 +309,7 @@ class PycaffeNet(Net):
             )
 
     def _by_name(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        """Input sizes by the names that the blobs have in Caffe's copy of the net."""
+        """Input sizes by the blobs' names in Caffe's copy of the net."""
         names = list(self._net._blob_names)
         return {names[self._ids[Value(blob)]]: size for blob, size in sizes.items()}
 
@@ -321,7 +321,7 @@ class PycaffeNet(Net):
     def _backward(
         self, seed: Value, diff: Floats, mode: str, values: list[Value], partial: bool
     ) -> list[Floats]:
-        self._take_up("backward")
+        self._restore_last("backward")
         self._run([seed, *values])
         check_diff(seed.blob, tuple(self._blob(seed).shape), diff)
         reached = self._send_down({seed: diff}, mode, values, partial)
@@ -332,7 +332,7 @@ class PycaffeNet(Net):
         ]
 
     def _image_diff(self, diffs: Mapping[Value, Floats], mode: str) -> Floats:
-        """Caffe's own memory: it changes at the next call."""
+        """A view of Caffe's memory, which the next call changes."""
         enter_device(self._caffe, self._device)
         if self._channels is not None:
             some, diffs = diffs, {start: np.zeros_like(self._blob(start).data) for start in diffs}
@@ -351,7 +351,7 @@ class PycaffeNet(Net):
     def _send_down(
         self, diffs: Mapping[Value, Floats], mode: str, targets: list[Value], partial: bool = False
     ) -> frozenset[int]:
-        """Run backward to `targets`, a mode's rules in place of layers' own gradients.
+        """Run backward to `targets`, with a mode's rules in place of layers' own gradients.
 
         Parameters
         ----------
@@ -360,12 +360,12 @@ class PycaffeNet(Net):
         mode, targets
             The backward mode, and the values whose diff is wanted.
         partial
-            Whether the pass ends at each of the targets.
+            Whether the pass stops at each of the targets.
 
         Returns
         -------
         frozenset
-            Numbers of the blobs that now have a diff.
+            Indices of the blobs that now have a diff.
         """
         own = {self._ids[value]: diff for value, diff in diffs.items()}
         ids = {self._ids[value] for value in targets}
@@ -389,14 +389,14 @@ class PycaffeNet(Net):
                 self._run_backward(pending)
                 pending = []
                 self._run_backward_if_there_is_one(node, layer)
-            elif kept := held.intersection(node.tops):  # another top of it is not held
+            elif kept := held.intersection(node.tops):  # but another of its tops is not
                 self._run_backward(pending)
                 pending = []
                 self._run_backward_of_others(node, kept)
             else:
                 pending.append(node)
             for number in own.keys() & set(node.bottoms):
-                # The layer overwrites this diff, so the blob's own comes after it.
+                # The layer overwrites this diff, so add the blob's own afterwards.
                 self._run_backward(pending)
                 pending = []
                 self._blobs[number].diff[...] += own[number]
@@ -429,7 +429,7 @@ class PycaffeNet(Net):
 
 
 def _pools_no_images(model: Model) -> dict[str, str]:
-    """The Pooling layers that stock Caffe would end the process on, by name, and why."""
+    """The Pooling layers on which stock Caffe would abort, by name, and why."""
     return {
         layer.name: f"Caffe pools blobs of 4 axes, and its bottom has {axes}; use engine='torch'"
         for layer in model.graph

@@ -1,17 +1,17 @@
-"""The net that Caffe is given: ``Model -> prototxt text``, with the same values and gradients.
+"""The net that Caffe loads: ``Model -> prototxt text``, with the same values and gradients.
 
 Stock Caffe runs backward only for blobs between a learnable parameter and a loss, and an in-place
-layer overwrites what it read. So the copy differs from the user's net in this:
+layer overwrites its input. So the copy differs from the user's net as follows:
 
-- every writing of a blob has a name of its own: no layer works in place, so a value below a ReLU
-  can be read, and gradients that need it are right (those of Caffe's in-place Power are not);
-- after each layer without bottoms stands a learnable Bias of one zero, which makes Caffe carry
-  gradients down to the inputs; every other parameter has ``lr_mult: 0``, so no weight gradient is
-  computed, as ``force_backward`` would;
-- a Flatten is a Reshape: Caffe's Flatten gives the diff of the blob below other memory on the way
-  back, and where a Reshape wrote that blob, which has its diff in one memory with its own bottom's,
-  the diff would get no further;
-- what nothing reads has ``loss_weight: 1``, so that Caffe skips no layer; layers without tops,
+- Each version of a blob has a name of its own. No layer works in place, so values below a ReLU can
+  be read, and gradients that need them are right (those of Caffe's in-place Power are not).
+- After each layer without bottoms there is a learnable Bias with a single zero, which makes Caffe
+  propagate gradients down to the inputs. Every other parameter has ``lr_mult: 0``, so that no
+  weight gradient is computed, unlike with ``force_backward``.
+- A Flatten is a Reshape. In its backward pass Caffe's Flatten makes its bottom's diff share its
+  top's memory; if a Reshape wrote that blob, whose diff shares memory with its own bottom's, the
+  diff would get no further.
+- What nothing reads has ``loss_weight: 1``, so that Caffe skips no layer. Layers without tops,
   which compute nothing that can be read, are left out.
 """
 
@@ -33,22 +33,22 @@ from deepvis_caffe.model.opaque import OpaqueLayers
 from deepvis_caffe.model.prototxt import fill_message, layer_blocks
 from deepvis_caffe.model.python_layers import caffe_type
 
-TAP = " (gradient tap)"  # ends the name of a Bias that makes Caffe carry gradients
+TAP = " (gradient tap)"  # suffix of the Bias layers that make Caffe propagate gradients
 
-# Bottoms that hold indices or flags: Caffe aborts where it is asked for their gradient.
+# Bottoms that hold indices or flags: Caffe aborts if asked for their gradient.
 INDEX_BOTTOMS = {"BatchReindex": 1, "Filter": -1, "LSTM": 1, "LSTMUnit": 2, "RNN": 1}
 
 
 @dataclass(frozen=True)
 class CaffeNetText:
-    """What to give to Caffe.
+    """The text for Caffe, and the blobs' names in it.
 
     Attributes
     ----------
     text
         The prototxt.
     blobs
-        The blob's name in it, for every value of the model's graph, left out or not.
+        The blob's name in it for every value of the model's graph, left out or not.
     """
 
     text: str
@@ -61,12 +61,12 @@ def write_net(model: Model, pb: Any, opaque: OpaqueLayers) -> CaffeNetText:
     Parameters
     ----------
     model
-        The model. Where its file holds parameters of a fork, which have other numbers in this
-        Caffe's schema than in ours, they are read from there.
+        The model. Parameters of forks, whose field numbers differ between this Caffe's schema and
+        ours, are read from its file.
     pb
         This Caffe's ``caffe.proto.caffe_pb2``.
     opaque
-        The layers to leave out, with all that depends on them.
+        The layers to leave out, and all that depend on them.
 
     Raises
     ------
@@ -115,16 +115,16 @@ def _own_names(graph: Graph) -> dict[Value, str]:
 
 
 def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
-    """The file's layers as this Caffe reads them, by name; none in the older generations.
+    """The file's layers as this Caffe reads them, by name; none for the older formats.
 
-    Of layers of one name that of phase TEST counts.
+    Of layers that share a name, the one in phase TEST counts.
     """
     if model.prototxt is None:
         return {}
     layers = {}
     for block in layer_blocks(model.prototxt):
         layer = pb.LayerParameter()
-        fill_message(layer, block)  # what this Caffe's schema lacks is passed over
+        fill_message(layer, block)  # skips fields that this Caffe's schema lacks
         trains = any(rule.HasField("phase") and rule.phase == pb.TRAIN for rule in layer.include)
         if not trains or layer.name not in layers:
             layers[layer.name] = layer
@@ -132,10 +132,10 @@ def _original_layers(model: Model, pb: Any) -> dict[str, Any]:
 
 
 def _strip_known(message: Message, schema: Descriptor | None) -> None:
-    """Leave only the fields, at every depth, that our own schema lacks or numbers otherwise.
+    """Keep only the fields, at every depth, that our schema lacks or numbers differently.
 
-    A layer goes from our schema to this Caffe's as bytes, so by number; our numbers for the fields
-    of forks are no fork's own.
+    A layer goes from our schema to this Caffe's as bytes, hence by field number, and our numbers
+    for the fields of forks are not the forks' own.
     """
     for field, value in message.ListFields():
         known = schema.fields_by_name.get(field.name) if schema else None
@@ -148,7 +148,7 @@ def _strip_known(message: Message, schema: Descriptor | None) -> None:
 
 
 def _strip_not_for_caffe(layer: Any) -> None:
-    """Remove what layers of the copy say, and what writes files or opens windows."""
+    """Remove what the copy's layers set themselves, and what writes files or opens windows."""
     for member, names in NOT_FOR_CAFFE.items():
         if member in layer.DESCRIPTOR.fields_by_name and layer.HasField(member):
             held = getattr(layer, member)
@@ -160,7 +160,7 @@ def _strip_not_for_caffe(layer: Any) -> None:
 
 
 def _set_rounding(pooling: Any, layer: Layer) -> None:
-    """Say how sizes are rounded in this Caffe's own words; field 13 is a bool or an enum."""
+    """Set the rounding of sizes in this Caffe's own way: field 13 is a bool or an enum."""
     ceil = layer.param.pooling_param.ceil_mode
     known = pooling.DESCRIPTOR.fields_by_name
     if "round_mode" in known:
@@ -183,8 +183,8 @@ def _flatten_by_reshape(param: Any, axes: int) -> None:
 
 def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
     param.ClearField("loss_weight")
-    # A loss weight counts as a reader. A source's top has one already, its tap. With two readers
-    # Caffe would split that blob.
+    # A loss weight counts as a reader. A source's top already has one, its tap, and with a second
+    # one Caffe would split the blob.
     if layer.bottoms and any(value not in read for value in layer.tops):
         param.loss_weight.extend(float(value not in read) for value in layer.tops)
     param.ClearField("propagate_down")
@@ -194,7 +194,7 @@ def _ask_for_gradients(param: Any, layer: Layer, read: set[Value]) -> None:
 
 
 def _freeze(param: Any, model: Model, layer: Layer) -> None:
-    """``lr_mult: 0`` on every parameter; names stay, since layers share weights through them."""
+    """Set ``lr_mult: 0`` on every parameter; keep names, through which layers share weights."""
     count = len(model.weights.get(layer.name, ()))
     del param.param[count:]
     while len(param.param) < count:
@@ -205,7 +205,7 @@ def _freeze(param: Any, model: Model, layer: Layer) -> None:
 
 
 def _tap(pb: Any, blob: str) -> Any:
-    """A scalar Bias, in place: layers that never run, but make Caffe carry gradients to `blob`."""
+    """A scalar in-place Bias, which never runs but makes Caffe propagate gradients to `blob`."""
     tap = pb.LayerParameter(name=blob + TAP, type="Bias", bottom=[blob], top=[blob])
     tap.bias_param.num_axes = 0
     tap.bias_param.axis = 0

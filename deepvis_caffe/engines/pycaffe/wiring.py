@@ -1,8 +1,8 @@
-"""Which of Caffe's layers run: ``(what is wanted, what is there) -> segments of layer numbers``.
+"""Which of Caffe's layers run: ``(wanted, available) -> segments of layer indices``.
 
-Caffe's own graph is simple: it inserts a Split wherever a blob has several readers, so every blob
-is read by one layer at most, and a diff is written by one layer. With every writing of a blob under
-its own name (see `surgery`), a blob also has one writer.
+Caffe's own graph is simple: it inserts a Split wherever a blob has several readers, so that at most
+one layer reads a blob, and one layer writes its diff. As each version of a blob has a name of its
+own (see `surgery`), a blob also has one writer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Node:
     Attributes
     ----------
     index
-        Its number in the net.
+        Its index in the net.
     name
-        Its name; a Split that Caffe inserted has one of Caffe's making.
+        Its name; Caffe names the Splits that it inserts.
     bottoms, tops
-        Numbers of the blobs that it reads and writes.
+        Indices of the blobs that it reads and writes.
     differentiable
-        Whether it has a backward pass; without one, Caffe would abort.
+        Whether it has a backward pass; if not, Caffe would abort.
     complete
         Whether its backward pass writes the diff of every bottom.
     """
@@ -45,12 +45,11 @@ class BackwardPlan:
     Attributes
     ----------
     nodes
-        The layers that run, top to bottom.
+        The layers to run, top to bottom.
     zeros
-        Blobs whose diff must be zero before: what the layers read or leave, and none of them
-        writes.
+        Blobs whose diff must be zeroed before: those that the layers read or leave unwritten.
     reached
-        Blobs that have a diff after it.
+        Blobs that have a diff afterwards.
     """
 
     nodes: tuple[Node, ...]
@@ -70,7 +69,7 @@ class Wiring:
         return {top: node for node in self.nodes for top in node.tops}
 
     def forward_plan(self, blobs: Iterable[int], done: Collection[int]) -> list[Node]:
-        """The layers that must run to fill `blobs`, where the layers `done` have run already."""
+        """The layers that must run to fill `blobs`, given that the layers `done` have run."""
         wanted = [blob for blob in blobs if blob in self.writer]
         found: dict[int, Node] = {}
         while wanted:
@@ -83,7 +82,7 @@ class Wiring:
     def backward_plan(
         self, starts: Collection[int], targets: Collection[int], held: Collection[int] = ()
     ) -> BackwardPlan:
-        """The layers that carry diffs from `starts` to `targets`, and no others.
+        """The layers that propagate diffs from `starts` to `targets`, and no others.
 
         Parameters
         ----------
@@ -110,7 +109,7 @@ class Wiring:
 
 
 def segments(nodes: Iterable[Node]) -> list[tuple[int, int]]:
-    """Runs of neighbouring layers as (first, last), in the order given, up or down."""
+    """Runs of consecutive layers as (first, last), in the given order, up or down."""
     runs: list[tuple[int, int]] = []
     for node in nodes:
         if runs and abs(node.index - runs[-1][1]) == 1:

@@ -1,4 +1,4 @@
-"""What is made of weights, packed or turned, and kept as long as they do not change."""
+"""A cache for what is derived from weights, such as packed or flipped filters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Made = TypeVar("Made")
 
 
 class Stamp:
-    """What a tensor was at some time: which one, where its values lay, how often it had changed.
+    """A tensor's identity, address and version at some time, to detect later changes.
 
-    Whoever keeps something that was made of weights keeps a stamp beside it, and makes it anew when
-    that no longer fits. Checking costs less than a microsecond. What PyTorch does not count goes
-    unnoticed: changes in place through ``.data``, or through a numpy array of the same memory.
+    A cache of something derived from weights stores a stamp with it and recomputes it once the
+    stamp no longer fits. A check takes less than a microsecond. Changes that PyTorch does not count
+    go unnoticed: in-place ones through ``.data`` or through a numpy array that shares the memory.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Stamp:
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._version = tensor, tensor._version
-        # Kept so that no other weights are given the same address.
+        # Keeps the memory alive, so that no other weights get the same address.
         self._memory = tensor.detach()
 
     def fits(self, tensor: Tensor) -> bool:
@@ -40,7 +40,7 @@ class Stamp:
 
 
 class Derived(Generic[Made]):
-    """Something made of weights, the last one only. A copy or pickle of it is empty."""
+    """A cache for the last thing derived from weights. Copies and pickles of it are empty."""
 
     __slots__ = ("_last",)
 
@@ -53,8 +53,8 @@ class Derived(Generic[Made]):
         key: Any,
         make: Callable[[Sequence[Tensor], Any], Made],
     ) -> Made:
-        """What `make` gives for these weights and this key, made anew only where one changed."""
-        last = self._last  # threads share it
+        """``make(weights, key)``, recomputed only if the weights or the key changed."""
+        last = self._last  # read once: threads share it
         if (
             last is None
             or last[0] != key

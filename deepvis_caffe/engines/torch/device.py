@@ -16,7 +16,7 @@ from deepvis_caffe.errors import EngineError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; ``"auto"`` is the first CUDA device where there is one.
+    """The device of that name; ``"auto"`` is the first CUDA device, if there is one.
 
     Raises
     ------
@@ -43,14 +43,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Channels last on a CPU, where oneDNN's convolutions and pooling are faster so."""
+    """Channels last on a CPU, where it is faster for oneDNN's convolutions and pooling."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
 def has_packed(x: Tensor) -> bool:
-    """Whether oneDNN's operators on packed weights take x.
+    """Whether oneDNN's operators on packed weights accept x.
 
-    This PyTorch has to have them, and ``torch.backends.mkldnn.enabled`` has to be on.
+    This requires a PyTorch that has them and ``torch.backends.mkldnn.enabled``.
     """
     takes_x = x.device.type == "cpu" and x.dtype == torch.float32
     return takes_x and _has_packed_operators() and bool(torch.backends.mkldnn.enabled)
@@ -67,10 +67,10 @@ def _has_packed_operators() -> bool:
 
 
 class _FullPrecision:
-    """While any thread is within, CUDA multiplies in float32; then the host's switches are back.
+    """A context in which CUDA multiplies in full float32; restores the host's settings afterwards.
 
-    The switches belong to the process. Of several threads the first one in sets them, and the last
-    one out restores them.
+    The settings are process-wide. The first thread to enter sets them, and the last one to leave
+    restores them.
     """
 
     def __init__(self) -> None:
@@ -103,5 +103,5 @@ def _switches() -> tuple[Any, ...]:
     return torch.backends.cuda.matmul, torch.backends.cudnn
 
 
-# To be entered once a pass: TF32's 10 bits are not enough to agree with Caffe.
+# Enter once per pass: TF32's 10 bits are too few to agree with Caffe.
 full_precision = _FullPrecision()

@@ -1,11 +1,11 @@
-"""Layers that follow each other, run as one: ``x -> relu((w * x + b) * factor + offset + other)``.
+"""Fusion of consecutive layers: ``x -> relu((w * x + b) * factor + offset + other)``.
 
-A tensor of activations that is written and read again costs more than the arithmetic of most
-layers, and a fresh one costs most: the system hands out its pages one by one. So a pass runs a
-convolution, what scales its channels (BatchNorm by stored statistics, Scale, Bias), a sum with
-another value (He et al. 2016, "Deep Residual Learning for Image Recognition") and a ReLU in one
-sweep. Factors are multiplied into the filters beforehand, in float64, so that values differ from
-those layer by layer by rounding only.
+Writing an activation and reading it back costs more than the arithmetic of most layers, and newly
+allocated memory costs most, as the system maps it page by page. So a pass fuses a convolution,
+layers that scale its channels (BatchNorm with stored statistics, Scale, Bias), a sum with another
+value (He et al. 2016, "Deep Residual Learning for Image Recognition") and a ReLU. Factors are
+folded into the filters beforehand, in float64, so that fused values differ from unfused ones by
+rounding only.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from deepvis_caffe.engines.torch.layers.layout import Eltwise
 
 
 class Runnable(Protocol):
-    """A `Layer`'s two directions, or those of several layers in one; see there."""
+    """The forward and backward pass of a `Layer`, or of several fused layers."""
 
     def infer(self, *bottoms: Tensor) -> Tops:
-        """The tops, where no diff will come back."""
+        """The tops, if no backward pass will follow."""
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
         """The tops, and what :meth:`bwd` needs."""
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The bottoms' diffs for the tops'."""
+        """The bottoms' diffs, given the tops'."""
 
 
 def fused(
     below: Runnable, layer: Layer, scale: bool = True
 ) -> FusedConvolution | FusedAffine | None:
-    """What runs `layer` together with what makes one of its bottoms; None if nothing does.
+    """Fuse `layer` with the producer of one of its bottoms; None if that is not possible.
 
     Parameters
     ----------
     below
-        A layer, or several as one.
+        The producer: a layer, or several fused layers.
     layer
         The only reader of its top.
     scale
-        Whether filters may be scaled beforehand.
+        Whether factors may be folded into filters.
     """
     if isinstance(below, ImageConvolution):
         below = FusedConvolution(below)
@@ -70,7 +70,7 @@ def fused(
 
 @dataclass(frozen=True, eq=False)
 class FusedConvolution:
-    """A convolution and what follows it.
+    """A convolution fused with the layers that follow it.
 
     Attributes
     ----------
@@ -79,9 +79,9 @@ class FusedConvolution:
     affine
         Layers that scale its channels, in order.
     adds
-        Whether another value, the second bottom, is added then.
+        Whether another value, the second bottom, is then added.
     relu
-        A ReLU without a slope, at the end.
+        A final ReLU without a negative slope.
     """
 
     convolution: ImageConvolution
@@ -95,13 +95,13 @@ class FusedConvolution:
         return (self._top(self._current(), bottoms),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the top, whose sign the ReLU needs, and the height and width of x."""
+        """Saves the top, for the ReLU's sign, and the height and width of x."""
         convolution = self._current()
         y = self._top(convolution, bottoms)
         return (y,), (convolution, y if self.relu else None, bottoms[0].shape[2:])
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The ReLU's, which is the other value's too, then the convolution's."""
+        """The ReLU's diff, which is also that of the added value, then the convolution's."""
         convolution, y, size = saved
         if self.relu is not None:
             dys = self.relu.bwd(y, dys, mode)
@@ -113,7 +113,7 @@ class FusedConvolution:
         return convolution.correlate(x, self.relu is not None, *others)
 
     def _current(self) -> ImageConvolution:
-        """The convolution whose filters hold all factors."""
+        """The convolution with all factors folded into its filters."""
         if not self.affine:
             return self.convolution
         weights = [*learned(self.convolution), *learned(*self.affine)]
@@ -128,14 +128,14 @@ class FusedConvolution:
 
 @dataclass(frozen=True, eq=False)
 class FusedAffine:
-    """Layers that scale the channels of a value, and a ReLU after them.
+    """Fused layers that scale the channels of a value, and a ReLU after them.
 
     Attributes
     ----------
     affine
         The layers, in order.
     relu
-        A ReLU without a slope, at the end.
+        A final ReLU without a negative slope.
     """
 
     affine: tuple[Layer, ...]
@@ -147,7 +147,7 @@ class FusedAffine:
         return self.fwd(*bottoms)[0]
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the top, whose sign the ReLU needs."""
+        """Saves the top, for the ReLU's sign."""
         (x,) = bottoms
         factor, offset = self._whole.get(learned(*self.affine), x.ndim, self._make)
         y = torch.addcmul(offset, x, factor)
@@ -157,7 +157,7 @@ class FusedAffine:
         return (y,), (factor, y)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The ReLU's, then ``dx = dy * factor``."""
+        """The ReLU's diff, then ``dx = dy * factor``."""
         factor, y = saved
         if self.relu is not None:
             dys = self.relu.bwd(y, dys, mode)
@@ -173,7 +173,7 @@ class FusedAffine:
 
 
 def affine_of(layers: Sequence[Layer], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Factor and offset of each channel through some layers, float64 (C,), where `like` is."""
+    """The layers' combined factor and offset per channel, float64 (C,), on the device of `like`."""
     factor = torch.ones((), dtype=torch.float64, device=like.device)
     offset = torch.zeros_like(factor)
     for layer in layers:
@@ -184,6 +184,6 @@ def affine_of(layers: Sequence[Layer], like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def learned(*layers: Layer) -> list[Tensor]:
-    """The blobs of some layers."""
+    """The learned blobs of some layers."""
     blobs = (layer.blob(name) for layer in layers for name in layer.blobs)
     return [blob for blob in blobs if blob is not None]

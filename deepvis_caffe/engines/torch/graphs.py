@@ -1,12 +1,12 @@
 """CUDA graphs of an ascent's passes: ``(x, starts, channels) -> values``, ``diffs -> diff of x``.
 
-Each pass launches one or more small kernels a layer, and at small batches a GPU is done with one
-before the host has launched the next. A graph holds all of a pass's launches and starts them in one
-call. It is tied to memory: x is copied into the graph's own, and what it gives is overwritten by
-the next call. So there is one graph for each shape, target and choice of channels, made once these
-have come back a few times.
+A pass launches one or more small kernels per layer, and with small batches the GPU finishes each
+before the host launches the next. A graph holds all launches of a pass and replays them in one
+call. It works on fixed memory: x is copied into its buffer, and the next call overwrites its
+results. So there is one graph per input shape, target and choice of channels, captured once these
+have recurred a few times.
 
-Passes that cannot be captured, such as those with a layer that reads values on the host, go on
+Passes that cannot be captured, such as those with a layer that reads values on the host, run
 without a graph.
 """
 
@@ -27,50 +27,53 @@ from deepvis_caffe.model.graph import Value
 
 log = logging.getLogger(__name__)
 
-EAGER = 3  # passes before a capture: libraries choose their algorithms in the first ones
-KEPT = 2  # graphs: each holds all the values of a pass
+EAGER = 3  # passes before a capture: in the first ones libraries choose their algorithms
+KEPT = 2  # graphs: each holds all values of a pass
 
 Diffs = Mapping[Value, Tensor]
-# Gives what replays something, and its result, whose memory the replays fill.
+# Returns a function that replays the captured work, and its result, which each replay overwrites.
 Capture = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 
 class Evaluation(NamedTuple):
-    """A forward pass of an ascent, before its way back.
+    """A forward pass of an ascent, before its backward pass.
 
     Attributes
     ----------
     run
         The pass.
     selected
-        Of the start's channels those that were wanted, where the pass computed more; else None.
+        The wanted channels of the start, if the pass computed more than these; otherwise None.
     x
         The images.
+    work
+        Multiply-adds of the pass.
     """
 
     run: Pass
     selected: Tensor | None
     x: Tensor
+    work: float = 0.0
 
 
-WayBack = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
+CapturedBackward = tuple[dict[Value, Tensor], Callable[[], None], Tensor]
 Begin = Callable[[Tensor], tuple[Evaluation, list[Tensor]]]
 Finish = Callable[[Evaluation, Diffs, str, bool], Tensor]
 
 
 class CapturedPasses:
-    """A forward pass, and the backward passes after it, that are replayed.
+    """A captured forward pass, and the captured backward passes after it.
 
     Parameters
     ----------
     begin, finish
-        The two directions, as they run without graphs.
+        The forward and backward pass, as they run without graphs.
     x
-        Images of the shape that it is for.
+        Images of the shape to capture.
     layers
-        Those that run; their weights must not change.
+        The layers that run; their weights must not change.
     capture
-        What captures.
+        Captures what a function launches.
     """
 
     def __init__(
@@ -83,29 +86,29 @@ class CapturedPasses:
             for name, weight in layer.named_parameters()
         ]
         self._replay, (self._evaluation, self._tops) = capture(lambda: begin(self._x))
-        # None where one cannot be captured
-        self._ways_back: dict[Hashable, WayBack | None] = {}
+        # None for one that cannot be captured.
+        self._backwards: dict[Hashable, CapturedBackward | None] = {}
 
     @property
     def up_to_date(self) -> bool:
-        """Whether the weights have not changed since."""
+        """Whether the weights are unchanged since the capture."""
         return all(stamp.fits(getattr(layer, name)) for layer, name, stamp in self._stamps)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The values for images of the same shape."""
+        """The starts' values for images of the same shape."""
         self._x.copy_(x)
         self._replay()
         return self._tops
 
     def backward(self, diffs: Diffs, mode: str) -> Tensor:
-        """The diff of the images that came last."""
+        """The diff of the last images."""
         key = mode, tuple(diffs)
-        if key not in self._ways_back:
-            # Run first: filters of the way back are made now, not in a capture that may fail.
+        if key not in self._backwards:
+            # Run it first, to build the backward filters here and not in a capture that may fail.
             eager = self._finish(self._evaluation, diffs, mode, True)
-            self._ways_back[key] = self._captured_way_back(diffs, mode)
+            self._backwards[key] = self._captured_backward(diffs, mode)
             return eager
-        captured = self._ways_back[key]
+        captured = self._backwards[key]
         if captured is None:
             return self._finish(self._evaluation, diffs, mode, True)
         own, replay, found = captured
@@ -114,7 +117,7 @@ class CapturedPasses:
         replay()
         return found
 
-    def _captured_way_back(self, diffs: Diffs, mode: str) -> WayBack | None:
+    def _captured_backward(self, diffs: Diffs, mode: str) -> CapturedBackward | None:
         own = {value: diff.clone() for value, diff in diffs.items()}
         try:
             replay, found = self._capture(lambda: self._finish(self._evaluation, own, mode, True))
@@ -130,7 +133,7 @@ class Graphs:
     Parameters
     ----------
     capture
-        What captures; by default CUDA's graphs.
+        Captures what a function launches; by default `cuda_capture`.
     """
 
     def __init__(self, capture: Capture | None = None) -> None:
@@ -141,10 +144,10 @@ class Graphs:
     def passes(
         self, key: Hashable, begin: Begin, finish: Finish, x: Tensor, layers: Iterable[Layer]
     ) -> CapturedPasses | None:
-        """Captured passes for that key; None where it is too early for them, or they cannot be."""
+        """Captured passes for that key; None if it is too early, or they cannot be captured."""
         known = self._kept.pop(key, None)
         if known is not None and known.up_to_date:
-            self._kept[key] = known  # the last one used is the last one dropped
+            self._kept[key] = known  # reinserted last: the least recently used is dropped first
             return known
         count = self._seen[key] = self._seen.get(key, 0) + 1
         if count != EAGER + 1 and known is None:
@@ -152,7 +155,7 @@ class Graphs:
         while len(self._kept) >= KEPT:
             oldest = next(iter(self._kept))
             del self._kept[oldest], self._seen[oldest]
-        begin(x)  # what it keeps for one number of images is there: nothing is sent while capturing
+        begin(x)  # fills the caches for this batch size: no host copies happen during the capture
         try:
             self._kept[key] = CapturedPasses(begin, finish, x, layers, self._capture)
         except (RuntimeError, EngineError) as error:
@@ -162,9 +165,9 @@ class Graphs:
 
 
 def cuda_capture(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-    """Capture what `run` would launch as a CUDA graph. Only its replays compute anything."""
+    """Capture what `run` launches as a CUDA graph. Only replays compute anything."""
     graph = torch.cuda.CUDAGraph()
-    # Other threads may use the device meanwhile: those that load the next images, for example.
+    # Other threads, such as those that load the next images, may use the device meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = run()
     return graph.replay, result

@@ -1,8 +1,8 @@
-"""What a layer of the torch engine is: a module, and how a net's passes run it.
+"""A layer of the torch engine: a module, and the methods with which a net's passes run it.
 
-A layer type is one class under :func:`register` in `deepvis_caffe.engines.torch.layers`. Its
-``forward(*bottoms) -> top or (top, ...)`` says in plain torch operations what the layer computes.
-That is all that most types have; a few also say how their gradient is computed. See `Layer`.
+A layer type is a class decorated with :func:`register` in `deepvis_caffe.engines.torch.layers`. Its
+``forward(*bottoms) -> top or (top, ...)`` computes the layer in plain torch operations. Most types
+have nothing else; a few also define how their gradient is computed. See `Layer`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Diffs = Sequence[Tensor | None]
 
 
 def one_or_all(tops: Sequence[Tensor]) -> Tensor | Tops:
-    """What `forward` returns: an only top by itself, so that hooks see a tensor."""
+    """What `forward` returns: a single top unwrapped, so that hooks see a tensor."""
     return tops[0] if len(tops) == 1 else tuple(tops)
 
 
 class Layer(nn.Module):
-    """A layer: what it computes, and how a diff gets through it.
+    """A layer: what it computes, and how a diff passes through it.
 
-    Two methods run a layer in both directions, without a graph of autograd's for the whole net,
-    which costs as much time as a small image's arithmetic. They are named as for JAX's custom
-    gradients: :meth:`fwd` returns the tops and what the way back needs, :meth:`bwd` takes that and
-    the tops' diffs. Here they run `forward` and let autograd differentiate this layer alone. A type
-    overrides both of them where that is faster, where a backward mode has a rule for it, or where
-    Caffe's backward differs from the gradient.
+    :meth:`fwd` and :meth:`bwd` run a layer forward and backward without an autograd graph of the
+    whole net, which for a small image would cost as much time as the arithmetic. They are named
+    after JAX's custom gradients: :meth:`fwd` returns the tops and what the backward pass needs,
+    :meth:`bwd` takes that and the tops' diffs. By default they run `forward` and let autograd
+    differentiate this layer alone. A type overrides both if that is faster, if a backward mode has
+    a rule for it, or if Caffe's backward pass differs from the gradient.
 
     Parameters
     ----------
     layer
         Name, type, bottoms, tops, parameters.
     weights
-        The learned blobs in Caffe's order and shapes. A convolution's are laid out as is best on
-        their device.
+        The learned blobs in Caffe's order and shapes. A convolution's have the memory format that
+        is best on their device.
 
     Attributes
     ----------
@@ -60,13 +60,13 @@ class Layer(nn.Module):
         super().__init__()
         self.layer, self.param = layer, layer.param
         self._weight_shapes = [tuple(blob.shape) for blob in weights]
-        self._fitting: set[tuple[torch.Size, ...]] = set()  # shapes of bottoms that were checked
+        self._fitting: set[tuple[torch.Size, ...]] = set()  # bottom shapes that passed the check
         for i, blob in enumerate(weights):
             name = self.blobs[i] if i < len(self.blobs) else f"blob{i}"
             self.register_parameter(name, blob)
 
     def infer(self, *bottoms: Tensor) -> Tops:
-        """The tops, where no diff will come back."""
+        """The tops, if no backward pass will follow."""
         tops = self.forward(*bottoms)
         return tops if isinstance(tops, tuple) else (tops,)
 
@@ -78,9 +78,9 @@ class Layer(nn.Module):
         return tuple(top.detach() for top in tops), (leaves, tops)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """The bottoms' diffs for the tops', None for zeros; of the same pass any number of times.
+        """The bottoms' diffs, given the tops'; None for zeros. Can be called repeatedly for a pass.
 
-        The diffs that come in may be others' too, and are not to be changed.
+        The incoming diffs may be shared and must not be changed.
         """
         leaves, tops = saved
         pairs = [
@@ -92,20 +92,20 @@ class Layer(nn.Module):
         return torch.autograd.grad(ys, leaves, found, retain_graph=True, allow_unused=True)
 
     def blob(self, name: str) -> Any:
-        """A learned blob as it is now, or None, ten times as fast as by a module's attribute."""
+        """The current learned blob, or None; ten times as fast as a module's attribute."""
         found = self._parameters
         return found[name] if name in found else getattr(self, name)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
-        """A layer that computes only these channels of the top; None where that saves nothing."""
+        """A layer that computes only these channels of the top; None if that saves nothing."""
         return None
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """Factor and offset of each channel, float64 (C,) or (), where that is all that it does."""
+        """Factor and offset of each channel, float64 (C,) or (), if the layer does nothing else."""
         return None
 
     def check(self, bottoms: Sequence[Tensor]) -> None:
-        """`EngineError` in words where the layer does not fit bottoms of these shapes."""
+        """Raise `EngineError`, with the reason, if the layer does not fit these bottoms' shapes."""
         shapes = tuple(x.shape for x in bottoms)
         if shapes in self._fitting:
             return
@@ -126,7 +126,7 @@ class Layer(nn.Module):
         self._fitting.add(shapes)
 
     def cannot_run(self, bottoms: Sequence[Tensor], why: object) -> EngineError:
-        """An error with the layer and the shapes that came to it."""
+        """An error that names the layer and its bottoms' shapes."""
         pairs = zip(self.layer.bottoms, bottoms, strict=True)
         came = ", ".join(f"{value.blob} {tuple(x.shape)}" for value, x in pairs) or "no bottoms"
         what = f"layer {self.layer.name!r} ({self.layer.type})"
@@ -135,7 +135,7 @@ class Layer(nn.Module):
         return EngineError(f"{what} cannot run on {came}: {why}")
 
     def rule(self, mode: str) -> Rule | None:
-        """What replaces the gradient in that backward mode, None where the gradient holds."""
+        """The rule that replaces the gradient in a backward mode; None to use the gradient."""
         return rule_for(self.layer, mode)
 
 
@@ -146,12 +146,12 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(_BUILDERS)
 
 
 def register(*types: str) -> Callable[[Any], Any]:
-    """Class or function decorator: what makes the layers of these types.
+    """Class or function decorator for what builds the layers of these types.
 
     Raises
     ------
     EngineError
-        At import, where a type has a builder already.
+        At import, if a type already has a builder.
     """
 
     def decorate(builder: Any) -> Any:
@@ -168,7 +168,7 @@ def register(*types: str) -> Callable[[Any], Any]:
 
 
 class Opaque(Layer):
-    """A layer that cannot run, in its place in the net; who runs it anyway is told why.
+    """A placeholder for a layer that cannot run; running it raises an error that says why.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class Opaque(Layer):
         raise self.cannot_run(bottoms, self.reason)
 
     def check(self, bottoms: Sequence[Tensor]) -> None:
-        """Nothing: `forward` says why."""
+        """Nothing: `forward` raises the error."""
 
 
 def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
@@ -195,7 +195,7 @@ def build(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
     Raises
     ------
     EngineError
-        The layer's type is unknown, or its parameters ask for what this engine does not do.
+        The layer's type is unknown, or its parameters ask for something that this engine lacks.
     """
     if why := why_not(layer, [tuple(blob.shape) for blob in weights]):
         raise EngineError(why)

@@ -1,4 +1,4 @@
-"""A Caffe model as a `torch.nn.Module`: hooks, captum, state_dict and export work on it."""
+"""A Caffe model as a `torch.nn.Module`, for hooks, captum, state_dict and export."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from deepvis_caffe.model.model import Model
 class NetModule(nn.Module):
     """The layers of a net as submodules, and a plain forward pass through them.
 
-    Each submodule has its layer's name, with ``_`` for what a Python name cannot hold:
+    Each submodule has its layer's name, with ``_`` for characters that a Python name cannot have:
     ``fire2/squeeze1x1`` is ``fire2_squeeze1x1``; :meth:`layer` takes Caffe's names. The parameters
     are the net's weights, frozen (``requires_grad`` is False). On a CPU most of them share memory
     with the arrays of the `Model`.
 
-    Weights may be changed in use: in place under ``torch.no_grad()``, by loading a state dict, or
-    by other parameters in their place. The net's own passes, which keep copies of weights in other
-    layouts, follow. Only what PyTorch does not count they may miss: changes in place through
-    ``.data``, or through a numpy array of the same memory.
+    Weights may be changed at any time: in place under ``torch.no_grad()``, by loading a state dict,
+    or by replacing parameters. The net's own passes, which cache weights in other layouts, notice.
+    They may miss only changes that PyTorch does not count: in-place ones through ``.data``, or
+    through a numpy array that shares the memory.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class NetModule(nn.Module):
     Attributes
     ----------
     opaque
-        The layers that this engine cannot run; in their places stand `Opaque` modules.
+        The layers that this engine cannot run; `Opaque` modules stand in for them.
     inputs
         Names of the input blobs that :meth:`forward` takes, in order.
 
@@ -81,7 +81,7 @@ class NetModule(nn.Module):
         return list(self._modules.values())  # type: ignore
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run every layer that can run once.
+        """Run each layer that can run, once.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class NetModule(nn.Module):
         Returns
         -------
         Tensor or tuple of Tensor
-            What no layer that runs reads, in the net's order; an only output by itself.
+            The values that no running layer reads, in the net's order; a single one is unwrapped.
         """
         blobs = map(Value, self.inputs)
         values = {blob: laid_out(x) for blob, x in zip(blobs, inputs, strict=True)}
@@ -106,11 +106,11 @@ class NetModule(nn.Module):
 
 
 def laid_out(x: Tensor) -> Tensor:
-    """Images in the memory format that is fastest where they are."""
+    """Images in the memory format that is fastest on their device."""
     return x.contiguous(memory_format=memory_format(x.device)) if x.ndim == 4 else x
 
 
 def _parameter(array: np.ndarray, device: torch.device) -> nn.Parameter:
-    # Torch shares memory only with arrays that it may write to.
+    # torch shares memory with writable arrays only.
     tensor = torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(device)
     return nn.Parameter(laid_out(tensor), requires_grad=False)

@@ -1,13 +1,15 @@
 """The torch engine's net: forward, backward and the ascent path, on CPU or CUDA.
 
-Everything runs as a `Pass` over steps of a plan. Only the layers that are asked for run, and
-diffs are computed of blobs alone, not of weights.
+Everything runs as a `Pass` over the steps of a plan. Only the layers that are needed run, and diffs
+are computed for blobs only, not for weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,7 @@ from deepvis_caffe.engines.torch.plan import (
     narrowed,
 )
 from deepvis_caffe.engines.torch.precision import DTYPES, choose_precision
+from deepvis_caffe.engines.torch.threads import multiply_adds, threads_for
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import Floats
 from deepvis_caffe.model.graph import Value
@@ -47,26 +50,26 @@ class TorchNet(Net):
     model
         Graph, shapes and weights.
     preprocessor
-        How a picture becomes the net's input, and back; None where that holds no pictures.
+        Converts a picture to the net's input and back; None if the input holds no pictures.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     precision
         ``"float32"``, ``"bfloat16"`` or ``"auto"``; see
-        `deepvis_caffe.engines.torch.precision.choose_precision`. Inputs, values and diffs come and
-        go in float32 either way.
+        `deepvis_caffe.engines.torch.precision.choose_precision`. Inputs and returned values and
+        diffs are float32 in any case.
 
     Attributes
     ----------
     module
         The same layers as a plain `torch.nn.Module`, in that precision.
     cuda_graphs
-        Whether the passes of an ascent on a GPU are replayed as CUDA graphs where that is possible;
-        False unless it is set. See `deepvis_caffe.engines.torch.graphs`.
+        Whether to replay the passes of an ascent on a GPU as CUDA graphs where possible; False by
+        default. See `deepvis_caffe.engines.torch.graphs`.
 
     Raises
     ------
     EngineError
-        There is no such device; or a layer needs more than bfloat16.
+        There is no such device, or a layer needs more precision than bfloat16.
     """
 
     engine = "torch"
@@ -89,12 +92,12 @@ class TorchNet(Net):
         self.cuda_graphs = False
         self._graphs = Graphs()
         self._plans: dict[tuple[Any, ...], tuple[Channels, Plan]] = {}
-        self._joined: Joined = {}  # of all plans
+        self._joined: Joined = {}  # fused layers, shared by all plans
         self._index: tuple[Channels, Tensor] | None = None  # the last selection, on the device
         self._constants: tuple[int, dict[Value, Tensor]] | None = None  # other inputs
-        self._last: Pass | None = None  # forward's
-        self._asked_for_more = False  # than forward returned, of that pass
-        self._ascent: Evaluation | CapturedPasses | None = None  # evaluate's
+        self._last: Pass | None = None  # the last forward
+        self._keep_next = False  # whether to keep all values: read or backward followed the last
+        self._ascent: Evaluation | CapturedPasses | None = None  # the last evaluate
 
     @property
     def opaque(self) -> OpaqueLayers:
@@ -115,20 +118,20 @@ class TorchNet(Net):
         )
         return {"torch": str(torch.__version__), **on, "threads": torch.get_num_threads()}
 
-    # -- for people: any value can be read, and any number of backward passes follow -----------
+    # -- for users: any value can be read, and any number of backward passes may follow --------
     #
-    # To keep all values costs up to a third of a pass. It is done from the first read or backward
-    # pass on, and in the next forward pass if the last one was followed by such. Either way each
+    # Keeping all values costs up to a third of a pass. So it starts with the first read or backward
+    # pass, and a forward pass keeps them if one followed the last forward pass. Either way each
     # layer computes the same values.
 
     def _forward(self, inputs: dict[str, Floats], values: list[Value]) -> list[Floats]:
-        keep, self._asked_for_more = self._asked_for_more, False
-        self._last = None  # the last pass's memory is free for this one
+        keep, self._keep_next = self._keep_next, False
+        self._last = None  # frees the last pass's memory for this one
         self._last = Pass(self._on_device(inputs))
         if keep:
             return [_host(tensor) for tensor in self._computed(self._last, values)]
         found: dict[Value, Floats] = {}
-        self._seen_once(
+        self._stream(
             self._last.values,
             values,
             lambda value, top: found.update({value: _host(top)}),
@@ -140,10 +143,10 @@ class TorchNet(Net):
         return [_host(tensor) for tensor in self._computed(self._recorded("read"), values)]
 
     def _recorded(self, asking: str) -> Pass:
-        """The last pass, for a read or a way back."""
+        """The last pass, for a read or a backward pass."""
         if self._last is None:
             raise EngineError(f"{asking} needs a forward pass before it: call forward first")
-        self._asked_for_more = True
+        self._keep_next = True
         return self._last
 
     def _backward(
@@ -161,7 +164,7 @@ class TorchNet(Net):
         ]
 
     def _computed(self, done: Pass, values: Iterable[Value]) -> list[Tensor]:
-        """Those values of a pass, computing only what is not there yet."""
+        """Those values of a pass, computing only the missing ones."""
         values = list(values)
         layers = self.model.graph.ancestors(values, have=done.values)
         with full_precision(self._device):
@@ -173,16 +176,16 @@ class TorchNet(Net):
     def _reduce(
         self, inputs: dict[str, Floats], values: list[Value], take: Callable[[Value, Tensor], None]
     ) -> None:
-        self._seen_once(self._on_device(inputs), values, take)
+        self._stream(self._on_device(inputs), values, take)
 
-    def _seen_once(
+    def _stream(
         self,
         inputs: Mapping[Value, Tensor],
         values: list[Value],
         take: Callable[[Value, Tensor], None],
         scale: bool = True,
     ) -> None:
-        """`take` each value as it is computed; `scale` is `make_plan`'s."""
+        """Call `take` with each value as it is computed; `scale` as in `make_plan`."""
         run, wanted = Pass(inputs), set(values)
         for value in wanted & run.values.keys():
             take(value, run.values[value].float())
@@ -195,10 +198,10 @@ class TorchNet(Net):
                     see=lambda value, top: take(value, top.float()) if value in wanted else None,
                 )
 
-    # -- for the ascent: one pass, nothing kept that its backward does not read ----------------
+    # -- for the ascent: one pass, which keeps only what its backward pass reads ---------------
 
     def _evaluate(self, x: Tensor, starts: tuple[Value, ...], channels: Channels) -> list[Tensor]:
-        self._ascent = None  # the last pass's memory is free for this one
+        self._ascent = None  # frees the last pass's memory for this one
         plan = self._plan(starts, map(Value, self.inputs), channels)
         begin = partial(self._begin, plan, starts)
         if self.cuda_graphs and not self.ops.on_host:
@@ -223,18 +226,18 @@ class TorchNet(Net):
         """The forward pass."""
         image = laid_out(x.detach()).to(self._dtype)
         values = {Value(blob): image for blob in self.model.image_inputs}
-        run = Pass({**self._held(image), **values})
-        with full_precision(self._device):
+        run, work = Pass({**self._held(image), **values}), plan.work * x.numel()
+        with full_precision(self._device), threads_for(work):
             run.forward(plan.steps)
         tops, index = [run.values[start] for start in starts], self._indices(plan.select)
         chosen = [top.float() if index is None else top[:, index].float() for top in tops]
-        return Evaluation(run, index, x), chosen
+        return Evaluation(run, index, x, work), chosen
 
     def _finish(
         self, evaluated: Evaluation, diffs: Mapping[Value, Tensor], mode: str, again: bool = False
     ) -> Tensor:
-        """The backward pass; unless there may be others, it frees what was recorded."""
-        run, index, x = evaluated
+        """The backward pass; frees what was recorded, unless another may follow (`again`)."""
+        run, index, x, work = evaluated
         if index is not None:
             some, diffs = diffs, {start: torch.zeros_like(run.values[start]) for start in diffs}
             for start, diff in diffs.items():
@@ -242,14 +245,14 @@ class TorchNet(Net):
         else:
             diffs = {start: diff.to(self._dtype) for start, diff in diffs.items()}
         images = [Value(blob) for blob in self.model.image_inputs]
-        with self._explained(diffs):
+        with self._explained(diffs), threads_for(work):
             found = run.backward(diffs, images, mode, again)
         parts = [found[image] for image in images if image in found]
         total = sum(parts[1:], parts[0]).float().contiguous() if parts else torch.zeros_like(x)
         return total.clone() if any(total is diff for diff in diffs.values()) else total
 
     def _indices(self, channels: Channels) -> Tensor | None:
-        """Channels as an index that lies where the values do: a list would be sent each time."""
+        """Channels as an index on the device; a list would be copied there each time."""
         if channels is None:
             return None
         if self._index is None or self._index[0] != channels:
@@ -257,14 +260,14 @@ class TorchNet(Net):
         return self._index[1]
 
     def saves_channels(self, name: str) -> bool:
-        """Whether the layer that makes those channels can make some of them alone."""
+        """Whether the layer that computes those channels can compute only some of them."""
         inputs = [Value(blob) for blob in self.inputs]
         return narrowed(self.module, self.model.graph.gradient_start(name), inputs, (0,)) != {}
 
     # -- shared --------------------------------------------------------------------------------
 
     def _held(self, images: Tensor) -> dict[Value, Tensor]:
-        """The inputs that hold no image, for so many images; those of the last number are kept."""
+        """The inputs that hold no image, cached for the last number of images."""
         if self._constants is None or self._constants[0] != len(images):
             like = np.broadcast_to(np.float32(0), tuple(images.shape))
             held = {
@@ -284,11 +287,19 @@ class TorchNet(Net):
     ) -> Plan:
         key = targets, channels is None, scale
         known, plan = self._plans.get(key, (None, None))
-        # Of parts the last one only: they are many.
+        # Of plans for a choice of channels only the last one is cached: there are many.
         if plan is None or known != channels or not plan.up_to_date:
             plan = make_plan(self.module, targets, set(have), channels, scale, self._joined)
+            plan = replace(plan, work=self._work(plan))
             self._plans[key] = channels, plan
         return plan
+
+    def _work(self, plan: Plan) -> float:
+        """See `Plan.work`; infinite on a GPU, where the number of threads does not matter."""
+        if not self.ops.on_host:
+            return math.inf
+        images = sum(math.prod(self.model.input_shapes[one]) for one in self.model.image_inputs)
+        return multiply_adds(self.model, plan) / max(images, 1)
 
     def _on_device(self, inputs: dict[str, Floats]) -> dict[Value, Tensor]:
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
@@ -300,7 +311,7 @@ class TorchNet(Net):
 
     @contextmanager
     def _explained(self, diffs: Mapping[Value, Tensor]) -> Iterator[None]:
-        """A backward pass, in full precision, and what fails in it, memory included, in words."""
+        """Run a backward pass in full precision; explain what fails in it, memory included."""
         try:
             with full_precision(self._device):
                 yield

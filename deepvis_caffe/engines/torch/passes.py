@@ -13,17 +13,17 @@ from deepvis_caffe.model.graph import Value
 
 
 class Pass:
-    """The values of a net at some inputs, and what the way back needs.
+    """The values of a net for some inputs, and what the backward pass needs.
 
     Parameters
     ----------
     values
-        What is there before the first step: the inputs.
+        The values available before the first step: the inputs.
 
     Attributes
     ----------
     values
-        What is there now.
+        The values currently available.
     """
 
     def __init__(self, values: Mapping[Value, Tensor]) -> None:
@@ -41,7 +41,7 @@ class Pass:
         Parameters
         ----------
         steps
-            In order, from values that are there.
+            In order; the first ones read available values.
         record
             Whether :meth:`backward` will follow.
         see
@@ -50,8 +50,8 @@ class Pass:
         Raises
         ------
         EngineError
-            A step cannot run: which layer, on what shapes, and why; `OutOfMemoryError` where that
-            is a lack of memory.
+            A step cannot run; tells the layer, the shapes and the reason. `OutOfMemoryError` if
+            memory ran out.
         """
         now = self.values
         with torch.no_grad():
@@ -80,26 +80,25 @@ class Pass:
         again: bool = False,
         partial: bool = False,
     ) -> dict[Value, Tensor]:
-        """Send diffs down.
+        """Propagate diffs down.
 
         Parameters
         ----------
         starts
-            The diffs with which it starts, by value. What comes down from others is added to them.
+            The diffs to start with, by value. What comes down from others is added to them.
         targets
             The values whose diff is wanted.
         mode
             The backward mode.
         again
-            Whether another backward pass may follow; if not, what was recorded is freed on the
-            way.
+            Whether another backward pass may follow; if not, this one frees what was recorded.
         partial
-            Whether the pass ends at each of the targets.
+            Whether the pass stops at each of the targets.
 
         Returns
         -------
         dict
-            The targets' diffs; without those that no diff reaches.
+            The targets' diffs, without targets that no diff reaches.
         """
         leading = set(targets)  # values that the targets' diffs depend on
         for step, _ in self._record:

@@ -1,12 +1,13 @@
-"""What a pass runs, in which order, and when values are freed: ``(targets, have) -> steps``.
+"""The plan of a pass, with the steps and the lifetime of values: ``(targets, have) -> steps``.
 
-Everything that makes a pass faster than running layer after layer is decided here:
+All optimizations over running layer after layer are decided here:
 
-- only the layers that the targets need, and every value is freed after its last reader;
-- layers that can be one sweep are one, see `deepvis_caffe.engines.torch.fusion`;
-- of the last layer with weights only the channels that are wanted.
+- only the layers that the targets need run, and a value is freed after its last reader;
+- layers are fused where possible, see `deepvis_caffe.engines.torch.fusion`;
+- the last layer with weights computes only the wanted channels.
 
-And that an image has the same values alone as in a batch, where another kernel would run for one.
+The plan also makes sure that an image has the same values alone as in a batch, where a different
+kernel would run for a single image.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from deepvis_caffe.model.graph import Graph, Value
 Channels = tuple[int, ...] | None
 Joined = dict[tuple[Layer, ...], Runnable]
 
-# Layers without weights whose every channel comes of the same channel of the one bottom.
+# Layers without weights, each of whose channels depends only on the bottom's same channel.
 CHANNEL_BY_CHANNEL = (
     *("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "Log"),
     *(
@@ -51,16 +52,16 @@ CHANNEL_BY_CHANNEL = (
 
 @dataclass(frozen=True)
 class PlanStep:
-    """A layer to run, or several that follow each other.
+    """A layer to run, or several fused layers.
 
     Attributes
     ----------
     layers
-        The layers. The first one checks the shapes of its bottoms, and errors name it.
+        The layers. The first one checks its bottoms' shapes and is named in errors.
     run
-        What runs them.
+        Runs them.
     bottoms, tops
-        The values read and written; of several layers, first the bottoms of the first one.
+        The values read and written; the first layer's bottoms come first.
     done
         Values that no later step reads.
     """
@@ -72,11 +73,11 @@ class PlanStep:
     done: tuple[Value, ...] = ()
 
     def check(self, bottoms: Sequence[Tensor]) -> None:
-        """`EngineError` in words where the first layer does not fit bottoms of these shapes."""
+        """Raise `EngineError`, with the reason, if the first layer does not fit the bottoms."""
         self.layers[0].check(self._of_first(bottoms))
 
     def cannot_run(self, bottoms: Sequence[Tensor], why: object) -> EngineError:
-        """An error with the first layer and the shapes that came to it."""
+        """An error that names the first layer and its bottoms' shapes."""
         return self.layers[0].cannot_run(self._of_first(bottoms), why)
 
     def _of_first(self, bottoms: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -92,23 +93,26 @@ class Plan:
     steps
         In order.
     select
-        Of the target's channels those that are to be taken in the end; None for all there are.
+        The channels to select from the computed target; None for all.
     copied
-        The weights of which a step has a copy, in part: layer, name and stamp of each.
+        The weights that a step has copied in part: layer, name and stamp of each.
+    work
+        Multiply-adds of the steps per value of an image input; 0 if not computed.
     """
 
     steps: tuple[PlanStep, ...]
     select: Channels = None
     copied: tuple[tuple[Layer, str, Stamp], ...] = ()
+    work: float = 0.0
 
     @property
     def up_to_date(self) -> bool:
-        """Whether those weights have not changed since."""
+        """Whether those weights are unchanged since."""
         return all(stamp.fits(layer.blob(name)) for layer, name, stamp in self.copied)
 
 
 def every_layer(module: NetModule, layers: Iterable[graph.Layer]) -> list[PlanStep]:
-    """Layer after layer, every value kept: what any diff can be asked of afterwards."""
+    """One step per layer, keeping every value, so that any diff can be computed afterwards."""
     modules = [module.layer(layer.name) for layer in layers]
     return [PlanStep((m,), m, m.layer.bottoms, m.layer.tops) for m in modules]
 
@@ -121,21 +125,21 @@ def make_plan(
     scale: bool = True,
     joined: Joined | None = None,
 ) -> Plan:
-    """The way from the values in `have` to those of `targets`, which alone are there afterwards.
+    """Plan the computation of `targets` from the values in `have`; only targets remain at the end.
 
     Parameters
     ----------
     module
         The net.
     targets, have
-        What is wanted, and what is there.
+        The wanted and the available values.
     channels
-        Of the one target, the channels that are wanted; None for all.
+        The wanted channels, if there is a single target; None for all.
     scale
-        Whether filters may be scaled beforehand, which rounds otherwise than layer after layer.
+        Whether factors may be folded into filters, which rounds differently.
     joined
-        Layers that other plans of this net run as one, which have scaled filters of their own, as
-        large as the net. They are used here, too, and those of this plan are added.
+        Cache of the fused layers of this net's plans, whose folded filters are as large as the
+        net's. This plan uses them and adds its own.
     """
     layers = module.graph.ancestors(targets, have)
     run: dict[str, Runnable] = {layer.name: module.layer(layer.name) for layer in layers}
@@ -150,7 +154,7 @@ def make_plan(
         own = EvenInnerProduct(own) if isinstance(own, InnerProduct) else own
         step = PlanStep((whole,), own, layer.bottoms, layer.tops)
         alone = [v for v in layer.bottoms if only_reader.get(v) is layer and (v,) in steps]
-        # Of two that a sum reads the last one made: the other value is there by then.
+        # If a sum reads two, fuse with the later one: by then the other value is available.
         for made in sorted(alone, key=made_as.__getitem__, reverse=True):
             below = steps[(made,)]
             if together := fused(below.run, whole, scale):
@@ -172,20 +176,20 @@ def make_plan(
         for name in whole.blobs
         if (weight := whole.blob(name)) is not None
     )
-    return Plan(_with_ends(list(steps.values()), targets), None if some else channels, copied)
+    return Plan(_with_lifetimes(list(steps.values()), targets), None if some else channels, copied)
 
 
 def narrowed(
     module: NetModule, target: Value, have: Collection[Value], channels: Sequence[int]
 ) -> dict[str, Layer]:
-    """By name the layer that makes the target's channels, as one of some; {} if there is none."""
+    """The layer that computes the target's channels, narrowed to some, by name; {} if none can."""
     source = _source_of_channels(module.graph, target, have)
     some = module.layer(source.name).narrowed(channels) if source else None
     return {some.layer.name: some} if some else {}
 
 
 def _source_of_channels(net: Graph, target: Value, have: Collection[Value]) -> graph.Layer | None:
-    """The layer that makes the target's channels, which those after it keep apart; or None."""
+    """The layer that computes the target's channels, if later ones keep them apart; or None."""
     layers = net.ancestors([target], have)
     readers = Counter(value for layer in layers for value in layer.bottoms)
     value, layer = target, net.producer[target]
@@ -200,7 +204,7 @@ def _source_of_channels(net: Graph, target: Value, have: Collection[Value]) -> g
 def _only_readers(
     layers: Iterable[graph.Layer], targets: Iterable[Value]
 ) -> Mapping[Value, graph.Layer]:
-    """The layer that alone reads a value, for each that has just one and is no target."""
+    """The reader of each value that has exactly one and is not a target."""
     readers: dict[Value, list[graph.Layer]] = {value: [] for value in targets}
     for layer in layers:
         for value in layer.bottoms:
@@ -209,8 +213,8 @@ def _only_readers(
     return {v: some[0] for v, some in readers.items() if len(some) == 1 and v not in targets}
 
 
-def _with_ends(steps: list[PlanStep], targets: Iterable[Value]) -> tuple[PlanStep, ...]:
-    """The steps, each knowing which values it is the last to need."""
+def _with_lifetimes(steps: list[PlanStep], targets: Iterable[Value]) -> tuple[PlanStep, ...]:
+    """The steps, each with the values that no later step needs."""
     needed = set(targets)
     ended: list[PlanStep] = []
     for step in reversed(steps):

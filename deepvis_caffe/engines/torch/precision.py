@@ -1,7 +1,8 @@
-"""In which type a net's values are: float32, or bfloat16 where that is wanted and faster.
+"""The type of a net's values: float32, or bfloat16 where that is wanted and faster.
 
-bfloat16 has float32's range and 8 of its 24 bits. Values take half the memory, and processors that
-multiply it gain up to twice the speed; each value is off by up to 0.4 percent.
+bfloat16 has float32's range, but 8 significant bits instead of 24. Values take half the memory, and
+processors with bfloat16 multiplication are up to twice as fast; each value is off by up to 0.4
+percent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from deepvis_caffe.model.graph import Layer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# Layers that look up, compare or place by numbers that 8 bits do not hold, or run others' code.
+# Layers that look up, compare or place by numbers that need more than 8 bits, or run user code.
 EXACT = NO_GRADIENT - {"Accuracy", "Threshold"} | {"BatchReindex", "Python", "ROIPooling"}
 
 
@@ -28,15 +29,15 @@ def choose_precision(name: str, device: torch.device, layers: Iterable[Layer]) -
     Parameters
     ----------
     name
-        One of the two; or ``"auto"``: bfloat16 where it is known to be faster and every layer can
-        do with it.
+        One of the two; or ``"auto"``: bfloat16 if it is known to be faster and is precise enough
+        for every layer.
     device, layers
         Where the net runs, and its layers.
 
     Raises
     ------
     EngineError
-        bfloat16 is asked for, and a layer needs more bits.
+        bfloat16 was requested, and a layer needs more bits.
     """
     if name == "float32":
         return name
@@ -52,10 +53,11 @@ def choose_precision(name: str, device: torch.device, layers: Iterable[Layer]) -
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there.
+    """Whether bfloat16 is faster than float32 on a device.
 
-    GPUs from compute capability 8.0 on; processors with AMX, and AMD's with AVX512_BF16. Intel's
-    with AVX512_BF16 but without AMX take twice as long as with float32 (`benchmarks/README.md`).
+    It is on GPUs with compute capability 8.0 or higher, on processors with AMX, and on AMD's with
+    AVX512_BF16. Intel's with AVX512_BF16 but without AMX take twice as long as with float32
+    (`benchmarks/README.md`).
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,6 +1,6 @@
-"""Shapes of a net's blobs and weights without running it: ``(graph, input shapes) -> Shapes``.
+"""Shapes of a net's blobs and weights, without running it: ``(graph, input shapes) -> Shapes``.
 
-A net that Caffe would abort on is refused here, with a message that names the layer and the reason.
+A net on which Caffe would abort raises an error here that names the layer and the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Shapes:
     Attributes
     ----------
     values
-        Shape of every value, as far as it can be known.
+        Shapes of all values for which they can be determined.
     weights
         Shapes of every layer's weights, in Caffe's order, without layers that have none.
     """
@@ -57,8 +57,8 @@ def infer(
     input_shapes
         Shape by input blob, batch axis first; by default those that the Input layers declare.
     faults
-        Where given, a layer that cannot work on its bottoms is no error: the reason is added here
-        under the layer's name. Layers that have one already are passed over.
+        If given, a layer that does not fit its bottoms is not an error: the reason is added here
+        under the layer's name. Layers with an entry are skipped.
 
     Returns
     -------
@@ -69,8 +69,8 @@ def infer(
     Raises
     ------
     ModelError
-        A layer cannot work on its bottoms, and `faults` is not given. The message has the layer,
-        its type, the shapes, and the reason.
+        A layer does not fit its bottoms, and `faults` is not given. The message gives the layer,
+        its type, the shapes and the reason.
     UnknownNameError
         `input_shapes` names a blob that is not an input.
     """

@@ -1,7 +1,7 @@
-"""Shape rules of the layers of detectors: reference boxes, and the boxes that are found.
+"""Shape rules of detectors' layers: prior boxes and detections.
 
-How many boxes a layer finds depends on the values. Its rule gives the shape that Caffe gives the
-top before the layer runs, with one row.
+The number of detections depends on the values. A rule gives the shape of the top before the layer
+runs, which in Caffe has one row.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from deepvis_caffe.model.schema_pb2 import (
 from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, legacy, require, rule
 
 SSD_ROW: Shape = (1, 1, 1, 7)  # image, label, score, xmin, ymin, xmax, ymax
-SAME_RATIO = 1e-6  # two aspect ratios that differ by less are one, as in SSD
+SAME_RATIO = 1e-6  # aspect ratios that differ by less are the same, as in SSD
 
 
 @rule("PriorBox", "PriorBoxClustered", bottoms=(2, 2))
 def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """Boxes and variances side by side, (1, 2, H * W * boxes at a position * 4).
 
-    A PriorBoxClustered names the width and the height of each box (OpenVINO).
+    A PriorBoxClustered gives the width and the height of each box (OpenVINO).
     """
     options, (_, _, height, width) = param.prior_box_param, legacy(bottoms[0])
     legacy(bottoms[1])
@@ -45,7 +45,7 @@ def prior_box(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def _sized(options: PriorBoxParameter) -> int:
-    """How many boxes a PriorBox has at a position."""
+    """The number of boxes of a PriorBox at a position."""
     least, most = list(options.min_size), list(options.max_size)
     require(len(least) > 0 and min(least) > 0, f"min_size must be given and positive, got {least}")
     require(
@@ -57,7 +57,7 @@ def _sized(options: PriorBoxParameter) -> int:
 
 
 def _clustered(options: PriorBoxParameter) -> int:
-    """How many a PriorBoxClustered has."""
+    """The number of boxes of a PriorBoxClustered."""
     sizes = [*options.width, *options.height]
     require(
         len(options.width) == len(options.height) > 0 and min(sizes) > 0,
@@ -120,7 +120,7 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
 
 
 def found_classes(options: DetectionOutputParameter, bottoms: int) -> int:
-    """How many classes a DetectionOutput of so many bottoms tells apart."""
+    """The number of classes of a DetectionOutput with this number of bottoms."""
     if bottoms == 1 and options.HasField("classes"):
         return options.classes
     require(options.HasField("num_classes"), "num_classes must be given")
@@ -129,7 +129,7 @@ def found_classes(options: DetectionOutputParameter, bottoms: int) -> int:
 
 @rule("YoloDetectionOutput", bottoms=(1, 2))
 def yolo_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """One or two maps of cells of YOLO v2, as many rows as columns, with the same boxes."""
+    """One or two square maps of YOLO v2's cells, with the same boxes."""
     options = param.yolo_detection_output_param
     require(options.HasField("num_classes"), "num_classes must be given")
     for shape in bottoms:
@@ -141,7 +141,7 @@ def yolo_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Ou
 
 @rule("Yolov3DetectionOutput", bottoms=(1, None))
 def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Maps of cells of YOLO v3, each with boxes of its own: those that `mask` picks of `biases`."""
+    """Maps of YOLO v3's cells, each with its own boxes: those that `mask` selects of `biases`."""
     options, groups = param.yolov3_detection_output_param, len(bottoms)
     require(options.HasField("num_classes"), "num_classes must be given")
     require(
@@ -167,7 +167,7 @@ def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> 
 
 @rule("Region", tops=(1, 2), in_place=False)
 def region(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """A map of YOLO v2's cells as likelihoods, (N, C, H, W).
+    """A map of YOLO v2's cells as probabilities, (N, C, H, W).
 
     With two tops, as in zhang-xin's Caffe, the boxes (B, H, W, 4) and scores (B, H, W, classes + 1)
     of one image.
@@ -192,21 +192,21 @@ def region(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def region_boxes(param: LayerParameter) -> int:
-    """How many boxes a cell of a Region with one top has."""
+    """The number of boxes per cell of a Region with one top."""
     options = param.region_param
     return options.num if options.HasField("num") else options.boxes_of_each_grid
 
 
 def region_classes(options: RegionLossParameter) -> int:
-    """How many classes a Region with two tops tells apart."""
+    """The number of classes of a Region with two tops."""
     return options.num_class if options.HasField("num_class") else options.num_classes
 
 
 @rule("RegionOutput", bottoms=(2, 2), tops=(2, 2))
 def region_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """MSRCCS: a map of cells and the image's height and width: boxes (1, B * H * W, 4) and scores.
+    """MSRCCS: boxes (1, B * H * W, 4) and scores (1, B * H * W, classes + 1).
 
-    Of those there are (1, B * H * W, classes + 1).
+    The bottoms are a map of cells, and the image's height and width.
     """
     options, (shape, size) = param.region_output_param, bottoms
     boxes = len(options.biases) // 2
@@ -220,7 +220,7 @@ def region_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
-    """Check a map of YOLO's cells: for each box so many channels, and a width and a height."""
+    """Check a map of YOLO's cells: `each` channels and two biases per box."""
     require(len(shape) == 4, f"takes bottoms of 4 axes, got {len(shape)}")
     require(
         boxes > 0 and shape[1] == boxes * each,
@@ -235,7 +235,7 @@ def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
 
 @rule("Proposal", bottoms=(3, 3), tops=(1, 2))
 def proposal(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Regions (N * post_nms_topn, 5), and a second top of their scores."""
+    """Regions (N * post_nms_topn, 5), and a second top with their scores."""
     options = param.proposal_param
     require(
         len(options.ratio) > 0 and len(options.scale) > 0,
@@ -248,7 +248,7 @@ def proposal(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("ProposalLayer", bottoms=(3, 3), tops=(1, 2))
 def proposal_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """py-faster-rcnn's Python layer: regions of one image, and a second top of their scores."""
+    """py-faster-rcnn's Python layer: regions of one image, and a second top with their scores."""
     options = proposal_options(param.python_param.param_str)
     check_anchors(bottoms, len(options.ratios) * len(options.scales))
     require(bottoms[0][0] == 1, f"takes one image at a time, got {bottoms[0][0]}")
@@ -258,7 +258,7 @@ def proposal_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("BoxOutput", bottoms=(1, None), tops=(1, 2))
 def box_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """MS-CNN: regions (1, 5, 1, 1), and a second top with their scores, of maps of boxes."""
+    """MS-CNN: regions (1, 5, 1, 1) from maps of boxes, and a second top with their scores."""
     options = param.box_output_param
     channels = {shape[1] for shape in bottoms if len(shape) == 4}
     require(
@@ -284,7 +284,7 @@ def box_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("DecodeBBox", bottoms=(2, 2))
 def decode_bbox(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """MS-CNN: offsets (R, 8) of two classes move regions (R, 5)."""
+    """MS-CNN: regions (R, 5), moved by offsets (R, 8) for two classes."""
     offsets, regions = bottoms
     check_regions(regions)
     require(
@@ -296,7 +296,7 @@ def decode_bbox(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def check_normalization(param: LayerParameter) -> None:
-    """Check that offsets are normalized by four means and four deviations, or not at all."""
+    """Check that offsets are normalized by four means and standard deviations, or not at all."""
     given = [len(param.bbox_reg_param.bbox_mean), len(param.bbox_reg_param.bbox_std)]
     require(
         not all(given) or given == [4, 4],
@@ -324,7 +324,7 @@ def check_anchors(bottoms: Sequence[Shape], boxes: int) -> None:
 
 @rule("ROIPooling", "ROIAlign", "ROIWarping", bottoms=(2, 2))
 def region_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Maps (N, C, H, W) and regions (R, 5): (R, C, pooled_h, pooled_w), in ROIAlign one more."""
+    """Maps (N, C, H, W) and regions (R, 5): (R, C, pooled_h, pooled_w), one larger for ROIAlign."""
     maps, regions = bottoms
     require(len(maps) == 4, f"takes maps of 4 axes, got {len(maps)}")
     check_regions(regions)
@@ -416,7 +416,7 @@ def mask_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("MaskResize", in_place=False)
 def mask_resize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """`output_height` by `output_width`, or larger by factors (SSTD)."""
+    """`output_height` by `output_width`, or scaled by factors (SSTD)."""
     (shape,), options = bottoms, param.mask_resize_param
     require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
     height, width = options.output_height, options.output_width
@@ -432,7 +432,7 @@ def mask_resize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def check_regions(shape: Shape) -> None:
-    """Check that a bottom has rows image, x1, y1, x2, y2."""
+    """Check that a bottom has rows (image, x1, y1, x2, y2)."""
     require(
         len(shape) > 1 and count(shape[1:]) == 5,
         f"takes regions as rows of 5 numbers, image, x1, y1, x2, y2; got {shape}",

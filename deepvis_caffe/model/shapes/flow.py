@@ -1,4 +1,4 @@
-"""Shape rules of layers of optical flow: FlowNet's."""
+"""Shape rules of FlowNet's layers for optical flow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepvis_caffe.model.shapes.registry import Outcome, Shape, require, rule
 
 @rule("Correlation", bottoms=(2, 2))
 def correlation(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """A channel for each displacement, of (rows, columns) row by row."""
+    """One channel per displacement (rows, columns), ordered row by row."""
     options, (shape, other) = param.correlation_param, bottoms
     require(len(shape) == 4, f"takes bottoms of 4 axes, got {len(shape)}")
     require(shape == other, "its bottoms must have one shape")
@@ -31,7 +31,7 @@ def correlation(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def displacements(param: LayerParameter) -> int:
-    """How many displacements a Correlation tries along one axis."""
+    """The number of displacements of a Correlation along one axis."""
     options = param.correlation_param
     return options.max_displacement // options.stride_2 * 2 + 1
 

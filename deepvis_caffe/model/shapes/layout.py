@@ -23,7 +23,7 @@ from deepvis_caffe.model.shapes.registry import (
 
 @rule("Concat", bottoms=(1, None))
 def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottoms, joined along one axis; they agree on all others."""
+    """The bottoms joined along one axis; their other axes must agree."""
     first = bottoms[0]
     axis = canonical_axis(first, joined_axis(param))
     for shape in bottoms[1:]:
@@ -37,7 +37,7 @@ def concat(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Slice", tops=(1, None))
 def slice_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottom, cut along one axis at `slice_point`, or into equal parts."""
+    """The bottom split along one axis at `slice_point`, or into equal parts."""
     options, (shape,), tops = param.slice_param, bottoms, len(param.top)
     axis = canonical_axis(shape, joined_axis(param))
     size = shape[axis]
@@ -57,7 +57,7 @@ def slice_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Split", tops=(1, None), in_place=False)
 def split(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Every top is the bottom."""
+    """Every top has the bottom's shape."""
     return Outcome([bottoms[0]] * len(param.top))
 
 
@@ -69,7 +69,7 @@ def silence(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Flatten", in_place=False)
 def flatten(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Axes from `axis` to `end_axis` (included) become one."""
+    """Axes from `axis` to `end_axis` (included) are merged."""
     (shape,) = bottoms
     start = canonical_axis(shape, param.flatten_param.axis)
     end = canonical_axis(shape, param.flatten_param.end_axis, "end_axis") + 1
@@ -79,7 +79,7 @@ def flatten(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Reshape", in_place=False)
 def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Axes from `axis`, `num_axes` of them, become `shape`: 0 copies an axis, -1 takes the rest."""
+    """`num_axes` axes from `axis` become `shape`: 0 copies an axis, -1 is inferred."""
     (shape,) = bottoms
     options = param.reshape_param
     # A negative axis counts the gaps between axes, so -1 is after the last axis.
@@ -101,7 +101,7 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     top = [*shape[:start], *new, *shape[end:]]
     if -1 in top:
         total, rest = count(shape), -count(top)
-        if rest == 0:  # of no rows each has what it has of one
+        if rest == 0:  # without rows, infer a row's size as for one row
             total, rest = (count([abs(size) or 1 for size in sizes]) for sizes in (shape, top))
         require(total % rest == 0, f"its bottom's {total} values cannot be divided by {rest}")
         top[top.index(-1)] = total // rest
@@ -114,7 +114,7 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Permute", "Transpose")
 def permute(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The axes in the given order, followed by those that are not named.
+    """The axes in the given order, followed by the others.
 
     SSD's Permute has an `order`; CTPN's Transpose names every axis as `dim`.
     """
@@ -143,7 +143,7 @@ def permuted_axes(param: LayerParameter, axes: int) -> tuple[int, ...]:
 
 @rule("Squeeze", in_place=False)
 def squeeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Without some axes of size 1; where none is named, without all of them (Synopsys)."""
+    """The given axes of size 1 removed; by default all of them (Synopsys)."""
     (shape,) = bottoms
     named = {canonical_axis(shape, axis) for axis in param.squeeze_param.axis}
     require(
@@ -156,7 +156,7 @@ def squeeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Unsqueeze")
 def unsqueeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """With an axis of size 1 more, before axis `dim`."""
+    """An axis of size 1 inserted before axis `dim`."""
     (shape,) = bottoms
     require(param.unsqueeze_param.HasField("dim"), "dim must be given")
     axis = canonical_axis((*shape, 1), param.unsqueeze_param.dim, "dim")
@@ -180,7 +180,7 @@ def tile(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("ArgMax")
 def argmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """With an axis, its size becomes `top_k`; without, (N, 1 or 2, `top_k`) and trailing ones."""
+    """With an axis, its size becomes `top_k`; otherwise (N, 1 or 2, `top_k`) and trailing ones."""
     options, (shape,) = param.argmax_param, bottoms
     require(options.top_k >= 1, "top_k must be 1 or more")
     if options.HasField("axis"):
@@ -196,7 +196,7 @@ def argmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("ShuffleChannel")
 def shuffle_channel(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottom's shape; its channels must have that many groups."""
+    """The bottom's shape; its channels must be divisible into the groups."""
     (shape,) = bottoms
     group = param.shuffle_channel_param.group
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
@@ -222,19 +222,19 @@ def pixel_shuffle(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def upscale_factor(param: LayerParameter) -> int:
-    """The factor of a PixelShuffle, whose parameters forks spell in two ways."""
+    """The factor of a PixelShuffle, which forks spell in two ways."""
     spelled = param.HasField("pixel_shuffle_param")
     return (param.pixel_shuffle_param if spelled else param.pixelshuffle_param).upscale_factor
 
 
 @rule("Reorg", in_place=False)
 def reorg(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Blocks of stride x stride positions become channels; with `reverse`, the other way round."""
+    """Blocks of stride x stride positions become channels; with `reverse`, the other way around."""
     (shape,), stride = bottoms, param.reorg_param.stride
     require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
     require(stride > 0, "stride must be given and positive")
     images, channels, height, width = shape
-    # Darknet's order wants the channels divisible both ways: see the torch engine's layer.
+    # Darknet's order needs divisible channels in both directions: see the torch engine's layer.
     require(
         channels % stride**2 == 0,
         f"its bottom's {channels} channels cannot be split into {stride} x {stride} groups",
@@ -256,7 +256,7 @@ def reverse(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def reversed_axes(param: LayerParameter, shape: Shape) -> list[int]:
-    """The axes that a Reverse turns round: the first one where none is given."""
+    """The axes that a Reverse reverses; by default the first."""
     return [canonical_axis(shape, axis) for axis in param.reverse_param.axis or [0]]
 
 
@@ -267,7 +267,7 @@ def flip(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     return Outcome([bottoms[0]])
 
 
-# What each fork calls the ends: brocolli-caffe; DeepLab, and sophgo.
+# The forks' names for the ends: brocolli-caffe; DeepLab and sophgo.
 PADDED_ENDS = {
     "Pad": ("pad_u", "pad_d", "pad_l", "pad_r"),
     "Padding": ("pad_beg", "pad_end", "pad_t", "pad_l", "pad_b", "pad_r"),
@@ -276,7 +276,7 @@ PADDED_ENDS = {
 
 @rule("Pad", "Padding", in_place=False)
 def pad(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """So many positions more at both ends of each axis; fewer, where they are negative."""
+    """The bottom padded at both ends of each axis; cropped if negative."""
     (shape,) = bottoms
     added = padded_ends(param, len(shape))
     top = tuple(size + sum(ends) for size, ends in zip(shape, added, strict=True))
@@ -290,7 +290,7 @@ def pad(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def padded_ends(param: LayerParameter, axes: int) -> list[tuple[int, int]]:
-    """What a Pad or a Padding adds before and after each axis."""
+    """The padding of a Pad or Padding before and after each axis."""
     options = param.pad_param if param.type == "Pad" else param.padding_param
     if param.type == "Pad" and options.paddings:  # Synopsys
         ends = list(options.paddings)
@@ -315,7 +315,7 @@ def padded_ends(param: LayerParameter, axes: int) -> list[tuple[int, int]]:
 
 @rule("CropCenter", in_place=False)
 def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """As many positions less at both ends of each axis as `crop_size` says."""
+    """The bottom cropped by `crop_size` at both ends of each axis."""
     (shape,), cut = bottoms, list(param.crop_center_param.crop_size)
     require(
         len(cut) == len(shape), f"takes one crop_size for each of its bottom's {len(shape)} axes"
@@ -327,7 +327,7 @@ def crop_center(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Gather")
 def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The positions `indices` of one axis, arranged as `shape`."""
+    """The positions `indices` of one axis, in the form `shape`."""
     options, (first,) = param.gather_param, bottoms
     require(len(options.indices) > 0, "needs indices")
     axis = canonical_axis(first, options.axis)
@@ -339,7 +339,7 @@ def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("BatchReindex", bottoms=(2, 2))
 def batch_reindex(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """As many images as the second bottom has numbers."""
+    """As many images as the second bottom has indices."""
     first, index = bottoms
     require(len(first) > 0, "takes a bottom of 1 or more axes")
     require(len(index) == 1, f"its second bottom must have 1 axis, got {len(index)}")
@@ -348,7 +348,7 @@ def batch_reindex(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Filter", bottoms=(2, None), tops=(1, None))
 def filter_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottoms but the last, if that selects all images; how many it does, running it tells."""
+    """The bottoms but the last, as if it selects all images; the true number depends on values."""
     *first, selector = bottoms
     require(len(param.top) == len(first), "needs one top for each bottom but the last")
     require(len(selector) > 0, "its last bottom must have 1 or more axes")

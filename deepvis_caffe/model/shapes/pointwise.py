@@ -52,7 +52,7 @@ def softmax(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("MVN")
 def mvn(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Caffe gives the top 4 axes, however many the bottom has."""
+    """The top has 4 axes in Caffe, however many the bottom has."""
     return Outcome([legacy(bottoms[0])])
 
 
@@ -76,7 +76,7 @@ def prelu(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def normalize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """SSD's: one scale per channel, or one for all.
 
-    Those with `normalize_param`, caffe-windows's, have none, and the norms as a second top.
+    With `normalize_param`, caffe-windows's: no weights, and the norms as a second top.
     """
     (shape,) = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
@@ -104,7 +104,7 @@ def normalize_videos(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
 
 @rule("GroupNorm")
 def group_norm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The bottom's shape; its channels must have that many groups."""
+    """The bottom's shape; its channels must be divisible into the groups."""
     (shape,), groups = bottoms, param.group_norm_param.group_num
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
     require(
@@ -116,7 +116,7 @@ def group_norm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("ChannelScale", bottoms=(2, 2), tops=(1, 2))
 def channel_scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The first bottom's shape; a scale for each position, or one that is learned."""
+    """The first bottom's shape; one scale per position, or a single learned one."""
     shape, scale = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
     require(
@@ -130,7 +130,7 @@ def channel_scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("BatchNorm")
 def batch_norm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Weights are the sums of means and variances, and the factor that both are divided by."""
+    """Weights are the sums of means and of variances, and the factor by which both are divided."""
     (shape,) = bottoms
     require(len(shape) >= 2, "takes a bottom of 2 or more axes")
     return Outcome([shape], [shape[1:2], shape[1:2], (1,)])
@@ -147,7 +147,7 @@ def scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Bias", bottoms=(1, 2))
 def bias(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The summand is a weight, or the second bottom."""
+    """The addend is a weight, or the second bottom."""
     along = _operand(bottoms, param.bias_param.axis, param.bias_param.num_axes)
     return Outcome([bottoms[0]], [along] if len(bottoms) == 1 else [])
 
@@ -156,7 +156,7 @@ def _operand(bottoms: Sequence[Shape], axis: int, num_axes: int) -> Shape:
     """The shape of the operand that a Scale or Bias broadcasts over its first bottom."""
     shape = bottoms[0]
     if len(bottoms) == 2 and not bottoms[1]:
-        return ()  # a scalar fits anywhere, whatever the axis says
+        return ()  # a scalar fits at any axis
     start = canonical_axis(shape, axis)
     if len(bottoms) == 2:
         num_axes = len(bottoms[1])
@@ -175,7 +175,7 @@ def _operand(bottoms: Sequence[Shape], axis: int, num_axes: int) -> Shape:
 
 @rule("Eltwise", bottoms=(2, None))
 def eltwise(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Bottoms of one shape; coefficients for SUM only."""
+    """Bottoms of the same shape; coefficients for SUM only."""
     options = param.eltwise_param
     require(
         len(options.coeff) in (0, len(bottoms)),
@@ -203,7 +203,7 @@ def inner_product(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("InnerDistance", bottoms=(1, 2))
 def inner_distance(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """As of an inner product without a bias; a second bottom has rows in the weights' place."""
+    """As an inner product without a bias; a second bottom may replace the weights."""
     (shape, *centers), options = bottoms, param.inner_distance_param
     axis = canonical_axis(shape, options.axis)
     inputs, outputs = count(shape[axis:]), options.num_output
@@ -237,13 +237,13 @@ def embed(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Input", bottoms=(0, 0), tops=(1, None))
 def input_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The shapes that the prototxt declares: one for all tops, or one for each."""
+    """The shapes declared in the prototxt: one for all tops, or one for each."""
     return Outcome(_declared(param.input_param.shape, len(param.top)))
 
 
 @rule("DummyData", bottoms=(0, 0), tops=(1, None))
 def dummy_data(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """As for Input, or in the legacy form of four numbers."""
+    """As for Input, or in the legacy form with four numbers."""
     options, tops = param.dummy_data_param, len(param.top)
     fillers = [filler.type for filler in options.data_filler]
     require(

@@ -1,4 +1,4 @@
-"""Shape rule of a Python layer whose module the user allows: it is asked."""
+"""Shape rule of a Python layer from a module that the user allows: asks the layer itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shape rules of recurrent layers, and of those that prepare their bottoms."""
+"""Shape rules of recurrent layers, and of layers that prepare their bottoms."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, require, 
 def recurrent(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """(T, N, ...) and flags (T, N) to (T, N, num_output).
 
-    A static input (N, ...) may follow. With `expose_hidden` the states at the beginning follow, and
-    those at the end are tops, (1, N, num_output) each: h of an RNN; h and c of an LSTM.
+    A static input (N, ...) may follow. With `expose_hidden` the initial states follow as bottoms,
+    and the final ones are tops, (1, N, num_output) each: h for an RNN; h and c for an LSTM.
 
-    Weights are, for an LSTM with its four gates below each other (input, forget, output,
-    candidate): W_x and bias, W of the static input, W_h; for an RNN also W and bias of its output.
+    Weights are W_x and bias, W of the static input, W_h, and for an RNN also W and bias of its
+    output. An LSTM's have its four gates stacked: input, forget, output, candidate.
     """
     options = param.recurrent_param
     size, states = options.num_output, 2 if param.type == "LSTM" else 1
@@ -45,9 +45,9 @@ def recurrent(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Lstm", bottoms=(1, 2), in_place=False)
 def packed_lstm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """(T * N, ...), N being `batch_size`, to (T * N, num_output); flags (T * N) may follow.
+    """(T * N, ...), with N = `batch_size`, to (T * N, num_output); flags (T * N) may follow.
 
-    Weights are W_x, W_h and the bias, with the four gates below each other as in an LSTM.
+    Weights are W_x, W_h and the bias, with the four gates stacked as in an LSTM.
     """
     options, x = param.lstm_param, bottoms[0]
     size, images = options.num_output, options.batch_size

@@ -1,8 +1,8 @@
 """Layer type -> shape rule: ``(param, bottom shapes) -> (top shapes, weight shapes)``.
 
-A rule knows one layer type and no net. It raises `ModelError` with what is wrong; :func:`infer
-<deepvis_caffe.model.shapes.infer>` adds the layer and its bottoms. Each check is one that Caffe
-makes, too, but Caffe ends the process where it fails.
+A rule is for one layer type and independent of the net. It raises `ModelError` with the reason;
+:func:`infer <deepvis_caffe.model.shapes.infer>` adds the layer and its bottoms. Caffe has the same
+checks, but aborts the process if one fails.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Function = Callable[[LayerParameter, Sequence[Shape]], Outcome]
 
 @dataclass(frozen=True)
 class Rule:
-    """A layer type's shape function, and how many blobs it reads and writes.
+    """A layer type's shape function, and the number of blobs that it reads and writes.
 
     Attributes
     ----------
     function
         Called after the numbers of bottoms and tops were checked.
     bottoms, tops
-        The least and the most; None for no limit.
+        Minimum and maximum number; None for no limit.
     in_place
-        Whether Caffe lets a top be the bottom itself.
+        Whether Caffe allows the layer to work in place.
     """
 
     function: Function
@@ -84,7 +84,7 @@ def require(holds: bool, message: str) -> None:
 
 
 def canonical_axis(shape: Shape, axis: int, name: str = "axis") -> int:
-    """`axis` as a number from 0; a negative one counts from the end, as in Python."""
+    """`axis` as a nonnegative index; a negative one counts from the end, as in Python."""
     require(
         -len(shape) <= axis < len(shape),
         f"{name} {axis} is out of range for a bottom of {len(shape)} axes",
@@ -93,7 +93,7 @@ def canonical_axis(shape: Shape, axis: int, name: str = "axis") -> int:
 
 
 def legacy(shape: Shape) -> Shape:
-    """`shape` with ones appended up to 4 axes: how Caffe's ``num()`` to ``width()`` read a blob."""
+    """`shape` with ones appended up to 4 axes, as Caffe's ``num()`` to ``width()`` read a blob."""
     require(len(shape) <= 4, f"takes bottoms of at most 4 axes, got {len(shape)}")
     return shape + (1,) * (4 - len(shape))
 

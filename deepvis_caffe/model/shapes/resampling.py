@@ -1,4 +1,4 @@
-"""Shape rules of layers that make maps larger or smaller without weights, as forks have them."""
+"""Shape rules of the forks' layers that resize maps without weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from deepvis_caffe.model.shapes.registry import Outcome, Shape, count, require, 
 
 @rule("Upsample", bottoms=(1, 2), in_place=False)
 def upsample(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """With one bottom each value becomes a block (YOLO); with two it goes where a mask says.
+    """With one bottom each value becomes a block (YOLO); with two it goes where a mask points.
 
-    The mask is the second top of a MAX pooling (SegNet), whose bottom's size the top has.
+    The mask is the second top of a MAX pooling (SegNet); the top has the size of its bottom.
     """
     options, first = param.upsample_param, bottoms[0]
     if len(bottoms) == 1:
@@ -35,7 +35,7 @@ def upsample(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 
 def upsampling_factors(param: LayerParameter) -> tuple[int, ...]:
-    """How often an Upsample with one bottom repeats its values, by axis."""
+    """The repetitions of values by an Upsample with one bottom, per axis."""
     rows, columns = _scales(param, 1)
     require(min(rows, columns) > 0, f"scale must be positive, got {(rows, columns)}")
     axes = param.upsample_param.dims_num
@@ -59,7 +59,7 @@ def _scales(param: LayerParameter, default: int) -> tuple[int, int]:
 
 @rule("Unpooling", bottoms=(1, 2), in_place=False)
 def unpooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The size that is given, or else one that holds all windows (DeconvNet)."""
+    """The given size, or otherwise one that holds all windows (DeconvNet)."""
     options, first = param.unpooling_param, bottoms[0]
     require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
     require(all(shape == first for shape in bottoms), "its bottoms must have one shape")
@@ -103,7 +103,7 @@ def unpooling_window(param: LayerParameter) -> tuple[tuple[int, int], tuple[int,
 
 @rule("MaxUnPool", bottoms=(2, 2), in_place=False)
 def max_unpool(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """A map of `dst_h` by `dst_w`; the second bottom, a pooling's mask, says where values go."""
+    """A map of `dst_h` by `dst_w`; the second bottom is a pooling's mask of positions."""
     (first, mask), options = bottoms, param.max_unpool_param
     require(len(first) == 4, f"takes bottoms of 4 axes, got {len(first)}")
     require(mask == first, "the second bottom, a pooling's mask, must have the first's shape")
@@ -114,7 +114,7 @@ def max_unpool(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("BilinearInterpolate", in_place=False)
 def bilinear_interpolate(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """`dst_h` by `dst_w`, of which one may be left out, or larger by a factor."""
+    """`dst_h` by `dst_w`, one of which is optional, or scaled by a factor."""
     (shape,), options = bottoms, param.bilinear_interpolate_param
     require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
     given = options.HasField("dst_h") or options.HasField("dst_w")
@@ -130,9 +130,9 @@ def bilinear_interpolate(param: LayerParameter, bottoms: Sequence[Shape]) -> Out
 
 @rule("SpatialTransformer", bottoms=(2, 2), in_place=False)
 def spatial_transformer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """`output_H` by `output_W`, or the bottom's size; the second bottom has an affine map of each.
+    """`output_H` by `output_W`, or the bottom's size; the second bottom has an affine map for each.
 
-    Of that it has the numbers that the parameters do not give.
+    It has only the coefficients that the parameters do not fix.
     """
     (shape, theta), options = bottoms, param.st_param
     require(len(shape) == 4, f"takes a first bottom of 4 axes, got {len(shape)}")
@@ -154,7 +154,7 @@ def spatial_transformer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outc
 
 
 def given_theta(param: LayerParameter) -> list[float | None]:
-    """The six numbers of a SpatialTransformer's affine map, None where a bottom tells them."""
+    """The six coefficients of a SpatialTransformer's affine map, None for those from a bottom."""
     options = param.st_param
     names = [f"theta_{row}_{column}" for row in (1, 2) for column in (1, 2, 3)]
     return [getattr(options, name) if options.HasField(name) else None for name in names]
@@ -162,9 +162,9 @@ def given_theta(param: LayerParameter) -> list[float | None]:
 
 @rule("Interp", bottoms=(1, 2), in_place=False)
 def interp(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Interpolated from corner to corner, after rows and columns are cut off (DeepLab, PSPNet).
+    """Interpolated with aligned corners, after cropping rows and columns (DeepLab, PSPNet).
 
-    The size is the second bottom's, or comes of a factor, or is given.
+    The size is the second bottom's, or given, or follows from a factor.
     """
     options, (first, *others) = param.interp_param, bottoms
     require(all(len(shape) == 4 for shape in bottoms), "takes bottoms of 4 axes")
@@ -200,7 +200,7 @@ def interp(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("Resample", bottoms=(1, 2), in_place=False)
 def resample(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The size that is given, or that of a second bottom (FlowNet 2)."""
+    """The given size, or that of a second bottom (FlowNet 2)."""
     options, (first, *others) = param.resample_param, bottoms
     require(all(len(shape) == 4 for shape in bottoms), "takes bottoms of 4 axes")
     size = others[0][2:] if others else (options.height, options.width)

@@ -16,9 +16,9 @@ from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 
 @rule("Convolution", "Deconvolution", bottoms=(1, None), tops=(1, None))
 def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """Round down: ``(size + 2 pad - extent) // stride + 1``; Deconvolution is its inverse.
+    """``(size + 2 pad - extent) // stride + 1``, rounded down; the inverse for a Deconvolution.
 
-    A kernel larger than its padded bottom is refused. Caffe accepts some of these, because in C++
+    A kernel larger than its padded bottom is an error. Caffe accepts some of these, because in C++
     -1 / 2 is 0, and computes one meaningless output.
 
     Weights are (output, input / group, *kernel), or for a Deconvolution (input, output / group,
@@ -50,11 +50,11 @@ def convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 
 @rule("DeformableConvolution", "ModulatedDeformableConvolution", bottoms=(2, 3), in_place=False)
 def deformable_convolution(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """A convolution's top and weights; further bottoms move and weigh its taps at every position.
+    """A convolution's top and weights; more bottoms move and weight its taps at each position.
 
-    Those are (N, groups * kernel * 2, H, W), a row's and a column's offset for each tap of each
-    deformable group, and for a modulated one (N, groups * kernel, H, W). Most forks want the size
-    of the bottom there, others that of the top.
+    These are (N, groups * kernel * 2, H, W), a row and a column offset for each tap of each
+    deformable group, and for a modulated one also (N, groups * kernel, H, W). Most forks expect the
+    bottom's height and width there, others the top's.
     """
     options, (shape, *moves) = deformable_options(param), bottoms
     modulated = param.type == "ModulatedDeformableConvolution"
@@ -98,7 +98,7 @@ def deformable_options(param: LayerParameter) -> DeformableConvolutionParameter:
 
 
 def deformable_groups(param: LayerParameter, offsets: Sequence[int]) -> int:
-    """How many parts of the channels have offsets of their own; else as many as offsets tell.
+    """The number of channel groups with offsets of their own; by default from the offsets' shape.
 
     Forks have different defaults.
     """
@@ -163,7 +163,7 @@ def pooled_size(
 ) -> Shape:
     """The spatial axes of a pooling layer's top. Caffe rounds up (`ceil`), some forks down.
 
-    Which last windows are dropped because they start in the padding is up to the layer's type.
+    Whether a last window that starts in the padding is dropped depends on the layer's type.
     """
     rounded = math.ceil if ceil else math.floor
     out = [
@@ -181,7 +181,7 @@ def pooled_size(
 
 @rule("SPP")
 def spatial_pyramid(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
-    """The poolings of every level side by side; one level alone stays a map."""
+    """The poolings of all levels, concatenated; a single level stays a map."""
     (shape,) = bottoms
     require(len(shape) == 4, f"takes a bottom of 4 axes, got {len(shape)}")
     levels = pyramid_levels(param, shape[2:])
@@ -194,7 +194,7 @@ def spatial_pyramid(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def pyramid_levels(param: LayerParameter, size: Sequence[int]) -> list[PoolingParameter]:
     """The poolings of an SPP layer over a map of height and width `size`.
 
-    Level i has 2^i windows a side.
+    Level i has 2^i windows per side.
     """
     options = param.spp_param
     require(options.pyramid_height > 0, "pyramid_height must be given and positive")

@@ -271,7 +271,7 @@ def test_q_asks_and_then_ends_it_and_the_page_says_so(page: BrowserPage, running
 
 
 def test_who_is_asked_can_go_on(page: BrowserPage, session: FakeSession) -> None:
-    for leave in ("ESCAPE", "ENTER", "#quit-no"):  # enter is on "Go on"
+    for leave in ("ESCAPE", "ENTER", "#quit-no"):  # enter is on "Cancel"
         page.press("q")
         page.until(True, DIALOG)
         page.press("x")  # a key of the viewer is none while it is asked

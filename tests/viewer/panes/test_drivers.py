@@ -113,7 +113,7 @@ def test_a_click_goes_down_to_what_lies_there() -> None:
             ("nothing", 0, ""),  # the image's own channel
         ]
     )
-    assert hit.tip == "data 1   −1.0% of the response   at most 0.0100"
+    assert hit.tip == "data 1   −1.0% of the response   max 0.0100"
 
 
 def test_a_card_has_its_map_its_optimized_image_and_its_top_images() -> None:
@@ -201,7 +201,7 @@ def test_a_number_stands_in_place_of_its_map() -> None:
     assert len(np.unique(part)) > 2, "letters"
     hit = PANE.hit(view, *SIZE, card.map.top + 3, card.map.left + 3)
     assert hit is not None
-    assert hit.tip == "low 7   +50% of the response   its activation 2.00"
+    assert hit.tip == "low 7   +50% of the response   activation 2.00"
 
 
 def test_the_pane_is_drawn_again_for_what_it_shows_and_nothing_else() -> None:

@@ -494,7 +494,7 @@ def test_the_captions_of_a_unit_s_pictures_are_whole(monkeypatch: pytest.MonkeyP
         assert all(wide <= room for _, wide, room in written), written
         said = " ".join(line for line, _, _ in written)
         assert long in said
-        assert "the images that excite it most what in them does (deconv)" in said
+        assert "top images deconv of the top images" in said
 
 
 def test_a_units_pictures_are_all_there() -> None:
@@ -537,9 +537,9 @@ def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
         if (hit := unit.PANE.hit(shown, 500, width, middle, x)) is not None
     ]
     assert list(dict.fromkeys(tips)) == [
-        "1 image whose strongest is 0",
-        "0 images whose strongest is 1.00 to 2.00",
-        "4 images whose strongest is at least 2.00",
+        "1 image whose maximum is 0",
+        "0 images whose maximum is 1.00 to 2.00",
+        "4 images whose maximum is at least 2.00",
     ]
     assert [tips.count(tip) for tip in dict.fromkeys(tips)] == [100] * 3
     low = unit.PANE.draw(shown, 150, width)

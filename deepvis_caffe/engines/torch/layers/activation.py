@@ -1,6 +1,6 @@
-"""Functions of each value alone, ``x -> y`` of the same shape, and Softmax.
+"""Elementwise functions, ``x -> y`` of the same shape, and Softmax.
 
-ReLU is where the deconv and guided modes differ from the gradient; the other layers here have
+Only in the ReLUs do the deconv and guided modes differ from the gradient; all other layers here use
 their gradient in every mode.
 """
 
@@ -19,10 +19,10 @@ from deepvis_caffe.model import graph
 
 
 class Function(Layer):
-    """A layer that computes what one of PyTorch's own modules does, by that module.
+    """A layer that wraps the PyTorch module that computes the same.
 
-    Other tools look for those: captum's guided backpropagation and DeepLift hook into every ReLU
-    module of a net, and where they find none they give something else without a word.
+    Other tools look for such modules: captum's guided backpropagation and DeepLift hook every ReLU
+    module of a net, and silently compute something else if there is none.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Function(Layer):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """With the module's hooks."""
+        """Call the module, with its hooks."""
         y: Tensor = self.function(x)
         return y
 
@@ -51,7 +51,7 @@ class Function(Layer):
 class ReLU(Function):
     """max(x, 0) + negative_slope * min(x, 0); at 0 the gradient is the slope, as in Caffe.
 
-    Without a slope the top is all that the way back needs: it is positive where the bottom is.
+    Without a slope the backward pass needs only the top, which is positive where the bottom is.
     """
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
@@ -78,7 +78,7 @@ class ReLU(Function):
 
 @register("ReLU6")
 class ReLU6(Layer):
-    """A ReLU that goes no higher than a threshold, 6 by default (MobileNets).
+    """A ReLU capped at a threshold, by default 6 (MobileNets).
 
     At 0 the gradient is the slope, and at the threshold it is 0, as in Caffe.
     """
@@ -105,7 +105,7 @@ class ReLU6(Layer):
 
 @register("PReLU")
 class PReLU(Layer):
-    """max(x, 0) + slope * min(x, 0), a learned slope for each channel or one for all."""
+    """max(x, 0) + slope * min(x, 0), with a learned slope per channel or one for all."""
 
     slope: Tensor
     blobs = ("slope",)
@@ -122,7 +122,7 @@ def elu(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
 
 @register("HardSigmoid")
 class HardSigmoid(Layer):
-    """alpha * x + beta, cut to 0 ... 1."""
+    """alpha * x + beta, clipped to [0, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         fields = self.param.hardsigmoid_param, self.param.hard_sigmoid_param
@@ -156,7 +156,7 @@ class Mish(Layer):
 
 @register("Clip")
 class Clip(Layer):
-    """x cut to `min` ... `max`; at both the gradient passes, as in Caffe."""
+    """x clipped to [`min`, `max`]; the gradient passes at both bounds, as in Caffe."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         low, high = self.param.clip_param.min, self.param.clip_param.max
@@ -203,7 +203,7 @@ class Power(Layer):
 
 @register("Exp")
 class Exp(Layer):
-    """The power base ** (shift + scale * x)."""
+    """base ** (shift + scale * x)."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.exp_param
@@ -213,7 +213,7 @@ class Exp(Layer):
 
 @register("Log")
 class Log(Layer):
-    """The logarithm of (shift + scale * x) to the base."""
+    """The logarithm of (shift + scale * x) to base `base`."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.log_param
@@ -226,7 +226,7 @@ def _log_base(base: float) -> float:
 
 @register("Threshold")
 class Threshold(Layer):
-    """1 where x is above the threshold, 0 elsewhere; it has no gradient."""
+    """1 where x is above the threshold, 0 elsewhere; without a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return (x > self.param.threshold_param.threshold).to(x.dtype)
@@ -246,7 +246,7 @@ class SeLu(Layer):
 
 @register("Dropout", "SeLuDropout")
 class Dropout(Layer):
-    """Identity outside training: Caffe scales up while it trains."""
+    """The identity outside training: Caffe scales up during training."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x.view_as(x)
@@ -254,5 +254,5 @@ class Dropout(Layer):
 
 @register("Softmax")
 def softmax(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
-    """exp(x) over its sum along one axis."""
+    """exp(x) divided by its sum along one axis."""
     return Function(layer, nn.Softmax(layer.param.softmax_param.axis))

@@ -1,8 +1,8 @@
-"""YOLO v2's cells as likelihoods, with a gradient: ``x (N, boxes * (5 + classes), H, W) -> y``.
+"""YOLO v2's cells as probabilities, with a gradient: ``x (N, boxes * (5 + classes), H, W) -> y``.
 
 Redmon and Farhadi 2017, "YOLO9000: Better, Faster, Stronger". Each cell of a map has several boxes.
-Of each, two channels are its center in the cell, two its width and height (logarithms, in terms of
-a reference box), one says how likely it holds an object, and the others which.
+For each box, two channels are its center in the cell, two the logarithms of its width and height
+relative to an anchor, one its objectness, and the others its class scores.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from deepvis_caffe.model.shapes.detection import region_boxes, region_classes
 
 @register("Region")
 class Region(Layer):
-    """What three forks of Caffe have under this name; darknet's layer of it, more or less.
+    """Three forks' layers of this name, each a variant of darknet's.
 
-    With `num` (OpenVINO; files of darknet2caffe): in the map's own layout, the center and the
-    objectness through a sigmoid, and the classes through a softmax.
+    With `num` (OpenVINO; files of darknet2caffe): a sigmoid of the center and the objectness and a
+    softmax of the classes, in the map's own layout.
 
-    Else (caffe_yolo_v2): the objectness and, with `softmax`, the classes, but not the center. The
-    values lie in memory cell by cell, and the top has the map's shape for all that.
+    Otherwise (caffe_yolo_v2): a sigmoid of the objectness and, with `softmax`, a softmax of the
+    classes; the center stays as it is. Values are in memory cell by cell, yet the top has the map's
+    shape.
 
     With two tops (zhang-xin): the boxes, (boxes, H, W, 4), centers first, relative to the image,
-    and their scores for every class, (boxes, H, W, classes + 1), last the highest. Scores up to the
-    threshold are 0.
+    and their class scores, (boxes, H, W, classes + 1), the last of which is the highest. Scores up
+    to the threshold are 0.
     """
 
     def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102

@@ -27,12 +27,12 @@ InputGradient = Callable[[Tensor, Size], Tensor]
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
-# With fewer input channels than this, most lanes of oneDNN's strided backward idle.
+# With fewer input channels than this, most SIMD lanes of oneDNN's strided backward pass idle.
 _FEW_CHANNELS = 8
 
 
 class _Filters(Layer):
-    """What a convolution and its transpose share."""
+    """Base class of a convolution and its transpose."""
 
     weight: Tensor
     bias: Tensor | None
@@ -46,7 +46,7 @@ class _Filters(Layer):
             self.bias = None
 
     def each(self, run: Callable[[Tensor], Tensor], bottoms: Sequence[Tensor]) -> Tensor | Tops:
-        """`run` on every bottom, the axes before the channels folded into one, as `axis` asks."""
+        """`run` on every bottom, with the axes before the channels (`axis`) merged into one."""
 
         def folded(x: Tensor) -> Tensor:
             channels = self.axis % x.ndim
@@ -59,7 +59,7 @@ class _Filters(Layer):
 
 
 class Convolution(_Filters):
-    """Cross-correlation, as Caffe and torch both mean it: (N, C, ...) -> (N, O, ...)."""
+    """Cross-correlation, as in Caffe and torch: (N, C, ...) -> (N, O, ...)."""
 
     def forward(self, *bottoms: Tensor) -> Tensor | Tops:
         """One top for each bottom."""
@@ -69,19 +69,19 @@ class Convolution(_Filters):
 
 
 class ImageConvolution(Convolution):
-    """A convolution of one blob of images, (N, C, H, W), with a gradient of its own.
+    """A convolution of one blob of images, (N, C, H, W), with a backward pass of its own.
 
-    Autograd would do as well, and keeps the bottom for it.
+    Autograd's would give the same, but keeps the bottom.
     """
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter]) -> None:
         super().__init__(layer, weights)
         self._correlate = Correlation(self.window, self.group)
-        # Filters of the way back take memory: made when first needed.
+        # The backward filters take memory, so they are built on first use.
         self._gradient: Derived[InputGradient] = Derived()
 
     def correlate(self, x: Tensor, rectify: bool = False, other: Tensor | None = None) -> Tensor:
-        """The top, with another value added, or of a ReLU after it; see `Correlation`."""
+        """The top, optionally with another value added and a ReLU applied; see `Correlation`."""
         return self._correlate(x, self.blob("weight"), self.blob("bias"), rectify, other)
 
     def infer(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -89,12 +89,12 @@ class ImageConvolution(Convolution):
         return (self.correlate(x),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the height and width of x only."""
+        """Saves only the height and width of x."""
         (x,) = bottoms
         return (self.correlate(x),), x.shape[2:]
 
     def bwd(self, saved: Size, dys: Diffs, mode: str) -> Diffs:
-        """``dx``, the correlation of dy with the turned filters."""
+        """``dx``, the correlation of dy with the flipped filters."""
         (dy,) = dys
         assert dy is not None
         return (self._gradient.get((self.blob("weight"),), None, self._make_gradient)(dy, saved),)
@@ -103,14 +103,14 @@ class ImageConvolution(Convolution):
         return _input_gradient(weights[0], self.window, self.group)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
-        """Only some of its filters, where each sees all of C."""
+        """Only some of its filters, if there are no groups."""
         if self.group > 1:
             return None
         some = list(channels)
         return self.like(self.weight[some], None if self.bias is None else self.bias[some])
 
     def like(self, weight: Tensor, bias: Tensor | None) -> ImageConvolution:
-        """The same convolution with other filters and biases, which become of its own type."""
+        """The same convolution with other filters and biases, converted to its own type."""
         layout, own = memory_format(weight.device), self.weight.dtype
         filters = weight.to(own).contiguous(memory_format=layout)
         other = ImageConvolution(self.layer, [nn.Parameter(filters, requires_grad=False)])
@@ -119,22 +119,22 @@ class ImageConvolution(Convolution):
 
 
 class Correlation:
-    """Cross-correlation of images with filters; a sum and a ReLU may follow in the same sweep.
+    """Cross-correlation of images with filters, optionally fused with a sum and a ReLU.
 
-    PyTorch's public functions lay the filters out for oneDNN anew in each call. The operators
-    that its own compiler emits do not, and have the rest in the same sweep. They are used for
-    float32 on a CPU, where this PyTorch has them.
+    PyTorch's public functions repack the filters for oneDNN on each call. The operators that its
+    compiler emits take packed filters, and fuse the rest. They are used for float32 on a CPU, if
+    this PyTorch has them.
 
     Parameters
     ----------
     window, group
-        As of a convolution.
+        As for a convolution.
     """
 
     def __init__(self, window: SlidingWindow, group: int = 1) -> None:
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
-        self._packed: Derived[Tensor] = Derived()  # for images of a shape: the best layout differs
+        self._packed: Derived[Tensor] = Derived()  # by input shape: the best layout differs
 
     def __call__(
         self,
@@ -151,11 +151,11 @@ class Correlation:
         x
             Images.
         weight, bias
-            (O, C / group, KH, KW) and (O,) or None. The same ones again need not be laid out again.
+            (O, C / group, KH, KW) and (O,) or None. Packed once, as long as they do not change.
         rectify
-            Whether a ReLU follows at the end.
+            Whether to apply a ReLU at the end.
         other
-            (N, O, OH, OW), added before that.
+            (N, O, OH, OW), added before the ReLU.
         """
         if not has_packed(x):
             y = F.conv2d(x, weight, bias, *self._options)
@@ -178,7 +178,7 @@ class Correlation:
 
 @register("Convolution")
 def convolution(layer: graph.Layer, weights: Sequence[nn.Parameter]) -> Layer:
-    """The class for these bottoms and axes."""
+    """A convolution of the class for its number of bottoms and axes."""
     images = weights[0].ndim == 4 and len(layer.bottoms) == 1
     simple = images and layer.param.convolution_param.axis == 1
     return (ImageConvolution if simple else Convolution)(layer, weights)
@@ -196,7 +196,7 @@ class Deconvolution(_Filters):
 
 
 def unfolded(x: Tensor, window: SlidingWindow) -> Tensor:
-    """(N, C, ...) -> (N, C, *kernel, *positions): what each position's window holds."""
+    """(N, C, ...) -> (N, C, *kernel, *positions): the contents of each position's window."""
     axes = len(window.kernel)
     for axis, pad in enumerate(window.pad, 2):
         x = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [pad, pad])
@@ -210,7 +210,7 @@ def unfolded(x: Tensor, window: SlidingWindow) -> Tensor:
 
 @register("Im2col")
 class Im2col(Layer):
-    """The windows that a convolution multiplies, as channels: first by channel, then by tap."""
+    """The windows that a convolution multiplies, as channels ordered by channel, then tap."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         param = self.param.convolution_param
@@ -222,7 +222,7 @@ class Im2col(Layer):
 
 @register("Local")
 class Local(Layer):
-    """A convolution whose filters differ from position to position, without shared weights.
+    """A convolution without weight sharing: each position has its own filters.
 
     Taigman et al. 2014, "DeepFace"; LeCun 1989, "Generalization and Network Design Strategies".
     """
@@ -240,7 +240,7 @@ class Local(Layer):
 
 
 def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputGradient:
-    """``(dy, size of the bottom) -> dx`` for a convolution over images, the fastest way."""
+    """``(dy, size of the bottom) -> dx`` for a convolution over images, by the fastest method."""
     weight = weight.detach()
     margin = tuple(e - 1 - p for e, p in zip(window.extent, window.pad, strict=True))
     if window.stride == (1, 1) and min(margin) >= 0:
@@ -252,7 +252,7 @@ def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputG
         return _gradient_by_phases(weight, window)
 
     def transposed(dy: Tensor, size: Size) -> Tensor:
-        # Rows and columns at the end that no window reaches.
+        # Rows and columns at the end that no window covers.
         rest = [
             (n + 2 * p - e) % s
             for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
@@ -265,7 +265,7 @@ def _input_gradient(weight: Tensor, window: SlidingWindow, group: int) -> InputG
 
 
 def _turned(weight: Tensor, group: int) -> Tensor:
-    """(O, C / group, KH, KW) -> (C, O / group, KH, KW), kernels turned by half a turn."""
+    """(O, C / group, KH, KW) -> (C, O / group, KH, KW), kernels flipped along both axes."""
     outputs, channels, height, width = weight.shape
     split = weight.reshape(group, outputs // group, channels, height, width)
     turned = split.transpose(1, 2).reshape(group * channels, outputs // group, height, width)
@@ -273,11 +273,11 @@ def _turned(weight: Tensor, group: int) -> Tensor:
 
 
 def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
-    """The gradient of a strided convolution as a plain one that makes each phase a channel.
+    """The gradient of a strided convolution as an unstrided one, with each phase as a channel.
 
-    Pixel s * q + r of the bottom gets, through tap s * t + r of the kernel, from position q - t of
-    the top: for each phase r in 0..s-1 a convolution over q. All phases together are one
-    convolution with s times s times C outputs, which are then interleaved.
+    Pixel s * q + r of the bottom receives from position q - t of the top through tap s * t + r of
+    the kernel: for each phase r in 0..s-1 that is a convolution over q. All phases together are one
+    convolution with s * s * C outputs, which are then interleaved.
     """
     outputs, channels, height, width = weight.shape
     rows, columns = window.stride
@@ -302,7 +302,7 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
             )
             part = dx[:, :, first[0] :: rows, first[1] :: columns]
             found = z[:, :, row, column, reached[0], reached[1]]
-            if found.shape != part.shape:  # where no window reaches the image's end
+            if found.shape != part.shape:  # if no window reaches the image's end
                 part.zero_()
             part[:, :, : found.shape[2], : found.shape[3]] = found
         return dx
@@ -311,8 +311,8 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
 
 
 def _phase(phase: int, stride: int, pad: int, size: int, windows: int) -> tuple[int, slice]:
-    """Of one axis, a phase's first pixel in the image, and which of its positions lie there."""
-    start = -(-(pad - phase) // stride)  # those before are of the padding
+    """Along one axis, a phase's first pixel in the image, and the slice of its positions there."""
+    start = -(-(pad - phase) // stride)  # earlier positions are in the padding
     start = max(start, 0)
     first = stride * start + phase - pad
     return first, slice(start, min(windows, start + len(range(first, size, stride))))

@@ -1,8 +1,8 @@
-"""Convolutions whose taps move: ``(x (N, C, H, W), offsets, ...) -> (N, O, OH, OW)``.
+"""Deformable convolutions: ``(x (N, C, H, W), offsets, ...) -> (N, O, OH, OW)``.
 
-Every tap of the kernel is taken from where an offset points, in bilinear interpolation. Each of G
-parts of the channels has offsets of its own, at every position of the top. Diffs get to x, to the
-offsets and to the weights of taps.
+Each tap of the kernel reads x, bilinearly interpolated, at a place that an offset moves. Each of G
+groups of channels has offsets of its own, for each position of the top. Diffs reach x, the offsets
+and the taps' weights.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.shapes.windows import deformable_groups, deformable_options
 from deepvis_caffe.model.sliding_window import SlidingWindow, convolution_window
 
-AT_ONCE = 2**24  # values of taps: 64 MiB
+AT_ONCE = 2**24  # tap values: 64 MiB
 
 
 class _Deformable(Layer):
-    """What both kinds share."""
+    """Base class of both versions."""
 
     weight: Tensor
     bias: Tensor
@@ -36,7 +36,7 @@ class _Deformable(Layer):
         x
             (N, C, H, W).
         offsets
-            (N, G * kernel * 2, ...), for each tap down, then across.
+            (N, G * kernel * 2, ...); for each tap first the vertical, then the horizontal one.
         size
             (OH, OW).
         """
@@ -49,11 +49,12 @@ class _Deformable(Layer):
     def convolved(
         self, x: Tensor, at: Tensor, size: tuple[int, ...], weights: Tensor | None = None
     ) -> Tensor:
-        """The top: interpolated values of x, 0 off the map, times the filters.
+        """The top: interpolated values of x, 0 outside the map, times the filters.
 
-        So many images at a time as keep the taps, a kernel's area of times x, within `AT_ONCE`.
+        Processes as many images at a time as keep the tap values, a kernel's area times as many as
+        x has, within `AT_ONCE`.
         """
-        # grid_sample counts columns first, and from -1 to 1 between the edges of the map.
+        # grid_sample takes columns first, from -1 to 1 between the map's edges.
         grid = (2 * at.flip(-1) + 1) / at.new_tensor(x.shape[:1:-1]) - 1
         taps = math.prod(x.shape[1:2] + at.shape[2:-1])
         images = max(1, AT_ONCE // taps)
@@ -70,7 +71,7 @@ class _Deformable(Layer):
     def _some(
         self, x: Tensor, grid: Tensor, weights: Tensor | None, size: tuple[int, ...]
     ) -> Tensor:
-        """The top of some images. Of a matrix product autograd keeps only the filters."""
+        """The top of some images, by a matrix product: autograd keeps only its filters."""
         options = deformable_options(self.param)
         filters = self.weight.reshape(options.group, options.num_output // options.group, -1)
         parts = grid.shape[1]
@@ -84,9 +85,9 @@ class _Deformable(Layer):
 
 
 def _of_top(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Of a bottom that has a value for each position, those for the positions of the top.
+    """The values of a bottom for the positions of the top.
 
-    Some forks ask for bottoms of the size of x, and read them as if they had the top's.
+    Some forks require bottoms of the size of x, but read them as if they had the top's size.
     """
     if values.shape[2:] == size:
         return values
@@ -95,7 +96,7 @@ def _of_top(values: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _places(window: SlidingWindow, size: tuple[int, ...], like: Tensor) -> Tensor:
-    """Row and column of every tap without offsets: (kernel, OH, OW, 2)."""
+    """Row and column of each tap before offsets: (kernel, OH, OW, 2)."""
     rows, columns = (
         torch.arange(kernel)[:, None] * dilation + torch.arange(positions) * stride - pad
         for kernel, dilation, positions, stride, pad in zip(
@@ -109,10 +110,10 @@ def _places(window: SlidingWindow, size: tuple[int, ...], like: Tensor) -> Tenso
 
 @register("DeformableConvolution")
 class DeformableConvolution(_Deformable):
-    """Taps before the first row or column, or a whole one past the last, are 0.
+    """Taps before the first row or column, or at least one past the last, are 0.
 
-    Dai et al. 2017, "Deformable Convolutional Networks". Between the last row and where the next
-    would be, its code repeats the last.
+    Dai et al. 2017, "Deformable Convolutional Networks". Within one row or column past the last,
+    its code repeats the last.
     """
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:  # noqa: D102
@@ -124,7 +125,7 @@ class DeformableConvolution(_Deformable):
 
 @register("ModulatedDeformableConvolution")
 class ModulatedDeformableConvolution(_Deformable):
-    """Each tap also has a weight, from a third bottom; the map goes on with zeros.
+    """Each tap also has a weight, from a third bottom; the map is padded with zeros.
 
     Zhu et al. 2018, "Deformable ConvNets v2: More Deformable, Better Results".
     """

@@ -18,7 +18,7 @@ from deepvis_caffe.model import graph
 
 @register("InnerProduct")
 class InnerProduct(Layer):
-    """All axes from `axis` on, flattened in (C, H, W) order, times the weights, plus the bias."""
+    """The axes from `axis` on, flattened in (C, H, W) order, times the weights, plus the bias."""
 
     weight: Tensor
     bias: Tensor | None
@@ -57,7 +57,7 @@ class InnerProduct(Layer):
         return (dx.reshape(saved),)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
-        """Only some of its outputs, where they are axis 1 of the top."""
+        """Only some of its outputs, if they are axis 1 of the top."""
         if self.axis != 1:
             return None
         some = list(channels)
@@ -76,10 +76,10 @@ class InnerProduct(Layer):
 
 
 class EvenInnerProduct:
-    """An inner product of a batch that has the same values for an image alone; for an ascent.
+    """For ascents: an inner product with the same values for an image alone as in a batch.
 
-    A product of one row runs on another kernel than one of several, and adds up in another order.
-    So an image alone is computed twice in a batch of two, which reads the weights no more often.
+    A product of one row uses a different kernel, which sums in a different order. So a single image
+    is computed as a batch of two copies, which reads the weights no more often.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class EvenInnerProduct:
         self._inner = inner
 
     def infer(self, *bottoms: Tensor) -> Tops:
-        """The inner product's own, which packs no weights for one image."""
+        """The inner product's own, which does not pack weights for one image."""
         return self._inner.infer(*bottoms)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
@@ -118,20 +118,20 @@ class EvenInnerProduct:
 class _Product:
     """``x w^T + b``, (N, I) -> (N, O), with weights packed for oneDNN.
 
-    Of one row a product reads every weight once whichever way they lie. For more rows packed
-    weights are up to 1.3 times as fast on a CPU, and worth the memory of their copies. They also
-    add up each output in an order that depends neither on the number of rows nor on that of threads
-    nor, if there are two at least, on that of outputs.
+    For one row, each weight is read once in any layout. For more rows, packed weights are up to 1.3
+    times as fast on a CPU, and worth the memory of the copies. They also make the order of each
+    output's sum independent of the number of rows, of threads and, if there are at least two, of
+    outputs.
 
     Parameters
     ----------
     transpose
-        Whether the weights that it is given are those of ``w^T``.
+        Whether the given weights are ``w^T``.
     """
 
     def __init__(self, transpose: bool) -> None:
         self._transpose = transpose
-        self._packed: Derived[Tensor] = Derived()  # for so many rows
+        self._packed: Derived[Tensor] = Derived()  # by number of rows
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if len(x) < 2 or not has_packed(x):
@@ -150,7 +150,7 @@ class _Product:
 
 @register("Embed")
 class Embed(Layer):
-    """The weights' row for each integer of x, plus the bias; it has no gradient."""
+    """The weights' row for each integer in x, plus the bias; without a gradient."""
 
     weight: Tensor
     bias: Tensor
@@ -162,10 +162,10 @@ class Embed(Layer):
 
 @register("InnerDistance")
 class InnerDistance(Layer):
-    """The distance of every row to each of several centers: squared, or the sum of absolutes.
+    """The squared L2 or the L1 distance of each row to each of several centers.
 
-    The centers are its weights, or the rows of a second bottom. Of caffe-windows, which has no bias
-    here either. It reads weights with `transpose` row by row all the same.
+    The centers are its weights, or the rows of a second bottom. From caffe-windows, which has no
+    bias here either, and reads weights row by row even with `transpose`.
     """
 
     weight: Tensor
@@ -178,7 +178,7 @@ class InnerDistance(Layer):
         if p.normalize and not centers:
             rows = rows / torch.sqrt((rows * rows).sum(1, keepdim=True) + 1e-6)
         order = 1.0 if p.distance_type == "L1" else 2.0
-        # By products the differences of near rows would be lost to rounding.
+        # A matrix product would lose the differences between close rows to rounding.
         mode = "donot_use_mm_for_euclid_dist"
         distance = torch.cdist(x.reshape(-1, inputs), rows, order, mode)
         distance = distance if order == 1 else distance.square()

@@ -1,7 +1,7 @@
-"""Heads of detectors: ``maps -> boxes``, reference boxes, and boxes that are found in an image.
+"""Detection heads: ``maps -> boxes``, prior boxes, and the boxes found in an image.
 
-They sort, compare and choose, so they have no gradient, and they are computed with numpy on the
-host. How many rows they give depends on the values.
+They sort, compare and choose, so they have no gradient and run with numpy on the host. The number
+of rows in their tops depends on the values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Array = NDArray[Any]
 
 
 def on_host(x: Tensor) -> Array:
-    """The values of a bottom, without its history."""
+    """The values of a bottom, detached."""
     return x.detach().cpu().numpy()
 
 
 def rows_like(rows: Array, x: Tensor) -> Tensor:
-    """Rows as a top beside the bottom `x`."""
+    """Rows as a top of the type and on the device of `x`."""
     return torch.as_tensor(rows, dtype=x.dtype, device=x.device)
 
 
@@ -36,22 +36,22 @@ def rows_like(rows: Array, x: Tensor) -> Tensor:
 
 @register("PriorBox", "PriorBoxClustered")
 class PriorBox(Layer):
-    """Reference boxes around every position, and their variances: (1, 2, H * W * boxes * 4).
+    """Prior boxes around each position, and their variances: (1, 2, H * W * boxes * 4).
 
-    In a row of the map after the other, at each position for each `min_size` s: a square of side s;
-    if there are `max_size`, one of side sqrt(min_size * max_size); and for each other aspect ratio
-    a one of s * sqrt(a) by s / sqrt(a). Corners are divided by the size of the image.
+    Row by row, each position has for each `min_size` s a square of side s; if there are `max_size`,
+    a square of side sqrt(min_size * max_size); and for each other aspect ratio a, a box of
+    s * sqrt(a) by s / sqrt(a). Corners are divided by the size of the image.
 
     SSD rounds sizes down to integers. Two forks add options: `reduce_boxes` halves the first square
     (MobileNet-SSD), and `denser_prior_boxes` repeats each box half a position below (TextBoxes++).
-    A PriorBoxClustered tells the width and height of each box instead (OpenVINO).
+    A PriorBoxClustered gives the width and height of each box instead (OpenVINO).
     """
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        """Only the shapes of the bottoms count."""
+        """Uses only the bottoms' shapes."""
         p = self.param.prior_box_param
         height, width = (*x.shape, 1, 1)[2:4]
-        # SSD computes in float32 up to here, and the corners in float64.
+        # As in SSD: float32 up to here, float64 for the corners.
         size: Array = np.array([p.img_w or p.img_size, p.img_h or p.img_size], np.float32)
         if not size.all():
             size = np.array((*image.shape, 1, 1)[3:1:-1], np.float32)
@@ -77,7 +77,7 @@ class PriorBox(Layer):
 
     @staticmethod
     def _sizes(p: PriorBoxParameter) -> Array:
-        """(boxes, 2): width and height of the boxes at a position, in pixels."""
+        """(boxes, 2): width and height of a position's boxes, in pixels."""
         sizes: list[tuple[float, float]] = []
         for index, least in enumerate(map(int, p.min_size)):
             first = least / 2 if p.reduce_boxes else least
@@ -91,13 +91,13 @@ class PriorBox(Layer):
 
 
 class _Coding(NamedTuple):
-    """How offsets from reference boxes are written."""
+    """The encoding of offsets from prior boxes."""
 
     code: int
-    in_target: bool  # whether the variances are in the offsets already
+    in_target: bool  # whether the offsets already include the variances
 
     def decode(self, priors: Boxes, variances: Array, offsets: Array) -> Boxes:
-        """(..., P, 4): corners of the boxes."""
+        """(..., P, 4): the boxes' corners."""
         if not self.in_target:
             offsets = offsets * variances
         if self.code == PriorBoxParameter.CORNER:
@@ -113,21 +113,21 @@ class _Coding(NamedTuple):
 
 @register("DetectionOutput")
 class DetectionOutput(Layer):
-    """The boxes that SSD finds, as rows image, label, score, xmin, ymin, xmax, ymax: (1, 1, K, 7).
+    """SSD's detections as rows image, label, score, xmin, ymin, xmax, ymax: (1, 1, K, 7).
 
-    Coordinates are relative to the image. Offsets of locations are decoded against the prior boxes,
-    then each class but the background goes through non-maximum suppression, and the best
-    `keep_top_k` of an image are left, by label. Where nothing is found at all, there is one row for
-    each image, of -1 but for the image's number.
+    Coordinates are relative to the image. The locations are decoded against the prior boxes, each
+    class but the background goes through non-maximum suppression, and the best `keep_top_k` boxes
+    of each image are kept, ordered by label. If nothing is found at all, there is one row for each
+    image, with the image's index and -1 elsewhere.
 
-    RefineDet (Zhang et al. 2018) adds two bottoms, scores and locations of its first stage: a prior
-    whose first score for "an object" is under `objectness_score` finds nothing, and the priors are
-    moved by the first locations.
+    RefineDet (Zhang et al. 2018) adds two bottoms, the scores and locations of its first stage:
+    priors whose first-stage score for "an object" is below `objectness_score` are dropped, and the
+    first-stage locations move the priors.
 
-    caffe-yolov2's layer of this name takes a map of cells instead. Its labels count from 0, its
-    boxes are written as center, width and height, and of those that overlap the first one is left,
-    cell by cell, whatever the scores. So is that of caffe_yolo_v2, which has `classes`, but of two
-    that overlap it leaves the one with more objectness.
+    caffe-yolov2's layer of this name takes a map of cells instead. Its labels start at 0, its boxes
+    are center, width and height, and of overlapping boxes it keeps the first one, cell by cell,
+    whatever the scores. caffe_yolo_v2's, which has `classes`, is the same except that it keeps the
+    box with the higher objectness.
     """
 
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
@@ -187,7 +187,7 @@ class DetectionOutput(Layer):
         return every
 
     def _kept(self, boxes: Boxes, scores: Array) -> Array:
-        """Indices of the boxes of one class that are left, best first."""
+        """Indices of the kept boxes of one class, best first."""
         p = self.param.detection_output_param
         order = np.argsort(-scores, kind="stable")
         if p.HasField("confidence_threshold"):
@@ -199,9 +199,9 @@ class DetectionOutput(Layer):
 
 
 def _outscoring(boxes: Boxes, scores: Array, threshold: float) -> list[int]:
-    """Indices of the boxes that are left of each pair that overlaps, taken in order.
+    """Indices of the boxes that are kept when overlapping pairs are compared in order.
 
-    Of a pair the later box is left unless it scores less; a box that is gone removes no other.
+    Of a pair the later box is kept unless it scores lower; a removed box removes no other.
     """
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):
@@ -215,13 +215,13 @@ def _outscoring(boxes: Boxes, scores: Array, threshold: float) -> list[int]:
 
 
 def _rows(image: int, labels: Array, scores: Array, boxes: Boxes) -> Array:
-    """Rows image, label, score, and the four numbers of a box."""
+    """Rows of image, label, score and the four numbers of a box."""
     named = np.stack([np.full(len(labels), image), labels], 1).astype(boxes.dtype)
     return np.concatenate([named, scores[:, None], boxes], 1)
 
 
 def _or_none(rows: list[Array], images: int) -> Array:
-    """All rows; where there are none, a row for each image, of -1 but for its number."""
+    """All rows; if there are none, one per image, with the image's index and -1 elsewhere."""
     found = np.concatenate(rows)
     if len(found):
         return found
@@ -245,7 +245,7 @@ def _corners(boxes: Boxes) -> Boxes:
 
 
 def _in_cells(x: Array, boxes: int) -> Array:
-    """(N, H, W, boxes, channels of each) from a map (N, C, H, W)."""
+    """A map (N, C, H, W) as (N, H, W, boxes, channels per box)."""
     images, channels, *size = x.shape
     return x.reshape(images, boxes, channels // boxes, *size).transpose(0, 3, 4, 1, 2)
 
@@ -256,7 +256,7 @@ def _place(offset: Array, extent: Array) -> Boxes:
     Parameters
     ----------
     offset
-        (N, H, W, B, 2), x and y in the cell, as parts of it.
+        (N, H, W, B, 2), x and y in the cell, in units of its size.
     extent
         (N, H, W, B, 2), widths and heights.
     """
@@ -268,10 +268,10 @@ def _place(offset: Array, extent: Array) -> Boxes:
 
 
 def _of_cells(x: Array, boxes: int, biases: Any) -> tuple[Boxes, Array]:
-    """Of YOLO v2: (N, cells * boxes, 4), and scores (N, cells * boxes, classes).
+    """YOLO v2's boxes (N, cells * boxes, 4), and scores (N, cells * boxes, classes).
 
-    A box is biases[2 n] by biases[2 n + 1] cells times the exponentials of two channels, and its
-    scores are a softmax times the sigmoid of its objectness.
+    A box is biases[2 n] by biases[2 n + 1] cells times the exponentials of two channels; its scores
+    are a softmax times the sigmoid of its objectness.
     """
     cells = _in_cells(x, boxes)
     size = np.array(list(biases)[: 2 * boxes], x.dtype).reshape(boxes, 2)
@@ -284,7 +284,7 @@ def _of_cells(x: Array, boxes: int, biases: Any) -> tuple[Boxes, Array]:
 
 
 def _best(image: int, boxes: Boxes, scores: Array, labels: Array, threshold: float) -> Array:
-    """Rows of those that are left of boxes of any class, best first; labels count from 1."""
+    """Rows of the boxes kept by one suppression for all classes, best first; labels start at 1."""
     order = np.argsort(-scores, kind="stable")
     corners = _corners(boxes[order])
     kept = suppress(corners, threshold, jaccard, at_threshold=False)
@@ -293,19 +293,19 @@ def _best(image: int, boxes: Boxes, scores: Array, labels: Array, threshold: flo
 
 @register("RegionOutput")
 class RegionOutput(Layer):
-    """The boxes of YOLO v2 with the scores of those that are left: (1, K, 4), (1, K, classes + 1).
+    """YOLO v2's boxes and their scores after suppression: (1, K, 4), (1, K, classes + 1).
 
-    A box is x and y of its center, width and height, in pixels of an image of the height and the
-    width that the second bottom holds, of which the net saw the largest picture that fits, with
-    borders; where they are 0, of the net's input. A score under `thresh` is 0, and so is one that
-    suppression took: class by class, or for all together by the highest. That is the last score,
-    and is kept as it was where classes are suppressed by themselves. (MSRCCS's Caffe.)
+    A box is its center's x and y, width and height, in pixels of an image whose height and width
+    the second bottom holds, and which the net saw letterboxed; if these are 0, in pixels of the
+    net's input. Scores below `thresh` and suppressed scores are 0. Suppression is per class, or for
+    all classes together by the highest score. The last score of a box is its highest one, which
+    per-class suppression leaves unchanged. (MSRCCS's Caffe.)
     """
 
     def forward(self, x: Tensor, size: Tensor) -> Tops:  # noqa: D102
         p = self.param.region_output_param
         boxes, scores = _of_cells(on_host(x), len(p.biases) // 2, p.biases)
-        cells = x.shape[2] * x.shape[3]  # of a cell all boxes; wanted are all cells of a box
+        cells = x.shape[2] * x.shape[3]  # from cell by cell to box by box
         order = np.arange(boxes.shape[1]).reshape(cells, -1).T.ravel()
         seen = (x.shape[2] * p.feat_stride, x.shape[3] * p.feat_stride)
         boxes = self._pixels(boxes[0, order], seen, on_host(size).ravel())
@@ -322,7 +322,7 @@ class RegionOutput(Layer):
 
     @staticmethod
     def _pixels(boxes: Boxes, seen: tuple[int, int], size: Array) -> Boxes:
-        """Boxes relative to what the net saw, in pixels of the image."""
+        """Convert boxes relative to the net's input into pixels of the image."""
         height, width = (int(given) or own for given, own in zip(size, seen, strict=False))
         if seen[1] * height < seen[0] * width:
             picture = (seen[1], height * seen[1] // width)
@@ -333,7 +333,7 @@ class RegionOutput(Layer):
         return placed / np.tile(part, 2) * np.array([width, height] * 2, boxes.dtype)
 
     def _suppressed(self, corners: Boxes, scores: Array) -> Array:
-        """Indices of the boxes that overlap one that scores higher."""
+        """Indices of the boxes that overlap a kept box with a higher score."""
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] != 0]
         kept = suppress(corners[order], self.param.region_output_param.nms, jaccard)
@@ -342,10 +342,10 @@ class RegionOutput(Layer):
 
 @register("YoloDetectionOutput")
 class YoloDetectionOutput(Layer):
-    """The boxes that YOLO v2 finds, as SSD's rows, best first (MobileNet-YOLO).
+    """YOLO v2's detections as SSD's rows, best first (MobileNet-YOLO).
 
-    Boxes of all cells, each with its best class, go through one non-maximum suppression, whatever
-    their classes. In Caffe images of a batch are taken for one; here each is by itself.
+    Boxes of all cells, each with its best class, go through one non-maximum suppression for all
+    classes. Caffe treats a batch as one image; here each image is separate.
     """
 
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
@@ -364,12 +364,12 @@ class YoloDetectionOutput(Layer):
 
 @register("Yolov3DetectionOutput")
 class Yolov3DetectionOutput(Layer):
-    """The boxes that YOLO v3 finds, as SSD's rows, best first (MobileNet-YOLO).
+    """YOLO v3's detections as SSD's rows, best first (MobileNet-YOLO).
 
-    A box has a score for every class, its sigmoid times that of the objectness; each that is above
-    the threshold is a box of its own, and all go through one suppression, whatever their classes.
-    With `gaussian_box` (Choi et al. 2019) every coordinate has a deviation, and sure boxes score
-    higher. In Caffe images of a batch are taken for one; here each is by itself.
+    A box has a score for each class, its sigmoid times that of the objectness. Each score above the
+    threshold gives a separate box, and all go through one suppression for all classes. With
+    `gaussian_box` (Choi et al. 2019) each coordinate has an uncertainty, which lowers the scores.
+    Caffe treats a batch as one image; here each image is separate.
     """
 
     def forward(self, *bottoms: Tensor) -> Tensor:  # noqa: D102
@@ -390,7 +390,7 @@ class Yolov3DetectionOutput(Layer):
         mask = list(p.mask)[first : first + p.num_box]
         size = np.array([[p.biases[2 * n], p.biases[2 * n + 1]] for n in mask], x.dtype)
         cells = _in_cells(x, p.num_box)
-        apart = 2 if p.gaussian_box else 1  # a coordinate's deviation follows it
+        apart = 2 if p.gaussian_box else 1  # each coordinate is followed by its uncertainty
         likely = _sigmoid(cells[..., 4 * apart :])
         objects = likely[..., :1]
         if p.gaussian_box:  # as published; MobileNet-YOLO's own code counts the first one twice

@@ -1,4 +1,4 @@
-"""Optical flow: FlowNet's layers, ``(a, b) -> y`` (N, C, H, W) of two images or maps.
+"""FlowNet's layers for optical flow: ``(a, b) -> y`` (N, C, H, W), from two images or maps.
 
 Dosovitskiy et al. 2015, "FlowNet: Learning Optical Flow with Convolutional Networks"; Ilg et al.
 2016, "FlowNet 2.0".
@@ -18,9 +18,9 @@ from deepvis_caffe.model.shapes.flow import displacements
 
 @register("Correlation")
 class Correlation(Layer):
-    """How well windows of one map fit those of the other, displaced: a channel a displacement.
+    """Correlation of windows of one map with displaced ones of another, a channel per displacement.
 
-    The mean product of both windows, or, for SUBTRACT, their mean absolute difference.
+    The mean product of both windows, or for SUBTRACT their mean absolute difference.
     """
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
@@ -42,7 +42,7 @@ class Correlation(Layer):
 
 @register("FlowWarp")
 class FlowWarp(Layer):
-    """Each pixel taken from where the flow points, in bilinear interpolation; 0 or NaN outside."""
+    """Bilinear sampling of the image where the flow points; 0 or NaN outside."""
 
     def forward(self, image: Tensor, flow: Tensor) -> Tensor:  # noqa: D102
         height, width = image.shape[2:]

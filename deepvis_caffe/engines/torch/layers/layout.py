@@ -1,6 +1,6 @@
-"""The same values in another arrangement, several blobs in one, and many values in few.
+"""Layers that rearrange, split, join or reduce blobs.
 
-What becomes of the shape is said once, by the rules in `deepvis_caffe.model.shapes`.
+Shapes come from the rules in `deepvis_caffe.model.shapes`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from deepvis_caffe.model.shapes.layout import (
 
 
 def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
-    """Shapes of a layer's tops over these bottoms."""
+    """Shapes of a layer's tops for these bottoms."""
     rule = RULES[layer.layer.type]
     return list(rule(layer.param, [tuple(x.shape) for x in bottoms]).tops)
 
@@ -36,7 +36,7 @@ def top_shapes(layer: Layer, *bottoms: Tensor) -> list[tuple[int, ...]]:
 
 @register("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 class Reshape(Layer):
-    """Axes made one, or replaced; values stay in (C, H, W) order."""
+    """Axes merged or replaced; values stay in (C, H, W) order."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x.reshape(top_shapes(self, x)[0])
@@ -52,7 +52,7 @@ class Permute(Layer):
 
 @register("Crop")
 class Crop(Layer):
-    """The first blob cut to the second's size, from `axis` on, after the offsets."""
+    """The first blob cropped to the second's size, from `axis` on, at the given offsets."""
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:  # noqa: D102
         param, size = self.param.crop_param, top_shapes(self, x, like)[0]
@@ -75,12 +75,12 @@ class Tile(Layer):
 
 @register("Reorg")
 class Reorg(Layer):
-    """Blocks of positions become channels, or channels blocks, in darknet's order (YOLO v2).
+    """Space to depth, or with `reverse` depth to space, in darknet's order (YOLO v2).
 
     With `reverse`, C channels are stride^2 groups of C / stride^2, one for each place in a block of
-    the top. Without, darknet does the inverse of that *as if* the bottom had the shape of such a
-    top, C / stride^2 channels and stride times the rows and columns, and then takes the values in
-    memory for the top's shape. So channels of the top hold no regular grid of the bottom's
+    the top. Without, darknet applies the inverse of that *as if* the bottom had the shape of such a
+    top, C / stride^2 channels and stride times the rows and columns, and then reinterprets the
+    memory in the top's shape. So a channel of the top is not a regular grid of the bottom's
     positions; nets are trained with that order.
     """
 
@@ -99,7 +99,7 @@ class Reorg(Layer):
 
 @register("PixelShuffle")
 class PixelShuffle(Layer):
-    """Of each block of channels, at every position, a block of positions.
+    """Depth to space: each block of channels becomes a block of positions.
 
     Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
     Convolutional Neural Network".
@@ -111,9 +111,9 @@ class PixelShuffle(Layer):
 
 @register("Pad", "Padding")
 class Pad(Layer):
-    """Positions added around a blob: a value, or the outermost ones repeated or mirrored.
+    """Padding around a blob: with a constant, or with its border repeated or mirrored.
 
-    Where their numbers are negative, so many are cut off.
+    Negative padding crops.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -144,7 +144,7 @@ class ShuffleChannel(Layer):
 
 @register("Reverse")
 class Reverse(Layer):
-    """The blob turned round along axes, by default along the first."""
+    """The blob reversed along axes, by default along the first."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x.flip(reversed_axes(self.param, tuple(x.shape)))
@@ -161,7 +161,7 @@ class Flip(Layer):
 
 @register("CropCenter")
 class CropCenter(Layer):
-    """The blob without some positions at both ends of its axes (waifu2x)."""
+    """The blob cropped at both ends of its axes (waifu2x)."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         for axis, ends in enumerate(self.param.crop_center_param.crop_size):
@@ -171,7 +171,7 @@ class CropCenter(Layer):
 
 @register("Gather")
 class Gather(Layer):
-    """Some positions of one axis."""
+    """The given positions of one axis."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.gather_param
@@ -181,7 +181,7 @@ class Gather(Layer):
 
 @register("BatchReindex")
 class BatchReindex(Layer):
-    """The images that the second blob numbers, in its order."""
+    """The images whose indices the second blob holds, in its order."""
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:  # noqa: D102
         return x[index.long()]
@@ -192,7 +192,7 @@ class BatchReindex(Layer):
 
 @register("Split")
 class Split(Layer):
-    """The same values several times."""
+    """Copies of the blob."""
 
     def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
         return one_or_all([x.view_as(x) for _ in self.layer.tops])
@@ -200,7 +200,7 @@ class Split(Layer):
 
 @register("Slice")
 class Slice(Layer):
-    """A blob cut along an axis at the slice points, or into equal parts."""
+    """A blob split along an axis at the slice points, or into equal parts."""
 
     def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
         axis = joined_axis(self.param)
@@ -209,7 +209,7 @@ class Slice(Layer):
 
 @register("Silence")
 class Silence(Layer):
-    """Nothing: it keeps Caffe from listing its bottoms as outputs."""
+    """Does nothing; keeps Caffe from listing its bottoms as outputs."""
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
         return ()
@@ -217,7 +217,7 @@ class Silence(Layer):
 
 @register("Filter")
 class Filter(Layer):
-    """Of each blob the images whose number in the last blob is not 0."""
+    """The images of each blob that the last blob selects, by values other than 0."""
 
     def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
         *blobs, selector = bottoms
@@ -233,12 +233,12 @@ class Concat(Layer):
         return torch.cat(bottoms, joined_axis(self.param))
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves where the bottoms meet."""
+        """Saves the axis and the sizes of the bottoms along it."""
         axis = joined_axis(self.param)
         return (torch.cat(bottoms, axis),), ([x.shape[axis] for x in bottoms], axis)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """Each bottom's part of dy, not copied."""
+        """Each bottom's part of dy, as a view."""
         (dy,) = dys
         assert dy is not None
         return dy.split(*saved)
@@ -246,11 +246,11 @@ class Concat(Layer):
 
 @register("Eltwise")
 class Eltwise(Layer):
-    """Product, sum with coefficients, or maximum of blobs of one shape."""
+    """Product, weighted sum, or maximum of blobs of the same shape."""
 
     @property
     def plain_sum(self) -> bool:
-        """Whether it adds two blobs as they are."""
+        """Whether it adds two blobs without coefficients."""
         param = self.param.eltwise_param
         ones = all(coefficient == 1 for coefficient in param.coeff)
         return param.operation == EltwiseParameter.SUM and ones and len(self.layer.bottoms) == 2
@@ -271,7 +271,7 @@ class Eltwise(Layer):
 
 
 def _maximum(*bottoms: Tensor) -> Tensor:
-    # Caffe's ties: of the first two bottoms the second wins, later ones lose; so goes the gradient.
+    # Ties as in Caffe, gradient included: the second bottom beats the first, later ones lose.
     first, second, *rest = bottoms
     best = torch.where(first > second, first, second)
     for x in rest:
@@ -284,7 +284,7 @@ def _maximum(*bottoms: Tensor) -> Tensor:
 
 @register("Reduction")
 class Reduction(Layer):
-    """Sum, sum of absolutes or of squares, or mean, over all axes from `axis` on."""
+    """Sum, sum of absolute values or of squares, or mean, over all axes from `axis` on."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         param = self.param.reduction_param
@@ -300,11 +300,11 @@ class Reduction(Layer):
 
 @register("ArgMax")
 class ArgMax(Layer):
-    """The `top_k` largest: their indices, their values, or both; it has no gradient.
+    """The indices of the `top_k` largest values, their values, or both; without a gradient.
 
-    Along an axis, the top has `top_k` there. Without one, each image is flattened and the top is
-    (N, 1, top_k), or (N, 2, top_k) with indices first and values second. On equal values Caffe
-    lists the later index first.
+    With an axis, the top has size `top_k` along it. Without one, each image is flattened and the
+    top is (N, 1, top_k), or (N, 2, top_k) with indices first and values second. Among equal values
+    Caffe lists the later index first.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -318,7 +318,7 @@ class ArgMax(Layer):
 
 
 def _largest(x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
-    """The k largest along an axis and their indices, later ones first among equals."""
+    """The k largest values along an axis and their indices; later ones first among equals."""
     values, index = x.flip(axis).sort(dim=axis, descending=True, stable=True)
     index = x.shape[axis] - 1 - index
     return values.narrow(axis, 0, k), index.narrow(axis, 0, k).to(x.dtype)

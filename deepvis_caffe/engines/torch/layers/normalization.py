@@ -1,4 +1,4 @@
-"""Normalizations, learned or by the values themselves, and the affine layers that go with them."""
+"""Normalization layers, and the affine layers that go with them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from deepvis_caffe.model.shapes.registry import legacy
 
 @register("BatchNorm")
 class BatchNorm(Layer):
-    """``(x - mean) / sqrt(variance + eps)`` for each channel, by the stored statistics.
+    """``(x - mean) / sqrt(variance + eps)`` for each channel, with the stored statistics.
 
-    By the batch's own where `use_global_stats` is false. The third blob is the scale of the other
-    two: Caffe keeps running sums, not running means.
+    If `use_global_stats` is false, with the batch's own. The third blob scales the other two: Caffe
+    keeps running sums, not running means.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class BatchNorm(Layer):
         return F.batch_norm(x, mean, variance, eps=param.eps)
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """By the stored statistics only."""
+        """Only with the stored statistics."""
         param = self.param.batch_norm_param
         if param.HasField("use_global_stats") and not param.use_global_stats:
             return None
@@ -56,14 +56,14 @@ class BatchNorm(Layer):
 
 
 def aligned(factor: Tensor, x: Tensor, axis: int) -> Tensor:
-    """`factor` with its axes laid along those of x from `axis` on, ready to broadcast."""
+    """`factor` with its axes aligned to those of x from `axis` on, for broadcasting."""
     first = axis % x.ndim if factor.ndim else 0
     return factor.reshape(factor.shape + (1,) * (x.ndim - first - factor.ndim))
 
 
 @register("Scale")
 class Scale(Layer):
-    """Multiply along some axes, by learned factors or the second bottom; plus a bias if it has."""
+    """Multiply along some axes by learned factors or the second bottom; add a bias, if any."""
 
     scale: Tensor
     bias: Tensor
@@ -80,7 +80,7 @@ class Scale(Layer):
         return torch.addcmul(aligned(self.bias, x, param.axis), x, factor)
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """By learned factors of the channels."""
+        """Only with learned factors per channel."""
         param = self.param.scale_param
         if len(self.layer.bottoms) > 1 or param.axis != 1 or self.scale.ndim != 1:
             return None
@@ -90,7 +90,7 @@ class Scale(Layer):
 
 @register("Bias")
 class Bias(Layer):
-    """Add along some axes, learned values or the second bottom."""
+    """Add learned values or the second bottom along some axes."""
 
     bias: Tensor
     blobs = ("bias",)
@@ -99,7 +99,7 @@ class Bias(Layer):
         return x + aligned(given[0] if given else self.bias, x, self.param.bias_param.axis)
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """By a learned number for each channel."""
+        """Only with learned values per channel."""
         if len(self.layer.bottoms) > 1 or self.param.bias_param.axis != 1 or self.bias.ndim != 1:
             return None
         offset = self.bias.double()
@@ -110,34 +110,33 @@ class Bias(Layer):
 class LRN(Layer):
     """Local response normalization (Krizhevsky et al. 2012): ``y = x * scale ** -beta``.
 
-    With m the mean over a window, zeros outside the blob, and a window that Caffe calls
-    `local_size`: ``scale = k + alpha * m(x^2)``. Windows run across channels, or over an area
-    within each; within channels Caffe ignores k. In the deconv mode `deconv_ignore` passes diffs
-    through.
+    ``scale = k + alpha * m(x^2)``, where m is the mean over a window of `local_size` with zeros
+    outside the blob. Windows run across channels, or over an area within each; within channels
+    Caffe ignores k. In deconv mode `deconv_ignore` passes diffs through.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x * self._scale(x) ** -self.param.lrn_param.beta
 
     def infer(self, *bottoms: Tensor) -> Tops:
-        """The same bits as where a diff comes back."""
+        """The same to the last bit as `fwd`."""
         return self._with_powers(*bottoms)[0]
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the powers, too."""
+        """Saves x, the scale and its power."""
         return self._with_powers(*bottoms)
 
     def _with_powers(self, x: Tensor) -> tuple[Tops, Any]:
         scale = self._scale(x)
         beta = self.param.lrn_param.beta
-        # 0.75 is that of every net of note, and roots are far faster than powers.
+        # Every well-known net has 0.75, and roots are far faster than powers.
         power = (scale * scale.sqrt()).rsqrt_() if beta == 0.75 else scale**-beta
         return (x * power,), (x, scale, power)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """``dx = dy * scale^-beta - 2 alpha beta x m(dy * y / scale)``.
 
-        m is its own transpose: windows are symmetric, and all divide by the same number.
+        m is its own transpose: windows are symmetric, and all have the same divisor.
         """
         (dy,), (x, scale, power), rule = dys, saved, self.rule(mode)
         assert dy is not None
@@ -159,7 +158,7 @@ class LRN(Layer):
         if p.norm_region == LRNParameter.WITHIN_CHANNEL:
             return F.avg_pool2d(z, size, 1, margin)
         # A 1x1 convolution with a band matrix. The zeros outside the band cost multiplications but
-        # no precision, and over channels a matrix product is fastest, in either memory format.
+        # no precision, and across channels a matrix product is fastest in either memory format.
         position = torch.arange(z.shape[1], device=z.device)
         near = (position[:, None] - position).abs() <= margin
         return F.conv2d(z, near.to(z.dtype)[:, :, None, None] / size)
@@ -167,15 +166,15 @@ class LRN(Layer):
 
 @register("MVN")
 class MVN(Layer):
-    """Zero mean, and unit variance if asked for, for each channel or across them.
+    """Zero mean and, optionally, unit variance, for each channel or across them.
 
-    Where it divides by ``std + eps``, Caffe leaves eps out of the derivative of std. With the tiny
-    eps of practice that is the gradient, and it stays finite where all values are equal. So `bwd`
-    does as Caffe does, while autograd through `forward` gives the derivative itself.
+    Caffe divides by ``std + eps`` but ignores eps in the derivative of std. For the tiny eps in use
+    that equals the gradient, and it stays finite where all values are equal. `bwd` does the same,
+    while autograd through `forward` gives the exact derivative.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), axes that are not there being of size 1."""
+        """(N, C, H, W), with missing axes of size 1."""
         return self.fwd(x)[0][0]
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
@@ -203,13 +202,13 @@ class MVN(Layer):
 
 @register("Normalize")
 def normalize(layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> Layer:
-    """SSD's class, or that of a fork whose Normalize has no weights."""
+    """SSD's Normalize, or that of caffe-windows, which has no weights."""
     of_ssd = not layer.param.HasField("normalize_param")
     return ScaledNormalize(layer, weights) if of_ssd else ChannelNormalize(layer, weights)
 
 
 class ChannelNormalize(Layer):
-    """x over its L1 or L2 norm along the channels, and the norm (caffe-windows)."""
+    """x divided by its L1 or L2 norm along the channels, and the norm (caffe-windows)."""
 
     def forward(self, x: Tensor) -> Tensor | Tops:  # noqa: D102
         tops = top_shapes(self, x)
@@ -223,7 +222,7 @@ class ChannelNormalize(Layer):
 
 @register("NormalizationL2", "L2Normalize")
 class ImageNormalize(Layer):
-    """x over the L2 norm of the whole image (GGL; C3D 1.1)."""
+    """x divided by the L2 norm of the whole image (GGL; C3D 1.1)."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         small = 1e-10 if self.layer.type == "NormalizationL2" else 1e-7
@@ -233,9 +232,9 @@ class ImageNormalize(Layer):
 
 @register("GRN")
 class GRN(Layer):
-    """x over its L2 norm along the channels (OpenVINO).
+    """x divided by its L2 norm along the channels (OpenVINO).
 
-    With `dummy_backward` the diff goes through unchanged, as it does there.
+    With `dummy_backward` the diff passes through unchanged, as in OpenVINO.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -255,9 +254,9 @@ class GroupNorm(Layer):
 
 @register("ChannelScale")
 class ChannelScale(Layer):
-    """x times a factor for each position, the same for all channels, or one learned factor.
+    """x times a factor per position, the same for all channels, or times one learned factor.
 
-    Of caffe-windows, where it undoes a Normalize with the norms.
+    From caffe-windows, where it undoes a Normalize with the norms.
     """
 
     scale: Tensor
@@ -276,9 +275,9 @@ class ChannelScale(Layer):
 class ScaledNormalize(Layer):
     """L2 normalization (Liu et al. 2015, ParseNet): ``scale * x / sqrt(sum x^2 + eps)``.
 
-    The sum is over channels or over the whole image; the scale is one for each channel or one for
-    all. In its gradient Caffe multiplies by the scale last, which is the gradient only where all
-    channels have one scale. The engines must agree, so `bwd` does as Caffe does.
+    The sum is over channels or over the whole image; there is one scale per channel or one for all.
+    Caffe's backward pass multiplies by the scale last, which gives the gradient only if all
+    channels share one scale. The engines must agree, so `bwd` does the same.
     """
 
     scale: Tensor

@@ -1,11 +1,11 @@
 """Pooling: ``x (N, C, H, W) -> y (N, C, OH, OW)`` and, for MAX, ``-> (y, mask)``.
 
-Blobs of one or three spatial axes are pooled the same way, as some forks do.
+Blobs with one or three spatial axes are pooled the same way, as in some forks.
 
-Caffe rounds the output's size up, and drops a last window that would start in the padding, but
-only where there is padding. AVE divides by the part of the window that lies in the *padded* image.
-Torch's pooling agrees in all of that where the padding is at most half the window and no window
-lies wholly outside the image; elsewhere the image is padded here first.
+Caffe rounds the output size up, and if there is padding, drops a last window that would start in
+it. AVE divides by the part of the window inside the *padded* image. torch's pooling does the same
+if the padding is at most half the window and no window is entirely outside the image; otherwise the
+image is padded explicitly first.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
 from deepvis_caffe.model.shapes.windows import pooled_size, pyramid_levels
 from deepvis_caffe.model.sliding_window import pooling_window
 
-# What Caffe starts every maximum from, and so leaves in a window that holds no pixel.
+# Caffe's initial value of a maximum, which remains in a window without pixels.
 _LOWEST = float(np.finfo(np.float32).min)
 
 
 class _Axis(NamedTuple):
-    """One axis: pixels, and the windows that slide along them."""
+    """One axis: its pixels, and the windows that slide along them."""
 
     size: int
     kernel: int
@@ -51,7 +51,7 @@ class _Axis(NamedTuple):
         return max((self.windows - 1) * self.stride + self.kernel - self.size - self.pad, 0)
 
     def lengths(self) -> list[int]:
-        """The part of each window in the padded image; 1 for a window wholly outside of it."""
+        """The length of each window inside the padded image; 1 for a window outside it."""
         starts = [i * self.stride - self.pad for i in range(self.windows)]
         return [max(min(s + self.kernel, self.size + self.pad) - s, 1) for s in starts]
 
@@ -69,7 +69,7 @@ class Pooling(Layer):
         p = layer.param.pooling_param
         self.maximum, self.with_mask = p.pool == PoolingParameter.MAX, len(layer.tops) > 1
         self._options = self._options_within()
-        # Where PyTorch has a module for it, that one, for tools that look for such; see `Function`.
+        # PyTorch's module, if there is one for it, for tools that look for it; see `Function`.
         self.function: nn.MaxPool2d | None = None
         if self._options is not None:
             kernel, stride, pad, dilation, ceil_mode = self._options
@@ -82,8 +82,8 @@ class Pooling(Layer):
             return y
         p, size = self.param.pooling_param, x.shape[2:]
         if p.global_pooling and not self.maximum and x.is_cuda:
-            # Windows this large are slow there. On a CPU a mean, unlike a window, adds up in an
-            # order that depends on the number of images, of channels and of threads.
+            # On a GPU windows this large are slow. On a CPU the order of a mean's sum, unlike that
+            # of a window's, depends on the number of images, channels and threads.
             return x.mean(list(range(2, x.ndim)), keepdim=True)
         window = pooling_window(p, size)
         windows = pooled_size(size, window, p.ceil_mode, self.layer.type)
@@ -91,7 +91,7 @@ class Pooling(Layer):
         axes = [_Axis(*numbers) for numbers in zip(*geometry, strict=True)]
         if len(axes) > 1:
             return self._pool(x, axes)
-        found = self._pool(x.unsqueeze(2), [_Axis(1, 1, 1, 0, 1), *axes])  # one row of an image
+        found = self._pool(x.unsqueeze(2), [_Axis(1, 1, 1, 0, 1), *axes])  # an image of one row
         return tuple(y.squeeze(2) for y in found) if isinstance(found, tuple) else found.squeeze(2)
 
     def _pool(self, x: Tensor, axes: list[_Axis]) -> Tensor | Tops:
@@ -104,7 +104,7 @@ class Pooling(Layer):
         return (self.function.forward(*bottoms),)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Of a maximum within the image, saves where it is."""
+        """For a maximum within the image, saves its indices."""
         (x,) = bottoms
         if self._options is None or x.ndim != 4:
             return super().fwd(x)
@@ -112,15 +112,15 @@ class Pooling(Layer):
         return (y,), (x, index)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """``dx``, dy at the maxima."""
-        if self._options is None or isinstance(saved[0], list):  # as the base class saves it
+        """``dx``: dy at the maxima."""
+        if self._options is None or isinstance(saved[0], list):  # saved by the base class
             return super().bwd(saved, dys, mode)
         (dy,), (x, index) = dys, saved
         assert dy is not None
         return (torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *self._options, index),)
 
     def _options_within(self) -> tuple[Any, ...] | None:
-        """Torch's options of a maximum none of whose windows reaches over the image; else None."""
+        """Options of torch's MAX pooling if no window extends past the image; otherwise None."""
         p = self.param.pooling_param
         over_edges = p.pad or p.pad_h or p.pad_w or p.HasField("pad_shape")
         if not self.maximum or self.with_mask or p.global_pooling or over_edges:
@@ -133,8 +133,8 @@ class Pooling(Layer):
         return window.kernel, window.stride, (0, 0), (1, 1), p.ceil_mode
 
     def _maximum(self, x: Tensor, axes: list[_Axis]) -> Tensor | Tops:
-        # On equal values both Caffe and torch take, and send the gradient to, the first in the
-        # window, row by row.
+        # Among equal values both Caffe and torch choose the first in the window, row by row, and
+        # send the gradient there.
         kernel, stride, pad = _geometry(axes)
         ceil_mode = self.param.pooling_param.ceil_mode
         if not all(axis.as_torch for axis in axes):
@@ -144,7 +144,7 @@ class Pooling(Layer):
         y, index = pool(x, kernel, stride, pad, 1, ceil_mode, return_indices=True)
         if not self.with_mask:
             return y
-        # The mask counts positions of the blob without the padding that was put around it here.
+        # The mask counts positions in the blob without the padding added here.
         mask, count = torch.zeros_like(index), 1
         for axis, width, inside in reversed(list(zip(axes, x.shape[2:], pad, strict=True))):
             mask = mask + (index % width - (axis.pad - inside)) * count
@@ -162,7 +162,7 @@ class Pooling(Layer):
 
 @register("SPP")
 class SpatialPyramidPooling(Layer):
-    """The poolings of 1, 4, 16, ... windows side by side, of equal length for images of any size.
+    """Pooling into 1, 4, 16, ... windows, concatenated: the same length for any image size.
 
     He et al. 2014, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition".
     """
@@ -178,7 +178,7 @@ class SpatialPyramidPooling(Layer):
 
 
 def _geometry(axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Kernel, stride and padding, an entry for each axis."""
+    """Kernel, stride and padding, with an entry per axis."""
     kernel, stride, pad = zip(*((axis.kernel, axis.stride, axis.pad) for axis in axes), strict=True)
     return kernel, stride, pad
 

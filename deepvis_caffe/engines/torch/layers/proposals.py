@@ -1,6 +1,7 @@
-"""Regions that a net proposes to itself: ``(scores, offsets, image size) -> regions (R, 5)``.
+"""Region proposals: ``(scores, offsets, image size) -> regions (R, 5)``.
 
-A region is a row image, x1, y1, x2, y2 in pixels of the net's input, as `regions` pools them.
+A region is a row image, x1, y1, x2, y2 in pixels of the net's input, as the layers in `regions`
+take it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Array = NDArray[Any]
 
 
 def half_up(x: Array) -> Array:
-    """To the nearest integer, halves up, as C rounds positive numbers."""
+    """Round to the nearest integer, halves up, as C rounds positive numbers."""
     return np.floor(x + 0.5)
 
 
@@ -38,10 +39,10 @@ def anchors(
     scales: Sequence[float],
     rounded: Callable[[Array], Array] = np.rint,
 ) -> Boxes:
-    """Reference boxes around the first position (Ren et al. 2015, "Faster R-CNN").
+    """Anchors around the first position (Ren et al. 2015, "Faster R-CNN").
 
-    For each ratio of height to width a box of about `base` x `base` pixels, with integer sides, and
-    of that one for each scale: (ratios * scales, 4), corners in pixels.
+    For each ratio of height to width, a box of about `base` x `base` pixels in area, with integer
+    sides, at each scale: (ratios * scales, 4), corners in pixels.
     """
     height_to_width = np.array(ratios, np.float64)
     width = rounded(np.sqrt(base * base / height_to_width))
@@ -52,14 +53,14 @@ def anchors(
 
 
 def proposed(reference: Boxes, stride: int, offsets: Array, height: float, width: float) -> Boxes:
-    """Boxes in an image of that size, position by position: (H * W * A, 4).
+    """Boxes clipped to an image of that size, position by position: (H * W * A, 4).
 
     Parameters
     ----------
     reference
-        (A, 4), around the first position.
+        (A, 4), the anchors around the first position.
     stride
-        Pixels between two positions.
+        Pixels between neighboring positions.
     offsets
         (4 A, H, W).
     """
@@ -77,7 +78,7 @@ def foreground(scores: Array) -> Array:
 
 
 def large(boxes: Boxes, height: float, width: float) -> Array:
-    """Which boxes are at least so large, the last pixel included."""
+    """Which boxes have at least this size, the last pixel included."""
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     return np.asarray((sides >= np.array([width, height], boxes.dtype)).all(1))
 
@@ -89,10 +90,10 @@ def numbered(image: int, boxes: Boxes) -> Array:
 
 @register("Proposal")
 class Proposal(Layer):
-    """PVANET's layer in C++: regions of the best scores, after non-maximum suppression.
+    """PVANET's C++ layer: the regions with the best scores, after non-maximum suppression.
 
-    Boxes that are too small are not dropped, but score 0. A base box has the sides of
-    `anchors`, times `scale`. (caffe-windows takes `scale` for pixels instead.)
+    Boxes that are too small are not dropped but get score 0. Base boxes have the sides of `anchors`
+    times `scale`. (In caffe-windows `scale` is in pixels instead.)
     """
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -115,10 +116,10 @@ class Proposal(Layer):
 
 @register("ProposalLayer")
 class ProposalLayer(Layer):
-    """py-faster-rcnn's Python layer, with the settings that it has for tests.
+    """py-faster-rcnn's Python layer, with its settings for testing.
 
-    Boxes of 16 pixels and more; the best 6000 of them; of these, after non-maximum suppression at
-    0.7, the best 300. A project may set other numbers outside of the net.
+    It takes the best 6000 boxes of at least 16 pixels, and keeps the best 300 of these after
+    non-maximum suppression at 0.7. A project may set other numbers outside the net.
     """
 
     LEAST, BEFORE, THRESHOLD, AFTER = 16, 6000, 0.7, 300
@@ -142,11 +143,11 @@ class ProposalLayer(Layer):
 
 @register("BoxOutput")
 class BoxOutput(Layer):
-    """The boxes of several maps, whose scores are the best class less the background.
+    """The boxes of several maps, scored by the best class minus the background.
 
-    A map has `field_w` x `field_h` pixels large boxes around every position; its last four channels
-    move and stretch them, within limits. All boxes of an image go through one non-maximum
-    suppression. Where nothing at all is found, there is one region, (0, 1, 1, 10, 10).
+    A map has boxes of `field_w` x `field_h` pixels around each position; its last four channels
+    move and scale them, within limits. All boxes of an image go through one non-maximum
+    suppression. If nothing at all is found, there is one region, (0, 1, 1, 10, 10).
     """
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102
@@ -155,7 +156,7 @@ class BoxOutput(Layer):
         for image in range(len(maps[0])):
             parts = [self._map(x[image], number) for number, x in enumerate(maps)]
             boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-            # Best first; of equal scores, the later one.
+            # Best first; among equal scores, the later one first.
             order = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")
             order = order[: p.max_nms_num or None]
             overlap = OVERLAPS.get(p.nms_type, _intersection_over_union)
@@ -171,7 +172,7 @@ class BoxOutput(Layer):
         return tuple(rows_like(top, bottoms[0]) for top in tops[: len(self.layer.tops)])
 
     def _map(self, x: Array, number: int) -> tuple[Boxes, Array]:
-        """Boxes left, top, width, height, (n, 4), and scores of one map (C, H, W) of an image."""
+        """Boxes (left, top, width, height), (n, 4), and scores of one image's map (C, H, W)."""
         p, reg = self.param.box_output_param, self.param.bbox_reg_param
         height, width = x.shape[1:]
         rate = p.downsample_rate[number]
@@ -193,7 +194,7 @@ class BoxOutput(Layer):
 
 
 def _shared(box: Boxes, others: Boxes) -> Array:
-    """The area of the intersection of boxes left, top, width, height."""
+    """The area of the intersection of boxes (left, top, width, height)."""
     first = np.maximum(box[:2], others[:, :2])
     last = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
     return np.asarray((last - first).clip(0, None).prod(1))
@@ -206,7 +207,7 @@ def _intersection_over_union(box: Boxes, others: Boxes) -> Array:
 
 OVERLAPS = {
     "IOU": _intersection_over_union,
-    # Over the smaller box, and over the one that scores higher.
+    # Divided by the area of the smaller box, and by that of the higher-scoring box.
     "IOMU": lambda box, others: (
         _shared(box, others) / np.minimum(box[2:].prod(), others[:, 2:].prod(1))
     ),
@@ -216,7 +217,7 @@ OVERLAPS = {
 
 @register("DecodeBBox")
 class DecodeBBox(Layer):
-    """Regions moved by the offsets of class 1 of two (Cascade R-CNN: Cai and Vasconcelos 2018)."""
+    """Regions moved by the second class's offsets (Cascade R-CNN: Cai and Vasconcelos 2018)."""
 
     def forward(self, offsets: Tensor, rois: Tensor) -> Tensor:
         """(R, 8) and (R, 5) -> (R, 5)."""

@@ -1,4 +1,4 @@
-"""Python layers whose modules the user allows: their own code computes them."""
+"""Python layers from modules that the user allows, run by their own code."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from deepvis_caffe.model.python_layers import ALLOWED, caller
 
 @register(ALLOWED)
 class PythonLayer(Layer):
-    """A layer of a user's, on arrays.
+    """A user's layer, run on numpy arrays.
 
-    It goes by what it saw last, as its author expects: before a backward pass of an older forward
-    pass, that one runs again. A layer without a backward pass passes no diff on.
+    Its author expects a backward pass to follow its own forward pass, so before a backward pass
+    through an older one, that forward pass runs again. A layer without a backward pass propagates
+    no diff.
     """
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
         super().__init__(layer, weights)
-        self._stamps: tuple[Stamp, ...] = ()  # of the weights that it has
-        self._alone: Any = None  # made at the first shapes
-        self._last: object = None  # stands for its last forward pass
+        self._stamps: tuple[Stamp, ...] = ()  # of the weights in its blobs
+        self._alone: Any = None  # created once the shapes are known
+        self._last: object = None  # identifies its last forward pass
         self._lock = Lock()
 
     def forward(self, *bottoms: Tensor) -> Tensor | Tops:  # noqa: D102
@@ -39,13 +40,13 @@ class PythonLayer(Layer):
             return self._run(bottoms)
 
     def fwd(self, *bottoms: Tensor) -> tuple[Tops, Any]:
-        """Saves the bottoms, the tops, and which pass it was."""
+        """Saves the bottoms, the tops and the pass's identity."""
         with self._lock:
             tops = self._run(bottoms)
             return tops, (bottoms, tops, self._last)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        """As its author says, in every mode."""
+        """The layer's own backward pass, in every mode."""
         bottoms, tops, which = saved
         with self._lock:
             if self._last is not which:
@@ -64,7 +65,7 @@ class PythonLayer(Layer):
         return [torch.tensor(diff, device=x.device) for diff, x in zip(diffs, bottoms, strict=True)]
 
     def check(self, bottoms: Sequence[Tensor]) -> None:
-        """Nothing: its own code does, as it runs."""
+        """Nothing: its own code checks when it runs."""
 
     def _run(self, bottoms: Tops) -> Tops:
         self._last = None
@@ -81,7 +82,7 @@ class PythonLayer(Layer):
         return tuple(torch.tensor(top, device=bottoms[0].device) for top in tops)
 
     def _take_weights(self) -> None:
-        """Copy the weights into its blobs, if they are not there yet."""
+        """Copy the weights into its blobs, if they have changed."""
         weights = [weight for weight in self._parameters.values() if weight is not None]
         if not self._stamps or not all(map(Stamp.fits, self._stamps, weights)):
             for mine, given in zip(self._alone.weights, weights, strict=True):
@@ -90,7 +91,7 @@ class PythonLayer(Layer):
 
 
 class _Call(torch.autograd.Function):
-    """The layer for autograd."""
+    """The layer as an autograd function."""
 
     @staticmethod
     def forward(ctx: Any, layer: PythonLayer, *bottoms: Tensor) -> Tops:

@@ -1,7 +1,7 @@
-"""Recurrent layers: stock Caffe's LSTM and RNN, and Lstm and ContinuationIndicator of forks.
+"""Recurrent layers: stock Caffe's LSTM and RNN, and the forks' Lstm and ContinuationIndicator.
 
-In all of them a flag for each step and sequence says whether the sequence goes on; where it is 0
-the state is forgotten.
+A flag for each step and sequence tells whether the sequence continues; where it is 0 the state is
+reset.
 
 - LSTM, RNN: Donahue et al. 2015, "Long-term Recurrent Convolutional Networks".
 - Lstm: J. Oh's caffe-lstm.
@@ -21,14 +21,14 @@ from deepvis_caffe.model import graph
 
 
 class _Recurrent(Layer):
-    """What LSTM and RNN share: their bottoms, and the part of their input that does not recur."""
+    """Base class of LSTM and RNN: reads their bottoms and computes what does not recur."""
 
-    states: int  # number of values that recur
+    states: int  # number of recurrent states
 
     def _read(
         self, bottoms: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-        """Inputs of the gates (T, N, gates), flags (T, N, 1), states (N, size), other weights."""
+        """Gate inputs (T, N, gates), flags (T, N, 1), states (N, size), remaining weights."""
         x, flags, *more = bottoms
         exposed = self.param.recurrent_param.expose_hidden
         states = [state[0] for state in more[len(more) - self.states :]] if exposed else []
@@ -50,7 +50,7 @@ class _Recurrent(Layer):
 
 @register("LSTM")
 class LSTM(_Recurrent):
-    """``c = f c' + i g``, ``h = o tanh(c)``, the gates being of x and the h before."""
+    """``c = f c' + i g``, ``h = o tanh(c)``, with gates computed from x and the previous h."""
 
     blobs = ("weight", "bias", "blob2", "blob3")
     states = 2
@@ -68,7 +68,7 @@ class LSTM(_Recurrent):
 
 @register("RNN")
 class RNN(_Recurrent):
-    """``h = tanh(W_h h' + W_x x + b)``, and the top ``tanh(W_o h + b_o)``."""
+    """``h = tanh(W_h h' + W_x x + b)``, with top ``tanh(W_o h + b_o)``."""
 
     blobs = ("weight", "bias", "blob2", "blob3", "blob4", "blob5")
     states = 1
@@ -84,10 +84,10 @@ class RNN(_Recurrent):
 
 @register("Lstm")
 class PackedLSTM(Layer):
-    """An LSTM over (T * N, ...) whose batch size N the prototxt names; rows of a step lie together.
+    """An LSTM over (T * N, ...), step by step, with the batch size N from the prototxt.
 
-    Without flags each pass begins anew. With flags the fork goes on with the state in which the
-    pass before ended; here every pass begins with a state of zeros.
+    Without flags each pass starts from zeros. With flags the fork continues from the state at the
+    end of the previous pass; here every pass starts from zeros.
     """
 
     blobs = ("weight_x", "weight_h", "bias")
@@ -117,7 +117,7 @@ class PackedLSTM(Layer):
 
 @register("ContinuationIndicator")
 class ContinuationIndicator(Layer):
-    """Flags of sequences that begin at the first step: a row of zeros, then ones."""
+    """Flags for sequences that start at the first step: a row of zeros, then ones."""
 
     flags: Tensor
 

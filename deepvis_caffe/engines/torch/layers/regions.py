@@ -1,10 +1,10 @@
-"""Regions of maps: ``(maps (N, C, H, W), regions (R, 5)) -> (R, C, rows, columns)``.
+"""Pooling of regions of maps: ``(maps (N, C, H, W), regions (R, 5)) -> (R, C, rows, columns)``.
 
-A region is a row image, x1, y1, x2, y2: the number of an image in the batch, and corners in pixels
-of the net's input, where the last pixel is included. Diffs get to the maps; the regions have none.
+A region is a row image, x1, y1, x2, y2: the index of an image in the batch, and corners in pixels
+of the net's input, with the last pixel included. Diffs reach the maps; the regions have none.
 
-All of these but ROIPooling take means of values at places of a grid, that is: the map is multiplied
-by a matrix from the left, which does that along the rows, and by one from the right.
+All layers here but ROIPooling average values on a grid. They multiply the map by one matrix from
+the left, for the rows, and by one from the right, for the columns.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Array = NDArray[Any]
 
 
 class Spans(NamedTuple):
-    """Where regions begin along one axis and how long they are, in positions of the map: (R,)."""
+    """Start and length of regions along one axis, in positions of the map: (R,)."""
 
     start: Array
     size: Array
 
     def cut(self, parts: int) -> tuple[Array, Array]:
-        """(R, parts): the edges of equal parts, before and after each. As in Caffe in float32."""
+        """(R, parts): start and end of each of several equal parts, in float32 as in Caffe."""
         size = (self.size / np.float32(parts))[:, None]
         number = np.arange(parts, dtype=np.float32)
         start = self.start[:, None]
@@ -40,12 +40,12 @@ class Spans(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """Regions as Caffe sees them: in float32.
+    """Regions in float32, as in Caffe.
 
     Attributes
     ----------
     image
-        (R,), each one's image in the batch.
+        (R,), the index of each one's image in the batch.
     corners
         x1, y1, x2, y2, (R,) each.
     """
@@ -55,7 +55,7 @@ class Regions(NamedTuple):
 
     @classmethod
     def of(cls, rois: Tensor, images: int) -> Regions:
-        """From the layer's bottom, for a batch of so many images."""
+        """From the layer's bottom, for a batch of `images`."""
         rows = rois.detach().reshape(-1, 5).cpu().numpy().astype(np.float32)
         image = rows[:, 0].astype(np.int64)
         outside = np.flatnonzero((image < 0) | (image >= images))
@@ -67,14 +67,14 @@ class Regions(NamedTuple):
         return cls(image, (rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4]))
 
     def padded(self, ratio: float) -> Regions:
-        """Larger by this part of their size on every side (MS-CNN)."""
+        """Enlarged by this fraction of their size on each side (MS-CNN)."""
         x1, y1, x2, y2 = self.corners
         wide, high = (x2 - x1 + 1) * np.float32(ratio), (y2 - y1 + 1) * np.float32(ratio)
         return Regions(self.image, (x1 - wide, y1 - high, x2 + wide, y2 + high))
 
 
 def rounded(x: Array) -> Array:
-    """To the nearest integer, halves away from zero, as C rounds."""
+    """Round to the nearest integer, halves away from zero, as in C."""
     return np.trunc(x.astype(np.float64) + np.copysign(0.5, x)).astype(np.float32)
 
 
@@ -83,11 +83,11 @@ def rounded(x: Array) -> Array:
 
 @register("ROIPooling")
 class ROIPooling(Layer):
-    """The maximum over each of pooled_h x pooled_w parts of a region; 0 where a part is empty.
+    """The maximum over each of pooled_h x pooled_w parts of a region; 0 for an empty part.
 
-    The region is rounded to positions of the map, ends included, and is one position at least. Its
-    parts begin at the position below and end at that above, so they may overlap. Of equal values
-    the first takes the diff. With MS-CNN's `pad_ratio` regions are enlarged first.
+    The region is rounded to positions of the map, ends included, and has at least one position.
+    The starts of its parts are rounded down and the ends up, so they may overlap. Among equal
+    values the first gets the diff. With MS-CNN's `pad_ratio` regions are enlarged first.
     """
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:  # noqa: D102
@@ -96,15 +96,15 @@ class ROIPooling(Layer):
         return torch.where(at < 0, values.new_zeros(()), values)
 
     def _highest(self, x: Tensor, regions: Regions) -> Tensor:
-        """(R, C, rows, columns): indices of the maxima in all of x; -1 for empty parts."""
+        """(R, C, rows, columns): indices of the maxima in the flattened x; -1 for empty parts."""
         p = self.param.roi_pooling_param
         scale, (_, channels, height, width) = np.float32(p.spatial_scale), x.shape
         x1, y1, x2, y2 = (rounded(c * scale) for c in regions.padded(p.pad_ratio).corners)
         rows, columns = _Bins.of(y1, y2, p.pooled_h, height), _Bins.of(x1, x2, p.pooled_w, width)
         found = [x.new_zeros((0, channels, p.pooled_h, p.pooled_w), dtype=torch.long)]
         for n, row, column in zip(regions.image.tolist(), rows, columns, strict=True):
-            # The highest of each row of a part, and of these the highest: so of equal values the
-            # first one row by row, as Caffe takes it, and far faster than part by part.
+            # The maximum of each row of a part, then the maximum of those. Among equal values this
+            # finds the first one row by row, as in Caffe, and far faster than part by part.
             along = [x[n, :, :, part].max(2) for part in column.parts]
             values, places = (torch.stack(one, 2) for one in zip(*along, strict=True))
             places = places + column.begin.to(x.device)  # (C, H, columns)
@@ -125,11 +125,11 @@ class _Bins(NamedTuple):
     Attributes
     ----------
     parts
-        Of each part; one position where it is empty.
+        One slice per part; a single position if it is empty.
     begin
-        int64, where each begins.
+        int64, the start of each.
     empty
-        bool, whether it is.
+        bool, whether it is empty.
     """
 
     parts: list[slice]
@@ -138,7 +138,7 @@ class _Bins(NamedTuple):
 
     @classmethod
     def of(cls, start: Array, end: Array, parts: int, limit: int) -> Iterator[_Bins]:
-        """Of each region that begins and ends at these positions, the last included."""
+        """The parts of each region with these starts and ends, the last position included."""
         size = np.maximum(end - start + 1, 1)
         first, last = Spans(np.zeros_like(size), size).cut(parts)
         begin = np.clip(np.floor(first) + start[:, None], 0, limit).astype(np.int64)
@@ -155,14 +155,14 @@ class _Bins(NamedTuple):
 
 
 class _LinearPooling(Layer, abc.ABC):
-    """Each region's part of a map, multiplied by a matrix along either axis."""
+    """Region pooling by a matrix product along each axis of the map."""
 
     @abc.abstractmethod
     def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:
-        """(R, rows, H) and (R, columns, W): what each place of the top takes of each position."""
+        """(R, rows, H) and (R, columns, W): the weight of each position for each place of a top."""
 
     def matrices(self, x: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
-        """The same as tensors beside x."""
+        """The same as tensors of the type and on the device of x."""
         height, width = x.shape[2:]
         rows, columns = self.axes(regions, (height, width))
         return (
@@ -185,7 +185,7 @@ class _LinearPooling(Layer, abc.ABC):
 
 
 def interpolation(places: Array, size: int) -> Array:
-    """(..., size): weights of bilinear interpolation at places of an axis; 0 off the map's edge."""
+    """(..., size): linear interpolation weights at places along an axis; 0 outside the map."""
     inside = (places >= -0.5) & (places <= size - 0.5)
     near = 1 - np.abs(places.clip(0, size - 1)[..., None] - np.arange(size, dtype=np.float32))
     return np.where(inside[..., None], near.clip(0, None), 0)
@@ -193,10 +193,10 @@ def interpolation(places: Array, size: int) -> Array:
 
 @register("ROIAlign")
 class ROIAlign(_LinearPooling):
-    """MS-CNN's: values at the corners of a grid of pooled_h x pooled_w parts, interpolated.
+    """MS-CNN's ROIAlign: interpolated values at the corners of a pooled_h x pooled_w grid.
 
-    The top has one row and one column more than parts. A region without area, and a corner off the
-    map, gives 0. The centers of pixels are at halves.
+    The top has one row and one column more than the grid has cells. A region without area and a
+    corner outside the map give 0. Pixel centers are at half-integers.
     """
 
     def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
@@ -221,10 +221,10 @@ class ROIAlign(_LinearPooling):
 
 @register("ROIWarping")
 class ROIWarping(_LinearPooling):
-    """Values where the parts of a region begin, interpolated (MNC: Dai et al. 2016, "Cascades").
+    """Interpolated values at the start of each part of a region (MNC: Dai et al. 2016, "Cascades").
 
     The region is rounded to positions of the map. MNC gives regions a diff, too; here they have
-    none, since they come of choices.
+    none, because they result from a selection.
     """
 
     def axes(self, regions: Regions, size: tuple[int, int]) -> tuple[Array, Array]:  # noqa: D102
@@ -242,7 +242,7 @@ class ROIWarping(_LinearPooling):
 
 @register("MaskPooling")
 class MaskPooling(Layer):
-    """Maps times a mask each (MNC)."""
+    """Each map times its mask (MNC)."""
 
     def forward(self, x: Tensor, masks: Tensor) -> Tensor:  # noqa: D102
         return x * masks.reshape(len(x), 1, *x.shape[2:])
@@ -250,9 +250,9 @@ class MaskPooling(Layer):
 
 @register("MaskResize")
 class MaskResize(Layer):
-    """Bilinear interpolation from the first position on, in even steps (MNC, SSTD).
+    """Bilinear interpolation in even steps from the first position (MNC, SSTD).
 
-    Where more than half a position past the last one is asked for, that is 0.
+    Places more than half a position past the last one are 0.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -272,7 +272,7 @@ class MaskResize(Layer):
 
 
 class _PositionSensitive(_LinearPooling):
-    """Every part of a region, of G x G, is pooled from a map of its own: C = output_dim * G * G."""
+    """Each of a region's G x G parts is pooled from its own map: C = output_dim * G * G."""
 
     @property
     @abc.abstractmethod
@@ -298,10 +298,9 @@ class _PositionSensitive(_LinearPooling):
 
 @register("PSROIPooling")
 class PSROIPooling(_PositionSensitive):
-    """The mean over each of G x G parts of a region, in a map of its own; 0 where that is empty.
+    """The mean over each of G x G parts of a region, each in its own map; 0 for an empty part.
 
-    Parts begin at the position below and end at that above, and a region is a tenth of a position
-    at least.
+    Starts of parts are rounded down and ends up. A region is at least a tenth of a position long.
     """
 
     @property
@@ -318,7 +317,7 @@ class PSROIPooling(_PositionSensitive):
         )
 
     def _means(self, spans: Spans, limit: int) -> Array:
-        """(R, G, limit): one over the length of each part, within it."""
+        """(R, G, limit): one over its length within each part, 0 elsewhere."""
         first, last = spans.cut(self.parts)
         first, last = np.floor(first).clip(0, limit), np.ceil(last).clip(0, limit)
         position = np.arange(limit)
@@ -330,8 +329,8 @@ class PSROIPooling(_PositionSensitive):
 class PSROIAlign(_PositionSensitive):
     """The mean of `sample_num` x `sample_num` interpolated values in each of G x G parts.
 
-    The samples of a part lie evenly between its edges, which are moved into the map; those that
-    then lie beyond its end count as 0.
+    A part's samples are evenly spaced from its start, which is clipped to the map; those not before
+    its clipped end count as 0.
     """
 
     @property
@@ -357,7 +356,7 @@ class PSROIAlign(_PositionSensitive):
 
 
 def _between(start: Array, end: Array) -> Spans:
-    """Regions that are a tenth of a position long at least."""
+    """Spans at least a tenth of a position long."""
     return Spans(start, np.maximum(end - start, np.float32(0.1)))
 
 
@@ -365,11 +364,11 @@ def _between(start: Array, end: Array) -> Spans:
 class DeformablePSROIPooling(Layer):
     """The mean of interpolated values in each of G x G parts of a region, which offsets move.
 
-    Dai et al. 2017, "Deformable Convolutional Networks"; Caffe's is of makefile/frcnn. Every part
-    has a map of its own. An offset is a part of the region's width, then of its height, times
-    `trans_std`; there are P x P of them for each of several classes of outputs. Samples of a part
-    lie evenly from its start on, and those more than half a position off the map do not count.
-    Diffs get to the maps and to the offsets.
+    Dai et al. 2017, "Deformable Convolutional Networks"; the Caffe layer is from makefile/frcnn.
+    Each part has its own map. Offsets are fractions of the region's width, then of its height,
+    times `trans_std`; there are P x P of them for each of several classes of outputs. A part's
+    samples are evenly spaced from its start on; those more than half a position outside the map do
+    not count. Diffs reach the maps and the offsets.
     """
 
     def forward(self, x: Tensor, rois: Tensor, *offsets: Tensor) -> Tensor:  # noqa: D102
@@ -384,7 +383,7 @@ class DeformablePSROIPooling(Layer):
         return top
 
     def _samples(self, x: Tensor, regions: Regions, offsets: Tensor | None) -> Tensor:
-        """Rows and columns where parts are sampled: (R, classes, G, G, 2, samples)."""
+        """Rows and columns of the parts' samples: (R, classes, G, G, 2, samples)."""
         p = self.param.deformable_psroi_pooling_param
         parts = p.group_size
         x1, y1, x2, y2 = (torch.as_tensor(rounded(c)).to(x) for c in regions.corners)
@@ -395,7 +394,7 @@ class DeformablePSROIPooling(Layer):
         begin = torch.stack(torch.meshgrid(number, number, indexing="ij"), -1)  # (G, G, 2)
         begin = (begin / parts * size[:, None, None] + start[:, None, None])[:, None]
         if offsets is not None:
-            # The part of P x P that each of G x G lies in; as in Caffe in float32.
+            # The cell of P x P that each of G x G falls into, in float32 as in Caffe.
             share = np.arange(parts, dtype=np.float32) / np.float32(parts)
             place = torch.as_tensor((share * np.float32(p.part_size)).astype(np.int64))
             moves = offsets.unflatten(1, (-1, 2))[..., place[:, None], place]
@@ -406,13 +405,13 @@ class DeformablePSROIPooling(Layer):
         return begin[..., None] + steps[:, None, None, None]
 
     def _pooled(self, image: Tensor, at: Tensor) -> Tensor:
-        """(R, output_dim, G, G) of one image (C, H, W)."""
+        """(R, output_dim, G, G) from one image (C, H, W)."""
         regions, classes, parts, *_, samples = at.shape
         maps = image.reshape(classes, -1, parts**2, *image.shape[1:]).transpose(1, 2).flatten(0, 1)
         limit = at.new_tensor(image.shape[1:])[:, None]
         inside = (at >= -0.5) & (at <= limit - 0.5)
         at = at.minimum(limit - 1).clamp(min=0)
-        # grid_sample counts from -1 to 1 between the edges of the map; regions lie side by side.
+        # grid_sample counts from -1 to 1 between the map's edges; regions are side by side.
         rows, columns = ((2 * at + 1) / limit - 1).unbind(-2)
         grid = torch.stack(
             torch.broadcast_tensors(columns[..., None, :], rows[..., None]), -1

@@ -1,4 +1,4 @@
-"""Maps made larger or smaller without weights: ``x (N, C, H, W) -> y (N, C, OH, OW)``."""
+"""Resizing of maps without weights: ``x (N, C, H, W) -> y (N, C, OH, OW)``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deepvis_caffe.model.shapes.resampling import (
 
 
 def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Zeros of (..., *size), and x where `index` says: positions of a plane, row by row.
+    """Zeros of (..., *size) with x at the positions in `index`, which count row by row.
 
-    Where two values go to one position the later one stays, as in Caffe; its gradient is sent to
-    both, as there.
+    If two values go to the same position the later one wins, and both get its gradient, as in
+    Caffe.
     """
     positions = math.prod(size)
     where = index.flatten(2).long()
@@ -38,7 +38,7 @@ def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> 
 
 @register("Upsample")
 class Upsample(Layer):
-    """Each value a block of equal ones, or, with a mask, alone where the mask says.
+    """Each value repeated over a block, or, with a mask, at the position that the mask gives.
 
     The mask is a MAX pooling's second top: SegNet's decoder (Badrinarayanan et al. 2015,
     "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation").
@@ -54,11 +54,11 @@ class Upsample(Layer):
 
 @register("Unpooling")
 class Unpooling(Layer):
-    """The way back through a pooling (Noh et al. 2015, "Learning Deconvolution Network").
+    """The reverse of a pooling (Noh et al. 2015, "Learning Deconvolution Network").
 
-    MAX puts each value where the mask, the second bottom, says, or else into the first position
-    of its window. AVE spreads it over its window, TILE writes it everywhere in it; what windows
-    share is added up.
+    MAX puts each value at the position given by the mask, the second bottom, or without one at the
+    first position of its window. AVE spreads it over its window, TILE repeats it there; overlaps
+    add up.
     """
 
     def forward(self, x: Tensor, *mask: Tensor) -> Tensor:  # noqa: D102
@@ -81,7 +81,7 @@ class Unpooling(Layer):
 
 @register("MaxUnPool")
 class MaxUnPool(Layer):
-    """Each value where the mask of a MAX pooling says, and zeros elsewhere."""
+    """Each value at the position that a MAX pooling's mask gives, zeros elsewhere."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # noqa: D102
         return scattered(self, x, mask, top_shapes(self, x, mask)[0][2:])
@@ -89,7 +89,7 @@ class MaxUnPool(Layer):
 
 @register("BilinearInterpolate")
 class BilinearInterpolate(Layer):
-    """Bilinear interpolation, from corner to corner or, without `align_corners`, edge to edge."""
+    """Bilinear interpolation, with or without `align_corners`."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         corners = self.param.bilinear_interpolate_param.align_corners
@@ -99,12 +99,12 @@ class BilinearInterpolate(Layer):
 
 @register("SpatialTransformer")
 class SpatialTransformer(Layer):
-    """Each image through an affine map of its own, in bilinear interpolation, with zeros around it.
+    """Each image warped by its own affine map, bilinearly, with zeros around it.
 
-    Jaderberg et al. 2015, "Spatial Transformer Networks", as in the code of K. Mo for Caffe. There
-    rows come first, and row i of a map of n has the coordinate 2 i / n - 1. The numbers of a map
-    that the parameters do not give are the second bottom's, in order; they have a diff, and so has
-    x, whatever `to_compute_dU` says.
+    Jaderberg et al. 2015, "Spatial Transformer Networks", as in K. Mo's code for Caffe. There rows
+    come first, and row i of n has the coordinate 2 i / n - 1. Coefficients of the affine map that
+    the parameters do not fix come from the second bottom, in order. They have a diff, and so has x,
+    whatever `to_compute_dU` says.
     """
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:  # noqa: D102
@@ -117,7 +117,7 @@ class SpatialTransformer(Layer):
         row, column = row[:, None].expand(rows, columns), column.expand(rows, columns)
         places = torch.stack([row, column, torch.ones_like(row)], -1)
         seen = places.reshape(-1, 3) @ maps.transpose(1, 2)  # (N, positions, 2)
-        # grid_sample means the edges of the map by -1 and 1, and counts columns first.
+        # In grid_sample -1 and 1 are the map's edges, and columns come first.
         grid = (seen + 1 / seen.new_tensor(x.shape[2:])).flip(2).unflatten(1, (rows, columns))
         return F.grid_sample(x, grid, align_corners=False)
 
@@ -135,8 +135,8 @@ def _corners(x: Tensor, stride: tuple[int, int], size: tuple[int, ...]) -> Tenso
 class Interp(Layer):
     """Bilinear interpolation that maps corners to corners.
 
-    Of Chen et al. 2014, "Semantic Image Segmentation with Deep Convolutional Nets and Fully
-    Connected CRFs", whose code has it. Of a second bottom only the size is read.
+    From the code of Chen et al. 2014, "Semantic Image Segmentation with Deep Convolutional Nets and
+    Fully Connected CRFs". A second bottom gives only the size.
     """
 
     def forward(self, x: Tensor, *like: Tensor) -> Tensor:  # noqa: D102
@@ -148,11 +148,11 @@ class Interp(Layer):
 
 @register("Resample")
 class Resample(Layer):
-    """Nearest, linear or cubic resampling, the filters as wide as a smaller top needs.
+    """Nearest, linear or cubic resampling, with wider filters for downsampling (`antialias`).
 
-    Of Ilg et al. 2016, "FlowNet 2.0", whose code has it, and has it on GPUs only. There the first
-    row starts by the columns' factor and the first column by the rows', which differs from the
-    usual where a map is stretched.
+    From the code of Ilg et al. 2016, "FlowNet 2.0", which runs on GPUs only. It offsets the first
+    row by the horizontal factor and the first column by the vertical one, which differs from the
+    usual if the factors differ.
     """
 
     def forward(self, x: Tensor, *like: Tensor) -> Tensor:  # noqa: D102
@@ -164,7 +164,7 @@ class Resample(Layer):
         return rows @ x @ columns.T
 
     def _matrix(self, x: Tensor, axis: int, outputs: int, other: float, antialias: bool) -> Tensor:
-        """(outputs, inputs): what each row or column of the top takes of each of the bottom."""
+        """(outputs, inputs): the weight of each row or column of the bottom in each of the top."""
         kind, inputs = self.param.resample_param.type, x.shape[axis]
         factor = inputs / outputs
         at = torch.arange(outputs, dtype=torch.float64) * factor + other / 2 - 0.5
@@ -185,7 +185,7 @@ class Resample(Layer):
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys's filter with a = -1/2."""
+    """Keys's cubic filter with a = -1/2."""
     d = distance.abs()
     near = (1.5 * d - 2.5) * d * d + 1
     far = ((-0.5 * d + 2.5) * d - 4) * d + 2

@@ -1,4 +1,4 @@
-"""Layers without bottoms: Input, which the net itself fills, Parameter and DummyData."""
+"""Layers without bottoms: Input, whose tops the net fills, Parameter and DummyData."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepvis_caffe.model.shapes import RULES
 
 @register("Input")
 class Input(Layer):
-    """Nothing to run: its tops are what the user passes."""
+    """Never runs: its tops are the user's inputs."""
 
     def forward(self) -> Tensor:  # noqa: D102
         names = ", ".join(value.blob for value in self.layer.tops)
@@ -37,13 +37,13 @@ class Parameter(Layer):
 
 @register("DummyData")
 class DummyData(Layer):
-    """Constant or random blobs. Random ones are drawn once, from the layer's position as seed."""
+    """Constant or random blobs. Random ones are drawn once, seeded by the layer's position."""
 
     def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
         super().__init__(layer, weights)
         fillers = list(layer.param.dummy_data_param.data_filler) or [FillerParameter()]
         shapes = RULES[layer.type](layer.param, []).tops
-        if len(fillers) == 1:  # given once for all tops
+        if len(fillers) == 1:  # one for all tops
             fillers *= len(shapes)
         rng = np.random.default_rng(layer.index)
         for i, (filler, shape) in enumerate(zip(fillers, shapes, strict=True)):
