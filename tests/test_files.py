@@ -187,7 +187,7 @@ def test_only_regular_files_are_read(tmp_path):
         read_file("/dev/zero", 10)
     with pytest.raises(OSError, match="Is a directory"):
         read_file(tmp_path, 10)
-    with pytest.raises(OSError, match="no path: embedded null"):
+    with pytest.raises(OSError, match=r"no path: .*embedded null"):
         read_file("a\0b", 10)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "none", 10)

@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import runpy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,14 @@ def test_errors_for_typos_name_the_line_and_the_fix(line: str, words: str) -> No
     assert "settings_local.py:2: " in message
     plain = re.escape(words).replace(re.escape(".*"), ".*")
     assert re.search(plain, message), message
+
+
+def test_pythons_warning_of_a_backslash_comes_once_and_names_the_line(tmp_path: Path) -> None:
+    path = _file(tmp_path / "settings_local.py", 'seeds = 1\nsource = "C:\\movies"\n')
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load_settings(path)
+    assert [(warning.filename, warning.lineno) for warning in seen] == [(str(path), 2)]
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def template_text() -> str:
 
 def _read(path: Path) -> Settings:
     source = _source(path)
-    names = _run(path, source)
+    names, tree = _run(path, source)
     if is_dvt(names):
         names, unused = translate(names, Settings.model_fields, path.parent)
         if unused:
@@ -152,7 +152,7 @@ def _read(path: Path) -> Settings:
     try:
         settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
-        line = _line_of(source, error.name)
+        line = _line_of(tree, error.name)
         hint = (
             ""
             if error.name in Settings.model_fields
@@ -211,12 +211,13 @@ def _source(path: Path) -> str:
     return text
 
 
-def _run(path: Path, source: str) -> dict[str, Any]:
-    """Run the file, and return the names that it assigns."""
+def _run(path: Path, source: str) -> tuple[dict[str, Any], ast.Module]:
+    """Run the file, and return the names that it assigns, and its syntax tree."""
     lines = source.splitlines()
     names: dict[str, Any] = {"__name__": "settings_local", "__file__": str(path)}
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), names)
+        tree = ast.parse(source, str(path))  # once: Python warns of its escapes each time
+        exec(compile(tree, str(path), "exec", dont_inherit=True), names)
     except SyntaxError as error:
         hint = syntax_hint(error)
         raise SettingsError(_with_hint(path, error.lineno, error.msg, hint)) from error
@@ -231,12 +232,12 @@ def _run(path: Path, source: str) -> dict[str, Any]:
         )
         what = f"{type(error).__name__}: {shortened(str(error), 1000)}"
         raise SettingsError(_with_hint(path, number, what, hint)) from error
-    for node in ast.parse(source).body:
+    for node in tree.body:
         if isinstance(node, ast.AnnAssign) and node.value is None:
             name = ast.unparse(node.target)
             if name in Settings.model_fields:  # name: "value"
                 raise SettingsError(_with_hint(path, node.lineno, f"{name} is not set", ONE_EQUALS))
-    return {name: value for name, value in names.items() if _is_setting(name, value)}
+    return {name: value for name, value in names.items() if _is_setting(name, value)}, tree
 
 
 def _with_hint(path: Path, line: int | None, what: str, hint: str) -> str:
@@ -256,9 +257,8 @@ def _is_meant(name: str) -> bool:
     return bool(difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.7))
 
 
-def _line_of(source: str, name: str) -> int | None:
+def _line_of(tree: ast.Module, name: str) -> int | None:
     """The last line on which the file assigns `name`."""
-    tree = ast.parse(source)
     lines = [
         node.lineno
         for node in ast.walk(tree)

@@ -57,6 +57,9 @@ def syntax_hint(error: SyntaxError) -> str:
         return BACKSLASHES
     if "invalid character" in reason or "non-printable character" in reason:
         return PLAIN_CHARACTERS
+    follows = line[error.offset or 0 :][:1]
+    if "invalid decimal literal" in reason and not follows.isascii():  # Python 3.10's words
+        return PLAIN_CHARACTERS
     if "print" in line:
         return "Python 2's print needs parentheses here"
     return QUOTES if UNQUOTED.fullmatch(line.rstrip()) else ""

@@ -22,7 +22,7 @@ def open_capture(what: int | str) -> Any | None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
-    with _silence(getattr(cv2.utils, "logging", None)):  # if OpenCV was already loaded
+    with _silence(getattr(cv2.utils, "logging", cv2)):  # if OpenCV was already loaded
         if isinstance(what, str) and "://" in what:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
             options = [number for limit in limits for number in (limit, PATIENCE)]
@@ -36,12 +36,10 @@ def open_capture(what: int | str) -> Any | None:
 
 
 @contextmanager
-def _silence(logging: Any | None) -> Iterator[None]:
-    if logging is None:  # an old OpenCV
-        yield
-        return
+def _silence(logging: Any) -> Iterator[None]:
+    """Keep OpenCV's log silent for a while; `logging` has its functions, in OpenCV 4 cv2 itself."""
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(0)  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
     try:
         yield
     finally:

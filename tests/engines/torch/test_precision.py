@@ -119,11 +119,17 @@ def test_caffe_has_float32_only(tmp_path: Path, caffe: object) -> None:
 def test_auto_goes_by_the_processor(
     monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, vendor: str, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     monkeypatch.setattr(module, "_vendor", lambda: vendor)
     monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
     assert choose_precision("auto", CPU, ()) == expected
+
+
+def test_auto_is_safe_where_pytorch_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # from PyTorch 2.6 on
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert choose_precision("auto", CPU, ()) == "float32"
 
 
 def test_other_names_are_refused() -> None:

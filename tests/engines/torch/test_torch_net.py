@@ -242,7 +242,7 @@ def test_an_error_within_torch_names_the_layer(tmp_path: Path, monkeypatch) -> N
     net = load_text("torch", tmp_path, net_text(layer("l", "Sigmoid", "data"), data=(1, 1, 1, 1)))
 
     def out_of_memory(*bottoms):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "sigmoid", out_of_memory)
     with pytest.raises(
