@@ -31,7 +31,7 @@ def test_no_mean_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) ->
     ("mean", "raw_scale", "words"),
     [
         ((0.4, 0.4, 0.4), 255, "as for images in 0..1, but raw_scale is 255"),
-        ((104, 117, 123), 1, "as of images in 0..255, beside raw_scale 1"),
+        ((104, 117, 123), 1, "as for images in 0..255, but raw_scale is 1"),
         ((104, 117, 1104), 255, "up to 1104, brighter than white, which is 255"),
     ],
 )

@@ -490,9 +490,9 @@ def test_reasons_of_one_kind_are_one_group() -> None:
     one = kind(
         "layer 'conv1' (Reshape): its bottom has 12 values, but its top (1, 2, 64) would have 128"
     )
-    other = kind("layer 'x/y' (Reshape): its bottom has 3 values, its top (9,) would have 9.5")
+    other = kind("layer 'x/y' (Reshape): its bottom has 3 values, but its top (9,) would have 9.5")
     assert one == other
-    assert one != kind("layer 'x' (Slice): its bottom has 3 values, its top (9,) would have 9")
+    assert one != kind("layer 'x' (Slice): its bottom has 3 values, but its top (9,) would have 9")
     many = kind("cannot run 'a' (X), 'b' (X), 'c' (Y); known: A, B")
     assert many == kind("cannot run 'd' (X), 'e' (Y)")
 
