@@ -127,7 +127,7 @@ def test_files_are_read_for_the_net(channels: int, tmp_path: Path) -> None:
 def test_a_leveldb_is_told_how_to_be_converted(tmp_path: Path) -> None:
     for name in ("CURRENT", "MANIFEST-000002", "000003.log", "LOCK"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ImageError, match=r"is a LevelDB, .*make an LMDB of it"):
+    with pytest.raises(ImageError, match=r"is a LevelDB, .*convert it to an LMDB"):
         open_source(tmp_path)
 
 
